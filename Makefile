@@ -1,0 +1,39 @@
+# make run: the demo.  make test: what CI runs.  make help: the rest.
+VENV := .venv
+BIN  := $(VENV)/bin
+CODE  = $(wildcard agent board tools tests bench)
+
+.PHONY: help setup run test test-long lint bench constraints clean
+.DEFAULT_GOAL := help
+
+help:           ## this list
+	@sed -n 's/^\([a-z-]*\): *[^#]*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
+
+setup: $(VENV)/.stamp  ## Debian packages and the virtual environment; says what it installs
+$(VENV)/.stamp: tools/setup.sh tools/constraints.txt pyproject.toml
+	@tools/setup.sh $(VENV)
+
+run: setup      ## the demo: broker, reference cloud, one station with two ports, a story; then it stays up
+	@$(BIN)/station-agent demo
+
+lint: setup     ## ruff, mypy --strict, the borders
+	@$(BIN)/ruff check --quiet --output-format concise .
+	@$(BIN)/mypy --no-error-summary $(CODE)
+	@out=$$($(BIN)/lint-imports --no-logo) || { echo "$$out"; exit 1; }
+
+test: lint      ## lint, then every test but the long ones; the same result every time
+	@$(BIN)/pytest -q -m "not long" -n 2 --dist loadfile
+
+test-long: lint ## all tests, with long seeds, sweeps and rigs; a missing Debian package fails, by name
+	@STATION_LONG=1 $(BIN)/pytest -q -n auto --dist worksteal --timeout 7200
+
+bench: setup    ## measure; writes bench/results.json
+	@$(BIN)/python -m bench
+
+constraints:    ## resolve the dependencies anew and write tools/constraints.txt
+	@tools/setup.sh --resolve $(VENV).new
+	@rm -rf $(VENV).new
+
+clean:          ## remove what the other targets made, except Debian packages
+	@rm -rf $(VENV) $(VENV).new .mypy_cache .ruff_cache .import_linter_cache .hypothesis .pytest_cache dist build
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,49 @@
+"""What all tests share: two hypothesis profiles, the markers `promise` and `needs`, the promises listed at the end."""
+
+import os
+import shutil
+from collections import Counter
+
+import pytest
+from hypothesis import settings
+
+LONG = "STATION_LONG" in os.environ
+
+# `make test` tries the same examples every time; `make test-long` looks for new ones and prints how to get them back.
+settings.register_profile("ci", derandomize=True, deadline=None, database=None)
+settings.register_profile("long", max_examples=2_000, deadline=None, print_blob=True)
+settings.load_profile("long" if LONG else "ci")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        for marker in item.iter_markers("promise"):
+            item.user_properties += [("promise", name) for name in marker.args]
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    for marker in item.iter_markers("needs"):
+        require(*marker.args, **marker.kwargs)
+
+
+def require(program: str, package: str | None = None) -> None:
+    """A missing program skips a test; in `make test-long` it fails it, with the name of the package that brings it."""
+    if shutil.which(program, path=f"{os.environ['PATH']}:/usr/sbin:/sbin"):  # Debian keeps sbin out of a user's PATH
+        return
+    message = f"needs {program}: apt-get install {package or program}"
+    if LONG:
+        pytest.fail(message, pytrace=False)
+    pytest.skip(message)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """One line before pytest's own last one: how many tests stood for each promise, and which promises broke."""
+    passed, failed = (promises(terminalreporter.stats.get(outcome, [])) for outcome in ("passed", "failed"))
+    if names := sorted(passed | failed, key=lambda name: (len(name), name)):
+        said = (f"{name} {passed[name]}" + (f" ({failed[name]} BROKEN)" if failed[name] else "") for name in names)
+        terminalreporter.write_line("promises, tests passed: " + ", ".join(said))
+
+
+def promises(reports: list[pytest.TestReport]) -> Counter[str]:
+    marked = (mark for report in reports if report.when == "call" for mark in report.user_properties)
+    return Counter(str(value) for key, value in marked if key == "promise")

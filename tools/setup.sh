@@ -1,0 +1,78 @@
+#!/bin/bash
+# tools/setup.sh [--resolve] VENV
+# Brings what the project needs: Debian packages (only those that are missing), then the virtual environment VENV with
+# the versions of tools/constraints.txt. --resolve ignores that file, takes the newest that fit, and writes it anew.
+set -euo pipefail
+cd -P "$(dirname "$0")/.."
+
+debian_packages=(mosquitto python3 python3-venv)
+constraints=tools/constraints.txt
+
+resolve=
+if [[ ${1:-} == --resolve ]]; then resolve=yes; shift; fi
+venv=${1:?usage: tools/setup.sh [--resolve] VENV}
+
+say() { echo "setup: $*"; }
+fail() { echo "setup: $*" >&2; exit 1; }
+
+install_debian_packages() {
+    local missing=() package root=()
+    if ! command -v dpkg-query >/dev/null; then
+        say "not a Debian system: bring these yourself: ${debian_packages[*]}"
+        return
+    fi
+    for package in "${debian_packages[@]}"; do
+        dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null | grep -qx installed || missing+=("$package")
+    done
+    ((${#missing[@]})) || return 0
+    if ((EUID)); then
+        command -v sudo >/dev/null || fail "run as root: apt-get install ${missing[*]}"
+        root=(sudo)
+    fi
+    say "Debian packages: ${missing[*]}"
+    # mosquitto's package starts a broker on port 1883; the demo and the tests need it not, and leave it alone.
+    { "${root[@]}" apt-get update -qq && "${root[@]}" env DEBIAN_FRONTEND=noninteractive \
+        apt-get install -y -qq --no-install-recommends "${missing[@]}"; } >/dev/null ||
+        fail "apt-get could not install: ${missing[*]}. Install them, then run make setup again."
+}
+
+find_python() {
+    local python
+    for python in python3.11 /usr/bin/python3.11 python3; do
+        if "$python" -c 'import ensurepip, sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
+            echo "$python"
+            return
+        fi
+    done
+    fail "no Python 3.11 or later with venv. On Debian 12: apt-get install python3 python3-venv"
+}
+
+make_venv() {
+    local python
+    # pip's location is checked too: a tree that was copied with its environment has scripts that run the old one.
+    if [[ $resolve || $(sed -n 's/^#!//p;q' "$venv/bin/pip" 2>/dev/null) != "$PWD/$venv/bin/python"* ]]; then
+        python=$(find_python)
+        say "$venv, with $("$python" --version)"
+        rm -rf "$venv"
+        "$python" -m venv "$venv"
+    fi
+}
+
+install_python_packages() {
+    local pip=("$venv/bin/python" -m pip --disable-pip-version-check -qq)
+    if [[ $resolve ]]; then
+        "${pip[@]}" install --editable '.[dev,device,flash]'
+        { echo "# Written by make constraints: the versions that make setup installs."
+          "${pip[@]}" freeze --exclude-editable; } >"$constraints"
+        say "$constraints: $(grep -c == "$constraints") packages"
+    else
+        say "Python packages of pyproject.toml [dev] into $venv, versions of $constraints"
+        PIP_CONSTRAINT=$constraints "${pip[@]}" install --editable '.[dev]'
+    fi
+}
+
+install_debian_packages
+make_venv
+install_python_packages
+touch "$venv/.stamp"
+say "done"
