@@ -1,0 +1,443 @@
+"""One step of the station: `handle(station, event, now) -> (station, effects)`. Pure; no event of any kind raises.
+
+absorb   what the event says becomes facts
+settle   what follows from the facts by itself: starts, ends, time-outs, recovery after a cut
+report   the edges between before and after become records (agent/reporting.py)
+wish     what we want of the ports is derived anew (agent/station.py)
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import Any
+
+import msgspec
+
+from agent import taps
+from agent.clock import Clock, earliest, told, wall
+from agent.effects import Effect, Save, Wish
+from agent.events import (
+    AuthorizationStatus,
+    AvailabilityRequested,
+    CardTapped,
+    ClearRequested,
+    ClockTold,
+    ControllerFound,
+    ControllerLost,
+    Cp,
+    Deadline,
+    Event,
+    LinkChanged,
+    ListChanged,
+    LookedUp,
+    OnlineAnswered,
+    PortChosen,
+    PortReported,
+    RemoteStartRequested,
+    RemoteStopRequested,
+    StoreFailed,
+    StoreRecovered,
+    TransactionAnswered,
+)
+from agent.policy.reasons import Reason
+from agent.port import OPEN_TIMEOUT_S, Grant, Port, controller_lost, has_ended, is_capped, is_plugged, reported, why_not
+from agent.reporting import next_sample_at, outage_record, records, result, startup
+from agent.settings import Settings
+from agent.station import Boot, BootReason, Controller, Station, outage_s, stamp, wishes
+from agent.taps import Step, granted, noticed, port_of, with_port
+from agent.transaction import StoppedReason, Transaction, Trigger, ended_by, reading, restored
+from agent.transaction import saved as saved_transaction
+
+ALIVE_PERIOD_S = 600.0  # a sign of life on disk: how exactly an outage can be told, against wear of the flash
+
+
+def handle(station: Station, event: Event, now: float) -> tuple[Station, tuple[Effect, ...]]:
+    before = station
+    station, asked = absorb(station, event, now)
+    station, due = overdue_asks(station, now)
+    station = settle(station, now)
+    return closed(before, station, (*asked, *due), now)
+
+
+def closed(
+    before: Station, station: Station, asked: Iterable[Effect], now: float
+) -> tuple[Station, tuple[Effect, ...]]:
+    """Turn the step into effects: records and facts first, then the wish, then the questions."""
+    station, owed = records(before, station, now)
+    effects: list[Effect] = [*owed, *saves(before, station)]
+    wish = wishes(station)
+    if wish != wishes(before):
+        effects.append(Wish(wish))
+    effects.extend(asked)
+    return station, tuple(effects)
+
+
+# -- absorb -------------------------------------------------------------------------------------------------------------
+
+
+def absorb(station: Station, event: Event, now: float) -> Step:
+    match event:
+        case PortReported(evse_id=evse_id, report=report):
+            port = port_of(station, evse_id)
+            return (with_port(station, reported(port, report, now)), ()) if port else (station, ())
+        case CardTapped():
+            return taps.tapped(station, event, now)
+        case PortChosen():
+            return taps.chosen(station, event, now)
+        case LookedUp():
+            return taps.looked_up(station, event, now)
+        case OnlineAnswered():
+            return taps.answered(station, event, now)
+        case ControllerFound(boot_id=boot_id, circuit_limit_ma=limit_ma):
+            return replace(station, controller=Controller(boot_id, limit_ma)), ()
+        case ControllerLost():
+            return replace(station, ports=tuple(controller_lost(p) for p in station.ports)), ()
+        case LinkChanged(link=link):
+            return replace(station, link=link), ()
+        case ListChanged(state=state):
+            return replace(station, allowlist=state), ()
+        case ClockTold(wall_s=wall_s, source=source):
+            return clock_told(station, told(station.clock, wall_s, source, now), now)
+        case StoreFailed():
+            return store_failed(station, now), ()
+        case StoreRecovered():
+            return replace(station, store_ok=True), ()
+        case TransactionAnswered(transaction_id=transaction_id, status=status):
+            return transaction_answered(station, transaction_id, status, now), ()
+        case RemoteStartRequested():
+            return remote_start(station, event, now)
+        case RemoteStopRequested():
+            return remote_stop(station, event, now)
+        case AvailabilityRequested():
+            return availability(station, event, now)
+        case ClearRequested(command_id=command_id, evse_id=evse_id):
+            port = port_of(station, evse_id)
+            status_ = "Accepted" if port else "Rejected"
+            station = with_port(station, replace(port, clears=port.clears + 1)) if port else station
+            return station, (result(station, command_id, {"status": status_}, now),)
+        case Deadline():
+            return station, ()
+
+
+def clock_told(station: Station, clock: Clock, now: float) -> Step:
+    """A new time is worth a sign of life on disk, and may tell at last how long the station was away."""
+    if clock is station.clock:
+        return station, ()
+    station = replace(station, clock=clock, alive_at=now)
+    away = None if station.outage_known else outage_record(station, now)
+    return replace(station, outage_known=away is not None or station.outage_known), (away,) if away else ()
+
+
+def store_failed(station: Station, now: float) -> Station:
+    """What cannot be recorded is not sold: sessions that have not drawn energy yet end, running ones go on."""
+    for port in station.ports:
+        if port.transaction and not port.transaction.charged:
+            tx = ended_by(port.transaction, StoppedReason.OTHER, Trigger.ABNORMAL_CONDITION, now)
+            station = with_port(station, replace(port, transaction=tx))
+    return replace(station, store_ok=False)
+
+
+def transaction_answered(station: Station, transaction_id: str, status: AuthorizationStatus, now: float) -> Station:
+    """The cloud's late opinion: no more than MaxEnergyOnInvalidId from here on; what then, see `capped`."""
+    port = next((p for p in station.ports if p.transaction and p.transaction.transaction_id == transaction_id), None)
+    if port is None or port.transaction is None or status is AuthorizationStatus.ACCEPTED:
+        return station
+    tx = port.transaction
+    if tx.energy_cap_wh is not None:
+        return station
+    register_wh = port.report.energy_wh if port.report else tx.last.energy_wh
+    tx = replace(tx, energy_cap_wh=register_wh + station.settings.max_energy_on_invalid_id_wh)
+    return with_port(station, replace(port, transaction=tx))
+
+
+def remote_start(station: Station, event: RemoteStartRequested, now: float) -> Step:
+    """The cloud has decided about the token; the station still decides about the port."""
+    wanted = [p for p in station.ports if event.evse_id in (None, p.evse_id)]
+    able = [p for p in wanted if taps.why_not_here(station, p, event.id_token) is None]
+    waiting = [p for p in able if is_plugged(p) and not p.served]
+    port = next(iter(waiting if len(waiting) == 1 else able if len(able) == 1 else []), None)
+    if port is None or not station.settings.activated:
+        reason = wanted and taps.why_not_here(station, wanted[0], event.id_token)
+        info = {"reasonCode": "NotReady", "additionalInfo": str(reason or Reason.CHOOSE_PORT)}
+        return station, (result(station, event.command_id, {"status": "Rejected", "statusInfo": info}, now),)
+    until = now + station.settings.ev_connection_timeout_s
+    grant = Grant(event.id_token, event.type, "remote start", until, remote_start_id=event.remote_start_id)
+    station = granted(station, port.evse_id, grant, now)
+    return station, (result(station, event.command_id, {"status": "Accepted"}, now),)
+
+
+def remote_stop(station: Station, event: RemoteStopRequested, now: float) -> Step:
+    port = next(
+        (p for p in station.ports if p.transaction and p.transaction.transaction_id == event.transaction_id), None
+    )
+    if port is None or port.transaction is None:
+        return station, (result(station, event.command_id, {"status": "Rejected"}, now),)
+    tx = ended_by(port.transaction, StoppedReason.REMOTE, Trigger.REMOTE_STOP, now)
+    station = with_port(station, replace(port, transaction=tx))
+    return station, (result(station, event.command_id, {"status": "Accepted"}, now),)
+
+
+def availability(station: Station, event: AvailabilityRequested, now: float) -> Step:
+    """Inoperative forbids starting; a running transaction finishes first, and the promise survives a reboot."""
+    named = [p for p in station.ports if event.evse_id in (None, p.evse_id)]
+    for port in named:
+        if port.transaction and not event.operative:
+            station = with_port(station, replace(port, operative_next=False))
+        else:
+            station = with_port(station, replace(port, operative=event.operative, operative_next=None))
+    scheduled = any(p.transaction for p in named) and not event.operative
+    status = "Rejected" if not named else "Scheduled" if scheduled else "Accepted"
+    return station, (result(station, event.command_id, {"status": status}, now),)
+
+
+# -- settle ---------------------------------------------------------------------------------------------------------------
+
+
+def overdue_asks(station: Station, now: float) -> Step:
+    effects: tuple[Effect, ...] = ()
+    for ask in station.asks:
+        if now >= ask.due:
+            station, more = taps.timed_out(station, ask, now)
+            effects += more
+    return station, effects
+
+
+def settle(station: Station, now: float) -> Station:
+    """What follows by itself. Each rule is a sentence; their order is the order of life."""
+    for evse_id in [p.evse_id for p in station.ports]:
+        station = released(station, evse_id, now)
+        station = recovered(station, evse_id, now)
+        station = capped(station, evse_id, now)
+        station = ended(station, evse_id, now)
+        station = served_freely(station, evse_id, now)
+        station = taken_from_hold(station, evse_id, now)
+        station = started(station, evse_id, now)
+    station = expired(station, now)
+    if now >= station.alive_at + ALIVE_PERIOD_S:
+        station = replace(station, alive_at=now)
+    return station
+
+
+def released(station: Station, evse_id: int, now: float) -> Station:
+    """The random delay after a power cut is over."""
+    port = port_of(station, evse_id)
+    if port is None or port.held_until is None or now < port.held_until:
+        return station
+    return with_port(station, replace(port, held_until=None))
+
+
+def capped(station: Station, evse_id: int, now: float) -> Station:
+    """OCPP E05: a token refused late has used up what it may. StopTxOnInvalidId ends the session, else it is suspended."""
+    port = port_of(station, evse_id)
+    if port is None or port.transaction is None or not is_capped(port) or not station.settings.stop_tx_on_invalid_id:
+        return station
+    tx = ended_by(port.transaction, StoppedReason.DE_AUTHORIZED, Trigger.DEAUTHORIZED, now)
+    return with_port(station, replace(port, transaction=tx))
+
+
+def recovered(station: Station, evse_id: int, now: float) -> Station:
+    """S3: resume an interrupted transaction only if everything says that it is still the same one; else it ended."""
+    port = port_of(station, evse_id)
+    if port is None or port.transaction is None or not port.transaction.interrupted or port.transaction.ending:
+        return station
+    verdict = resumes(station, port, port.transaction, now)
+    if verdict is None:
+        return station
+    tx = port.transaction
+    if verdict:
+        tx = replace(tx, interrupted=False)
+    else:
+        tx = ended_by(tx, StoppedReason.POWER_LOSS, Trigger.ABNORMAL_CONDITION, now)
+    return with_port(station, replace(port, transaction=tx))
+
+
+def resumes(station: Station, port: Port, tx: Transaction, now: float) -> bool | None:
+    """True, False, or None while it cannot be said yet."""
+    timeout_s, report = station.settings.tx_resumption_timeout_s, port.report
+    if now >= station.boot.at + timeout_s:
+        return False
+    if report is None or station.controller is None:
+        return None
+    same_controller = station.controller.boot_id == tx.controller_boot_id
+    if report.cp is Cp.A or report.energy_wh < tx.last.energy_wh or (same_controller and report.unplugs != tx.unplugs):
+        return False
+    away_s = outage_s(station, tx.last.wall_s, tx.last.source, tx.last.mono_s)
+    return None if away_s is None else away_s <= timeout_s
+
+
+def ended(station: Station, evse_id: int, now: float) -> Station:
+    """TxStopPoint: the contactor is open, so the register is final."""
+    port = port_of(station, evse_id)
+    if port is None or port.transaction is None or not has_ended(port, now):
+        return station
+    tx, report = port.transaction, port.report
+    if report and not tx.interrupted and report.energy_wh >= tx.last.energy_wh:
+        tx = replace(tx, last=reading(report, now, *stamp(station, now)))
+    operative = port.operative if port.operative_next is None else port.operative_next
+    port = replace(
+        port,
+        transaction=None,
+        finished=tx,
+        grant=None,
+        served=is_plugged(port),
+        operative=operative,
+        operative_next=None,
+    )
+    return with_port(station, port)
+
+
+def served_freely(station: Station, evse_id: int, now: float) -> Station:
+    """A free station asks for no card."""
+    port = port_of(station, evse_id)
+    if port is None or not station.settings.free or not station.settings.activated or port.grant:
+        return station
+    if not is_plugged(port) or port.served or taps.why_not_here(station, port, "") is not None:
+        return station
+    grant = Grant("", "NoAuthorization", "free station", now + station.settings.ev_connection_timeout_s)
+    return with_port(station, replace(port, grant=grant))
+
+
+def taken_from_hold(station: Station, evse_id: int, now: float) -> Station:
+    """A card that waits for a car goes to the first one plugged in after it."""
+    port, holding = port_of(station, evse_id), station.holding
+    if holding is None or holding.choose or port is None or port.grant or port.served or not is_plugged(port):
+        return station
+    tapped_at = holding.grant.until - station.settings.ev_connection_timeout_s
+    if port.plugged_at is None or port.plugged_at < tapped_at or why_not(port, holding.grant.id_token):
+        return station
+    return granted(replace(station, holding=None), evse_id, holding.grant, now)
+
+
+def started(station: Station, evse_id: int, now: float) -> Station:
+    """TxStartPoint: authorised and plugged in, whichever came first, at a port that can."""
+    port = port_of(station, evse_id)
+    if port is None or port.grant is None or not is_plugged(port) or port.report is None:
+        return station
+    grant = port.grant
+    if taps.why_not_here(station, port, grant.id_token) is not None:
+        return station
+    begin = reading(port.report, now, *stamp(station, now))
+    tx = Transaction(
+        transaction_id=f"{station.boot.boot_id}-{station.next_transaction}",
+        id_token=grant.id_token,
+        token_type=grant.token_type,
+        groups=grant.groups,
+        group_id=grant.group_id,
+        rule=grant.rule,
+        started=begin,
+        last=begin,
+        unplugs=port.report.unplugs,
+        controller_boot_id=station.controller.boot_id if station.controller else 0,
+        remote_start_id=grant.remote_start_id,
+    )
+    station = replace(station, next_transaction=station.next_transaction + 1)
+    return with_port(station, replace(port, grant=None, transaction=tx, finished=None))
+
+
+def expired(station: Station, now: float) -> Station:
+    """Grants without a car, held cards, choices and notices all have their time."""
+    for port in station.ports:
+        if port.grant and now >= port.grant.until:
+            reason = taps.why_not_here(station, port, port.grant.id_token) or Reason.TIMED_OUT
+            station = with_port(station, replace(port, grant=None))
+            station = noticed(station, port.evse_id, reason, now, port.grant.id_token)
+    if station.holding and now >= station.holding.grant.until:
+        token = station.holding.grant.id_token
+        station = noticed(replace(station, holding=None), 0, Reason.TIMED_OUT, now, token)
+    if any(now >= n.until for n in station.notices):
+        station = replace(station, notices=tuple(n for n in station.notices if now < n.until))
+    if station.chosen and now >= station.chosen[1]:
+        station = replace(station, chosen=None)
+    return station
+
+
+# -- time ------------------------------------------------------------------------------------------------------------------
+
+
+def next_deadline(station: Station, now: float) -> float:
+    """When the station wants a Deadline, if nothing else happens first."""
+    due = [station.alive_at + ALIVE_PERIOD_S]
+    due.extend(ask.due for ask in station.asks)
+    due.extend(n.until for n in station.notices)
+    if station.holding:
+        due.append(station.holding.grant.until)
+    if station.chosen:
+        due.append(station.chosen[1])
+    for port in station.ports:
+        tx = port.transaction
+        if port.grant:
+            due.append(port.grant.until)
+        if port.held_until is not None:
+            due.append(port.held_until)
+        if tx is None:
+            continue
+        if tx.ending:
+            due.append(tx.ending.at + OPEN_TIMEOUT_S)
+        if tx.interrupted:
+            due.append(station.boot.at + station.settings.tx_resumption_timeout_s)
+        if (sample_at := next_sample_at(station, port)) is not None:
+            due.append(sample_at)
+    return min(due)
+
+
+# -- what survives -----------------------------------------------------------------------------------------------------------
+
+
+def saved(port: Port) -> dict[str, Any]:
+    return {
+        "operative": port.operative,
+        "operative_next": port.operative_next,
+        "transaction": saved_transaction(port.transaction) if port.transaction else None,
+    }
+
+
+def is_saved_alike(old: Port, new: Port) -> bool:
+    same_tx = old.transaction is new.transaction or old.transaction == new.transaction
+    return same_tx and old.operative == new.operative and old.operative_next == new.operative_next
+
+
+def saves(before: Station, after: Station) -> tuple[Save, ...]:
+    out = [
+        Save(f"port/{new.evse_id}", saved(new))
+        for old, new in zip(before.ports, after.ports, strict=True)
+        if new is not old and not is_saved_alike(old, new)
+    ]
+    if after.alive_at != before.alive_at:
+        out.append(Save("station", alive(after)))
+    return tuple(out)
+
+
+def alive(station: Station) -> dict[str, Any]:
+    at = station.alive_at
+    return {"seen_s": wall(station.clock, at), "floor_s": earliest(station.clock, at), "starts": station.boot.count}
+
+
+def born(
+    settings: Settings,
+    boot: Boot,
+    clock: Clock,
+    port_count: int,
+    facts: Mapping[str, Any],
+    jitter: Iterable[float],
+    now: float,
+) -> tuple[Station, tuple[Effect, ...]]:
+    """The station at its start, with what the disk remembers. `jitter` in 0..1, one for each port.
+
+    Facts that cannot be read are dropped port by port, never raised: a port starts fresh rather than not at all.
+    """
+    held = settings.restart_delay_max_s if boot.reason is BootReason.POWER_UP and boot.count > 1 else None
+    ports = tuple(
+        reborn(i, facts.get(f"port/{i}"), None if held is None else boot.at + held * part)
+        for i, part in zip(range(1, port_count + 1), jitter, strict=True)
+    )
+    station = Station(settings=settings, boot=boot, clock=clock, ports=ports, alive_at=now)
+    effects: tuple[Effect, ...] = (startup(station, now), Save("station", alive(station)), Wish(wishes(station)))
+    return station, effects
+
+
+def reborn(evse_id: int, fact: Any, held_until: float | None) -> Port:
+    port = Port(evse_id, held_until=held_until)
+    try:
+        port = replace(port, operative=bool(fact["operative"]), operative_next=fact["operative_next"])
+        return replace(port, transaction=restored(fact["transaction"]) if fact["transaction"] else None)
+    except (TypeError, KeyError, msgspec.ValidationError):
+        return port

@@ -1,0 +1,120 @@
+"""What the core asks of the world, in the imperative. The loop performs it; nothing here has an opinion.
+
+The effects of one `handle` are a batch. Its durable part (Record, Save) is committed first; then the rest is performed. A
+Wish is the exception in the safe direction: whatever it lowers or opens is performed at once, before any disk.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Any
+
+
+class Stop(IntEnum):
+    """How energy ends; the numbers are the controller's contract."""
+
+    NONE = 0
+    ORDERLY = 1  # PWM off, open when the car has left C/D or after 6 s
+    NOW = 2
+
+
+@dataclass(frozen=True, slots=True)
+class PortCommand:
+    """Everything we want of one port: sent whole, with each heartbeat, so that nothing can be lost."""
+
+    offer_ma: int = 0  # 0 = steady +12 V, no PWM; else >= 6,000
+    stop: Stop = Stop.ORDERLY
+    lock: bool = False
+    clear: int = 0  # a rise asks to clear latched faults
+
+    def __post_init__(self) -> None:
+        assert self.offer_ma == 0 or self.offer_ma >= 6_000, self.offer_ma
+        assert self.offer_ma == 0 or self.stop is Stop.NONE, self
+
+
+SAFE = PortCommand()
+
+
+def safer(a: PortCommand, b: PortCommand) -> PortCommand:
+    """The command that asks for no more than either: what may be performed before the disk has spoken."""
+    stop = max(a.stop, b.stop)
+    return PortCommand(
+        offer_ma=0 if stop else min(a.offer_ma, b.offer_ma),
+        stop=stop,
+        lock=a.lock or b.lock,
+        clear=min(a.clear, b.clear),
+    )
+
+
+class Stream(IntEnum):
+    """Priority of a record; each stream has its own dense sequence."""
+
+    MONEY = 0
+    STATUS = 1
+    RESULTS = 2
+    SAMPLES = 3
+    LOGS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A message owed to the cloud, durable before anything else happens. `payload` is OCPP 2.1 in JSON form."""
+
+    stream: Stream
+    action: str
+    payload: dict[str, Any]
+    mono_s: float  # when it happened, monotonic
+    wall_s: float | None  # the same instant, if the clock was known
+    source: int  # ClockSource of wall_s
+
+
+@dataclass(frozen=True, slots=True)
+class Save:
+    """A fact that must survive a power cut; None forgets it. JSON-like values only."""
+
+    key: str
+    value: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """The whole wish for every port, in order of evse_id."""
+
+    commands: tuple[PortCommand, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Lookup:
+    """Read allowlist and cache for this card; answered by LookedUp."""
+
+    ask_id: int
+    id_token: str
+
+
+@dataclass(frozen=True, slots=True)
+class AskOnline:
+    """Send Authorize; answered by OnlineAnswered or not at all. Worthless after `timeout_s`."""
+
+    ask_id: int
+    id_token: str
+    evse_id: int | None
+    timeout_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Remember:
+    """Put the cloud's own answer about this card into the authorization cache."""
+
+    id_token: str
+    status: str
+    expiry_s: float | None
+    groups: tuple[str, ...]
+    group_id: str | None = None
+
+
+Durable = Record | Save
+Effect = Record | Save | Wish | Lookup | AskOnline | Remember
+
+
+def durable(effects: Sequence[Effect]) -> tuple[Durable, ...]:
+    return tuple(e for e in effects if isinstance(e, Record | Save))

@@ -1,0 +1,1 @@
+"""Pure decisions: who may charge, and how much power each port gets."""

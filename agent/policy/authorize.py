@@ -1,0 +1,172 @@
+"""May this card start here, now? One function, one decision, one reason, the same offline as online.
+
+RULES is read from the top; the first rule with an opinion decides. `station-agent explain` prints the same walk.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from agent.clock import Clock, is_expired
+from agent.events import AuthorizationStatus as Status
+from agent.events import Entry, Link, Source
+from agent.policy.id_token import is_random
+from agent.policy.reasons import Reason
+from agent.settings import Settings
+
+ONLINE_TIMEOUT_S = {Link.UP: 8.0, Link.DOUBT: 1.5, Link.DOWN: 0.0}  # S6
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """Everything the decision may depend on. `port_reason` is why the port itself could not start, if so."""
+
+    id_token: str
+    settings: Settings
+    clock: Clock
+    link: Link
+    port_reason: Reason | None = None
+    in_use: bool = False  # this card has a transaction or a grant at another port
+    listed: Entry | None = None
+    cached: Entry | None = None
+    online: Entry | None = None  # the cloud's answer to this very tap
+    asked: bool = False  # we asked, and waited long enough
+    card: bool = True  # False: started from the cloud, which has decided about the token already
+
+
+@dataclass(frozen=True, slots=True)
+class Accept:
+    rule: str
+    source: Source | None
+    groups: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Refuse:
+    rule: str
+    reason: Reason
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """The cloud must be asked, and can be, for so long."""
+
+    rule: str
+    timeout_s: float
+
+
+Decision = Accept | Refuse | Ask
+Opinion = Decision | None
+Rule = Callable[[Question, float], Opinion]
+
+NEGATIVE: dict[Status, Reason] = {
+    Status.BLOCKED: Reason.CARD_BLOCKED,
+    Status.CONCURRENT_TX: Reason.CONCURRENT,
+    Status.EXPIRED: Reason.CARD_EXPIRED,
+    Status.INVALID: Reason.CARD_NOT_ACTIVATED,
+    Status.NO_CREDIT: Reason.NO_CREDIT,
+    Status.NOT_ALLOWED_TYPE_EVSE: Reason.NOT_HERE,
+    Status.NOT_AT_THIS_LOCATION: Reason.NOT_HERE,
+    Status.NOT_AT_THIS_TIME: Reason.CLOSED,
+    Status.UNKNOWN: Reason.NOT_CONNECTED,
+}
+assert NEGATIVE.keys() == set(Status) - {Status.ACCEPTED}
+
+
+def station_ready(q: Question, now: float) -> Opinion:
+    return None if q.settings.activated else Refuse("station", Reason.STATION_NOT_ACTIVATED)
+
+
+def port_ready(q: Question, now: float) -> Opinion:
+    return Refuse("port", q.port_reason) if q.port_reason else None
+
+
+def started_remotely(q: Question, now: float) -> Opinion:
+    return None if q.card else Accept("remote start", Source.CLOUD)
+
+
+def free_for_all(q: Question, now: float) -> Opinion:
+    return Accept("free station", None) if q.settings.free else None
+
+
+def one_id_per_card(q: Question, now: float) -> Opinion:
+    return Refuse("random UID", Reason.RANDOM_UID) if is_random(q.id_token) else None
+
+
+def one_port_per_card(q: Question, now: float) -> Opinion:
+    return Refuse("one port per card", Reason.CONCURRENT) if q.in_use and not q.settings.concurrent_tx else None
+
+
+def allowlist(q: Question, now: float) -> Opinion:
+    """The list is final, for and against: it was signed by the operator."""
+    return judged("allowlist", Source.LIST, q.listed, q, now) if q.listed else None
+
+
+def cloud_answer(q: Question, now: float) -> Opinion:
+    return judged("cloud", Source.CLOUD, q.online, q, now) if q.online else None
+
+
+def cache(q: Question, now: float) -> Opinion:
+    """An Accepted from the cache starts at once. A refusal from it is asked about again while anybody can be asked."""
+    if q.cached is None:
+        return None
+    opinion = judged("cache", Source.CACHE, q.cached, q, now)
+    can_ask = ONLINE_TIMEOUT_S[q.link] > 0.0 and not q.asked
+    return None if isinstance(opinion, Refuse) and can_ask else opinion
+
+
+def ask_online(q: Question, now: float) -> Opinion:
+    timeout_s = ONLINE_TIMEOUT_S[q.link]
+    return Ask("ask the cloud", timeout_s) if timeout_s and not q.asked else None
+
+
+def unknown_card(q: Question, now: float) -> Opinion:
+    if q.settings.offline_tx_for_unknown_id:
+        return Accept("unknown card, offline", None)
+    return Refuse("unknown card, offline", Reason.COULD_NOT_ASK)
+
+
+RULES: tuple[tuple[str, Rule], ...] = (
+    ("the station may sell", station_ready),
+    ("the port can start", port_ready),
+    ("started from the cloud", started_remotely),
+    ("the station is free for all", free_for_all),
+    ("the card keeps its id", one_id_per_card),
+    ("one port per card", one_port_per_card),
+    ("allowlist", allowlist),
+    ("the cloud's answer", cloud_answer),
+    ("authorization cache", cache),
+    ("ask the cloud", ask_online),
+    ("unknown card, nobody to ask", unknown_card),
+)
+
+
+def judged(rule: str, source: Source, entry: Entry, q: Question, now: float) -> Accept | Refuse:
+    """What one entry means: status, then expiry, then what its groups allow."""
+    master = q.settings.master_pass_group_id
+    if entry.pending:
+        return Refuse(rule, Reason.APPROVAL_PENDING)
+    if entry.removed:
+        return Refuse(rule, Reason.CONNECTION_REMOVED)
+    if entry.status is not Status.ACCEPTED:
+        return Refuse(rule, NEGATIVE[entry.status])
+    if is_expired(q.clock, entry.expiry_s, now):
+        return Refuse(rule, Reason.CARD_EXPIRED)
+    if master and (master in entry.groups or master == entry.group_id):
+        return Refuse(rule, Reason.STOP_ONLY)
+    return Accept(rule, source, entry.groups)
+
+
+def walk(q: Question, now: float) -> Iterator[tuple[str, Opinion]]:
+    """Each rule that was asked, with its opinion; the last one decided."""
+    for name, rule in RULES:
+        opinion = rule(q, now)
+        yield name, opinion
+        if opinion is not None:
+            return
+
+
+def decide(q: Question, now: float) -> Decision:
+    for _, opinion in walk(q, now):
+        if opinion is not None:
+            return opinion
+    raise AssertionError("the last rule always decides")

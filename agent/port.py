@@ -1,0 +1,190 @@
+"""One port as facts, and everything that follows from them: status, charging state, what we wish of its controller."""
+
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+from agent.effects import PortCommand, Stop
+from agent.events import Cp, Report, SelfTest
+from agent.faults import FAULTS, Cure, Fault, Latch
+from agent.policy.reasons import Reason
+from agent.policy.sharing import CURRENT_MIN_MA, STEP_MA
+from agent.settings import Settings
+from agent.transaction import ChargingState, StoppedReason, Transaction, Trigger, ended_by
+
+OPEN_TIMEOUT_S = 10.0  # an ending is over by then even if the contactor is not seen open: 6 s sequence and its report
+
+
+class Status(StrEnum):
+    """OCPP 2.1 ConnectorStatusEnumType."""
+
+    AVAILABLE = "Available"
+    OCCUPIED = "Occupied"
+    RESERVED = "Reserved"
+    UNAVAILABLE = "Unavailable"
+    FAULTED = "Faulted"
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """Somebody may start: waits for the plug, or for a port, until `until`."""
+
+    id_token: str
+    token_type: str  # OCPP IdTokenEnumStringType
+    rule: str
+    until: float
+    groups: frozenset[str] = frozenset()
+    group_id: str | None = None
+    remote_start_id: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Port:
+    evse_id: int
+    report: Report | None = None  # None until the controller has spoken
+    lost: bool = False  # the controller has spoken once and is silent now
+    plugged_at: float | None = None
+    grant: Grant | None = None
+    transaction: Transaction | None = None
+    finished: Transaction | None = None  # the last one that ended here: its total stays on the screen
+    served: bool = False  # a transaction has ended since the car was plugged in
+    operative: bool = True
+    operative_next: bool | None = None  # ChangeAvailability, Scheduled until the transaction has ended
+    latched: frozenset[Fault] = frozenset()  # gone, but to be seen by the driver until the plug is out
+    clears: int = 0
+    held_until: float | None = None  # no energy before: the random delay after a site-wide power cut
+
+
+def is_plugged(port: Port) -> bool:
+    return port.plugged_at is not None
+
+
+def faults(port: Port) -> frozenset[Fault]:
+    if port.lost:
+        return port.latched | {Fault.CONTROLLER_LOST}
+    return port.latched | port.report.faults if port.report else port.latched
+
+
+def is_ready(port: Port) -> bool:
+    """Whether the controller is there and has proven the port's ground-fault protection."""
+    return port.report is not None and port.report.self_test is SelfTest.PASSED
+
+
+def status(port: Port) -> Status:
+    if faults(port):
+        return Status.FAULTED
+    if port.transaction:  # one that runs on while the controller restarts, or was made Inoperative meanwhile
+        return Status.OCCUPIED
+    if not port.operative or not is_ready(port):
+        return Status.UNAVAILABLE
+    return Status.OCCUPIED if is_plugged(port) else Status.AVAILABLE
+
+
+def is_capped(port: Port) -> bool:
+    """Whether a token that was refused late has drawn what it may."""
+    tx, report = port.transaction, port.report
+    return (
+        tx is not None and tx.energy_cap_wh is not None and report is not None and report.energy_wh >= tx.energy_cap_wh
+    )
+
+
+def why_not(port: Port, id_token: str) -> Reason | None:
+    """Why nobody, or not this card, could start here now."""
+    if port.transaction:
+        return Reason.CONCURRENT if port.transaction.id_token == id_token else Reason.PORT_TAKEN
+    if port.grant and port.grant.id_token != id_token:
+        return Reason.PORT_TAKEN
+    if faults(port):
+        return Reason.OUT_OF_SERVICE
+    return None if port.operative and is_ready(port) else Reason.UNAVAILABLE
+
+
+def charging_state(port: Port) -> ChargingState:
+    tx, report = port.transaction, port.report
+    if tx is None:
+        return ChargingState.EV_CONNECTED if is_plugged(port) else ChargingState.IDLE
+    if report is None or tx.interrupted or tx.ending or faults(port) or is_capped(port):
+        return ChargingState.SUSPENDED_EVSE
+    if report.contactor and report.cp in (Cp.C, Cp.D):
+        return ChargingState.CHARGING
+    if not tx.charged:
+        return ChargingState.EV_CONNECTED
+    return ChargingState.SUSPENDED_EV if report.offer_ma else ChargingState.SUSPENDED_EVSE
+
+
+def wanted_ma(port: Port, settings: Settings) -> int:
+    """What this port could use now, before sharing: 0, or 6 A up to the least of board, cable and temperature."""
+    tx, report = port.transaction, port.report
+    if tx is None or tx.ending or tx.interrupted or report is None or port.held_until is not None or is_capped(port):
+        return 0
+    if faults(port) or not is_ready(port) or report.cp not in (Cp.B, Cp.C, Cp.D):
+        return 0
+    limits = [settings.port_limit_ma, settings.circuit_limit_ma, derated_ma(report.temperature_dc, settings)]
+    if settings.socketed:
+        limits.append(report.cable_ma)
+    limit = min(limits)
+    return limit if limit >= CURRENT_MIN_MA else 0
+
+
+def derated_ma(temperature_dc: int, settings: Settings) -> int:
+    """Full current up to derate_from_dc, then in a line down to 6 A, nothing from derate_stop_dc on."""
+    start, stop = settings.derate_from_dc, settings.derate_stop_dc
+    if temperature_dc < start:
+        return settings.port_limit_ma
+    if temperature_dc >= stop:
+        return 0
+    part = (settings.port_limit_ma - CURRENT_MIN_MA) * (stop - temperature_dc) // (stop - start)
+    return CURRENT_MIN_MA + part - part % STEP_MA
+
+
+def command(port: Port, offer_ma: int) -> PortCommand:
+    """The whole wish. The lock stays shut until the contactor is open."""
+    tx, report = port.transaction, port.report
+    lock = tx is not None or (report is not None and report.contactor)
+    if offer_ma:
+        return PortCommand(offer_ma, Stop.NONE, lock, port.clears)
+    at_once = tx is not None and tx.ending is not None and tx.ending.reason is StoppedReason.EMERGENCY_STOP
+    return PortCommand(0, Stop.NOW if at_once else Stop.ORDERLY, lock, port.clears)
+
+
+def reported(port: Port, report: Report, now: float) -> Port:
+    """Take in what the controller saw."""
+    unplugged = report.cp is Cp.A
+    latched = frozenset(f for f in report.faults if FAULTS[f].latch is Latch.UNPLUG)
+    port = replace(
+        port,
+        report=report,
+        lost=False,
+        grant=None if unplugged and is_plugged(port) else port.grant,  # the token left with the car
+        plugged_at=None if unplugged else now if port.plugged_at is None else port.plugged_at,
+        served=port.served and not unplugged,
+        latched=frozenset() if unplugged else port.latched | latched,
+    )
+    tx = port.transaction
+    return port if tx is None or tx.interrupted else replace(port, transaction=followed(tx, report, now))
+
+
+def followed(tx: Transaction, report: Report, now: float) -> Transaction:
+    """What the report means for a running transaction."""
+    if report.contactor and report.power_w > 0 and not tx.charged:
+        tx = replace(tx, charged=True)
+    if report.cp is Cp.A:
+        tx = ended_by(tx, StoppedReason.EV_DISCONNECTED, Trigger.EV_DEPARTED, now)
+    if fatal := sorted(f for f in report.faults if FAULTS[f].cure is Cure.END):
+        reason = StoppedReason(FAULTS[fatal[0]].stopped_reason)
+        tx = ended_by(tx, reason, Trigger.ABNORMAL_CONDITION, now)
+    if report.energy_wh < tx.last.energy_wh:  # the register went back: bill what was stored, and no further
+        tx = ended_by(tx, StoppedReason.OTHER, Trigger.ABNORMAL_CONDITION, now)
+    return tx
+
+
+def controller_lost(port: Port) -> Port:
+    return replace(port, lost=True, report=None) if port.report else port
+
+
+def has_ended(port: Port, now: float) -> bool:
+    """Whether the ending is over: no energy can flow any more, or the contactor was given every chance."""
+    tx = port.transaction
+    if tx is None or tx.ending is None:
+        return False
+    is_open = port.report is None or not port.report.contactor
+    return is_open or now >= tx.ending.at + OPEN_TIMEOUT_S

@@ -1,0 +1,265 @@
+"""What the cloud is told: the edges between two snapshots, as OCPP 2.1 messages in JSON form.
+
+A status that went there and back within one step was never true, so it is never told. Each transaction message gets its
+seqNo here, once, and the transaction remembers the reading it carried.
+"""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+from agent.clock import earliest, iso8601, wall
+from agent.effects import Record, Stream
+from agent.events import Link
+from agent.faults import FAULTS
+from agent.policy.id_token import masked
+from agent.policy.reasons import WORDS
+from agent.port import Port, charging_state, faults, status
+from agent.station import BootReason, Notice, Station, outage_s, stamp
+from agent.transaction import Reading, Transaction, Trigger, reading
+
+VENDOR_ID = "station-agent"
+
+
+def next_sample_at(station: Station, port: Port) -> float | None:
+    """When the running transaction is due for its next periodic or clock-aligned reading."""
+    tx = port.transaction
+    if tx is None or tx.interrupted or tx.ending or port.report is None:
+        return None
+    due = [tx.last.mono_s + station.settings.tx_updated_interval_s]
+    if (aligned := next_aligned_at(station, tx)) is not None:
+        due.append(aligned)
+    return min(due)
+
+
+def next_aligned_at(station: Station, tx: Transaction) -> float | None:
+    interval, last_s = station.settings.aligned_interval_s, wall(station.clock, tx.last.mono_s)
+    if not interval or last_s is None:
+        return None
+    next_s = (last_s // interval + 1) * interval
+    return tx.last.mono_s + (next_s - last_s)
+
+
+def records(before: Station, after: Station, now: float) -> tuple[Station, tuple[Record, ...]]:
+    """Everything that is owed to the cloud for this step, and the station that has numbered it."""
+    out: list[Record] = []
+    ports = []
+    for old, new in zip(before.ports, after.ports, strict=True):
+        if new is not old:
+            out.extend(fault_records(after, old, new, now))
+            if status(new) is not status(old):
+                out.append(status_record(after, new, now))
+        new, transaction_records = transaction_edges(after, old, new, now)
+        out.extend(transaction_records)
+        ports.append(new)
+    if after.notices is not before.notices:
+        out.extend(refusal(after, n, now) for n in after.notices if n not in before.notices and n.reason)
+    if any(new is not old for new, old in zip(ports, after.ports, strict=True)):
+        after = replace(after, ports=tuple(ports))
+    return after, tuple(out)
+
+
+# -- transactions -----------------------------------------------------------------------------------------------------
+
+
+def transaction_edges(station: Station, old: Port, new: Port, now: float) -> tuple[Port, list[Record]]:
+    out: list[Record] = []
+    if (tx := new.finished) is not None and tx is not old.finished:
+        if (
+            old.transaction is None or old.transaction.transaction_id != tx.transaction_id
+        ):  # began and ended in one step
+            out.append(
+                transaction_record(station, new, tx, "Started", begun_by(tx), tx.started, now, "Transaction.Begin")
+            )
+            tx = replace(tx, seq_no=tx.seq_no + 1)
+            new = replace(new, finished=tx)
+        assert tx.ending
+        at = tx.last.mono_s if tx.interrupted else now
+        out.append(transaction_record(station, new, tx, "Ended", tx.ending.trigger, tx.last, at, "Transaction.End"))
+    tx = new.transaction
+    if tx is None:
+        return new, out
+    if old.transaction is None or old.transaction.transaction_id != tx.transaction_id:
+        out.append(transaction_record(station, new, tx, "Started", begun_by(tx), tx.started, now, "Transaction.Begin"))
+    elif (trigger := update_trigger(station, old, new, now)) and new.report:
+        context = {Trigger.METER_VALUE_CLOCK: "Sample.Clock", Trigger.METER_VALUE_PERIODIC: "Sample.Periodic"}
+        tx = replace(tx, last=reading(new.report, now, *stamp(station, now)), unplugs=new.report.unplugs)
+        stream = Stream.SAMPLES if trigger in context else Stream.MONEY
+        out.append(transaction_record(
+            station, new, tx, "Updated", trigger, tx.last, now, context.get(trigger, "Other"), stream
+        ))  # fmt: skip
+    else:
+        return new, out
+    controller = station.controller.boot_id if station.controller else tx.controller_boot_id
+    return replace(new, transaction=replace(tx, seq_no=tx.seq_no + 1, controller_boot_id=controller)), out
+
+
+def begun_by(tx: Transaction) -> Trigger:
+    return Trigger.REMOTE_START if tx.remote_start_id is not None else Trigger.AUTHORIZED
+
+
+def update_trigger(station: Station, old: Port, new: Port, now: float) -> Trigger | None:
+    """Why this step is worth an Updated, if it is."""
+    before, tx = old.transaction, new.transaction
+    if before is None or tx is None or new.report is None or tx.interrupted:
+        return None
+    if before.interrupted:
+        return Trigger.TX_RESUMED
+    if tx.energy_cap_wh is not None and before.energy_cap_wh is None and not tx.ending:
+        return Trigger.DEAUTHORIZED
+    if charging_state(new) is not charging_state(old) and not tx.ending:
+        return Trigger.CHARGING_STATE_CHANGED
+    due = next_sample_at(station, new)
+    if due is None or now < due:
+        return None
+    aligned = next_aligned_at(station, tx)
+    return Trigger.METER_VALUE_CLOCK if aligned is not None and now >= aligned else Trigger.METER_VALUE_PERIODIC
+
+
+def transaction_record(
+    station: Station, port: Port, tx: Transaction, event_type: str, trigger: Trigger, at: Reading, when: float,
+    context: str, stream: Stream = Stream.MONEY,
+) -> Record:  # fmt: skip
+    """TransactionEvent. An Ended after a power cut is dated by its last stored reading, not by the restart."""
+    dated = at.wall_s if tx.interrupted and event_type == "Ended" else wall(station.clock, when)
+    info: dict[str, Any] = {"transactionId": tx.transaction_id}
+    if event_type == "Ended" and tx.ending:
+        info["stoppedReason"] = tx.ending.reason
+    else:
+        info["chargingState"] = charging_state(port)
+    if tx.remote_start_id is not None:
+        info["remoteStartId"] = tx.remote_start_id
+    payload: dict[str, Any] = {
+        "eventType": event_type,
+        "timestamp": timestamp(station, dated, when),
+        "triggerReason": trigger,
+        "seqNo": tx.seq_no,
+        "transactionInfo": info,
+        "evse": {"id": port.evse_id, "connectorId": 1},
+        "meterValue": [meter_value(station, at, context, timestamp(station, at.wall_s, when))],
+    }
+    if station.link is Link.DOWN:
+        payload["offline"] = True
+    if event_type != "Updated":
+        payload["idToken"] = {"idToken": tx.id_token, "type": tx.token_type}
+    if event_type == "Started":
+        payload["customData"] = {"vendorId": VENDOR_ID, "rule": tx.rule, "listVersion": station.allowlist.version}
+    source = at.source if tx.interrupted else int(station.clock.source)
+    return Record(stream, "TransactionEvent", payload, when, dated, source if dated is not None else 0)
+
+
+def meter_value(station: Station, at: Reading, context: str, dated: str) -> dict[str, Any]:
+    """Register, power, and per phase current and voltage; milliunits by multiplier, so that integers stay exact."""
+    values: list[dict[str, Any]] = [
+        {"value": at.energy_wh, "measurand": "Energy.Active.Import.Register", "context": context,
+         "unitOfMeasure": {"unit": "Wh"}},
+        {"value": at.power_w, "measurand": "Power.Active.Import", "context": context, "unitOfMeasure": {"unit": "W"}},
+    ]  # fmt: skip
+    for phase in range(station.settings.phases):
+        values.append({"value": at.current_ma[phase], "measurand": "Current.Import", "context": context,
+                       "phase": f"L{phase + 1}", "unitOfMeasure": {"unit": "A", "multiplier": -3}})  # fmt: skip
+        values.append({"value": at.voltage_mv[phase], "measurand": "Voltage", "context": context,
+                       "phase": f"L{phase + 1}-N", "unitOfMeasure": {"unit": "V", "multiplier": -3}})  # fmt: skip
+    return {"timestamp": dated, "sampledValue": values}
+
+
+def timestamp(station: Station, wall_s: float | None, now: float) -> str:
+    """The wall time, or while nobody knows it the floor: the record's header says which, and the cloud corrects."""
+    return iso8601(earliest(station.clock, now) if wall_s is None else wall_s)
+
+
+# -- status, faults, refusals -----------------------------------------------------------------------------------------
+
+
+def message(station: Station, stream: Stream, action: str, payload: dict[str, Any], now: float) -> Record:
+    wall_s, source = stamp(station, now)
+    return Record(stream, action, payload, now, wall_s, source)
+
+
+def status_record(station: Station, port: Port, now: float) -> Record:
+    wall_s = wall(station.clock, now)
+    payload = {
+        "timestamp": timestamp(station, wall_s, now),
+        "connectorStatus": status(port),
+        "evseId": port.evse_id,
+        "connectorId": 1,
+    }
+    return message(station, Stream.STATUS, "StatusNotification", payload, now)
+
+
+def notify_event(
+    station: Station, stream: Stream, now: float, component: dict[str, Any], variable: str, actual: str, **more: Any
+) -> Record:
+    """NotifyEvent with one hard-wired event."""
+    dated = timestamp(station, wall(station.clock, now), now)
+    event = {
+        "eventId": 0,
+        "timestamp": dated,
+        "trigger": "Alerting",
+        "actualValue": actual,
+        "eventNotificationType": "HardWiredNotification",
+        "component": component,
+        "variable": {"name": variable},
+        **more,
+    }
+    return message(station, stream, "NotifyEvent", {"generatedAt": dated, "seqNo": 0, "eventData": [event]}, now)
+
+
+def fault_records(station: Station, old: Port, new: Port, now: float) -> Iterator[Record]:
+    before, after = faults(old), faults(new)
+    component = {"name": "Connector", "evse": {"id": new.evse_id, "connectorId": 1}}
+    for fault in sorted(before ^ after):
+        row = FAULTS[fault]
+        more: dict[str, Any] = {"techInfo": row.fix} if fault in after else {"cleared": True}
+        if row.mrec:
+            more["techCode"] = row.mrec
+        yield notify_event(station, Stream.STATUS, now, component, "Problem", fault, **more)
+
+
+def refusal(station: Station, notice: Notice, now: float) -> Record:
+    """For the owner who wonders why nobody could charge: which reason, at which port, for whom (masked)."""
+    assert notice.reason
+    words = WORDS[notice.reason]
+    component: dict[str, Any] = {"name": "TokenReader"}
+    if notice.evse_id:
+        component["evse"] = {"id": notice.evse_id}
+    return notify_event(
+        station, Stream.LOGS, now, component, "Problem", notice.reason,
+        techCode=words.code, techInfo=f"{words.text} Card {masked(notice.id_token)}",
+    )  # fmt: skip
+
+
+def startup(station: Station, now: float) -> Record:
+    """SecurityEventNotification StartupOfTheDevice: one with each boot."""
+    payload = {
+        "type": "StartupOfTheDevice",
+        "timestamp": timestamp(station, wall(station.clock, now), now),
+        "techInfo": f"{station.boot.reason}, start {station.boot.count}",
+        "customData": {"vendorId": VENDOR_ID, "bootReason": station.boot.reason, "bootId": station.boot.boot_id},
+    }
+    return message(station, Stream.STATUS, "SecurityEventNotification", payload, now)
+
+
+def outage_record(station: Station, now: float) -> Record | None:
+    """How long the station was away, as soon as a known clock on both sides can tell (R7)."""
+    boot = station.boot
+    if boot.last_seen_s is None or boot.reason is BootReason.APPLICATION_RESET:
+        return None
+    away_s = outage_s(station, boot.last_seen_s, 1, 0.0)
+    if away_s is None:
+        return None
+    custom = {"vendorId": VENDOR_ID, "outageS": round(away_s), "bootReason": boot.reason}
+    return notify_event(
+        station,
+        Stream.STATUS,
+        now,
+        {"name": "ChargingStation"},
+        "OutageDuration",
+        str(round(away_s)),
+        customData=custom,
+    )
+
+
+def result(station: Station, command_id: str, response: dict[str, Any], now: float) -> Record:
+    """The answer to a command from the cloud; kept until acknowledged like everything else."""
+    return message(station, Stream.RESULTS, "CommandResult", {"commandId": command_id, "response": response}, now)

@@ -1,0 +1,144 @@
+"""The charger as one pure value: its facts, and what follows from them for the whole station."""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from agent.clock import Clock, wall
+from agent.effects import PortCommand
+from agent.events import Entry, Link, ListState
+from agent.policy.reasons import Reason
+from agent.policy.sharing import raised_in_turn, shares
+from agent.port import Grant, Port, command, wanted_ma
+from agent.settings import Settings
+
+
+class BootReason(StrEnum):
+    """OCPP 2.1 BootReasonEnumType: the ones a start of ours can have."""
+
+    APPLICATION_RESET = "ApplicationReset"  # the agent restarted, Linux did not
+    POWER_UP = "PowerUp"
+    WATCHDOG = "Watchdog"
+    REMOTE_RESET = "RemoteReset"
+    FIRMWARE_UPDATE = "FirmwareUpdate"
+    UNKNOWN = "Unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Boot:
+    """How this run of the agent began."""
+
+    boot_id: str  # 16 hex digits, random
+    at: float  # monotonic
+    reason: BootReason
+    same_kernel: bool = False  # Linux ran through: monotonic times of the last run still count
+    last_seen_s: float | None = None  # wall, newest durable sign of life of the run before, if its clock was known
+    count: int = 1  # starts in the station's life
+
+
+@dataclass(frozen=True, slots=True)
+class Controller:
+    boot_id: int
+    circuit_limit_ma: int
+
+
+@dataclass(frozen=True, slots=True)
+class Holding:
+    """An accepted card whose port is not known yet: the next port plugged in, or, if `choose`, the one chosen."""
+
+    grant: Grant
+    choose: bool
+
+
+class Stage(StrEnum):
+    LOOKUP = "lookup"  # list and cache are being read
+    ONLINE = "online"  # the cloud has been asked
+    LATE = "late"  # the driver was refused; a late Accepted still starts
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """A tap on its way to a decision."""
+
+    ask_id: int
+    id_token: str
+    evse_id: int | None  # the port it is for, as far as known
+    choose: bool  # two cars wait: the driver has to say which is his
+    blocked: Reason | None  # no port is to be had
+    at: float
+    due: float  # this stage is over
+    stage: Stage = Stage.LOOKUP
+    listed: Entry | None = None
+    cached: Entry | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """The last thing said to a driver, at a port or, with 0, at the station."""
+
+    evse_id: int
+    reason: Reason | None  # None: accepted
+    until: float
+    id_token: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Station:
+    settings: Settings
+    boot: Boot
+    clock: Clock
+    ports: tuple[Port, ...]
+    controller: Controller | None = None
+    link: Link = Link.DOWN
+    store_ok: bool = True
+    allowlist: ListState = field(default_factory=ListState)
+    asks: tuple[Ask, ...] = ()
+    holding: Holding | None = None
+    chosen: tuple[int, float] | None = None  # evse_id, until
+    notices: tuple[Notice, ...] = ()
+    last_tap: tuple[str, float] = ("", -1e9)
+    alive_at: float = 0.0  # when the sign of life was last written
+    outage_known: bool = False
+    next_ask_id: int = 1
+    next_transaction: int = 1
+    next_event_id: int = 1
+
+
+def stamp(station: Station, now: float) -> tuple[float | None, int]:
+    """Wall time and its source, for a record."""
+    return wall(station.clock, now), int(station.clock.source)
+
+
+def circuit_ma(station: Station) -> int:
+    """The commissioned limit as far as known: the controller's own is the last word, and lower wins."""
+    limit = station.settings.circuit_limit_ma
+    return min(limit, station.controller.circuit_limit_ma) if station.controller else limit
+
+
+def wishes(station: Station) -> tuple[PortCommand, ...]:
+    """What we want of every port: arrivals first come first served, lowered at once, raised in turn (S11)."""
+    ports = station.ports
+    wants = [wanted_ma(port, station.settings) for port in ports]
+    if not any(wants):
+        return tuple(command(port, 0) for port in ports)
+    circuit = circuit_ma(station)
+    order = sorted(range(len(ports)), key=lambda i: (ports[i].plugged_at or 0.0, i))
+    target = [0] * len(ports)
+    for i, share in zip(order, shares(circuit, [wants[i] for i in order]), strict=True):
+        target[i] = share
+    in_force = [port.report.offer_ma if port.report else 0 for port in ports]
+    offers = raised_in_turn(circuit, target, in_force)
+    return tuple(command(port, offer) for port, offer in zip(ports, offers, strict=True))
+
+
+def outage_s(station: Station, wall_s: float | None, source: int, mono_s: float) -> float | None:
+    """How long we were away since this instant of the run before; None while nobody can tell.
+
+    Within one run of Linux the monotonic clock tells. Across a power cut two known wall times do.
+    """
+    boot = station.boot
+    if boot.same_kernel:
+        return max(0.0, boot.at - mono_s)
+    now_s = wall(station.clock, boot.at)
+    if now_s is None or wall_s is None or not source or now_s < wall_s:
+        return None
+    return now_s - wall_s

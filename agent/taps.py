@@ -1,0 +1,289 @@
+"""From a card at the reader to a grant at one port, and never at the other (S6, S7).
+
+One reader serves all ports. A tap is for the port the driver chose; else for the one car that waits; else it is held for the
+next car that plugs in. Where two cars could be meant, the driver is asked: a token at the wrong port is another man's bill.
+"""
+
+from dataclasses import dataclass, replace
+
+from agent.effects import AskOnline, Effect, Lookup, Remember
+from agent.events import AuthorizationStatus, CardTapped, Entry, LookedUp, OnlineAnswered, PortChosen
+from agent.policy.authorize import Accept, Decision, Question, Refuse, decide
+from agent.policy.authorize import Ask as AskCloud
+from agent.policy.id_token import normalised
+from agent.policy.reasons import Reason
+from agent.port import Grant, Port, is_plugged, why_not
+from agent.station import Ask, Holding, Notice, Stage, Station
+from agent.transaction import StoppedReason, Trigger, ended_by
+
+ASKS_MAX = 8  # taps in flight; more come only from a broken reader, and are told to try again
+LOOKUP_TIMEOUT_S = 0.25  # S6: a decision from the list within 0.3 s; a list that does not answer is no reason to wait
+LATE_S = 20.0  # a late Accepted still starts, counted from the tap
+CHOICE_S = 60.0  # a pressed port button counts for so long
+NOTICE_S = 8.0
+DEBOUNCE_S = 3.0  # a card held against the reader is one tap
+FRESH_PLUG_S = 300.0  # a car plugged in longer ago may be waiting for nobody
+
+Step = tuple[Station, tuple[Effect, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    evse_id: int | None  # None: the next port plugged in
+    choose: bool = False  # the driver has to say which
+    blocked: Reason | None = None  # no port is to be had
+
+
+# -- the tap ----------------------------------------------------------------------------------------------------------
+
+
+def tapped(station: Station, event: CardTapped, now: float) -> Step:
+    id_token = normalised(event.uid)
+    if id_token is None:
+        return noticed(station, 0, Reason.UNREADABLE, now), ()
+    is_same_tap = station.last_tap[0] == id_token and now < station.last_tap[1] + DEBOUNCE_S
+    station = replace(station, last_tap=(id_token, now))
+    if is_same_tap or any(ask.id_token == id_token and ask.stage is not Stage.LATE for ask in station.asks):
+        return station, ()
+    if (port := to_stop(station, id_token, now)) is not None:
+        return stopped(station, port, StoppedReason.LOCAL, id_token, now), ()
+    station = forget_late(station, id_token)
+    if len(station.asks) >= ASKS_MAX:
+        return noticed(station, 0, Reason.COULD_NOT_ASK, now, id_token), ()
+    target = aimed_at(station, id_token, now)
+    ask = Ask(station.next_ask_id, id_token, target.evse_id, target.choose, target.blocked, now, now + LOOKUP_TIMEOUT_S)
+    station = replace(station, asks=(*station.asks, ask), next_ask_id=ask.ask_id + 1)
+    return station, (Lookup(ask.ask_id, id_token),)
+
+
+def to_stop(station: Station, id_token: str, now: float) -> Port | None:
+    """The running session this very card stops: its own, unless its driver pointed at another port."""
+    own = [p for p in station.ports if p.transaction and p.transaction.id_token == id_token]
+    chosen = chosen_port(station, now)
+    if chosen is not None:
+        return next((p for p in own if p.evse_id == chosen), None)
+    if own and station.settings.concurrent_tx and waiting(station, id_token, now):
+        return None
+    return own[0] if own else None
+
+
+def to_stop_for_others(station: Station, entry: Entry, now: float) -> tuple[Port, StoppedReason] | None:
+    """The running session that this card's group, or the master pass, stops."""
+    chosen = chosen_port(station, now)
+    running = [p for p in station.ports if p.transaction and chosen in (None, p.evse_id)]
+    if is_master(station, entry):
+        return (running[0], StoppedReason.MASTER_PASS) if len(running) == 1 else None
+    same = [p for p in running if p.transaction and entry.group_id and p.transaction.group_id == entry.group_id]
+    return (same[0], StoppedReason.LOCAL) if len(same) == 1 else None
+
+
+def is_master(station: Station, entry: Entry) -> bool:
+    master = station.settings.master_pass_group_id
+    return bool(master) and (entry.group_id == master or master in entry.groups)
+
+
+def chosen_port(station: Station, now: float) -> int | None:
+    return station.chosen[0] if station.chosen and now < station.chosen[1] else None
+
+
+def waiting(station: Station, id_token: str, now: float) -> list[Port]:
+    """Cars that are plugged in and could be this driver's: nobody's yet, nor on the way to be somebody else's."""
+    asked_for = {a.evse_id for a in station.asks if a.stage is not Stage.LATE and a.id_token != id_token}
+    return [p for p in station.ports if is_waiting(p, id_token) and p.evse_id not in asked_for]
+
+
+def is_waiting(port: Port, id_token: str) -> bool:
+    if not is_plugged(port) or port.transaction or (port.grant and port.grant.id_token != id_token):
+        return False
+    was_his = port.finished is not None and port.finished.id_token == id_token
+    return not port.served or was_his
+
+
+def aimed_at(station: Station, id_token: str, now: float) -> Target:
+    """Which port a tap is for."""
+    if (chosen := chosen_port(station, now)) is not None:
+        return Target(chosen)
+    if len(station.ports) == 1:
+        return Target(station.ports[0].evse_id)
+    cars = waiting(station, id_token, now)
+    free = [p for p in station.ports if not is_plugged(p) and why_not(p, id_token) is None]
+    if len(cars) == 1 and (not free or now < (cars[0].plugged_at or 0.0) + FRESH_PLUG_S):
+        return Target(cars[0].evse_id)
+    if cars:
+        return Target(None, choose=True)
+    if len(free) == 1:
+        return Target(free[0].evse_id)
+    if free:
+        return Target(None)
+    return best_refusal(station, id_token)
+
+
+def best_refusal(station: Station, id_token: str) -> Target:
+    """With no port to be had: the one whose reason tells the driver most. A car that was served and stays is in the way."""
+    order = (Reason.CONCURRENT, Reason.PORT_TAKEN, Reason.UNAVAILABLE, Reason.OUT_OF_SERVICE)
+    reasons = [(why_not(p, id_token) or Reason.PORT_TAKEN, p.evse_id) for p in station.ports]
+    reason, evse_id = min(reasons, key=lambda r: order.index(r[0]))
+    return Target(evse_id, blocked=reason)
+
+
+def chosen(station: Station, event: PortChosen, now: float) -> Step:
+    """A port's button: the card that waits for the choice goes there; else it aims the next tap."""
+    if all(p.evse_id != event.evse_id for p in station.ports):
+        return station, ()
+    holding = station.holding
+    if holding is not None:
+        return granted(replace(station, holding=None), event.evse_id, holding.grant, now), ()
+    asks = tuple(replace(a, evse_id=event.evse_id, choose=False) if a.evse_id is None else a for a in station.asks)
+    return replace(station, chosen=(event.evse_id, now + CHOICE_S), asks=asks), ()
+
+
+# -- the answers ------------------------------------------------------------------------------------------------------
+
+
+def looked_up(station: Station, event: LookedUp, now: float) -> Step:
+    ask = open_ask(station, event.ask_id)
+    if ask is None or ask.stage is not Stage.LOOKUP:
+        return station, ()
+    return decided(station, replace(ask, listed=event.listed, cached=event.cached), None, now)
+
+
+def answered(station: Station, event: OnlineAnswered, now: float) -> Step:
+    """The cloud's word. It is remembered even when it comes too late to start."""
+    ask = open_ask(station, event.ask_id)
+    if ask is None:
+        return station, ()
+    entry = event.entry
+    remember = Remember(ask.id_token, entry.status, entry.expiry_s, tuple(sorted(entry.groups)), entry.group_id)
+    station, effects = decided(station, ask, entry, now)
+    return station, (remember, *effects)
+
+
+def timed_out(station: Station, ask: Ask, now: float) -> Step:
+    """This stage has taken long enough."""
+    if ask.stage is Stage.LATE:
+        return without(station, ask), ()
+    return decided(station, ask, None, now)
+
+
+def open_ask(station: Station, ask_id: int) -> Ask | None:
+    return next((a for a in station.asks if a.ask_id == ask_id), None)
+
+
+def without(station: Station, ask: Ask) -> Station:
+    return replace(station, asks=tuple(a for a in station.asks if a.ask_id != ask.ask_id))
+
+
+def forget_late(station: Station, id_token: str) -> Station:
+    """A new tap of the same card makes its old question worthless."""
+    return replace(station, asks=tuple(a for a in station.asks if a.id_token != id_token))
+
+
+# -- the decision -----------------------------------------------------------------------------------------------------
+
+
+def question(station: Station, ask: Ask, online: Entry | None) -> Question:
+    port = port_of(station, ask.evse_id)
+    in_use = any(
+        (p.transaction and p.transaction.id_token == ask.id_token) or (p.grant and p.grant.id_token == ask.id_token)
+        for p in station.ports
+        if port is None or p.evse_id != port.evse_id
+    )
+    return Question(
+        ask.id_token,
+        station.settings,
+        station.clock,
+        station.link,
+        port_reason=ask.blocked or why_not_here(station, port, ask.id_token),
+        in_use=in_use,
+        listed=ask.listed,
+        cached=ask.cached,
+        online=online,
+        asked=ask.stage is not Stage.LOOKUP,
+    )
+
+
+def why_not_here(station: Station, port: Port | None, id_token: str) -> Reason | None:
+    if not station.store_ok:
+        return Reason.CANNOT_RECORD
+    if port is not None:
+        return why_not(port, id_token)
+    taken = station.holding is not None and station.holding.grant.id_token != id_token
+    return Reason.PLUG_IN_FIRST if taken else None
+
+
+def decided(station: Station, ask: Ask, online: Entry | None, now: float) -> Step:
+    entry = online or ask.listed or ask.cached
+    if entry and entry.status is AuthorizationStatus.ACCEPTED and ask.stage is Stage.LOOKUP:
+        stop = (
+            to_stop_for_others(station, entry, now)
+            if not can_start(station, ask) or is_master(station, entry)
+            else None
+        )
+        if stop is not None:
+            return stopped(without(station, ask), *stop, ask.id_token, now), ()
+    decision: Decision = decide(question(station, ask, online), now)
+    match decision:
+        case AskCloud(timeout_s=timeout_s):
+            ask = replace(ask, stage=Stage.ONLINE, due=ask.at + timeout_s)
+            asks = tuple(ask if a.ask_id == ask.ask_id else a for a in station.asks)
+            return replace(station, asks=asks), (AskOnline(ask.ask_id, ask.id_token, ask.evse_id, timeout_s),)
+        case Refuse(reason=reason):
+            late = ask.stage is Stage.ONLINE and online is None
+            station = replace(station, asks=kept_late(station.asks, ask)) if late else without(station, ask)
+            if reason is Reason.PLUG_IN_FIRST and station.holding:  # two cards, and soon two cars: nobody guesses whose
+                station = replace(station, holding=replace(station.holding, choose=True))
+            return noticed(station, ask.evse_id or 0, reason, now, ask.id_token), ()
+        case Accept(rule=rule, groups=groups):
+            until = now + station.settings.ev_connection_timeout_s
+            group_id = entry.group_id if entry else None
+            grant = Grant(ask.id_token, "ISO14443", rule, until, groups, group_id)
+            station = without(station, ask)
+            if ask.evse_id is None:
+                station = replace(station, holding=Holding(grant, ask.choose))
+                return noticed(station, 0, Reason.CHOOSE_PORT if ask.choose else None, now, ask.id_token), ()
+            return granted(station, ask.evse_id, grant, now), ()
+
+
+def can_start(station: Station, ask: Ask) -> bool:
+    port = port_of(station, ask.evse_id)
+    return not ask.blocked and (port is None or why_not(port, ask.id_token) is None)
+
+
+def kept_late(asks: tuple[Ask, ...], late: Ask) -> tuple[Ask, ...]:
+    late = replace(late, stage=Stage.LATE, due=late.at + LATE_S)
+    return tuple(late if a.ask_id == late.ask_id else a for a in asks)
+
+
+# -- what a decision does ----------------------------------------------------------------------------------------------
+
+
+def port_of(station: Station, evse_id: int | None) -> Port | None:
+    return next((p for p in station.ports if p.evse_id == evse_id), None)
+
+
+def with_port(station: Station, port: Port) -> Station:
+    return replace(station, ports=tuple(port if p.evse_id == port.evse_id else p for p in station.ports))
+
+
+def granted(station: Station, evse_id: int, grant: Grant, now: float) -> Station:
+    """The grant goes to this port, if it still can: things may have changed while we asked."""
+    port = port_of(station, evse_id)
+    assert port is not None
+    if (reason := why_not_here(station, port, grant.id_token)) is not None:
+        return noticed(station, evse_id, reason, now, grant.id_token)
+    used = station.chosen is not None and station.chosen[0] == evse_id
+    station = replace(with_port(station, replace(port, grant=grant)), chosen=None if used else station.chosen)
+    return noticed(station, evse_id, None, now, grant.id_token)
+
+
+def stopped(station: Station, port: Port, reason: StoppedReason, id_token: str, now: float) -> Station:
+    assert port.transaction
+    tx = ended_by(port.transaction, reason, Trigger.STOP_AUTHORIZED, now)
+    return noticed(with_port(station, replace(port, transaction=tx)), port.evse_id, None, now, id_token)
+
+
+def noticed(station: Station, evse_id: int, reason: Reason | None, now: float, id_token: str = "") -> Station:
+    """Say something at a port (or, with 0, at the station); the newest thing said there stands."""
+    notice = Notice(evse_id, reason, now + NOTICE_S, id_token)
+    others = tuple(n for n in station.notices if n.evse_id != evse_id)
+    return replace(station, notices=(*others, notice))

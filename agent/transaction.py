@@ -1,0 +1,122 @@
+"""One charging session as facts. TxStartPoint: authorised and plugged in. TxStopPoint: either gone.
+
+What survives a power cut is exactly `saved(transaction)`: an Ended after the cut reports the last stored reading, so that
+the error is never in the owner's favour and at most one sample (S3).
+"""
+
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import Any
+
+import msgspec
+
+from agent.events import Report
+
+
+class ChargingState(StrEnum):
+    """OCPP 2.1 ChargingStateEnumType, spelled as on the wire."""
+
+    EV_CONNECTED = "EVConnected"
+    CHARGING = "Charging"
+    SUSPENDED_EV = "SuspendedEV"
+    SUSPENDED_EVSE = "SuspendedEVSE"
+    IDLE = "Idle"
+
+
+class Trigger(StrEnum):
+    """OCPP 2.1 TriggerReasonEnumType: the ones a station of ours can have."""
+
+    ABNORMAL_CONDITION = "AbnormalCondition"
+    AUTHORIZED = "Authorized"
+    CABLE_PLUGGED_IN = "CablePluggedIn"
+    CHARGING_STATE_CHANGED = "ChargingStateChanged"
+    DEAUTHORIZED = "Deauthorized"
+    ENERGY_LIMIT_REACHED = "EnergyLimitReached"
+    EV_DEPARTED = "EVDeparted"
+    METER_VALUE_CLOCK = "MeterValueClock"
+    METER_VALUE_PERIODIC = "MeterValuePeriodic"
+    REMOTE_START = "RemoteStart"
+    REMOTE_STOP = "RemoteStop"
+    STOP_AUTHORIZED = "StopAuthorized"
+    TX_RESUMED = "TxResumed"
+
+
+class StoppedReason(StrEnum):
+    """OCPP 2.1 ReasonEnumType."""
+
+    DE_AUTHORIZED = "DeAuthorized"
+    EMERGENCY_STOP = "EmergencyStop"
+    EV_DISCONNECTED = "EVDisconnected"
+    GROUND_FAULT = "GroundFault"
+    LOCAL = "Local"
+    MASTER_PASS = "MasterPass"
+    OTHER = "Other"
+    OVERCURRENT_FAULT = "OvercurrentFault"
+    POWER_LOSS = "PowerLoss"
+    POWER_QUALITY = "PowerQuality"
+    REMOTE = "Remote"
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """The meter at one instant."""
+
+    energy_wh: int  # register
+    mono_s: float
+    wall_s: float | None  # the same instant, if the clock was known
+    source: int = 0  # ClockSource of wall_s
+    power_w: int = 0
+    current_ma: tuple[int, int, int] = (0, 0, 0)
+    voltage_mv: tuple[int, int, int] = (0, 0, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """Why and since when a transaction is coming to its end; it ends when the contactor is seen open."""
+
+    reason: StoppedReason
+    trigger: Trigger
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Transaction:
+    transaction_id: str
+    id_token: str  # canonical; "" = a free station asked for none
+    token_type: str  # OCPP IdTokenEnumStringType: ISO14443, Central, NoAuthorization
+    groups: frozenset[str]
+    group_id: str | None
+    rule: str  # which rule accepted the start
+    started: Reading
+    last: Reading  # newest stored one
+    unplugs: int  # the controller's count of arrivals in A when last stored
+    controller_boot_id: int
+    seq_no: int = 0  # of the next message; each number is assigned once
+    remote_start_id: int | None = None
+    charged: bool = False  # energy has flowed
+    energy_cap_wh: int | None = None  # register at which a late refusal ends it (MaxEnergyOnInvalidId)
+    ending: Ending | None = None
+    interrupted: bool = False  # a restart happened; whether it resumes is not decided yet
+
+    @property
+    def energy_wh(self) -> int:
+        return self.last.energy_wh - self.started.energy_wh
+
+
+def reading(report: Report, now: float, wall_s: float | None, source: int) -> Reading:
+    return Reading(report.energy_wh, now, wall_s, source, report.power_w, report.current_ma, report.voltage_mv)
+
+
+def ended_by(tx: Transaction, reason: StoppedReason, trigger: Trigger, now: float) -> Transaction:
+    """Begin the end; the first reason stays the reason."""
+    return tx if tx.ending else replace(tx, ending=Ending(reason, trigger, now))
+
+
+def saved(tx: Transaction) -> Any:
+    """As JSON-like values, for the store."""
+    return msgspec.to_builtins(tx)
+
+
+def restored(value: Any) -> Transaction:
+    """The transaction as it was stored, interrupted. Raises msgspec.ValidationError if it cannot be read."""
+    return replace(msgspec.convert(value, Transaction), interrupted=True)
