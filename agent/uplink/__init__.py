@@ -1,0 +1,1 @@
+"""The wire between station and cloud; docs/uplink.md describes it for both ends."""

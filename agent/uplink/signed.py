@@ -1,0 +1,59 @@
+"""COSE_Sign1 (RFC 9052) with Ed25519: what the operator has signed, and nobody else.
+
+One verifier for everything that is signed: commands, lists, policies, tokens, builds. The content is looked at only
+after its signature is right; what the content means is for its reader.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+
+from agent.uplink.codec import WireError, from_cbor, to_cbor
+
+TAG_18 = b"\xd2"  # COSE_Sign1; optional in front of the array
+ALG, CRIT, KID = 1, 2, 4  # header labels, RFC 9052 §3.1
+EDDSA = -8
+
+
+class SignatureError(Exception):
+    """Not signed by a key we trust; the text says in one sentence why."""
+
+
+def verify(data: bytes, keys: Mapping[bytes, Ed25519PublicKey]) -> bytes:
+    """The payload, if the key that the envelope names is one of `keys` (by key id) and signed it. SignatureError."""
+    try:
+        protected, unprotected, payload, signature = _envelope(data)
+        header = from_cbor(protected)
+    except WireError as error:
+        raise SignatureError(f"not a COSE_Sign1: {error}") from None
+    if not isinstance(header, dict) or header.get(ALG) != EDDSA or CRIT in header:
+        raise SignatureError("signed with an algorithm or an extension other than EdDSA")
+    kid = header.get(KID, unprotected.get(KID))  # the name only chooses among keys that are all trusted
+    key = keys.get(kid) if isinstance(kid, bytes) else None
+    if key is None:
+        raise SignatureError("signed with a key that this station does not know")
+    try:
+        key.verify(signature, signed_bytes(protected, payload))
+    except InvalidSignature:
+        raise SignatureError("the signature is wrong: the content or the key is not what it claims") from None
+    return payload
+
+
+def sign(payload: bytes, kid: bytes, private_key: Ed25519PrivateKey) -> bytes:
+    """The envelope that verify() opens; for tools and tests, a station has no such key."""
+    protected = to_cbor({ALG: EDDSA, KID: kid})
+    return TAG_18 + to_cbor([protected, {}, payload, private_key.sign(signed_bytes(protected, payload))])
+
+
+def signed_bytes(protected: bytes, payload: bytes) -> bytes:
+    """What the signature is over: Sig_structure of RFC 9052 §4.4, with empty external data."""
+    return to_cbor(["Signature1", protected, b"", payload])
+
+
+def _envelope(data: bytes) -> tuple[bytes, dict[Any, Any], bytes, bytes]:
+    match from_cbor(data.removeprefix(TAG_18)):
+        case [bytes() as protected, dict() as unprotected, bytes() as payload, bytes() as signature]:
+            return protected, unprotected, payload, signature
+    raise WireError("expected [protected, unprotected, payload, signature]")
