@@ -71,7 +71,7 @@ def closed(
     return station, tuple(effects)
 
 
-# -- absorb -------------------------------------------------------------------------------------------------------------
+# -- absorb -----------------------------------------------------------------------------------------------------------
 
 
 def absorb(station: Station, event: Event, now: float) -> Step:
@@ -189,7 +189,7 @@ def availability(station: Station, event: AvailabilityRequested, now: float) -> 
     return station, (result(station, event.command_id, {"status": status}, now),)
 
 
-# -- settle ---------------------------------------------------------------------------------------------------------------
+# -- settle -----------------------------------------------------------------------------------------------------------
 
 
 def overdue_asks(station: Station, now: float) -> Step:
@@ -226,7 +226,7 @@ def released(station: Station, evse_id: int, now: float) -> Station:
 
 
 def capped(station: Station, evse_id: int, now: float) -> Station:
-    """OCPP E05: a token refused late has used up what it may. StopTxOnInvalidId ends the session, else it is suspended."""
+    """OCPP E05: a token refused late has drawn what it may. StopTxOnInvalidId ends the session, else it waits."""
     port = port_of(station, evse_id)
     if port is None or port.transaction is None or not is_capped(port) or not station.settings.stop_tx_on_invalid_id:
         return station
@@ -350,7 +350,7 @@ def expired(station: Station, now: float) -> Station:
     return station
 
 
-# -- time ------------------------------------------------------------------------------------------------------------------
+# -- time -------------------------------------------------------------------------------------------------------------
 
 
 def next_deadline(station: Station, now: float) -> float:
@@ -379,7 +379,7 @@ def next_deadline(station: Station, now: float) -> float:
     return min(due)
 
 
-# -- what survives -----------------------------------------------------------------------------------------------------------
+# -- what survives ----------------------------------------------------------------------------------------------------
 
 
 def saved(port: Port) -> dict[str, Any]:

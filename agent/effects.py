@@ -1,7 +1,7 @@
 """What the core asks of the world, in the imperative. The loop performs it; nothing here has an opinion.
 
-The effects of one `handle` are a batch. Its durable part (Record, Save) is committed first; then the rest is performed. A
-Wish is the exception in the safe direction: whatever it lowers or opens is performed at once, before any disk.
+The effects of one `handle` are a batch. Its durable part (Record, Save) is committed before a Wish may raise or close
+anything; what a Wish lowers or opens is performed at once, before any disk (agent/gate.py).
 """
 
 from collections.abc import Sequence

@@ -91,7 +91,7 @@ class ListState:
     synced_s: float | None = None
 
 
-# -- from the port controller and the machine ---------------------------------------------------------------------
+# -- from the port controller and the machine -------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +135,7 @@ class Deadline:
     """The instant asked for by next_deadline() has come."""
 
 
-# -- from drivers ---------------------------------------------------------------------------------------------------
+# -- from drivers -----------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +150,7 @@ class PortChosen:
     evse_id: int
 
 
-# -- answers to what we asked ---------------------------------------------------------------------------------------
+# -- answers to what we asked -----------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +170,7 @@ class OnlineAnswered:
     entry: Entry
 
 
-# -- from the cloud --------------------------------------------------------------------------------------------------
+# -- from the cloud ---------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)

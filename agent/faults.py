@@ -1,7 +1,7 @@
 """Every fault a port can have, in one table: what it does, how long it lasts, what to do about it.
 
-Codes CX0nn are the ChargeX consortium's Minimum Required Error Codes (MREC); a fault MREC has no word for carries none.
-The names up to PHASE_LOSS are the controller's, in the order of `board/controller/contract.py`; the rest are the host's.
+Codes CX0nn are the ChargeX consortium's Minimum Required Error Codes (MREC); a fault without a word there carries none.
+The names up to PHASE_LOSS are the controller's, in the order of `board/controller/contract.py`; the rest the host's.
 """
 
 from dataclasses import dataclass

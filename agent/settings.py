@@ -1,7 +1,7 @@
 """What can be set, by whom, within which bounds; and where each value came from.
 
-Layers, weakest first: defaults < board < config file < wizard < cloud. The table below is the only list of settings; the
-core sees the merged, frozen `Settings` and nothing else.
+Layers, weakest first: defaults < board < config file < wizard < cloud. The table below is the only list of settings;
+the core sees the merged, frozen `Settings` and nothing else.
 """
 
 import msgspec

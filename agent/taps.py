@@ -1,7 +1,8 @@
 """From a card at the reader to a grant at one port, and never at the other (S6, S7).
 
-One reader serves all ports. A tap is for the port the driver chose; else for the one car that waits; else it is held for the
-next car that plugs in. Where two cars could be meant, the driver is asked: a token at the wrong port is another man's bill.
+One reader serves all ports. A tap is for the port the driver chose; else for the one car that waits; else it is held
+for the next car that plugs in. Where two cars could be meant, the driver is asked: a token at the wrong port is another
+driver's bill.
 """
 
 from dataclasses import dataclass, replace
@@ -119,7 +120,7 @@ def aimed_at(station: Station, id_token: str, now: float) -> Target:
 
 
 def best_refusal(station: Station, id_token: str) -> Target:
-    """With no port to be had: the one whose reason tells the driver most. A car that was served and stays is in the way."""
+    """With no port to be had: the one whose reason tells the driver most. A car that was served is in the way."""
     order = (Reason.CONCURRENT, Reason.PORT_TAKEN, Reason.UNAVAILABLE, Reason.OUT_OF_SERVICE)
     reasons = [(why_not(p, id_token) or Reason.PORT_TAKEN, p.evse_id) for p in station.ports]
     reason, evse_id = min(reasons, key=lambda r: order.index(r[0]))
@@ -254,7 +255,7 @@ def kept_late(asks: tuple[Ask, ...], late: Ask) -> tuple[Ask, ...]:
     return tuple(late if a.ask_id == late.ask_id else a for a in asks)
 
 
-# -- what a decision does ----------------------------------------------------------------------------------------------
+# -- what a decision does ---------------------------------------------------------------------------------------------
 
 
 def port_of(station: Station, evse_id: int | None) -> Port | None:

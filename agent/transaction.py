@@ -1,7 +1,7 @@
 """One charging session as facts. TxStartPoint: authorised and plugged in. TxStopPoint: either gone.
 
-What survives a power cut is exactly `saved(transaction)`: an Ended after the cut reports the last stored reading, so that
-the error is never in the owner's favour and at most one sample (S3).
+What survives a power cut is exactly `saved(transaction)`: an Ended after the cut reports the last stored reading, so
+that the error is never in the owner's favour and at most one sample (S3).
 """
 
 from dataclasses import dataclass, replace

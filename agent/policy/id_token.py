@@ -1,7 +1,7 @@
 """Card ids in one canonical form, so that reader, list, cache and record always mean the same card.
 
-Readers disagree about case, separators and prefixes; backends have lost leading zeros and mixed up padding. Here an id is
-upper-case hexadecimal without separators, with exactly the bytes the card gave: 4, 7 or 10 (ISO/IEC 14443-3).
+Readers disagree about case, separators and prefixes; backends have lost leading zeros and mixed up padding. Here an id
+is upper-case hexadecimal without separators, with exactly the bytes the card gave: 4, 7 or 10 (ISO/IEC 14443-3).
 """
 
 from string import hexdigits

@@ -86,13 +86,16 @@ WORDS: dict[Reason, Words] = {
         "Ask the owner, or look for another station in the app.",
     ),
     Reason.CLOSED: Words(
-        Status.NOT_AT_THIS_TIME, "A018", Led.REFUSED, "Closed for this card at this time.", "See the hours on the screen.",
+        Status.NOT_AT_THIS_TIME, "A018", Led.REFUSED, "Closed for this card at this time.",
+        "See the hours on the screen.",
     ),
     Reason.NEEDS_RESERVATION: Words(
-        Status.NOT_AT_THIS_TIME, "A019", Led.REFUSED, "This station is used by reservation only.", "Reserve in the app.",
+        Status.NOT_AT_THIS_TIME, "A019", Led.REFUSED, "This station is used by reservation only.",
+        "Reserve in the app.",
     ),
     Reason.RESERVED: Words(
-        Status.NOT_AT_THIS_TIME, "A020", Led.REFUSED, "Reserved for another driver.", "Use another port, or come later.",
+        Status.NOT_AT_THIS_TIME, "A020", Led.REFUSED, "Reserved for another driver.",
+        "Use another port, or come later.",
     ),
     Reason.STATION_NOT_ACTIVATED: Words(
         Status.NOT_AT_THIS_LOCATION, "F030", Led.OUT_OF_SERVICE, "This station is not activated yet.",
@@ -105,17 +108,20 @@ WORDS: dict[Reason, Words] = {
         Status.NOT_AT_THIS_LOCATION, "F032", Led.OUT_OF_SERVICE, "This port has a fault.", "Please use another port.",
     ),
     Reason.UNAVAILABLE: Words(
-        Status.NOT_AT_THIS_LOCATION, "F033", Led.OUT_OF_SERVICE, "This port is out of service.", "Please use another port.",
+        Status.NOT_AT_THIS_LOCATION, "F033", Led.OUT_OF_SERVICE, "This port is out of service.",
+        "Please use another port.",
     ),
     Reason.CANNOT_RECORD: Words(
         Status.NOT_AT_THIS_LOCATION, "F034", Led.OUT_OF_SERVICE, "This station cannot record sessions now.",
         "Please use another station; support has been told.",
     ),
     Reason.UPDATING: Words(
-        Status.NOT_AT_THIS_TIME, "F035", Led.OUT_OF_SERVICE, "This station is being updated.", "Try again in five minutes.",
+        Status.NOT_AT_THIS_TIME, "F035", Led.OUT_OF_SERVICE, "This station is being updated.",
+        "Try again in five minutes.",
     ),
     Reason.COULD_NOT_ASK: Words(
-        Status.UNKNOWN, "A040", Led.COULD_NOT_ASK, "This card is not on the station's list, and the network cannot be asked.",
+        Status.UNKNOWN, "A040", Led.COULD_NOT_ASK,
+        "This card is not on the station's list, and the network cannot be asked.",
         "Try again in a minute, or start from the app.",
     ),
     Reason.CONCURRENT: Words(
@@ -123,14 +129,16 @@ WORDS: dict[Reason, Words] = {
         "Stop there first, or use another card.",
     ),
     Reason.STOP_ONLY: Words(
-        Status.NOT_ALLOWED_TYPE_EVSE, "A042", Led.REFUSED, "This card can only stop sessions.", "Use a driver card to start.",
+        Status.NOT_ALLOWED_TYPE_EVSE, "A042", Led.REFUSED, "This card can only stop sessions.",
+        "Use a driver card to start.",
     ),
     Reason.RANDOM_UID: Words(
         Status.INVALID, "A043", Led.REFUSED, "This phone or card shows a new number at each tap.",
         "Start from the app, or use a driver card.",
     ),
     Reason.UNREADABLE: Words(
-        Status.INVALID, "A044", Led.ASK, "The card could not be read.", "Hold it still against the reader and try again.",
+        Status.INVALID, "A044", Led.ASK, "The card could not be read.",
+        "Hold it still against the reader and try again.",
     ),
     Reason.PORT_TAKEN: Words(
         Status.CONCURRENT_TX, "A045", Led.REFUSED, "Another driver is charging here.", "Please use another port.",

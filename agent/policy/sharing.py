@@ -1,4 +1,4 @@
-"""How the ports share one circuit: never more than the circuit in sum, at least 6 A or nothing, first come first served."""
+"""How the ports share one circuit: never more than it in sum, at least 6 A or nothing, first come first served."""
 
 from collections.abc import Sequence
 

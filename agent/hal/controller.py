@@ -1,0 +1,202 @@
+"""The host's end of the link to the port controller: bytes in, events out, the whole wish with every heartbeat.
+
+Sans-IO: `agent/hal/tty.py` moves the bytes, the simulator hands them over in memory. The core hears of edges at once
+and of the meter every few seconds; a lost frame or a rebooted controller heals itself with the next heartbeat.
+"""
+
+from dataclasses import replace
+
+from agent.effects import PortCommand, Stop
+from agent.events import ControllerFound, ControllerLost, Cp, Event, PortReported, Report, SelfTest
+from agent.faults import Fault
+from board.controller import contract
+from board.controller.link import Deframer, frame
+
+HEARTBEAT_S = contract.HEARTBEAT_MS / 1000
+LOST_S = 3.0  # no intact frame for so long: the controller is lost
+METER_PERIOD_S = 10.0  # the core hears of a merely moving meter this often
+CPS = tuple(Cp)
+SELF_TESTS = (SelfTest.NOT_RUN, SelfTest.RUNNING, SelfTest.PASSED, SelfTest.FAILED)
+FAULTS = tuple(Fault(name) for name in contract.FAULTS)
+
+
+def report_of(fields: tuple[int, ...]) -> Report:
+    """A REPORT's fields, in the order of the contract; bounds were checked when it was unpacked."""
+    cp, pwm, contactor, locked, cable_ma, offer_ma, mask, energy_wh, power_w, *rest = fields
+    i1, i2, i3, v1, v2, v3, temperature_dc, self_test, retry_in_s, unplugs, closes = rest
+    return Report(
+        cp=CPS[cp],
+        pwm=bool(pwm),
+        contactor=bool(contactor),
+        locked=bool(locked),
+        cable_ma=cable_ma,
+        offer_ma=offer_ma,
+        faults=frozenset(fault for bit, fault in enumerate(FAULTS) if mask >> bit & 1) if mask else frozenset(),
+        energy_wh=energy_wh,
+        power_w=power_w,
+        current_ma=(i1, i2, i3),
+        voltage_mv=(v1, v2, v3),
+        temperature_dc=temperature_dc,
+        self_test=SELF_TESTS[self_test],
+        retry_in_s=retry_in_s,
+        unplugs=unplugs,
+        closes=closes,
+    )
+
+
+def wish_row(command: PortCommand) -> tuple[int, int, int, int]:
+    return command.offer_ma, int(command.stop), int(command.lock), command.clear
+
+
+def is_edge(old: Report | None, new: Report) -> bool:
+    """Whether anything but the meter, the temperature and a countdown has changed."""
+    if old is None:
+        return True
+    quiet = replace(
+        new,
+        energy_wh=old.energy_wh,
+        power_w=old.power_w,
+        current_ma=old.current_ma,
+        voltage_mv=old.voltage_mv,
+        temperature_dc=old.temperature_dc,
+        retry_in_s=old.retry_in_s,
+    )
+    started_or_stopped = (old.power_w > 0) != (new.power_w > 0)
+    return quiet != old or started_or_stopped
+
+
+class Filter:
+    """Lets edges through at once and a moving meter every METER_PERIOD_S, per port."""
+
+    def __init__(self, port_count: int) -> None:
+        self._told: list[tuple[Report | None, float]] = [(None, 0.0)] * port_count
+
+    def passed(self, index: int, report: Report, now: float) -> Event | None:
+        old, at = self._told[index]
+        if not is_edge(old, report) and (report == old or now < at + METER_PERIOD_S):
+            return None
+        self._told[index] = (report, now)
+        return PortReported(index + 1, report)
+
+    def forget(self) -> None:
+        self._told = [(None, 0.0)] * len(self._told)
+
+
+class ControllerLink:
+    """One link, from hello to hello. Silent until negotiated; a refusal is an event with its sentence."""
+
+    def __init__(self, port_count: int, circuit_limit_ma: int, failsafe_ma: int, host_grace_s: int) -> None:
+        self.port_count = port_count
+        self.limit = (circuit_limit_ma, failsafe_ma, host_grace_s)
+        self.commands: tuple[PortCommand, ...] = (PortCommand(),) * port_count
+        self.bad_messages = 0  # intact frames that say nothing we understand
+        self.deframer = Deframer()
+        self._filter = Filter(port_count)
+        self._minor: int | None = None
+        self._boot_id: int | None = None
+        self._seq = 0
+        self._heard_at: float | None = None
+        self._beat_at = 0.0
+        self._refusal = ""
+
+    # -- towards the controller
+
+    def wish(self, commands: tuple[PortCommand, ...], now: float) -> bytes:
+        """Take the new wish; what lowers or opens goes out with the bytes returned, not with the next beat."""
+        assert len(commands) == self.port_count
+        if commands == self.commands:
+            return b""
+        self.commands = commands
+        return self._beat(now) if self._minor is not None else b""
+
+    def poll(self, now: float) -> tuple[bytes, list[Event]]:
+        """What is due: a heartbeat or a hello, and the news that nobody answers any more."""
+        events: list[Event] = []
+        if self._heard_at is not None and now >= self._heard_at + LOST_S:
+            events.append(self._lost(f"no frame from the port controller for {LOST_S:.0f} s"))
+        if now < self._beat_at:
+            return b"", events
+        return self._beat(now) if self._minor is not None else self._hello(now), events
+
+    def next_deadline(self) -> float:
+        return self._beat_at if self._heard_at is None else min(self._beat_at, self._heard_at + LOST_S)
+
+    # -- from the controller
+
+    def received(self, data: bytes, now: float) -> tuple[bytes, list[Event]]:
+        """Bytes from the line, in any cut. Returns what to answer, and what happened."""
+        out, events = b"", []
+        for _, body in self.deframer.feed(data):
+            message = contract.unpack(body)
+            if message is None:
+                self.bad_messages += 1
+                continue
+            answer, news = self._understood(message, now)
+            out += answer
+            events += news
+        return out, events
+
+    def disconnected(self) -> list[Event]:
+        """The line itself is gone (unplugged, renamed)."""
+        self.deframer = Deframer()
+        return [self._lost("the port controller's line is gone")] if self._heard_at is not None else []
+
+    def _understood(self, message: tuple[object, ...], now: float) -> tuple[bytes, list[Event]]:
+        match message:
+            case (contract.WELCOME, int(major), int(first), int(last), str(their_hash), int(boot_id), int(uptime_ms),
+                  _, int(ports), int(circuit_ma)):  # fmt: skip
+                minor, _, sentence = contract.agree(major, first, last, their_hash)
+                if minor is None or ports != self.port_count:
+                    return b"", self._refused(sentence or f"it has {ports} ports, the board file {self.port_count}")
+                return self._welcomed(minor, boot_id, uptime_ms / 1000, circuit_ma, now)
+            case (contract.REPORT, _, int(index), tuple(fields)) if self._minor is not None and index < self.port_count:
+                self._heard_at = now
+                event = self._filter.passed(index, report_of(fields), now)
+                return b"", [event] if event else []
+            case (contract.REFUSED, int(), str(text)):
+                self._minor = None
+                return b"", self._refused(text)
+        self.bad_messages += 1
+        return b"", []
+
+    def _welcomed(
+        self, minor: int, boot_id: int, uptime_s: float, circuit_ma: int, now: float
+    ) -> tuple[bytes, list[Event]]:
+        self._minor, self._heard_at, self._refusal = minor, now, ""
+        if boot_id != self._boot_id:
+            self._filter.forget()
+        self._boot_id = boot_id
+        out = b"" if circuit_ma else self._frame(contract.pack(contract.LIMIT, *self.limit))  # once, at commissioning
+        limit_ma = min(circuit_ma, self.limit[0]) if circuit_ma else self.limit[0]
+        return out + self._beat(now), [ControllerFound(boot_id, uptime_s, limit_ma)]
+
+    def _refused(self, sentence: str) -> list[Event]:
+        """Said once per reason: the hello is repeated, the news is not."""
+        if sentence == self._refusal:
+            return []
+        self._refusal = sentence
+        return [self._lost(sentence)]
+
+    def _lost(self, why: str) -> Event:
+        self._minor, self._heard_at = None, None
+        self._filter.forget()
+        return ControllerLost(why)
+
+    def _hello(self, now: float) -> bytes:
+        self._beat_at = now + HEARTBEAT_S
+        return self._frame(contract.pack(
+            contract.HELLO, contract.MAJOR, contract.MINOR_FIRST, contract.MINOR_LAST, contract.contract_hash()
+        ))  # fmt: skip
+
+    def _beat(self, now: float) -> bytes:
+        assert self._minor is not None
+        self._beat_at = now + HEARTBEAT_S
+        rows = tuple(wish_row(command) for command in self.commands)
+        return self._frame(contract.pack(contract.WISH, self._minor, rows))
+
+    def _frame(self, body: bytes) -> bytes:
+        self._seq = (self._seq + 1) & 0xFF
+        return frame(self._seq, body)
+
+
+assert (Stop.NONE, Stop.ORDERLY, Stop.NOW) == (contract.STOP_NONE, contract.STOP_ORDERLY, contract.STOP_NOW)
