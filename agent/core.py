@@ -40,7 +40,7 @@ from agent.events import (
 )
 from agent.policy.reasons import Reason
 from agent.port import OPEN_TIMEOUT_S, Grant, Port, controller_lost, has_ended, is_capped, is_plugged, reported, why_not
-from agent.reporting import next_sample_at, outage_record, records, result, startup
+from agent.reporting import next_sample_at, outage_record, records, result, startup, status_record
 from agent.settings import Settings
 from agent.station import Boot, BootReason, Controller, Station, outage_s, stamp, wishes
 from agent.taps import Step, granted, noticed, port_of, with_port
@@ -353,7 +353,7 @@ def expired(station: Station, now: float) -> Station:
 # -- time -------------------------------------------------------------------------------------------------------------
 
 
-def next_deadline(station: Station, now: float) -> float:
+def next_deadline(station: Station) -> float:
     """When the station wants a Deadline, if nothing else happens first."""
     due = [station.alive_at + ALIVE_PERIOD_S]
     due.extend(ask.due for ask in station.asks)
@@ -401,7 +401,7 @@ def saves(before: Station, after: Station) -> tuple[Save, ...]:
         for old, new in zip(before.ports, after.ports, strict=True)
         if new is not old and not is_saved_alike(old, new)
     ]
-    if after.alive_at != before.alive_at:
+    if after.alive_at != before.alive_at or after.clock is not before.clock:
         out.append(Save("station", alive(after)))
     return tuple(out)
 
@@ -430,8 +430,8 @@ def born(
         for i, part in zip(range(1, port_count + 1), jitter, strict=True)
     )
     station = Station(settings=settings, boot=boot, clock=clock, ports=ports, alive_at=now)
-    effects: tuple[Effect, ...] = (startup(station, now), Save("station", alive(station)), Wish(wishes(station)))
-    return station, effects
+    told = [status_record(station, port, now) for port in ports]  # what the cloud heard last was another run's truth
+    return station, (startup(station, now), *told, Save("station", alive(station)), Wish(wishes(station)))
 
 
 def reborn(evse_id: int, fact: Any, held_until: float | None) -> Port:

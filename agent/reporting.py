@@ -36,7 +36,7 @@ def next_aligned_at(station: Station, tx: Transaction) -> float | None:
     interval, last_s = station.settings.aligned_interval_s, wall(station.clock, tx.last.mono_s)
     if not interval or last_s is None:
         return None
-    next_s = (last_s // interval + 1) * interval
+    next_s = ((last_s + 0.5) // interval + 1) * interval  # half a second early is on time: floats are not exact
     return tx.last.mono_s + (next_s - last_s)
 
 

@@ -1,39 +1,366 @@
 """What can be set, by whom, within which bounds; and where each value came from.
 
-Layers, weakest first: defaults < board < config file < wizard < cloud. The table below is the only list of settings;
-the core sees the merged, frozen `Settings` and nothing else.
+Layers, weakest first: defaults < board < config file < wizard < cloud. `Settings` with `SETTINGS` beside it is the only
+list of settings; the core sees the merged, frozen value and nothing else.
 """
 
+import tomllib
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from enum import IntEnum
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+
 import msgspec
+from msgspec import Meta
+
+CONFIG_MAX = 65_536  # characters of a TOML file; ours have a few hundred
+OPERATOR_KEYS_MAX = 8  # one in use, one to come, and the rest for a mistake
+
+
+class ConfigError(Exception):
+    """The operator can fix it; the message is one sentence that says what to type."""
+
+
+class Layer(IntEnum):
+    """Who sets a value, weakest first."""
+
+    DEFAULTS = 0
+    BOARD = 1
+    CONFIG = 2
+    WIZARD = 3
+    CLOUD = 4
+
+
+PortMa = Annotated[int, Meta(ge=6_000, le=80_000)]  # IEC 61851-1 Annex A: what a duty cycle can say
+CircuitMa = Annotated[int, Meta(ge=6_000, le=320_000)]  # four ports of 80 A
+Phases = Literal[1, 3]
+Text = Annotated[str, Meta(max_length=100)]
+FilePath = Annotated[str, Meta(min_length=1, max_length=1_000, description="the path of a file in quotes")]
+StationId = Annotated[str, Meta(pattern=r"^[A-Za-z0-9-]{1,36}\Z", description="1 to 36 letters, digits and hyphens")]
 
 
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The merged values. Names follow OCPP 2.1 variables where there is one; units last."""
+    """The merged values, each with its bounds. Units last; what each means: `SETTINGS`."""
 
-    station_id: str = "UNPROVISIONED"
-    # electrical: only ever lowered from the cloud
-    circuit_limit_ma: int = 32_000  # per phase, over all ports together
-    port_limit_ma: int = 32_000  # board and power select, one port
-    phases: int = 1
+    station_id: StationId = "UNPROVISIONED"
+    # electrical
+    circuit_limit_ma: CircuitMa = 32_000
+    port_limit_ma: PortMa = 32_000
+    phases: Phases = 1
     ventilated: bool = False
     socketed: bool = False
-    derate_from_dc: int = 650  # tenths of a degree C: from here on the offer falls
-    derate_stop_dc: int = 800  # from here on nothing is offered
+    derate_from_dc: Annotated[int, Meta(ge=400, le=690)] = 650  # the two ranges never meet: derating has a slope
+    derate_stop_dc: Annotated[int, Meta(ge=700, le=900)] = 800
     # who may charge
     activated: bool = True
-    free: bool = False  # everybody, without a card
-    offline_tx_for_unknown_id: bool = False  # OCPP OfflineTxForUnknownIdEnabled
-    master_pass_group_id: str = ""  # OCPP MasterPassGroupId
-    concurrent_tx: bool = False  # one card, two ports at once
-    stop_tx_on_invalid_id: bool = True  # OCPP StopTxOnInvalidId
-    max_energy_on_invalid_id_wh: int = 0  # OCPP MaxEnergyOnInvalidId
-    support_number: str = ""
-    owner: str = ""
+    free: bool = False
+    offline_tx_for_unknown_id: bool = False
+    master_pass_group_id: Annotated[str, Meta(max_length=255)] = ""  # OCPP 2.1: identifierString[255]
+    concurrent_tx: bool = False
+    stop_tx_on_invalid_id: bool = True
+    max_energy_on_invalid_id_wh: Annotated[int, Meta(ge=0, le=100_000)] = 0
+    support_number: Annotated[str, Meta(max_length=40)] = ""
+    owner: Text = ""
     # times
-    ev_connection_timeout_s: float = 60.0  # OCPP EVConnectionTimeOut
-    tx_resumption_timeout_s: float = 600.0  # OCPP TxResumptionTimeout
-    tx_updated_interval_s: float = 60.0  # OCPP SampledDataTxUpdatedInterval
-    aligned_interval_s: float = 900.0  # OCPP AlignedDataInterval; 0 = off
-    restart_delay_max_s: float = 30.0  # after a power cut each port waits a random part of this
-    host_grace_s: int = 60  # controller: host silent this long -> orderly stop
-    failsafe_ma: int = 6_000  # controller: host silent 3 s -> at most this
+    ev_connection_timeout_s: Annotated[float, Meta(ge=10, le=600)] = 60.0
+    tx_resumption_timeout_s: Annotated[float, Meta(ge=0, le=86_400)] = 600.0
+    tx_updated_interval_s: Annotated[float, Meta(ge=5, le=3_600)] = 60.0
+    aligned_interval_s: Annotated[float, Meta(ge=0, le=86_400)] = 900.0
+    restart_delay_max_s: Annotated[float, Meta(ge=0, le=600)] = 30.0
+    host_grace_s: Annotated[int, Meta(ge=0, le=3_600)] = 60
+    failsafe_ma: Annotated[int, Meta(ge=0, le=80_000)] = 6_000
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    meaning: str
+    layers: frozenset[Layer]  # who may set it
+    unit: str = ""
+    variable: str = ""  # OCPP 2.1 Component.Variable, where there is one
+    lowers_only: bool = False  # electrical: config file and wizard stay within the board's, the cloud within theirs
+
+
+BOARD, FILE = frozenset({Layer.BOARD}), frozenset({Layer.CONFIG})
+HANDS = BOARD | FILE | {Layer.WIZARD}  # somebody who stands before the station, or built it
+CLOUD = FILE | {Layer.CLOUD}
+ALL = HANDS | CLOUD
+
+SETTINGS: dict[str, Setting] = {
+    "station_id": Setting("serial number = CN of the certificate = MQTT client id", FILE, "", "SecurityCtrlr.Identity"),
+    "circuit_limit_ma": Setting("per phase, over all ports together", ALL, "mA", lowers_only=True),
+    "port_limit_ma": Setting("one port, per phase: board and power select", ALL, "mA", lowers_only=True),
+    "phases": Setting("phases wired to each port", HANDS, "", "ChargingStation.SupplyPhases", lowers_only=True),
+    "ventilated": Setting("the room is ventilated: state D may charge", HANDS),
+    "socketed": Setting("socket with a lock, not a tethered cable", BOARD),
+    "derate_from_dc": Setting("from here on the offer falls", ALL, "0.1 °C", lowers_only=True),
+    "derate_stop_dc": Setting("from here on nothing is offered", ALL, "0.1 °C", lowers_only=True),
+    "activated": Setting("the owner has activated the station", CLOUD),
+    "free": Setting("everybody, without a card (OCPP: AuthCtrlr.Enabled is its opposite)", CLOUD),
+    "offline_tx_for_unknown_id": Setting(
+        "unknown cards start while nobody can be asked", CLOUD, "", "AuthCtrlr.OfflineTxForUnknownIdEnabled"
+    ),
+    "master_pass_group_id": Setting("stops any session, starts none", CLOUD, "", "AuthCtrlr.MasterPassGroupId"),
+    "concurrent_tx": Setting("one card may charge at two ports at once", CLOUD),
+    "stop_tx_on_invalid_id": Setting("a token refused late ends its session", CLOUD, "", "TxCtrlr.StopTxOnInvalidId"),
+    "max_energy_on_invalid_id_wh": Setting(
+        "what a token refused late may still draw", CLOUD, "Wh", "TxCtrlr.MaxEnergyOnInvalidId"
+    ),
+    "support_number": Setting("telephone number beside every refusal", ALL),
+    "owner": Setting("who runs the station, as drivers know it", CLOUD),
+    "ev_connection_timeout_s": Setting("from tap to plug", CLOUD, "s", "TxCtrlr.EVConnectionTimeOut"),
+    "tx_resumption_timeout_s": Setting("an outage a session survives", CLOUD, "s", "TxCtrlr.TxResumptionTimeout"),
+    "tx_updated_interval_s": Setting("between two samples", CLOUD, "s", "SampledDataCtrlr.TxUpdatedInterval"),
+    "aligned_interval_s": Setting("clock-aligned samples; 0 = off", CLOUD, "s", "AlignedDataCtrlr.Interval"),
+    "restart_delay_max_s": Setting("after a power cut each port waits a random part of this", CLOUD, "s"),
+    "host_grace_s": Setting("controller: host silent so long, orderly stop; 0 = at once", HANDS, "s"),
+    "failsafe_ma": Setting("controller: host silent 3 s, at most this at each port", ALL, "mA", lowers_only=True),
+}
+BOUNDS: dict[str, Any] = get_type_hints(Settings, include_extras=True)
+
+assert SETTINGS.keys() == BOUNDS.keys()
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a value came from. `at` is the wall time when its layer was set, None for what was always so."""
+
+    layer: Layer
+    at: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Merged:
+    settings: Settings
+    sources: dict[str, Origin]
+    ignored: tuple[str, ...] = ()  # a sentence for each stored value that no longer fits
+
+
+# -- one value ---------------------------------------------------------------------------------------------------------
+
+
+def checked(layer: Layer, key: str, value: object, below: Merged | None = None) -> Any:
+    """The value as `layer` may set it, over what is merged `below` it; ConfigError says what to type instead."""
+    refuse_unknown([key], SETTINGS, "")
+    setting = SETTINGS[key]
+    if layer not in setting.layers:
+        who = ", ".join(NOUNS[each] for each in sorted(setting.layers))
+        raise ConfigError(f"{key} cannot be set by {NOUNS[layer]}: set it by {who}")
+    value = fitted(value, BOUNDS[key], key)
+    if below and setting.lowers_only and layer > Layer.BOARD and value > (most := getattr(below.settings, key)):
+        raise ConfigError(f"{key} = {value} is more than the {most} that holds here already: type {most} or less")
+    return value
+
+
+NOUNS = {
+    Layer.DEFAULTS: "the software",
+    Layer.BOARD: "the board file",
+    Layer.CONFIG: "the config file",
+    Layer.WIZARD: "the install wizard",
+    Layer.CLOUD: "the cloud",
+}
+
+
+def merge(layers: Mapping[Layer, Mapping[str, object]], times: Mapping[Layer, float] | None = None) -> Merged:
+    """What holds, and who said so. A stronger layer wins; electrical limits only go down from the board on.
+
+    Board and config are files that somebody can mend now: what is wrong in them is a ConfigError. What wizard and cloud
+    set was checked when they set it, see `ceiling`; if it does not fit any more (an older build, another board), it is
+    left out with a sentence in `ignored`, because a station must start.
+    """
+    merged = board = Merged(Settings(), {key: Origin(Layer.DEFAULTS) for key in SETTINGS})
+    for layer in sorted(layers):
+        ceiling_ = merged if layer is Layer.CLOUD else board
+        values, ignored = fitting(layer, layers[layer], ceiling_)
+        origin = Origin(layer, (times or {}).get(layer))
+        merged = Merged(
+            msgspec.structs.replace(merged.settings, **values),
+            merged.sources | dict.fromkeys(values, origin),
+            (*merged.ignored, *ignored),
+        )
+        board = merged if layer is Layer.BOARD else board
+    return merged
+
+
+def ceiling(layers: Mapping[Layer, Mapping[str, object]], layer: Layer) -> Merged:
+    """What limits `layer`: `checked(layer, key, value, ceiling(layers, layer))` is how wizard and cloud set a value."""
+    below = Layer.CLOUD if layer is Layer.CLOUD else Layer.CONFIG
+    return merge({each: values for each, values in layers.items() if each < below})
+
+
+def fitting(layer: Layer, values: Mapping[str, object], below: Merged) -> tuple[dict[str, Any], list[str]]:
+    good: dict[str, Any] = {}
+    ignored: list[str] = []
+    for key, value in values.items():
+        try:
+            good[key] = checked(layer, key, value, below)
+        except ConfigError as error:
+            if layer < Layer.WIZARD:
+                raise
+            ignored.append(f"{NOUNS[layer]}: {error}")
+    return good, ignored
+
+
+# -- TOML tables of any kind -------------------------------------------------------------------------------------------
+
+T = TypeVar("T", bound=msgspec.Struct)
+WORDS: dict[Any, str] = {int: "a whole number", float: "a number", bool: "true or false", str: "a text in quotes"}
+
+
+def read_toml(text: str, where: str) -> dict[str, Any]:
+    if len(text) > CONFIG_MAX:
+        raise ConfigError(f"{where}: {len(text)} characters are no file of ours: keep it below {CONFIG_MAX}")
+    try:
+        return tomllib.loads(text)
+    except (ValueError, RecursionError) as error:  # a number of 5,000 digits, brackets 1,000 deep
+        raise ConfigError(f"{where}: not valid TOML: {error}") from None
+
+
+def table(value: object, type_: type[T], where: str, **made: object) -> T:
+    """A TOML table as a struct, each key checked against its bounds; `made` are fields that are built already."""
+    if not isinstance(value, dict):
+        raise ConfigError(f"{where}: write it as a table, [name] and below it one key = value a line")
+    bounds = get_type_hints(type_, include_extras=True)
+    refuse_unknown(value, bounds, where)
+    needed = {f.name for f in msgspec.structs.fields(type_) if f.required}
+    if missing := sorted(needed - value.keys() - made.keys()):
+        raise ConfigError(f"{where} {missing[0]} is missing: add {missing[0]} = {expected(bounds[missing[0]])}")
+    values = {k: fitted(v, bounds[k], f"{where} {k}") for k, v in value.items() if k not in made}
+    try:
+        return type_(**values, **made)
+    except ValueError as error:  # __post_init__: facts that contradict each other
+        raise ConfigError(f"{where} {error}") from None
+
+
+def refuse_unknown(keys: Collection[str], known: Collection[str], where: str) -> None:
+    for key in keys:
+        if key not in known:
+            near = get_close_matches(key, known, 1, 0.5)
+            hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(sorted(known))}"
+            raise ConfigError(f"{where} unknown key {shown(key)}: {hint}".strip())
+
+
+def fitted(value: object, bounds: Any, name: str) -> Any:
+    try:
+        return msgspec.convert(value, bounds)
+    except (msgspec.ValidationError, ValueError):  # ValueError: a number of 5,000 digits
+        raise ConfigError(f"{name} = {shown(value)} cannot be: type {expected(bounds)}") from None
+
+
+def shown(value: object) -> str:
+    """As much of a value as fits into a sentence."""
+    try:
+        text = {True: "true", False: "false"}[value] if isinstance(value, bool) else repr(value)
+    except (ValueError, RecursionError):  # a number of 5,000 digits, brackets 1,000 deep
+        return "…"
+    return text if len(text) <= 60 else f"{text[:59]}…"
+
+
+def expected(bounds: Any) -> str:
+    """What may be typed, in words: read from the field's own bounds."""
+    args = get_args(bounds)
+    if get_origin(bounds) is Literal:
+        return " or ".join(f'"{arg}"' if isinstance(arg, str) else str(arg) for arg in args)
+    kind, meta = (args[0], args[1]) if args and isinstance(args[1], Meta) else (bounds, Meta())
+    words = WORDS.get(kind, "a table")
+    if meta.description:
+        return meta.description
+    if meta.ge is not None:
+        return f"{words} from {meta.ge} to {meta.le}"
+    return f"{words}, at most {meta.max_length} characters" if meta.max_length else words
+
+
+# -- the config file ---------------------------------------------------------------------------------------------------
+
+
+class Identity(msgspec.Struct, frozen=True):
+    """[station]"""
+
+    station_id: StationId
+
+
+class Broker(msgspec.Struct, frozen=True):
+    """[broker]: where the cloud is to be had, and what we and it prove ourselves with (PEM files)."""
+
+    host: Annotated[str, Meta(pattern=r"^[A-Za-z0-9.:-]{1,253}\Z", description="a host name or address in quotes")]
+    ca: FilePath
+    cert: FilePath
+    key: FilePath
+    port: Annotated[int, Meta(ge=1, le=65_535)] = 8883
+
+
+class Paths(msgspec.Struct, frozen=True):
+    """[paths]: where the station keeps its state, and where its command line finds it."""
+
+    state: FilePath = "/var/lib/station-agent"
+    control: FilePath = "/run/station-agent/control.sock"
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """The config file. Without [station] and [broker] the station has no identity: it charges nobody.
+
+    `operator` names the public keys (PEM files, Ed25519) that commands, lists and builds are signed with, by key id.
+    """
+
+    station_id: str | None = None
+    broker: Broker | None = None
+    operator: dict[str, str] = field(default_factory=dict)
+    paths: Paths = field(default_factory=Paths)
+    settings: dict[str, Any] = field(default_factory=dict)
+
+    def layer(self) -> dict[str, Any]:
+        """What this file says for Layer.CONFIG."""
+        return self.settings if self.station_id is None else {**self.settings, "station_id": self.station_id}
+
+
+def read_config(text: str, where: str) -> Config:
+    """The file at `where`; relative paths in it start from its folder. ConfigError names file and key."""
+    tables = read_toml(text, where)
+    refuse_unknown(tables, ("station", "broker", "operator", "paths", "settings"), f"{where}:")
+    station = table(tables["station"], Identity, f"{where}: [station]") if "station" in tables else None
+    broker = table(tables["broker"], Broker, f"{where}: [broker]") if "broker" in tables else None
+    if broker and not station:
+        raise ConfigError(
+            f'{where}: [broker] needs an identity: add [station] and below it station_id = "serial number"'
+        )
+    return Config(
+        station.station_id if station else None,
+        broker and msgspec.structs.replace(
+            broker, ca=beside(where, broker.ca), cert=beside(where, broker.cert), key=beside(where, broker.key)
+        ),
+        operator_keys(tables.get("operator", {}), where),
+        paths_of(table(tables.get("paths", {}), Paths, f"{where}: [paths]"), where),
+        settings_of(tables.get("settings", {}), where),
+    )  # fmt: skip
+
+
+def operator_keys(value: object, where: str) -> dict[str, str]:
+    name = f"{where}: [operator]"
+    if not isinstance(value, dict) or len(value) > OPERATOR_KEYS_MAX:
+        raise ConfigError(f'{name} holds up to {OPERATOR_KEYS_MAX} lines: type key id = "public key file"')
+    if any(not 1 <= len(kid) <= 32 for kid in value):
+        raise ConfigError(f"{name}: a key id has 1 to 32 characters")
+    return {kid: beside(where, fitted(path, FilePath, f"{name} {kid}")) for kid, path in value.items()}
+
+
+def paths_of(paths: Paths, where: str) -> Paths:
+    return Paths(beside(where, paths.state), beside(where, paths.control))
+
+
+def settings_of(value: object, where: str) -> dict[str, Any]:
+    name = f"{where}: [settings]"
+    if not isinstance(value, dict):
+        raise ConfigError(f"{name}: write it as a table, [settings] and below it one key = value a line")
+    if "station_id" in value:
+        raise ConfigError(f"{name} station_id belongs under [station]: move it there")
+    try:
+        return {key: checked(Layer.CONFIG, key, each) for key, each in value.items()}
+    except ConfigError as error:
+        raise ConfigError(f"{name} {error}") from None
+
+
+def beside(where: str, path: str) -> str:
+    """A relative path in a file means: from the folder of that file."""
+    folder, slash, _ = where.rpartition("/")
+    return path if path.startswith("/") or not slash else f"{folder}/{path}"

@@ -96,8 +96,16 @@ def waiting(station: Station, id_token: str, now: float) -> list[Port]:
 def is_waiting(port: Port, id_token: str) -> bool:
     if not is_plugged(port) or port.transaction or (port.grant and port.grant.id_token != id_token):
         return False
-    was_his = port.finished is not None and port.finished.id_token == id_token
-    return not port.served or was_his
+    return not port.served or was_his(port, id_token)
+
+
+def was_his(port: Port, id_token: str) -> bool:
+    return port.served and port.finished is not None and port.finished.id_token == id_token
+
+
+def is_fresh(port: Port, now: float) -> bool:
+    """Whether the car came lately enough that the next tap is surely its driver's."""
+    return port.plugged_at is not None and now < port.plugged_at + FRESH_PLUG_S
 
 
 def aimed_at(station: Station, id_token: str, now: float) -> Target:
@@ -108,7 +116,7 @@ def aimed_at(station: Station, id_token: str, now: float) -> Target:
         return Target(station.ports[0].evse_id)
     cars = waiting(station, id_token, now)
     free = [p for p in station.ports if not is_plugged(p) and why_not(p, id_token) is None]
-    if len(cars) == 1 and (not free or now < (cars[0].plugged_at or 0.0) + FRESH_PLUG_S):
+    if len(cars) == 1 and (not free or was_his(cars[0], id_token) or is_fresh(cars[0], now)):
         return Target(cars[0].evse_id)
     if cars:
         return Target(None, choose=True)

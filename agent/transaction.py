@@ -113,8 +113,10 @@ def ended_by(tx: Transaction, reason: StoppedReason, trigger: Trigger, now: floa
 
 
 def saved(tx: Transaction) -> Any:
-    """As JSON-like values, for the store."""
-    return msgspec.to_builtins(tx)
+    """As JSON-like values, for the store. Whether it was interrupted is a fact of one run, not of the disk."""
+    fields = msgspec.to_builtins(tx)
+    del fields["interrupted"]
+    return fields
 
 
 def restored(value: Any) -> Transaction:

@@ -1,0 +1,105 @@
+"""A board is one TOML file of facts that checks itself. A new board is a copied file, never an `if board ==`.
+
+Bounds stand beside the fields; a key that nobody reads is refused with the nearest one that somebody does.
+"""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from msgspec import Meta, Struct
+
+import board
+from agent.settings import CircuitMa, ConfigError, FilePath, Phases, PortMa, Text, read_toml, table
+
+BOARDS = Path(board.__file__).parent  # the boards that come with the software
+PORTS_MAX = 4  # board/controller/contract.py
+
+Name = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_]{0,31}\Z", description="the file's name without .toml, in quotes")]
+
+
+class Controller(Struct, frozen=True):
+    """[controller]: how the port controller is reached. A simulated one has no tty."""
+
+    link: Literal["serial", "sim"]
+    tty: FilePath
+
+
+class Reader(Struct, frozen=True):
+    """[reader]: what reads cards, for all ports."""
+
+    kind: Literal["sim", "none"]
+
+
+class PortFacts(Struct, frozen=True):
+    """[[port]], in order of evse_id from 1."""
+
+    limit_ma: PortMa  # per phase: contactor, wires, cable
+    connector: Literal["cType1", "cType2", "sType2", "sType3"]  # OCPP 2.1 ConnectorEnumType: c = cable, s = socket
+    led: Annotated[str, Meta(min_length=1, max_length=32)]
+
+    @property
+    def socketed(self) -> bool:
+        return self.connector.startswith("s")
+
+
+class Board(Struct, frozen=True):
+    name: Name
+    description: Text
+    circuit_limit_ma: CircuitMa  # per phase, what the board's own supply can carry; the installer commissions less
+    phases: Phases
+    ventilated: bool  # state D may be served: the board switches a fan, or stands outdoors
+    controller: Controller
+    reader: Reader
+    port: tuple[PortFacts, ...]
+
+    def __post_init__(self) -> None:
+        if not 1 <= len(self.port) <= PORTS_MAX:
+            raise ValueError(f"{len(self.port)} ports: describe 1 to {PORTS_MAX}, each under [[port]]")
+        if len({(port.limit_ma, port.socketed) for port in self.port}) > 1:
+            raise ValueError("the ports differ: give all of them the same limit_ma, and all sockets or all cables")
+        if len({port.led for port in self.port}) < len(self.port):
+            raise ValueError("two ports share an led: name one for each")
+        if (self.controller.link == "sim") != (self.controller.tty == "sim"):
+            raise ValueError('[controller] contradicts itself: type tty = "sim" exactly where link = "sim"')
+        if self.phases == 3 and any(port.connector == "cType1" for port in self.port):
+            raise ValueError("cType1 has one phase: type phases = 1, or another connector")
+
+    def layer(self) -> dict[str, Any]:
+        """What this board says for Layer.BOARD."""
+        return {
+            "circuit_limit_ma": self.circuit_limit_ma,
+            "port_limit_ma": self.port[0].limit_ma,
+            "phases": self.phases,
+            "ventilated": self.ventilated,
+            "socketed": self.port[0].socketed,
+        }
+
+
+def load(path: Path) -> Board:
+    """The board at `path`. ConfigError names file and key."""
+    try:
+        text = path.read_text()
+    except FileNotFoundError:
+        known = ", ".join(str(each) for each in sorted(BOARDS.glob("*.toml")))
+        raise ConfigError(f"no board file at {path}: type --board and one of {known}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} cannot be read: {error}") from None
+    facts = read_board(text, str(path))
+    if facts.name != path.stem and path.parent == BOARDS:  # on a station it is /etc/station-agent/board.toml
+        raise ConfigError(f'{path}: name = "{facts.name}" is not the file\'s: type name = "{path.stem}"')
+    return facts
+
+
+def read_board(text: str, where: str) -> Board:
+    facts = read_toml(text, where)
+    ports = facts.get("port")
+    if not isinstance(ports, list):
+        raise ConfigError(f"{where}: no port: describe each one under [[port]]")
+    return table(
+        facts,
+        Board,
+        f"{where}:",
+        controller=table(facts.get("controller", {}), Controller, f"{where}: [controller]"),
+        reader=table(facts.get("reader", {}), Reader, f"{where}: [reader]"),
+        port=tuple(table(each, PortFacts, f"{where}: [[port]] {i}") for i, each in enumerate(ports, 1)),
+    )

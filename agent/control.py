@@ -1,0 +1,232 @@
+"""The local control socket: the command line asks the running agent.
+
+A Unix socket, 0600; besides the file's mode the kernel says who calls (SO_PEERCRED), and only root and the agent's own
+user are answered. One connection, one request: a line of JSON, answered by a line of JSON; an answer with the key
+"error" is a sentence for the operator. What a client sends wrong costs that client its answer, nobody else anything.
+"""
+
+import asyncio
+import json
+import os
+import socket
+import struct
+from collections.abc import Callable, Mapping
+from difflib import get_close_matches
+from errno import EADDRINUSE
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+
+from agent.clock import WALL_MAX_S, wall
+from agent.events import Entry
+from agent.explain import at_time, card_of, clock_text, explain
+from agent.policy.id_token import masked
+from agent.port import charging_state, faults, status
+from agent.settings import ConfigError, shown
+from agent.station import Station
+
+REQUEST_MAX = 65_536  # bytes of one line; ours have a hundred
+ANSWER_MAX = 1_048_576
+CLIENTS_MAX = 8  # one more is told so and hung up on
+IDLE_S = 5.0  # for a whole line to come, and for an answer to be taken
+
+Handler = Callable[[dict[str, Any]], dict[str, Any]]
+
+
+class ControlServer:
+    """Answers on the Unix socket `path`. Handlers run on the loop: they are quick and raise only ConfigError."""
+
+    def __init__(
+        self, path: Path, handlers: Mapping[str, Handler], *, idle_s: float = IDLE_S, owner: int | None = None
+    ) -> None:
+        self.path = path
+        self.handlers = handlers
+        self.idle_s = idle_s
+        self.owner = os.getuid() if owner is None else owner
+        self.clients = 0
+        self._server: asyncio.Server | None = None
+
+    async def start(self) -> None:
+        """ConfigError if there can be no socket at `path`."""
+        listener = listening(self.path)
+        self._server = await asyncio.start_unix_server(self._serve, sock=listener, limit=REQUEST_MAX)
+
+    async def close(self) -> None:
+        """No more clients; those that are here end with their own timeouts. The file goes."""
+        if self._server is not None:
+            self._server.close()
+            self._server = None
+            self.path.unlink(missing_ok=True)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.clients += 1
+        try:
+            answer = await self._answer(reader, writer.get_extra_info("socket"))
+            if answer is not None:
+                writer.write(json.dumps(answer).encode() + b"\n")
+            writer.close()
+            await asyncio.wait_for(writer.wait_closed(), self.idle_s)
+        except (TimeoutError, OSError):  # too slow, or gone: the client's own affair
+            writer.transport.abort()
+        finally:
+            self.clients -= 1
+
+    async def _answer(self, reader: asyncio.StreamReader, peer: socket.socket) -> dict[str, Any] | None:
+        if self.clients > CLIENTS_MAX:
+            return {"error": f"{CLIENTS_MAX} others are asking just now: try again"}
+        if peer_uid(peer) not in (0, self.owner):
+            return {"error": "only root and the agent's own user may ask: type sudo before the command"}
+        try:
+            line = await asyncio.wait_for(reader.readline(), self.idle_s)
+        except ValueError:  # longer than the reader's limit
+            return {"error": f"a request has at most {REQUEST_MAX} bytes"}
+        return self.answer(line) if line.endswith(b"\n") else None  # None: it went away in the middle of a line
+
+    def answer(self, line: bytes) -> dict[str, Any]:
+        """One request line's answer; of any bytes."""
+        try:
+            request = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            return {"error": f"a request is one line of JSON: {str(error)[:100]}"}
+        command = request.get("command") if isinstance(request, dict) else None
+        if not isinstance(command, str):
+            return {"error": f'a request is {{"command": "…"}}; commands are {", ".join(sorted(self.handlers))}'}
+        if command not in self.handlers:
+            near = get_close_matches(command[:100], self.handlers, 1)
+            hint = f"did you mean {near[0]}?" if near else f"commands are {', '.join(sorted(self.handlers))}"
+            return {"error": f"unknown command {shown(command)}: {hint}"}
+        try:
+            return self.handlers[command](request)
+        except ConfigError as error:
+            return {"error": str(error)}
+
+
+def listening(path: Path) -> socket.socket:
+    """A listening socket at `path`, nobody else's to open from its first instant; a stale one is replaced."""
+    if is_listening(path):
+        raise ConfigError(f"another agent listens at {path}: type systemctl stop station-agent")
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    umask = os.umask(0o177)
+    try:
+        if path.is_socket():
+            path.unlink()
+        listener.bind(str(path))
+        listener.listen(CLIENTS_MAX)
+    except OSError as error:
+        listener.close()
+        why = "that is another file" if error.errno == EADDRINUSE else error
+        raise ConfigError(f"no control socket at {path} ({why}): set [paths] control to a file we may make") from None
+    finally:
+        os.umask(umask)
+    return listener
+
+
+def is_listening(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as talk:
+        talk.setblocking(False)
+        try:
+            talk.connect(str(path))
+        except BlockingIOError:  # so many ask already that this one would have to wait
+            return True
+        except OSError:
+            return False
+        return True
+
+
+def peer_uid(peer: socket.socket) -> int:
+    """The user at the other end, by the kernel's word (unix(7), SO_PEERCRED)."""
+    credentials = peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+    uid: int = struct.unpack("3i", credentials)[1]
+    return uid
+
+
+def ask(path: Path, request: Mapping[str, Any], timeout_s: float) -> dict[str, Any] | None:
+    """The running agent's answer; None if no agent is running: no socket, or a stale one that nobody listens at.
+
+    An agent that refuses, hangs or talks nonsense is running: the answer then is {"error": sentence}.
+    """
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as talk:
+        talk.settimeout(timeout_s)
+        try:
+            talk.connect(str(path))
+            talk.sendall(json.dumps(request).encode() + b"\n")
+            line = talk.makefile("rb").readline(ANSWER_MAX)
+            answer = json.loads(line)
+        except (FileNotFoundError, ConnectionRefusedError):
+            return None
+        except PermissionError:
+            return {"error": f"{path} may not be opened: type sudo before the command"}
+        except TimeoutError:
+            return {"error": f"the agent did not answer within {timeout_s:g} s: type systemctl status station-agent"}
+        except (OSError, ValueError, RecursionError) as error:
+            return {"error": f"no answer from the agent at {path}: {error}"}
+    return answer if isinstance(answer, dict) else {"error": f"no answer from the agent at {path}"}
+
+
+# -- what the running agent answers ------------------------------------------------------------------------------------
+
+
+class ExplainRequest(msgspec.Struct, frozen=True):
+    card: str
+    port: int | None = None
+    at_s: Annotated[float, msgspec.Meta(gt=0, lt=WALL_MAX_S)] | None = None  # seconds since 1970
+
+
+def control_handlers(
+    get_station: Callable[[], Station],
+    lookup: Callable[[str], tuple[Entry | None, Entry | None]],
+    clock: Callable[[], float],
+    more: Callable[[], dict[str, Any]] = dict,
+) -> dict[str, Handler]:
+    """`status` and `explain`. `lookup` gives what list and cache say, `more` what the shell adds to the status."""
+
+    def explained(request: dict[str, Any]) -> dict[str, Any]:
+        return explain_request(get_station(), lookup, request, clock())
+
+    return {"status": lambda _: {**status_of(get_station(), clock()), **more()}, "explain": explained}
+
+
+def explain_request(
+    station: Station,
+    lookup: Callable[[str], tuple[Entry | None, Entry | None]],
+    request: Mapping[str, Any],
+    now: float,
+) -> dict[str, Any]:
+    """An Explanation in JSON form. ConfigError."""
+    try:
+        wanted = msgspec.convert(request, ExplainRequest)
+    except msgspec.ValidationError as error:
+        raise ConfigError(f'type {{"command": "explain", "card": "04A2…", "port": 1, "at_s": 0.0}}: {error}') from None
+    card = card_of(wanted.card)
+    explanation = explain(at_time(station, wanted.at_s, now), card, *lookup(card), wanted.port, now)
+    made: dict[str, Any] = msgspec.to_builtins(explanation)
+    return made
+
+
+def status_of(station: Station, now: float) -> dict[str, Any]:
+    """What the core knows, for `station-agent status` and the doctor. Times are ages in seconds."""
+    wall_s, synced_s = wall(station.clock, now), station.allowlist.synced_s
+    return {
+        "station_id": station.settings.station_id,
+        "link": str(station.link),
+        "store_ok": station.store_ok,
+        "clock": clock_text(station, now),
+        "list_version": station.allowlist.version,
+        "list_entries": station.allowlist.entries,
+        "list_age_s": None if wall_s is None or synced_s is None else max(0.0, wall_s - synced_s),
+        "controller": station.controller is not None,
+        "ports": [
+            {
+                "evse_id": port.evse_id,
+                "status": str(status(port)),
+                "charging_state": str(charging_state(port)),
+                "faults": sorted(faults(port)),
+                "id_token": masked(port.transaction.id_token) if port.transaction else None,
+                "transaction_id": port.transaction.transaction_id if port.transaction else None,
+                "power_w": port.report.power_w if port.report else None,
+                "energy_wh": port.report.energy_wh if port.report else None,
+            }
+            for port in station.ports
+        ],
+    }

@@ -1,0 +1,172 @@
+"""Which rule decides about this card, now or at another time, and why: the walk of the core, written down.
+
+The question is put exactly as a tap puts it (agent/taps.py): whether the tap stops a session, which port it is for,
+then RULES from the top. What comes out is what the driver would see, with the codes that the log would show.
+"""
+
+from dataclasses import replace
+
+import msgspec
+
+from agent.clock import ClockSource, earliest, iso8601, told, wall
+from agent.events import AuthorizationStatus, Entry
+from agent.policy.authorize import Accept, Decision, Opinion, Refuse, walk
+from agent.policy.authorize import Ask as AskCloud
+from agent.policy.id_token import UID_LENGTHS, normalised
+from agent.policy.reasons import WORDS, Reason
+from agent.port import Port
+from agent.settings import ConfigError, shown
+from agent.station import Ask, Stage, Station
+from agent.taps import (
+    CHOICE_S,
+    aimed_at,
+    can_start,
+    is_master,
+    port_of,
+    question,
+    to_stop,
+    to_stop_for_others,
+)
+
+
+class Explanation(msgspec.Struct, frozen=True, kw_only=True):
+    """`rules` holds every rule that was asked, with its opinion; the last one decided."""
+
+    card: str  # normalised
+    evse_id: int | None  # the port the tap is for; None: the next one plugged in, or chosen
+    rules: tuple[tuple[str, str], ...]
+    decision: str  # start | stop | ask | refuse
+    text: str  # what the driver reads, and what to do about it
+    reason: str | None = None
+    status: str | None = None  # OCPP 2.1 AuthorizationStatusEnumType; None while the cloud has to be asked
+    code: str | None = None  # log code
+    unanswered: str | None = None  # `ask` only: what happens if the cloud does not answer
+    list_version: int = 0
+    list_entries: int = 0
+    list_age_s: float | None = None  # since the cloud last called it current; None: unknown
+    clock: str = ""
+
+
+def explain(
+    station: Station, id_token: str, listed: Entry | None, cached: Entry | None, evse_id: int | None, now: float
+) -> Explanation:
+    """`id_token` is normalised; `evse_id`: as if its button had been pressed. ConfigError: no such port."""
+    if evse_id is not None:
+        if port_of(station, evse_id) is None:
+            known = ", ".join(str(port.evse_id) for port in station.ports)
+            raise ConfigError(f"there is no port {evse_id} here: type --port and one of {known}")
+        station = replace(station, chosen=(evse_id, now + CHOICE_S))
+    target = aimed_at(station, id_token, now)
+    ask = Ask(0, id_token, target.evse_id, target.choose, target.blocked, now, now, Stage.LOOKUP, listed, cached)
+    if (stop := stops(station, ask, now)) is not None:
+        port, rule = stop
+        words = {"evse_id": port.evse_id, "rules": ((rule, f"stop it at port {port.evse_id}"),), **stopping(port)}
+    else:
+        rules, decision = walked(station, ask, now)
+        words = {"evse_id": ask.evse_id, "rules": rules, **outcome(decision, ask)}
+        if isinstance(decision, AskCloud):
+            words["unanswered"] = spelled(walked(station, replace(ask, stage=Stage.ONLINE), now)[1])
+    return msgspec.convert({"card": id_token, **words, **basis(station, now)}, Explanation)
+
+
+def stops(station: Station, ask: Ask, now: float) -> tuple[Port, str] | None:
+    """The session that the tap would stop instead of starting one, and by what right."""
+    if (own := to_stop(station, ask.id_token, now)) is not None:
+        return own, "the card's own session runs"
+    entry = ask.listed or ask.cached
+    if entry is None or entry.status is not AuthorizationStatus.ACCEPTED:
+        return None
+    if can_start(station, ask) and not is_master(station, entry):
+        return None
+    other = to_stop_for_others(station, entry, now)
+    return (other[0], f"a session runs that it may stop ({other[1]})") if other else None
+
+
+def stopping(port: Port) -> dict[str, object]:
+    text = f"Charging at port {port.evse_id} stops."
+    return {"decision": "stop", "status": str(AuthorizationStatus.ACCEPTED), "text": text}
+
+
+def walked(station: Station, ask: Ask, now: float) -> tuple[tuple[tuple[str, str], ...], Decision]:
+    steps = list(walk(question(station, ask, None), now))
+    decision = steps[-1][1]
+    assert decision is not None, "the last rule always decides"
+    return tuple((name, spelled(opinion)) for name, opinion in steps), decision
+
+
+def spelled(opinion: Opinion) -> str:
+    match opinion:
+        case None:
+            return "no opinion"
+        case Accept(groups=groups):
+            return f"accept ({', '.join(sorted(groups))})" if groups else "accept"
+        case Refuse(reason=reason):
+            return f"refuse: {reason}"
+        case AskCloud(timeout_s=timeout_s):
+            return f"ask, for up to {timeout_s:g} s"
+
+
+def outcome(decision: Decision, ask: Ask) -> dict[str, object]:
+    """What the driver sees and the log says."""
+    match decision:
+        case AskCloud():
+            return {"decision": "ask", "text": "The cloud decides."}
+        case Refuse(reason=reason):
+            return {"decision": "refuse", **words_of(reason)}
+    if ask.choose:
+        return {"decision": "start", **words_of(Reason.CHOOSE_PORT)}
+    where = "at the next port that is plugged in" if ask.evse_id is None else f"at port {ask.evse_id}"
+    return {"decision": "start", "status": str(AuthorizationStatus.ACCEPTED), "text": f"Charging starts {where}."}
+
+
+def words_of(reason: Reason) -> dict[str, object]:
+    words = WORDS[reason]
+    text = f"{words.text} {words.action}"
+    return {"reason": str(reason), "status": str(words.status), "code": words.code, "text": text}
+
+
+def basis(station: Station, now: float) -> dict[str, object]:
+    """What the decision rested on: how old the list is, and what time it is."""
+    state, wall_s = station.allowlist, wall(station.clock, now)
+    return {
+        "list_version": state.version,
+        "list_entries": state.entries,
+        "list_age_s": None if wall_s is None or state.synced_s is None else max(0.0, wall_s - state.synced_s),
+        "clock": clock_text(station, now),
+    }
+
+
+def clock_text(station: Station, now: float) -> str:
+    wall_s = wall(station.clock, now)
+    if wall_s is None:
+        return f"unknown, not before {iso8601(earliest(station.clock, now))}"
+    return f"{iso8601(wall_s)}, told by {station.clock.source.name.lower()}"
+
+
+def at_time(station: Station, at_s: float | None, now: float) -> Station:
+    """The same station, had the cloud told it this time (seconds since 1970) just now."""
+    return station if at_s is None else replace(station, clock=told(station.clock, at_s, ClockSource.CLOUD, now))
+
+
+def card_of(text: str) -> str:
+    """The card as the core knows it. ConfigError says what a card id looks like."""
+    card = normalised(text)
+    if card is None:
+        digits = " or ".join(str(2 * length) for length in UID_LENGTHS)
+        raise ConfigError(f"{shown(text)} is no card id: type its {digits} hexadecimal digits")
+    return card
+
+
+def as_text(it: Explanation, support_number: str = "") -> str:
+    """The explanation for a human: the walk, what came of it, what it rested on."""
+    width = max(len(rule) for rule, _ in it.rules)
+    lines = [f"card {it.card}, {'port not known yet' if it.evse_id is None else f'port {it.evse_id}'}"]
+    lines += [f"  {rule:{width}}  {opinion}" for rule, opinion in it.rules]
+    marks = ", ".join(mark for mark in (it.reason, it.status, it.code) if mark)
+    lines.append(f"=> {it.decision}" + (f" ({marks})" if marks else ""))
+    lines.append(f"   {it.text}" + (f" Support: {support_number}" if support_number and it.reason else ""))
+    if it.unanswered:
+        lines.append(f"   If the cloud does not answer: {it.unanswered}")
+    age = "never called current" if it.list_age_s is None else f"called current {it.list_age_s / 3600:.1f} h ago"
+    lines.append(f"list version {it.list_version}, {it.list_entries} cards, {age}; clock {it.clock}")
+    return "\n".join(lines)

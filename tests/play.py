@@ -1,0 +1,176 @@
+"""A station in the hand: events in, records and wishes out, the allowlist a dict. Time moves when the story says so."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from agent.clock import Clock, ClockSource
+from agent.core import born, handle, next_deadline
+from agent.effects import AskOnline, Effect, Lookup, PortCommand, Record, Remember, Save, Wish
+from agent.events import (
+    CardTapped,
+    ClockTold,
+    ControllerFound,
+    Cp,
+    Deadline,
+    Entry,
+    Event,
+    LookedUp,
+    PortReported,
+    Report,
+)
+from agent.policy.reasons import Reason
+from agent.port import Port
+from agent.settings import Settings
+from agent.station import Boot, BootReason
+
+WALL_S = 1_790_000_000.0
+ANN, BOB, EVE = "04A1A1A1", "04B2B2B2", "04E5E5E5"
+
+
+class Play:
+    def __init__(
+        self,
+        settings: Settings | None = None,
+        *,
+        ports: int = 2,
+        allow: Mapping[str, Entry] | None = None,
+        cached: Mapping[str, Entry] | None = None,
+        facts: Mapping[str, Any] | None = None,
+        boot: Boot | None = None,
+        wall_s: float | None = WALL_S,
+        now: float = 0.0,
+        plug: bool = True,
+    ) -> None:
+        self.allow = {ANN: Entry(), BOB: Entry()} if allow is None else dict(allow)
+        self.cached = dict(cached or {})
+        self.now = now
+        self.records: list[Record] = []
+        self.asked: list[AskOnline] = []
+        self.remembered: list[Remember] = []
+        self.facts: dict[str, Any] = dict(facts or {})
+        self.wish: tuple[PortCommand, ...] = ()
+        self.mute_list = False
+        self.epoch_s = (WALL_S if wall_s is None else wall_s) - now  # the true wall time at monotonic 0
+        boot = boot or Boot("b0" * 8, now, BootReason.POWER_UP)
+        clock, settings = Clock(WALL_S - 1e6, now), settings or Settings()
+        self.station, effects = born(settings, boot, clock, ports, self.facts, [0.5] * ports, now)
+        self._perform(effects)
+        if wall_s is not None:
+            self.on(ClockTold(wall_s, ClockSource.CLOUD))
+        if plug:
+            self.on(ControllerFound(7, 1.0, self.station.settings.circuit_limit_ma))
+            for port in self.station.ports:
+                self.on(PortReported(port.evse_id, Report(cp=Cp.A, energy_wh=1000 * port.evse_id)))
+
+    # -- the story's verbs
+
+    def on(self, event: Event) -> "Play":
+        self.station, effects = handle(self.station, event, self.now)
+        self._perform(effects)
+        return self
+
+    def at(self, now: float) -> "Play":
+        """Let time pass: every deadline on the way is kept."""
+        assert now >= self.now
+        while (due := next_deadline(self.station)) <= now:
+            self.now = max(self.now, due)
+            self.on(Deadline())
+        self.now = now
+        return self
+
+    def after(self, seconds: float) -> "Play":
+        return self.at(self.now + seconds)
+
+    def tap(self, uid: str) -> "Play":
+        return self.on(CardTapped(uid))
+
+    def see(self, evse_id: int, **changes: Any) -> "Play":
+        """The controller reports this port anew, with these fields changed."""
+        old = self.port(evse_id).report or Report()
+        return self.on(PortReported(evse_id, replace(old, **changes)))
+
+    def plug(self, evse_id: int) -> "Play":
+        return self.see(evse_id, cp=Cp.B)
+
+    def unplug(self, evse_id: int) -> "Play":
+        return self.see(evse_id, cp=Cp.A, contactor=False, power_w=0, offer_ma=0, pwm=False, unplugs=1)
+
+    def charge(self, evse_id: int, wh: int = 0) -> "Play":
+        """The controller does what it was wished: the car answers, the contactor closes, energy flows."""
+        offer = self.wish[evse_id - 1].offer_ma
+        assert offer, "nothing is offered"
+        report = self.port(evse_id).report
+        assert report
+        return self.see(
+            evse_id, cp=Cp.C, pwm=True, offer_ma=offer, contactor=True, power_w=offer * 230 // 1000,
+            energy_wh=report.energy_wh + wh,
+        )  # fmt: skip
+
+    def open(self, evse_id: int, wh: int = 0) -> "Play":
+        """The controller has opened the contactor as it was asked to."""
+        report = self.port(evse_id).report
+        assert report
+        energy_wh = report.energy_wh + wh
+        return self.see(evse_id, cp=Cp.B, pwm=False, offer_ma=0, contactor=False, power_w=0, energy_wh=energy_wh)
+
+    def reboot(
+        self, off_s: float, *, wall: bool = True, controller_too: bool = True, same_kernel: bool = False
+    ) -> "Play":
+        """Power away for `off_s`; the disk remembers what was saved."""
+        seen = self.facts.get("station", {}).get("seen_s")
+        count = self.facts.get("station", {}).get("starts", 0) + 1
+        now = self.now + off_s if same_kernel else 1.0
+        reason = BootReason.APPLICATION_RESET if same_kernel else BootReason.POWER_UP
+        boot = Boot(f"{count:016x}", now, reason, same_kernel, seen, count)
+        true_s = self.epoch_s + self.now + off_s
+        again = Play(
+            self.station.settings, ports=len(self.station.ports), allow=self.allow, facts=self.facts, boot=boot,
+            wall_s=true_s if wall else None, now=now, plug=False,
+        )  # fmt: skip
+        again.epoch_s = true_s - now
+        again.records = self.records + again.records
+        again.on(ControllerFound(8 if controller_too else 7, 1.0, self.station.settings.circuit_limit_ma))
+        return again
+
+    # -- what the story asks
+
+    def port(self, evse_id: int) -> Port:
+        return self.station.ports[evse_id - 1]
+
+    def said(self, evse_id: int = 0) -> Reason | None:
+        """The reason last said at this port (0: the station)."""
+        return next((n.reason for n in self.station.notices if n.evse_id == evse_id), None)
+
+    def transactions(self, evse_id: int | None = None) -> list[tuple[str, str]]:
+        """(eventType, triggerReason or stoppedReason) of what was recorded."""
+        return [
+            (p["eventType"], p["transactionInfo"].get("stoppedReason") or p["triggerReason"])
+            for p in self.payloads("TransactionEvent")
+            if evse_id in (None, p["evse"]["id"])
+        ]
+
+    def payloads(self, action: str) -> list[dict[str, Any]]:
+        return [r.payload for r in self.records if r.action == action]
+
+    def energy_wh(self) -> list[int]:
+        """The register each TransactionEvent carried."""
+        return [p["meterValue"][0]["sampledValue"][0]["value"] for p in self.payloads("TransactionEvent")]
+
+    def _perform(self, effects: tuple[Effect, ...]) -> None:
+        for effect in effects:
+            match effect:
+                case Record():
+                    self.records.append(effect)
+                case Save(key=key, value=value):
+                    self.facts[key] = value
+                case Wish(commands=commands):
+                    self.wish = commands
+                case Lookup(ask_id=ask_id, id_token=token) if not self.mute_list:
+                    self.on(LookedUp(ask_id, self.allow.get(token), self.cached.get(token)))
+                case AskOnline():
+                    self.asked.append(effect)
+                case Remember():
+                    self.remembered.append(effect)
+
+
