@@ -372,7 +372,7 @@ def next_deadline(station: Station) -> float:
             continue
         if tx.ending:
             due.append(tx.ending.at + OPEN_TIMEOUT_S)
-        if tx.interrupted:
+        if tx.interrupted and not tx.ending:
             due.append(station.boot.at + station.settings.tx_resumption_timeout_s)
         if (sample_at := next_sample_at(station, port)) is not None:
             due.append(sample_at)

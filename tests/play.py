@@ -76,6 +76,7 @@ class Play:
         while (due := next_deadline(self.station)) <= now:
             self.now = max(self.now, due)
             self.on(Deadline())
+            assert next_deadline(self.station) > self.now, "a deadline that is due again at once would spin for ever"
         self.now = now
         return self
 

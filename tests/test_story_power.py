@@ -149,3 +149,10 @@ def test_a_clean_second_start_has_no_session_to_resume() -> None:
     play = Play(boot=Boot("b" * 16, 0.0, BootReason.POWER_UP, count=2), settings=SETTINGS).plug(1).tap(ANN)
     play.on(PortReported(1, Report(cp=Cp.A, energy_wh=1000))).reboot(off_s=60)
     assert [kind for kind, _ in play.transactions()] == ["Started", "Ended"]
+
+
+def test_an_ended_session_whose_contactor_is_not_seen_open_leaves_no_deadline_in_the_past() -> None:
+    """Found by seed 1033: the resumption deadline stayed due, and the loop would have spun for ten seconds."""
+    play = in_session().reboot(off_s=120, wall=False)
+    play.see(1, cp=Cp.B, contactor=True, energy_wh=1500).see(2).after(700)
+    assert play.transactions()[-1] == ("Ended", "PowerLoss")
