@@ -9,12 +9,25 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta, Struct
 
 import board
-from agent.settings import CircuitMa, ConfigError, FilePath, Phases, PortMa, Text, read_toml, table
+from agent.settings import (
+    CircuitMa,
+    Config,
+    ConfigError,
+    FilePath,
+    Phases,
+    PortMa,
+    Text,
+    read_config,
+    read_toml,
+    table,
+)
 
 BOARDS = Path(board.__file__).parent  # the boards that come with the software
 PORTS_MAX = 4  # board/controller/contract.py
 
-Name = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_]{0,31}\Z", description="the file's name without .toml, in quotes")]
+Name = Annotated[
+    str, Meta(pattern=r"^[a-z][a-z0-9_]{0,31}\Z", description="a name in quotes: lower-case letters, digits and _")
+]
 
 
 class Controller(Struct, frozen=True):
@@ -77,17 +90,26 @@ class Board(Struct, frozen=True):
 
 def load(path: Path) -> Board:
     """The board at `path`. ConfigError names file and key."""
+    known = ", ".join(str(each) for each in sorted(BOARDS.glob("*.toml")))
+    return read_board(text_of(path, f"no board file at {path}: type --board and one of {known}"), str(path))
+
+
+def load_config(path: Path) -> Config:
+    """The config file at `path`. ConfigError names file and key."""
+    return read_config(
+        text_of(path, f"no config file at {path}: copy config/example.toml there and edit it"), str(path)
+    )
+
+
+def text_of(path: Path, missing: str) -> str:
     try:
-        text = path.read_text()
+        return path.read_text()
     except FileNotFoundError:
-        known = ", ".join(str(each) for each in sorted(BOARDS.glob("*.toml")))
-        raise ConfigError(f"no board file at {path}: type --board and one of {known}") from None
+        raise ConfigError(missing) from None
+    except PermissionError:
+        raise ConfigError(f"{path} may not be read: type sudo before the command") from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} cannot be read: {error}") from None
-    facts = read_board(text, str(path))
-    if facts.name != path.stem and path.parent == BOARDS:  # on a station it is /etc/station-agent/board.toml
-        raise ConfigError(f'{path}: name = "{facts.name}" is not the file\'s: type name = "{path.stem}"')
-    return facts
 
 
 def read_board(text: str, where: str) -> Board:

@@ -4,19 +4,22 @@ The question is put exactly as a tap puts it (agent/taps.py): whether the tap st
 then RULES from the top. What comes out is what the driver would see, with the codes that the log would show.
 """
 
+from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 import msgspec
 
-from agent.clock import ClockSource, earliest, iso8601, told, wall
-from agent.events import AuthorizationStatus, Entry
+from agent.clock import Clock, ClockSource, earliest, iso8601, told, wall
+from agent.core import born
+from agent.events import AuthorizationStatus, Entry, ListState, Report
 from agent.policy.authorize import Accept, Decision, Opinion, Refuse, walk
 from agent.policy.authorize import Ask as AskCloud
 from agent.policy.id_token import UID_LENGTHS, normalised
 from agent.policy.reasons import WORDS, Reason
 from agent.port import Port
-from agent.settings import ConfigError, shown
-from agent.station import Ask, Stage, Station
+from agent.settings import ConfigError, Settings, shown
+from agent.station import Ask, Boot, BootReason, Stage, Station
 from agent.taps import (
     CHOICE_S,
     aimed_at,
@@ -146,6 +149,16 @@ def clock_text(station: Station, now: float) -> str:
 def at_time(station: Station, at_s: float | None, now: float) -> Station:
     """The same station, had the cloud told it this time (seconds since 1970) just now."""
     return station if at_s is None else replace(station, clock=told(station.clock, at_s, ClockSource.CLOUD, now))
+
+
+def offline_station(
+    settings: Settings, port_count: int, facts: Mapping[str, Any], wall_s: float | None, list_state: ListState
+) -> Station:
+    """The station as its files tell while no agent runs: idle ports without a fault, since nobody can look at them."""
+    station, _ = born(settings, Boot("", 0.0, BootReason.UNKNOWN), Clock(), port_count, facts, [0.0] * port_count, 0.0)
+    clock = station.clock if wall_s is None else told(station.clock, wall_s, ClockSource.RTC, 0.0)
+    ports = tuple(replace(port, report=Report()) for port in station.ports)
+    return replace(station, clock=clock, ports=ports, allowlist=list_state)
 
 
 def card_of(text: str) -> str:

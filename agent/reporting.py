@@ -240,6 +240,12 @@ def startup(station: Station, now: float) -> Record:
     return message(station, Stream.STATUS, "SecurityEventNotification", payload, now)
 
 
+def security_event(station: Station, kind: str, why: str, now: float) -> Record:
+    """SecurityEventNotification of one of OCPP's types."""
+    payload = {"type": kind, "timestamp": timestamp(station, wall(station.clock, now), now), "techInfo": why[:255]}
+    return message(station, Stream.STATUS, "SecurityEventNotification", payload, now)
+
+
 def outage_record(station: Station, now: float) -> Record | None:
     """How long the station was away, as soon as a known clock on both sides can tell (R7)."""
     boot = station.boot

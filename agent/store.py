@@ -44,9 +44,9 @@ MIGRATIONS = (
     CREATE TABLE fact (key TEXT PRIMARY KEY, value BLOB NOT NULL) STRICT, WITHOUT ROWID;
     CREATE TABLE epoch (id INTEGER PRIMARY KEY CHECK (id = 0), epoch BLOB NOT NULL) STRICT;
     CREATE TABLE stream (stream INTEGER PRIMARY KEY, next_seq INTEGER NOT NULL) STRICT;
-    CREATE TABLE outbox (                                   -- last > seq: a tombstone that stands for all of them
-        stream INTEGER NOT NULL, seq INTEGER NOT NULL, last INTEGER NOT NULL, body BLOB NOT NULL,
-        PRIMARY KEY (stream, seq)
+    CREATE TABLE outbox (                                   -- last: a tombstone stands for all from seq to there
+        stream INTEGER NOT NULL, seq INTEGER NOT NULL, last INTEGER NOT NULL, is_tombstone INTEGER NOT NULL,
+        body BLOB NOT NULL, PRIMARY KEY (stream, seq)
     ) STRICT, WITHOUT ROWID;
     INSERT INTO epoch VALUES (0, randomblob(8));
     INSERT INTO stream VALUES (0, 1), (1, 1), (2, 1), (3, 1), (4, 1);
@@ -224,7 +224,7 @@ class Database:
 
     def _append(self, record: Record) -> None:
         try:
-            self._insert(record.stream, 1, self._encoded(record))
+            self._insert(record.stream, self._encoded(record))
         except WireError as error:
             assert record.stream is not Stream.MONEY, f"{record.action}: {error}"
             self._declare(Gap(record.stream, 1, record), f"{record.action}: {error}"[:200])
@@ -233,17 +233,18 @@ class Database:
         first = self.next_seq[gap.stream]
         payload = {"first": first, "last": first + gap.count - 1, "why": why}
         stone = Record(Stream(gap.stream), "Tombstone", payload, gap.last.mono_s, gap.last.wall_s, gap.last.source)
-        self._insert(gap.stream, gap.count, self._encoded(stone))
+        self._insert(gap.stream, self._encoded(stone), gap.count, is_tombstone=True)
 
     def _encoded(self, record: Record) -> bytes:
         wall_ms = None if record.wall_s is None else round(record.wall_s * 1000)
         said = record.action, record.payload
         return encode_record(WireRecord(self.boot_id, round(record.mono_s * 1000), wall_ms, int(record.source), *said))
 
-    def _insert(self, stream: int, count: int, body: bytes) -> None:
+    def _insert(self, stream: int, body: bytes, count: int = 1, is_tombstone: bool = False) -> None:
         seq = self.next_seq[stream]
-        self.db.execute("INSERT INTO outbox VALUES (?, ?, ?, ?)", (int(stream), seq, seq + count - 1, body))
         self.next_seq[stream] = seq + count
+        row = int(stream), seq, seq + count - 1, is_tombstone, body
+        self.db.execute("INSERT INTO outbox VALUES (?, ?, ?, ?, ?)", row)
 
     def fetch(self, stream: int, after_seq: int, limit_bytes: int) -> tuple[Row, ...]:
         """At most FETCH_MAX records from after_seq + 1 on, in order, up to limit_bytes but at least one."""
@@ -282,16 +283,15 @@ class Database:
 
     def _renumber(self, stream: int) -> int:
         """Rows only ever move down, into room that the ones before them have left."""
-        keys = "SELECT seq, last FROM outbox WHERE stream = ? AND seq > ? ORDER BY seq LIMIT ?"
+        keys = "SELECT seq, last, is_tombstone FROM outbox WHERE stream = ? AND seq > ? ORDER BY seq LIMIT ?"
+        move = "UPDATE outbox SET seq = ?, last = ? WHERE stream = ? AND seq = ?"
         next_seq, old = 1, 0
         while page := self.db.execute(keys, (stream, old, RENUMBER_ROWS)).fetchall():
-            for old, old_last in page:
+            for old, old_last, is_tombstone in page:
                 last = next_seq + old_last - old
-                if last > next_seq:
+                if is_tombstone:
                     self._readdress(stream, old, next_seq, last)
-                self.db.execute(
-                    "UPDATE outbox SET seq = ?, last = ? WHERE stream = ? AND seq = ?", (next_seq, last, stream, old)
-                )
+                self.db.execute(move, (next_seq, last, stream, old))
                 next_seq = last + 1
         return next_seq
 

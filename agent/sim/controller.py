@@ -1,8 +1,8 @@
 """The port controller with everything behind it: the board's own logic, simulated pins, contactors, meters and cars.
 
 Two ways in. Bytes: `receive` and `transmit`, as over the serial line. Direct, for speed: `wish` sets the host's wish,
-`host_alive` says whether it is fresh, `advance` returns reports as the tuples that `contract.unpack` would give: one for
-each port that changed, and one every `meter_every_ms` for each that delivers. Times are monotonic seconds (`now`).
+`host_alive` says whether it is fresh, `advance` returns reports as the tuples that `contract.unpack` would give: one
+for each port that changed, and one every `meter_every_ms` for each that delivers. Times are monotonic seconds (`now`).
 """
 
 import random

@@ -292,7 +292,7 @@ def stated(reason: Reason, title: str) -> Shown:
 
 def instruction(reason: Reason) -> str:
     """What the table says to do; which other port, if any, the station knows better."""
-    return WORDS[reason].action.replace("Please use another port.", "{elsewhere}")
+    return WORDS[reason].action.replace("use another port", "{elsewhere}")
 
 
 SHOWN: dict[Situation, Shown] = {
@@ -304,10 +304,10 @@ SHOWN: dict[Situation, Shown] = {
         "Please wait a moment.",
     ),
     Situation.SELF_TEST_FAILED: Shown(
-        Tone.FAULT, Light.FAULT, "Out of service", "This port has failed its self-test.", "{elsewhere}"
+        Tone.FAULT, Light.FAULT, "Out of service", "This port has failed its self-test.", "Please {elsewhere}."
     ),
     Situation.FAULT: Shown(Tone.FAULT, Light.FAULT, "Out of service", "{fault}", "{remedy}"),
-    Situation.FAULT_WAITS: Shown(Tone.FAULT, Light.FAULT_WAITS, "Not charging now", "{fault}", "{remedy}"),
+    Situation.FAULT_WAITS: Shown(Tone.FAULT, Light.FAULT_WAITS, "Paused", "{fault}", "{remedy}"),
     Situation.OUT_OF_SERVICE: stated(Reason.UNAVAILABLE, "Out of service"),
     Situation.NOT_ACTIVATED: stated(Reason.STATION_NOT_ACTIVATED, "Not activated"),
     Situation.CANNOT_RECORD: stated(Reason.CANNOT_RECORD, "Out of service"),
@@ -358,7 +358,7 @@ SHOWN: dict[Situation, Shown] = {
     ),
     Situation.NO_OFFER: Shown(
         Tone.WAIT, Light.SUSPENDED, "Paused", "The station cannot offer power to this car now.",
-        "{stop} {elsewhere}",
+        "{stop} Or {elsewhere}.",
     ),
     Situation.LIMIT_REACHED: Shown(
         Tone.WAIT, Light.SUSPENDED, "Stopped", "The network has refused this card since. It gets no more energy.",
@@ -421,7 +421,7 @@ def how_to_stop(tx: Transaction) -> str:
 def elsewhere(station: Station, evse_id: int = 0) -> str:
     """The best advice for somebody who cannot be served at this port (0: at none)."""
     free = next((p.evse_id for p in station.ports if p.evse_id != evse_id and is_free(station, p)), None)
-    return f"Please use port {free}." if free else "Please use another station."
+    return f"use port {free}" if free else "use another station"
 
 
 def remedy(station: Station, port: Port, fault: Fault) -> str:
@@ -430,8 +430,8 @@ def remedy(station: Station, port: Port, fault: Fault) -> str:
     if goes_by_itself(fault):
         retry_in_s = port.report.retry_in_s if port.report else 0
         next_try = f"Next try in {clock_face(retry_in_s)}. " if retry_in_s else ""
-        return f"{next_try}If it does not pass: {other}"
-    return "Unplug your car." if is_plugged(port) else other
+        return f"{next_try}If that does not help, {other}."
+    return "Unplug your car." if is_plugged(port) else f"Please {other}."
 
 
 def clock_face(seconds: int) -> str:
@@ -523,7 +523,7 @@ def words(station: Station, reason: Reason, evse_id: int, now: float) -> NoticeM
     age_s = list_age_s(station, now)
     if reason is Reason.NOT_CONNECTED and age_s is not None:
         action += f" This station's list was confirmed {age(age_s)} ago."
-    tone = Tone.WAIT if said.led is Led.ASK else Tone.FAULT
+    tone = Tone.WAIT if said.led in (Led.ASK, Led.COULD_NOT_ASK) else Tone.FAULT
     return NoticeModel(tone, Light(said.led), TITLES[said.led], said.text, action, said.code)
 
 

@@ -1,16 +1,16 @@
 """The station's half of docs/uplink.md: what to send when, and what the cloud's words mean. No clock, socket or thread.
 
     connected  disconnected  received  puback  fetched  appended  epoch_opened  request  deadline
-        each takes the time last (`now`, monotonic seconds) and returns the actions to perform, in order;
+        each takes the time last (`now`, monotonic seconds) and returns the actions to perform, in this order;
     next_deadline
         says when to call deadline() at the latest.
 
 What is owed to the cloud is a set of seqs, and only the cloud's word makes it smaller. What to send next follows from
-it: the first stretch, money first, that is owed and not on its way. So a lost batch needs no bookkeeping: it stops being
-on its way, and is owed again.
+it: the first stretch, money first, that is owed and not on its way. A batch that the broker refused, or that nobody has
+acknowledged for too long, is not on its way any more; so it is sent again without being remembered.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -51,12 +51,15 @@ DOUBT_ASKED_S = 1.5  # an answer that a driver waits for
 DOUBT_SENT_S = 10.0  # an acknowledgement
 SILENT_S = 30.0  # nothing at all, while something waits
 HEARTBEAT_S = 230.0  # idle; just below the MQTT keepalive of 240 s, and it proves the whole way
-PAUSE_S = 60.0  # after a broker's refusal
-BOOT_RETRY_S = (10.0, 60.0, 86_400.0)  # least, without an interval from the cloud, most
-LAST_SEQ = 2**63 - 1
+PAUSE_S, PAUSE_MAX_S = 5.0, 300.0  # after a refusal, or with a mute cloud; doubled until there is progress
+BOOT_RETRY_S = 60.0  # without an interval from the cloud
+BOOT_RETRY_LEAST_S, BOOT_RETRY_MOST_S = 10.0, 86_400.0  # with one
 
-NO_SUBSCRIBERS, NOT_AUTHORIZED = 0x10, 0x87  # MQTT 5 §3.4.2.1
-TOO_BIG = {0x90: "topic name invalid", 0x95: "packet too large", 0x99: "payload format invalid"}
+NO_SUBSCRIBERS, NOT_AUTHORIZED = 0x10, 0x87  # MQTT 5 §3.4.2.1, of a PUBACK
+UNACCEPTABLE = (0x90, 0x95, 0x99)  # topic name invalid, packet too large, payload format invalid
+STATUSES = tuple(AuthorizationStatus)
+LAST_SEQ = 2**63 - 1
+NEVER = float("inf")
 
 Range = tuple[int, int]  # of seqs, both ends belong to it
 
@@ -147,7 +150,9 @@ class Alarm:
     why: str
 
 
-Told = LinkChanged | ClockTold | TransactionAnswered | Answered | VolatileAnswered | BootAnswered | CommandArrived | Alarm
+Told = (
+    LinkChanged | ClockTold | TransactionAnswered | Answered | VolatileAnswered | BootAnswered | CommandArrived | Alarm
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,88 +201,107 @@ def first_unsent(owed: Sequence[Range], sent: Sequence[Range], end: int) -> Rang
     return None
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Sent:
-    """A batch on its way: until the cloud acknowledges, or the broker refuses."""
+    """A publish with qos 1: a batch of a stream, or the hello (stream None)."""
 
     packet_id: int
-    seqs: Range
-    count: int  # records
     at: float
+    stream: int | None = None
+    seqs: Range = (0, 0)
+    count: int = 0  # records
 
 
 @dataclass(slots=True)
 class Lane:
     """One stream."""
 
-    owed: list[Range]
+    owed: list[Range]  # never empty: its end is open
     next_seq: int
-    sent: list[Sent] = field(default_factory=list)
+    known: int  # the cloud cannot hold more than this: published by us, or made before this start
+    sent: list[Sent] = field(default_factory=list)  # neither acknowledged by the cloud nor refused by the broker
     records_max: int = RECORDS_MAX
     is_stopped: bool = False  # until the next connection
 
     def unsent(self) -> Range | None:
         return None if self.is_stopped else first_unsent(self.owed, [sent.seqs for sent in self.sent], self.next_seq)
 
-    def oldest(self) -> int:
-        return min(self.owed[0][0], self.next_seq)
+    def marks(self) -> Range:
+        return min(self.owed[0][0], self.next_seq), self.next_seq
 
 
-def lanes(marks: Mapping[int, tuple[int, int]]) -> dict[int, Lane]:
-    return {stream: Lane([(marks[stream][0], LAST_SEQ)], marks[stream][1]) for stream in STREAMS}
+def lanes(marks: Mapping[int, Range], is_new: bool = False) -> dict[int, Lane]:
+    """`is_new`: of an epoch that nobody has heard of."""
+    ordered = [(stream, *marks[stream]) for stream in STREAMS]
+    return {s: Lane([(oldest, LAST_SEQ)], next_seq, 0 if is_new else next_seq - 1) for s, oldest, next_seq in ordered}
 
 
-@dataclass(slots=True)
+def read_record(body: bytes) -> tuple[str, str | None]:
+    """Action and, of a TransactionEvent, transactionId. What cannot be read says nothing, and is sent as it is."""
+    try:
+        record = decode_record(body)
+    except WireError:
+        return "", None
+    info = record.payload.get("transactionInfo")
+    transaction_id = info.get("transactionId") if isinstance(info, dict) else None
+    return record.action, transaction_id if isinstance(transaction_id, str) else None
+
+
+@dataclass(frozen=True, slots=True)
 class Question:
-    """A volatile request; tag None: we asked for ourselves."""
+    """A volatile request; tag None: it is our own."""
 
     action: str
     tag: int | None
     at: float
-    until: float
+    until: float  # then it is forgotten
+
+
+# -- the protocol -----------------------------------------------------------------------------------------------------
 
 
 class Uplink:
-    """One station's uplink, over any number of connections. `marks`: stream -> (oldest not acknowledged, next)."""
+    """One station's uplink, over any number of connections."""
 
     def __init__(
-        self, station_id: str, boot_id: bytes, epoch: bytes, marks: Mapping[int, tuple[int, int]], boot: dict[str, Any]
+        self, station_id: str, boot_id: bytes, epoch: bytes, marks: Mapping[int, Range], boot: dict[str, Any]
     ) -> None:
-        """`boot` is the BootNotification of this start."""
+        """`marks`: of each stream the oldest seq not acknowledged and the next one; `boot`: the BootNotification."""
         self.station_id, self.boot_id, self.epoch, self.boot = station_id, boot_id, epoch, boot
         self.lanes = lanes(marks)
         self.noise = 0  # messages from the cloud that were none
         self.last_noise = ""
         self._out: list[Action] = []
-        self._ids = 0  # of packets and requests
+        self._last_id = 0  # of packets and questions
         self._told = Link.DOWN
         self._boot_at: float | None = 0.0  # when to send it (again); None: accepted
+        self._is_opening = False  # a new epoch
         self._transactions: dict[int, str] = {}  # seq in stream 0 -> transactionId
         self._forget_connection()
 
     def _forget_connection(self) -> None:
         self._connection: int | None = None
+        self._receive_maximum = self._payload_max = 0
         self._is_greeted = False  # the cloud has answered our hello
-        self._hello_at: float | None = None  # sent, not answered
+        self._hello: Sent | None = None  # not answered
         self._heard = 0.0  # the cloud's last word
         self._window = WINDOW_MAX
-        self._pause_until = 0.0
-        self._pubacks: dict[int, Callable[[int, float], None]] = {}  # packet id -> what a refusal means
+        self._paused_until: float | None = None
+        self._pause_s = PAUSE_S
+        self._flying: dict[int, Sent] = {}  # without a PUBACK
         self._questions: dict[int, Question] = {}
-        self._fetching: Range | None = None  # (stream, after_seq)
-        self._is_opening = False  # a new epoch
-        self._epochs_opened = 0
+        self._fetching: tuple[int, int] | None = None  # stream, after_seq
+        self._has_reopened = False  # an epoch, on this connection
         for lane in self.lanes.values():
             lane.sent, lane.is_stopped, lane.records_max = [], False, RECORDS_MAX
 
-    # -- inputs -------------------------------------------------------------------------------------------------------
+    # -- inputs
 
     def connected(self, connection: int, receive_maximum: int, packet_max: int, now: float) -> list[Action]:
-        """Connected and subscribed; both limits as in the CONNACK (65,535 and "none" are for the caller to fill in)."""
+        """Connected and subscribed. Limits as in the CONNACK; where it is silent, MQTT's: 65,535 and 268,435,455."""
         self._forget_connection()
         self._connection, self._heard = connection, now
         self._receive_maximum, self._payload_max = receive_maximum, min(packet_max - OVERHEAD_B, MESSAGE_MAX_B)
-        self._hello(now)
         return self._done(now)
 
     def disconnected(self, now: float) -> list[Action]:
@@ -288,25 +312,20 @@ class Uplink:
         """Any bytes from the broker; what is no message of docs/uplink.md is counted and changes nothing."""
         kind = topic.removeprefix(f"d/{self.station_id}/")
         try:
-            match kind:
-                case "c":
-                    self._deliver(CommandArrived(payload))
-                case "a" if self._connection is not None:
-                    self._acknowledged(decode_ack(payload), now)
-                case "r" if self._connection is not None:
-                    self._answered(decode_answer(payload))
-                case "v" if self._connection is not None:
-                    self._responded(decode_response(payload), now)
+            if kind == "c":  # the broker will not say it again, so it counts on any connection
+                self._tell(CommandArrived(payload))
+            elif self._connection is not None:
+                self._read(kind, payload, now)
         except WireError as error:
             self.noise += 1
             self.last_noise = f"{topic[:60]}: {error}"
         return self._done(now)
 
     def puback(self, packet_id: int, reason_code: int, now: float) -> list[Action]:
-        """0x10 (no matching subscribers) is no success: nobody has it. A good one proves nothing, and frees a slot."""
-        refused = self._pubacks.pop(packet_id, None)
-        if refused and (reason_code >= 0x80 or reason_code == NO_SUBSCRIBERS):
-            refused(reason_code, now)
+        """A good one proves nothing and frees a slot. 0x10 (no matching subscribers) is none: nobody has got it."""
+        sent = self._flying.pop(packet_id, None)
+        if sent and (reason_code >= 0x80 or reason_code == NO_SUBSCRIBERS):
+            self._refused(sent, reason_code, now)
         return self._done(now)
 
     def appended(self, next_seq: Mapping[int, int], now: float) -> list[Action]:
@@ -318,75 +337,316 @@ class Uplink:
     def fetched(
         self, stream: int, after_seq: int, rows: Sequence[tuple[int, int, bytes]] | None, now: float
     ) -> list[Action]:
-        """Rows (seq, last, body) of the outbox from after_seq + 1 on; None: it could not be read."""
+        """Rows (seq, last, body) of the outbox from after_seq + 1 on, in order; None: it could not be read."""
         if self._fetching == (stream, after_seq):
             self._fetching = None
             if rows is None:
-                self._pause_until = now + PAUSE_S
+                self._pause(now)
             else:
                 self._send(stream, after_seq, rows, now)
         return self._done(now)
 
-    def epoch_opened(self, epoch: bytes, marks: Mapping[int, tuple[int, int]], now: float) -> list[Action]:
+    def epoch_opened(self, epoch: bytes, marks: Mapping[int, Range], now: float) -> list[Action]:
         """What is left has new seqs: everything starts anew, with a hello."""
-        self.epoch, self.lanes = epoch, lanes(marks)
+        self.epoch, self.lanes = epoch, lanes(marks, is_new=True)
         self._transactions.clear()
         self._is_opening = self._is_greeted = False
-        self._fetching = None
-        if self._connection is not None:
-            self._hello(now)
+        self._hello = self._fetching = None
         return self._done(now)
 
     def request(self, action: str, payload: dict[str, Any], timeout_s: float, tag: int, now: float) -> list[Action]:
-        """Ask the cloud now or never: VolatileAnswered with this tag, however late, or nothing at all."""
+        """Ask now or never: VolatileAnswered with this tag, however late, or nothing at all."""
         self._ask(action, payload, timeout_s, tag, now)
         return self._done(now)
 
     def deadline(self, now: float) -> list[Action]:
         """Whatever is due by now; harmless at any other time."""
+        if now >= self._silent_at():
+            self._give_up(now)
         for request_id in [n for n, question in self._questions.items() if now >= question.until]:
             del self._questions[request_id]
-        if now >= self._silent_at():
-            self._drop(f"no word from the cloud for {SILENT_S:.0f} s")
-        elif self._connection is not None and not self._is_opening and self._hello_at is None and not self._is_greeted:
-            self._hello_again(now)
-        elif self._is_greeted and now >= self._heartbeat_at():
+        if self._paused_until is not None and now >= self._paused_until:
+            self._paused_until = None
+        if now >= self._heartbeat_at():
             self._ask("Heartbeat", {}, SILENT_S, None, now)
         return self._done(now)
 
     def next_deadline(self) -> float | None:
         """When deadline() has something to do; None: only an input will change anything."""
-        if self._connection is None or self._is_opening:
-            return None
-        due = [self._silent_at(), *(question.until for question in self._questions.values())]
+        due = [self._silent_at(), self._heartbeat_at(), *(question.until for question in self._questions.values())]
         if self._told is Link.UP:
             due.append(self._doubt_at())
-        if self._is_greeted:
-            due.append(self._heartbeat_at())
-            due += [] if self._boot_at is None else [self._boot_at]
-        if self._told is Link.DOUBT or not self._is_greeted:
-            due += [self._pause_until] if self._pause_until else []
-        return min(due)
+        if self._paused_until is not None:
+            due.append(self._paused_until)
+        elif self._is_greeted and self._boot_at is not None:
+            due.append(self._boot_at)
+        return None if (first := min(due)) == NEVER else first
 
-    # -- what follows from the facts ----------------------------------------------------------------------------------
+    # -- what follows from the facts
 
     def link(self, now: float) -> Link:
         """Up is what an answer from the cloud itself has proven."""
         if not self._is_greeted:
             return Link.DOWN
-        return Link.DOUBT if now < self._pause_until or now >= self._doubt_at() else Link.UP
+        return Link.DOUBT if self._paused_until is not None or now >= self._doubt_at() else Link.UP
 
-    def _waiting(self) -> Iterator[float]:
-        """When each thing was sent whose answer is missing."""
-        yield from (sent.at for lane in self.lanes.values() for sent in lane.sent)
-        yield from (question.at for question in self._questions.values())
-        if self._hello_at is not None:
-            yield self._hello_at
+    def _sent_at(self) -> float:
+        return min((sent.at for lane in self.lanes.values() for sent in lane.sent), default=NEVER)
+
+    def _asked_at(self) -> float:
+        return min((question.at for question in self._questions.values()), default=NEVER)
 
     def _doubt_at(self) -> float:
-        asked = min((question.at for question in self._questions.values()), default=LAST_SEQ)
-        sent = min((sent.at for lane in self.lanes.values() for sent in lane.sent), default=LAST_SEQ)
-        return min(max(asked, self._heard) + DOUBT_ASKED_S, max(sent, self._heard) + DOUBT_SENT_S)
+        return min(max(self._asked_at(), self._heard) + DOUBT_ASKED_S, max(self._sent_at(), self._heard) + DOUBT_SENT_S)
 
     def _silent_at(self) -> float:
-        return max(min(self._waiting(), default=float("inf")), self._heard) + SILENT_S
+        flying_at = min((sent.at for sent in self._flying.values()), default=NEVER)
+        hello_at = self._hello.at if self._hello else NEVER
+        return max(min(flying_at, hello_at, self._sent_at(), self._asked_at()), self._heard) + SILENT_S
+
+    def _heartbeat_at(self) -> float:
+        return self._heard + HEARTBEAT_S if self._is_greeted and not self._questions else NEVER
+
+    def _done(self, now: float) -> list[Action]:
+        """Send what the facts now call for, tell a change of the link, hand out the actions."""
+        if self._connection is not None and self._paused_until is None and not self._is_opening:
+            if self._is_greeted:
+                self._announce_boot(now)
+                self._fetch()
+            elif self._hello is None and len(self._flying) < self._receive_maximum:
+                self._greet(now)
+        if (link := self.link(now)) is not self._told:
+            self._told = link
+            self._tell(LinkChanged(link))
+        out, self._out = self._out, []
+        return out
+
+    # -- up
+
+    def _greet(self, now: float) -> None:
+        hello = Hello(self.epoch, self.boot_id, {stream: lane.marks() for stream, lane in self.lanes.items()})
+        self._hello = Sent(self._publish("h", encode_hello(hello), 1), now)
+        self._flying[self._hello.packet_id] = self._hello
+
+    def _fetch(self) -> None:
+        """One batch at a time is read, so that money which comes meanwhile is next."""
+        count = sum(len(lane.sent) for lane in self.lanes.values())
+        if self._fetching or count >= self._window or len(self._flying) >= self._receive_maximum:
+            return
+        for stream, lane in self.lanes.items():
+            if unsent := lane.unsent():
+                self._fetching = stream, unsent[0] - 1
+                self._out.append(Fetch(*self._fetching, self._batch_max()))
+                return
+
+    def _batch_max(self) -> int:
+        return max(1, min(BATCH_MAX_B, self._payload_max))
+
+    def _send(self, stream: int, after_seq: int, rows: Sequence[tuple[int, int, bytes]], now: float) -> None:
+        """One batch from these rows: a stretch that is owed, without holes, a tombstone alone."""
+        lane = self.lanes[stream]
+        if (unsent := lane.unsent()) is None:
+            return
+        first, last = unsent
+        rows = [row for row in rows if row[1] >= first]
+        hole_end = min(rows[0][0] - 1, last) if rows else last
+        if hole_end >= first:
+            if first == after_seq + 1:  # else all of it was acknowledged meanwhile, and we ask again
+                self._write_off(stream, (first, hole_end))
+            return
+        bodies = list(self._fitting(stream, lane.records_max, last, rows))
+        if len(bodies[0]) + ENVELOPE_B + RECORD_B > self._payload_max:
+            self._stop(stream, f"record {first} of {len(bodies[0])} bytes is too big for the broker")
+            return
+        seqs = rows[0][0], rows[len(bodies) - 1][1]
+        packet_id = self._publish(str(int(stream)), encode_batch(Batch(self.epoch, seqs[0], tuple(bodies))), 1)
+        sent = self._flying[packet_id] = Sent(packet_id, now, stream, seqs, len(bodies))
+        lane.sent.append(sent)
+        lane.known = max(lane.known, seqs[1])
+
+    def _fitting(
+        self, stream: int, records_max: int, last: int, rows: Sequence[tuple[int, int, bytes]]
+    ) -> Iterator[bytes]:
+        size, next_seq = ENVELOPE_B, rows[0][0]
+        for row_first, row_last, body in rows[:records_max]:
+            size += len(body) + RECORD_B
+            action, transaction_id = read_record(body)
+            is_first = row_first == rows[0][0]
+            fits = row_first == next_seq and row_last <= last and size <= self._batch_max() and action != "Tombstone"
+            if not (is_first or fits):
+                return
+            if stream == Stream.MONEY and transaction_id is not None:
+                self._transactions[row_first] = transaction_id
+                while len(self._transactions) > ANSWERS_MAX:
+                    del self._transactions[next(iter(self._transactions))]
+            yield body
+            if action == "Tombstone":
+                return
+            next_seq = row_last + 1
+
+    def _write_off(self, stream: int, hole: Range) -> None:
+        """The cloud asks for what it has acknowledged once, or the outbox was mended: nobody can send it."""
+        lane = self.lanes[stream]
+        lane.owed = both(lane.owed, [(1, hole[0] - 1), (hole[1] + 1, LAST_SEQ)])
+        self._tell(
+            Alarm(f"the cloud lacks {hole[0]} to {hole[1]} of stream {stream}, and we do not hold them any more")
+        )
+
+    def _ask(self, action: str, payload: dict[str, Any], timeout_s: float, tag: int | None, now: float) -> None:
+        if not self._is_greeted:
+            return
+        if len(self._questions) >= QUESTIONS_MAX:
+            del self._questions[next(iter(self._questions))]
+        request = VolatileRequest(self._last_id + 1, action, payload)
+        self._publish("v", encode_request(request), 0)
+        self._questions[request.request_id] = Question(action, tag, now, now + max(timeout_s, SILENT_S))
+
+    def _announce_boot(self, now: float) -> None:
+        if self._boot_at is not None and now >= self._boot_at:
+            self._boot_at = now + BOOT_RETRY_S
+            self._ask("BootNotification", self.boot, BOOT_RETRY_S, None, now)
+
+    def _publish(self, kind: str, payload: bytes, qos: int) -> int:
+        assert self._connection is not None
+        self._last_id += 1
+        topic = f"u/{self.station_id}/{kind}"
+        self._out.append(Publish(self._connection, self._last_id, topic, payload, qos))
+        return self._last_id
+
+    def _tell(self, event: Told) -> None:
+        self._out.append(Deliver(event))
+
+    # -- down
+
+    def _refused(self, sent: Sent, reason_code: int, now: float) -> None:
+        """The broker did not take it: it is owed again."""
+        if sent is self._hello:
+            self._hello = None
+            self._pause(now)
+        if sent.stream is None or sent not in self.lanes[sent.stream].sent:
+            return
+        lane = self.lanes[sent.stream]
+        lane.sent.remove(sent)
+        why = f"the broker refuses stream {sent.stream}, seq {sent.seqs[0]}: {reason_code:#04x}"
+        if reason_code == NOT_AUTHORIZED or (reason_code in UNACCEPTABLE and sent.count == 1):
+            self._stop(sent.stream, why)
+        elif reason_code in UNACCEPTABLE:
+            lane.records_max = max(1, sent.count // 2)
+        else:
+            self._pause(now)
+
+    def _pause(self, now: float) -> None:
+        if self._paused_until is None:
+            self._paused_until = now + self._pause_s
+            self._pause_s = min(2 * self._pause_s, PAUSE_MAX_S)
+            self._window = 1  # then one try, not twenty
+
+    def _give_up(self, now: float) -> None:
+        """Silence. Without PUBACKs the connection is dead. With them only the cloud is: a hello is cheaper than TLS."""
+        is_broker_mute = any(now >= sent.at + DOUBT_SENT_S for sent in self._flying.values())
+        if is_broker_mute or self._pause_s == PAUSE_MAX_S:
+            self._drop(f"no word from the cloud for {SILENT_S:.0f} s")
+            return
+        if self._hello:
+            self._pause(now)
+        self._is_greeted, self._hello = False, None
+        self._questions.clear()
+        for lane in self.lanes.values():
+            lane.sent = []
+
+    def _stop(self, stream: int, why: str) -> None:
+        if not self.lanes[stream].is_stopped:
+            self.lanes[stream].is_stopped = True
+            self._tell(Alarm(why))
+
+    def _drop(self, why: str) -> None:
+        assert self._connection is not None
+        self._out.append(Drop(self._connection, why))
+        self._forget_connection()
+
+    def _read(self, kind: str, payload: bytes, now: float) -> None:
+        match kind:
+            case "a":
+                self._acknowledged(decode_ack(payload), now)
+            case "r":
+                self._answered(decode_answer(payload), now)
+            case "v":
+                self._responded(decode_response(payload), now)
+            case _:
+                raise WireError("no topic of ours")
+
+    def _acknowledged(self, ack: Ack, now: float) -> None:
+        if ack.epoch != self.epoch or self._is_opening:
+            return
+        self._heard = now
+        self._tell(ClockTold(ack.now_ms / 1000, ClockSource.CLOUD))
+        if ack.conflict or any(mark.high > self.lanes[stream].known for stream, mark in ack.marks.items()):
+            self._open_epoch()
+            return
+        is_answer = not self._is_greeted and len(ack.marks) == len(STREAMS)
+        if is_answer:
+            self._is_greeted, self._hello, self._paused_until = True, None, None
+        news = {stream: mark for stream, mark in ack.marks.items() if self._progress(stream, mark, now) or is_answer}
+        if news:
+            self._window, self._pause_s = WINDOW_MAX, PAUSE_S
+            self._out.append(Delete(self.epoch, news))
+
+    def _progress(self, stream: int, mark: Mark, now: float) -> bool:
+        """Owed is what it was, minus what the cloud holds. What it lacks for long is not on its way any more."""
+        lane = self.lanes[stream]
+        before, lane.owed = lane.owed, without(lane.owed, mark)
+        lane.sent = [
+            sent
+            for sent in lane.sent
+            if both(lane.owed, [sent.seqs]) and not (sent.seqs[1] <= mark.high and now >= sent.at + DOUBT_SENT_S)
+        ]
+        return lane.owed != before
+
+    def _open_epoch(self) -> None:
+        """Our storage was restored, or copied: what is left is sent under keys that nobody has used."""
+        if self._has_reopened:
+            self._drop("the cloud knows a new epoch better than we do")
+            return
+        self._has_reopened = self._is_opening = True
+        self._is_greeted, self._hello, self._fetching = False, None, None
+        self._out.append(OpenEpoch())
+
+    def _answered(self, answer: Answer, now: float) -> None:
+        if answer.epoch != self.epoch:
+            return
+        self._heard = now
+        transaction_id = self._transactions.get(answer.seq) if answer.stream == Stream.MONEY else None
+        self._tell(Answered(answer.stream, answer.seq, transaction_id, answer.payload))
+        info = answer.payload.get("idTokenInfo")
+        if transaction_id is not None and isinstance(info, dict):
+            if info.get("status") not in STATUSES:
+                raise WireError("idTokenInfo without a status of OCPP 2.1")
+            self._tell(TransactionAnswered(transaction_id, AuthorizationStatus(info["status"])))
+
+    def _responded(self, response: VolatileAnswer, now: float) -> None:
+        question = self._questions.pop(response.request_id, None)
+        if question is None:
+            return
+        self._heard = now
+        payload = response.payload
+        if question.tag is not None:
+            error = response.error_code, response.error_text
+            self._tell(VolatileAnswered(question.tag, question.action, payload, *error))
+        elif payload is not None:
+            self._time_told(payload.get("currentTime"))
+            if question.action == "BootNotification":
+                self._booted(payload, now)
+
+    def _time_told(self, current_time: object) -> None:
+        if isinstance(current_time, str) and (ms := time_ms(current_time)) is not None:
+            self._tell(ClockTold(ms / 1000, ClockSource.CLOUD))
+
+    def _booted(self, payload: dict[str, Any], now: float) -> None:
+        status, interval_s = payload.get("status"), payload.get("interval")
+        if status not in ("Accepted", "Pending", "Rejected"):
+            raise WireError("BootNotificationResponse without a status of OCPP 2.1")
+        self._tell(BootAnswered(status))
+        if status == "Accepted":
+            self._boot_at = None
+        elif type(interval_s) is int and interval_s > 0:
+            self._boot_at = now + min(max(interval_s, BOOT_RETRY_LEAST_S), BOOT_RETRY_MOST_S)

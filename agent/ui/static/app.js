@@ -27,8 +27,8 @@ function duration(s) {
 
 // -- the panel ------------------------------------------------------------------------------------------------------
 
-function drawNotice(box, notice) {
-  const key = JSON.stringify(notice);
+function drawNotice(box, notice, support) {
+  const key = JSON.stringify([notice, support]);
   if (box.dataset.key === key) return;
   box.dataset.key = key;
   box.dataset.tone = notice ? notice.tone : "";
@@ -36,6 +36,7 @@ function drawNotice(box, notice) {
   if (!notice) return;
   const code = notice.code ? ` (${notice.code})` : "";
   box.append(make("strong", notice.title), make("p", notice.text), make("p", notice.action + code, "action"));
+  if (support && notice.code) box.append(make("p", `Help: ${support}`, "help"));
 }
 
 function card(evse_id) {
@@ -48,7 +49,7 @@ function card(evse_id) {
   return byId(id);
 }
 
-function drawPort(port) {
+function drawPort(port, support) {
   const article = card(port.evse_id);
   const field = (name) => article.querySelector(`[data-f=${name}]`);
   const { last } = port;
@@ -58,6 +59,7 @@ function drawPort(port) {
   article.dataset.measured = session || done;
   article.querySelector("use").setAttribute("href", `#${port.tone}`);
   put(field("name"), `Port ${port.evse_id}`);
+  field("check").dataset.ready = port.ready;
   put(field("check"), port.ready ? "✔ ready" : `self-test ${port.self_test}`);
   for (const name of ["title", "text", "action"]) put(field(name), port[name]);
   const elapsed_s = session ? port.elapsed_s : done ? last.elapsed_s : null;
@@ -71,7 +73,7 @@ function drawPort(port) {
     field("faults").dataset.key = faults.join();
     field("faults").replaceChildren(...faults.map((text) => make("li", text)));
   }
-  drawNotice(field("notice"), port.notice);
+  drawNotice(field("notice"), port.notice, support);
 }
 
 function draw(screen) {
@@ -83,9 +85,9 @@ function draw(screen) {
   put(byId("support"), screen.support_number ? `Help: ${screen.support_number}` : "");
   const store = screen.store_ok ? "" : ` · ${screen.store_text}`;
   put(byId("about"), `Station ${screen.serial} · software ${screen.software} · ${screen.list_text}${store}`);
-  drawNotice(byId("notice"), screen.notice);
+  drawNotice(byId("notice"), screen.notice, screen.support_number);
   byId("ports").dataset.count = screen.ports.length;
-  screen.ports.forEach(drawPort);
+  for (const port of screen.ports) drawPort(port, screen.support_number);
 }
 
 // -- the demo: extras = {story: [line, …], ledger: [{transaction_id, evse_id, id_token, ledger_wh, meter_wh}, …]};

@@ -1,0 +1,322 @@
+"""The one thin shell: takes what happened, lets the core decide, performs. It has no opinions.
+
+The same shell runs on the device (agent/app.py gives it SQLite, paho and a serial line) and in the simulated world
+(agent/sim/world.py gives it models of them). Everything arrives through `happened`, on one thread, with the time.
+"""
+
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+from agent import reporting
+from agent.authcache.listfile import Built
+from agent.authcache.lists import Lists, Outcome, Plan
+from agent.clock import earliest, wall
+from agent.core import handle, next_deadline
+from agent.effects import AskOnline, Durable, Effect, Lookup, PortCommand, Remember, Stream, Wish, durable
+from agent.events import (
+    AuthorizationStatus,
+    ClockTold,
+    Deadline,
+    Entry,
+    Event,
+    LinkChanged,
+    ListChanged,
+    LookedUp,
+    OnlineAnswered,
+    StoreFailed,
+    TransactionAnswered,
+)
+from agent.gate import Gate
+from agent.station import Station
+from agent.store import CommitFailed, Committed, Crashed, EpochOpened, Fetched
+from agent.taps import LATE_S
+from agent.uplink.codec import Mark, WireError, time_ms
+from agent.uplink.commands import (
+    CacheClearRequested,
+    ListReplaceRequested,
+    ListVersionRequested,
+    Refusal,
+    SeenCommands,
+    open_command,
+    to_event,
+)
+from agent.uplink.messages import AuthorizeResponse, from_wire
+from agent.uplink.mqtt import Connected, Disconnected, PubAcked, Received
+from agent.uplink.protocol import (
+    Action,
+    Alarm,
+    CommandArrived,
+    Delete,
+    Deliver,
+    Drop,
+    Fetch,
+    OpenEpoch,
+    Publish,
+    Told,
+    Uplink,
+    VolatileAnswered,
+)
+
+SECURITY_EVENT_S = 60.0  # a broker full of bad signatures fills no disk with our complaints
+
+
+@dataclass(frozen=True, slots=True)
+class ListBuilt:
+    """The file of a new allowlist is written, or could not be."""
+
+    command_id: str
+    built: Built | Outcome
+
+
+Answers = ListBuilt | Committed | CommitFailed | EpochOpened | Fetched | Crashed
+Broker = Connected | Disconnected | PubAcked | Received
+Happening = Event | Answers | Broker
+Work = Callable[[Callable[[], Any], Callable[[Any], None]], None]  # what to run elsewhere, who takes its result here
+
+
+class StorePort(Protocol):
+    """agent/store.py, or the simulated disk. Answers come back through `happened`."""
+
+    def commit(self, batch_id: int, durable: Sequence[Durable]) -> None: ...
+    def fetch(self, stream: int, after_seq: int, limit_bytes: int) -> None: ...
+    def acknowledged(self, epoch: bytes, marks: Mapping[int, Mark]) -> None: ...
+    def new_epoch(self) -> None: ...
+
+
+class BrokerPort(Protocol):
+    """agent/uplink/mqtt.py, or the simulated network."""
+
+    def publish(self, connection: int, packet_id: int, topic: str, payload: bytes, qos: int) -> None: ...
+    def drop(self, connection: int, why: str) -> None: ...
+
+
+class ControllerPort(Protocol):
+    """The serial line to the port controller, or the simulated one."""
+
+    def wish(self, commands: tuple[PortCommand, ...], now: float) -> None: ...
+
+
+class Shell:
+    """`lists` is the allowlist and cache; `keys` are the operator's, by key id. `work` runs something slow elsewhere and
+    hands its result to a function on this thread; at once, where nothing is slow."""
+
+    def __init__(
+        self, station: Station, first: Sequence[Effect], *, store: StorePort, broker: BrokerPort,
+        controller: ControllerPort, uplink: Uplink, lists: Lists, seen: SeenCommands,
+        keys: Mapping[bytes, Ed25519PublicKey], work: Work, now: float, log: Callable[[str], None] = lambda _: None,
+    ) -> None:  # fmt: skip
+        self.station = station
+        self.uplink = uplink
+        self.lists = lists
+        self.gate = Gate(tuple(PortCommand() for _ in station.ports))
+        self.steps = 0  # of the core: whoever watches over us wants to see it grow
+        self._store, self._broker, self._controller, self._log = store, broker, controller, log
+        self._seen, self._keys, self._work = seen, keys, work
+        self._batch_id = 0
+        self._todo: deque[Happening] = deque()
+        self._after_commit: deque[tuple[int, Callable[[float], None]]] = deque()
+        self._security_event_at = 0.0
+        self._perform(first, (), now)
+
+    # -- in -----------------------------------------------------------------------------------------------------------
+
+    def happened(self, happening: Happening, now: float) -> None:
+        """One thing happened; whatever follows from it at once is done before this returns."""
+        self._todo.append(happening)
+        while self._todo:
+            self._take(self._todo.popleft(), now)
+
+    def due(self, now: float) -> None:
+        """Call when `next_deadline` has come; harmless earlier."""
+        uplink_due = self.uplink.next_deadline()
+        if uplink_due is not None and now >= uplink_due:
+            self._act(self.uplink.deadline(now), now)
+        if now >= next_deadline(self.station):
+            self._todo.append(Deadline())
+        while self._todo:
+            self._take(self._todo.popleft(), now)
+
+    def next_deadline(self) -> float:
+        uplink_due = self.uplink.next_deadline()
+        core_due = next_deadline(self.station)
+        return core_due if uplink_due is None else min(core_due, uplink_due)
+
+    def _take(self, happening: Happening, now: float) -> None:
+        match happening:
+            case Committed(batch_id=batch_id, next_seq=next_seq):
+                self.gate.committed(batch_id)
+                self._controller.wish(self.gate.wish, now)
+                while self._after_commit and self._after_commit[0][0] <= batch_id:
+                    self._after_commit.popleft()[1](now)
+                self._act(self.uplink.appended(next_seq, now), now)
+            case CommitFailed(why=why):
+                self._log(f"not on disk, kept in memory: {why}")
+                self._step(StoreFailed(why), now)
+            case Fetched(stream=stream, after_seq=after_seq, rows=rows):
+                self._act(self.uplink.fetched(stream, after_seq, rows, now), now)
+            case EpochOpened(epoch=epoch, marks=marks):
+                self._log(f"new epoch {epoch.hex()}")
+                self._act(self.uplink.epoch_opened(epoch, marks, now), now)
+            case ListBuilt(command_id=command_id, built=built):
+                self._built(command_id, built, now)
+            case Crashed(error=error):
+                raise error
+            case Connected(connection=connection, receive_maximum=receive_maximum, packet_max=packet_max):
+                self._act(self.uplink.connected(connection, receive_maximum, packet_max, now), now)
+            case Disconnected(why=why):
+                self._log(f"broker: {why}")
+                self._act(self.uplink.disconnected(now), now)
+            case Received(topic=topic, payload=payload):
+                self._act(self.uplink.received(topic, payload, now), now)
+            case PubAcked(packet_id=packet_id, reason_code=reason_code):
+                self._act(self.uplink.puback(packet_id, reason_code, now), now)
+            case _:
+                self._step(happening, now)
+
+    # -- the core -----------------------------------------------------------------------------------------------------
+
+    def _step(self, event: Event, now: float, also: Sequence[Durable] = ()) -> None:
+        """One step of the core. `also` is committed with it, or not at all."""
+        self.steps += 1
+        self.station, effects = handle(self.station, event, now)
+        self._perform(effects, also, now)
+
+    def _perform(self, effects: Sequence[Effect], also: Sequence[Durable], now: float) -> None:
+        """What is lowered goes out at once, what is owed goes to the disk, what is raised waits for it (Gate)."""
+        owed = (*durable(effects), *also)
+        wish = next((effect.commands for effect in effects if isinstance(effect, Wish)), None)
+        self.gate.batch(self._next_batch() if owed else None, wish)
+        self._controller.wish(self.gate.wish, now)
+        if owed:
+            self._store.commit(self._batch_id, owed)
+        for effect in effects:
+            match effect:
+                case Lookup(ask_id=ask_id, id_token=id_token):
+                    self._todo.append(LookedUp(ask_id, *self.lists.lookup(id_token, now, wall(self.station.clock, now))))
+                case AskOnline():
+                    self._ask(effect, now)
+                case Remember():
+                    self._save(self.lists.remember(effect, now, wall(self.station.clock, now)))
+
+    def _next_batch(self) -> int:
+        self._batch_id += 1
+        return self._batch_id
+
+    def _save(self, owed: Sequence[Durable], then: Callable[[float], None] | None = None) -> None:
+        """Commit something that is not the core's; `then` follows when it is on disk."""
+        if not owed:
+            return
+        self.gate.batch(self._next_batch(), None)
+        if then:
+            self._after_commit.append((self._batch_id, then))
+        self._store.commit(self._batch_id, owed)
+
+    # -- the uplink ---------------------------------------------------------------------------------------------------
+
+    def _ask(self, effect: AskOnline, now: float) -> None:
+        request = {"idToken": {"idToken": effect.id_token, "type": "ISO14443"}}
+        self._act(self.uplink.request("Authorize", request, LATE_S, effect.ask_id, now), now)
+
+    def _act(self, actions: Sequence[Action], now: float) -> None:
+        for action in actions:
+            match action:
+                case Publish(connection=connection, packet_id=packet_id, topic=topic, payload=payload, qos=qos):
+                    self._broker.publish(connection, packet_id, topic, payload, qos)
+                case Fetch(stream=stream, after_seq=after_seq, limit_bytes=limit_bytes):
+                    self._store.fetch(stream, after_seq, limit_bytes)
+                case Delete(epoch=epoch, marks=marks):
+                    self._store.acknowledged(epoch, marks)
+                case OpenEpoch():
+                    self._store.new_epoch()
+                case Drop(connection=connection, why=why):
+                    self._log(f"dropped the connection: {why}")
+                    self._broker.drop(connection, why)
+                case Deliver(event=told):
+                    self._told(told, now)
+
+    def _told(self, told: Told, now: float) -> None:
+        """What the uplink understood of the cloud's words."""
+        match told:
+            case CommandArrived(data=data):
+                self._command(data, now)
+            case VolatileAnswered(tag=int(ask_id), action="Authorize", payload=dict(payload)):
+                if entry := entry_of(payload):
+                    self._todo.append(OnlineAnswered(ask_id, entry))
+            case Alarm(why=why):
+                self._log(f"alarm: {why}")
+            case LinkChanged() | ClockTold() | TransactionAnswered():
+                self._todo.append(told)
+
+    # -- the cloud's commands -----------------------------------------------------------------------------------------
+
+    def _command(self, data: bytes, now: float) -> None:
+        """Checked, done once, answered: the result, the mark "seen" and whatever it changes are one commit."""
+        clock = self.station.clock
+        station_id, known = self.station.settings.station_id, wall(clock, now) is not None
+        command = open_command(
+            data, self._keys, station_id, earliest(clock, now), self._seen, is_time_known=known
+        )
+        wanted = command if isinstance(command, Refusal) else to_event(command)
+        match wanted:
+            case Refusal():
+                self._refuse(wanted, now)
+            case ListReplaceRequested(command_id=command_id, request=request):
+                self._replace_list(command_id, request, now)
+            case ListVersionRequested(command_id=command_id):
+                self._answer(command_id, {"versionNumber": self.lists.state.version}, now)
+            case CacheClearRequested(command_id=command_id):
+                self._answer(command_id, {"status": "Accepted"}, now, self.lists.cache.clear())
+            case _:
+                self._step(wanted, now, also=(self._seen.add(wanted.command_id),))
+
+    def _refuse(self, refusal: Refusal, now: float) -> None:
+        self._log(f"command refused: {refusal.why}")
+        owed: list[Durable] = []
+        if refusal.security_event and now >= self._security_event_at:
+            self._security_event_at = now + SECURITY_EVENT_S
+            owed.append(reporting.security_event(self.station, refusal.security_event, refusal.why, now))
+        if refusal.result and refusal.command_id:
+            result = reporting.message(self.station, Stream.RESULTS, "CommandResult", refusal.result, now)
+            owed += [result, self._seen.add(refusal.command_id)]
+        self._save(owed)
+
+    def _answer(
+        self, command_id: str, response: dict[str, Any], now: float, also: Sequence[Durable] = (),
+        then: Callable[[float], None] | None = None,
+    ) -> None:  # fmt: skip
+        result = reporting.result(self.station, command_id, response, now)
+        self._save((result, self._seen.add(command_id), *also), then)
+
+    def _replace_list(self, command_id: str, request: dict[str, Any], now: float) -> None:
+        """Planned here, built elsewhere, in force with the commit."""
+        plan = self.lists.plan(request)
+        if not isinstance(plan, Plan):
+            return self._answer(command_id, plan.response, now)
+        self._work(plan.build, lambda built: self._todo.append(ListBuilt(command_id, built)))
+        return None
+
+    def _built(self, command_id: str, built: Built | Outcome, now: float) -> None:
+        outcome = self.lists.apply(built, wall(self.station.clock, now)) if isinstance(built, Built) else built
+
+        def in_force(later: float) -> None:
+            state = self.lists.committed()
+            self._log(f"allowlist {state.version} with {state.entries} cards is in force")
+            self._todo.append(ListChanged(state))
+
+        self._answer(command_id, outcome.response, now, outcome.saves, in_force if outcome.state else None)
+
+
+def entry_of(response: Mapping[str, Any]) -> Entry | None:
+    """AuthorizeResponse as an entry; None if the cloud's words cannot be read, which is no answer."""
+    try:
+        info = from_wire(AuthorizeResponse, response).idTokenInfo
+    except WireError:
+        return None
+    expiry_ms = time_ms(info.cacheExpiryDateTime) if info.cacheExpiryDateTime else None
+    group_id = info.groupIdToken.idToken if info.groupIdToken else None
+    expiry_s = None if expiry_ms is None else expiry_ms / 1000
+    return Entry(AuthorizationStatus(info.status), expiry_s, frozenset([group_id] if group_id else ()), group_id)

@@ -1,0 +1,340 @@
+"""The simulated world: one station running the device's code, its cars, drivers, network, cloud, disk and clock.
+
+Everything comes from one seed, in simulated time: `World(seed).run(3600)` is the same hour each time. What a story does
+to the world are its verbs (plug, tap, cut_power ...); what it may ask are facts (ledger, meters, pins).
+"""
+
+import heapq
+import itertools
+import random
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from agent.authcache.lists import Lists
+from agent.clock import Clock, ClockSource
+from agent.core import born
+from agent.effects import PortCommand
+from agent.events import CardTapped, ClockTold, ControllerFound, ControllerLost, PortChosen
+from agent.hal.controller import Filter, report_of, wish_row
+from agent.port import charging_state, status
+from agent.settings import Settings
+from agent.shell import Shell
+from agent.sim.car import Car
+from agent.sim.controller import SimController
+from agent.sim.disk import SimDisk, SimStore
+from agent.sim.net import SimCloud, SimNet
+from agent.station import Boot, BootReason
+from agent.uplink.commands import SeenCommands
+from agent.uplink.protocol import Uplink
+from board.controller.app.port import PortBoard
+
+WALL_S = 1_790_000_000.0  # the true time at the world's beginning
+BUILD_S = WALL_S - 30 * 86_400  # the software's build time: the clock's first floor
+KID = b"operator-1"
+BOOT_S = 12.0  # from power to the agent's first step
+STATION_ID = "SIM-0001"
+
+
+class SimLine:
+    """Between agent and controller, without the bytes: what crosses is what the frames would carry."""
+
+    def __init__(self, controller: SimController) -> None:
+        self.controller = controller
+        self.is_cut = False
+        self.wished: tuple[PortCommand, ...] = ()
+
+    def wish(self, commands: tuple[PortCommand, ...], now: float) -> None:
+        if commands != self.wished:
+            self.wished = commands
+            self.repeat(now)
+
+    def repeat(self, now: float) -> None:
+        """The next heartbeat."""
+        if not self.is_cut and self.controller.controller is not None and self.wished:
+            self.controller.wish([wish_row(command) for command in self.wished], now)
+
+
+class World:
+    def __init__(
+        self, seed: int = 0, settings: Settings | None = None, *, ports: int = 2, rtc: bool = True
+    ) -> None:
+        self.seed, self.ports, self.rtc = seed, ports, rtc
+        self.settings = settings or Settings(station_id=STATION_ID, restart_delay_max_s=5.0)
+        self.now = 0.0
+        self.random = random.Random(seed)
+        self._queue: list[tuple[float, int, Callable[[], None]]] = []
+        self._order = itertools.count()
+        self._key = Ed25519PrivateKey.from_private_bytes(self.random.randbytes(32))
+        board = PortBoard(
+            max_ma=self.settings.port_limit_ma, socketed=self.settings.socketed, ventilated=self.settings.ventilated,
+            phases=self.settings.phases,
+        )  # fmt: skip
+        self.controller = SimController(
+            (board,) * ports, circuit_limit_ma=self.settings.circuit_limit_ma, seed=self.random.getrandbits(32)
+        )
+        self.line = SimLine(self.controller)
+        self._filter = Filter(ports)
+        self.disk = SimDisk(self.random.getrandbits(32))
+        self.cloud = SimCloud(STATION_ID, self._key, KID, self.true_wall_s)
+        self.net = SimNet(self.cloud, self.random.getrandbits(32), self.later)
+        self.clock_error_s = 0.0  # of the station's own clock chip
+        self.shell: Shell | None = None
+        self.starts = 0  # of the agent, in its life
+        self.kernel_since = -1.0  # Linux booted then
+        self.log: list[tuple[float, str]] = []
+
+    # -- time
+
+    def true_wall_s(self) -> float:
+        return WALL_S + self.now
+
+    def mono(self) -> float:
+        """The station's monotonic clock: starts with Linux."""
+        return self.now - self.kernel_since
+
+    def later(self, seconds: float, then: Callable[[], None]) -> None:
+        heapq.heappush(self._queue, (self.now + seconds, next(self._order), then))
+
+    def run(self, seconds: float) -> "World":
+        """Let the world turn for so long."""
+        until = self.now + seconds
+        while True:
+            due = self._next_due()
+            if due > until:
+                break
+            self.now = max(self.now, due)
+            self._turn()
+        self.now = until
+        self._turn()
+        return self
+
+    def run_until(self, what: Callable[[], bool], timeout_s: float = 600.0) -> "World":
+        """Let the world turn until something is so; AssertionError with the seed if it does not happen in time."""
+        until = self.now + timeout_s
+        while not what():
+            due = self._next_due()
+            assert due <= until, f"seed {self.seed}: did not happen within {timeout_s} s"
+            self.now = max(self.now, due)
+            self._turn()
+        return self
+
+    def _next_due(self) -> float:
+        dues = [self._queue[0][0]] if self._queue else []
+        if self.shell is not None:
+            dues.append(self.shell.next_deadline() + self.kernel_since)
+        controller_due = self.controller.next_due()
+        if controller_due is not None:
+            dues.append(controller_due)
+        return min(dues, default=float("inf"))
+
+    def _turn(self) -> None:
+        """Everything that is due at this instant."""
+        while self._queue and self._queue[0][0] <= self.now:
+            heapq.heappop(self._queue)[2]()
+        self._reports()
+        if self.shell is not None and self.shell.next_deadline() <= self.mono():
+            self.shell.due(self.mono())
+
+    def _reports(self) -> None:
+        for _, _, index, fields in self.controller.advance(self.now):
+            if self.shell is not None and not self.line.is_cut:
+                event = self._filter.passed(index, report_of(fields), self.mono())
+                if event:
+                    self.shell.happened(event, self.mono())
+
+    # -- power
+
+    def power_on(self, *, reason: BootReason = BootReason.POWER_UP) -> "World":
+        """Mains on: the controller runs at once, Linux and the agent a little later."""
+        assert self.shell is None
+        self.controller.power_on(self.now)
+        self.kernel_since = self.now
+        power = object()
+        self._power = power
+        self.later(BOOT_S, lambda: self._start(reason, same_kernel=False) if self._power is power else None)
+        return self
+
+    def cut_power(self) -> "World":
+        """Mains off: everything in the box is gone at this instant but what the disk and the controller stored."""
+        self._power = object()
+        self.controller.power_off(self.now)
+        self._host_gone()
+        return self
+
+    def kill_agent(self, back_after_s: float = 2.0) -> "World":
+        """The agent alone dies and is restarted; Linux and controller run on."""
+        self._host_gone()
+        self.controller.host_alive(False, self.now)
+        power = self._power
+        self.later(
+            back_after_s,
+            lambda: self._start(BootReason.APPLICATION_RESET, same_kernel=True) if self._power is power else None,
+        )
+        return self
+
+    def reset_controller(self) -> "World":
+        """The controller alone reboots."""
+        self.controller.reset(self.now)
+        if self.shell is not None:
+            self._filter.forget()
+            self.shell.happened(ControllerLost("reset"), self.mono())
+            self.later(0.5, self._greet)
+        return self
+
+    def _host_gone(self) -> None:
+        self.shell = None
+        self.line.wished = ()
+        self.net.power_cut()
+        self.disk.power_cut()
+
+    def _start(self, reason: BootReason, *, same_kernel: bool) -> None:
+        """What agent/app.py does on the device."""
+        self.starts += 1
+        boot_id = self.random.randbytes(8)
+        database = self.disk.mount(boot_id)
+        store = SimStore(self.disk, database, self._for_this_run(), self._post())
+        facts, now = store.facts(), self.mono()
+        seen = facts.get("station", {})
+        boot = Boot(boot_id.hex(), now, reason, same_kernel, seen.get("seen_s"), seen.get("starts", 0) + 1)
+        clock = Clock(max(BUILD_S, seen.get("floor_s", 0.0)), now)
+        jitter = [self.random.random() for _ in range(self.ports)]
+        station, first = born(self.settings, boot, clock, self.ports, facts, jitter, now)
+        announced = {"chargingStation": {"model": "sim", "vendorName": "station-agent"}, "reason": reason}
+        self._filter.forget()
+        self.shell = Shell(
+            station, first,
+            store=store, broker=self.net, controller=self.line,
+            uplink=Uplink(STATION_ID, boot_id, database.epoch, database.marks(), announced),
+            lists=Lists(self.disk.path / "lists", facts, b"sim" * 11, now), seen=SeenCommands(facts), keys={KID: self._key.public_key()},
+            work=lambda job, then: then(job()), now=now, log=self._log,
+        )  # fmt: skip
+        self.net.start(self._post())
+        if self.rtc:
+            self.shell.happened(ClockTold(self.true_wall_s() + self.clock_error_s, ClockSource.RTC), now)
+        self.later(0.2, self._greet)
+
+    def _greet(self) -> None:
+        """The link is negotiated: hello, welcome, and a report of every port."""
+        if self.shell is None or self.line.is_cut or self.controller.controller is None:
+            return
+        board, now_ms = self.controller.controller, round(self.now * 1000)
+        _, _, _, _, _, boot_id, uptime_ms, _, _, limit_ma = board.welcome(now_ms)
+        self.shell.happened(ControllerFound(boot_id, uptime_ms / 1000, limit_ma), self.mono())
+        self.line.repeat(self.now)
+        for index, bay in enumerate(self.controller.bays):
+            fields = board.report(index, now_ms, bay.pins)
+            if event := self._filter.passed(index, report_of(fields), self.mono()):
+                self.shell.happened(event, self.mono())
+
+    def _post(self) -> Callable[[object], None]:
+        """Into the inbox of this run of the agent, and of no later one."""
+        run = self.starts
+
+        def post(happening: Any) -> None:
+            if self.shell is not None and run == self.starts:
+                self.shell.happened(happening, self.mono())
+
+        return post
+
+    def _for_this_run(self) -> Callable[[float, Callable[[], None]], None]:
+        run = self.starts
+
+        def later(seconds: float, then: Callable[[], None]) -> None:
+            self.later(seconds, lambda: then() if self.shell is not None and run == self.starts else None)
+
+        return later
+
+    def _log(self, line: str) -> None:
+        self.log.append((self.now, line))
+
+    # -- verbs of a story
+
+    def allow(self, *tokens: str, **info: Any) -> "World":
+        """The owner approves these cards; the list goes out."""
+        for token in tokens:
+            self.cloud.drivers[token] = {"status": "Accepted", **info}
+        self.net.send_command(self.cloud.local_list())
+        return self
+
+    def remove(self, *tokens: str) -> "World":
+        for token in tokens:
+            del self.cloud.drivers[token]
+        self.net.send_command(self.cloud.local_list())
+        return self
+
+    def plug(self, evse_id: int, car: Car | None = None) -> "World":
+        self.controller.plug(evse_id - 1, car or Car(), self.now)
+        return self
+
+    def unplug(self, evse_id: int) -> bool:
+        return self.controller.unplug(evse_id - 1, self.now)
+
+    def leave(self, evse_id: int) -> "World":
+        self.controller.leave(evse_id - 1, self.now)
+        return self
+
+    def tap(self, uid: str) -> "World":
+        self._reports()
+        if self.shell is not None:
+            self.shell.happened(CardTapped(uid), self.mono())
+        return self
+
+    def choose(self, evse_id: int) -> "World":
+        if self.shell is not None:
+            self.shell.happened(PortChosen(evse_id), self.mono())
+        return self
+
+    def command(self, action: str, **payload: Any) -> "World":
+        self.net.send_command(self.cloud.command(action, payload))
+        return self
+
+    def cut_line(self) -> "World":
+        """The cable between Linux and the controller is pulled."""
+        self.line.is_cut = True
+        self.controller.host_alive(False, self.now)
+        if self.shell is not None:
+            self.later(3.0, self._line_lost)
+        return self
+
+    def mend_line(self) -> "World":
+        self.line.is_cut = False
+        self._filter.forget()
+        self.later(0.5, self._greet)
+        return self
+
+    def _line_lost(self) -> None:
+        if self.shell is not None and self.line.is_cut:
+            self.shell.happened(ControllerLost("no frame for 3 s"), self.mono())
+
+    # -- what a story may ask
+
+    def register_wh(self, evse_id: int) -> float:
+        """The meter itself, exact."""
+        return self.controller.register_wh(evse_id - 1, self.now)
+
+    def is_closed(self, evse_id: int) -> bool:
+        """The contactor, seen at the pins."""
+        return self.controller.bays[evse_id - 1].contactor.value
+
+    def status(self, evse_id: int) -> str:
+        assert self.shell
+        return status(self.shell.station.ports[evse_id - 1])
+
+    def charging_state(self, evse_id: int) -> str:
+        assert self.shell
+        return charging_state(self.shell.station.ports[evse_id - 1])
+
+    def said(self, evse_id: int = 0) -> str | None:
+        """The reason last shown at a port (0: at the station)."""
+        assert self.shell
+        return next((n.reason for n in self.shell.station.notices if n.evse_id == evse_id), None)
+
+    @contextmanager
+    def closing(self) -> Iterator["World"]:
+        try:
+            yield self
+        finally:
+            self.disk.close()

@@ -1,0 +1,157 @@
+"""Commands of the cloud: signed by the operator, for this station, in time, once. The order of checks: docs/uplink.md.
+
+Whatever arrives, the answer is a Command or a Refusal; what a command did is a CommandResult in stream 2. Mark a
+command as seen in the commit that holds its result: after a cut before it the cloud's repetition does it, once.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+from agent.effects import Save
+from agent.events import AvailabilityRequested, RemoteStartRequested, RemoteStopRequested
+from agent.policy.id_token import normalised
+from agent.uplink import messages
+from agent.uplink.codec import WireError, decode_command
+from agent.uplink.messages import Message, OperationalStatusEnumType
+from agent.uplink.signed import SignatureError, verify
+
+FACT = "commands"
+SEEN_MAX = 200  # oldest forgotten first; by then a held-back repetition has most likely expired
+INVALID_MESSAGES = "InvalidMessages"  # OCPP 2.1 security event: signed wrongly, or not meant for us
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """Signed, ours, new, and not known to be late."""
+
+    command_id: str
+    action: str
+    payload: dict[str, Any]  # OCPP 2.1 in JSON form
+    request: Message  # the same as a struct
+    is_time_known: bool = True  # False: nobody could judge its expiry
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Nothing is done. `result`: the CommandResult owed to the cloud, and `command_id` is then to be marked as seen.
+
+    Without a result the command was answered before, or is nobody's we know: then `security_event` is the type of the
+    SecurityEventNotification to record.
+    """
+
+    why: str
+    command_id: str | None = None
+    result: dict[str, Any] | None = None
+    security_event: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ListReplaceRequested:
+    """OCPP SendLocalList."""
+
+    command_id: str
+    request: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class ListVersionRequested:
+    """OCPP GetLocalListVersion."""
+
+    command_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class CacheClearRequested:
+    """OCPP ClearCache."""
+
+    command_id: str
+
+
+ListCommand = ListReplaceRequested | ListVersionRequested | CacheClearRequested
+CoreEvent = RemoteStartRequested | RemoteStopRequested | AvailabilityRequested
+
+
+class SeenCommands:
+    """The ids of the last SEEN_MAX commands that have a result."""
+
+    def __init__(self, facts: Mapping[str, Any]) -> None:
+        stored = facts.get(FACT)
+        ids = stored if isinstance(stored, list) else []
+        self._ids = dict.fromkeys([i for i in ids if isinstance(i, str)][-SEEN_MAX:])
+
+    def __contains__(self, command_id: object) -> bool:
+        return command_id in self._ids
+
+    def add(self, command_id: str) -> Save:
+        """To be committed together with the result."""
+        self._ids[command_id] = None
+        while len(self._ids) > SEEN_MAX:
+            del self._ids[next(iter(self._ids))]
+        return Save(FACT, list(self._ids))
+
+
+def open_command(
+    data: bytes,
+    keys: Mapping[bytes, Ed25519PublicKey],
+    station_id: str,
+    now_s: float,
+    seen: SeenCommands,
+    *,
+    is_time_known: bool = True,
+) -> Command | Refusal:
+    """The command in these bytes. `now_s`: a wall time surely not after the true one (clock.earliest)."""
+    try:
+        said = decode_command(verify(data, keys))
+    except (SignatureError, WireError) as error:
+        return Refusal(str(error), security_event=INVALID_MESSAGES)
+    if said.station_id != station_id:
+        return Refusal(f"a command for station {said.station_id}", security_event=INVALID_MESSAGES)
+    if said.command_id in seen:
+        return Refusal("already done: its result stands", said.command_id)
+    if said.expires_ms < now_s * 1000:
+        return expired(said.command_id)
+    if said.action not in messages.MESSAGES:
+        return refused(said.command_id, "NotImplemented", f"{said.action} is no action that this station knows")
+    try:
+        request = messages.from_wire(messages.MESSAGES[said.action][0], said.payload)
+    except WireError as error:
+        return refused(said.command_id, "FormatViolation", str(error))
+    return Command(said.command_id, said.action, said.payload, request, is_time_known)
+
+
+def to_event(command: Command) -> CoreEvent | ListCommand | Refusal:
+    """What the command asks for, in the core's words or in those of the lists."""
+    command_id = command.command_id
+    match command.request:
+        case messages.RequestStartTransactionRequest() as start:  # a chargingProfile is ignored: no smart charging here
+            token, kind = start.idToken.idToken, start.idToken.type
+            id_token = (normalised(token) or token) if kind == "ISO14443" else token
+            return RemoteStartRequested(command_id, start.remoteStartId, id_token, kind, start.evseId)
+        case messages.RequestStopTransactionRequest(transactionId=transaction_id):
+            return RemoteStopRequested(command_id, transaction_id)
+        case messages.ChangeAvailabilityRequest(evse=evse, operationalStatus=status):
+            if evse and evse.connectorId not in (None, 1):
+                why = f"connector {evse.connectorId}: each port here has one connector, 1"
+                return refused(command_id, "PropertyConstraintViolation", why)
+            operative = status is OperationalStatusEnumType.Operative
+            return AvailabilityRequested(command_id, operative, (evse.id or None) if evse else None)
+        case messages.SendLocalListRequest():
+            return ListReplaceRequested(command_id, command.payload)
+        case messages.GetLocalListVersionRequest():
+            return ListVersionRequested(command_id)
+        case messages.ClearCacheRequest():
+            return CacheClearRequested(command_id)
+    return refused(command_id, "NotSupported", f"{command.action} cannot be commanded here")
+
+
+def expired(command_id: str) -> Refusal:
+    return Refusal("expired: nothing was done", command_id, {"commandId": command_id, "status": "Expired"})
+
+
+def refused(command_id: str, error_code: str, why: str) -> Refusal:
+    """`error_code`: one of OCPP-J's."""
+    result = {"commandId": command_id, "status": "Refused", "errorCode": error_code, "why": why[:1000]}
+    return Refusal(why, command_id, result)

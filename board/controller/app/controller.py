@@ -1,0 +1,220 @@
+"""The port controller: its ports, the host's link, and the circuit they share. Pure; MicroPython subset.
+
+Firmware: `receive` what came, fill the pins, `step` every 10 ms, set the outputs of each port, send `transmit()`.
+"""
+
+from board.controller import contract
+from board.controller.app.interlock import share
+from board.controller.app.port import FRESH, GONE, SILENT, Pins, Port, PortBoard
+from board.controller.contract import HEARTBEAT_MS, HOST_SILENT_MS
+from board.controller.link import Deframer, frame
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+LINE_IDLE_MS = 100  # longer than any frame lasts at 115,200 baud: a gap in it means that its rest is lost
+OUT_MAX_BYTES = 2_048  # the line is slower than we speak: newer reports replace what is dropped
+HOST_GRACE_S = 60
+
+
+class Controller:
+    """`persistent` survives resets: `circuit_limit_ma`, `failsafe_ma`, `host_grace_s` (commissioning; a controller that
+    was never commissioned offers nothing) and `closes` per port. `save` writes it to flash before LIMIT is answered."""
+
+    def __init__(
+        self,
+        boards: "tuple[PortBoard, ...]",
+        persistent: "dict[str, Any]",
+        boot_id: int,
+        reset_cause: int = contract.RESET_POWER_ON,
+        circuit_max_ma: int = 80_000,  # what the board itself can carry; no commissioning goes above it
+        now_ms: int = 0,
+        save: "Callable[[], None]" = lambda: None,
+    ) -> None:
+        assert 1 <= len(boards) <= contract.PORTS_MAX
+        persistent.setdefault("closes", [0] * len(boards))
+        self.ports = [Port(boards[i], persistent["closes"][i]) for i in range(len(boards))]
+        self.boot_id = boot_id
+        self.minor: int | None = None  # agreed with the host; None: not yet
+        self.bad_messages = 0  # intact frames that make no sense
+        self.dropped_reports = 0
+        self.deframer = Deframer()
+        self._persistent = persistent
+        self._save = save
+        self._reset_cause = reset_cause
+        self._circuit_max_ma = circuit_max_ma
+        self._booted_ms = now_ms
+        self._heard_ms: int | None = None  # the last WISH
+        self._received_ms = now_ms
+        self._seq = 0
+        self._out = b""
+        self._reported: list[tuple[int, ...] | None] = [None] * len(boards)  # what of the last report tells a change
+        self._report_due_ms = [now_ms] * len(boards)
+
+    @property
+    def circuit_limit_ma(self) -> int:
+        return int(min(self._persistent.get("circuit_limit_ma", 0), self._circuit_max_ma))
+
+    def uptime_ms(self, now_ms: int) -> int:
+        return now_ms - self._booted_ms
+
+    # -- the host's side --------------------------------------------------------------------------------------------
+
+    def receive(self, data: bytes, now_ms: int) -> None:
+        """Bytes from the line, in any cut. What makes no sense is counted and changes nothing."""
+        frames = self.deframer.idle() if now_ms - self._received_ms > LINE_IDLE_MS else []
+        self._received_ms = now_ms
+        for _, body in frames + self.deframer.feed(data):
+            message = contract.unpack(body)
+            if message is None or message[0] not in (contract.HELLO, contract.WISH, contract.LIMIT):
+                self.bad_messages += 1
+            elif message[0] == contract.HELLO:
+                self._hello(message, now_ms)
+            elif self.minor is None or (message[0] == contract.WISH and message[1] != self.minor):
+                self._refuse(contract.HELLO_FIRST, "say HELLO first: this controller was reset, or never greeted")
+            elif message[0] == contract.WISH:
+                self.wish(message[2], now_ms)
+            else:
+                self.limit(message[1], message[2], message[3], now_ms)
+
+    def transmit(self) -> bytes:
+        """Bytes for the line, once."""
+        out, self._out = self._out, b""
+        return out
+
+    def welcome(self, now_ms: int) -> "tuple[Any, ...]":
+        return (
+            contract.WELCOME,
+            contract.MAJOR,
+            contract.MINOR_FIRST,
+            contract.MINOR_LAST,
+            contract.contract_hash(),
+            self.boot_id,
+            self.uptime_ms(now_ms),
+            self._reset_cause,
+            len(self.ports),
+            self.circuit_limit_ma,
+        )
+
+    def wish(self, rows: "tuple[tuple[int, int, int, int], ...]", now_ms: int) -> bool:
+        """The host's wish, `(offer_ma, stop, lock, clear)` for each port; False if there are not as many ports."""
+        if len(rows) != len(self.ports):
+            text = "here are %d ports, the wish is for %d: check the board file" % (len(self.ports), len(rows))
+            self._refuse(contract.WRONG_PORT_COUNT, text)
+            return False
+        self.heard(now_ms)
+        for i in range(len(rows)):
+            self.ports[i].wish(*rows[i])
+        return True
+
+    def heard(self, now_ms: int) -> None:
+        """The host is alive. A future time keeps it alive until then: for a simulator that sends no heartbeats."""
+        self._heard_ms = now_ms
+
+    def limit(self, circuit_ma: int, failsafe_ma: int, host_grace_s: int, now_ms: int) -> bool:
+        """Commission; answered by a WELCOME with the new limit. Raised only while nothing is offered or closed, so that
+        a host gone wild cannot do it in mid-session, and never above what the board can carry."""
+        raised = circuit_ma > self.circuit_limit_ma or failsafe_ma > self._persistent.get("failsafe_ma", 0)
+        if circuit_ma > self._circuit_max_ma:
+            text = "this board carries %d mA: set a circuit limit up to that" % self._circuit_max_ma
+        elif failsafe_ma * len(self.ports) > circuit_ma:
+            text = "all ports' failsafe must fit the circuit: set at most %d mA" % (circuit_ma // len(self.ports))
+        elif raised and [port for port in self.ports if port.offer_ma or port.coil]:
+            text = "a port is in use: raise the circuit limit when all are idle"
+        else:
+            self._persistent["circuit_limit_ma"] = circuit_ma
+            self._persistent["failsafe_ma"] = failsafe_ma
+            self._persistent["host_grace_s"] = host_grace_s
+            self._save()
+            self._send(*self.welcome(now_ms))
+            return True
+        self._refuse(contract.LIMIT_REFUSED, text)
+        return False
+
+    def _hello(self, message: "tuple[Any, ...]", now_ms: int) -> None:
+        self.minor, code, text = contract.agree(*message[1:])
+        if self.minor is None:
+            self._refuse(code, text)
+            return
+        self._send(*self.welcome(now_ms))
+        self._reported = [None] * len(self.ports)
+
+    def _refuse(self, code: int, text: str) -> None:
+        self._send(contract.REFUSED, code, text)
+
+    def _send(self, *message: "Any") -> None:
+        if len(self._out) > OUT_MAX_BYTES:
+            self.dropped_reports += 1
+            return
+        self._out += frame(self._seq, contract.pack(*message))
+        self._seq = (self._seq + 1) & 0xFF
+
+    # -- the ports' side --------------------------------------------------------------------------------------------
+
+    def step(self, now_ms: int, pins: "list[Pins]") -> None:
+        """Every 10 ms, or when a pin changes or `next_due_ms` comes. Read the outputs of `ports` afterwards."""
+        host = self._host(now_ms)
+        failsafe_ma = self._persistent.get("failsafe_ma", 0)
+        ports = self.ports
+        asked = [ports[i].asks(now_ms, pins[i], host, failsafe_ma) for i in range(len(ports))]
+        granted = share(asked, [port.claim_ma() for port in ports], self.circuit_limit_ma)
+        for i in range(len(ports)):
+            ports[i].drive(now_ms, pins[i], host, granted[i])
+            self._persistent["closes"][i] = ports[i].closes
+        if self.minor is not None:
+            self._send_reports(now_ms, pins)
+
+    def report(self, index: int, now_ms: int, pins: Pins) -> "tuple[int, ...]":
+        """One port as `PORT_REPORT` says."""
+        port = self.ports[index]
+        return (
+            pins.cp,
+            int(port.offer_ma > 0),
+            int(pins.contactor),
+            int(pins.locked),
+            pins.cable_ma if port.board.socketed else port.board.max_ma,
+            port.offer_ma,
+            port.faults,
+            pins.energy_wh,
+            pins.power_w,
+            pins.current_ma[0],
+            pins.current_ma[1],
+            pins.current_ma[2],
+            pins.voltage_mv[0],
+            pins.voltage_mv[1],
+            pins.voltage_mv[2],
+            pins.temperature_dc,
+            port.self_test,
+            port.retry_in_s(now_ms),
+            port.unplugs,
+            port.closes,
+        )
+
+    def next_due_ms(self, now_ms: int) -> "int | None":
+        """When the next step must come if no pin changes and nothing is received before."""
+        dues = [port.due_ms for port in self.ports if port.due_ms is not None]
+        if self._heard_ms is not None:
+            limits = (self._heard_ms + HOST_SILENT_MS, self._heard_ms + self._grace_ms())
+            dues += [due for due in limits if due > now_ms]
+        if self.minor is not None:
+            dues += self._report_due_ms
+        return max(now_ms, min(dues)) if dues else None
+
+    def _host(self, now_ms: int) -> int:
+        if self._heard_ms is None or now_ms - self._heard_ms >= self._grace_ms():
+            return GONE
+        return SILENT if now_ms - self._heard_ms >= HOST_SILENT_MS else FRESH
+
+    def _grace_ms(self) -> int:
+        return int(max(HOST_SILENT_MS, self._persistent.get("host_grace_s", HOST_GRACE_S) * 1000))
+
+    def _send_reports(self, now_ms: int, pins: "list[Pins]") -> None:
+        for i in range(len(self.ports)):
+            row = self.report(i, now_ms, pins[i])
+            edge = row[:7] + (row[16], row[18])  # states and faults; what is measured waits for its 500 ms
+            if edge != self._reported[i] or now_ms >= self._report_due_ms[i]:
+                self._reported[i] = edge
+                self._report_due_ms[i] = now_ms + HEARTBEAT_MS
+                self._send(contract.REPORT, self.uptime_ms(now_ms), i, contract.clamped(contract.PORT_REPORT, row))

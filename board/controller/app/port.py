@@ -1,0 +1,373 @@
+"""One port of the controller: pins and wish in, pilot, contactor and lock out. Pure; MicroPython subset.
+
+A step may come every 10 ms (firmware) or only when something changes or falls due (simulator): results depend on the
+times of changes alone. A step has two halves, `asks` and `drive`, because between them the ports share the circuit.
+
+A faulted port holds the pilot at steady +12 V, never at state F: it must still see the car leave.
+"""
+
+from board.controller.app.interlock import may_close
+from board.controller.contract import (
+    CP_A,
+    CP_B,
+    CP_C,
+    CP_D,
+    CP_E,
+    CP_F,
+    CURRENT_MIN_MA,
+    FAULTS,
+    STOP_NONE,
+    STOP_NOW,
+    STOP_ORDERLY,
+    TEST_FAILED,
+    TEST_NOT_RUN,
+    TEST_PASSED,
+    TEST_RUNNING,
+)
+
+FRESH, SILENT, GONE = 0, 1, 2  # the host: heard lately; silent, the failsafe current; silent for too long, stop
+
+ORDERLY_MS = 6_000  # PWM is off; a car that has not left C/D by then is cut off (IEC 61851-1 Annex A)
+FOLLOW_MS = 5_000  # what a car may take to follow a lowered duty cycle (IEC 61851-1 Annex A)
+REST_MS = 500  # open at least so long: the weld check comes first, and a fluttering pilot must not wear the contactor
+SELF_TEST_MS = 1_000  # for the trip line to rise under the test current, and again to fall without it
+RETRY_MS = 15 * 60_000
+RETRIES_MAX = 3
+VOLTAGE_LOST_MV = 50_000
+COOLER_DC = 100  # an overheated port is good again this much below its limit
+CURRENT_NOISE_MA = 500
+
+NOW, ORDERLY = True, False  # how a fault opens: at once, or PWM off first
+GONE_TOO, UNPLUG, CLEAR = 0, 1, 2  # until when it lasts: gone with its cause, until unplugged, until a clear
+
+# In the order of FAULTS: the cause must last for hold_ms, must be away for quiet_ms; how it opens; until when it lasts.
+# The three ground-fault rows latch by themselves (Port._supervise, Port._run_self_test). A power cycle clears all, but
+# each cause is sensed anew and the self-test must pass before anything closes.
+RULES = (
+    (0, 0, NOW, GONE_TOO),  # ground_fault
+    (0, 0, NOW, GONE_TOO),  # ground_fault_halted
+    (0, 0, NOW, GONE_TOO),  # ground_fault_self_test
+    (200, 0, NOW, CLEAR),  # contactor_welded: coil off, feedback closed
+    (500, 0, NOW, CLEAR),  # contactor_stuck_open: coil on, feedback open
+    (0, 0, NOW, GONE_TOO),  # pilot_fault
+    (0, 0, NOW, UNPLUG),  # diode_fault
+    (0, 0, NOW, UNPLUG),  # ventilation_missing
+    (7_000, 0, ORDERLY, UNPLUG),  # over_current: the car's 5 s to follow, and 2 s more (EVerest's default)
+    (1_000, 10_000, ORDERLY, GONE_TOO),  # over_voltage
+    (1_000, 10_000, ORDERLY, GONE_TOO),  # under_voltage
+    (1_000, 60_000, ORDERLY, GONE_TOO),  # over_temperature: the hard limit; derating before it is the host's
+    (3_000, 0, ORDERLY, UNPLUG),  # lock_failure
+    (1_000, 0, NOW, UNPLUG),  # proximity_fault: while a plug is pulled, proximity breaks first
+    (5_000, 0, ORDERLY, GONE_TOO),  # meter_fault
+    (0, 0, NOW, GONE_TOO),  # emergency_stop: its release restarts nothing, the host must wish anew
+    (1_000, 10_000, ORDERLY, GONE_TOO),  # phase_loss
+)
+assert len(RULES) == len(FAULTS)
+
+OVER_CURRENT = FAULTS.index("over_current")
+OVER_TEMPERATURE = FAULTS.index("over_temperature")
+AT_ONCE = sum([1 << i for i, rule in enumerate(RULES) if rule[2] is NOW])
+UNTIL_UNPLUG = sum([1 << i for i, rule in enumerate(RULES) if rule[3] == UNPLUG])
+UNTIL_CLEAR = sum([1 << i for i, rule in enumerate(RULES) if rule[3] == CLEAR])
+
+
+class PortBoard:
+    """What a board says about one port; fixed for the firmware's life."""
+
+    def __init__(
+        self,
+        max_ma: int = 32_000,
+        socketed: bool = False,  # a socket with a lock and proximity sensing; else a tethered cable
+        ventilated: bool = False,
+        phases: int = 1,
+        voltage_min_mv: int = 187_000,  # 208 V less 10 %
+        voltage_max_mv: int = 264_000,  # 240 V and 10 %
+        temperature_max_dc: int = 850,
+    ) -> None:
+        self.max_ma = max_ma
+        self.socketed = socketed
+        self.ventilated = ventilated
+        self.phases = phases
+        self.voltage_min_mv = voltage_min_mv
+        self.voltage_max_mv = voltage_max_mv
+        self.temperature_max_dc = temperature_max_dc
+
+
+class Pins:
+    """What the pins of one port say now; firmware and simulator fill it in place before each step."""
+
+    def __init__(self) -> None:
+        self.cp = CP_A
+        self.diode_ok = True
+        self.contactor = False  # auxiliary contact: True = the power path is closed
+        self.locked = False
+        self.cable_ma = 0  # by the proximity resistor; 0 = no cable, or unreadable
+        self.tripped = False  # ground-fault detector's trip line; the self-test makes it rise on purpose
+        self.emergency_stop = False
+        self.temperature_dc = 250
+        self.meter_ok = True
+        self.energy_wh = 0
+        self.power_w = 0
+        self.current_ma = (0, 0, 0)
+        self.voltage_mv = (0, 0, 0)
+
+
+class Port:
+    """Outputs, to be read after each step: `offer_ma` (pilot: 0 = steady +12 V), `coil`, `lock`, `testing` (drive the
+    self-test current)."""
+
+    def __init__(self, board: PortBoard, closes: int = 0) -> None:
+        self.board = board
+        self.offer_ma = 0
+        self.coil = False
+        self.lock = False
+        self.testing = False
+
+        self.faults = 0
+        self.self_test = TEST_NOT_RUN
+        self.unplugs = 0
+        self.closes = closes
+        self.due_ms: int | None = None  # when to step again if nothing changes before
+
+        self._wish = (0, STOP_ORDERLY, 0, 0)
+        self._clear = False  # the host asked; done in the next step
+        self._void = False  # the wish in force ended here (unplugged, emergency stop): the host must withdraw it first
+        self._cp = -1  # of the step before; -1 = first step after boot
+        self._raised = 0  # causes present, after their hold and quiet times
+        self._since: list[int | None] = [None] * len(FAULTS)  # since when a cause differs from _raised
+        self._stop_by: int | None = None  # an orderly stop's end
+        self._opened_at: int | None = None
+        self._held_ma = 0  # the offer that the car may still be leaving
+        self._held_until = 0
+        self._test_wanted = True
+        self._test_by = 0
+        self._test_failed = False
+        self._tested_for = 0  # closes at the last self-test: what is more was closed on its strength
+        self._retries = 0
+        self._retry_at: int | None = None
+        self._halted = False
+
+    def wish(self, offer_ma: int, stop: int, lock: int, clear: int) -> None:
+        """The host's whole wish, as `PORT_WISH` says."""
+        if clear > self._wish[3]:
+            self._clear = True
+        self._wish = (offer_ma, stop, lock, clear)
+        self._void = self._void and self._is_allowed()
+
+    def step(self, now_ms: int, pins: Pins, host: int = FRESH, failsafe_ma: int = 0) -> tuple[int, bool, bool, bool]:
+        """A port that has its circuit for itself: `(offer_ma, coil, lock, testing)`."""
+        self.drive(now_ms, pins, host, self.asks(now_ms, pins, host, failsafe_ma))
+        return self.offer_ma, self.coil, self.lock, self.testing
+
+    def next_due_ms(self, now_ms: int) -> int | None:
+        """When to step again if no input changes before; None: not at all. After an output changed: at once."""
+        return None if self.due_ms is None else max(now_ms, self.due_ms)
+
+    def retry_in_s(self, now_ms: int) -> int:
+        return 0 if self._retry_at is None else max(1, (self._retry_at - now_ms + 999) // 1000)
+
+    # -- first half: what do the pins mean? --------------------------------------------------------------------------
+
+    def asks(self, now_ms: int, pins: Pins, host: int, failsafe_ma: int) -> int:
+        """Take in the pins; return the offer this port would make if the circuit has room. 0 or >= 6 A."""
+        self.due_ms = None
+        self._see_plug(pins)
+        self._supervise(now_ms, pins)
+        self._run_self_test(now_ms, pins)
+        self._raise(now_ms, self._causes(pins))
+        keep = 0 if self._clear else self.faults & (UNTIL_CLEAR if pins.cp == CP_A else UNTIL_CLEAR | UNTIL_UNPLUG)
+        self.faults = keep | self._raised
+        self._clear = False
+        return self._wanted_ma(pins, host, failsafe_ma)
+
+    def claim_ma(self) -> int:
+        """What the car may draw at this instant: no other port may have it."""
+        return max(self.offer_ma, self._held_ma)
+
+    def _see_plug(self, pins: Pins) -> None:
+        if pins.cp == CP_A != self._cp:
+            self.unplugs += 1
+            self._void = self._is_allowed()
+        if pins.cp != CP_A == self._cp and not self._test_failed:
+            self._test_wanted = True
+        if pins.emergency_stop:
+            self._void = self._is_allowed()
+        self._cp = pins.cp
+
+    def _is_allowed(self) -> bool:
+        """Whether the host's wish, as it stands, lets a car charge."""
+        return self._wish[1] == STOP_NONE and self._wish[0] >= CURRENT_MIN_MA
+
+    def _supervise(self, now: int, pins: Pins) -> None:
+        """Ground faults: tried again after 15 minutes, three times; then halted until the car is unplugged."""
+        tripped = pins.tripped and self.self_test not in (TEST_RUNNING, TEST_FAILED)
+        if not tripped and (pins.cp == CP_A or self._clear):
+            self._retries, self._retry_at, self._halted = 0, None, False
+        if self._retry_at is not None and now >= self._retry_at:
+            self._retries += 1
+            self._retry_at = None
+            self._test_wanted = True
+        if tripped and self._retry_at is None and not self._halted:
+            if self._retries < RETRIES_MAX:
+                self._retry_at = now + RETRY_MS
+            else:
+                self._halted = True
+        if self._retry_at is not None:
+            self._wake(self._retry_at)
+
+    def _run_self_test(self, now: int, pins: Pins) -> None:
+        """At power-on, when a car is plugged, after each session, on a clear, before a ground-fault retry; never under
+        load, and not when the car itself pauses (C, B, C)."""
+        session_over = self.closes != self._tested_for and self._wish[1] != STOP_NONE
+        if self._clear or (session_over and not self._test_failed):
+            self._test_wanted = True
+        if self.self_test != TEST_RUNNING:
+            if self._test_wanted and not (self.coil or pins.contactor or pins.tripped):
+                self._test_wanted = False
+                self._tested_for = self.closes
+                self.self_test = TEST_RUNNING
+                self._test_current(True, now)
+        elif pins.tripped != self.testing:
+            if now >= self._test_by:
+                self._test_failed = True
+                self.self_test = TEST_FAILED
+                self.testing = False
+            else:
+                self._wake(self._test_by)
+        elif self.testing:  # the line rose, as it should: now it must fall
+            self._test_current(False, now)
+        else:
+            self._test_failed = False
+            self.self_test = TEST_PASSED
+
+    def _test_current(self, on: bool, now: int) -> None:
+        self.testing = on
+        self._test_by = now + SELF_TEST_MS
+        self._wake(now)
+
+    def _causes(self, pins: Pins) -> tuple[bool, ...]:
+        """Whether each fault's cause is there now, in the order of FAULTS."""
+        board = self.board
+        plugged = pins.cp in (CP_B, CP_C, CP_D)
+        voltages = pins.voltage_mv[: board.phases]
+        lowest, highest = min(voltages), max(voltages)
+        lost = board.phases > 1 and lowest < VOLTAGE_LOST_MV
+        cooler = COOLER_DC if self._raised >> OVER_TEMPERATURE & 1 else 0
+        return (
+            self._retry_at is not None,
+            self._halted,
+            self._test_failed,
+            pins.contactor and not self.coil,
+            self.coil and not pins.contactor,
+            pins.cp in (CP_E, CP_F),
+            self.offer_ma > 0 and plugged and not pins.diode_ok,  # only PWM's negative half shows the diode
+            pins.cp == CP_D and not board.ventilated,
+            pins.contactor and self.offer_ma > 0 and max(pins.current_ma) > self.offer_ma * 11 // 10 + CURRENT_NOISE_MA,
+            pins.meter_ok and highest > board.voltage_max_mv,
+            pins.meter_ok and lowest < board.voltage_min_mv and not lost,
+            pins.temperature_dc >= board.temperature_max_dc - cooler,
+            board.socketed and self.lock != pins.locked,
+            board.socketed and plugged and not pins.cable_ma,
+            not pins.meter_ok,
+            pins.emergency_stop,
+            pins.meter_ok and lost,
+        )
+
+    def _raise(self, now: int, causes: tuple[bool, ...]) -> None:
+        for i in range(len(RULES)):
+            raised = bool(self._raised >> i & 1)
+            since = self._since[i]
+            if causes[i] == raised:
+                self._since[i] = None
+                continue
+            if since is None:
+                self._since[i] = since = now
+            due = since + RULES[i][1 if raised else 0]
+            if now >= due:
+                self._raised ^= 1 << i
+                self._since[i] = None
+            else:
+                self._wake(due)
+
+    def _wanted_ma(self, pins: Pins, host: int, failsafe_ma: int) -> int:
+        if not self._is_allowed() or self._void or host == GONE or self.faults or self.self_test != TEST_PASSED:
+            return 0
+        if pins.cp not in (CP_B, CP_C, CP_D):  # an offer to nobody would only take current from the other ports
+            return 0
+        offer_ma = min(self._wish[0], self.board.max_ma)
+        if self.board.socketed:
+            offer_ma = min(offer_ma, pins.cable_ma)
+        if host == SILENT:  # lower, never raise, never start
+            offer_ma = min(offer_ma, self.offer_ma, failsafe_ma)
+        return offer_ma if offer_ma >= CURRENT_MIN_MA else 0
+
+    # -- second half: act ---------------------------------------------------------------------------------------------
+
+    def drive(self, now_ms: int, pins: Pins, host: int, granted_ma: int) -> None:
+        """Set the outputs; `granted_ma` is 0 or 6 A up to what `asks` returned."""
+        before = (self.offer_ma, self.coil, self.lock)
+        self._set_offer(now_ms, pins, granted_ma)
+        self._set_coil(now_ms, pins, host)
+        live = self.offer_ma > 0 or self.coil or pins.contactor
+        in_socket = pins.cp != CP_A or pins.cable_ma > 0
+        # A dead host must not keep a driver's cable; a live contactor must.
+        self.lock = self.board.socketed and in_socket and (live or (self._wish[2] == 1 and host != GONE))
+        if before != (self.offer_ma, self.coil, self.lock):
+            self._wake(now_ms)
+
+    def _set_offer(self, now: int, pins: Pins, offer_ma: int) -> None:
+        if offer_ma < self.offer_ma:
+            self._held_ma = max(self._held_ma, self.offer_ma)
+            self._held_until = now + FOLLOW_MS
+            self._since[OVER_CURRENT] = None  # the car may take its time to follow from here
+        self.offer_ma = offer_ma
+        if not (self.coil or pins.contactor):
+            self._held_ma = 0
+        elif offer_ma == 0:  # stopping, or welded: what flows is taken until it is off
+            self._held_ma = max(self._held_ma, *pins.current_ma)
+        elif now >= self._held_until:
+            self._held_ma = 0
+        else:
+            self._wake(self._held_until)
+
+    def _set_coil(self, now: int, pins: Pins, host: int) -> None:
+        if self._opened_at is None:
+            self._opened_at = now
+        if not self.coil:
+            if self._may_close(pins, host):
+                if now >= self._opened_at + REST_MS:
+                    self.coil = True
+                    self.closes += 1
+                else:
+                    self._wake(self._opened_at + REST_MS)
+            return
+        if self.offer_ma > 0:
+            self._stop_by = None
+        elif self._stop_by is None:
+            self._stop_by = now + ORDERLY_MS
+        late = self._stop_by is not None and now >= self._stop_by
+        if late or pins.cp not in (CP_C, CP_D) or self._wish[1] == STOP_NOW or self.faults & AT_ONCE:
+            self.coil = False
+            self._stop_by = None
+            self._opened_at = now
+        elif self._stop_by is not None:
+            self._wake(self._stop_by)
+
+    def _may_close(self, pins: Pins, host: int) -> bool:
+        return may_close(
+            pins.cp,
+            self.offer_ma,
+            self._wish[1],
+            host == FRESH,
+            self.faults,
+            self.self_test == TEST_PASSED,
+            pins.contactor,
+            self.board.ventilated,
+            self.board.socketed,
+            pins.locked,
+            pins.cable_ma,
+        )
+
+    def _wake(self, due_ms: int) -> None:
+        if self.due_ms is None or due_ms < self.due_ms:
+            self.due_ms = due_ms

@@ -1,0 +1,204 @@
+"""What host and port controller say to each other: every message, field and bound. Both ends run this file.
+
+A message is a CBOR array; its first element is the message type, the rest follow the field table of that type. Tables
+are append-only. MicroPython subset: no dataclasses, enum or typing; of cbor2 only `dumps` and `loads`.
+"""
+
+from binascii import hexlify
+from hashlib import sha256
+
+import cbor2
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    Table = tuple[tuple[str, Any, int], ...]
+
+MAJOR = 1
+MINOR_FIRST = 0
+MINOR_LAST = 0
+
+HEARTBEAT_MS = 500  # WISH one way, a REPORT per port the other way, and at once on a change
+HOST_SILENT_MS = 3_000  # no WISH for so long: the stored failsafe current
+
+CURRENT_MIN_MA = 6_000  # IEC 61851-1 Annex A: no duty cycle says less
+CURRENT_MAX_MA = 80_000  # and none says more
+PORTS_MAX = 4
+
+HELLO, WISH, LIMIT = 0, 1, 2  # host -> controller
+WELCOME, REPORT, REFUSED = 16, 17, 18  # controller -> host
+
+CP_A, CP_B, CP_C, CP_D, CP_E, CP_F = 0, 1, 2, 3, 4, 5
+STOP_NONE, STOP_ORDERLY, STOP_NOW = 0, 1, 2
+TEST_NOT_RUN, TEST_RUNNING, TEST_PASSED, TEST_FAILED = 0, 1, 2, 3
+RESET_POWER_ON, RESET_WATCHDOG, RESET_SOFT = 0, 1, 2
+
+# REFUSED codes
+HELLO_FIRST, NO_COMMON_VERSION, OTHER_CONTRACT, WRONG_PORT_COUNT, LIMIT_REFUSED = 1, 2, 3, 4, 5
+
+FAULTS = (
+    "ground_fault",
+    "ground_fault_halted",
+    "ground_fault_self_test",
+    "contactor_welded",
+    "contactor_stuck_open",
+    "pilot_fault",
+    "diode_fault",
+    "ventilation_missing",
+    "over_current",
+    "over_voltage",
+    "under_voltage",
+    "over_temperature",
+    "lock_failure",
+    "proximity_fault",
+    "meter_fault",
+    "emergency_stop",
+    "phase_loss",
+)
+
+# A field is (name, lowest, highest) for an integer, (name, TEXT, longest) for a text, (name, table, most) for 1..most
+# rows of that table, (name, table, ONE_ROW) for the row itself.
+TEXT = "text"
+ONE_ROW = 0
+UINT32 = 0xFFFF_FFFF
+
+PORT_WISH: "Table" = (
+    ("offer_ma", 0, CURRENT_MAX_MA),  # 0 = steady +12 V; else >= 6,000
+    ("stop", STOP_NONE, STOP_NOW),
+    ("lock", 0, 1),
+    ("clear", 0, UINT32),  # a counter: a rise asks to clear latched faults whose condition is gone, and to self-test
+)
+PORT_REPORT: "Table" = (
+    ("cp", CP_A, CP_F),
+    ("pwm", 0, 1),
+    ("contactor", 0, 1),  # feedback at the pins, not the coil's command
+    ("locked", 0, 1),
+    ("cable_ma", 0, CURRENT_MAX_MA),  # 0 = none in the socket; tethered: the board's
+    ("offer_ma", 0, CURRENT_MAX_MA),  # in force
+    ("faults", 0, (1 << len(FAULTS)) - 1),  # bit i = FAULTS[i]
+    ("energy_wh", 0, UINT32),  # register, survives resets
+    ("power_w", 0, 200_000),
+    ("current_l1_ma", 0, 200_000),
+    ("current_l2_ma", 0, 200_000),
+    ("current_l3_ma", 0, 200_000),
+    ("voltage_l1_mv", 0, 1_000_000),
+    ("voltage_l2_mv", 0, 1_000_000),
+    ("voltage_l3_mv", 0, 1_000_000),
+    ("temperature_dc", -1_000, 2_000),  # tenths of a degree Celsius
+    ("self_test", TEST_NOT_RUN, TEST_FAILED),
+    ("retry_in_s", 0, 3_600),  # until the ground-fault retry; 0 = none
+    ("unplugs", 0, UINT32),  # arrivals in state A since the controller's boot; 0 = never seen in A since
+    ("closes", 0, UINT32),  # contactor cycles in its life
+)
+VERSION: "Table" = (
+    ("major", 0, 255),
+    ("minor_first", 0, 255),
+    ("minor_last", 0, 255),
+    ("contract_hash", TEXT, 8),
+)
+MESSAGES: "dict[int, Table]" = {
+    HELLO: VERSION,
+    WISH: (("minor", 0, 255), ("ports", PORT_WISH, PORTS_MAX)),
+    LIMIT: (
+        ("circuit_limit_ma", 0, PORTS_MAX * CURRENT_MAX_MA),
+        ("failsafe_ma", 0, CURRENT_MAX_MA),  # per port
+        ("host_grace_s", 0, 3_600),  # 0 = stop as soon as the host is silent
+    ),
+    WELCOME: VERSION
+    + (
+        ("boot_id", 0, UINT32),
+        ("uptime_ms", 0, 1 << 53),
+        ("reset_cause", RESET_POWER_ON, 255),
+        ("port_count", 1, PORTS_MAX),
+        ("circuit_limit_ma", 0, PORTS_MAX * CURRENT_MAX_MA),  # 0 = not commissioned: offers nothing
+    ),
+    REPORT: (("uptime_ms", 0, 1 << 53), ("index", 0, PORTS_MAX - 1), ("port", PORT_REPORT, ONE_ROW)),
+    REFUSED: (("code", 0, 255), ("text", TEXT, 160)),
+}
+
+
+def contract_hash() -> str:
+    """Eight hex digits over order and names of the tables above: what both ends must share to understand each other."""
+    spelled = ["%d%s" % (number, _names(MESSAGES[number])) for number in sorted(MESSAGES)]
+    return hexlify(sha256((";".join(spelled) + ";" + ",".join(FAULTS)).encode()).digest()).decode()[:8]
+
+
+def _names(table: "Table") -> str:
+    return "(" + ",".join([name + (_names(low) if type(low) is tuple else "") for name, low, _ in table]) + ")"
+
+
+def pack(*message: "Any") -> bytes:
+    """One message as CBOR; out of bounds is our own bug."""
+    values = _checked(MESSAGES[message[0]], message[1:])
+    assert values is not None, message
+    return cbor2.dumps([message[0]] + _listed(values))
+
+
+def unpack(body: bytes) -> "tuple[Any, ...] | None":
+    """The message as `(type, *fields)`, rows as tuples, every field within its bounds; None for anything else."""
+    try:
+        items = cbor2.loads(body)
+    except Exception:  # the two decoders differ in what they raise on noise
+        return None
+    if type(items) is not list or not items or type(items[0]) is not int or items[0] not in MESSAGES:
+        return None
+    values = _checked(MESSAGES[items[0]], items[1:])
+    return None if values is None else (items[0],) + values
+
+
+def _checked(table: "Table", values: "Any") -> "tuple[Any, ...] | None":
+    if type(values) not in (list, tuple) or len(values) != len(table):
+        return None
+    checked = []
+    for i in range(len(table)):
+        _, low, high = table[i]
+        value = values[i]
+        if low is TEXT:
+            good = type(value) is str and len(value) <= high
+        elif type(low) is tuple:
+            value = _checked(low, value) if high == ONE_ROW else _checked_rows(low, high, value)
+            good = value is not None
+        else:
+            good = type(value) is int and low <= value <= high  # a CBOR bool is no int here
+        if not good:
+            return None
+        checked.append(value)
+    return tuple(checked)
+
+
+def _checked_rows(table: "Table", most: int, rows: "Any") -> "tuple[Any, ...] | None":
+    if type(rows) not in (list, tuple) or not 1 <= len(rows) <= most:
+        return None
+    checked = [_checked(table, row) for row in rows]
+    return None if None in checked else tuple(checked)
+
+
+def _listed(values: "Any") -> "Any":
+    """The controller's CBOR encoder knows lists, no tuples."""
+    return [_listed(value) for value in values] if type(values) is tuple else values
+
+
+def clamped(table: "Table", row: "tuple[int, ...]") -> "tuple[int, ...]":
+    """The row with each integer brought within its bounds: a meter may say anything."""
+    return tuple([min(max(value, low), high) for value, (_, low, high) in zip(row, table)])
+
+
+def common_minor(ours: "tuple[int, int]", theirs: "tuple[int, int]") -> "int | None":
+    """The highest minor in both `(first, last)` ranges; None if there is none."""
+    highest = min(ours[1], theirs[1])
+    return highest if highest >= max(ours[0], theirs[0]) else None
+
+
+def agree(major: int, minor_first: int, minor_last: int, their_hash: str) -> "tuple[int | None, int, str]":
+    """What to make of the other side's HELLO or WELCOME: `(minor, 0, "")`, or `(None, REFUSED code, sentence)`."""
+    minor = common_minor((MINOR_FIRST, MINOR_LAST), (minor_first, minor_last)) if major == MAJOR else None
+    if minor is None:
+        ours = "%d.%d-%d" % (MAJOR, MINOR_FIRST, MINOR_LAST)
+        theirs = "%d.%d-%d" % (major, minor_first, minor_last)
+        fix = "flash the controller from the running slot: tools/flash.py"
+        return None, NO_COMMON_VERSION, "this side speaks %s, the other %s: %s" % (ours, theirs, fix)
+    if minor_last == MINOR_LAST and their_hash != contract_hash():
+        fix = "one of them is not a released build; flash the controller: tools/flash.py"
+        return None, OTHER_CONTRACT, "both speak %d.%d but mean different tables: %s" % (MAJOR, MINOR_LAST, fix)
+    return minor, 0, ""
