@@ -3,26 +3,45 @@
     config, board  ->  store, lists, uplink, broker, controller, reader, panel  ->  one Shell on one Loop
 """
 
+import asyncio
+import random
 import secrets
+import signal
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from hashlib import sha256
 from pathlib import Path
+from typing import Any
+
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
 from agent import __version__
+from agent.authcache.listfile import read_key
 from agent.authcache.lists import Lists
-from agent.board import Board
-from agent.clock import Clock
+from agent.board import Board, load, load_config
+from agent.clock import Clock, ClockSource, wall
+from agent.control import ControlServer, control_handlers
 from agent.core import born
+from agent.effects import Save
+from agent.events import ClockTold, ListChanged
 from agent.hal.controller import ControllerLink
 from agent.hal.tty import LineReader, SerialController, checked_tty
-from agent.loop import Inbox, monotonic
-from agent.settings import Config, Layer, merge
+from agent.loop import Inbox, Loop, monotonic, notify_systemd, system_wall
+from agent.settings import Config, ConfigError, Layer, Settings, merge
 from agent.shell import Shell
-from agent.store import Store
+from agent.station import Boot, BootReason
+from agent.store import Store, StoreError
+from agent.ui.view import ScreenModel, screen
+from agent.uplink.codec import Will, encode_will
 from agent.uplink.commands import SeenCommands
+from agent.uplink.mqtt import Mqtt, MqttConfig, MqttError
 from agent.uplink.protocol import Uplink
 
 BUILD_S = 1_790_000_000.0  # the clock's first floor: this software did not exist earlier
 KERNEL_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+RTC = Path("/sys/class/rtc/rtc0")
 
 
 class NoBroker:
@@ -34,40 +53,224 @@ class NoBroker:
     def drop(self, connection: int, why: str) -> None:
         pass
 
+    def start(self) -> None:
+        pass
+
+    def stop(self) -> None:
+        pass
+
 
 class App:
     """One run of the agent. Everything in it lives on the loop's thread; what does not, answers through the inbox."""
 
-    def __init__(self, board: Board, config: Config, inbox: Inbox, *, panel_port: int | None) -> None:
-        now = monotonic()
-        state = Path(config.paths.state)
-        merged = merge({Layer.BOARD: board.layer(), Layer.CONFIG: config.layer()})
-        settings = merged.settings
+    def __init__(self, board: Board, config: Config, inbox: Inbox) -> None:
+        state, now = state_folder(config), monotonic()
+        settings = settings_of(board, config)
         boot_id = secrets.token_bytes(8)
+        self._inbox = inbox
+        self._work = ThreadPoolExecutor(1, "work")
         self.store = Store(state / "station.db", boot_id, inbox.post)
         opened = self.store.open()
         if opened.damaged:
             log(f"the database was damaged and is kept as {opened.damaged}; a new one has been opened")
-        facts = opened.facts
+        facts, ports = opened.facts, len(board.port)
         boot = boot_of(boot_id, facts, now)
-        floor_s = max(BUILD_S, facts.get("station", {}).get("floor_s", 0.0))
-        ports = len(board.port)
-        station, first = born(settings, boot, Clock(floor_s, now), ports, facts, [secrets.randbelow(1000) / 1000] * ports, now)
+        clock = Clock(max(BUILD_S, facts.get("station", {}).get("floor_s", 0.0)), now)
+        jitter = [secrets.randbelow(1000) / 1000 for _ in range(ports)]
+        station, first = born(settings, boot, clock, ports, facts, jitter, now)
         link = ControllerLink(ports, settings.circuit_limit_ma, settings.failsafe_ma, settings.host_grace_s)
         self.controller = SerialController(link, checked_tty(board.controller.tty), inbox.post, monotonic)
-        self.reader = LineReader(board.reader.tty, inbox.post) if board.reader.tty else None
-        self.broker = broker_of(config, inbox)
-        announced = {
-            "chargingStation": {"model": board.name, "vendorName": "station-agent", "firmwareVersion": __version__},
-            "reason": boot.reason,
-        }
-        self.lists = Lists(state, facts)
-        self._work = ThreadPoolExecutor(1, "work")
-        self._inbox = inbox
+        self.reader = LineReader(checked_tty(board.reader.tty), inbox.post) if board.reader.kind == "line" else None
+        self.broker = broker_of(config, Will(opened.epoch, boot_id), inbox.post)
+        self.lists = Lists(state / "lists", facts, read_key(state / "list.key"), now)
         self.shell = Shell(
-            station, (*first, *kernel_fact()),
-            store=self.store, broker=self.broker or NoBroker(), controller=self.controller,
-            uplink=Uplink(settings.station_id, boot_id, opened.epoch, opened.marks, announced),
+            station, (*first, Save("kernel", kernel_boot_id())),
+            store=self.store, broker=self.broker, controller=self.controller,
+            uplink=Uplink(settings.station_id, boot_id, opened.epoch, opened.marks, boot_notification(board, boot)),
             lists=self.lists, seen=SeenCommands(facts), keys=operator_keys(config), work=self._elsewhere,
             now=now, log=log,
         )  # fmt: skip
+        if self.lists.problem:
+            log(self.lists.problem)
+        inbox.post(ListChanged(self.lists.state))
+        if RTC.exists():
+            inbox.post(ClockTold(system_wall(), ClockSource.RTC))
+        self.broker.start()
+
+    # -- a turn (agent/loop.py) ---------------------------------------------------------------------------------------
+
+    def happened(self, happening: object, now: float) -> None:
+        if callable(happening):
+            happening(now)
+        else:
+            self.shell.happened(happening, now)  # type: ignore[arg-type]  # whoever posts, posts Happenings
+
+    def due(self, now: float) -> None:
+        self.controller.due(now)
+        self.shell.due(now)
+
+    def next_deadline(self) -> float:
+        return min(self.controller.next_deadline(), self.shell.next_deadline())
+
+    # -- what others ask of it ----------------------------------------------------------------------------------------
+
+    def screen(self) -> ScreenModel:
+        """For the panel's thread: one immutable value, read once."""
+        return screen(self.shell.station, monotonic())
+
+    def lookup(self, id_token: str) -> tuple[Any, Any]:
+        now = monotonic()
+        return self.lists.lookup(id_token, now, wall(self.shell.station.clock, now))
+
+    def close(self) -> None:
+        """An orderly end: sessions stay open on disk, and the controller keeps charging for its grace."""
+        self.broker.stop()
+        if self.reader:
+            self.reader.close()
+        self.controller.close()
+        self._work.shutdown()
+        if lost := self.store.close():
+            log(f"{lost} batches never reached the disk")
+
+    def _elsewhere(self, job: Callable[[], Any], then: Callable[[Any], None]) -> None:
+        def run() -> None:
+            result = job()
+            self._inbox.post(lambda _: then(result))
+
+        self._work.submit(run)
+
+
+def run(board_path: Path, config_path: Path, *, controller_tty: str = "", reader_tty: str = "") -> int:
+    """`station-agent run`. The ttys, if given, replace the board's: a simulated board has none of its own."""
+    board, config = load(board_path), load_config(config_path)
+    if board.controller.link == "sim" and not controller_tty:
+        raise ConfigError(f"{board_path} has a simulated controller: type station-agent demo, or name another board")
+    try:
+        asyncio.run(main(with_ttys(board, controller_tty, reader_tty), config))
+    except StoreError as error:
+        raise ConfigError(str(error)) from None
+    return 0
+
+
+async def main(board: Board, config: Config) -> None:
+    inbox = Inbox()
+    app = App(board, config, inbox)
+    server = ControlServer(Path(config.paths.control), handlers(app))
+    panel = panel_of(app, config)
+    loop = Loop(app, inbox, alive=lambda: notify_systemd("WATCHDOG=1"))
+    for stop in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(stop, loop.stop)
+    try:
+        await server.start()
+        notify_systemd("READY=1")
+        log(f"station-agent {__version__} runs as {app.shell.station.settings.station_id}")
+        await loop.run()
+    finally:
+        notify_systemd("STOPPING=1")
+        await server.close()
+        if panel:
+            panel.stop()
+        app.close()
+
+
+# -- the parts, each from what the operator wrote ---------------------------------------------------------------------
+
+
+def with_ttys(board: Board, controller_tty: str, reader_tty: str) -> Board:
+    from msgspec.structs import replace
+
+    if controller_tty:
+        board = replace(board, controller=replace(board.controller, link="serial", tty=controller_tty))
+    return replace(board, reader=replace(board.reader, kind="line", tty=reader_tty)) if reader_tty else board
+
+
+def settings_of(board: Board, config: Config) -> Settings:
+    """Without an identity nobody is charged (I8)."""
+    layer = config.layer() if config.broker else {**config.layer(), "activated": False}
+    return merge({Layer.BOARD: board.layer(), Layer.CONFIG: layer}).settings
+
+
+def state_folder(config: Config) -> Path:
+    state = Path(config.paths.state)
+    try:
+        state.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"{state} cannot be made ({error.strerror}): set [paths] state to a folder of ours") from None
+    return state
+
+
+def broker_of(config: Config, will: Will, post: Callable[[object], None]) -> Mqtt | NoBroker:
+    broker, station_id = config.broker, config.station_id
+    if broker is None or station_id is None:
+        return NoBroker()
+    pem = Path(broker.ca), Path(broker.cert), Path(broker.key)
+    try:
+        where = MqttConfig(broker.host, broker.port, station_id, *pem)
+        return Mqtt(where, encode_will(will), post, random.SystemRandom(), monotonic)
+    except MqttError as error:
+        raise ConfigError(f"[broker] {error}") from None
+
+
+def operator_keys(config: Config) -> dict[bytes, Ed25519PublicKey]:
+    """By key id: the head of the public key's SHA-256 (docs/uplink.md). The names in the config are for people."""
+    keys = [operator_key(Path(path)) for path in config.operator.values()]
+    return {sha256(key.public_bytes_raw()).digest()[:8]: key for key in keys}
+
+
+def operator_key(path: Path) -> Ed25519PublicKey:
+    try:
+        key = load_pem_public_key(path.read_bytes())
+    except (OSError, ValueError, UnsupportedAlgorithm) as error:
+        raise ConfigError(f"{path} is no public key ({error}): write the operator's Ed25519 key there as PEM") from None
+    if not isinstance(key, Ed25519PublicKey):
+        raise ConfigError(f"{path} is no Ed25519 key: ask the operator for the one that signs its commands")
+    return key
+
+
+def boot_of(boot_id: bytes, facts: Mapping[str, Any], now: float) -> Boot:
+    """Whether Linux ran through tells a restart of the agent from a power cut."""
+    seen = facts.get("station", {})
+    same_kernel = facts.get("kernel") == kernel_boot_id()
+    reason = BootReason.APPLICATION_RESET if same_kernel else BootReason.POWER_UP
+    return Boot(boot_id.hex(), now, reason, same_kernel, seen.get("seen_s"), seen.get("starts", 0) + 1)
+
+
+def kernel_boot_id() -> str:
+    return KERNEL_BOOT_ID.read_text().strip()
+
+
+def boot_notification(board: Board, boot: Boot) -> dict[str, Any]:
+    station = {"model": board.name[:20], "vendorName": "station-agent", "firmwareVersion": __version__}
+    return {"chargingStation": station, "reason": boot.reason.value}
+
+
+def handlers(app: App) -> dict[str, Any]:
+    def more() -> dict[str, Any]:
+        link = app.controller.link
+        return {
+            "list_problem": app.lists.problem,
+            "controller_noise_bytes": link.deframer.noise_bytes,
+            "controller_crc_errors": link.deframer.crc_errors,
+        }
+
+    return control_handlers(lambda: app.shell.station, app.lookup, monotonic, more)
+
+
+def panel_of(app: App, config: Config) -> Any:
+    """Imported only where there is a page: it costs start-up time and memory."""
+    if config.panel is None:
+        return None
+    from agent.ui.web import Panel
+
+    panel = Panel(app.screen, config.panel.port)
+    try:
+        panel.start()
+    except OSError as error:
+        raise ConfigError(f"[panel] port {config.panel.port} is taken ({error.strerror}): choose another") from None
+    app.shell.on_change = panel.changed
+    return panel
+
+
+def log(line: str) -> None:
+    """To the journal, which adds the time."""
+    print(line, flush=True)

@@ -38,9 +38,10 @@ class Controller(Struct, frozen=True):
 
 
 class Reader(Struct, frozen=True):
-    """[reader]: what reads cards, for all ports."""
+    """[reader]: what reads cards, for all ports. `line`: a serial reader that sends each id as a line of text."""
 
-    kind: Literal["sim", "none"]
+    kind: Literal["line", "sim", "none"]
+    tty: FilePath = "none"
 
 
 class PortFacts(Struct, frozen=True):
@@ -74,6 +75,8 @@ class Board(Struct, frozen=True):
             raise ValueError("two ports share an led: name one for each")
         if (self.controller.link == "sim") != (self.controller.tty == "sim"):
             raise ValueError('[controller] contradicts itself: type tty = "sim" exactly where link = "sim"')
+        if (self.reader.kind == "line") != (self.reader.tty != "none"):
+            raise ValueError('[reader] contradicts itself: type a tty exactly where kind = "line"')
         if self.phases == 3 and any(port.connector == "cType1" for port in self.port):
             raise ValueError("cType1 has one phase: type phases = 1, or another connector")
 

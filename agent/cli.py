@@ -6,8 +6,8 @@ them: `run` has a budget from exec to the first tap.
 
 import argparse
 import json
+import shutil
 import sys
-import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -93,9 +93,9 @@ def command_doctor(args: argparse.Namespace) -> int:
     from dataclasses import asdict
 
     from agent.doctor import as_text, examine, is_fit
+    from agent.loop import system_wall
 
-    now_s = time.time()  # noqa: TID251 - whether the system's own clock is plausible is what the doctor is asked
-    findings = examine(args.board, args.config, now_s)
+    findings = examine(args.board, args.config, system_wall())
     print(as_json([asdict(finding) for finding in findings]) if args.json else as_text(findings))
     return 0 if is_fit(findings) else FAILED
 
@@ -119,8 +119,47 @@ def command_explain(args: argparse.Namespace) -> int:
 
 
 def explained_offline(board_path: Path, config_path: Path, request: dict[str, Any]) -> dict[str, Any]:
-    """The same answer from the files themselves, which the agent holds locked while it runs."""
-    raise ConfigError("no agent is running: type systemctl start station-agent")
+    """The same answer from the files themselves; from a copy, so that nothing of them is changed or locked."""
+    from tempfile import TemporaryDirectory
+
+    from agent.app import BUILD_S, settings_of
+    from agent.authcache.listfile import read_key
+    from agent.authcache.lists import Lists
+    from agent.board import load, load_config
+    from agent.control import explain_request
+    from agent.explain import offline_station
+    from agent.loop import system_wall
+    from agent.store import StoreError, open_database
+
+    board, config = load(board_path), load_config(config_path)
+    wall_s = system_wall() if system_wall() >= BUILD_S else None
+    with TemporaryDirectory() as name:
+        try:
+            state = copied(Path(config.paths.state), Path(name))
+            database, _ = open_database(state / "station.db", bytes(8))
+            facts = database.facts()
+            database.close()
+            lists = Lists(state / "lists", facts, read_key(state / "list.key"), 0.0)
+        except (OSError, StoreError) as error:
+            raise ConfigError(
+                f"no agent is running, and its files cannot be read ({error}): type sudo before it"
+            ) from None
+        station = offline_station(settings_of(board, config), len(board.port), facts, wall_s, lists.state)
+        answer = explain_request(station, lambda card: lists.lookup(card, 0.0, wall_s), request, 0.0)
+    print("no agent is running: this is what its files say, for idle ports and no link", file=sys.stderr)
+    return answer
+
+
+def copied(state: Path, to: Path) -> Path:
+    """What a decision needs of the state folder."""
+    if not (state / "station.db").exists():
+        raise ConfigError(f"no agent is running, and none has ever run in {state}: type systemctl start station-agent")
+    for name in ("station.db", "station.db-wal", "list.key"):
+        if (state / name).exists():
+            shutil.copy(state / name, to / name)
+    if (state / "lists").is_dir():
+        shutil.copytree(state / "lists", to / "lists")
+    return to
 
 
 def command_status(args: argparse.Namespace) -> int:

@@ -29,7 +29,7 @@ def monotonic() -> float:
     return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
-def wall() -> float:
+def system_wall() -> float:
     """The system clock, whatever it is worth."""
     return time.time()
 

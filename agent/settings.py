@@ -296,6 +296,12 @@ class Paths(msgspec.Struct, frozen=True):
     control: FilePath = "/run/station-agent/control.sock"
 
 
+class Panel(msgspec.Struct, frozen=True):
+    """[panel]: the page that the kiosk browser shows, on loopback only."""
+
+    port: Annotated[int, Meta(ge=1, le=65_535)]
+
+
 @dataclass(frozen=True, slots=True)
 class Config:
     """The config file. Without [station] and [broker] the station has no identity: it charges nobody.
@@ -308,6 +314,7 @@ class Config:
     operator: dict[str, str] = field(default_factory=dict)
     paths: Paths = field(default_factory=Paths)
     settings: dict[str, Any] = field(default_factory=dict)
+    panel: Panel | None = None  # None: no page
 
     def layer(self) -> dict[str, Any]:
         """What this file says for Layer.CONFIG."""
@@ -317,7 +324,7 @@ class Config:
 def read_config(text: str, where: str) -> Config:
     """The file at `where`; relative paths in it start from its folder. ConfigError names file and key."""
     tables = read_toml(text, where)
-    refuse_unknown(tables, ("station", "broker", "operator", "paths", "settings"), f"{where}:")
+    refuse_unknown(tables, ("station", "broker", "operator", "paths", "settings", "panel"), f"{where}:")
     station = table(tables["station"], Identity, f"{where}: [station]") if "station" in tables else None
     broker = table(tables["broker"], Broker, f"{where}: [broker]") if "broker" in tables else None
     if broker and not station:
@@ -332,6 +339,7 @@ def read_config(text: str, where: str) -> Config:
         operator_keys(tables.get("operator", {}), where),
         paths_of(table(tables.get("paths", {}), Paths, f"{where}: [paths]"), where),
         settings_of(tables.get("settings", {}), where),
+        table(tables["panel"], Panel, f"{where}: [panel]") if "panel" in tables else None,
     )  # fmt: skip
 
 

@@ -113,6 +113,7 @@ class Shell:
         self.uplink = uplink
         self.lists = lists
         self.gate = Gate(tuple(PortCommand() for _ in station.ports))
+        self.on_change: Callable[[], None] = lambda: None  # the station is another value now
         self.steps = 0  # of the core: whoever watches over us wants to see it grow
         self._store, self._broker, self._controller, self._log = store, broker, controller, log
         self._seen, self._keys, self._work = seen, keys, work
@@ -120,6 +121,7 @@ class Shell:
         self._todo: deque[Happening] = deque()
         self._after_commit: deque[tuple[int, Callable[[float], None]]] = deque()
         self._security_event_at = 0.0
+        self._deadline: float | None = None  # remembered between two happenings
         self._perform(first, (), now)
 
     # -- in -----------------------------------------------------------------------------------------------------------
@@ -127,8 +129,7 @@ class Shell:
     def happened(self, happening: Happening, now: float) -> None:
         """One thing happened; whatever follows from it at once is done before this returns."""
         self._todo.append(happening)
-        while self._todo:
-            self._take(self._todo.popleft(), now)
+        self._work_off(now)
 
     def due(self, now: float) -> None:
         """Call when `next_deadline` has come; harmless earlier."""
@@ -137,13 +138,20 @@ class Shell:
             self._act(self.uplink.deadline(now), now)
         if now >= next_deadline(self.station):
             self._todo.append(Deadline())
-        while self._todo:
-            self._take(self._todo.popleft(), now)
+        self._work_off(now)
 
     def next_deadline(self) -> float:
-        uplink_due = self.uplink.next_deadline()
-        core_due = next_deadline(self.station)
-        return core_due if uplink_due is None else min(core_due, uplink_due)
+        """When `due` has something to do. It changes with what happens, and with nothing else."""
+        if self._deadline is None:
+            uplink_due = self.uplink.next_deadline()
+            core_due = next_deadline(self.station)
+            self._deadline = core_due if uplink_due is None else min(core_due, uplink_due)
+        return self._deadline
+
+    def _work_off(self, now: float) -> None:
+        while self._todo:
+            self._take(self._todo.popleft(), now)
+        self._deadline = None
 
     def _take(self, happening: Happening, now: float) -> None:
         match happening:
@@ -165,7 +173,7 @@ class Shell:
                 self._built(command_id, built, now)
             case Crashed(error=error):
                 raise error
-            case Connected(connection=connection, receive_maximum=receive_maximum, packet_max=packet_max):
+            case Connected(connection=connection, receive_maximum=receive_maximum, maximum_packet_size=packet_max):
                 self._act(self.uplink.connected(connection, receive_maximum, packet_max, now), now)
             case Disconnected(why=why):
                 self._log(f"broker: {why}")
@@ -182,7 +190,10 @@ class Shell:
     def _step(self, event: Event, now: float, also: Sequence[Durable] = ()) -> None:
         """One step of the core. `also` is committed with it, or not at all."""
         self.steps += 1
-        self.station, effects = handle(self.station, event, now)
+        before = self.station
+        self.station, effects = handle(before, event, now)
+        if self.station is not before:
+            self.on_change()
         self._perform(effects, also, now)
 
     def _perform(self, effects: Sequence[Effect], also: Sequence[Durable], now: float) -> None:

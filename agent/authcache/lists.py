@@ -1,8 +1,8 @@
 """The allowlist in force and the cache beside it. A new list is in force when the fact that names it is on the disk.
 
-plan     may this list be taken, by its form and version? Quick; loop thread
-build    write the file; blocks on the disk, any thread
-apply    open and check it; the saves, committed together with the command's result, are the commit point
+plan       may this list be taken, by its version? Quick; the loop's thread
+build      read the entries and write the file; slow, any thread, one at a time
+apply      open and check it; the saves, committed together with the command's result, are the commit point
 committed  they are on the disk: the new file answers from here on, the old one is removed
 
 A power cut before the commit leaves the old list and a stray file that the next start removes; after it, the new one.
@@ -93,18 +93,18 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A list that may be built: everything that takes, so that a thread can do it."""
+    """A list that may be built, and everything that takes: a thread can do it."""
 
     directory: Path
-    entries: tuple[tuple[str, Entry], ...]
+    request: Mapping[str, Any]
     edition: Edition
     key: bytes
     files: Files
 
     def build(self) -> Built | Outcome:
         try:
-            return build(self.directory, self.entries, self.edition, self.key, self.files)
-        except ListError as error:
+            return build(self.directory, read_entries(self.request), self.edition, self.key, self.files)
+        except (WireError, ListError) as error:
             return Outcome(Status.Failed, str(error))
 
 
@@ -156,19 +156,14 @@ class Lists:
 
     def plan(self, request: Mapping[str, Any]) -> Plan | Outcome:
         try:
-            asked = from_wire(SendLocalListRequest, request)
+            head = {name: value for name, value in request.items() if name != "localAuthorizationList"}
+            asked = from_wire(SendLocalListRequest, head)
             edition = Edition(_generation(asked.customData), asked.versionNumber)
             if asked.updateType is not UpdateEnumType.Full:
                 raise ListError("differential updates are not supported yet: send the full list")
-            if refusal := self._refusal(edition, None):
-                return refusal
-            entries = tuple(read_entry(data) for data in asked.localAuthorizationList or ())
-            count = _custom(asked.customData).get("count", len(entries))
-            if count != len(entries):
-                raise ListError(f"{len(entries)} entries have come and {count!r} were announced")
         except (WireError, ListError) as error:
             return Outcome(Status.Failed, str(error))
-        return Plan(self._directory, entries, edition, self._key, self._files)
+        return self._refusal(edition, None) or Plan(self._directory, request, edition, self._key, self._files)
 
     def apply(self, built: Built, wall_s: float | None) -> Outcome:
         """Stage what was built. The same list again changes nothing but the time of being current."""
@@ -249,6 +244,16 @@ class Lists:
 
 
 # -- OCPP's form of an entry ------------------------------------------------------------------------------------------
+
+
+def read_entries(request: Mapping[str, Any]) -> list[tuple[str, Entry]]:
+    """What a full SendLocalList lists. WireError, ListError."""
+    asked = from_wire(SendLocalListRequest, request)
+    entries = [read_entry(data) for data in asked.localAuthorizationList or ()]
+    announced = _custom(asked.customData).get("count", len(entries))
+    if announced != len(entries):
+        raise ListError(f"{len(entries)} entries have come, {announced!r} were announced")
+    return entries
 
 
 def read_entry(data: AuthorizationData) -> tuple[str, Entry]:

@@ -53,7 +53,8 @@ class Car:
         """What reaches the car now: the pilot's offer (0 = no PWM), and mains or not."""
         if offer_ma != self._seen_ma:
             self._seen_ma = offer_ma
-            self._obey_at = now_ms + self.reaction_ms
+            if self._obey_at is None:  # it looks again when it is due, not ever later while the offer changes
+                self._obey_at = now_ms + self.reaction_ms
         if self._obey_at is not None and now_ms >= self._obey_at:
             self.obeyed_ma, self._obey_at = self._seen_ma, None
         if powered != self._powered:

@@ -53,7 +53,14 @@ class Mosquitto:
     """
 
     def __init__(
-        self, folder: Path, *, cafile: Path, certfile: Path, keyfile: Path, port: int | None = None, cloud: str = "devcloud"
+        self,
+        folder: Path,
+        *,
+        cafile: Path,
+        certfile: Path,
+        keyfile: Path,
+        port: int | None = None,
+        cloud: str = "devcloud",
     ) -> None:
         self.folder = folder.resolve()
         self.files = {"cafile": cafile.resolve(), "certfile": certfile.resolve(), "keyfile": keyfile.resolve()}
@@ -74,9 +81,9 @@ class Mosquitto:
             raise BrokerError("mosquitto is missing: apt-get install mosquitto")
         for _ in range(1 if self._fixed else PORTS_TRIED):
             config = self._write_files()
-            self._process = subprocess.Popen(
-                [program, "-c", str(config)], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-            )
+            silent = subprocess.DEVNULL
+            command = [program, "-c", str(config)]
+            self._process = subprocess.Popen(command, stdin=silent, stdout=silent, stderr=silent)
             if self._accepts(self._process, timeout_s):
                 self._fixed = True                          # clients know it now; a restart must not move
                 return
@@ -125,7 +132,7 @@ class Mosquitto:
                 process.wait(TRY_S)                         # the pause between two tries, and its early death
                 return False
             except subprocess.TimeoutExpired:
-                if connects(self.port):
+                if connects(self.port) and process.poll() is None:
                     return True
         return False
 

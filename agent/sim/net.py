@@ -47,7 +47,7 @@ class SimCloud:
         self.station_id, self._key, self._kid, self._wall_s = station_id, key, kid, wall_s
         self.drivers: dict[str, dict[str, Any]] = {}  # idToken -> idTokenInfo, for Authorize
         self.records: dict[tuple[bytes, int, int], bytes] = {}
-        self.covered: dict[tuple[bytes, int], set[int]] = defaultdict(set)
+        self.covered: dict[tuple[bytes, int], Covered] = defaultdict(Covered)
         self.sessions: dict[str, Session] = {}
         self.status: dict[int, str] = {}
         self.log: list[WireRecord] = []
@@ -75,7 +75,7 @@ class SimCloud:
         return []
 
     def _marks(self, epoch: bytes, conflict: bool = False) -> bytes:
-        marks = {stream: mark_of(self.covered[epoch, stream]) for stream in codec.STREAMS}
+        marks = {stream: self.covered[epoch, stream].mark() for stream in codec.STREAMS}
         return codec.encode_ack(Ack(epoch, marks, round(self._wall_s() * 1000), conflict))
 
     def _ingest(self, stream: int, batch: codec.Batch) -> list[tuple[str, bytes]]:
@@ -88,7 +88,7 @@ class SimCloud:
             last = record.payload["last"] if record.action == "Tombstone" else seq
             if key not in self.records:
                 self.records[key] = body
-                self.covered[batch.epoch, stream].update(range(seq, last + 1))
+                self.covered[batch.epoch, stream].add(seq, last)
                 self._apply(record)
                 if record.payload.get("eventType") == "Started":
                     info = self._opinion(record.payload["idToken"]["idToken"])
@@ -170,16 +170,27 @@ class SimCloud:
         return self.command("SendLocalList", payload)
 
 
-def mark_of(covered: set[int]) -> Mark:
-    """The highest seq stored and the holes below it."""
-    if not covered:
-        return Mark(0, ())
-    missing, first = [], 1
-    for seq in sorted(covered):
-        if seq > first:
-            missing.append((first, seq - 1))
-        first = seq + 1
-    return Mark(max(covered), tuple(missing))
+class Covered:
+    """Which seqs of a stream are stored: all up to `whole`, and some beyond."""
+
+    def __init__(self) -> None:
+        self.whole = 0
+        self.beyond: set[int] = set()
+
+    def add(self, first: int, last: int) -> None:
+        self.beyond.update(range(first, last + 1))
+        while self.whole + 1 in self.beyond:
+            self.whole += 1
+            self.beyond.remove(self.whole)
+
+    def mark(self) -> Mark:
+        """The highest seq stored and the holes below it."""
+        missing, first = [], self.whole + 1
+        for seq in sorted(self.beyond):
+            if seq > first:
+                missing.append((first, seq - 1))
+            first = seq + 1
+        return Mark(first - 1, tuple(missing))
 
 
 class SimNet:
@@ -269,7 +280,7 @@ class SimNet:
     def _die(self, why: str) -> None:
         self._is_connected = False
         if self._post:
-            self._post(Disconnected(why))
+            self._post(Disconnected(why, 0.0))
         self._retry(self._random.uniform(1.0, min(600.0, 5.0 * 2 ** min(self._attempts, 7))))
 
     def _retry(self, wait_s: float) -> None:
@@ -285,7 +296,7 @@ class SimNet:
         self._connection += 1
         self._is_connected = True
         self._attempts = 0
-        self._post(Connected(self._connection, 20, 100_000))
+        self._post(Connected(self._connection, 20, 100_000, session_present=True))
         held, self._held = self._held, []
         for data in held:
             self.send_command(data)

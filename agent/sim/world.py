@@ -59,7 +59,7 @@ class SimLine:
 
 class World:
     def __init__(
-        self, seed: int = 0, settings: Settings | None = None, *, ports: int = 2, rtc: bool = True
+        self, seed: int = 0, settings: Settings | None = None, *, ports: int = 2, rtc: bool = True, meter_s: float = 20.0
     ) -> None:
         self.seed, self.ports, self.rtc = seed, ports, rtc
         self.settings = settings or Settings(station_id=STATION_ID, restart_delay_max_s=5.0)
@@ -73,8 +73,9 @@ class World:
             phases=self.settings.phases,
         )  # fmt: skip
         self.controller = SimController(
-            (board,) * ports, circuit_limit_ma=self.settings.circuit_limit_ma, seed=self.random.getrandbits(32)
-        )
+            (board,) * ports, circuit_limit_ma=self.settings.circuit_limit_ma, seed=self.random.getrandbits(32),
+            meter_every_ms=round(meter_s * 1000),
+        )  # fmt: skip
         self.line = SimLine(self.controller)
         self._filter = Filter(ports)
         self.disk = SimDisk(self.random.getrandbits(32))

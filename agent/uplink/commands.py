@@ -75,18 +75,24 @@ CoreEvent = RemoteStartRequested | RemoteStopRequested | AvailabilityRequested
 
 
 class SeenCommands:
-    """The ids of the last SEEN_MAX commands that have a result."""
+    """The ids of the last SEEN_MAX commands that have a result, and of those being carried out."""
 
     def __init__(self, facts: Mapping[str, Any]) -> None:
         stored = facts.get(FACT)
         ids = stored if isinstance(stored, list) else []
         self._ids = dict.fromkeys([i for i in ids if isinstance(i, str)][-SEEN_MAX:])
+        self._begun: set[str] = set()
 
     def __contains__(self, command_id: object) -> bool:
-        return command_id in self._ids
+        return command_id in self._ids or command_id in self._begun
+
+    def begin(self, command_id: str) -> None:
+        """It takes a while (a list is built): a repetition meanwhile is one, but a restart begins anew."""
+        self._begun.add(command_id)
 
     def add(self, command_id: str) -> Save:
         """To be committed together with the result."""
+        self._begun.discard(command_id)
         self._ids[command_id] = None
         while len(self._ids) > SEEN_MAX:
             del self._ids[next(iter(self._ids))]
@@ -102,7 +108,10 @@ def open_command(
     *,
     is_time_known: bool = True,
 ) -> Command | Refusal:
-    """The command in these bytes. `now_s`: a wall time surely not after the true one (clock.earliest)."""
+    """The command in these bytes. `now_s`: a wall time surely not after the true one (clock.earliest).
+
+    Any thread: reading a big list takes tens of milliseconds, more than the loop may wait.
+    """
     try:
         said = decode_command(verify(data, keys))
     except (SignatureError, WireError) as error:
@@ -110,7 +119,7 @@ def open_command(
     if said.station_id != station_id:
         return Refusal(f"a command for station {said.station_id}", security_event=INVALID_MESSAGES)
     if said.command_id in seen:
-        return Refusal("already done: its result stands", said.command_id)
+        return Refusal("already done, or being done: its result stands", said.command_id)
     if said.expires_ms < now_s * 1000:
         return expired(said.command_id)
     if said.action not in messages.MESSAGES:

@@ -171,6 +171,7 @@ class Port:
     def asks(self, now_ms: int, pins: Pins, host: int, failsafe_ma: int) -> int:
         """Take in the pins; return the offer this port would make if the circuit has room. 0 or >= 6 A."""
         self.due_ms = None
+        self._hold(now_ms, pins)
         self._see_plug(pins)
         self._supervise(now_ms, pins)
         self._run_self_test(now_ms, pins)
@@ -183,6 +184,15 @@ class Port:
     def claim_ma(self) -> int:
         """What the car may draw at this instant: no other port may have it."""
         return max(self.offer_ma, self._held_ma)
+
+    def _hold(self, now: int, pins: Pins) -> None:
+        live = self.coil or pins.contactor
+        if self.offer_ma == 0 and live:  # stopping, or welded: what flows is taken until it is off
+            self._held_ma = max(self._held_ma, *pins.current_ma)
+        elif now >= self._held_until or (pins.cp == CP_A and not live):
+            self._held_ma = 0
+        else:  # open or not: a car that has seen the old duty cycle might close and draw it
+            self._wake(self._held_until)
 
     def _see_plug(self, pins: Pins) -> None:
         if pins.cp == CP_A != self._cp:
@@ -306,7 +316,11 @@ class Port:
     def drive(self, now_ms: int, pins: Pins, host: int, granted_ma: int) -> None:
         """Set the outputs; `granted_ma` is 0 or 6 A up to what `asks` returned."""
         before = (self.offer_ma, self.coil, self.lock)
-        self._set_offer(now_ms, pins, granted_ma)
+        if granted_ma < self.offer_ma:
+            self._held_ma = max(self._held_ma, self.offer_ma)
+            self._held_until = now_ms + FOLLOW_MS
+            self._since[OVER_CURRENT] = None  # the car may take its time to follow from here
+        self.offer_ma = granted_ma
         self._set_coil(now_ms, pins, host)
         live = self.offer_ma > 0 or self.coil or pins.contactor
         in_socket = pins.cp != CP_A or pins.cable_ma > 0
@@ -314,21 +328,6 @@ class Port:
         self.lock = self.board.socketed and in_socket and (live or (self._wish[2] == 1 and host != GONE))
         if before != (self.offer_ma, self.coil, self.lock):
             self._wake(now_ms)
-
-    def _set_offer(self, now: int, pins: Pins, offer_ma: int) -> None:
-        if offer_ma < self.offer_ma:
-            self._held_ma = max(self._held_ma, self.offer_ma)
-            self._held_until = now + FOLLOW_MS
-            self._since[OVER_CURRENT] = None  # the car may take its time to follow from here
-        self.offer_ma = offer_ma
-        if not (self.coil or pins.contactor):
-            self._held_ma = 0
-        elif offer_ma == 0:  # stopping, or welded: what flows is taken until it is off
-            self._held_ma = max(self._held_ma, *pins.current_ma)
-        elif now >= self._held_until:
-            self._held_ma = 0
-        else:
-            self._wake(self._held_until)
 
     def _set_coil(self, now: int, pins: Pins, host: int) -> None:
         if self._opened_at is None:

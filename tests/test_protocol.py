@@ -1,0 +1,810 @@
+"""The uplink against a cloud and a network that do their worst, in simulated time."""
+
+import heapq
+import random
+from collections import Counter
+from collections.abc import Callable, Sequence
+from copy import deepcopy
+from itertools import count, pairwise
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from agent.clock import ClockSource
+from agent.effects import Stream
+from agent.events import AuthorizationStatus, ClockTold, Link, LinkChanged, TransactionAnswered
+from agent.uplink import protocol
+from agent.uplink.codec import (
+    MESSAGE_MAX_B,
+    Ack,
+    Answer,
+    Mark,
+    VolatileAnswer,
+    WireRecord,
+    decode_batch,
+    decode_hello,
+    decode_record,
+    decode_request,
+    encode_ack,
+    encode_answer,
+    encode_record,
+    encode_response,
+)
+from agent.uplink.protocol import (
+    LAST_SEQ,
+    OWED_MAX,
+    Action,
+    Alarm,
+    Answered,
+    BootAnswered,
+    CommandArrived,
+    Delete,
+    Deliver,
+    Drop,
+    Fetch,
+    OpenEpoch,
+    Publish,
+    Range,
+    Uplink,
+    VolatileAnswered,
+    both,
+    first_unsent,
+    without,
+)
+
+BOOT_ID = b"BOOT...1"
+BOOT = {"reason": "PowerUp", "chargingStation": {"model": "M", "vendorName": "V"}}
+NOW_MS = 1_767_261_600_000
+Rows = list[tuple[int, int, bytes]]
+
+
+def body(n: int, stream: int = 0, size: int = 0) -> bytes:
+    payload = {"transactionInfo": {"transactionId": f"T{n}"}} if stream == 0 else {"seqNo": n}
+    return encode_record(WireRecord(BOOT_ID, n, None, 0, "TransactionEvent", payload | {"info": "x" * size}))
+
+
+def tombstone(first: int, last: int) -> tuple[int, int, bytes]:
+    payload = {"first": first, "last": last, "why": "no room"}
+    return first, last, encode_record(WireRecord(BOOT_ID, first, None, 0, "Tombstone", payload))
+
+
+class Outbox:
+    """What store.py does for the uplink, without a disk."""
+
+    def __init__(self) -> None:
+        self.rng = random.Random(7)
+        self.epoch = b"EPOCH..1"
+        self.rows: dict[int, Rows] = {stream: [] for stream in range(5)}
+        self.next_seq = dict.fromkeys(range(5), 1)
+
+    def append(self, stream: int, *bodies: bytes) -> None:
+        for data in bodies:
+            self.rows[stream].append((self.next_seq[stream], self.next_seq[stream], data))
+            self.next_seq[stream] += 1
+
+    def declare(self, stream: int, number: int) -> None:
+        first = self.next_seq[stream]
+        self.rows[stream].append(tombstone(first, first + number - 1))
+        self.next_seq[stream] += number
+
+    def marks(self) -> dict[int, Range]:
+        return {s: (rows[0][0] if rows else self.next_seq[s], self.next_seq[s]) for s, rows in self.rows.items()}
+
+    def fetch(self, fetch: Fetch) -> Rows:
+        rows = [row for row in self.rows[fetch.stream] if row[1] > fetch.after_seq][:64]
+        sizes = [sum(len(row[2]) for row in rows[: n + 1]) for n in range(len(rows))]
+        return [row for row, size in zip(rows, sizes, strict=True) if size <= fetch.limit_bytes] or rows[:1]
+
+    def delete(self, delete: Delete) -> None:
+        assert delete.epoch == self.epoch
+        for stream, mark in delete.marks.items():
+            assert mark.high < self.next_seq[stream]
+            self.rows[stream] = [row for row in self.rows[stream] if both([row[:2]], without([(1, LAST_SEQ)], mark))]
+
+    def new_epoch(self) -> None:
+        self.epoch = self.rng.randbytes(8)
+        left, self.rows = self.rows, {stream: [] for stream in range(5)}
+        self.next_seq = dict.fromkeys(range(5), 1)
+        for stream, rows in left.items():
+            for first, last, data in rows:
+                if decode_record(data).action == "Tombstone":
+                    self.declare(stream, last - first + 1)
+                else:
+                    self.append(stream, data)
+
+
+# -- one step at a time -----------------------------------------------------------------------------------------------
+
+
+class Desk:
+    """An uplink with its outbox at hand: fetches, deletes and epochs are served at once, the rest is looked at."""
+
+    def __init__(self, *streams: int, outbox: Outbox | None = None) -> None:
+        self.outbox = outbox or Outbox()
+        for n, stream in enumerate(streams):
+            self.outbox.append(stream, body(n, stream))
+        self.uplink = Uplink("S-1", BOOT_ID, self.outbox.epoch, self.outbox.marks(), BOOT)
+        self.now = 1_000.0
+        self.published: list[Publish] = []
+        self.told: list[object] = []
+        self.dropped: list[str] = []
+        self.deleted: list[Delete] = []
+
+    def serve(self, actions: Sequence[Action]) -> None:
+        for action in actions:
+            match action:
+                case Publish():
+                    self.published.append(action)
+                case Fetch():
+                    rows = self.outbox.fetch(action)
+                    self.serve(self.uplink.fetched(action.stream, action.after_seq, rows, self.now))
+                case Delete():
+                    self.outbox.delete(action)
+                    self.deleted.append(action)
+                case OpenEpoch():
+                    self.outbox.new_epoch()
+                    self.serve(self.uplink.epoch_opened(self.outbox.epoch, self.outbox.marks(), self.now))
+                case Drop():
+                    self.dropped.append(action.why)
+                case Deliver():
+                    self.told.append(action.event)
+
+    def connect(self, receive_maximum: int = 65_535, packet_max: int = 268_435_455) -> None:
+        self.serve(self.uplink.connected(1, receive_maximum, packet_max, self.now))
+
+    def greet(self, is_booted: bool = True, **limits: int) -> None:
+        """Connected; the cloud has nothing yet."""
+        self.connect(**limits)
+        self.puback_all()
+        self.take()
+        self.ack({stream: Mark(0) for stream in range(5)})
+        for boot in [publish for publish in self.published if is_booted and publish.topic.endswith("/v")]:
+            self.published.remove(boot)
+            accepted = VolatileAnswer(decode_request(boot.payload).request_id, {"status": "Accepted", "interval": 300})
+            self.received("v", encode_response(accepted))
+
+    def ack(self, marks: dict[int, Mark], conflict: bool = False) -> None:
+        self.received("a", encode_ack(Ack(self.outbox.epoch, marks, NOW_MS, conflict)))
+
+    def received(self, kind: str, payload: bytes) -> None:
+        self.serve(self.uplink.received(f"d/S-1/{kind}", payload, self.now))
+
+    def puback_all(self, reason_code: int = 0) -> None:
+        for publish in [publish for publish in self.published if publish.qos]:
+            self.serve(self.uplink.puback(publish.packet_id, reason_code, self.now))
+
+    def append(self, stream: int, *bodies: bytes) -> None:
+        self.outbox.append(stream, *bodies)
+        self.serve(self.uplink.appended({stream: self.outbox.next_seq[stream]}, self.now))
+
+    def until(self, when: float) -> None:
+        """Time goes on, deadline by deadline."""
+        while (due := self.uplink.next_deadline()) is not None and due <= when:
+            self.now = max(self.now, due)
+            self.serve(self.uplink.deadline(self.now))
+        self.now = when
+
+    def take(self) -> list[Publish]:
+        taken, self.published = self.published, []
+        return taken
+
+    def batches(self) -> list[tuple[int, int, int]]:
+        """(stream, first, records) of the batches among what was published since."""
+        batches = [(int(p.topic[-1]), decode_batch(p.payload)) for p in self.take() if p.topic[-1].isdigit()]
+        return [(stream, batch.first, len(batch.records)) for stream, batch in batches]
+
+    def links(self) -> list[Link]:
+        return [event.link for event in self.told if isinstance(event, LinkChanged)]
+
+    def alarms(self) -> list[str]:
+        return [event.why for event in self.told if isinstance(event, Alarm)]
+
+
+def test_hello_comes_first_and_nothing_else_before_its_answer() -> None:
+    desk = Desk(0, 0, 3)
+    desk.connect()
+    desk.append(0, body(9))
+    desk.serve(desk.uplink.request("Authorize", {}, 8.0, 1, desk.now))
+    (hello,) = desk.take()
+    assert (hello.topic, hello.qos) == ("u/S-1/h", 1)
+    said = decode_hello(hello.payload)
+    assert (said.epoch, said.boot_id) == (desk.outbox.epoch, BOOT_ID)
+    assert said.streams == {0: (1, 3), 1: (1, 1), 2: (1, 1), 3: (1, 2), 4: (1, 1)}
+    desk.ack({0: Mark(0)})  # a late word of an earlier connection: true, but no answer to hello
+    assert desk.take() == [] and desk.links() == []
+
+
+@pytest.mark.promise("S2")
+def test_the_cloud_decides_where_to_go_on() -> None:
+    desk = Desk(0, 0, 0, 0, 0, 0, 0, 0)
+    desk.connect()
+    desk.ack({0: Mark(6, ((2, 3), (5, 5)))} | {stream: Mark(0) for stream in range(1, 5)})
+    assert desk.batches() == [(0, 2, 2), (0, 5, 1), (0, 7, 2)]
+    assert [row[0] for row in desk.outbox.rows[0]] == [2, 3, 5, 7, 8]
+
+
+def test_the_boot_is_announced_until_it_is_accepted_and_the_clock_is_told() -> None:
+    desk = Desk()
+    desk.greet(is_booted=False)
+    (boot,) = desk.take()
+    request = decode_request(boot.payload)
+    assert (boot.topic, boot.qos, request.action, request.payload) == ("u/S-1/v", 0, "BootNotification", BOOT)
+    assert ClockTold(NOW_MS / 1000, ClockSource.CLOUD) in desk.told
+    answer = {"status": "Pending", "interval": 100, "currentTime": "2026-01-01T10:00:00.000Z"}
+    desk.received("v", encode_response(VolatileAnswer(request.request_id, answer)))
+    assert desk.told[-2:] == [ClockTold(1_767_261_600.0, ClockSource.CLOUD), BootAnswered("Pending")]
+    desk.until(desk.now + 99.9)
+    assert desk.take() == []
+    desk.until(desk.now + 0.2)
+    request = decode_request(desk.take()[0].payload)
+    desk.received("v", encode_response(VolatileAnswer(request.request_id, {**answer, "status": "Accepted"})))
+    desk.serve(desk.uplink.disconnected(desk.now))
+    desk.greet(is_booted=False)
+    assert desk.take() == []
+
+
+@pytest.mark.promise("S2")
+def test_money_goes_first_then_the_rest_by_priority() -> None:
+    desk = Desk(4, 3, 2, 1, 0)
+    desk.greet()
+    assert [stream for stream, _, _ in desk.batches()] == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.promise("S2")
+def test_a_puback_deletes_nothing_the_clouds_word_does() -> None:
+    desk = Desk(0, 0)
+    desk.greet()
+    desk.deleted.clear()
+    desk.puback_all()
+    assert desk.deleted == [] and len(desk.outbox.rows[0]) == 2
+    desk.ack({0: Mark(2)})
+    assert desk.deleted == [Delete(desk.outbox.epoch, {0: Mark(2)})] and desk.outbox.rows[0] == []
+
+
+@pytest.mark.promise("S10")
+@pytest.mark.parametrize(("receive_maximum", "window"), [(65_535, 20), (20, 20), (7, 7), (1, 1)])
+def test_never_more_in_flight_than_the_broker_and_we_allow(receive_maximum: int, window: int) -> None:
+    desk = Desk()
+    desk.outbox.append(0, *(body(n, 0, 7_000) for n in range(50)))
+    desk.uplink = Uplink("S-1", BOOT_ID, desk.outbox.epoch, desk.outbox.marks(), BOOT)
+    desk.greet(receive_maximum=receive_maximum)
+    assert len(desk.batches()) == window
+    desk.ack({0: Mark(window)})  # acknowledged end to end, but the PUBACKs are still owed
+    assert len(desk.batches()) == (20 if window == 20 and receive_maximum > 20 else 0)
+
+
+@pytest.mark.promise("S10")
+def test_batches_are_small_and_a_tombstone_stands_alone() -> None:
+    desk = Desk()
+    desk.outbox.append(3, *(body(n, 3) for n in range(100)))
+    desk.outbox.declare(3, 1)
+    desk.outbox.declare(3, 50)
+    desk.outbox.append(3, body(1, 3, 3_900), body(2, 3, 3_900), body(3, 3, 50_000), body(4, 3))
+    desk.uplink = Uplink("S-1", BOOT_ID, desk.outbox.epoch, desk.outbox.marks(), BOOT)
+    desk.greet()
+    sizes = [len(publish.payload) for publish in desk.published]
+    assert sorted(sizes)[-2] <= 8_000
+    assert desk.batches() == [
+        (3, 1, 64), (3, 65, 36), (3, 101, 1), (3, 102, 1), (3, 152, 2), (3, 154, 1), (3, 155, 1),
+    ]  # fmt: skip
+
+
+@pytest.mark.promise("S6")
+def test_an_unanswered_question_is_in_doubt_after_a_second_and_a_half_and_is_answered_however_late() -> None:
+    desk = Desk()
+    desk.greet()
+    start = desk.now
+    desk.serve(desk.uplink.request("Authorize", {"idToken": {"idToken": "A"}}, 8.0, 77, start))
+    (publish,) = desk.take()
+    assert publish.qos == 0
+    desk.until(start + 1.4)
+    assert desk.links() == [Link.UP]
+    desk.until(start + 1.6)
+    assert desk.links() == [Link.UP, Link.DOUBT]
+    desk.until(start + 19)
+    info = {"idTokenInfo": {"status": "Accepted"}}
+    desk.received("v", encode_response(VolatileAnswer(decode_request(publish.payload).request_id, info)))
+    assert VolatileAnswered(77, "Authorize", info) in desk.told
+    assert desk.links() == [Link.UP, Link.DOUBT, Link.UP]
+
+
+@pytest.mark.promise("S6")
+def test_a_dead_link_is_noticed_in_thirty_seconds_when_something_waits() -> None:
+    desk = Desk()
+    desk.greet()
+    desk.until(desk.now + 100)
+    start = desk.now
+    desk.append(0, body(1))
+    desk.until(start + 9.9)
+    assert desk.links()[-1] is Link.UP
+    desk.until(start + 10.1)
+    assert desk.links()[-1] is Link.DOUBT and not desk.dropped
+    desk.until(start + 30.1)
+    assert desk.links()[-1] is Link.DOWN and len(desk.dropped) == 1
+    assert desk.uplink.next_deadline() is None
+
+
+@pytest.mark.promise("S6")
+def test_an_idle_dead_link_is_noticed_within_one_and_a_half_keepalives() -> None:
+    desk = Desk()
+    desk.greet()
+    start = desk.now
+    desk.until(start + 229)
+    assert desk.take() == []
+    desk.until(start + 1.5 * 240)
+    assert decode_request(desk.take()[0].payload).action == "Heartbeat"
+    assert desk.links()[-1] is Link.DOWN
+
+
+@pytest.mark.promise("S2", "S6")
+def test_with_a_mute_cloud_behind_a_living_broker_hellos_get_rarer_and_no_connection_is_thrown_away() -> None:
+    desk = Desk(0)
+    desk.greet()
+    desk.puback_all()
+    desk.take()
+    hellos = []
+    start = desk.now
+    for _ in range(500):
+        desk.until(desk.now + 1)
+        for publish in desk.take():
+            assert publish.topic.endswith("/h")
+            hellos.append(desk.now - start)
+            desk.serve(desk.uplink.puback(publish.packet_id, 0, desk.now))
+    assert desk.links() == [Link.UP, Link.DOUBT, Link.DOWN] and desk.dropped == []
+    gaps = [round(b - a) for a, b in pairwise(hellos)]
+    assert gaps == sorted(gaps) and gaps[:4] == [35, 40, 50, 70]
+    desk.ack({stream: Mark(0) for stream in range(5)})
+    assert desk.batches() == [(0, 1, 1)] and desk.links()[-1] is Link.UP
+
+
+REFUSALS = [0x80, 0x83, 0x96, 0x97, 0x10]
+
+
+@pytest.mark.promise("S2")
+@pytest.mark.parametrize("reason_code", REFUSALS)
+def test_a_broker_that_is_full_or_has_no_reader_is_left_alone_and_nothing_is_lost(reason_code: int) -> None:
+    desk = Desk(*[0] * 5)
+    desk.greet()
+    desk.take()
+    tries = 0
+    start = desk.now
+    desk.append(0, body(9))
+    for _ in range(3_600):
+        publishes = desk.published
+        tries += len([p for p in publishes if p.topic.endswith("/0")])
+        desk.puback_all(reason_code)
+        desk.published = [p for p in desk.published if p not in publishes]
+        desk.until(desk.now + 1)
+    assert tries < 30 and len(desk.outbox.rows[0]) == 6, f"{tries} tries in {desk.now - start} s"
+    assert desk.links()[-1] is not Link.UP
+    desk.take()
+    desk.serve(desk.uplink.disconnected(desk.now))
+    desk.greet()
+    assert desk.batches() == [(0, 1, 6)]
+
+
+@pytest.mark.promise("S10")
+@pytest.mark.parametrize("reason_code", [0x90, 0x95, 0x99])
+def test_a_batch_that_the_broker_cannot_take_is_halved_down_to_the_one_that_stops_the_stream(reason_code: int) -> None:
+    desk = Desk()
+    desk.outbox.append(0, *(body(n) for n in range(8)))
+    desk.outbox.append(1, body(1, 1))
+    desk.uplink = Uplink("S-1", BOOT_ID, desk.outbox.epoch, desk.outbox.marks(), BOOT)
+    desk.greet()
+    counts = []
+    for _ in range(4):
+        money = [publish for publish in desk.take() if publish.topic.endswith("/0")]
+        counts.append(len(decode_batch(money[0].payload).records))
+        for publish in money:
+            desk.serve(desk.uplink.puback(publish.packet_id, reason_code, desk.now))
+    assert counts == [8, 4, 2, 1] and len(desk.alarms()) == 1
+    assert len(desk.outbox.rows[0]) == 8
+    desk.append(1, body(2, 1))
+    assert desk.batches() == [(1, 2, 1)]  # the other streams go on
+
+
+def test_a_stream_we_may_not_write_stops_with_an_alarm_until_the_next_connection() -> None:
+    desk = Desk(0, 1)
+    desk.greet()
+    money = next(publish for publish in desk.take() if publish.topic.endswith("/0"))
+    desk.serve(desk.uplink.puback(money.packet_id, 0x87, desk.now))
+    desk.append(0, body(5))
+    assert desk.batches() == [] and "0x87" in desk.alarms()[0]
+    desk.serve(desk.uplink.disconnected(desk.now))
+    desk.greet()
+    assert desk.batches()[0] == (0, 1, 2)
+
+
+def test_nothing_is_sent_that_is_over_the_brokers_maximum_packet_size() -> None:
+    desk = Desk()
+    desk.outbox.append(0, *(body(n, 0, 300) for n in range(9)))
+    desk.outbox.append(1, body(1, 1, 3_000))
+    desk.uplink = Uplink("S-1", BOOT_ID, desk.outbox.epoch, desk.outbox.marks(), BOOT)
+    desk.greet(packet_max=1_000)
+    assert max(len(publish.payload) for publish in desk.published) <= 1_000 - 20
+    assert {stream for stream, _, _ in desk.batches()} == {0} and "too big" in desk.alarms()[0]
+
+
+@pytest.mark.promise("S2")
+@pytest.mark.parametrize("is_conflict", [True, False])
+def test_restored_storage_opens_a_new_epoch_and_all_that_is_left_is_sent_under_it(is_conflict: bool) -> None:
+    desk = Desk(0, 0, 0)
+    old = desk.outbox.epoch
+    desk.connect()
+    desk.take()
+    desk.ack({0: Mark(1 if is_conflict else 3)} | {stream: Mark(0) for stream in range(1, 5)}, is_conflict)
+    if not is_conflict:
+        assert desk.outbox.epoch == old  # made before this start: the acknowledgement may have been lost
+        desk.outbox.append(0, body(4), body(5))
+        desk.uplink.appended({0: 6}, desk.now)
+        desk.ack({0: Mark(4)})  # but this has never left us
+    assert desk.outbox.epoch != old
+    hello = decode_hello(next(p for p in desk.take() if p.topic.endswith("/h")).payload)
+    assert hello.epoch == desk.outbox.epoch
+    desk.received("a", encode_ack(Ack(old, {stream: Mark(9) for stream in range(5)}, NOW_MS)))
+    assert desk.batches() == []  # the old epoch is over, whatever is said about it
+    desk.ack({stream: Mark(0) for stream in range(5)})
+    assert desk.batches() == [(0, 1, 3 if is_conflict else 2)]
+    desk.ack({}, conflict=True)
+    assert desk.dropped  # one new epoch a connection: a confused cloud cannot wear the disk out
+
+
+@pytest.mark.promise("S2")
+def test_what_the_cloud_lacks_for_long_is_sent_again_on_the_same_connection() -> None:
+    desk = Desk()
+    desk.greet()
+    desk.take()
+    desk.append(0, body(1))
+    desk.now += 11
+    desk.append(0, body(2))
+    assert desk.batches() == [(0, 1, 1), (0, 2, 1)]
+    desk.ack({0: Mark(2, ((1, 1),))})
+    assert desk.batches() == [(0, 1, 1)]
+
+
+def test_the_clouds_late_opinion_reaches_its_transaction() -> None:
+    desk = Desk(0, 0, 0)
+    desk.greet()
+    info = {"idTokenInfo": {"status": "Blocked"}}
+    desk.received("r", encode_answer(Answer(desk.outbox.epoch, 0, 2, info)))
+    assert desk.told[-2:] == [Answered(0, 2, "T1", info), TransactionAnswered("T1", AuthorizationStatus.BLOCKED)]
+    desk.received("r", encode_answer(Answer(desk.outbox.epoch, 0, 99, {"totalCost": 1.5})))
+    assert desk.told[-1] == Answered(0, 99, None, {"totalCost": 1.5})
+    before = len(desk.told)
+    desk.received("r", encode_answer(Answer(b"another1", 0, 2, info)))
+    assert len(desk.told) == before
+
+
+def test_a_command_is_handed_on_raw_even_before_the_hello_is_answered() -> None:
+    desk = Desk()
+    desk.connect()
+    desk.received("c", b"\xd2\x84anything")
+    assert desk.told == [CommandArrived(b"\xd2\x84anything")]
+
+
+@pytest.mark.promise("S2")
+def test_what_nobody_holds_any_more_is_reported_once_and_does_not_stop_the_rest() -> None:
+    """A cloud restored from a backup asks for what it had acknowledged."""
+    outbox = Outbox()
+    outbox.append(0, *(body(n) for n in range(6)))
+    outbox.rows[0] = [row for row in outbox.rows[0] if row[0] in (2, 5)]
+    desk = Desk(outbox=outbox)
+    desk.greet()
+    assert desk.batches() == [(0, 2, 1), (0, 5, 1)]
+    assert len(desk.alarms()) == 2 and "lacks 3 to 4 of stream 0" in desk.alarms()[0]
+
+
+@pytest.mark.promise("S9")
+@given(
+    st.lists(
+        st.one_of(
+            st.tuples(st.sampled_from(["a", "r", "v", "x", ""]), st.binary(max_size=200)),
+            st.tuples(st.just("a"), st.builds(
+                lambda high, now_ms: encode_ack(Ack(b"EPOCH..1", {0: Mark(high)}, now_ms)),
+                st.integers(0, 4), st.integers(-(2**63), 2**63 - 1),
+            )),
+            st.tuples(st.just("r"), st.builds(
+                lambda value: encode_answer(Answer(b"EPOCH..1", 0, 1, {"idTokenInfo": value})),
+                st.recursive(st.none() | st.integers() | st.text(max_size=5), lambda x: st.lists(x, max_size=2)
+                             | st.dictionaries(st.sampled_from(["status", "x"]), x, max_size=2)),
+            )),
+            st.tuples(st.just("v"), st.builds(
+                lambda n, status, interval: encode_response(VolatileAnswer(n, {"status": status, "interval": interval,
+                                                                               "currentTime": status})),
+                st.integers(0, 8), st.sampled_from(["Pending", "", None, 5, []]), st.none() | st.integers() | st.text(),
+            )),
+        ),
+        max_size=20,
+    )
+)  # fmt: skip
+def test_nothing_the_cloud_can_say_raises_or_deletes_what_it_does_not_hold(messages: list[tuple[str, bytes]]) -> None:
+    desk = Desk(0, 0, 0)
+    desk.greet()
+    desk.deleted.clear()
+    for kind, payload in messages:
+        desk.received(kind, payload)
+        desk.until(desk.now + 1)
+    assert all(delete.marks[0].high <= 3 for delete in desk.deleted)
+    assert len(desk.outbox.rows[0]) + max((delete.marks[0].high for delete in desk.deleted), default=0) == 3
+
+
+# -- sets of seqs -----------------------------------------------------------------------------------------------------
+
+seq_sets = st.sets(st.integers(1, 40))
+
+
+def ranges(seqs: set[int]) -> list[Range]:
+    return [
+        (first, next(n for n in count(first) if n + 1 not in seqs)) for first in sorted(seqs) if first - 1 not in seqs
+    ]
+
+
+def seqs(spans: Sequence[Range]) -> set[int]:
+    return {n for first, last in spans for n in range(first, min(last, 60) + 1)}
+
+
+@given(seq_sets, seq_sets)
+def test_both_is_the_intersection(a: set[int], b: set[int]) -> None:
+    assert both(ranges(a), ranges(b)) == ranges(a & b)
+
+
+@given(seq_sets, seq_sets, st.integers(1, 45))
+def test_first_unsent_is_the_first_that_is_owed_and_not_on_its_way(owed: set[int], sent: set[int], end: int) -> None:
+    left = {n for n in owed - sent if n < end}
+    stretches = sorted(ranges(sent), key=hash)
+    found = first_unsent(ranges(owed), stretches, end)
+    assert found == (ranges(left)[0] if left else None)
+
+
+@pytest.mark.promise("S10")
+def test_what_is_owed_stays_bounded_and_never_forgets() -> None:
+    owed = [(1, LAST_SEQ)]
+    for offset in range(6):
+        missing = tuple((n, n) for n in range(2 + offset * 2_000, 2 + (offset + 1) * 2_000, 2))
+        owed = [*owed[:-1], *without(owed[-1:], Mark(1 + (offset + 1) * 2_000, missing))]
+    left = without(owed, Mark(0))
+    assert len(left) == OWED_MAX + 1
+    assert all(any(first <= n <= last for first, last in left) for n in range(2, 12_000, 2))
+
+
+# -- the whole, over a network that loses, doubles, delays and breaks -------------------------------------------------
+
+
+class Cloud:
+    """docs/uplink.md's other half, as small as it can be: it stores, then acknowledges."""
+
+    def __init__(self, outbox: Outbox) -> None:
+        self.outbox = outbox
+        self.ledger: dict[tuple[bytes, int, int], bytes] = {}
+        self.is_mute = False
+
+    def hear(self, topic: str, payload: bytes) -> list[tuple[str, bytes]]:
+        kind = topic.rpartition("/")[2]
+        if self.is_mute:
+            return []
+        if kind == "h":
+            return [("a", self.ack(decode_hello(payload).epoch, range(5)))]
+        if kind == "v":
+            request = decode_request(payload)
+            answer = {"status": "Accepted", "interval": 300, "currentTime": "2026-01-01T00:00:00.000Z"}
+            return [("v", encode_response(VolatileAnswer(request.request_id, answer)))]
+        batch, stream = decode_batch(payload), int(kind)
+        is_conflict = False
+        for seq, data in enumerate(batch.records, batch.first):
+            record = decode_record(data)
+            last = record.payload["last"] if record.action == "Tombstone" else seq
+            assert record.action != "Tombstone" or len(batch.records) == 1
+            for n in range(seq, last + 1):
+                is_conflict |= self.ledger.get((batch.epoch, stream, n), data) != data
+                self.ledger.setdefault((batch.epoch, stream, n), data)
+        return [("a", self.ack(batch.epoch, [stream], is_conflict))]
+
+    def mark(self, epoch: bytes, stream: int) -> Mark:
+        stored = {n for e, s, n in self.ledger if (e, s) == (epoch, stream)}
+        high = max(stored, default=0)
+        return Mark(high, tuple(ranges(set(range(1, high + 1)) - stored)))
+
+    def ack(self, epoch: bytes, streams: Sequence[int], is_conflict: bool = False) -> bytes:
+        return encode_ack(Ack(epoch, {s: self.mark(epoch, s) for s in streams}, NOW_MS, is_conflict))
+
+
+class World:
+    """Station, broker, cloud and the weather between them, from one seed. Time jumps from event to event."""
+
+    def __init__(self, seed: int, storms: bool = True) -> None:
+        self.rng = random.Random(seed)
+        self.storms = storms
+        self.outbox = Outbox()
+        self.cloud = Cloud(self.outbox)
+        self.uplink = Uplink("S-1", BOOT_ID, self.outbox.epoch, self.outbox.marks(), BOOT)
+        self.now = 0.0
+        self.calls = count()
+        self.pending: list[tuple[float, int, Callable[[], None]]] = []
+        self.connection = 0
+        self.is_connected = self.has_answer = False
+        self.receive_maximum = 65_535
+        self.in_flight: set[int] = set()
+        self.money_owed_at_hello = False
+        self.made: list[tuple[int, bytes]] = []
+        self.made_in_vain: list[tuple[int, bytes]] = []
+        self.sent_batches: list[int] = []  # their streams
+        self.link = Link.DOWN
+        self.later(1.0, self.connect)
+
+    def later(self, delay_s: float, call: Callable[[], None]) -> None:
+        heapq.heappush(self.pending, (self.now + delay_s, next(self.calls), call))
+
+    def on_connection(self, delay_s: float, call: Callable[[], None]) -> None:
+        """What happens only if this connection still stands then."""
+        number = self.connection
+        self.later(delay_s, lambda: call() if self.is_connected and number == self.connection else None)
+
+    def run(self, until: float) -> None:
+        while True:
+            due = self.uplink.next_deadline()
+            times = [due] if due is not None else []
+            times += [self.pending[0][0]] if self.pending else []
+            if not times or min(times) > until:
+                break
+            self.now = max(self.now, min(times))
+            if self.pending and self.pending[0][0] <= self.now:
+                heapq.heappop(self.pending)[2]()
+            else:
+                self.perform(self.uplink.deadline(self.now))
+                assert (after := self.uplink.next_deadline()) is None or after > self.now, "a deadline that never ends"
+        self.now = until
+
+    def chance(self, probability: float) -> bool:
+        return self.storms and self.rng.random() < probability
+
+    def connect(self) -> None:
+        if self.is_connected:
+            return
+        self.connection += 1
+        self.is_connected, self.has_answer = True, False
+        self.in_flight.clear()
+        self.receive_maximum = self.rng.choice([1, 3, 20, 65_535])
+        self.perform(self.uplink.connected(self.connection, self.receive_maximum, 268_435_455, self.now))
+        if self.chance(0.5):
+            self.on_connection(self.rng.expovariate(1 / 30), self.disconnect)
+
+    def disconnect(self) -> None:
+        self.is_connected = False
+        self.perform(self.uplink.disconnected(self.now))
+        self.later(self.rng.uniform(0.5, 20.0), self.connect)
+
+    def perform(self, actions: Sequence[Action]) -> None:
+        for action in actions:
+            match action:
+                case Publish():
+                    self.publish(action)
+                case Fetch():
+                    delay_s = self.rng.uniform(0.0, 0.05)
+                    self.later(delay_s, lambda fetch=action: self.answer_fetch(fetch))  # type: ignore[misc]
+                case Delete():
+                    self.delete(action)
+                case OpenEpoch():
+                    self.later(0.1, self.open_epoch)
+                case Drop():
+                    assert action.connection == self.connection
+                    self.disconnect()
+                case Deliver(LinkChanged(link)):
+                    assert link is not self.link
+                    self.link = link
+
+    def publish(self, publish: Publish) -> None:
+        assert self.is_connected and publish.connection == self.connection
+        assert len(publish.payload) <= MESSAGE_MAX_B
+        kind = publish.topic.rpartition("/")[2]
+        assert kind == "h" or self.has_answer, "published before the hello was answered"
+        self.sent_batches += [int(kind)] if kind.isdigit() else []
+        if publish.qos:
+            self.in_flight.add(publish.packet_id)
+            assert len(self.in_flight) <= self.receive_maximum
+            assert len(self.in_flight) <= protocol.WINDOW_MAX + 1  # and the hello
+            self.on_connection(self.rng.uniform(0.02, 0.5), lambda: self.puback(publish.packet_id))
+        if self.chance(0.1):
+            return  # lost between broker and cloud
+        for _ in range(2 if self.chance(0.1) else 1):
+            self.later(self.rng.uniform(0.02, 3.0), lambda: self.reach_cloud(publish))
+
+    def puback(self, packet_id: int) -> None:
+        self.in_flight.discard(packet_id)
+        code = self.rng.choice([0x97, 0x10]) if self.chance(0.02) else 0
+        self.perform(self.uplink.puback(packet_id, code, self.now))
+
+    def reach_cloud(self, publish: Publish) -> None:
+        for kind, payload in self.cloud.hear(publish.topic, publish.payload):
+            for _ in range(2 if self.chance(0.1) else 1):
+                if not self.chance(0.1):
+                    answers_hello = publish.topic.endswith("/h")
+                    delay_s = self.rng.uniform(0.02, 3.0)
+                    self.later(delay_s, lambda k=kind, p=payload, h=answers_hello: self.receive(k, p, h))  # type: ignore[misc]
+
+    def receive(self, kind: str, payload: bytes, answers_hello: bool) -> None:
+        if self.is_connected:  # also what was meant for an earlier connection
+            self.has_answer |= answers_hello
+            self.perform(self.uplink.received(f"d/S-1/{kind}", payload, self.now))
+
+    def answer_fetch(self, fetch: Fetch) -> None:
+        rows = None if self.chance(0.02) else self.outbox.fetch(fetch)
+        self.perform(self.uplink.fetched(fetch.stream, fetch.after_seq, rows, self.now))
+
+    def delete(self, delete: Delete) -> None:
+        if delete.epoch != self.outbox.epoch:
+            return
+        before = {row[2] for rows in self.outbox.rows.values() for row in rows}
+        self.outbox.delete(delete)
+        gone = before - {row[2] for rows in self.outbox.rows.values() for row in rows}
+        assert gone <= set(self.cloud.ledger.values()), "deleted what the cloud does not hold"
+
+    def open_epoch(self) -> None:
+        self.outbox.new_epoch()
+        self.has_answer = False
+        self.perform(self.uplink.epoch_opened(self.outbox.epoch, self.outbox.marks(), self.now))
+
+    def make(self, n: int) -> None:
+        stream = self.rng.choice(list(Stream))
+        if stream >= Stream.SAMPLES and self.rng.random() < 0.1:
+            self.outbox.declare(stream, self.rng.randint(1, 9))
+        else:
+            data = body(n, stream, self.rng.choice([0, 0, 10, 500, 3_000]))
+            self.made.append((stream, data))
+            self.outbox.append(stream, data)
+        self.perform(self.uplink.appended({int(stream): self.outbox.next_seq[stream]}, self.now))
+
+    def restart(self, outbox: Outbox) -> None:
+        """The station's power is cut; it starts again with this outbox."""
+        self.outbox = outbox
+        self.uplink = Uplink("S-1", BOOT_ID, outbox.epoch, outbox.marks(), BOOT)
+        self.link = Link.DOWN
+        if self.is_connected:
+            self.disconnect()
+
+    def back_up(self, delay_s: float) -> None:
+        """The disk is copied, and put back after so long: what was made in between is gone, as far as we know."""
+        copy, made = deepcopy(self.outbox), len(self.made)
+
+        def restore() -> None:
+            self.made_in_vain += self.made[made:]
+            self.restart(copy)
+
+        self.later(delay_s, restore)
+
+
+@pytest.mark.promise("S2", "S10")
+@given(st.integers(0, 2**32), st.booleans())
+@example(0, True)
+def test_everything_made_is_held_once_whatever_the_network_did(seed: int, is_restored: bool) -> None:
+    world = World(seed)
+    for n in range(60):
+        world.later(world.rng.uniform(0, 600), lambda n=n: world.make(n))  # type: ignore[misc]
+    for _ in range(3):
+        world.later(world.rng.uniform(0, 600), lambda: setattr(world.cloud, "is_mute", not world.cloud.is_mute))
+        if not is_restored:
+            world.later(world.rng.uniform(0, 600), lambda: world.restart(world.outbox))
+    if is_restored:
+        world.later(world.rng.uniform(0, 300), lambda: world.back_up(world.rng.uniform(1, 300)))
+    world.run(900.0)
+    world.storms = world.cloud.is_mute = False
+    world.run(3_000.0)
+    assert world.link is not Link.DOWN
+    assert not any(world.outbox.rows.values()), f"{seed=}: not delivered"
+    held = Counter(world.cloud.ledger.values())
+    missing = [item[1] for item in world.made if not held[item[1]] and item not in world.made_in_vain]
+    assert not missing, f"{seed=}: lost"
+    if not is_restored:
+        twice = [data for _, data in world.made if held[data] > 1]
+        assert not twice, f"{seed=}: stored twice under different keys"
+
+
+@pytest.mark.promise("S2")
+@given(st.integers(0, 2**32))
+def test_after_an_outage_all_money_is_sent_before_anything_else(seed: int) -> None:
+    world = World(seed, storms=False)
+    for n in range(300):
+        world.make(n)
+    world.run(600.0)
+    assert world.sent_batches == sorted(world.sent_batches) and not any(world.outbox.rows.values())
+    assert Counter(world.cloud.ledger.values()) >= Counter(data for _, data in world.made)

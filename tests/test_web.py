@@ -1,0 +1,360 @@
+"""The panel answers who asks properly, refuses the rest in one sentence, and holds nobody up."""
+
+import http.client
+import json
+import queue
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from agent.clock import Clock
+from agent.events import Report
+from agent.port import Port
+from agent.settings import Settings
+from agent.station import Boot, BootReason, Station
+from agent.ui import web
+from agent.ui.view import ScreenModel, screen
+from agent.ui.web import CONNECTIONS_MAX, HEADERS, HEADERS_MAX, STATIC, SUBSCRIBERS_MAX, Panel
+
+TIMEOUT_S = 10.0
+
+
+class World:
+    """A station that a test changes, behind a panel."""
+
+    def __init__(self, extras: dict[str, Any] | None = None) -> None:
+        boot = Boot("0011223344556677", 0.0, BootReason.POWER_UP)
+        self.station = Station(Settings(station_id="SA-0"), boot, Clock(), (Port(1, report=Report()),))
+        self.looks = 0
+        self.panel = Panel(self.model, 0, (lambda: extras) if extras else None)
+        self.panel.start()
+        self.port = int(self.panel.url.rsplit(":", 1)[1].strip("/"))
+
+    def model(self) -> ScreenModel:
+        self.looks += 1
+        return screen(self.station, 0.0)
+
+    def call(self, serial: str) -> None:
+        """Give the station another name, as the loop would: a new value, then the flag."""
+        self.station = Station(Settings(station_id=serial), self.station.boot, Clock(), self.station.ports)
+        self.panel.changed()
+
+    def get(self, path: str, method: str = "GET", **headers: str) -> tuple[int, dict[str, str], bytes]:
+        link = http.client.HTTPConnection("127.0.0.1", self.port, timeout=TIMEOUT_S)
+        try:
+            link.request(method, path, headers=headers)
+            answer = link.getresponse()
+            return answer.status, {k.lower(): v for k, v in answer.getheaders()}, answer.read()
+        finally:
+            link.close()
+
+    def raw(self, data: bytes) -> bytes:
+        """What comes back until the panel closes, if these bytes are all it gets."""
+        with socket.create_connection(("127.0.0.1", self.port), TIMEOUT_S) as link:
+            link.sendall(data)
+            link.shutdown(socket.SHUT_WR)
+            try:
+                return b"".join(iter(lambda: link.recv(65_536), b""))
+            except ConnectionError:  # it hung up before it had read all of it
+                return b""
+
+    @contextmanager
+    def subscribed(self) -> Iterator["Page"]:
+        link = http.client.HTTPConnection("127.0.0.1", self.port, timeout=TIMEOUT_S)
+        link.request("GET", "/events")
+        answer = link.getresponse()
+        try:
+            yield Page(answer)
+        finally:
+            answer.close()
+            link.close()
+
+
+class Page:
+    """An open page: what it is sent, event by event."""
+
+    def __init__(self, answer: http.client.HTTPResponse) -> None:
+        self.answer = answer
+        self.status = answer.status
+
+    def event(self) -> str:
+        lines = iter(lambda: self.answer.readline().decode().rstrip("\n"), "")
+        return "\n".join(lines)
+
+    def snapshot(self) -> dict[str, Any]:
+        event = self.event()
+        while not event.startswith("data: "):
+            assert event, "the panel has closed the stream"
+            event = self.event()
+        return dict(json.loads(event.removeprefix("data: ")))
+
+    def until(self, serial: str) -> int:
+        """How many snapshots it took until this station's name came."""
+        return next(n for n in range(1, 1000) if self.snapshot()["screen"]["serial"] == serial)
+
+
+@pytest.fixture(scope="module")
+def world() -> Iterator[World]:
+    made = World()
+    yield made
+    made.panel.stop()
+
+
+def eventually(is_so: Callable[[], bool]) -> None:
+    """Wait for what the panel's thread does by itself."""
+    pause = threading.Event()
+    assert any(is_so() or pause.wait(0.02) for _ in range(int(TIMEOUT_S / 0.02)))
+
+
+# -- the page ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", STATIC)
+def test_the_page_and_its_files_are_served(world: World, path: str) -> None:
+    status, headers, body = world.get(path)
+    assert status == 200 and body
+    assert headers["content-type"].startswith(STATIC[path][1])
+
+
+@pytest.mark.parametrize("path", [*STATIC, "/api/screen", "/nothing"])
+def test_every_answer_forbids_framing_and_foreign_content(world: World, path: str) -> None:
+    assert world.get(path)[1].items() >= HEADERS.items()
+
+
+def test_the_page_asks_nobody_but_the_station() -> None:
+    for name, _ in STATIC.values():
+        text = (Path(web.__file__).parent / "static" / name).read_text()
+        assert "://" not in text.replace('xmlns="http://www.w3.org/2000/svg"', "")
+        assert "innerHTML" not in text and "style=" not in text and "onclick" not in text
+
+
+def test_the_screen_is_there_as_json(world: World) -> None:
+    status, headers, body = world.get("/api/screen")
+    assert status == 200 and headers["content-type"] == "application/json"
+    assert json.loads(body)["ports"][0]["title"] == "Available"
+
+
+@pytest.mark.parametrize("name", ["localhost", "LOCALHOST:80", "127.0.0.1", "[::1]", "[::1]:8400"])
+def test_this_machine_may_be_called_by_its_own_names(world: World, name: str) -> None:
+    assert world.get("/", Host=name)[0] == 200
+
+
+@pytest.mark.promise("S9")
+@pytest.mark.parametrize("name", ["evil.example", "127.0.0.1.evil.example", "192.168.1.7:8400", "", ":", "[::1].evil"])
+def test_another_name_is_refused_because_it_may_be_dns_rebinding(world: World, name: str) -> None:
+    for path in ("/", "/events", "/api/screen"):
+        status, _, body = world.get(path, Host=name)
+        assert status == 421 and b"localhost" in body
+
+
+# -- the stream -------------------------------------------------------------------------------------------------------
+
+
+def test_a_page_gets_the_screen_at_once_and_each_change(world: World) -> None:
+    with world.subscribed() as page:
+        assert page.status == 200
+        assert page.answer.getheader("content-type", "").startswith("text/event-stream")
+        page.snapshot()
+        world.call("SA-1")
+        page.until("SA-1")
+
+
+@pytest.mark.promise("S10")
+def test_a_flood_of_changes_costs_a_few_snapshots_and_the_newest_is_among_them(world: World) -> None:
+    with world.subscribed() as page:
+        page.snapshot()
+        looks = world.looks
+        for n in range(10_000):
+            world.call(f"SA-{n}")
+        assert page.until("SA-9999") <= 10
+        assert world.looks - looks <= 10
+
+
+def test_time_moves_on_the_screen_without_an_event(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(web, "REFRESH_S", 0.05)
+    with world.subscribed() as page:
+        page.snapshot()
+        world.station = Station(Settings(station_id="quiet"), world.station.boot, Clock(), world.station.ports)
+        page.until("quiet")
+
+
+def test_a_quiet_station_gives_a_sign_of_life(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(web, "ALIVE_S", 0.05)
+    with world.subscribed() as page:
+        page.snapshot()
+        assert page.event() == "event: alive\ndata:"
+
+
+def test_nobody_looking_costs_no_look(world: World) -> None:
+    eventually(lambda: not world.panel._subscribers)
+    looks = world.looks
+    with world.subscribed() as page:
+        page.snapshot()
+        assert world.looks == looks + 1
+
+
+@pytest.mark.promise("S9", "S10")
+def test_a_ninth_page_is_told_to_close_one_and_gets_in_when_one_has_left(world: World) -> None:
+    eventually(lambda: not world.panel._subscribers)
+    with ExitStack() as open_pages:
+        pages = [open_pages.enter_context(world.subscribed()) for _ in range(SUBSCRIBERS_MAX)]
+        assert all(page.snapshot() for page in pages)
+        status, headers, body = world.get("/events")
+        assert status == 503 and b"close one" in body and headers["retry-after"]
+    eventually(lambda: not world.panel._subscribers)
+    with world.subscribed() as page:
+        assert page.status == 200 and page.snapshot()
+
+
+@pytest.mark.promise("S10")
+def test_a_page_that_does_not_read_holds_up_nobody(world: World) -> None:
+    with socket.create_connection(("127.0.0.1", world.port), TIMEOUT_S) as stuck, world.subscribed() as page:
+        stuck.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1_024)
+        stuck.sendall(b"GET /events HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        page.snapshot()
+        for n in range(5):
+            world.call(f"SA-{n}" * 1_000)
+            page.until(f"SA-{n}" * 1_000)
+
+
+def test_the_demo_shows_its_story_and_ledger_and_a_station_shows_none(world: World) -> None:
+    demo = World({"story": ["A driver taps."], "ledger": []})
+    with demo.subscribed() as page:
+        assert page.snapshot()["extras"] == {"story": ["A driver taps."], "ledger": []}
+    demo.panel.stop()
+    with world.subscribed() as page:
+        assert "extras" not in page.snapshot()
+
+
+# -- hostile clients --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.promise("S9")
+@pytest.mark.parametrize("path", ["/nothing", "/static/app.js", "/../../etc/passwd", "/app.js/..", "/%2e%2e/", "//"])
+def test_what_is_not_on_the_list_is_not_found(world: World, path: str) -> None:
+    assert world.get(path)[0] == 404
+
+
+@pytest.mark.promise("S9")
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS", "TRACE", "BREW"])
+def test_the_panel_only_shows(world: World, method: str) -> None:
+    assert {world.get(path, method)[0] for path in ("/", "/events", "/api/screen")} == {405}
+
+
+@pytest.mark.promise("S9")
+def test_a_head_request_does_not_occupy_a_page(world: World) -> None:
+    assert world.get("/events", "HEAD")[0] == 405
+
+
+@pytest.mark.promise("S9")
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=50)
+@given(st.binary(max_size=300) | st.text(max_size=100).map(lambda text: f"GET {text} HTTP/1.1\r\n\r\n".encode()))
+def test_rubbish_is_answered_with_an_error_or_not_at_all(world: World, data: bytes) -> None:
+    answer = world.raw(data)
+    assert not answer or answer.startswith((b"HTTP/1.1 4", b"HTTP/1.1 5"))
+
+
+@pytest.mark.promise("S9", "S10")
+@pytest.mark.parametrize("head", [b"GET /" + b"a" * 4 * HEADERS_MAX, b"GET / HTTP/1.1\r\nX: " + b"a" * 4 * HEADERS_MAX])
+def test_a_huge_head_is_cut_off(world: World, head: bytes) -> None:
+    answer = world.raw(head)
+    assert not answer or answer.startswith(b"HTTP/1.1 400")
+    assert world.get("/")[0] == 200
+
+
+@pytest.mark.promise("S9", "S10")
+def test_more_connections_than_there_may_be_are_refused_and_then_all_is_well() -> None:
+    world = World()
+    idle = [socket.create_connection(("127.0.0.1", world.port), TIMEOUT_S) for _ in range(CONNECTIONS_MAX)]
+    eventually(lambda: world.get("/")[0] == 503)
+    for link in idle:
+        link.close()
+    eventually(lambda: world.get("/")[0] == 200)
+    world.panel.stop()
+
+
+@pytest.mark.promise("S9")
+def test_a_body_nobody_asked_for_is_not_kept(world: World) -> None:
+    head = b"GET /api/screen HTTP/1.1\r\nHost: localhost\r\nContent-Length: 50000000\r\nConnection: close\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", world.port), TIMEOUT_S) as link:
+        link.sendall(head + b"x" * 10_000)
+        assert link.recv(12) == b"HTTP/1.1 200"
+
+
+def test_the_panel_listens_on_one_loopback_address_only(world: World) -> None:
+    with pytest.raises(
+        ConnectionRefusedError
+    ):  # all of 127/8 is this machine: a listener on every address would answer
+        socket.create_connection(("127.0.0.2", world.port), TIMEOUT_S)
+
+
+# -- start and stop ---------------------------------------------------------------------------------------------------
+
+
+def test_stop_closes_open_pages_and_ends_the_thread() -> None:
+    world = World()
+    with world.subscribed() as page:
+        page.snapshot()
+        world.panel.stop()
+        assert page.event() == ""
+    world.panel.changed()
+    world.panel.stop()
+    assert not [thread for thread in threading.enumerate() if thread.name == "panel" and thread is world.panel._thread]
+
+
+def test_stop_may_come_right_after_start() -> None:
+    panel = World().panel
+    panel.stop()
+    assert panel._thread and not panel._thread.is_alive()
+
+
+def test_a_port_that_is_taken_is_an_error_at_once(world: World) -> None:
+    with pytest.raises(OSError, match="in use"):
+        Panel(world.model, world.port).start()
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_bug_in_the_view_ends_the_panel_and_its_pages_see_it() -> None:
+    world = World()
+    with world.subscribed() as page:
+        page.snapshot()
+        world.station = None  # type: ignore[assignment]
+        world.panel.changed()
+        assert page.event() == ""
+    assert world.panel._thread
+    world.panel._thread.join(TIMEOUT_S)
+    assert not world.panel._thread.is_alive()
+
+
+def test_a_change_never_waits_for_the_panel(world: World) -> None:
+    """The panel's thread is held in the middle of a look; the agent's loop does not notice."""
+    hold, calls = threading.Event(), queue.SimpleQueue[None]()
+
+    def model() -> ScreenModel:
+        calls.put(None)
+        hold.wait(TIMEOUT_S)
+        return screen(world.station, 0.0)
+
+    held = World()
+    held.panel._get_model = model
+    with held.subscribed() as page:
+        calls.get(timeout=TIMEOUT_S)
+        for _ in range(100_000):
+            held.panel.changed()
+        hold.set()
+        assert page.snapshot()
+    held.panel.stop()
+
+
+def test_the_view_does_not_pull_in_the_web_server() -> None:
+    code = "import sys, agent.ui.view; print({'starlette', 'uvicorn', 'asyncio'} & set(sys.modules))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout.strip() == b"set()"
