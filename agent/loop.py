@@ -1,8 +1,8 @@
 """The only clock and the only event loop: read what happened, hand it over with the time, re-arm one timer.
 
-Threads and callbacks put happenings into the inbox; the loop takes them in order. It never blocks: what may take longer than
-a few milliseconds has its own thread and answers with a happening. The heartbeat to the controller and the watchdog of
-systemd hang on completed turns of this loop and on nothing else.
+Threads and callbacks put happenings into the inbox; the loop takes them in order. It never blocks: what may take more
+than a few milliseconds has its own thread and answers with a happening. The heartbeat to the controller and the
+watchdog of systemd hang on completed turns of this loop and on nothing else.
 """
 
 import asyncio

@@ -268,4 +268,5 @@ def outage_record(station: Station, now: float) -> Record | None:
 
 def result(station: Station, command_id: str, response: dict[str, Any], now: float) -> Record:
     """The answer to a command from the cloud; kept until acknowledged like everything else."""
-    return message(station, Stream.RESULTS, "CommandResult", {"commandId": command_id, "status": "Done", "response": response}, now)
+    payload = {"commandId": command_id, "status": "Done", "response": response}
+    return message(station, Stream.RESULTS, "CommandResult", payload, now)

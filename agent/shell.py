@@ -37,6 +37,7 @@ from agent.taps import LATE_S
 from agent.uplink.codec import Mark, WireError, time_ms
 from agent.uplink.commands import (
     CacheClearRequested,
+    Command,
     ListReplaceRequested,
     ListVersionRequested,
     Refusal,
@@ -72,7 +73,14 @@ class ListBuilt:
     built: Built | Outcome
 
 
-Answers = ListBuilt | Committed | CommitFailed | EpochOpened | Fetched | Crashed
+@dataclass(frozen=True, slots=True)
+class CommandOpened:
+    """A command of the cloud has been verified and read, or refused."""
+
+    command: Command | Refusal
+
+
+Answers = ListBuilt | CommandOpened | Committed | CommitFailed | EpochOpened | Fetched | Crashed
 Broker = Connected | Disconnected | PubAcked | Received
 Happening = Event | Answers | Broker
 Work = Callable[[Callable[[], Any], Callable[[Any], None]], None]  # what to run elsewhere, who takes its result here
@@ -101,8 +109,8 @@ class ControllerPort(Protocol):
 
 
 class Shell:
-    """`lists` is the allowlist and cache; `keys` are the operator's, by key id. `work` runs something slow elsewhere and
-    hands its result to a function on this thread; at once, where nothing is slow."""
+    """`keys` are the operator's, by key id. `work` runs something slow elsewhere and hands its result to a function on
+    this thread; at once, where nothing is slow."""
 
     def __init__(
         self, station: Station, first: Sequence[Effect], *, store: StorePort, broker: BrokerPort,
@@ -169,6 +177,8 @@ class Shell:
             case EpochOpened(epoch=epoch, marks=marks):
                 self._log(f"new epoch {epoch.hex()}")
                 self._act(self.uplink.epoch_opened(epoch, marks, now), now)
+            case CommandOpened(command=command):
+                self._opened(command, now)
             case ListBuilt(command_id=command_id, built=built):
                 self._built(command_id, built, now)
             case Crashed(error=error):
@@ -207,7 +217,8 @@ class Shell:
         for effect in effects:
             match effect:
                 case Lookup(ask_id=ask_id, id_token=id_token):
-                    self._todo.append(LookedUp(ask_id, *self.lists.lookup(id_token, now, wall(self.station.clock, now))))
+                    known = self.lists.lookup(id_token, now, wall(self.station.clock, now))
+                    self._todo.append(LookedUp(ask_id, *known))
                 case AskOnline():
                     self._ask(effect, now)
                 case Remember():
@@ -265,12 +276,17 @@ class Shell:
     # -- the cloud's commands -----------------------------------------------------------------------------------------
 
     def _command(self, data: bytes, now: float) -> None:
-        """Checked, done once, answered: the result, the mark "seen" and whatever it changes are one commit."""
-        clock = self.station.clock
-        station_id, known = self.station.settings.station_id, wall(clock, now) is not None
-        command = open_command(
-            data, self._keys, station_id, earliest(clock, now), self._seen, is_time_known=known
-        )
+        """Verified and read elsewhere, for a list is long."""
+        clock, station_id = self.station.clock, self.station.settings.station_id
+        now_s, known = earliest(clock, now), wall(clock, now) is not None
+
+        def opened() -> Command | Refusal:
+            return open_command(data, self._keys, station_id, now_s, self._seen, is_time_known=known)
+
+        self._work(opened, lambda command: self._todo.append(CommandOpened(command)))
+
+    def _opened(self, command: Command | Refusal, now: float) -> None:
+        """Done once and answered: the result, the mark "seen" and whatever it changes are one commit."""
         wanted = command if isinstance(command, Refusal) else to_event(command)
         match wanted:
             case Refusal():
@@ -307,6 +323,7 @@ class Shell:
         plan = self.lists.plan(request)
         if not isinstance(plan, Plan):
             return self._answer(command_id, plan.response, now)
+        self._seen.begin(command_id)
         self._work(plan.build, lambda built: self._todo.append(ListBuilt(command_id, built)))
         return None
 

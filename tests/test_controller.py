@@ -17,7 +17,7 @@ from agent.sim.car import Car
 from agent.sim.controller import Bay, SimController
 from agent.sim.pty import PtyController
 from board.controller import contract
-from board.controller.app.port import PortBoard
+from board.controller.app.port import Pins, Port, PortBoard
 from board.controller.contract import CP_A, CP_B, CP_C, CP_D, CP_E, FAULTS, pack, unpack
 from board.controller.link import Deframer, frame
 
@@ -312,6 +312,15 @@ def test_while_the_host_is_silent_nothing_starts_and_nothing_is_raised() -> None
     assert stage.port(1, "offer_ma") == 6_000 and stage.closed(1)
 
 
+@pytest.mark.promise("S1")
+def test_what_others_give_back_while_the_host_is_silent_is_not_taken() -> None:
+    stage = Stage(failsafe_ma=20_000).charging(0).plug(1).wish(1, GO).after(2)
+    assert stage.port(1, "offer_ma") == 8_000
+    stage.silence().after(4).sim.unplug(0, stage.now)
+    assert stage.after(20).port(1, "offer_ma") == 8_000
+    assert stage.wish(0, OFF).after(1).port(1, "offer_ma") == 32_000
+
+
 # -- ground fault and its self-test
 
 
@@ -373,6 +382,8 @@ def test_a_failed_self_test_keeps_the_port_open_until_one_passes() -> None:
     stage.wish(0, (32_000, 0, 1, 1)).after(5)
     assert stage.faults() == {"ground_fault_self_test"}
     stage.touch(lambda sim: setattr(sim.bays[0].detector, "stuck", False)).after(60)
+    stage.sim.unplug(0, stage.now)
+    stage.after(1).plug(0).wish(0, OFF).after(1)
     assert stage.faults() == {"ground_fault_self_test"}
     assert stage.wish(0, (32_000, 0, 1, 2)).after(5).closed() and stage.faults() == set()
 
@@ -479,6 +490,26 @@ def test_a_car_has_five_seconds_to_follow_a_lower_offer() -> None:
     assert stage.faults() == set() and stage.closed()
 
 
+def test_each_lowering_gives_the_car_its_time_anew() -> None:
+    port, pins = Port(PortBoard()), Pins()
+    pins.voltage_mv = (230_000, 0, 0)
+
+    def until(now_ms: int, offer_ma: int) -> int:
+        port.wish(offer_ma, 0, 0, 0)
+        for t in range(now_ms, now_ms + 4_800, 10):
+            pins.tripped, pins.contactor = port.testing, port.coil
+            port.step(t, pins)
+        return port.faults
+
+    pins.cp = CP_C
+    assert until(0, 32_000) == 0 and port.coil
+    pins.current_ma = (32_000, 0, 0)
+    assert until(4_800, 16_000) == 0
+    pins.current_ma = (16_000, 0, 0)
+    assert until(9_600, 6_000) == 0  # above the offer for 9.6 s on end, yet in time each time
+    assert until(14_400, 6_000) == 1 << FAULTS.index("over_current")
+
+
 def test_a_lock_that_jams_keeps_the_port_open_until_unplugged() -> None:
     stage = Stage(SOCKETED).touch(lambda sim: setattr(sim.bays[0].bolt, "stuck", True)).plug(0).wish(0, GO).after(10)
     assert stage.faults() == {"lock_failure"} and not stage.closed()
@@ -571,8 +602,10 @@ def test_a_controller_that_was_never_commissioned_offers_nothing_until_it_is() -
 
 @pytest.mark.promise("S11")
 def test_the_limit_is_stored_lowered_at_any_time_and_raised_only_when_idle() -> None:
-    stage = Stage().charging(0).plug(1).wish(1, GO).after(1)
+    stage = Stage()
     sent(stage, *hello())
+    assert sent(stage, contract.LIMIT, 40_000, 20_001, 60)[0][1] == contract.LIMIT_REFUSED  # two ports: 40,002
+    stage.plug(0).wish(0, GO).plug(1).wish(1, GO).after(1)
     for circuit_ma, failsafe_ma in ((40_001, 6_000), (40_000, 6_001), (40_000, 20_001), (80_001, 0)):
         assert sent(stage, contract.LIMIT, circuit_ma, failsafe_ma, 60)[0][:2] == (
             contract.REFUSED,

@@ -1,7 +1,8 @@
 """Serial lines on the event loop: the port controller's link and a card reader that speaks in lines.
 
-A line that vanishes (unplugged, renamed) is tried again every second for ever; its owner hears of both edges. Nothing here
-blocks: bytes that the line does not take at once wait in a bounded buffer, and a stale wish is worth less than a fresh one.
+A line that vanishes (unplugged, renamed) is tried again every second for ever; its owner hears of both edges. Nothing
+here blocks: bytes that the line does not take at once wait in a bounded buffer, and a stale wish is worth less than a
+fresh one.
 """
 
 import asyncio
@@ -100,7 +101,9 @@ class Tty:
 class SerialController:
     """The port controller behind its link, on a serial line."""
 
-    def __init__(self, link: ControllerLink, path: str, post: Callable[[Event], None], now: Callable[[], float]) -> None:
+    def __init__(
+        self, link: ControllerLink, path: str, post: Callable[[Event], None], now: Callable[[], float]
+    ) -> None:
         self.link = link
         self._post, self._now = post, now
         self._tty = Tty(path, 115_200, self._received, self._gone)

@@ -1,6 +1,7 @@
-"""A simulated charger's hardware in real time, for a real agent process: the controller and a card reader, each on a pty.
+"""A simulated charger's hardware in real time, for a real agent process: controller and card reader, each on a pty.
 
-One thread moves bytes and time. Stories call the verbs from any other thread; a verb is over when the hardware has done it.
+One thread moves bytes and time. Stories call the verbs from any other thread; a verb is over when the hardware has
+done it.
 """
 
 import os
@@ -75,7 +76,7 @@ class Box:
     # -- verbs
 
     def power_on(self) -> None:
-        self._do(lambda now: self.controller.power_on(now))
+        self._do(self.controller.power_on)
 
     def cut_power(self) -> None:
         self._do(self.controller.power_off)

@@ -115,15 +115,17 @@ class Demo:
 
     def _start_agent(self) -> None:
         self._agent = self._spawn(
-            "agent.log", "-m", "agent.sim.demo", str(self.folder / "config.toml"), self.box.link.path, self.box.reader.path
-        )
+            "agent.log", "-m", "agent.sim.demo", str(self.folder / "config.toml"),
+            self.box.link.path, self.box.reader.path,
+        )  # fmt: skip
 
     def _spawn(self, log: str, *command: str) -> subprocess.Popen[bytes]:
+        command = (sys.executable, *command)
         with (self.folder / log).open("ab") as out:
-            return subprocess.Popen([sys.executable, *command], stdin=subprocess.DEVNULL, stdout=out, stderr=out, cwd=ROOT)
+            return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, cwd=ROOT)
 
     def _tool(self, *args: str) -> None:
-        done = subprocess.run([sys.executable, str(DEVCLOUD), *args], capture_output=True, text=True, cwd=ROOT)
+        done = tool(*args)
         if done.returncode:
             raise StoryError(f"devcloud {' '.join(args)}: {done.stderr.strip()}")
 
@@ -250,10 +252,7 @@ class Demo:
 
     def sessions(self) -> list[dict[str, Any]]:
         """The cloud's ledger."""
-        done = subprocess.run(
-            [sys.executable, str(DEVCLOUD), "ledger", "--db", str(self.folder / "cloud.db"), "--json"],
-            capture_output=True, text=True, cwd=ROOT,
-        )  # fmt: skip
+        done = tool("ledger", "--db", str(self.folder / "cloud.db"), "--json")
         report = json.loads(done.stdout or "{}")
         self.is_clean = bool(report.get("clean"))
         return list(report.get("stations", {}).get(STATION_ID, {}).get("sessions", []))
@@ -314,6 +313,12 @@ class Demo:
     def _tell(self, line: str) -> None:
         self.story.append(line.strip())
         self._print(line)
+
+
+def tool(*args: str) -> subprocess.CompletedProcess[str]:
+    """One command of the reference cloud."""
+    command = (sys.executable, str(DEVCLOUD), *args)
+    return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
 
 
 def main(*, once: bool, page_port: int | None, keep: bool) -> int:

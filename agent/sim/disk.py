@@ -1,4 +1,4 @@
-"""The disk: the real SQL of agent/store.py on memory that outlives power cuts, behind a disk that may be slow or refuse.
+"""The disk: the real SQL of agent/store.py on memory that outlives power cuts; it may be slow, or refuse.
 
 A batch that was on its way when the power failed is on the disk or it is not, as a coin decides; never half.
 """

@@ -1,4 +1,4 @@
-"""Radio, broker and cloud: a network that delays, drops, doubles, reorders, goes mute or half-open; and a cloud that judges.
+"""Radio, broker and cloud: a network that delays, drops, doubles, reorders, goes mute; and a cloud that judges.
 
 The cloud keeps every record it was ever given under its key and remembers each thing that should never happen: two
 records under one key, a seqNo missing or doubled, a session that ends twice. `violations` is empty or the test fails.
@@ -119,7 +119,7 @@ class SimCloud:
         transaction_id = payload["transactionInfo"]["transactionId"]
         register = payload["meterValue"][0]["sampledValue"][0]["value"]
         session = self.sessions.get(transaction_id)
-        if session is None:  # samples may overtake nothing here, but a Started may come after them: money is another lane
+        if session is None:  # a sample may come before its Started: money is another stream
             session = self.sessions[transaction_id] = Session(transaction_id, payload["evse"]["id"], "", register)
         if payload["seqNo"] in session.seq_nos:
             self.violations.append(f"{transaction_id}: seqNo {payload['seqNo']} twice")
@@ -162,7 +162,8 @@ class SimCloud:
         """The whole list as it is now, one version further on."""
         self.list_version += 1
         entries = [
-            {"idToken": {"idToken": token, "type": "ISO14443"}, "idTokenInfo": info} for token, info in self.drivers.items()
+            {"idToken": {"idToken": token, "type": "ISO14443"}, "idTokenInfo": info}
+            for token, info in self.drivers.items()
         ]
         payload: dict[str, Any] = {"versionNumber": self.list_version, "updateType": "Full"}
         if entries:

@@ -131,7 +131,7 @@ def perform(step: Step, stage: Stage) -> None:
 def expect(step: Step, stage: Stage) -> None:
     condition, *args = step.args
     if not stage.until(lambda: stage.holds(condition, tuple(args)), EXPECT_S):
-        raise StoryError(f"line {step.line}: expected {' '.join(step.args)} within {EXPECT_S:.0f} s, and it did not happen")
+        raise StoryError(f"line {step.line}: expected {' '.join(step.args)} within {EXPECT_S:.0f} s, and it was not so")
 
 
 DEMO = """

@@ -59,8 +59,9 @@ class SimLine:
 
 class World:
     def __init__(
-        self, seed: int = 0, settings: Settings | None = None, *, ports: int = 2, rtc: bool = True, meter_s: float = 20.0
-    ) -> None:
+        self, seed: int = 0, settings: Settings | None = None, *, ports: int = 2, rtc: bool = True,
+        meter_s: float = 20.0,
+    ) -> None:  # fmt: skip
         self.seed, self.ports, self.rtc = seed, ports, rtc
         self.settings = settings or Settings(station_id=STATION_ID, restart_delay_max_s=5.0)
         self.now = 0.0
@@ -209,7 +210,8 @@ class World:
             station, first,
             store=store, broker=self.net, controller=self.line,
             uplink=Uplink(STATION_ID, boot_id, database.epoch, database.marks(), announced),
-            lists=Lists(self.disk.path / "lists", facts, b"sim" * 11, now), seen=SeenCommands(facts), keys={KID: self._key.public_key()},
+            lists=Lists(self.disk.path / "lists", facts, b"sim" * 11, now), seen=SeenCommands(facts),
+            keys={KID: self._key.public_key()},
             work=lambda job, then: then(job()), now=now, log=self._log,
         )  # fmt: skip
         self.net.start(self._post())
