@@ -7,8 +7,10 @@ import asyncio
 import random
 import secrets
 import signal
-from collections.abc import Callable, Mapping
+import socket
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack, ExitStack
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -21,7 +23,7 @@ from agent import __version__
 from agent.authcache.listfile import read_key
 from agent.authcache.lists import Lists
 from agent.board import Board, load, load_config
-from agent.clock import Clock, ClockSource, wall
+from agent.clock import BUILD_S, Clock, ClockSource, wall
 from agent.control import ControlServer, control_handlers
 from agent.core import born
 from agent.effects import Save
@@ -29,23 +31,24 @@ from agent.events import ClockTold, ListChanged
 from agent.hal.controller import ControllerLink
 from agent.hal.tty import LineReader, SerialController, checked_tty
 from agent.loop import Inbox, Loop, monotonic, notify_systemd, system_wall
-from agent.settings import Config, ConfigError, Layer, Settings, merge
+from agent.settings import Config, ConfigError, Layer, Merged, Settings, merge
 from agent.shell import Shell
 from agent.station import Boot, BootReason
-from agent.store import Store, StoreError
+from agent.store import Connect, Crashed, EpochOpened, Opened, Store, StoreError, connect
 from agent.ui.view import ScreenModel, screen
 from agent.uplink.codec import Will, encode_will
 from agent.uplink.commands import SeenCommands
-from agent.uplink.mqtt import Mqtt, MqttConfig, MqttError
+from agent.uplink.mqtt import Dial, Mqtt, MqttConfig, MqttError
 from agent.uplink.protocol import Uplink
 
-BUILD_S = 1_790_000_000.0  # the clock's first floor: this software did not exist earlier
 KERNEL_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 RTC = Path("/sys/class/rtc/rtc0")
 
 
 class NoBroker:
     """A station without identity talks to nobody (I8)."""
+
+    will = b""
 
     def publish(self, connection: int, packet_id: int, topic: str, payload: bytes, qos: int) -> None:
         raise AssertionError("nobody is connected")
@@ -63,16 +66,30 @@ class NoBroker:
 class App:
     """One run of the agent. Everything in it lives on the loop's thread; what does not, answers through the inbox."""
 
-    def __init__(self, board: Board, config: Config, inbox: Inbox) -> None:
+    def __init__(
+        self, board: Board, config: Config, inbox: Inbox,
+        *, connect: Connect = connect, dial: Dial = socket.create_connection,
+    ) -> None:  # fmt: skip
+        """`connect` opens the database, `dial` the way to the broker. ConfigError, StoreError: then nothing is open."""
+        with ExitStack() as undo:
+            self._build(board, config, inbox, connect, dial, undo)
+            self._undo = undo.pop_all()
+        self.broker.start()
+
+    def _build(
+        self, board: Board, config: Config, inbox: Inbox, connect: Connect, dial: Dial, undo: ExitStack
+    ) -> None:
+        """The parts, in order; `undo` takes what ends each of them."""
         state, now = state_folder(config), monotonic()
-        settings = settings_of(board, config)
+        merged = merged_of(board, config)
+        settings = merged.settings
         boot_id = secrets.token_bytes(8)
         self._inbox = inbox
-        self._work = ThreadPoolExecutor(1, "work")
-        self.store = Store(state / "station.db", boot_id, inbox.post)
+        self.store = Store(state / "station.db", boot_id, inbox.post, connect=connect)
         opened = self.store.open()
-        if opened.damaged:
-            log(f"the database was damaged and is kept as {opened.damaged}; a new one has been opened")
+        undo.callback(self._close_store)
+        self._work = ThreadPoolExecutor(1, "work")
+        undo.callback(self._work.shutdown)
         facts, ports = opened.facts, len(board.port)
         boot = boot_of(boot_id, facts, now)
         clock = Clock(max(BUILD_S, facts.get("station", {}).get("floor_s", 0.0)), now)
@@ -80,8 +97,12 @@ class App:
         station, first = born(settings, boot, clock, ports, facts, jitter, now)
         link = ControllerLink(ports, settings.circuit_limit_ma, settings.failsafe_ma, settings.host_grace_s)
         self.controller = SerialController(link, checked_tty(board.controller.tty), inbox.post, monotonic)
+        undo.callback(self.controller.close)
         self.reader = LineReader(checked_tty(board.reader.tty), inbox.post) if board.reader.kind == "line" else None
-        self.broker = broker_of(config, Will(opened.epoch, boot_id), inbox.post)
+        if self.reader:
+            undo.callback(self.reader.close)
+        self.broker = broker_of(config, Will(opened.epoch, boot_id), inbox.post, dial)
+        undo.callback(self.broker.stop)
         self.lists = Lists(state / "lists", facts, read_key(state / "list.key"), now)
         self.shell = Shell(
             station, (*first, Save("kernel", kernel_boot_id())),
@@ -90,12 +111,11 @@ class App:
             lists=self.lists, seen=SeenCommands(facts), keys=operator_keys(config), work=self._elsewhere,
             now=now, log=log,
         )  # fmt: skip
-        if self.lists.problem:
-            log(self.lists.problem)
+        for problem in problems(config, merged, opened, self.lists):
+            log(problem)
         inbox.post(ListChanged(self.lists.state))
         if RTC.exists():
             inbox.post(ClockTold(system_wall(), ClockSource.RTC))
-        self.broker.start()
 
     # -- a turn (agent/loop.py) ---------------------------------------------------------------------------------------
 
@@ -103,6 +123,8 @@ class App:
         if callable(happening):
             happening(now)
         else:
+            if isinstance(happening, EpochOpened):
+                self.broker.will = encode_will(Will(happening.epoch, self.shell.uplink.boot_id))
             self.shell.happened(happening, now)  # type: ignore[arg-type]  # whoever posts, posts Happenings
 
     def due(self, now: float) -> None:
@@ -124,18 +146,20 @@ class App:
 
     def close(self) -> None:
         """An orderly end: sessions stay open on disk, and the controller keeps charging for its grace."""
-        self.broker.stop()
-        if self.reader:
-            self.reader.close()
-        self.controller.close()
-        self._work.shutdown()
+        self._undo.close()
+
+    def _close_store(self) -> None:
         if lost := self.store.close():
             log(f"{lost} batches never reached the disk")
 
     def _elsewhere(self, job: Callable[[], Any], then: Callable[[Any], None]) -> None:
         def run() -> None:
-            result = job()
-            self._inbox.post(lambda _: then(result))
+            try:
+                result = job()
+            except BaseException as error:  # a bug: seen where it cannot be overlooked
+                self._inbox.post(Crashed(error))
+            else:
+                self._inbox.post(lambda _: then(result))
 
         self._work.submit(run)
 
@@ -155,22 +179,27 @@ def run(board_path: Path, config_path: Path, *, controller_tty: str = "", reader
 async def main(board: Board, config: Config) -> None:
     inbox = Inbox()
     app = App(board, config, inbox)
-    server = ControlServer(Path(config.paths.control), handlers(app))
-    panel = panel_of(app, config)
     loop = Loop(app, inbox, alive=lambda: notify_systemd("WATCHDOG=1"))
     for stop in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(stop, loop.stop)
     try:
-        await server.start()
-        notify_systemd("READY=1")
-        log(f"station-agent {__version__} runs as {app.shell.station.settings.station_id}")
-        await loop.run()
+        async with AsyncExitStack() as undo:
+            await open_doors(app, config, undo)
+            notify_systemd("READY=1")
+            log(f"station-agent {__version__} runs as {app.shell.station.settings.station_id}")
+            await loop.run()
+            notify_systemd("STOPPING=1")
     finally:
-        notify_systemd("STOPPING=1")
-        await server.close()
-        if panel:
-            panel.stop()
         app.close()
+
+
+async def open_doors(app: App, config: Config, undo: AsyncExitStack) -> None:
+    """Who may ask the running agent: the command line and the station's own screen. ConfigError."""
+    server = ControlServer(control_path(config), handlers(app))
+    await server.start()
+    undo.push_async_callback(server.close)
+    if panel := panel_of(app, config):
+        undo.callback(panel.stop)
 
 
 # -- the parts, each from what the operator wrote ---------------------------------------------------------------------
@@ -185,28 +214,53 @@ def with_ttys(board: Board, controller_tty: str, reader_tty: str) -> Board:
 
 
 def settings_of(board: Board, config: Config) -> Settings:
+    return merged_of(board, config).settings
+
+
+def merged_of(board: Board, config: Config) -> Merged:
     """Without an identity nobody is charged (I8)."""
     layer = config.layer() if config.broker else {**config.layer(), "activated": False}
-    return merge({Layer.BOARD: board.layer(), Layer.CONFIG: layer}).settings
+    return merge({Layer.BOARD: board.layer(), Layer.CONFIG: layer})
+
+
+def problems(config: Config, merged: Merged, opened: Opened, lists: Lists) -> Iterator[str]:
+    """What the operator should know of this start; none of it keeps a station from starting."""
+    if opened.damaged:
+        yield f"the database was damaged and is kept as {opened.damaged}; a new one has been opened"
+    if config.broker is None:
+        yield "this station has no identity and charges nobody: add [station] and [broker] to the config file"
+    yield from merged.ignored
+    if lists.problem:
+        yield lists.problem
 
 
 def state_folder(config: Config) -> Path:
-    state = Path(config.paths.state)
+    return folder_of_ours(Path(config.paths.state), "state to a folder of ours")
+
+
+def control_path(config: Config) -> Path:
+    path = Path(config.paths.control)
+    folder_of_ours(path.parent, "control to a file in a folder of ours")
+    return path
+
+
+def folder_of_ours(folder: Path, advice: str) -> Path:
+    """Made where it is missing, for us alone."""
     try:
-        state.mkdir(mode=0o700, parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
-        raise ConfigError(f"{state} cannot be made ({error.strerror}): set [paths] state to a folder of ours") from None
-    return state
+        raise ConfigError(f"{folder} cannot be made ({error.strerror}): set [paths] {advice}") from None
+    return folder
 
 
-def broker_of(config: Config, will: Will, post: Callable[[object], None]) -> Mqtt | NoBroker:
+def broker_of(config: Config, will: Will, post: Callable[[object], None], dial: Dial) -> Mqtt | NoBroker:
     broker, station_id = config.broker, config.station_id
     if broker is None or station_id is None:
         return NoBroker()
     pem = Path(broker.ca), Path(broker.cert), Path(broker.key)
     try:
         where = MqttConfig(broker.host, broker.port, station_id, *pem)
-        return Mqtt(where, encode_will(will), post, random.SystemRandom(), monotonic)
+        return Mqtt(where, encode_will(will), post, random.SystemRandom(), monotonic, dial)
     except MqttError as error:
         raise ConfigError(f"[broker] {error}") from None
 
@@ -246,8 +300,9 @@ def boot_notification(board: Board, boot: Boot) -> dict[str, Any]:
 
 def handlers(app: App) -> dict[str, Any]:
     def more() -> dict[str, Any]:
-        link = app.controller.link
+        link, marks = app.controller.link, [lane.marks() for lane in app.shell.uplink.lanes.values()]
         return {
+            "outbox_records": sum(next_seq - oldest for oldest, next_seq in marks),  # or fewer: there may be holes
             "list_problem": app.lists.problem,
             "controller_noise_bytes": link.deframer.noise_bytes,
             "controller_crc_errors": link.deframer.crc_errors,

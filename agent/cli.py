@@ -122,10 +122,11 @@ def explained_offline(board_path: Path, config_path: Path, request: dict[str, An
     """The same answer from the files themselves; from a copy, so that nothing of them is changed or locked."""
     from tempfile import TemporaryDirectory
 
-    from agent.app import BUILD_S, settings_of
+    from agent.app import settings_of
     from agent.authcache.listfile import read_key
     from agent.authcache.lists import Lists
     from agent.board import load, load_config
+    from agent.clock import BUILD_S
     from agent.control import explain_request
     from agent.explain import offline_station
     from agent.loop import system_wall

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from enum import IntEnum
 
 WALL_MAX_S = 32_503_680_000.0  # year 3000; a clock beyond it is a broken clock
+BUILD_S = 1_790_000_000.0  # September 2026: this software did not exist earlier, so a clock before it was never set
 TOLERANCE_S = 1.0  # the same source may wander so far before we follow
 
 

@@ -39,7 +39,7 @@ from agent.events import (
     TransactionAnswered,
 )
 from agent.policy.reasons import Reason
-from agent.port import OPEN_TIMEOUT_S, Grant, Port, controller_lost, has_ended, is_capped, is_plugged, reported, why_not
+from agent.port import Grant, Port, controller_lost, has_ended, is_capped, is_over_at, is_plugged, reported, why_not
 from agent.reporting import next_sample_at, outage_record, records, result, startup, status_record
 from agent.settings import Settings
 from agent.station import Boot, BootReason, Controller, Station, outage_s, stamp, wishes
@@ -235,19 +235,21 @@ def capped(station: Station, evse_id: int, now: float) -> Station:
 
 
 def recovered(station: Station, evse_id: int, now: float) -> Station:
-    """S3: resume an interrupted transaction only if everything says that it is still the same one; else it ended."""
+    """S3: resume an interrupted transaction only if everything says that it is still the same one; else it ended then.
+
+    One that was already ending goes on ending, and the register it comes to is final; or it ends at what was stored.
+    """
     port = port_of(station, evse_id)
-    if port is None or port.transaction is None or not port.transaction.interrupted or port.transaction.ending:
-        return station
-    verdict = resumes(station, port, port.transaction, now)
-    if verdict is None:
+    if port is None or port.transaction is None or not port.transaction.interrupted:
         return station
     tx = port.transaction
-    if verdict:
-        tx = replace(tx, interrupted=False)
-    else:
-        tx = ended_by(tx, StoppedReason.POWER_LOSS, Trigger.ABNORMAL_CONDITION, now)
-    return with_port(station, replace(port, transaction=tx))
+    match resumes(station, port, tx, now):
+        case True:
+            return with_port(station, replace(port, transaction=replace(tx, interrupted=False)))
+        case False:
+            tx = ended_by(tx, StoppedReason.POWER_LOSS, Trigger.ABNORMAL_CONDITION, now)
+            return with_port(station, finished(port, tx))
+    return station
 
 
 def resumes(station: Station, port: Port, tx: Transaction, now: float) -> bool | None:
@@ -270,10 +272,15 @@ def ended(station: Station, evse_id: int, now: float) -> Station:
     if port is None or port.transaction is None or not has_ended(port, now):
         return station
     tx, report = port.transaction, port.report
-    if report and not tx.interrupted and report.energy_wh >= tx.last.energy_wh:
+    if report and report.energy_wh >= tx.last.energy_wh:
         tx = replace(tx, last=reading(report, now, *stamp(station, now)))
+    return with_port(station, finished(port, tx))
+
+
+def finished(port: Port, tx: Transaction) -> Port:
+    """The transaction is over; what was scheduled for its end happens now."""
     operative = port.operative if port.operative_next is None else port.operative_next
-    port = replace(
+    return replace(
         port,
         transaction=None,
         finished=tx,
@@ -282,7 +289,6 @@ def ended(station: Station, evse_id: int, now: float) -> Station:
         operative=operative,
         operative_next=None,
     )
-    return with_port(station, port)
 
 
 def served_freely(station: Station, evse_id: int, now: float) -> Station:
@@ -370,9 +376,9 @@ def next_deadline(station: Station) -> float:
             due.append(port.held_until)
         if tx is None:
             continue
-        if tx.ending:
-            due.append(tx.ending.at + OPEN_TIMEOUT_S)
-        if tx.interrupted and not tx.ending:
+        if (over_at := is_over_at(port)) is not None:
+            due.append(over_at)
+        if tx.interrupted:
             due.append(station.boot.at + station.settings.tx_resumption_timeout_s)
         if (sample_at := next_sample_at(station, port)) is not None:
             due.append(sample_at)

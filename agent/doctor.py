@@ -26,11 +26,11 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.x509.oid import NameOID
 
 from agent.board import Board, load, load_config
+from agent.clock import BUILD_S
 from agent.control import ask
 from agent.faults import FAULTS, Fault
 from agent.settings import Broker, Config, ConfigError, Layer, merge
 
-BUILD_S = 1_790_000_000.0  # September 2026: no build of ours is older, so a clock before it has not been set
 DISK_MIN_MB, DISK_GOOD_MB = 64, 300  # the database stops at 256 MB
 EXPIRY_WARNING_DAYS = 30
 LIST_WARNING_H, LIST_ALARM_H = 20.0, 24.0  # S5

@@ -10,6 +10,7 @@ import os
 import socket
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Protocol
 
 IDLE_S = 0.5  # a turn at least this often: the controller's heartbeat
@@ -43,7 +44,7 @@ class Inbox:
 
     def post(self, happening: object) -> None:
         """Thread-safe; after the loop has ended, for nobody."""
-        if not self._loop.is_closed():
+        with suppress(RuntimeError):  # closed
             self._loop.call_soon_threadsafe(self._queue.put_nowait, happening)
 
     async def take(self, timeout_s: float) -> list[object]:

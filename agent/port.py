@@ -12,6 +12,7 @@ from agent.settings import Settings
 from agent.transaction import ChargingState, StoppedReason, Transaction, Trigger, ended_by
 
 OPEN_TIMEOUT_S = 10.0  # an ending is over by then even if the contactor is not seen open: 6 s sequence and its report
+LOST_TIMEOUT_S = 120.0  # with the controller lost: its own grace for a silent host is over, and the line had its chance
 
 
 class Status(StrEnum):
@@ -181,10 +182,15 @@ def controller_lost(port: Port) -> Port:
     return replace(port, lost=True, report=None) if port.report else port
 
 
-def has_ended(port: Port, now: float) -> bool:
-    """Whether the ending is over: no energy can flow any more, or the contactor was given every chance."""
+def is_over_at(port: Port) -> float | None:
+    """When the ending is over even though nobody has seen the contactor open; None if nothing is ending."""
     tx = port.transaction
-    if tx is None or tx.ending is None:
-        return False
-    is_open = port.report is None or not port.report.contactor
-    return is_open or now >= tx.ending.at + OPEN_TIMEOUT_S
+    if tx is None or tx.ending is None or tx.interrupted:
+        return None
+    return tx.ending.at + (OPEN_TIMEOUT_S if port.report else LOST_TIMEOUT_S)
+
+
+def has_ended(port: Port, now: float) -> bool:
+    """Whether the ending is over: the register is final, or every chance was given to see it."""
+    over_at = is_over_at(port)
+    return over_at is not None and (now >= over_at or (port.report is not None and not port.report.contactor))

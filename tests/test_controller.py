@@ -140,7 +140,7 @@ class Stage:
         assert not bay.contactor.value, "S1: no weld"
         if bay.board.socketed:
             assert bay.bolt.value and bay.car.cable_ma >= shown["offer_ma"], "S1: lock and cable"
-        assert not any(limit <= 0.1 for _, limit in self._reasons(index, t)), "S1: nothing wrong"
+        assert not self._reasons(index, t), "S1: nothing wrong, not even for an instant"
 
     def _reasons(self, index: int, t: float) -> list[tuple[str, float]]:
         """Why this contactor must be open now, and within how many seconds of the reason it must be."""

@@ -22,8 +22,8 @@ from hypothesis import strategies as st
 
 from agent import cli
 from agent.board import BOARDS, load
+from agent.clock import BUILD_S
 from agent.doctor import (
-    BUILD_S,
     Finding,
     Patient,
     Verdict,

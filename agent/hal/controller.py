@@ -14,9 +14,12 @@ from board.controller.link import Deframer, frame
 
 HEARTBEAT_S = contract.HEARTBEAT_MS / 1000
 LOST_S = 3.0  # no intact frame for so long: the controller is lost
+SETTLE_S = 2.0  # so long may a host that has just come be silent about what it finds running
+IDLE_S = 0.1  # longer than any frame lasts at 115,200 baud: a gap in it means that its rest is lost
 METER_PERIOD_S = 10.0  # the core hears of a merely moving meter this often
 CPS = tuple(Cp)
 SELF_TESTS = (SelfTest.NOT_RUN, SelfTest.RUNNING, SelfTest.PASSED, SelfTest.FAILED)
+OFFER = [name for name, _, _ in contract.PORT_REPORT].index("offer_ma")
 FAULTS = tuple(Fault(name) for name in contract.FAULTS)
 
 
@@ -83,7 +86,12 @@ class Filter:
 
 
 class ControllerLink:
-    """One link, from hello to hello. Silent until negotiated; a refusal is an event with its sentence."""
+    """One link, from hello to hello. Silent until negotiated; a refusal is an event with its sentence.
+
+    A host that has just come (restarted, line mended) knows nothing of sessions that the controller has kept running,
+    and its wish would end them. So the first wish waits until every port has been heard, and up to SETTLE_S for the core
+    to go on with what is in force there.
+    """
 
     def __init__(self, port_count: int, circuit_limit_ma: int, failsafe_ma: int, host_grace_s: int) -> None:
         self.port_count = port_count
@@ -94,6 +102,10 @@ class ControllerLink:
         self._filter = Filter(port_count)
         self._minor: int | None = None
         self._boot_id: int | None = None
+        self._uncommissioned: int | None = None  # boot id of a controller that refused our limits
+        self._adopt_until: float | None = None  # the first wish waits at most so long; None: it is out
+        self._offers: list[int | None] = [None] * port_count  # in force, as reported since the welcome
+        self._received_at = 0.0
         self._seq = 0
         self._heard_at: float | None = None
         self._beat_at = 0.0
@@ -107,7 +119,7 @@ class ControllerLink:
         if commands == self.commands:
             return b""
         self.commands = commands
-        return self._beat(now) if self._minor is not None else b""
+        return self._beat(now) if self._minor is not None and not self._is_adopting(now) else b""
 
     def poll(self, now: float) -> tuple[bytes, list[Event]]:
         """What is due: a heartbeat or a hello, and the news that nobody answers any more."""
@@ -115,6 +127,9 @@ class ControllerLink:
         if self._heard_at is not None and now >= self._heard_at + LOST_S:
             events.append(self._lost(f"no frame from the port controller for {LOST_S:.0f} s"))
         if now < self._beat_at:
+            return b"", events
+        if self._is_adopting(now):
+            self._beat_at = now + IDLE_S
             return b"", events
         return self._beat(now) if self._minor is not None else self._hello(now), events
 
@@ -126,7 +141,9 @@ class ControllerLink:
     def received(self, data: bytes, now: float) -> tuple[bytes, list[Event]]:
         """Bytes from the line, in any cut. Returns what to answer, and what happened."""
         out, events = b"", []
-        for _, body in self.deframer.feed(data):
+        frames = self.deframer.idle() if data and now - self._received_at > IDLE_S else []
+        self._received_at = now if data else self._received_at
+        for _, body in frames + self.deframer.feed(data):
             message = contract.unpack(body)
             if message is None:
                 self.bad_messages += 1
@@ -150,11 +167,13 @@ class ControllerLink:
                     return b"", self._refused(sentence or f"it has {ports} ports, the board file {self.port_count}")
                 return self._welcomed(minor, boot_id, uptime_ms / 1000, circuit_ma, now)
             case (contract.REPORT, _, int(index), tuple(fields)) if self._minor is not None and index < self.port_count:
-                self._heard_at = now
+                self._heard_at, self._offers[index] = now, fields[OFFER]
                 event = self._filter.passed(index, report_of(fields), now)
                 return b"", [event] if event else []
-            case (contract.REFUSED, int(), str(text)):
+            case (contract.REFUSED, int(code), str(text)):
                 self._minor = None
+                if code == contract.LIMIT_REFUSED:
+                    self._uncommissioned = self._boot_id
                 return b"", self._refused(text)
         self.bad_messages += 1
         return b"", []
@@ -162,13 +181,28 @@ class ControllerLink:
     def _welcomed(
         self, minor: int, boot_id: int, uptime_s: float, circuit_ma: int, now: float
     ) -> tuple[bytes, list[Event]]:
+        if not circuit_ma and boot_id == self._uncommissioned:
+            return b"", []  # it has said why; it offers nothing, and would refuse the same limits again
+        if self._minor is None:
+            self._adopt_until, self._offers = now + SETTLE_S, [None] * self.port_count
         self._minor, self._heard_at, self._refusal = minor, now, ""
         if boot_id != self._boot_id:
             self._filter.forget()
         self._boot_id = boot_id
+        self._beat_at = now
         out = b"" if circuit_ma else self._frame(contract.pack(contract.LIMIT, *self.limit))  # once, at commissioning
         limit_ma = min(circuit_ma, self.limit[0]) if circuit_ma else self.limit[0]
-        return out + self._beat(now), [ControllerFound(boot_id, uptime_s, limit_ma)]
+        return out, [ControllerFound(boot_id, uptime_s, limit_ma)]
+
+    def _is_adopting(self, now: float) -> bool:
+        """Whether the core may not know yet what our wish would end."""
+        if self._adopt_until is None:
+            return False
+        ports = zip(self._offers, self.commands, strict=True)
+        ends = any(offer and not command.offer_ma and command.stop is not Stop.NOW for offer, command in ports)
+        if now >= self._adopt_until or not (ends or None in self._offers):
+            self._adopt_until = None
+        return self._adopt_until is not None
 
     def _refused(self, sentence: str) -> list[Event]:
         """Said once per reason: the hello is repeated, the news is not."""
@@ -178,7 +212,7 @@ class ControllerLink:
         return [self._lost(sentence)]
 
     def _lost(self, why: str) -> Event:
-        self._minor, self._heard_at = None, None
+        self._minor, self._heard_at, self._adopt_until = None, None, None
         self._filter.forget()
         return ControllerLost(why)
 

@@ -7,6 +7,7 @@ fresh one.
 
 import asyncio
 import os
+import termios
 from collections.abc import Callable
 from pathlib import Path
 
@@ -54,7 +55,7 @@ class Tty:
         self._retry = None
         try:
             self._port = serial.Serial(self.path, self._baudrate, timeout=0, write_timeout=0, exclusive=True)
-        except (OSError, serial.SerialException):
+        except (OSError, serial.SerialException, termios.error):  # the last: it vanished while it was opened
             self._retry = self._loop.call_later(RETRY_S, self._open)
             return
         self._loop.add_reader(self._port.fileno(), self._readable)
@@ -136,7 +137,11 @@ class SerialController:
 
 
 class LineReader:
-    """A card reader that sends each id as a line of text, as serial and keyboard-wedge readers do."""
+    """A card reader that sends each id as a line of text, as serial and keyboard-wedge readers do.
+
+    Of lines that come at once the last counts: nobody taps twice within milliseconds, and a reader gone wild must not
+    bury the loop in taps.
+    """
 
     def __init__(self, path: str, post: Callable[[Event], None]) -> None:
         self._post = post
@@ -149,9 +154,8 @@ class LineReader:
     def _received(self, data: bytes) -> None:
         *lines, self._line = (self._line + data).replace(b"\r", b"\n").split(b"\n")
         self._line = self._line[-LINE_MAX:]
-        for line in lines:
-            if line.strip():
-                self._post(CardTapped(line[-LINE_MAX:].decode("ascii", "replace").strip()))
+        if ids := [line.strip() for line in lines if line.strip()]:
+            self._post(CardTapped(ids[-1][-LINE_MAX:].decode("ascii", "replace")))
 
     def _forget(self) -> None:
         self._line = b""

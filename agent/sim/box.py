@@ -11,6 +11,7 @@ import select
 import threading
 import tty
 from collections.abc import Callable
+from pathlib import Path
 from typing import TypeVar
 
 from agent.loop import monotonic
@@ -23,38 +24,58 @@ VERB_S = 5.0  # a verb that takes longer is a bug
 
 
 class Line:
-    """One pty: what the agent opens is `path`."""
+    """One pty: what the agent opens is `path`. With `name` that is a link, which like udev's survives the pty."""
 
-    def __init__(self) -> None:
-        self.master, slave = pty.openpty()
-        tty.setraw(slave)
-        self._slave = slave  # held open, so that a restarting agent does not hang the line up
-        self.path = os.ttyname(slave)
+    def __init__(self, name: Path | None = None) -> None:
+        self._name = name
+        self.master: int | None = None
+        self.mend()
+
+    def mend(self) -> None:
+        """The line is there (again), as another device."""
+        self.master, self._slave = pty.openpty()  # the slave is held: a restarting agent does not hang the line up
+        tty.setraw(self._slave)
         os.set_blocking(self.master, False)
+        self.path = os.ttyname(self._slave)
+        if self._name:
+            self._name.symlink_to(self.path)
+            self.path = str(self._name)
+
+    def cut(self) -> None:
+        """The adapter is pulled out: the device is gone, and so is its name."""
+        assert self.master is not None
+        if self._name:
+            self._name.unlink()
+        os.close(self.master)
+        os.close(self._slave)
+        self.master = None
 
     def read(self) -> bytes:
         try:
-            return os.read(self.master, 4096)
+            return os.read(self.master, 4096) if self.master is not None else b""
         except (BlockingIOError, OSError):
             return b""
 
     def write(self, data: bytes) -> None:
         """What the other end does not take is lost, as on a wire."""
-        if data:
+        if data and self.master is not None:
             try:
                 os.write(self.master, data)
             except (BlockingIOError, OSError):
                 return
 
     def close(self) -> None:
-        os.close(self.master)
-        os.close(self._slave)
+        if self.master is not None:
+            self.cut()
 
 
 class Box:
-    def __init__(self, controller: SimController) -> None:
+    """`folder`, if given, holds names for the lines that stay while devices come and go."""
+
+    def __init__(self, controller: SimController, folder: Path | None = None) -> None:
         self.controller = controller
-        self.link, self.reader = Line(), Line()
+        self.link = Line(folder / "controller" if folder else None)
+        self.reader = Line(folder / "reader" if folder else None)
         self._began = monotonic()
         self._verbs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._wake_read, self._wake_write = os.pipe()
@@ -89,6 +110,17 @@ class Box:
 
     def tap(self, uid: str) -> None:
         self._do(lambda _: self.reader.write(uid.encode() + b"\n"))
+
+    def cut_line(self) -> None:
+        """Between agent and controller; both live on."""
+        self._do(lambda _: self.link.cut())
+
+    def mend_line(self) -> None:
+        self._do(lambda _: self.link.mend())
+
+    def babble(self, line: Line, data: bytes) -> None:
+        """Noise towards the agent."""
+        self._do(lambda _: line.write(data))
 
     # -- facts
 
@@ -125,7 +157,8 @@ class Box:
 
     def _run(self) -> None:
         while True:
-            readable, _, _ = select.select([self.link.master, self._wake_read], [], [], POLL_S)
+            lines = [] if self.link.master is None else [self.link.master]
+            readable, _, _ = select.select([*lines, self._wake_read], [], [], POLL_S)
             if self._wake_read in readable:
                 os.read(self._wake_read, 4096)
             while not self._verbs.empty():
@@ -134,6 +167,5 @@ class Box:
                     return
                 verb()
             now = self._now()
-            data = self.link.read() if self.link.master in readable else b""
-            self.controller.receive(data, now)
+            self.controller.receive(self.link.read(), now)
             self.link.write(self.controller.transmit())

@@ -144,6 +144,7 @@ class SimController:
         self._random = random.Random(seed)
         self._meter_every_ms = meter_every_ms
         self._on_pin = on_pin
+        self._host_alive = False
         self._now_ms = 0
         self._due_ms: int | None = None
         self._reports: deque[Report] = deque(maxlen=REPORTS_MAX)
@@ -154,6 +155,7 @@ class SimController:
         """Boot; also after `reset`. Returns the WELCOME."""
         self._reach(now)
         boot_id = self._random.getrandbits(32)
+        self._host_alive = False
         boards = tuple(bay.board for bay in self.bays)
         self.controller = Controller(boards, self.persistent, boot_id, reset_cause, now_ms=self._now_ms)
         for bay in self.bays:
@@ -227,13 +229,15 @@ class SimController:
         if self.controller is not None:
             self.controller.wish(tuple(rows), self._now_ms)
             self.controller.heard(FOREVER_MS)
+            self._host_alive = True
             self._settle()
 
     def host_alive(self, alive: bool, now: float) -> None:
         """False: silent from now on, as after its last heartbeat."""
         self._reach(now)
-        if self.controller is not None:
+        if self.controller is not None and alive != self._host_alive:
             self.controller.heard(FOREVER_MS if alive else self._now_ms)
+            self._host_alive = alive
             self._settle()
 
     # -- time

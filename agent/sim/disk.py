@@ -93,16 +93,15 @@ class SimStore:
         self._later(self._disk.latency_s, self._finish)
 
     def _finish(self) -> None:
-        self._is_busy = False
         self._disk._on_its_way = []
         if self._disk.is_full:
-            for batch_id, _ in self._waiting:
-                if batch_id > self._told:
-                    self._told = batch_id
-                    self._post(CommitFailed(batch_id, "database or disk is full"))
-            self._is_failing = self._is_busy = True
+            self._is_failing = True  # and busy, until the retry
             self._later(RETRY_S, self._retry)
+            for batch_id in [n for n, _ in self._waiting if n > self._told]:
+                self._told = batch_id
+                self._post(CommitFailed(batch_id, "database or disk is full"))
             return
+        self._is_busy = False
         batch_id, durable = self._waiting.pop(0)
         self._disk.commits += 1
         self._post(Committed(batch_id, self._database.commit(durable)))

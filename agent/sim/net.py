@@ -50,6 +50,7 @@ class SimCloud:
         self.covered: dict[tuple[bytes, int], Covered] = defaultdict(Covered)
         self.sessions: dict[str, Session] = {}
         self.status: dict[int, str] = {}
+        self._status_at: dict[int, tuple[bytes, int]] = {}
         self.log: list[WireRecord] = []
         self.results: list[dict[str, Any]] = []
         self.violations: list[str] = []
@@ -89,7 +90,7 @@ class SimCloud:
             if key not in self.records:
                 self.records[key] = body
                 self.covered[batch.epoch, stream].add(seq, last)
-                self._apply(record)
+                self._apply(record, batch.epoch, seq)
                 if record.payload.get("eventType") == "Started":
                     info = self._opinion(record.payload["idToken"]["idToken"])
                     answer = Answer(batch.epoch, stream, seq, {"idTokenInfo": info})
@@ -104,14 +105,17 @@ class SimCloud:
     def _opinion(self, id_token: str) -> dict[str, Any]:
         return self.drivers.get(id_token, {"status": "Accepted"})
 
-    def _apply(self, record: WireRecord) -> None:
+    def _apply(self, record: WireRecord, epoch: bytes, seq: int) -> None:
         self.log.append(record)
         payload = record.payload
         match record.action:
             case "TransactionEvent":
                 self._transaction(payload)
-            case "StatusNotification":
-                self.status[payload["evseId"]] = payload["connectorStatus"]
+            case "StatusNotification":  # the network may reorder: the newest seq is the truth, not the last to arrive
+                newest = self._status_at.get(payload["evseId"], (b"", 0))
+                if epoch != newest[0] or seq > newest[1]:
+                    self._status_at[payload["evseId"]] = epoch, seq
+                    self.status[payload["evseId"]] = payload["connectorStatus"]
             case "CommandResult":
                 self.results.append(payload)
 

@@ -17,7 +17,7 @@ from agent.authcache.lists import Lists
 from agent.clock import Clock, ClockSource
 from agent.core import born
 from agent.effects import PortCommand
-from agent.events import CardTapped, ClockTold, ControllerFound, ControllerLost, PortChosen
+from agent.events import CardTapped, ClockTold, ControllerFound, ControllerLost, Link, PortChosen
 from agent.hal.controller import Filter, report_of, wish_row
 from agent.port import charging_state, status
 from agent.settings import Settings
@@ -35,26 +35,28 @@ WALL_S = 1_790_000_000.0  # the true time at the world's beginning
 BUILD_S = WALL_S - 30 * 86_400  # the software's build time: the clock's first floor
 KID = b"operator-1"
 BOOT_S = 12.0  # from power to the agent's first step
+SETTLE_S = 0.7  # from the welcome to the first wish: every port reports, the core decides
 STATION_ID = "SIM-0001"
 
 
 class SimLine:
     """Between agent and controller, without the bytes: what crosses is what the frames would carry."""
 
-    def __init__(self, controller: SimController) -> None:
-        self.controller = controller
+    def __init__(self, controller: SimController, world_now: Callable[[], float]) -> None:
+        self.controller, self._world_now = controller, world_now
         self.is_cut = False
+        self.is_settled = False  # the agent has heard every port since it came: only then does it wish anything
         self.wished: tuple[PortCommand, ...] = ()
 
     def wish(self, commands: tuple[PortCommand, ...], now: float) -> None:
         if commands != self.wished:
             self.wished = commands
-            self.repeat(now)
+            self.repeat()
 
-    def repeat(self, now: float) -> None:
+    def repeat(self) -> None:
         """The next heartbeat."""
-        if not self.is_cut and self.controller.controller is not None and self.wished:
-            self.controller.wish([wish_row(command) for command in self.wished], now)
+        if self.is_settled and not self.is_cut and self.controller.controller is not None and self.wished:
+            self.controller.wish([wish_row(command) for command in self.wished], self._world_now())
 
 
 class World:
@@ -77,7 +79,7 @@ class World:
             (board,) * ports, circuit_limit_ma=self.settings.circuit_limit_ma, seed=self.random.getrandbits(32),
             meter_every_ms=round(meter_s * 1000),
         )  # fmt: skip
-        self.line = SimLine(self.controller)
+        self.line = SimLine(self.controller, lambda: self.now)
         self._filter = Filter(ports)
         self.disk = SimDisk(self.random.getrandbits(32))
         self.cloud = SimCloud(STATION_ID, self._key, KID, self.true_wall_s)
@@ -87,6 +89,8 @@ class World:
         self.starts = 0  # of the agent, in its life
         self.kernel_since = -1.0  # Linux booted then
         self.log: list[tuple[float, str]] = []
+        self.came_wh: dict[int, float] = {}  # evse_id -> register when its car came
+        self.cars_wh: list[tuple[int, float]] = []  # what each car that left had had, by the meter itself
 
     # -- time
 
@@ -115,12 +119,7 @@ class World:
 
     def run_until(self, what: Callable[[], bool], timeout_s: float = 600.0) -> "World":
         """Let the world turn until something is so; AssertionError with the seed if it does not happen in time."""
-        until = self.now + timeout_s
-        while not what():
-            due = self._next_due()
-            assert due <= until, f"seed {self.seed}: did not happen within {timeout_s} s"
-            self.now = max(self.now, due)
-            self._turn()
+        assert self.until(what, timeout_s), f"seed {self.seed}: did not happen within {timeout_s} s"
         return self
 
     def _next_due(self) -> float:
@@ -137,8 +136,10 @@ class World:
         while self._queue and self._queue[0][0] <= self.now:
             heapq.heappop(self._queue)[2]()
         self._reports()
-        if self.shell is not None and self.shell.next_deadline() <= self.mono():
-            self.shell.due(self.mono())
+        if self.shell is not None:
+            due = self.shell.next_deadline()
+            if due + self.kernel_since <= self.now:
+                self.shell.due(max(due, self.mono()))  # due - since + since may be a hair less than due
 
     def _reports(self) -> None:
         for _, _, index, fields in self.controller.advance(self.now):
@@ -188,7 +189,7 @@ class World:
 
     def _host_gone(self) -> None:
         self.shell = None
-        self.line.wished = ()
+        self.line.wished, self.line.is_settled = (), False
         self.net.power_cut()
         self.disk.power_cut()
 
@@ -226,11 +227,15 @@ class World:
         board, now_ms = self.controller.controller, round(self.now * 1000)
         _, _, _, _, _, boot_id, uptime_ms, _, _, limit_ma = board.welcome(now_ms)
         self.shell.happened(ControllerFound(boot_id, uptime_ms / 1000, limit_ma), self.mono())
-        self.line.repeat(self.now)
         for index, bay in enumerate(self.controller.bays):
             fields = board.report(index, now_ms, bay.pins)
             if event := self._filter.passed(index, report_of(fields), self.mono()):
                 self.shell.happened(event, self.mono())
+        self._for_this_run()(SETTLE_S, self._settled)
+
+    def _settled(self) -> None:
+        self.line.is_settled = True
+        self.line.repeat()
 
     def _post(self) -> Callable[[object], None]:
         """Into the inbox of this run of the agent, and of no later one."""
@@ -268,16 +273,29 @@ class World:
         self.net.send_command(self.cloud.local_list())
         return self
 
-    def plug(self, evse_id: int, car: Car | None = None) -> "World":
-        self.controller.plug(evse_id - 1, car or Car(), self.now)
+    def plug(self, evse_id: int, car: Car | int | None = None) -> "World":
+        """A car, or one that needs so many Wh, comes to the port."""
+        car = Car(need_wh=car) if isinstance(car, int) else car or Car()
+        self.came_wh[evse_id] = self.register_wh(evse_id)
+        self.controller.plug(evse_id - 1, car, self.now)
         return self
 
     def unplug(self, evse_id: int) -> bool:
-        return self.controller.unplug(evse_id - 1, self.now)
+        """False: the lock holds the plug."""
+        is_out = self.controller.unplug(evse_id - 1, self.now)
+        if is_out:
+            self._car_left(evse_id)
+        return is_out
 
     def leave(self, evse_id: int) -> "World":
         self.controller.leave(evse_id - 1, self.now)
+        self._car_left(evse_id)
         return self
+
+    def _car_left(self, evse_id: int) -> None:
+        had_wh = self.register_wh(evse_id) - self.came_wh.get(evse_id, 0.0)
+        if had_wh > 0:
+            self.cars_wh.append((evse_id, had_wh))
 
     def tap(self, uid: str) -> "World":
         self._reports()
@@ -334,6 +352,59 @@ class World:
         """The reason last shown at a port (0: at the station)."""
         assert self.shell
         return next((n.reason for n in self.shell.station.notices if n.evse_id == evse_id), None)
+
+    # -- a stage (agent/sim/scenario.py)
+
+    def say(self, text: str) -> None:
+        self._log(text)
+
+    def wait(self, seconds: float) -> None:
+        self.run(seconds)
+
+    def cut(self, what: str) -> None:
+        {"power": self.cut_power, "broker": self.net.cut}[what]()
+
+    def mend(self, what: str) -> None:
+        {"power": self.power_on, "broker": self.net.mend}[what]()
+
+    def kill(self, what: str) -> None:
+        {"agent": self.kill_agent}[what]()
+
+    def until(self, what: Callable[[], bool], timeout_s: float) -> bool:
+        until = self.now + timeout_s
+        while not what():
+            if self._next_due() > until:
+                return False
+            self.now = max(self.now, self._next_due())
+            self._turn()
+        return True
+
+    def holds(self, condition: str, args: tuple[str, ...]) -> bool:
+        if condition == "sessions":
+            return sum(s.end_wh is not None for s in self.cloud.sessions.values()) == int(args[0])
+        if condition == "equal":
+            return self.is_equal()
+        if self.shell is None:
+            return False
+        if condition in ("online", "offline"):
+            return (self.shell.station.link is Link.UP) == (condition == "online")
+        evse_id = int(args[0])
+        match condition:
+            case "refused":
+                return self.said(evse_id) == " ".join(args[1:])
+            case "charging":
+                return self.charging_state(evse_id) == "Charging" and self.controller.bays[evse_id - 1].power_w > 0
+            case "stopped":
+                return self.shell.station.ports[evse_id - 1].transaction is None and not self.is_closed(evse_id)
+        return self.status(evse_id) == "Available"
+
+    def is_equal(self) -> bool:
+        """Every car that left with energy is one whole session in the ledger with that energy, and nothing else is."""
+        ended = [s for s in self.cloud.sessions.values() if s.end_wh is not None and s.energy_wh > 0]
+        billed = sorted((s.evse_id, s.energy_wh) for s in ended)
+        had = sorted(self.cars_wh)
+        alike = all(b[0] == h[0] and abs(b[1] - h[1]) <= 1.0 for b, h in zip(billed, had, strict=False))
+        return len(billed) == len(had) and alike and not self.cloud.violations and all(s.is_whole for s in ended)
 
     @contextmanager
     def closing(self) -> Iterator["World"]:

@@ -209,10 +209,10 @@ def _value_out(value: Any, kind: str, depth: int) -> Any:
             return value if value in INT64 and kind not in ("name", "time") else _digits(value)
         case float() if math.isfinite(value):
             return float(value)
-        case Mapping() | list() | tuple() if depth < DEPTH_MAX:
-            if isinstance(value, Mapping):
-                return _members_out(value, depth + 1)
+        case list() | tuple() if depth < DEPTH_MAX:
             return [_value_out(item, kind, depth + 1) for item in value]
+        case dict() | Mapping() if depth < DEPTH_MAX:  # dict first: asking an abstract class is slow
+            return _members_out(value, depth + 1)
         case _:
             raise _wrong("payload", f"JSON at most {DEPTH_MAX} deep", value)
 
@@ -247,10 +247,10 @@ def _value_in(value: Any, kind: str, depth: int) -> Any:
             return int(value)
         case float() if math.isfinite(value):
             return value
-        case Mapping() | list() | tuple() if depth < DEPTH_MAX:
-            if isinstance(value, Mapping):
-                return _members_in(value, depth + 1)
+        case list() | tuple() if depth < DEPTH_MAX:
             return [_value_in(item, kind, depth + 1) for item in value]
+        case dict() | Mapping() if depth < DEPTH_MAX:  # dict first: asking an abstract class is slow
+            return _members_in(value, depth + 1)
         case _:
             raise _wrong("payload", f"JSON at most {DEPTH_MAX} deep", value)
 

@@ -46,6 +46,9 @@ TAKEN_OVER = 0x8E  # somebody else uses our name: two stations with one identity
 SUBSCRIPTIONS = (("c", 1), ("a", 0), ("r", 0), ("v", 0))
 
 
+Dial = Callable[[tuple[str, int], float], socket.socket]  # address, timeout in seconds: a TCP connection, or OSError
+
+
 class MqttError(Exception):
     """The operator can fix it; the message says how."""
 
@@ -279,9 +282,10 @@ class Mqtt:
 
     def __init__(
         self, config: MqttConfig, will: bytes, post: Callable[[object], None],
-        rng: random.Random, clock: Callable[[], float],
+        rng: random.Random, clock: Callable[[], float], dial: Dial = socket.create_connection,
     ) -> None:  # fmt: skip
         """`clock` is monotonic seconds. MqttError if the certificates cannot be used."""
+        self._dial = dial
         self.will = will  # of the connections to come: set it again with each new epoch
         self._config, self._post, self._clock = config, post, clock
         self._tls = tls_context(config)
@@ -349,7 +353,7 @@ class Mqtt:
         return connection.why, stood_s, connection.is_taken_over
 
     def _connect(self) -> socket.socket:
-        sock = socket.create_connection((self._config.host, self._config.port), CONNECT_S)
+        sock = self._dial((self._config.host, self._config.port), CONNECT_S)
         try:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, USER_TIMEOUT_MS)
             if self._tls:

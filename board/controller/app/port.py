@@ -133,7 +133,8 @@ class Port:
         self._clear = False  # the host asked; done in the next step
         self._void = False  # the wish in force ended here (unplugged, emergency stop): the host must withdraw it first
         self._cp = -1  # of the step before; -1 = first step after boot
-        self._raised = 0  # causes present, after their hold and quiet times
+        self._present = 0  # causes there at this instant: enough to keep a contactor from closing
+        self._raised = 0  # causes after their hold and quiet times: faults
         self._since: list[int | None] = [None] * len(FAULTS)  # since when a cause differs from _raised
         self._stop_by: int | None = None  # an orderly stop's end
         self._opened_at: int | None = None
@@ -284,7 +285,10 @@ class Port:
         )
 
     def _raise(self, now: int, causes: tuple[bool, ...]) -> None:
+        self._present = 0
         for i in range(len(RULES)):
+            if causes[i]:
+                self._present |= 1 << i
             raised = bool(self._raised >> i & 1)
             since = self._since[i]
             if causes[i] == raised:
@@ -358,7 +362,7 @@ class Port:
             self.offer_ma,
             self._wish[1],
             host == FRESH,
-            self.faults,
+            self.faults | self._present,
             self.self_test == TEST_PASSED,
             pins.contactor,
             self.board.ventilated,

@@ -1,0 +1,133 @@
+"""What a day and a month cost in the simulated world: the device's own code, fast-forward."""
+
+import gc
+import json
+import subprocess
+import sys
+import time
+from collections import Counter
+
+from agent.settings import Settings
+from agent.sim.car import Car
+from agent.sim.net import SimNet
+from agent.sim.world import STATION_ID, World
+from bench.figure import Figures, digits, figure, resident_mb
+
+DAY_S = 86_400.0
+PORTS, TURNS = 2, 20  # cars at each port in a day
+STAY_S = 2_700.0
+MONTH_DAYS, WARM_DAYS = 30, 2
+RUNS = 3
+
+
+def card(number: int) -> str:
+    return f"04A1{number:04X}"
+
+
+def busy_day(world: World) -> World:
+    """Cars come and go at all ports, forty in all; most want more energy than they get."""
+    for turn in range(TURNS):
+        for evse_id in range(1, PORTS + 1):
+            visit(world, turn * DAY_S / TURNS + evse_id * 400, evse_id, turn * PORTS + evse_id)
+    return world.run(DAY_S)
+
+
+def visit(world: World, at: float, evse_id: int, number: int) -> None:
+    def arrive() -> None:
+        world.plug(evse_id, Car(need_wh=3_000 + number * 997 % 9_000))
+
+    def tap() -> None:
+        world.tap(card(number))
+
+    def leave() -> None:
+        assert world.unplug(evse_id)
+
+    world.later(at, arrive)
+    world.later(at + 10, tap)
+    world.later(at + STAY_S, leave)
+
+
+def station(settings: Settings | None = None, meter_s: float = 20.0) -> World:
+    """A world that has come up, knows its cards and is idle."""
+    world = World(1, settings, ports=PORTS, meter_s=meter_s)
+    world.net = Counting(world)
+    return world.allow(*(card(n) for n in range(PORTS * TURNS + 1))).power_on().run(120)
+
+
+class Counting(SimNet):
+    """The network, with a meter in it: payload bytes by topic, without MQTT, TLS and TCP."""
+
+    def __init__(self, world: World) -> None:
+        super().__init__(world.cloud, 1, world.later)
+        self.bytes_up: Counter[str] = Counter()
+        self.messages_up = 0
+
+    def publish(self, connection: int, packet_id: int, topic: str, payload: bytes, qos: int) -> None:
+        self.bytes_up[topic.rsplit("/", 1)[1]] += len(payload)
+        self.messages_up += 1
+        super().publish(connection, packet_id, topic, payload, qos)
+
+
+def session_hours(world: World) -> float:
+    """From the first to the last word about each transaction."""
+    times: dict[str, list[int]] = {}
+    for record in world.cloud.log:
+        if record.action == "TransactionEvent":
+            times.setdefault(record.payload["transactionInfo"]["transactionId"], []).append(record.mono_ms)
+    return sum(max(ms) - min(ms) for ms in times.values()) / 3.6e6
+
+
+def station_day(runs: int = RUNS) -> Figures:
+    seconds: list[float] = []
+    for _ in range(runs):
+        with station().closing() as world:
+            began = time.process_time()
+            busy_day(world)
+            seconds.append(time.process_time() - began)
+    assert world.shell and not world.cloud.violations, world.cloud.violations
+    ended = [s for s in world.cloud.sessions.values() if s.is_whole]
+    note = f"{world.shell.steps} steps, {world.disk.commits} commits, {len(ended)} sessions, the cloud's work included"
+    return {"station_day_cpu_s": figure(seconds, "s", 1.0, note), **wire(world)}
+
+
+def wire(world: World) -> Figures:
+    assert isinstance(world.net, Counting)
+    hours, up = session_hours(world), world.net.bytes_up
+    as_json = sum(len(json.dumps([r.action, r.payload], separators=(",", ":"))) for r in world.cloud.log)
+    records = sum(up[kind] for kind in "01234")
+    shares = ", ".join(f"{kind} {digits(size / hours):.0f}" for kind, size in sorted(up.items()))
+    note = f"by topic: {shares}; {world.net.messages_up / hours:.0f} messages; one day, {hours:.0f} session-hours"
+    ratio = f"the same records, as compact OCPP JSON: {as_json / hours:.0f} bytes without any envelope"
+    return {
+        "wire_b_per_session_hour": figure([sum(up.values()) / hours], "B", note=note),
+        "wire_per_json": figure([records / as_json], "ratio", note=ratio),
+    }
+
+
+# -- a month, in a process of its own ---------------------------------------------------------------------------------
+
+
+def month() -> Figures:
+    done = subprocess.run([sys.executable, "-m", "bench.world"], capture_output=True, text=True, check=True)
+    rss_mb: list[float] = json.loads(done.stdout)
+    by_week = ", ".join(f"{mb:.1f}" for mb in rss_mb[::7])
+    note = f"{MONTH_DAYS} days of 40 sessions, sampled every 5 min, after {WARM_DAYS} more; week by week {by_week}"
+    return {"month_rss_growth_mb": figure([rss_mb[-1] - rss_mb[0]], "MB", 1.0, note)}
+
+
+def month_rss_mb() -> list[float]:
+    """Resident memory after each day. What grows without limit in the simulated cloud is thrown away every night."""
+    settings = Settings(station_id=STATION_ID, tx_updated_interval_s=300.0, restart_delay_max_s=0.0)
+    out = []
+    with station(settings, meter_s=60.0).closing() as world:
+        for _ in range(WARM_DAYS + MONTH_DAYS):
+            busy_day(world)
+            for grown in (world.cloud.log, world.cloud.records, world.cloud.sessions, world.controller.pins, world.log):
+                grown.clear()
+            gc.collect()
+            out.append(resident_mb())
+    return out[WARM_DAYS - 1 :]
+
+
+if __name__ == "__main__":
+    print(json.dumps(month_rss_mb()))

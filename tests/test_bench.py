@@ -1,0 +1,41 @@
+"""The bench's results file has the shape that its readers rely on; two cheap figures stand for all of them."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench.__main__ import RESULTS, main
+
+FIELDS = ["value", "unit", "target", "met", "runs", "spread", "note"]
+
+
+def check(results: dict[str, Any]) -> None:
+    machine = results.pop("machine")
+    assert machine["calibration_ms"] > 0 and machine["fdatasync_per_s"] > 0 and machine["cores"] >= 1
+    assert machine["cpu"] and machine["python"] and machine["sqlite"]
+    for name, figure in results.items():
+        assert list(figure) == FIELDS, name
+        value, target = figure["value"], figure["target"]
+        assert figure["met"] == (None if target is None or value is None else value <= target), name
+        if value is not None:
+            low, high = figure["spread"]
+            assert low <= value <= high and figure["runs"] >= 1, name
+
+
+def test_a_measured_figure_has_value_unit_target_and_spread(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "results.json"
+    assert main(["core_tap", "record_codec", "--out", str(out)]) == 0
+    results = json.loads(out.read_text())
+    assert set(results) == {"machine", "core_tap_us", "record_encode_us", "record_decode_us"}
+    check(results)
+    assert "core_tap_us" in capsys.readouterr().out
+
+
+def test_the_committed_results_are_whole() -> None:
+    results = json.loads(RESULTS.read_text())
+    assert {"station_day_cpu_s", "rss_mb", "month_rss_growth_mb", "tap_to_decision_p99_s"} <= results.keys()
+    check(results)

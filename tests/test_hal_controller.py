@@ -1,0 +1,328 @@
+"""The host's end of the controller link against the simulated controller, by bytes in memory and simulated time."""
+
+import random
+from dataclasses import dataclass, field, replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agent.effects import PortCommand, Stop
+from agent.events import ControllerFound, ControllerLost, Cp, Event, PortReported, SelfTest
+from agent.hal.controller import LOST_S, METER_PERIOD_S, ControllerLink, report_of
+from agent.sim.car import Car
+from agent.sim.controller import SimController
+from board.controller import contract
+from board.controller.link import Deframer, frame
+
+TURN_S = 0.02
+ON, OFF = PortCommand(16_000, Stop.NONE, lock=False), PortCommand()
+
+
+def new_link(circuit_limit_ma: int = 32_000, failsafe_ma: int = 6_000) -> ControllerLink:
+    return ControllerLink(2, circuit_limit_ma, failsafe_ma, 60)
+
+
+@dataclass
+class Line:
+    """Host and controller, and what has gone over the wire between them."""
+
+    link: ControllerLink = field(default_factory=new_link)
+    sim: SimController = field(default_factory=SimController)
+    now: float = 0.0
+    is_cut: bool = False
+    events: list[Event] = field(default_factory=list)
+    said: list[tuple[float, tuple[object, ...]]] = field(default_factory=list)  # by the host
+    _ear: Deframer = field(default_factory=Deframer)
+
+    def __post_init__(self) -> None:
+        self.sim.power_on(self.now)
+
+    def run(self, seconds: float) -> list[Event]:
+        """Let time pass; the events since then."""
+        before, until = len(self.events), self.now + seconds
+        while self.now < until:
+            self.now += TURN_S
+            out, events = self.link.poll(self.now)
+            self.events += events
+            self.to_controller(out)
+            self.sim.receive(b"", self.now)
+            heard = self.sim.transmit()
+            if not self.is_cut:
+                answer, events = self.link.received(heard, self.now)
+                self.events += events
+                self.to_controller(answer)
+        return self.events[before:]
+
+    def wish(self, *commands: PortCommand) -> None:
+        self.to_controller(self.link.wish(commands, self.now))
+
+    def to_controller(self, data: bytes) -> None:
+        for _, body in self._ear.feed(data):
+            self.said.append((self.now, contract.unpack(body) or ()))
+        if not self.is_cut:
+            self.sim.receive(data, self.now)
+
+    def charge(self) -> None:
+        """A car at the first port draws energy."""
+        self.run(2.0)
+        self.sim.plug(0, Car(), self.now)
+        self.run(1.0)
+        self.wish(ON, OFF)
+        self.run(4.0)
+        assert self.sim.bays[0].power_w > 0
+
+    def wishes(self) -> list[tuple[float, tuple[object, ...]]]:
+        return [(at, message) for at, message in self.said if message[0] == contract.WISH]
+
+
+def of(kind: type, events: list[Event]) -> list[Event]:
+    return [event for event in events if isinstance(event, kind)]
+
+
+def welcome(**changed: object) -> bytes:
+    fields: dict[str, object] = {
+        "major": contract.MAJOR, "minor_first": contract.MINOR_FIRST, "minor_last": contract.MINOR_LAST,
+        "hash": contract.contract_hash(), "boot_id": 7, "uptime_ms": 1_000, "reset_cause": 0, "ports": 2,
+        "circuit_limit_ma": 32_000,
+    }  # fmt: skip
+    return frame(0, contract.pack(contract.WELCOME, *(fields | changed).values()))
+
+
+# -- negotiation ------------------------------------------------------------------------------------------------------
+
+
+def test_hello_welcome_and_every_port_is_reported() -> None:
+    line = Line()
+    events = line.run(1.0)
+    assert line.said[0][1] == (contract.HELLO, contract.MAJOR, 0, 0, contract.contract_hash())
+    assert isinstance(events[0], ControllerFound) and events[0].circuit_limit_ma == 32_000
+    assert {event.evse_id for event in events if isinstance(event, PortReported)} == {1, 2}
+
+
+@pytest.mark.promise("S9")
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (welcome(hash="00000000"), "flash the controller"),
+        (welcome(major=9), "flash the controller"),
+        (welcome(ports=3), "it has 3 ports, the board file 2"),
+        (frame(0, contract.pack(contract.REFUSED, contract.OTHER_CONTRACT, "mean different tables")), "different"),
+    ],
+)
+def test_a_controller_that_does_not_fit_is_refused_with_a_sentence_said_once(answer: bytes, words: str) -> None:
+    link, said, out = new_link(), [], b""
+    for n in range(20):
+        now = n / 2
+        hello, news = link.poll(now)
+        reply, more = link.received(answer, now)
+        out += hello + reply
+        said += news + more
+    assert len(said) == 1
+    assert isinstance(said[0], ControllerLost) and words in said[0].why
+    messages = [contract.unpack(body) for _, body in Deframer().feed(out)]
+    assert len(messages) == 20 and all(message and message[0] == contract.HELLO for message in messages)
+
+
+def test_a_new_controller_is_commissioned_once_with_our_limits() -> None:
+    line = Line(sim=SimController(circuit_limit_ma=0))
+    found = of(ControllerFound, line.run(5.0))
+    assert found[-1] == ControllerFound(line.sim.controller.boot_id, 0.02, 32_000)  # type: ignore[union-attr]
+    assert line.sim.persistent["circuit_limit_ma"] == 32_000
+    assert len([message for _, message in line.said if message[0] == contract.LIMIT]) == 1
+
+
+@pytest.mark.promise("S11")
+def test_a_commissioned_limit_is_not_raised_by_a_restart_with_another_config() -> None:
+    line = Line(link=new_link(circuit_limit_ma=64_000), sim=SimController(circuit_limit_ma=20_000))
+    (found,) = of(ControllerFound, line.run(5.0))
+    assert isinstance(found, ControllerFound) and found.circuit_limit_ma == 20_000
+    assert line.sim.persistent["circuit_limit_ma"] == 20_000
+
+
+@pytest.mark.promise("S9")
+def test_limits_that_the_controller_refuses_are_said_once_and_not_asked_again() -> None:
+    line = Line(link=new_link(circuit_limit_ma=10_000, failsafe_ma=6_000), sim=SimController(circuit_limit_ma=0))
+    events = line.run(20.0)
+    (lost,) = of(ControllerLost, events)
+    assert isinstance(lost, ControllerLost) and "set at most 5000 mA" in lost.why
+    assert len(of(ControllerFound, events)) == 1
+    assert len([message for _, message in line.said if message[0] == contract.LIMIT]) == 1
+
+
+# -- heartbeat --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.promise("S11")
+def test_the_whole_wish_is_said_again_with_every_heartbeat() -> None:
+    line = Line()
+    line.run(1.0)
+    line.wish(ON, replace(OFF, lock=True))
+    first = len(line.wishes()) - 1
+    line.run(10.0)
+    beats = line.wishes()[first:]
+    assert {message for _, message in beats} == {(contract.WISH, 0, ((16_000, 0, 0, 0), (0, 1, 1, 0)))}
+    gaps = [later - earlier for (earlier, _), (later, _) in zip(beats, beats[1:], strict=False)]
+    assert max(gaps) <= 0.5 + TURN_S and len(beats) >= 20
+
+
+@pytest.mark.promise("S1")
+def test_a_changed_wish_waits_for_no_heartbeat() -> None:
+    line = Line()
+    line.charge()
+    line.wish(replace(OFF, stop=Stop.NOW), OFF)
+    assert line.wishes()[-1][0] == line.now
+    line.run(0.1)
+    assert not line.sim.bays[0].contactor.value
+
+
+def test_edges_are_told_at_once_and_a_moving_meter_every_few_seconds() -> None:
+    line = Line()
+    line.charge()
+    told = of(PortReported, line.run(60.0))
+    assert 60 / METER_PERIOD_S - 1 <= len(told) <= 60 / METER_PERIOD_S + 1
+    assert line.sim.unplug(0, line.now)
+    (first, *_) = line.run(0.1)
+    assert isinstance(first, PortReported) and first.report.cp is Cp.A
+
+
+# -- what heals -------------------------------------------------------------------------------------------------------
+
+
+def test_silence_of_three_seconds_is_told_once_and_the_first_word_heals_it() -> None:
+    line = Line()
+    line.run(2.0)
+    line.is_cut = True
+    assert line.run(LOST_S - 0.6) == []
+    (lost,) = line.run(20.0)
+    assert isinstance(lost, ControllerLost) and "3 s" in lost.why
+    line.is_cut = False
+    events = line.run(1.0)
+    assert len(of(ControllerFound, events)) == 1 and len(of(PortReported, events)) >= 2
+
+
+@pytest.mark.promise("S1")
+def test_a_controller_that_was_reset_is_greeted_again_and_gets_the_whole_wish() -> None:
+    line = Line()
+    line.charge()
+    line.sim.reset(line.now)
+    events = line.run(6.0)
+    found = of(ControllerFound, events)[-1]
+    assert isinstance(found, ControllerFound)
+    assert line.sim.controller and found.boot_id == line.sim.controller.boot_id
+    assert line.wishes()[-1][1] == (contract.WISH, 0, ((16_000, 0, 0, 0), (0, 1, 0, 0)))
+
+
+@pytest.mark.promise("S3")
+def test_a_restarted_host_does_not_touch_what_runs_before_it_knows_of_it() -> None:
+    line = Line()
+    line.charge()
+    line.run(10.0)
+    pins = list(line.sim.pins)
+    line.link = new_link()
+    assert {event.evse_id for event in line.run(0.6) if isinstance(event, PortReported)} == {1, 2}
+    line.run(1.0)  # the core reads its disk
+    line.wish(ON, OFF)
+    line.run(5.0)
+    assert list(line.sim.pins) == pins
+    assert line.wishes()[-1][0] > line.now - 0.6
+
+
+@pytest.mark.promise("S1")
+def test_a_restarted_host_that_does_not_want_what_runs_ends_it_within_seconds() -> None:
+    line = Line()
+    line.charge()
+    line.link = new_link()
+    line.run(10.0)
+    assert not line.sim.bays[0].contactor.value
+
+
+@pytest.mark.promise("S1")
+def test_a_stop_at_once_is_said_even_while_a_restarted_host_listens() -> None:
+    line = Line()
+    line.charge()
+    line.link = new_link()
+    line.run(0.6)
+    line.wish(replace(OFF, stop=Stop.NOW), OFF)
+    line.run(0.1)
+    assert not line.sim.bays[0].contactor.value
+
+
+def test_a_line_that_is_gone_is_told_once() -> None:
+    line = Line()
+    line.run(2.0)
+    (lost,) = line.link.disconnected()
+    assert isinstance(lost, ControllerLost) and "gone" in lost.why
+    assert line.link.disconnected() == []
+    assert len(of(ControllerFound, line.run(1.0))) == 1
+
+
+# -- noise ------------------------------------------------------------------------------------------------------------
+
+
+def random_row(rng: random.Random) -> tuple[int, ...]:
+    return tuple(rng.randint(low, high) for _, low, high in contract.PORT_REPORT)
+
+
+@pytest.mark.promise("S9")
+def test_of_ten_thousand_frames_with_a_byte_error_in_a_thousand_only_true_reports_pass() -> None:
+    rng, link = random.Random(1), new_link()
+    link.received(welcome(), 0.0)
+    true, told = set(), []
+    for n in range(10_000):
+        row = random_row(rng)
+        true.add(report_of(row))
+        data = bytearray(frame(n & 0xFF, contract.pack(contract.REPORT, n, n % 2, row)))
+        for i in range(len(data)):
+            if rng.random() < 1e-3:
+                data[i] ^= rng.randint(1, 255)
+        _, events = link.received(bytes(data), n / 4)
+        told += [event.report for event in events if isinstance(event, PortReported)]
+    assert set(told) <= true
+    assert 9_000 <= len(told) < 10_000  # one frame in twelve is hit; nothing is lost but that
+    assert link.deframer.crc_errors > 0
+
+
+@pytest.mark.promise("S9")
+def test_a_stray_start_byte_holds_nothing_back() -> None:
+    line = Line()
+    line.run(2.0)
+    line.run(0.2)
+    line.link.received(b"\x7e\xf0", line.now)
+    line.sim.plug(0, Car(), line.now)
+    told = of(PortReported, line.run(0.5))
+    assert any(isinstance(event, PortReported) and event.report.cp is Cp.B for event in told)
+
+
+ROWS = st.tuples(*(st.integers(low, high) for _, low, high in contract.PORT_REPORT))
+MESSAGES = st.one_of(
+    st.builds(lambda n, i, row: contract.pack(contract.REPORT, n, i, row), st.integers(0, 99), st.integers(0, 3), ROWS),
+    st.builds(lambda code, text: contract.pack(contract.REFUSED, code, text), st.integers(0, 255), st.text(max_size=40)),
+    st.builds(lambda ma, n: welcome(circuit_limit_ma=ma, ports=n)[3:-2], st.integers(0, 40_000), st.integers(1, 4)),
+    st.binary(max_size=250),
+)
+INPUTS = st.lists(
+    st.tuples(st.floats(0.0, 4.0), st.one_of(st.binary(max_size=300), MESSAGES.map(lambda body: frame(3, body))))
+)
+
+
+@pytest.mark.promise("S9")
+@given(INPUTS)
+def test_no_bytes_of_any_kind_raise_or_make_it_silent(inputs: list[tuple[float, bytes]]) -> None:
+    link, now = new_link(), 0.0
+    for wait_s, data in inputs:
+        now += wait_s
+        link.poll(now)
+        link.received(data, now)
+        link.wish((ON, OFF) if len(data) % 2 else (OFF, OFF), now)
+        assert link.next_deadline() <= now + 0.5
+    now += 10.0
+    out, _ = link.poll(now)
+    later, _ = link.poll(now + 4.0)
+    assert out + later  # it still says hello, or its wish
+
+
+@given(ROWS)
+def test_every_row_within_bounds_is_a_report(row: tuple[int, ...]) -> None:
+    report = report_of(row)
+    assert report.energy_wh == row[7] and report.self_test in SelfTest and len(report.faults) == row[6].bit_count()
