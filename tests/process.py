@@ -35,7 +35,7 @@ POLL_S = 0.02
 BOARD = """
 name = "duo_test"
 description = "Two cables on one circuit"
-circuit_limit_ma = 32_000
+circuit_limit_ma = 64_000
 phases = 1
 ventilated = false
 [controller]
@@ -76,7 +76,7 @@ class Hardware(SimController):
     """The simulated charger; remembers when each whole wish of the host came in."""
 
     def __init__(self) -> None:
-        super().__init__((PortBoard(), PortBoard()), circuit_limit_ma=32_000)
+        super().__init__((PortBoard(), PortBoard()), circuit_limit_ma=64_000)
         self.wished_at: list[float] = []
         self._ear = Deframer()
 

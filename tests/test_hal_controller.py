@@ -2,6 +2,7 @@
 
 import random
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -162,7 +163,7 @@ def test_the_whole_wish_is_said_again_with_every_heartbeat() -> None:
     line.run(10.0)
     beats = line.wishes()[first:]
     assert {message for _, message in beats} == {(contract.WISH, 0, ((16_000, 0, 0, 0), (0, 1, 1, 0)))}
-    gaps = [later - earlier for (earlier, _), (later, _) in zip(beats, beats[1:], strict=False)]
+    gaps = [later - earlier for (earlier, _), (later, _) in pairwise(beats)]
     assert max(gaps) <= 0.5 + TURN_S and len(beats) >= 20
 
 
@@ -297,7 +298,7 @@ def test_a_stray_start_byte_holds_nothing_back() -> None:
 ROWS = st.tuples(*(st.integers(low, high) for _, low, high in contract.PORT_REPORT))
 MESSAGES = st.one_of(
     st.builds(lambda n, i, row: contract.pack(contract.REPORT, n, i, row), st.integers(0, 99), st.integers(0, 3), ROWS),
-    st.builds(lambda code, text: contract.pack(contract.REFUSED, code, text), st.integers(0, 255), st.text(max_size=40)),
+    st.builds(lambda n, text: contract.pack(contract.REFUSED, n, text), st.integers(0, 255), st.text(max_size=40)),
     st.builds(lambda ma, n: welcome(circuit_limit_ma=ma, ports=n)[3:-2], st.integers(0, 40_000), st.integers(1, 4)),
     st.binary(max_size=250),
 )

@@ -89,8 +89,8 @@ class ControllerLink:
     """One link, from hello to hello. Silent until negotiated; a refusal is an event with its sentence.
 
     A host that has just come (restarted, line mended) knows nothing of sessions that the controller has kept running,
-    and its wish would end them. So the first wish waits until every port has been heard, and up to SETTLE_S for the core
-    to go on with what is in force there.
+    and its wish would end them. So the first wish waits until every port has been heard, and up to SETTLE_S for the
+    core to go on with what is in force there.
     """
 
     def __init__(self, port_count: int, circuit_limit_ma: int, failsafe_ma: int, host_grace_s: int) -> None:

@@ -13,6 +13,7 @@ import tempfile
 import threading
 import urllib.request
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +77,8 @@ class Demo:
         self._pause = threading.Event()  # never set: waiting on it is waiting
         self._cloud: subprocess.Popen[bytes] | None = None
         self._agent: subprocess.Popen[bytes] | None = None
-        self._last_screen: ScreenModel | None = None
+        self.screen: ScreenModel | None = None  # as last seen, and the rest of the page
+        self.extras: Mapping[str, Any] = {}
 
     # -- the world around the station ---------------------------------------------------------------------------------
 
@@ -289,15 +291,11 @@ class Demo:
         except (OSError, ValueError):
             return None
 
-    def screen(self) -> ScreenModel:
-        """For the demo's own page: the station's screen as it was last seen."""
+    def refresh(self) -> bool:
+        """Look at the station's screen and at the ledger, for the page; False while there was no screen to see yet."""
         model = self._screen_json()
-        if model is not None:
-            self._last_screen = msgspec.convert({k: v for k, v in model.items() if k != "extras"}, ScreenModel)
-        assert self._last_screen is not None
-        return self._last_screen
-
-    def extras(self) -> Mapping[str, Any]:
+        if model is not None:  # without power the last picture stays
+            self.screen = msgspec.convert({k: v for k, v in model.items() if k != "extras"}, ScreenModel)
         ledger = [
             {
                 "transaction_id": session["transaction_id"][-6:],
@@ -308,7 +306,8 @@ class Demo:
             }
             for n, session in enumerate(sorted(self.sessions(), key=lambda s: s["started_ms"] or 0))
         ]
-        return {"story": self.story[-40:], "ledger": ledger}
+        self.extras = {"story": self.story[-40:], "ledger": ledger}
+        return self.screen is not None
 
     def _tell(self, line: str) -> None:
         self.story.append(line.strip())
@@ -340,40 +339,45 @@ def main(*, once: bool, page_port: int | None, keep: bool) -> int:
 
 def show(demo: Demo, *, once: bool, page_port: int | None) -> int:
     demo.start()
-    panel = None if once and page_port is None else page(demo, PAGE_PORT if page_port is None else page_port)
+    end = threading.Event()
+    panel = None if once and page_port is None else page(demo, PAGE_PORT if page_port is None else page_port, end)
     play(DEMO, demo)
     if not once:
         print(f"\nThe station stays up; its page: {panel.url if panel else ''}   (Ctrl-C ends it)", flush=True)
-        stop = threading.Event()
-        signal.signal(signal.SIGTERM, lambda *_: stop.set())
-        while not stop.wait(REFRESH_S):
-            if panel:
-                panel.changed()
+        signal.signal(signal.SIGTERM, lambda *_: end.set())
+        with suppress(KeyboardInterrupt):
+            end.wait()
+    end.set()
     if panel:
         panel.stop()
     return 0
 
 
-def page(demo: Demo, port: int) -> Any:
+def page(demo: Demo, port: int, end: threading.Event) -> Any:
+    """The demo's own page: the station's screen, and below it the story and the ledger. Refreshed by its own thread."""
     from agent.ui.web import Panel
 
-    if not demo.until(lambda: demo._screen_json() is not None, READY_S):
+    if not demo.until(demo.refresh, READY_S):
         raise StoryError("the agent's own page did not come up")
-    panel = Panel(demo.screen, port, demo.extras)
+
+    def screen() -> ScreenModel:
+        assert demo.screen
+        return demo.screen
+
+    panel = Panel(screen, port, lambda: demo.extras)
     try:
         panel.start()
     except OSError as error:
         raise ConfigError(f"port {port} is taken ({error.strerror}): type --page and another") from None
+
+    def follow() -> None:
+        while not end.wait(REFRESH_S):
+            demo.refresh()
+            panel.changed()
+
+    threading.Thread(target=follow, name="page", daemon=True).start()
     print(f"The page: {panel.url}", flush=True)
-    refresh = threading.Thread(target=refreshed, args=(panel,), daemon=True)
-    refresh.start()
     return panel
-
-
-def refreshed(panel: Any) -> None:
-    pause = threading.Event()
-    while not pause.wait(REFRESH_S):
-        panel.changed()
 
 
 def remove(folder: Path) -> None:
