@@ -47,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             results[figure_name] = asdict(figure)
             print(row(figure_name, figure), flush=True)
         calibrations.append(round(calibration_ms(), 1))
-    results["machine"].update(calibration_ms=median(calibrations), calibration_spread_ms=spread(calibrations))
+    results["machine"].update(calibration_ms=round(median(calibrations), 1), calibration_spread_ms=spread(calibrations))
     print(", ".join(f"{key} {value}" for key, value in results["machine"].items()))
     if out := args.out or (None if args.groups else RESULTS):
         out.write_text(lines(results))

@@ -90,7 +90,7 @@ def station_day(runs: int = RUNS) -> Figures:
     note = f"{world.shell.steps} steps, {world.disk.commits} commits, {len(ended)} sessions, the cloud's work included"
     return {
         "station_day_cpu_s": figure(seconds, "s", 1.0, note),
-        "station_day_loops": figure(loops, "loops", note="the same in turns with the calibration, in units of its loop"),
+        "station_day_loops": figure(loops, "loops", note="the same, in turns with the calibration and in its units"),
         **wire(world),
     }
 

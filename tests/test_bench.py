@@ -24,9 +24,7 @@ def check(results: dict[str, Any]) -> None:
             assert low <= value <= high and figure["runs"] >= 1, name
 
 
-def test_a_measured_figure_has_value_unit_target_and_spread(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_measured_figure_has_value_unit_target_and_spread(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "results.json"
     assert main(["core_tap", "record_codec", "--out", str(out)]) == 0
     results = json.loads(out.read_text())

@@ -142,7 +142,7 @@ plug 1
 wait 1
 tap ann
 expect charging 1
-wait 6
+wait 3
 tap ann
 expect stopped 1
 unplug 1
@@ -166,23 +166,22 @@ plug 2
 wait 1
 tap bob
 expect charging 2
-wait 6
+wait 3
 tap bob
 expect stopped 2
 unplug 2
-wait 1
 
 say The power is cut in mid-session. Cara's car stays plugged in.
 plug 1
 wait 1
 tap cara
 expect charging 1
-wait 6
+wait 3
 cut power
-wait 2
+wait 1
 mend power
 expect charging 1
-wait 4
+wait 1
 
 say The broker comes back: what is owed is delivered, in order, once.
 mend broker

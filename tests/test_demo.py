@@ -1,0 +1,110 @@
+"""The demo is the story that strangers see first: it comes true on real processes, and a story that does not says where."""
+
+import string
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agent.sim.demo import Demo
+from agent.sim.scenario import CONDITIONS, DEMO, VERBS, StoryError, parse, play
+
+
+@pytest.mark.needs("mosquitto", "mosquitto")
+@pytest.mark.promise("S1", "S2", "S3", "S7")
+def test_the_demo_comes_true_on_a_real_broker_and_its_ledger_equals_the_meters(tmp_path: Path) -> None:
+    told: list[str] = []
+    demo = Demo(tmp_path, told.append)
+    try:
+        demo.start()
+        play(DEMO, demo)
+        assert len(demo.sessions()) == 3 and demo.is_equal()
+    except StoryError as error:
+        logs = [path.read_text() for path in sorted(tmp_path.glob("*.log"))]
+        pytest.fail("\n".join((*told, str(error), *logs)), pytrace=False)
+    finally:
+        demo.close()
+    assert "Traceback" not in (tmp_path / "agent.log").read_text()
+
+
+# -- the language -----------------------------------------------------------------------------------------------------
+
+
+class Stage:
+    """Takes every verb; nothing ever comes true."""
+
+    def __init__(self) -> None:
+        self.heard: list[tuple[object, ...]] = []
+
+    def __getattr__(self, verb: str) -> Callable[..., None]:
+        return lambda *args: self.heard.append((verb, *args))
+
+    def holds(self, condition: str, args: tuple[str, ...]) -> bool:
+        return False
+
+    def until(self, what: Callable[[], bool], timeout_s: float) -> bool:
+        return what()
+
+
+def test_a_step_reaches_the_stage_as_it_was_written() -> None:
+    stage = Stage()
+    play("say Hello  # all\n\nplug 2 need_wh=500 # a small car\ntap ann\ntap 04AA\nwait 0.5\ncut broker", stage)
+    assert stage.heard == [
+        ("say", "Hello # all"), ("plug", 2, 500), ("tap", "04A1B2C3D4E5F6"), ("tap", "04AA"), ("wait", 0.5),
+        ("cut", "broker"),
+    ]  # fmt: skip
+
+
+@pytest.mark.promise("S9")
+@pytest.mark.parametrize(
+    ("story", "sentence"),
+    [
+        ("plug 1\nexpect charging 1\ntap ann", "line 2: expected charging 1 within 30 s, and it was not so"),
+        ("plug 1\n\njump 1", "line 3: no verb 'jump'"),
+        ("expect happiness", "line 1: expect one of free, charging"),
+        ("expect", "line 1: expect one of free, charging"),
+        ("# one\nplug one", r"line 2: plug wants PORT \[need_wh=N\]"),
+        ("plug 1 need_wh", "line 1: plug wants PORT"),
+        ("tap", "line 1: tap wants NAME"),
+        ("wait long", "line 1: wait wants SECONDS"),
+    ],
+)
+def test_a_story_that_is_wrong_or_not_true_fails_with_its_line(story: str, sentence: str) -> None:
+    with pytest.raises(StoryError, match=sentence):
+        play(story, Stage())
+
+
+def test_a_story_with_a_wrong_word_is_refused_before_its_first_step() -> None:
+    stage = Stage()
+    with pytest.raises(StoryError):
+        play("plug 1\njump 1", stage)
+    assert stage.heard == []
+
+
+WORDS = st.sampled_from([*VERBS, *CONDITIONS, "1", "0", "-1", "need_wh=1", "need_wh=x", "=", "ann", "#", "9e999", "nan"])
+LINES = st.lists(WORDS | st.text(string.printable, max_size=8)).map(" ".join)
+
+
+@pytest.mark.promise("S9")
+@given(st.lists(LINES).map("\n".join) | st.text())
+def test_any_text_parses_or_raises_a_story_error(story: str) -> None:
+    try:
+        steps = list(parse(story))
+    except StoryError as error:
+        assert str(error).startswith("line ")
+    else:
+        assert all(step.verb in VERBS for step in steps)
+        assert [step.line for step in steps] == sorted({step.line for step in steps})
+        again = list(parse("\n".join(map(str, steps))))
+        assert [(step.verb, step.args) for step in again] == [(step.verb, step.args) for step in steps]
+
+
+@pytest.mark.promise("S9")
+@given(st.lists(LINES).map("\n".join))
+def test_any_story_is_played_or_fails_with_its_line(story: str) -> None:
+    try:
+        play(story, Stage())
+    except StoryError as error:
+        assert str(error).startswith("line ")
