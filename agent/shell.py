@@ -34,7 +34,7 @@ from agent.gate import Gate
 from agent.station import Station
 from agent.store import CommitFailed, Committed, Crashed, EpochOpened, Fetched
 from agent.taps import LATE_S
-from agent.uplink.codec import Mark, WireError, time_ms
+from agent.uplink.codec import Mark, Will, WireError, encode_will, time_ms
 from agent.uplink.commands import (
     CacheClearRequested,
     Command,
@@ -96,7 +96,9 @@ class StorePort(Protocol):
 
 
 class BrokerPort(Protocol):
-    """agent/uplink/mqtt.py, or the simulated network."""
+    """agent/uplink/mqtt.py, or the simulated network. `will`: what the broker says for us when we are gone."""
+
+    will: bytes
 
     def publish(self, connection: int, packet_id: int, topic: str, payload: bytes, qos: int) -> None: ...
     def drop(self, connection: int, why: str) -> None: ...
@@ -176,6 +178,7 @@ class Shell:
                 self._act(self.uplink.fetched(stream, after_seq, rows, now), now)
             case EpochOpened(epoch=epoch, marks=marks):
                 self._log(f"new epoch {epoch.hex()}")
+                self._broker.will = encode_will(Will(epoch, self.uplink.boot_id))
                 self._act(self.uplink.epoch_opened(epoch, marks, now), now)
             case CommandOpened(command=command):
                 self._opened(command, now)

@@ -140,7 +140,7 @@ class Stage:
         assert not bay.contactor.value, "S1: no weld"
         if bay.board.socketed:
             assert bay.bolt.value and bay.car.cable_ma >= shown["offer_ma"], "S1: lock and cable"
-        assert not self._reasons(index, t), "S1: nothing wrong, not even for an instant"
+        assert not self._reasons(index, t), f"S1: nothing wrong, not even for an instant: {self._reasons(index, t)}"
 
     def _reasons(self, index: int, t: float) -> list[tuple[str, float]]:
         """Why this contactor must be open now, and within how many seconds of the reason it must be."""
@@ -226,6 +226,12 @@ def test_a_stubborn_car_gets_nothing_before_it_is_offered() -> None:
     stage = Stage().plug(0, Car(stubborn=True)).after(60)
     assert stage.port(0, "cp") == CP_C and not stage.closed()
     assert stage.wish(0, GO).after(1).closed()
+
+
+@pytest.mark.promise("S1")
+def test_a_missing_diode_is_seen_before_the_first_closing() -> None:
+    stage = Stage().plug(0, Car(stubborn=True, diode=False)).wish(0, GO).after(10)
+    assert stage.faults() == {"diode_fault"} and stage.port(0, "closes") == 0
 
 
 @pytest.mark.promise("S1")

@@ -4,6 +4,7 @@ import os
 import random
 from collections import defaultdict
 from dataclasses import fields, is_dataclass, replace
+from typing import get_args
 
 import pytest
 from hypothesis import strategies as st
@@ -269,7 +270,7 @@ def test_every_fault_has_one_row_and_every_ending_a_reason_of_the_standard() -> 
 
 
 def test_all_events_are_frozen() -> None:
-    for kind in Event.__args__:  # type: ignore[attr-defined]
+    for kind in get_args(Event):
         assert is_dataclass(kind)
-        assert kind.__dataclass_params__.frozen, kind
+        assert getattr(kind, "__dataclass_params__").frozen, kind  # noqa: B009 - not in the type stubs
         assert all(f.name != "now" for f in fields(kind)), "time is an argument, not a fact"

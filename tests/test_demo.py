@@ -1,4 +1,4 @@
-"""The demo is the story that strangers see first: it comes true on real processes, and a story that does not says where."""
+"""The demo is what strangers see first: it comes true on real processes, and a story that does not says where."""
 
 import string
 from collections.abc import Callable
@@ -83,7 +83,8 @@ def test_a_story_with_a_wrong_word_is_refused_before_its_first_step() -> None:
     assert stage.heard == []
 
 
-WORDS = st.sampled_from([*VERBS, *CONDITIONS, "1", "0", "-1", "need_wh=1", "need_wh=x", "=", "ann", "#", "9e999", "nan"])
+ARGUMENTS = "1 0 -1 need_wh=1 need_wh=x = ann # 9e999 nan".split()
+WORDS = st.sampled_from([*VERBS, *CONDITIONS, *ARGUMENTS])
 LINES = st.lists(WORDS | st.text(string.printable, max_size=8)).map(" ".join)
 
 

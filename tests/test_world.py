@@ -388,10 +388,11 @@ def evening(seed: int, hours: float) -> World:
             case "tap":
                 world.choose(evse_id).tap(rng.choice([ANN, BOB, CARA, "04DEAD99", "08112233", "rubbish"]))
             case "net":
-                rng.choice([world.net.cut, world.net.mend, lambda: setattr(world.net, "is_mute", True)])()
+                {0: world.net.cut, 1: world.net.mend, 2: world.net.mend}[rng.randrange(3)]()
+                world.net.is_mute = rng.random() < 0.3
                 world.net.loss, world.net.doubling = rng.choice([0.0, 0.1]), rng.choice([0.0, 0.5])
             case "power":
-                if world.disk.is_full:  # what a full disk refused is in memory only, and a cut takes it: see docs/scope.md
+                if world.disk.is_full:  # what a full disk refused is in memory only, and a cut takes it
                     world.disk.is_full, world.disk.latency_s = False, 0.004
                     world.run(30)
                 world.cut_power().run(rng.choice([0.5, 20, 400, 900])).power_on()

@@ -21,6 +21,7 @@ from agent.settings import ConfigError
 RETRY_S = 1.0
 OUT_MAX = 4_096  # bytes that wait for the line; beyond it they are dropped, for the next heartbeat says it all again
 LINE_MAX = 64  # characters of a card id
+LINE_S = 0.5  # a line comes within so long; what has begun then and not ended was noise
 
 
 class Tty:
@@ -146,19 +147,26 @@ class LineReader:
     def __init__(self, path: str, post: Callable[[Event], None]) -> None:
         self._post = post
         self._line = b""
+        self._patience: asyncio.TimerHandle | None = None
         self._tty = Tty(path, 9_600, self._received, self._forget)
 
     def close(self) -> None:
+        self._forget()
         self._tty.close()
 
     def _received(self, data: bytes) -> None:
-        *lines, self._line = (self._line + data).replace(b"\r", b"\n").split(b"\n")
-        self._line = self._line[-LINE_MAX:]
+        *lines, rest = (self._line + data).replace(b"\r", b"\n").split(b"\n")
+        self._forget()
+        if rest:
+            self._line = rest[-LINE_MAX:]
+            self._patience = asyncio.get_running_loop().call_later(LINE_S, self._forget)
         if ids := [line.strip() for line in lines if line.strip()]:
             self._post(CardTapped(ids[-1][-LINE_MAX:].decode("ascii", "replace")))
 
     def _forget(self) -> None:
         self._line = b""
+        if self._patience:
+            self._patience.cancel()
 
 
 def checked_tty(path: str) -> str:

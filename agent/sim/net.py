@@ -203,6 +203,7 @@ class SimNet:
 
     def __init__(self, cloud: SimCloud, seed: int, later: Later) -> None:
         self.cloud = cloud
+        self.will = b""
         self.latency_s = 0.15
         self.is_up = True  # the radio
         self.is_mute = False  # half-open: everything vanishes, nobody says so

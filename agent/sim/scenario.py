@@ -139,7 +139,7 @@ say A connected driver plugs in, taps, charges, stops.
 expect online
 expect free 1
 plug 1
-wait 1
+wait 0.5
 tap ann
 expect charging 1
 wait 3
@@ -151,7 +151,7 @@ expect equal
 
 say A stranger is refused, with the reason and what to do.
 plug 1
-wait 1
+wait 0.5
 tap stranger
 expect refused 1 not connected
 unplug 1
@@ -163,7 +163,7 @@ say The broker is cut. Bob charges all the same: the station decides from its ow
 cut broker
 expect offline
 plug 2
-wait 1
+wait 0.5
 tap bob
 expect charging 2
 wait 3
@@ -173,7 +173,7 @@ unplug 2
 
 say The power is cut in mid-session. Cara's car stays plugged in.
 plug 1
-wait 1
+wait 0.5
 tap cara
 expect charging 1
 wait 3

@@ -362,10 +362,12 @@ class World:
         self.run(seconds)
 
     def cut(self, what: str) -> None:
-        {"power": self.cut_power, "broker": self.net.cut}[what]()
+        verbs: dict[str, Callable[[], object]] = {"power": self.cut_power, "broker": self.net.cut}
+        verbs[what]()
 
     def mend(self, what: str) -> None:
-        {"power": self.power_on, "broker": self.net.mend}[what]()
+        verbs: dict[str, Callable[[], object]] = {"power": self.power_on, "broker": self.net.mend}
+        verbs[what]()
 
     def kill(self, what: str) -> None:
         {"agent": self.kill_agent}[what]()

@@ -30,6 +30,7 @@ FRESH, SILENT, GONE = 0, 1, 2  # the host: heard lately; silent, the failsafe cu
 ORDERLY_MS = 6_000  # PWM is off; a car that has not left C/D by then is cut off (IEC 61851-1 Annex A)
 FOLLOW_MS = 5_000  # what a car may take to follow a lowered duty cycle (IEC 61851-1 Annex A)
 REST_MS = 500  # open at least so long: the weld check comes first, and a fluttering pilot must not wear the contactor
+PWM_MS = 100  # PWM must have been on so long before closing: only then the pilot shows C2, and whether there is a diode
 SELF_TEST_MS = 1_000  # for the trip line to rise under the test current, and again to fall without it
 RETRY_MS = 15 * 60_000
 RETRIES_MAX = 3
@@ -137,7 +138,7 @@ class Port:
         self._raised = 0  # causes after their hold and quiet times: faults
         self._since: list[int | None] = [None] * len(FAULTS)  # since when a cause differs from _raised
         self._stop_by: int | None = None  # an orderly stop's end
-        self._opened_at: int | None = None
+        self._close_from = 0  # not before: the contactor rests, the pilot is looked at
         self._held_ma = 0  # the offer that the car may still be leaving
         self._held_until = 0
         self._test_wanted = True
@@ -324,6 +325,8 @@ class Port:
             self._held_ma = max(self._held_ma, self.offer_ma)
             self._held_until = now_ms + FOLLOW_MS
             self._since[OVER_CURRENT] = None  # the car may take its time to follow from here
+        if granted_ma and not self.offer_ma:
+            self._close_from = max(self._close_from, now_ms + PWM_MS)
         self.offer_ma = granted_ma
         self._set_coil(now_ms, pins, host)
         live = self.offer_ma > 0 or self.coil or pins.contactor
@@ -334,15 +337,13 @@ class Port:
             self._wake(now_ms)
 
     def _set_coil(self, now: int, pins: Pins, host: int) -> None:
-        if self._opened_at is None:
-            self._opened_at = now
         if not self.coil:
             if self._may_close(pins, host):
-                if now >= self._opened_at + REST_MS:
+                if now >= self._close_from:
                     self.coil = True
                     self.closes += 1
                 else:
-                    self._wake(self._opened_at + REST_MS)
+                    self._wake(self._close_from)
             return
         if self.offer_ma > 0:
             self._stop_by = None
@@ -352,7 +353,7 @@ class Port:
         if late or pins.cp not in (CP_C, CP_D) or self._wish[1] == STOP_NOW or self.faults & AT_ONCE:
             self.coil = False
             self._stop_by = None
-            self._opened_at = now
+            self._close_from = now + REST_MS
         elif self._stop_by is not None:
             self._wake(self._stop_by)
 
