@@ -34,7 +34,7 @@ from agent.loop import Inbox, Loop, monotonic, notify_systemd, system_wall
 from agent.settings import Config, ConfigError, Layer, Merged, Settings, merge
 from agent.shell import Shell
 from agent.station import Boot, BootReason
-from agent.store import Connect, Crashed, EpochOpened, Opened, Store, StoreError, connect
+from agent.store import Connect, Crashed, Opened, Store, StoreError, connect
 from agent.ui.view import ScreenModel, screen
 from agent.uplink.codec import Will, encode_will
 from agent.uplink.commands import SeenCommands
@@ -123,8 +123,6 @@ class App:
         if callable(happening):
             happening(now)
         else:
-            if isinstance(happening, EpochOpened):
-                self.broker.will = encode_will(Will(happening.epoch, self.shell.uplink.boot_id))
             self.shell.happened(happening, now)  # type: ignore[arg-type]  # whoever posts, posts Happenings
 
     def due(self, now: float) -> None:

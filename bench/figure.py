@@ -68,6 +68,12 @@ def timed(work: Callable[[], object], repeats: int, runs: int) -> list[float]:
     return out
 
 
+def wall_s(work: Callable[[], object]) -> float:
+    began = time.perf_counter()
+    work()
+    return time.perf_counter() - began
+
+
 # -- the machine ------------------------------------------------------------------------------------------------------
 
 
@@ -93,12 +99,10 @@ class Disk:
         os.fsync(self._fd)
         self._at = 0
 
-    def sync_s(self) -> float:
-        began = time.perf_counter()
+    def sync(self) -> None:
         os.pwrite(self._fd, os.urandom(16) * (SYNC_B // 16), self._at)
         os.fdatasync(self._fd)
         self._at = (self._at + SYNC_B) % (SYNC_FILE_B - SYNC_B)
-        return time.perf_counter() - began
 
     def close(self) -> None:
         os.close(self._fd)
@@ -106,7 +110,7 @@ class Disk:
 
 def machine(folder: Path) -> dict[str, Any]:
     disk = Disk(folder)
-    syncs = [disk.sync_s() for _ in range(200)]
+    syncs = [wall_s(disk.sync) for _ in range(200)]
     disk.close()
     return {
         "cpu": cpu_model(),

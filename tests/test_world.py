@@ -10,8 +10,10 @@ from collections.abc import Iterator
 
 import pytest
 
+from agent.clock import ClockSource
 from agent.settings import Settings
 from agent.sim.car import Car
+from agent.sim.disk import FSYNC_FAILS, FULL
 from agent.sim.scenario import CARDS, DEMO, play
 from agent.sim.world import STATION_ID, World
 
@@ -146,14 +148,14 @@ def test_a_stop_overtakes_a_disk_that_hangs(world: World) -> None:
 @pytest.mark.promise("S2", "S10")
 def test_a_full_disk_in_mid_session_loses_nothing_and_sells_nothing_new(world: World) -> None:
     charging(world, seconds=60)
-    world.disk.is_full = True
+    world.disk.refuses = FULL
     world.run(300)
     assert world.is_closed(1), "the running session goes on"
     world.plug(2).run(2).tap(BOB).run(2)
     assert world.said(2) == "cannot record"
     world.tap(ANN).run(20)
     assert world.unplug(1)
-    world.disk.is_full = False
+    world.disk.refuses = ""
     world.run(60)
     assert world.is_equal()
 
@@ -379,7 +381,7 @@ def evening(seed: int, hours: float) -> World:
     while world.now < until:
         evse_id = rng.choice([1, 2])
         bay = world.controller.bays[evse_id - 1]
-        match rng.choice("car car car tap tap net power agent line controller disk wait".split()):
+        match rng.choice("car car car tap tap net power agent line controller disk clock wait".split()):
             case "car" if bay.car is None:
                 world.plug(evse_id, Car(need_wh=rng.choice([500, 5000, 50_000]), stubborn=rng.random() < 0.1))
                 world.run(rng.uniform(0, 5)).choose(evse_id).tap(rng.choice([ANN, BOB, CARA]))
@@ -392,18 +394,21 @@ def evening(seed: int, hours: float) -> World:
                 world.net.is_mute = rng.random() < 0.3
                 world.net.loss, world.net.doubling = rng.choice([0.0, 0.1]), rng.choice([0.0, 0.5])
             case "power":
-                if world.disk.is_full:  # what a full disk refused is in memory only, and a cut takes it
-                    world.disk.is_full, world.disk.latency_s = False, 0.004
+                if world.disk.refuses:  # what a full disk refused is in memory only, and a cut takes it
+                    world.disk.refuses, world.disk.latency_s = "", 0.004
                     world.run(30)
                 world.cut_power().run(rng.choice([0.5, 20, 400, 900])).power_on()
-            case "agent" if world.shell is not None and not world.disk.is_full:
+            case "agent" if world.shell is not None and not world.disk.refuses:
                 world.kill_agent(rng.choice([0.5, 3, 90]))
             case "line" if world.shell is not None:
                 world.cut_line().run(rng.choice([1, 10, 80])).mend_line()
             case "controller" if world.shell is not None:
                 world.reset_controller()
+            case "clock":
+                source = rng.choice([ClockSource.RTC, ClockSource.MODEM, ClockSource.NTP])
+                world.tell_clock(rng.choice([-1e9, -3600.0, -2.0, 0.0, 2.0, 3600.0]), source)
             case "disk":
-                world.disk.is_full = rng.random() < 0.2
+                world.disk.refuses = rng.choice(["", "", "", FULL, FSYNC_FAILS])
                 world.disk.latency_s = rng.choice([0.001, 0.05, 3.0])
         world.run(rng.choice([0.1, 3, 30, 300]))
         observer.check()
@@ -414,7 +419,7 @@ def mended(world: World) -> World:
     """Everything works again, everybody goes home."""
     world.net.mend()
     world.net.loss = world.net.doubling = 0.0
-    world.disk.is_full, world.disk.latency_s = False, 0.004
+    world.disk.refuses, world.disk.latency_s = "", 0.004
     world.run(120)
     if world.shell is None:
         world.run(120)

@@ -15,6 +15,9 @@ from agent.events import StoreRecovered
 from agent.store import RETRY_S, CommitFailed, Committed, Database, EpochOpened, Fetched
 from agent.uplink.codec import Mark
 
+FULL = "database or disk is full"
+FSYNC_FAILS = "disk I/O error"
+
 Later = Callable[[float, Callable[[], None]], None]  # seconds from now, what then
 Post = Callable[[object], None]
 
@@ -25,7 +28,7 @@ class SimDisk:
     def __init__(self, seed: int) -> None:
         self.folder = TemporaryDirectory(prefix="station-")
         self.latency_s = 0.004  # of a commit: eMMC
-        self.is_full = False
+        self.refuses = ""  # why no commit succeeds: FULL, or FSYNC_FAILS; "" = it works
         self.commits = 0
         self._db = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
         self._random = random.Random(seed)
@@ -41,7 +44,7 @@ class SimDisk:
     def power_cut(self) -> None:
         """The controller of the disk may have finished what it was given, in order, or not."""
         for database, durable in self._on_its_way:
-            if self.is_full or self._random.random() < 0.5:
+            if self.refuses or self._random.random() < 0.5:
                 break
             database.commit(durable)
         self._on_its_way.clear()
@@ -75,7 +78,7 @@ class SimStore:
         self._later(0.001, read)
 
     def acknowledged(self, epoch: bytes, marks: Mapping[int, Mark]) -> None:
-        if not self._disk.is_full:
+        if not self._disk.refuses:
             self._database.acknowledged(epoch, marks)
 
     def new_epoch(self) -> None:
@@ -94,12 +97,12 @@ class SimStore:
 
     def _finish(self) -> None:
         self._disk._on_its_way = []
-        if self._disk.is_full:
+        if self._disk.refuses:
             self._is_failing = True  # and busy, until the retry
             self._later(RETRY_S, self._retry)
             for batch_id in [n for n, _ in self._waiting if n > self._told]:
                 self._told = batch_id
-                self._post(CommitFailed(batch_id, "database or disk is full"))
+                self._post(CommitFailed(batch_id, self._disk.refuses))
             return
         self._is_busy = False
         batch_id, durable = self._waiting.pop(0)

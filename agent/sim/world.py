@@ -312,6 +312,12 @@ class World:
         self.net.send_command(self.cloud.command(action, payload))
         return self
 
+    def tell_clock(self, error_s: float, source: ClockSource) -> "World":
+        """Somebody tells the station the time, and is wrong by so much."""
+        if self.shell is not None:
+            self.shell.happened(ClockTold(self.true_wall_s() + error_s, source), self.mono())
+        return self
+
     def cut_line(self) -> "World":
         """The cable between Linux and the controller is pulled."""
         self.line.is_cut = True
