@@ -470,3 +470,20 @@ def test_the_same_seed_is_the_same_evening() -> None:
         assert [r.payload for r in first.cloud.log] == [r.payload for r in second.cloud.log]
 
 
+
+
+@pytest.mark.promise("S2")
+def test_samples_of_a_quiet_hour_wait_for_company_and_arrive_whole(world: World) -> None:
+    sent: list[str] = []
+    publish = world.net.publish
+
+    def seen(connection: int, packet_id: int, topic: str, payload: bytes, qos: int) -> None:
+        sent.append(topic.rsplit("/", 1)[1])
+        publish(connection, packet_id, topic, payload, qos)
+
+    world.net.publish = seen  # type: ignore[method-assign]  # a tap on the wire
+    charging(world, seconds=3600).tap(ANN).run(20)
+    world.unplug(1)
+    world.run(60)
+    assert sent.count("3") <= 8, "60 samples in a few messages"
+    assert world.is_equal(), "and none of them is missing when the session is over"

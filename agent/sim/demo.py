@@ -39,7 +39,6 @@ PAGE_PORT = 8400
 POLL_S = 0.1
 REFRESH_S = 0.5
 READY_S = 20.0
-EQUAL_WH = 1.0  # the register counts whole watt-hours
 
 CONFIG = """\
 [station]
@@ -72,7 +71,7 @@ class Demo:
         self.folder, self._print = folder, out
         self.story: list[str] = []
         self.meters: list[dict[str, Any]] = []  # what each car has had, by the simulated meter
-        self._since: dict[int, float] = {}  # evse_id -> register when its car came
+        self._since: dict[int, int] = {}  # evse_id -> register when its car came
         self._began = monotonic()
         self._pause = threading.Event()  # never set: waiting on it is waiting
         self._cloud: subprocess.Popen[bytes] | None = None
@@ -147,12 +146,12 @@ class Demo:
 
     def plug(self, evse_id: int, need_wh: int) -> None:
         self._tell(f"  a car plugs in at port {evse_id}")
-        self._since[evse_id] = self.box.register_wh(evse_id)
+        self._since[evse_id] = int(self.box.register_wh(evse_id))  # a register counts whole watt-hours
         self.box.plug(evse_id, Car(need_wh=need_wh, reaction_ms=500))
 
     def unplug(self, evse_id: int) -> None:
-        energy_wh = self.box.register_wh(evse_id) - self._since[evse_id]
-        self._tell(f"  the car at port {evse_id} leaves; its meter says {energy_wh:.1f} Wh")
+        energy_wh = int(self.box.register_wh(evse_id)) - self._since[evse_id]
+        self._tell(f"  the car at port {evse_id} leaves; its meter says {energy_wh} Wh")
         if energy_wh:
             self.meters.append({"evse_id": evse_id, "wh": energy_wh})
         self.box.unplug(evse_id)
@@ -265,7 +264,7 @@ class Demo:
         if len(sessions) != len(self.meters) or not self.is_clean:
             return False
         pairs = zip(sessions, self.meters, strict=True)
-        return all(abs(s["energy_wh"] - m["wh"]) <= EQUAL_WH and s["evse_id"] == m["evse_id"] for s, m in pairs)
+        return all((s["energy_wh"], s["evse_id"]) == (m["wh"], m["evse_id"]) for s, m in pairs)
 
     def _is_told(self, evse_id: int, reason: str) -> bool:
         from agent.policy.reasons import WORDS, Reason
@@ -302,7 +301,7 @@ class Demo:
                 "evse_id": session["evse_id"],
                 "id_token": session["id_token"] or "",
                 "ledger_wh": None if session["ended_ms"] is None else round(session["energy_wh"]),
-                "meter_wh": round(self.meters[n]["wh"]) if n < len(self.meters) else None,
+                "meter_wh": self.meters[n]["wh"] if n < len(self.meters) else None,
             }
             for n, session in enumerate(sorted(self.sessions(), key=lambda s: s["started_ms"] or 0))
         ]

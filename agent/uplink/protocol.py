@@ -58,6 +58,7 @@ BOOT_RETRY_LEAST_S, BOOT_RETRY_MOST_S = 10.0, 86_400.0  # with one
 NO_SUBSCRIBERS, NOT_AUTHORIZED = 0x10, 0x87  # MQTT 5 §3.4.2.1, of a PUBACK
 UNACCEPTABLE = (0x90, 0x95, 0x99)  # topic name invalid, packet too large, payload format invalid
 STATUSES = tuple(AuthorizationStatus)
+HELD_RECORDS, HELD_S = 15, 900.0  # samples wait for company: a radio woken for one costs ten times its bytes
 LAST_SEQ = 2**63 - 1
 NEVER = float("inf")
 
@@ -275,6 +276,7 @@ class Uplink:
         self._last_id = 0  # of packets and questions
         self._told = Link.DOWN
         self._boot_at: float | None = 0.0  # when to send it (again); None: accepted
+        self._held_until: float | None = None  # samples wait until then at most; None: nothing holds them
         self._is_opening = False  # a new epoch
         self._transactions: dict[int, str] = {}  # seq in stream 0 -> transactionId
         self._forget_connection()
@@ -330,6 +332,8 @@ class Uplink:
 
     def appended(self, next_seq: Mapping[int, int], now: float) -> list[Action]:
         """New records are on disk."""
+        if Stream.SAMPLES in next_seq and self.lanes[Stream.SAMPLES].unsent() is None:
+            self._held_until = now + HELD_S
         for stream, seq in next_seq.items():
             self.lanes[stream].next_seq = max(seq, self.lanes[stream].next_seq)
         return self._done(now)
@@ -378,8 +382,9 @@ class Uplink:
             due.append(self._doubt_at())
         if self._paused_until is not None:
             due.append(self._paused_until)
-        elif self._is_greeted and self._boot_at is not None:
-            due.append(self._boot_at)
+        elif self._is_greeted:
+            due += [] if self._boot_at is None else [self._boot_at]
+            due += [] if self._held_until is None else [self._held_until]
         return None if (first := min(due)) == NEVER else first
 
     # -- what follows from the facts
@@ -412,6 +417,7 @@ class Uplink:
         if self._connection is not None and self._paused_until is None and not self._is_opening:
             if self._is_greeted:
                 self._announce_boot(now)
+                self._hold_samples(now)
                 self._fetch()
             elif self._hello is None and len(self._flying) < self._receive_maximum:
                 self._greet(now)
@@ -428,13 +434,23 @@ class Uplink:
         self._hello = Sent(self._publish("h", encode_hello(hello), 1), now)
         self._flying[self._hello.packet_id] = self._hello
 
+    def _hold_samples(self, now: float) -> None:
+        """Held samples go when there are enough, when they are old, or when the radio is awake for something else."""
+        if self._held_until is None:
+            return
+        unsent = self.lanes[Stream.SAMPLES].unsent()
+        count = 0 if unsent is None else unsent[1] - unsent[0] + 1
+        if count >= HELD_RECORDS or now >= self._held_until or self._flying:
+            self._held_until = None
+
     def _fetch(self) -> None:
         """One batch at a time is read, so that money which comes meanwhile is next."""
         count = sum(len(lane.sent) for lane in self.lanes.values())
         if self._fetching or count >= self._window or len(self._flying) >= self._receive_maximum:
             return
         for stream, lane in self.lanes.items():
-            if unsent := lane.unsent():
+            is_held = stream == Stream.SAMPLES and self._held_until is not None
+            if not is_held and (unsent := lane.unsent()):
                 self._fetching = stream, unsent[0] - 1
                 self._out.append(Fetch(*self._fetching, self._batch_max()))
                 return
