@@ -39,24 +39,28 @@ def test_a_contactor_closes_in_exactly_the_states_that_the_promise_names() -> No
 
 
 currents = st.just(0) | st.integers(6_000, 80_000)
-ports = st.lists(st.tuples(currents, currents), min_size=1, max_size=4)  # asked, claimed
+ports = st.lists(st.tuples(currents, currents, currents), min_size=1, max_size=4)  # asked, in force, held from before
 
 
 @pytest.mark.promise("S11")
 @given(ports, st.integers(0, 160_000))
-def test_offers_fit_the_circuit_whatever_is_asked(rows: list[tuple[int, int]], circuit_ma: int) -> None:
-    asked, claims = [a for a, _ in rows], [c for _, c in rows]
-    offers = share(asked, claims, circuit_ma)
+def test_offers_fit_the_circuit_whatever_is_asked(rows: list[tuple[int, int, int]], circuit_ma: int) -> None:
+    asked, in_force = [row[0] for row in rows], [row[1] for row in rows]
+    claims = [max(row[1:]) for row in rows]
+    offers = share(asked, in_force, claims, circuit_ma)
     assert sum(offers) <= circuit_ma
     assert all(offer == 0 or 6_000 <= offer <= ask for offer, ask in zip(offers, asked, strict=True))
-    if sum(claims) <= circuit_ma:
-        assert sum(max(o, c) for o, c in zip(offers, claims, strict=True)) <= circuit_ma, "given what another may draw"
-        assert all(o >= min(a, c) for o, a, c in zip(offers, asked, claims, strict=True)), "lowered without a need"
+    for i, offer in enumerate(offers):
+        others = [max(claims[j], offers[j]) for j in range(len(rows)) if j != i]
+        assert offer <= in_force[i] or offer + sum(others) <= circuit_ma, "given what another may draw"
+    if sum(in_force) <= circuit_ma:
+        assert sum(map(max, offers, in_force)) <= circuit_ma, "it matters which output is set first"
+        assert all(map(int.__ge__, offers, map(min, asked, in_force))), "lowered without a need"
 
 
 def test_ports_share_in_order_and_nobody_gets_less_than_six_amperes() -> None:
-    assert share([32_000, 32_000], [0, 0], 40_000) == [32_000, 8_000]
-    assert share([32_000, 32_000], [0, 0], 32_000) == [32_000, 0]
-    assert share([16_000, 32_000], [0, 32_000], 40_000) == [8_000, 32_000]  # what is in force stays
-    assert share([16_000, 16_000], [32_000, 0], 32_000) == [16_000, 0]  # the car may still draw 32 A
-    assert share([16_000, 16_000], [16_000, 16_000], 20_000) == [16_000, 0]  # the limit itself was lowered
+    assert share([32_000, 32_000], [0, 0], [0, 0], 40_000) == [32_000, 8_000]
+    assert share([32_000, 32_000], [0, 0], [0, 0], 32_000) == [32_000, 0]
+    assert share([16_000, 32_000], [0, 32_000], [0, 32_000], 40_000) == [8_000, 32_000]  # what is in force stays
+    assert share([16_000, 16_000], [16_000, 0], [32_000, 0], 32_000) == [16_000, 0]  # the car may still draw 32 A
+    assert share([16_000, 16_000], [16_000] * 2, [16_000] * 2, 20_000) == [16_000, 0]  # the limit itself was lowered

@@ -159,7 +159,8 @@ class Controller:
         failsafe_ma = self._persistent.get("failsafe_ma", 0)
         ports = self.ports
         asked = [ports[i].asks(now_ms, pins[i], host, failsafe_ma) for i in range(len(ports))]
-        granted = share(asked, [port.claim_ma() for port in ports], self.circuit_limit_ma)
+        in_force, claims = [port.offer_ma for port in ports], [port.claim_ma() for port in ports]
+        granted = share(asked, in_force, claims, self.circuit_limit_ma)
         for i in range(len(ports)):
             ports[i].drive(now_ms, pins[i], host, granted[i])
             self._persistent["closes"][i] = ports[i].closes

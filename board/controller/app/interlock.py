@@ -34,21 +34,22 @@ def may_close(
     )
 
 
-def share(asked_ma: list[int], claims_ma: list[int], circuit_ma: int) -> list[int]:
-    """Promise S11: the offers in force. Their sum is at most `circuit_ma`; each is 0 or >= 6 A, none is above asked.
+def share(asked_ma: list[int], in_force_ma: list[int], claims_ma: list[int], circuit_ma: int) -> list[int]:
+    """Promise S11: the offers from now on. Their sum is at most `circuit_ma`; each is 0 or >= 6 A, none is above asked.
 
-    A claim is what a port may draw at this instant whatever we tell it: its offer, or the higher one before it that the
-    car has 5 s to leave (IEC 61851-1 Annex A). What is claimed is not given to another port. Lowering needs nobody's
-    leave. What is free is dealt out in port order; a port that would get less than 6 A gets nothing, never a shortage.
+    A claim is what a port may draw at this instant whatever we tell it: its offer in force, or the higher one before it
+    that the car has 5 s to leave (IEC 61851-1 Annex A). Lowering needs nobody's leave. A port is raised, in port order,
+    only into what no other port claims, so that it does not matter which output is set first. A port that would get less
+    than 6 A gets nothing, never a shortage.
     """
-    free = max(0, circuit_ma - sum(claims_ma))
-    left = circuit_ma  # less than the claims only when the limit itself was lowered: then the last ports give way
-    granted = []
-    for asked, claim in zip(asked_ma, claims_ma):
-        offer = min(asked, claim + free, left)
+    claimed = sum(claims_ma)
+    left = circuit_ma  # less than what is in force only when the limit itself was lowered: then the last ports give way
+    offers = []
+    for asked, in_force, claim in zip(asked_ma, in_force_ma, claims_ma):
+        offer = min(asked, max(in_force, circuit_ma - (claimed - claim)), left)
         if offer < CURRENT_MIN_MA:
             offer = 0
-        free -= max(0, offer - claim)
+        claimed += max(0, offer - claim)
         left -= offer
-        granted.append(offer)
-    return granted
+        offers.append(offer)
+    return offers
