@@ -129,6 +129,7 @@ function ledgerRow(row) {
 let events = null, watchdog = 0;
 
 function isLost(lost) {
+  if (lost && !document.body.classList.contains("waiting")) put(byId("lost"), "Connection to the station lost. Trying again …");
   document.body.classList.toggle("lost", lost);
 }
 
