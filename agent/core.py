@@ -25,6 +25,7 @@ from agent.events import (
     ControllerLost,
     Cp,
     Deadline,
+    Entry,
     Event,
     LinkChanged,
     ListChanged,
@@ -34,15 +35,18 @@ from agent.events import (
     PortReported,
     RemoteStartRequested,
     RemoteStopRequested,
+    Report,
     StoreFailed,
     StoreRecovered,
     TransactionAnswered,
 )
+from agent.faults import Fault
+from agent.policy.authorize import Accept, Question, Refuse, decide
 from agent.policy.reasons import Reason
 from agent.port import Grant, Port, controller_lost, has_ended, is_capped, is_over_at, is_plugged, reported, why_not
 from agent.reporting import next_sample_at, outage_record, records, result, startup, status_record
 from agent.settings import Settings
-from agent.station import Boot, BootReason, Controller, Station, outage_s, stamp, wishes
+from agent.station import Boot, BootReason, Controller, Holding, Station, outage_s, stamp, wishes
 from agent.taps import Step, granted, noticed, port_of, with_port
 from agent.transaction import StoppedReason, Transaction, Trigger, ended_by, reading, restored
 from agent.transaction import saved as saved_transaction
@@ -77,8 +81,7 @@ def closed(
 def absorb(station: Station, event: Event, now: float) -> Step:
     match event:
         case PortReported(evse_id=evse_id, report=report):
-            port = port_of(station, evse_id)
-            return (with_port(station, reported(port, report, now)), ()) if port else (station, ())
+            return port_reported(station, evse_id, report, now), ()
         case CardTapped():
             return taps.tapped(station, event, now)
         case PortChosen():
@@ -102,7 +105,7 @@ def absorb(station: Station, event: Event, now: float) -> Step:
         case StoreRecovered():
             return replace(station, store_ok=True), ()
         case TransactionAnswered(transaction_id=transaction_id, status=status):
-            return transaction_answered(station, transaction_id, status, now), ()
+            return transaction_answered(station, transaction_id, status)
         case RemoteStartRequested():
             return remote_start(station, event, now)
         case RemoteStopRequested():
@@ -116,6 +119,16 @@ def absorb(station: Station, event: Event, now: float) -> Step:
             return station, (result(station, command_id, {"status": status_}, now),)
         case Deadline():
             return station, ()
+
+
+def port_reported(station: Station, evse_id: int, report: Report, now: float) -> Station:
+    port = port_of(station, evse_id)
+    if port is None:
+        return station
+    boot_id = station.controller.boot_id if station.controller else 0
+    after = reported(port, report, station.settings, boot_id, now)
+    station = with_port(station, after)
+    return taps.driver_left(station, evse_id, now) if port.plugged_at not in (None, after.plugged_at) else station
 
 
 def clock_told(station: Station, clock: Clock, now: float) -> Step:
@@ -136,33 +149,52 @@ def store_failed(station: Station, now: float) -> Station:
     return replace(station, store_ok=False)
 
 
-def transaction_answered(station: Station, transaction_id: str, status: AuthorizationStatus, now: float) -> Station:
-    """The cloud's late opinion: no more than MaxEnergyOnInvalidId from here on; what then, see `capped`."""
+def transaction_answered(station: Station, transaction_id: str, status: AuthorizationStatus) -> Step:
+    """The cloud's late opinion: no more than MaxEnergyOnInvalidId from here on; what then, see `capped`.
+
+    The cache learns it as well, or the same card would start again.
+    """
     port = next((p for p in station.ports if p.transaction and p.transaction.transaction_id == transaction_id), None)
     if port is None or port.transaction is None or status is AuthorizationStatus.ACCEPTED:
-        return station
+        return station, ()
     tx = port.transaction
     if tx.energy_cap_wh is not None:
-        return station
+        return station, ()
     register_wh = port.report.energy_wh if port.report else tx.last.energy_wh
     tx = replace(tx, energy_cap_wh=register_wh + station.settings.max_energy_on_invalid_id_wh)
-    return with_port(station, replace(port, transaction=tx))
+    known = taps.remembered(tx.id_token, Entry(status, None, tx.groups, tx.group_id))
+    return with_port(station, replace(port, transaction=tx)), known if tx.token_type == taps.CARD else ()
 
 
 def remote_start(station: Station, event: RemoteStartRequested, now: float) -> Step:
     """The cloud has decided about the token; the station still decides about the port."""
-    wanted = [p for p in station.ports if event.evse_id in (None, p.evse_id)]
-    able = [p for p in wanted if taps.why_not_here(station, p, event.id_token) is None]
-    waiting = [p for p in able if is_plugged(p) and not p.served]
-    port = next(iter(waiting if len(waiting) == 1 else able if len(able) == 1 else []), None)
-    if port is None or not station.settings.activated:
-        reason = wanted and taps.why_not_here(station, wanted[0], event.id_token)
-        info = {"reasonCode": "NotReady", "additionalInfo": str(reason or Reason.CHOOSE_PORT)}
+    port, why_not = aimed_from_afar(station, event, now)
+    groups = frozenset({event.group_id} if event.group_id else ())
+    entry = Entry(groups=groups, group_id=event.group_id)
+    asked = Question(
+        event.id_token, station.settings, station.clock, station.link, port_reason=why_not, online=entry, card=False
+    )
+    decision = decide(asked, now)
+    if port is None or not isinstance(decision, Accept):
+        reason = decision.reason if isinstance(decision, Refuse) else Reason.UNAVAILABLE
+        info = {"reasonCode": "NotReady", "additionalInfo": reason}
         return station, (result(station, event.command_id, {"status": "Rejected", "statusInfo": info}, now),)
     until = now + station.settings.ev_connection_timeout_s
-    grant = Grant(event.id_token, event.type, "remote start", until, remote_start_id=event.remote_start_id)
+    grant = Grant(event.id_token, event.type, decision.rule, until, groups, event.group_id, event.remote_start_id)
     station = granted(station, port.evse_id, grant, now)
     return station, (result(station, event.command_id, {"status": "Accepted"}, now),)
+
+
+def aimed_from_afar(station: Station, event: RemoteStartRequested, now: float) -> tuple[Port | None, Reason | None]:
+    """The port of a remote start. A button that somebody pressed at the station says nothing about it."""
+    if event.evse_id is None:
+        target = taps.aimed_at(replace(station, chosen=None), event.id_token, now)
+    else:
+        target = taps.Target(event.evse_id)
+    port = port_of(station, target.evse_id)
+    if port is None:
+        return None, Reason.UNAVAILABLE if event.evse_id is not None else Reason.CHOOSE_PORT
+    return port, target.blocked or taps.why_not_here(station, port, event.id_token)
 
 
 def remote_stop(station: Station, event: RemoteStopRequested, now: float) -> Step:
@@ -207,9 +239,10 @@ def settle(station: Station, now: float) -> Station:
         station = released(station, evse_id, now)
         station = recovered(station, evse_id, now)
         station = capped(station, evse_id, now)
+        station = abandoned(station, evse_id, now)
         station = ended(station, evse_id, now)
-        station = served_freely(station, evse_id, now)
         station = taken_from_hold(station, evse_id, now)
+        station = served_freely(station, evse_id, now)
         station = started(station, evse_id, now)
     station = expired(station, now)
     if now >= station.alive_at + ALIVE_PERIOD_S:
@@ -245,7 +278,8 @@ def recovered(station: Station, evse_id: int, now: float) -> Station:
     tx = port.transaction
     match resumes(station, port, tx, now):
         case True:
-            return with_port(station, replace(port, transaction=replace(tx, interrupted=False)))
+            ending = replace(tx.ending, at=now) if tx.ending else None  # its time was another run's
+            return with_port(station, replace(port, transaction=replace(tx, interrupted=False, ending=ending)))
         case False:
             tx = ended_by(tx, StoppedReason.POWER_LOSS, Trigger.ABNORMAL_CONDITION, now)
             return with_port(station, finished(port, tx))
@@ -266,13 +300,31 @@ def resumes(station: Station, port: Port, tx: Transaction, now: float) -> bool |
     return None if away_s is None else away_s <= timeout_s
 
 
+def abandoned(station: Station, evse_id: int, now: float) -> Station:
+    """A controller that stays away for longer than a power cut may last ends the session as the cut would."""
+    port, over_at = port_of(station, evse_id), abandoned_at(station, evse_id)
+    if port is None or port.transaction is None or over_at is None or now < over_at:
+        return station
+    tx = ended_by(port.transaction, StoppedReason.POWER_LOSS, Trigger.ABNORMAL_CONDITION, now)
+    return with_port(station, finished(port, tx))
+
+
+def abandoned_at(station: Station, evse_id: int) -> float | None:
+    """When a running session is given up unless its controller speaks again."""
+    port = port_of(station, evse_id)
+    tx = port.transaction if port else None
+    if port is None or tx is None or tx.ending or tx.interrupted or not port.lost:
+        return None
+    return port.seen_at + station.settings.tx_resumption_timeout_s
+
+
 def ended(station: Station, evse_id: int, now: float) -> Station:
-    """TxStopPoint: the contactor is open, so the register is final."""
+    """TxStopPoint: the contactor is open, so the register is final, unless it is the meter that failed."""
     port = port_of(station, evse_id)
     if port is None or port.transaction is None or not has_ended(port, now):
         return station
     tx, report = port.transaction, port.report
-    if report and report.energy_wh >= tx.last.energy_wh:
+    if report and report.energy_wh >= tx.last.energy_wh and Fault.METER_FAULT not in report.faults:
         tx = replace(tx, last=reading(report, now, *stamp(station, now)))
     return with_port(station, finished(port, tx))
 
@@ -285,7 +337,7 @@ def finished(port: Port, tx: Transaction) -> Port:
         transaction=None,
         finished=tx,
         grant=None,
-        served=is_plugged(port),
+        served=is_plugged(port) and not (tx.ending and tx.ending.reason is StoppedReason.EV_DISCONNECTED),
         operative=operative,
         operative_next=None,
     )
@@ -299,18 +351,26 @@ def served_freely(station: Station, evse_id: int, now: float) -> Station:
     if not is_plugged(port) or port.served or taps.why_not_here(station, port, "") is not None:
         return station
     grant = Grant("", "NoAuthorization", "free station", now + station.settings.ev_connection_timeout_s)
-    return with_port(station, replace(port, grant=grant))
+    return with_port(replace(station, holding=None), replace(port, grant=grant))
 
 
 def taken_from_hold(station: Station, evse_id: int, now: float) -> Station:
-    """A card that waits for a car goes to the first one plugged in after it."""
-    port, holding = port_of(station, evse_id), station.holding
-    if holding is None or holding.choose or port is None or port.grant or port.served or not is_plugged(port):
+    """A card that waits for a car goes to the one plugged in after it; if there are two, its driver is asked."""
+    holding = station.holding
+    if holding is None or holding.choose:
         return station
-    tapped_at = holding.grant.until - station.settings.ev_connection_timeout_s
-    if port.plugged_at is None or port.plugged_at < tapped_at or why_not(port, holding.grant.id_token):
+    cars = [p.evse_id for p in taps.waiting(station, holding.grant.id_token, now) if may_take(p, holding)]
+    if evse_id not in cars:
         return station
-    return granted(replace(station, holding=None), evse_id, holding.grant, now)
+    if len(cars) == 1:
+        return granted(station, evse_id, holding.grant, now)
+    station = replace(station, holding=replace(holding, choose=True))
+    return noticed(station, 0, Reason.CHOOSE_PORT, now, holding.grant.id_token)
+
+
+def may_take(port: Port, holding: Holding) -> bool:
+    came_after = port.plugged_at is not None and port.plugged_at >= holding.at
+    return came_after and not port.grant and not port.served and not why_not(port, holding.grant.id_token)
 
 
 def started(station: Station, evse_id: int, now: float) -> Station:
@@ -336,7 +396,7 @@ def started(station: Station, evse_id: int, now: float) -> Station:
         remote_start_id=grant.remote_start_id,
     )
     station = replace(station, next_transaction=station.next_transaction + 1)
-    return with_port(station, replace(port, grant=None, transaction=tx, finished=None))
+    return with_port(station, replace(port, grant=None, transaction=tx))
 
 
 def expired(station: Station, now: float) -> Station:
@@ -378,6 +438,8 @@ def next_deadline(station: Station) -> float:
             continue
         if (over_at := is_over_at(port)) is not None:
             due.append(over_at)
+        if (given_up_at := abandoned_at(station, port.evse_id)) is not None:
+            due.append(given_up_at)
         if tx.interrupted:
             due.append(station.boot.at + station.settings.tx_resumption_timeout_s)
         if (sample_at := next_sample_at(station, port)) is not None:

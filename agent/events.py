@@ -202,6 +202,7 @@ class RemoteStartRequested:
     id_token: str
     type: str = "Central"
     evse_id: int | None = None
+    group_id: str | None = None  # OCPP groupIdToken
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,12 +23,10 @@ from agent.station import Ask, Boot, BootReason, Stage, Station
 from agent.taps import (
     CHOICE_S,
     aimed_at,
-    can_start,
-    is_master,
     port_of,
     question,
+    stops_instead,
     to_stop,
-    to_stop_for_others,
 )
 
 
@@ -77,11 +75,7 @@ def stops(station: Station, ask: Ask, now: float) -> tuple[Port, str] | None:
     if (own := to_stop(station, ask.id_token, now)) is not None:
         return own, "the card's own session runs"
     entry = ask.listed or ask.cached
-    if entry is None or entry.status is not AuthorizationStatus.ACCEPTED:
-        return None
-    if can_start(station, ask) and not is_master(station, entry):
-        return None
-    other = to_stop_for_others(station, entry, now)
+    other = stops_instead(station, ask, entry, now) if entry else None
     return (other[0], f"a session runs that it may stop ({other[1]})") if other else None
 
 

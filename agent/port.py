@@ -12,6 +12,10 @@ from agent.settings import Settings
 from agent.transaction import ChargingState, StoppedReason, Transaction, Trigger, ended_by
 
 OPEN_TIMEOUT_S = 10.0  # an ending is over by then even if the contactor is not seen open: 6 s sequence and its report
+COOLER_DC = 50  # a port that was too hot offers again this much below its limit, or its contactor would chatter
+OPENS_AT_ONCE = frozenset({
+    Fault.EMERGENCY_STOP, Fault.GROUND_FAULT, Fault.GROUND_FAULT_HALTED, Fault.CONTACTOR_WELDED, Fault.DIODE_FAULT,
+})  # fmt: skip
 LOST_TIMEOUT_S = 120.0  # with the controller lost: its own grace for a silent host is over, and the line had its chance
 
 
@@ -51,6 +55,9 @@ class Port:
     operative: bool = True
     operative_next: bool | None = None  # ChangeAvailability, Scheduled until the transaction has ended
     latched: frozenset[Fault] = frozenset()  # gone, but to be seen by the driver until the plug is out
+    found: frozenset[Fault] = frozenset()  # by the host itself, in the newest report
+    seen_at: float = 0.0  # when the newest report came
+    arrivals: tuple[int, int] | None = None  # the controller's boot, and its count of arrivals in A
     clears: int = 0
     held_until: float | None = None  # no energy before: the random delay after a site-wide power cut
 
@@ -62,7 +69,7 @@ def is_plugged(port: Port) -> bool:
 def faults(port: Port) -> frozenset[Fault]:
     if port.lost:
         return port.latched | {Fault.CONTROLLER_LOST}
-    return port.latched | port.report.faults if port.report else port.latched
+    return port.latched | port.found | port.report.faults if port.report else port.latched
 
 
 def is_ready(port: Port) -> bool:
@@ -119,6 +126,9 @@ def wanted_ma(port: Port, settings: Settings) -> int:
         return 0
     if faults(port) or not is_ready(port) or report.cp not in (Cp.B, Cp.C, Cp.D):
         return 0
+    temperature_dc = report.temperature_dc if report.offer_ma else report.temperature_dc + COOLER_DC
+    if derated_ma(temperature_dc, settings) == 0:
+        return 0
     limits = [settings.port_limit_ma, settings.circuit_limit_ma, derated_ma(report.temperature_dc, settings)]
     if settings.socketed:
         limits.append(report.cable_ma)
@@ -143,35 +153,50 @@ def command(port: Port, offer_ma: int) -> PortCommand:
     lock = tx is not None or (report is not None and report.contactor)
     if offer_ma:
         return PortCommand(offer_ma, Stop.NONE, lock, port.clears)
-    at_once = tx is not None and tx.ending is not None and tx.ending.reason is StoppedReason.EMERGENCY_STOP
-    return PortCommand(0, Stop.NOW if at_once else Stop.ORDERLY, lock, port.clears)
+    return PortCommand(0, Stop.NOW if faults(port) & OPENS_AT_ONCE else Stop.ORDERLY, lock, port.clears)
 
 
-def reported(port: Port, report: Report, now: float) -> Port:
-    """Take in what the controller saw."""
-    unplugged = report.cp is Cp.A
-    latched = frozenset(f for f in report.faults if FAULTS[f].latch is Latch.UNPLUG)
+def reported(port: Port, report: Report, settings: Settings, boot_id: int, now: float) -> Port:
+    """Take in what the controller `boot_id` saw, and first the unplugging that only it saw, while the line was cut."""
+    known = port.arrivals is not None and port.arrivals[0] == boot_id
+    missed = known and port.arrivals != (boot_id, report.unplugs)
+    if missed and is_plugged(port) and report.cp is not Cp.A:
+        port = seen(port, replace(report, cp=Cp.A), settings, now)
+    return replace(seen(port, report, settings, now), arrivals=(boot_id, report.unplugs))
+
+
+def found(report: Report, settings: Settings) -> frozenset[Fault]:
+    """What the host sees for itself: only it knows whether the installer has said that the room is ventilated."""
+    return frozenset({Fault.VENTILATION_MISSING} if report.cp is Cp.D and not settings.ventilated else ())
+
+
+def seen(port: Port, report: Report, settings: Settings, now: float) -> Port:
+    unplugged, plugged = report.cp is Cp.A, report.cp in (Cp.B, Cp.C, Cp.D)  # E and F tell nothing about a car
+    here = found(report, settings)
+    latched = frozenset(f for f in report.faults | here if FAULTS[f].latch is Latch.UNPLUG)
     port = replace(
         port,
         report=report,
+        found=here,
+        seen_at=now,
         lost=False,
         grant=None if unplugged and is_plugged(port) else port.grant,  # the token left with the car
-        plugged_at=None if unplugged else now if port.plugged_at is None else port.plugged_at,
+        plugged_at=None if unplugged else now if port.plugged_at is None and plugged else port.plugged_at,
         served=port.served and not unplugged,
         latched=frozenset() if unplugged else port.latched | latched,
     )
     tx = port.transaction
-    return port if tx is None or tx.interrupted else replace(port, transaction=followed(tx, report, now))
+    return port if tx is None or tx.interrupted else replace(port, transaction=followed(tx, report, faults(port), now))
 
 
-def followed(tx: Transaction, report: Report, now: float) -> Transaction:
+def followed(tx: Transaction, report: Report, faults: frozenset[Fault], now: float) -> Transaction:
     """What the report means for a running transaction."""
     if report.contactor and report.power_w > 0 and not tx.charged:
         tx = replace(tx, charged=True)
     if report.cp is Cp.A:
         tx = ended_by(tx, StoppedReason.EV_DISCONNECTED, Trigger.EV_DEPARTED, now)
-    if fatal := sorted(f for f in report.faults if FAULTS[f].cure is Cure.END):
-        reason = StoppedReason(FAULTS[fatal[0]].stopped_reason)
+    if fatal := {StoppedReason(FAULTS[f].stopped_reason) for f in faults if FAULTS[f].cure is Cure.END}:
+        reason = min(fatal, key=lambda r: (r is StoppedReason.OTHER, r))  # a fault with a word of its own says more
         tx = ended_by(tx, reason, Trigger.ABNORMAL_CONDITION, now)
     if report.energy_wh < tx.last.energy_wh:  # the register went back: bill what was stored, and no further
         tx = ended_by(tx, StoppedReason.OTHER, Trigger.ABNORMAL_CONDITION, now)

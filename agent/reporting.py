@@ -15,7 +15,7 @@ from agent.faults import FAULTS
 from agent.policy.id_token import masked
 from agent.policy.reasons import WORDS
 from agent.port import Port, charging_state, faults, status
-from agent.station import BootReason, Notice, Station, outage_s, stamp
+from agent.station import Notice, Station, outage_s, stamp
 from agent.transaction import Reading, Transaction, Trigger, reading
 
 VENDOR_ID = "station-agent"
@@ -74,7 +74,7 @@ def transaction_edges(station: Station, old: Port, new: Port, now: float) -> tup
             tx = replace(tx, seq_no=tx.seq_no + 1)
             new = replace(new, finished=tx)
         assert tx.ending
-        at = tx.last.mono_s if tx.interrupted else now
+        at = ended_at(station, tx) if tx.interrupted else now
         out.append(transaction_record(station, new, tx, "Ended", tx.ending.trigger, tx.last, at, "Transaction.End"))
     tx = new.transaction
     if tx is None:
@@ -92,6 +92,11 @@ def transaction_edges(station: Station, old: Port, new: Port, now: float) -> tup
         return new, out
     controller = station.controller.boot_id if station.controller else tx.controller_boot_id
     return replace(new, transaction=replace(tx, seq_no=tx.seq_no + 1, controller_boot_id=controller)), out
+
+
+def ended_at(station: Station, tx: Transaction) -> float:
+    """When an interrupted transaction ended, in this run's time: at its last reading, or at the latest with the cut."""
+    return tx.last.mono_s if station.boot.same_kernel else station.boot.at
 
 
 def begun_by(tx: Transaction) -> Trigger:
@@ -142,6 +147,8 @@ def transaction_record(
         payload["offline"] = True
     if event_type != "Updated":
         payload["idToken"] = {"idToken": tx.id_token, "type": tx.token_type}
+    if event_type == "Ended" and tx.ending and tx.ending.id_token:  # OCPP: who ended it, which may be another card
+        payload["idToken"] = {"idToken": tx.ending.id_token, "type": "ISO14443"}
     if event_type == "Started":
         payload["customData"] = {"vendorId": VENDOR_ID, "rule": tx.rule, "listVersion": station.allowlist.version}
     source = at.source if tx.interrupted else int(station.clock.source)
@@ -249,7 +256,7 @@ def security_event(station: Station, kind: str, why: str, now: float) -> Record:
 def outage_record(station: Station, now: float) -> Record | None:
     """How long the station was away, as soon as a known clock on both sides can tell (R7)."""
     boot = station.boot
-    if boot.last_seen_s is None or boot.reason is BootReason.APPLICATION_RESET:
+    if boot.last_seen_s is None or boot.same_kernel:
         return None
     away_s = outage_s(station, boot.last_seen_s, 1, 0.0)
     if away_s is None:

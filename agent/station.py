@@ -47,6 +47,7 @@ class Holding:
 
     grant: Grant
     choose: bool
+    at: float = 0.0  # a car plugged in since may be the one
 
 
 class Stage(StrEnum):
@@ -125,7 +126,8 @@ def wishes(station: Station) -> tuple[PortCommand, ...]:
     target = [0] * len(ports)
     for i, share in zip(order, shares(circuit, [wants[i] for i in order]), strict=True):
         target[i] = share
-    in_force = [port.report.offer_ma if port.report else 0 for port in ports]
+    most = station.settings.port_limit_ma  # a port that has not spoken may still offer what it offered last
+    in_force = [port.report.offer_ma if port.report else most for port in ports]
     offers = raised_in_turn(circuit, target, in_force)
     return tuple(command(port, offer) for port, offer in zip(ports, offers, strict=True))
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from agent.effects import AskOnline, Effect, Lookup, Remember
 from agent.events import AuthorizationStatus, CardTapped, Entry, LookedUp, OnlineAnswered, PortChosen
-from agent.policy.authorize import Accept, Decision, Question, Refuse, decide
+from agent.policy.authorize import Accept, Decision, Question, Refuse, decide, is_good
 from agent.policy.authorize import Ask as AskCloud
 from agent.policy.id_token import normalised
 from agent.policy.reasons import Reason
@@ -17,6 +17,7 @@ from agent.port import Grant, Port, is_plugged, why_not
 from agent.station import Ask, Holding, Notice, Stage, Station
 from agent.transaction import StoppedReason, Trigger, ended_by
 
+CARD = "ISO14443"  # OCPP IdTokenEnumStringType of what the reader reads
 ASKS_MAX = 8  # taps in flight; more come only from a broken reader, and are told to try again
 LOOKUP_TIMEOUT_S = 0.25  # S6: a decision from the list within 0.3 s; a list that does not answer is no reason to wait
 LATE_S = 20.0  # a late Accepted still starts, counted from the tap
@@ -48,7 +49,7 @@ def tapped(station: Station, event: CardTapped, now: float) -> Step:
         return station, ()
     if (port := to_stop(station, id_token, now)) is not None:
         return stopped(station, port, StoppedReason.LOCAL, id_token, now), ()
-    station = forget_late(station, id_token)
+    station = with_room(forget_late(station, id_token))
     if len(station.asks) >= ASKS_MAX:
         return noticed(station, 0, Reason.COULD_NOT_ASK, now, id_token), ()
     target = aimed_at(station, id_token, now)
@@ -136,13 +137,16 @@ def best_refusal(station: Station, id_token: str) -> Target:
 
 
 def chosen(station: Station, event: PortChosen, now: float) -> Step:
-    """A port's button: the card that waits for the choice goes there; else it aims the next tap."""
+    """A port's button: the card that waits for the choice goes there; else it aims the one that is being asked about,
+    or the next tap."""
     if all(p.evse_id != event.evse_id for p in station.ports):
         return station, ()
     holding = station.holding
     if holding is not None:
-        return granted(replace(station, holding=None), event.evse_id, holding.grant, now), ()
-    asks = tuple(replace(a, evse_id=event.evse_id, choose=False) if a.evse_id is None else a for a in station.asks)
+        return granted(station, event.evse_id, holding.grant, now), ()
+    open_ = [a.ask_id for a in station.asks if a.evse_id is None and a.stage is not Stage.LATE]
+    meant = open_ if len(open_) == 1 else []
+    asks = tuple(replace(a, evse_id=event.evse_id, choose=False) if a.ask_id in meant else a for a in station.asks)
     return replace(station, chosen=(event.evse_id, now + CHOICE_S), asks=asks), ()
 
 
@@ -162,9 +166,15 @@ def answered(station: Station, event: OnlineAnswered, now: float) -> Step:
     if ask is None:
         return station, ()
     entry = event.entry
-    remember = Remember(ask.id_token, entry.status, entry.expiry_s, tuple(sorted(entry.groups)), entry.group_id)
     station, effects = decided(station, ask, entry, now)
-    return station, (remember, *effects)
+    return station, (*remembered(ask.id_token, entry), *effects)
+
+
+def remembered(id_token: str, entry: Entry) -> tuple[Remember, ...]:
+    """For the cache. That a card is charging elsewhere just now is no property of the card."""
+    if entry.status is AuthorizationStatus.CONCURRENT_TX:
+        return ()
+    return (Remember(id_token, entry.status, entry.expiry_s, tuple(sorted(entry.groups)), entry.group_id),)
 
 
 def timed_out(station: Station, ask: Ask, now: float) -> Step:
@@ -187,23 +197,41 @@ def forget_late(station: Station, id_token: str) -> Station:
     return replace(station, asks=tuple(a for a in station.asks if a.id_token != id_token))
 
 
+def with_room(station: Station) -> Station:
+    """A late answer that nobody may wait for any more gives way to a new tap."""
+    late = [a.ask_id for a in station.asks if a.stage is Stage.LATE]
+    if len(station.asks) < ASKS_MAX or not late:
+        return station
+    return replace(station, asks=tuple(a for a in station.asks if a.ask_id != late[0]))
+
+
+def driver_left(station: Station, evse_id: int, now: float) -> Station:
+    """The car is gone, and with it every question about its driver: the next car is another's."""
+    for ask in station.asks:
+        if ask.evse_id == evse_id:
+            station = without(station, ask)
+            if ask.stage is not Stage.LATE:
+                station = noticed(station, evse_id, Reason.TIMED_OUT, now, ask.id_token)
+    return station
+
+
 # -- the decision -----------------------------------------------------------------------------------------------------
 
 
 def question(station: Station, ask: Ask, online: Entry | None) -> Question:
     port = port_of(station, ask.evse_id)
-    in_use = any(
-        (p.transaction and p.transaction.id_token == ask.id_token) or (p.grant and p.grant.id_token == ask.id_token)
-        for p in station.ports
-        if port is None or p.evse_id != port.evse_id
-    )
+    others = [p.transaction for p in station.ports if p.transaction and p.evse_id != ask.evse_id]
+    running = [p.transaction for p in station.ports if p.transaction]
+    is_unknown = ask.listed is None and ask.cached is None
+    stoppable = any(tx.group_id for tx in running) or (running and station.settings.master_pass_group_id)
     return Question(
         ask.id_token,
         station.settings,
         station.clock,
         station.link,
         port_reason=ask.blocked or why_not_here(station, port, ask.id_token),
-        in_use=in_use,
+        in_use=any(tx.id_token == ask.id_token for tx in others),
+        may_stop=bool(is_unknown and stoppable),
         listed=ask.listed,
         cached=ask.cached,
         online=online,
@@ -221,15 +249,9 @@ def why_not_here(station: Station, port: Port | None, id_token: str) -> Reason |
 
 
 def decided(station: Station, ask: Ask, online: Entry | None, now: float) -> Step:
-    entry = online or ask.listed or ask.cached
-    if entry and entry.status is AuthorizationStatus.ACCEPTED and ask.stage is Stage.LOOKUP:
-        stop = (
-            to_stop_for_others(station, entry, now)
-            if not can_start(station, ask) or is_master(station, entry)
-            else None
-        )
-        if stop is not None:
-            return stopped(without(station, ask), *stop, ask.id_token, now), ()
+    entry = replace(online, expiry_s=None) if online else ask.listed or ask.cached
+    if entry and (stop := stops_instead(station, ask, entry, now)) is not None:
+        return stopped(without(station, ask), *stop, ask.id_token, now), ()
     decision: Decision = decide(question(station, ask, online), now)
     match decision:
         case AskCloud(timeout_s=timeout_s):
@@ -245,12 +267,22 @@ def decided(station: Station, ask: Ask, online: Entry | None, now: float) -> Ste
         case Accept(rule=rule, groups=groups):
             until = now + station.settings.ev_connection_timeout_s
             group_id = entry.group_id if entry else None
-            grant = Grant(ask.id_token, "ISO14443", rule, until, groups, group_id)
+            grant = Grant(ask.id_token, CARD, rule, until, groups, group_id)
             station = without(station, ask)
             if ask.evse_id is None:
-                station = replace(station, holding=Holding(grant, ask.choose))
+                since = now if ask.stage is Stage.LATE else ask.at  # once refused, a driver may have made room
+                station = replace(forgotten(station, ask.id_token), holding=Holding(grant, ask.choose, since))
                 return noticed(station, 0, Reason.CHOOSE_PORT if ask.choose else None, now, ask.id_token), ()
             return granted(station, ask.evse_id, grant, now), ()
+
+
+def stops_instead(station: Station, ask: Ask, entry: Entry, now: float) -> tuple[Port, StoppedReason] | None:
+    """The session that this tap stops because of its group or as a master pass, rather than starting one."""
+    if ask.stage is Stage.LATE or not is_good(entry, station.settings, station.clock, now):
+        return None
+    if can_start(station, ask) and not is_master(station, entry):
+        return None
+    return to_stop_for_others(station, entry, now)
 
 
 def can_start(station: Station, ask: Ask) -> bool:
@@ -280,14 +312,25 @@ def granted(station: Station, evse_id: int, grant: Grant, now: float) -> Station
     assert port is not None
     if (reason := why_not_here(station, port, grant.id_token)) is not None:
         return noticed(station, evse_id, reason, now, grant.id_token)
+    station = forgotten(station, grant.id_token)
     used = station.chosen is not None and station.chosen[0] == evse_id
     station = replace(with_port(station, replace(port, grant=grant)), chosen=None if used else station.chosen)
     return noticed(station, evse_id, None, now, grant.id_token)
 
 
+def forgotten(station: Station, id_token: str) -> Station:
+    """A card waits for one car at a time: the new wait replaces the old one."""
+    if station.holding and station.holding.grant.id_token == id_token:
+        station = replace(station, holding=None)
+    for port in station.ports:
+        if port.grant and port.grant.id_token == id_token and not station.settings.concurrent_tx:
+            station = with_port(station, replace(port, grant=None))
+    return station
+
+
 def stopped(station: Station, port: Port, reason: StoppedReason, id_token: str, now: float) -> Station:
     assert port.transaction
-    tx = ended_by(port.transaction, reason, Trigger.STOP_AUTHORIZED, now)
+    tx = ended_by(port.transaction, reason, Trigger.STOP_AUTHORIZED, now, id_token)
     return noticed(with_port(station, replace(port, transaction=tx)), port.evse_id, None, now, id_token)
 
 

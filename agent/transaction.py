@@ -77,6 +77,7 @@ class Ending:
     reason: StoppedReason
     trigger: Trigger
     at: float
+    id_token: str | None = None  # the card that stopped it
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,9 +108,11 @@ def reading(report: Report, now: float, wall_s: float | None, source: int) -> Re
     return Reading(report.energy_wh, now, wall_s, source, report.power_w, report.current_ma, report.voltage_mv)
 
 
-def ended_by(tx: Transaction, reason: StoppedReason, trigger: Trigger, now: float) -> Transaction:
+def ended_by(
+    tx: Transaction, reason: StoppedReason, trigger: Trigger, now: float, id_token: str | None = None
+) -> Transaction:
     """Begin the end; the first reason stays the reason."""
-    return tx if tx.ending else replace(tx, ending=Ending(reason, trigger, now))
+    return tx if tx.ending else replace(tx, ending=Ending(reason, trigger, now, id_token))
 
 
 def saved(tx: Transaction) -> Any:

@@ -57,7 +57,9 @@ def test_a_car_swapped_while_the_line_was_cut_is_not_billed_to_the_first_driver(
 
 
 def test_a_car_that_is_plugged_in_before_the_contactor_was_seen_open_is_a_new_car() -> None:
-    play = Play().plug(1).tap(ANN).charge(1).see(1, cp=Cp.A, power_w=0, unplugs=1).see(1, cp=Cp.B).see(1, contactor=False)
+    play = (
+        Play().plug(1).tap(ANN).charge(1).see(1, cp=Cp.A, power_w=0, unplugs=1).see(1, cp=Cp.B).see(1, contactor=False)
+    )
     assert play.transactions()[-1] == ("Ended", "EVDisconnected")
     assert charging(play.after(5).tap(BOB)) == [BOB, None]
 
@@ -87,7 +89,7 @@ def test_two_cars_plugged_in_while_the_cloud_is_asked_are_not_guessed_at() -> No
 
 
 def test_a_button_does_not_aim_the_question_of_a_driver_who_was_refused() -> None:
-    play = online(Link.DOUBT).tap(EVE).after(5).plug(1).on(PortChosen(1)).on(OnlineAnswered(1, Entry()))
+    play = online(Link.DOUBT).tap(EVE).after(5).plug(1).on(PortChosen(1)).after(1).on(OnlineAnswered(1, Entry()))
     assert charging(play) == [None, None]
 
 
@@ -143,6 +145,7 @@ def test_a_card_that_only_the_cloud_knows_stops_its_groups_session(ports: int) -
     assert [a.id_token for a in play.asked] == [EVE]
     play.on(OnlineAnswered(play.asked[-1].ask_id, Entry(group_id="home"))).open(1)
     assert play.transactions(1)[-1] == ("Ended", "Local")
+    assert play.payloads("TransactionEvent")[-1]["idToken"]["idToken"] == EVE, "the card that stopped it"
 
 
 def test_a_stranger_whom_the_cloud_was_asked_about_hears_that_the_port_is_taken() -> None:
@@ -154,7 +157,7 @@ def test_a_stranger_whom_the_cloud_was_asked_about_hears_that_the_port_is_taken(
 
 def test_a_master_pass_that_only_the_cloud_knows_stops_and_never_starts() -> None:
     play = online(settings=Settings(master_pass_group_id="fire")).plug(1).tap(ANN).charge(1).after(10).tap(EVE)
-    play.on(OnlineAnswered(play.asked[-1].ask_id, Entry(group_id="fire"))).open(1)
+    play.on(OnlineAnswered(play.asked[-1].ask_id, Entry(expiry_s=WALL_S - 1, group_id="fire"))).open(1)
     assert play.transactions()[-1] == ("Ended", "MasterPass")
     play.on(RemoteStartRequested("c", 1, EVE, "ISO14443", evse_id=2, group_id="fire"))
     assert answer(play)["status"] == "Rejected"
@@ -284,8 +287,8 @@ def test_nothing_is_raised_before_every_port_has_said_what_it_offers() -> None:
 
 @pytest.mark.promise("S3")
 def test_a_controller_that_stays_away_ends_the_session_as_a_power_cut_would() -> None:
-    play = Play().plug(1).tap(ANN).charge(1, wh=50).after(61).on(ControllerLost("silence")).after(599)
-    assert play.port(1).transaction
+    play = Play().plug(1).tap(ANN).charge(1, wh=50).after(61).see(1, energy_wh=1060).on(ControllerLost("silence"))
+    assert play.after(599).port(1).transaction
     play.after(1)
     assert play.transactions()[-1] == ("Ended", "PowerLoss")
     assert play.energy_wh()[-1] == 1050
@@ -304,7 +307,7 @@ def test_a_session_that_never_knew_the_time_ends_with_a_date_that_can_be() -> No
     settings = Settings(restart_delay_max_s=0.0)
     play = Play(settings, wall_s=None).after(900_000).plug(1).tap(ANN).charge(1).after(61).reboot(off_s=5, wall=False)
     play.see(1, cp=Cp.A, energy_wh=1000).see(2)
-    record = play.records[-1]
+    record = [r for r in play.records if r.action == "TransactionEvent"][-1]
     assert play.transactions()[-1] == ("Ended", "PowerLoss")
     assert record.mono_s <= play.now, "an instant of this run, which is what the record's header says"
     assert record.payload["timestamp"] <= play.payloads("SecurityEventNotification")[-1]["timestamp"]
@@ -327,3 +330,9 @@ def test_a_clock_that_jumps_by_years_stops_no_samples_and_floods_none() -> None:
 def test_a_port_report_keeps_the_controllers_own_words() -> None:
     report = Report(cp=Cp.D, energy_wh=1000)
     assert Play().on(PortReported(1, report)).port(1).report == report
+
+
+def test_a_free_station_starts_the_next_car_in_the_very_step_in_which_the_last_session_ends() -> None:
+    play = Play(Settings(free=True), ports=1).plug(1).charge(1).see(1, cp=Cp.A, power_w=0, unplugs=1).see(1, cp=Cp.B)
+    play.see(1, contactor=False)
+    assert [kind for kind, _ in play.transactions() if kind != "Updated"] == ["Started", "Ended", "Started"]

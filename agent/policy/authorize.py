@@ -4,7 +4,7 @@ RULES is read from the top; the first rule with an opinion decides. `station-age
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from agent.clock import Clock, is_expired
 from agent.events import AuthorizationStatus as Status
@@ -25,7 +25,8 @@ class Question:
     clock: Clock
     link: Link
     port_reason: Reason | None = None
-    in_use: bool = False  # this card has a transaction or a grant at another port
+    in_use: bool = False  # this card has a transaction at another port
+    may_stop: bool = False  # nothing is known here about the card, and a session runs that the cloud may let it stop
     listed: Entry | None = None
     cached: Entry | None = None
     online: Entry | None = None  # the cloud's answer to this very tap
@@ -77,11 +78,15 @@ def station_ready(q: Question, now: float) -> Opinion:
 
 
 def port_ready(q: Question, now: float) -> Opinion:
+    """Of a taken port the cloud may know more: whether this card may stop what runs there."""
+    if q.port_reason is Reason.PORT_TAKEN and q.may_stop and not q.asked and ONLINE_TIMEOUT_S[q.link]:
+        return None
     return Refuse("port", q.port_reason) if q.port_reason else None
 
 
 def started_remotely(q: Question, now: float) -> Opinion:
-    return None if q.card else Accept("remote start", Source.CLOUD)
+    """RequestStartTransaction: the cloud vouches for the token, but a master pass starts nothing."""
+    return None if q.card else judged("remote start", Source.CLOUD, q.online or Entry(), q, now)
 
 
 def free_for_all(q: Question, now: float) -> Opinion:
@@ -102,12 +107,16 @@ def allowlist(q: Question, now: float) -> Opinion:
 
 
 def cloud_answer(q: Question, now: float) -> Opinion:
-    return judged("cloud", Source.CLOUD, q.online, q, now) if q.online else None
+    """Its expiry says for how long the answer may be cached; the answer itself is of this moment."""
+    return judged("cloud", Source.CLOUD, replace(q.online, expiry_s=None), q, now) if q.online else None
 
 
 def cache(q: Question, now: float) -> Opinion:
-    """An Accepted from the cache starts at once. A refusal from it is asked about again while anybody can be asked."""
-    if q.cached is None:
+    """An Accepted from the cache starts at once. A refusal from it is asked about again while anybody can be asked.
+
+    An entry past its expiry is no entry: it says nothing against the card.
+    """
+    if q.cached is None or is_expired(q.clock, q.cached.expiry_s, now):
         return None
     opinion = judged("cache", Source.CACHE, q.cached, q, now)
     can_ask = ONLINE_TIMEOUT_S[q.link] > 0.0 and not q.asked
@@ -154,6 +163,12 @@ def judged(rule: str, source: Source, entry: Entry, q: Question, now: float) -> 
     if master and (master in entry.groups or master == entry.group_id):
         return Refuse(rule, Reason.STOP_ONLY)
     return Accept(rule, source, entry.groups)
+
+
+def is_good(entry: Entry, settings: Settings, clock: Clock, now: float) -> bool:
+    """Whether the entry stands for its group: accepted, neither removed nor expired. A master pass is good, to stop."""
+    opinion = judged("", Source.LIST, entry, Question("", settings, clock, Link.DOWN), now)
+    return isinstance(opinion, Accept) or opinion.reason is Reason.STOP_ONLY
 
 
 def walk(q: Question, now: float) -> Iterator[tuple[str, Opinion]]:

@@ -141,10 +141,10 @@ WORDS: dict[Reason, Words] = {
         "Hold it still against the reader and try again.",
     ),
     Reason.PORT_TAKEN: Words(
-        Status.CONCURRENT_TX, "A045", Led.REFUSED, "Another driver is charging here.", "Please use another port.",
+        Status.CONCURRENT_TX, "A045", Led.REFUSED, "Another driver has this port.", "Please use another port.",
     ),
     Reason.CHOOSE_PORT: Words(
-        Status.ACCEPTED, "A050", Led.ASK, "Two cars are waiting.", "Press the button of your port.",
+        Status.ACCEPTED, "A050", Led.ASK, "More than one port could be yours.", "Press the button of your port.",
     ),
     Reason.PLUG_IN_FIRST: Words(
         Status.ACCEPTED, "A051", Led.ASK, "Another driver is about to plug in.", "Plug in your car first, then tap.",

@@ -322,6 +322,7 @@ def tool(*args: str) -> subprocess.CompletedProcess[str]:
 def main(*, once: bool, page_port: int | None, keep: bool) -> int:
     if not DEVCLOUD.exists():
         raise ConfigError(f"{DEVCLOUD} is not there: run the demo from a checkout of the project")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # what was started here ends here
     folder = Path(tempfile.mkdtemp(prefix="station-demo-"))
     demo = Demo(folder, lambda line: print(line, flush=True))
     try:

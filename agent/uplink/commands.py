@@ -138,7 +138,8 @@ def to_event(command: Command) -> CoreEvent | ListCommand | Refusal:
         case messages.RequestStartTransactionRequest() as start:  # a chargingProfile is ignored: no smart charging here
             token, kind = start.idToken.idToken, start.idToken.type
             id_token = (normalised(token) or token) if kind == "ISO14443" else token
-            return RemoteStartRequested(command_id, start.remoteStartId, id_token, kind, start.evseId)
+            group_id = start.groupIdToken.idToken if start.groupIdToken else None
+            return RemoteStartRequested(command_id, start.remoteStartId, id_token, kind, start.evseId, group_id)
         case messages.RequestStopTransactionRequest(transactionId=transaction_id):
             return RemoteStopRequested(command_id, transaction_id)
         case messages.ChangeAvailabilityRequest(evse=evse, operationalStatus=status):

@@ -39,8 +39,8 @@ def share(asked_ma: list[int], in_force_ma: list[int], claims_ma: list[int], cir
 
     A claim is what a port may draw at this instant whatever we tell it: its offer in force, or the higher one before it
     that the car has 5 s to leave (IEC 61851-1 Annex A). Lowering needs nobody's leave. A port is raised, in port order,
-    only into what no other port claims, so that it does not matter which output is set first. A port that would get less
-    than 6 A gets nothing, never a shortage.
+    only into what no other port claims, so that it does not matter which output is set first. A port that would get
+    less than 6 A gets nothing, never a shortage.
     """
     claimed = sum(claims_ma)
     left = circuit_ma  # less than what is in force only when the limit itself was lowered: then the last ports give way
