@@ -43,7 +43,18 @@ from agent.events import (
 from agent.faults import Fault
 from agent.policy.authorize import Accept, Question, Refuse, decide
 from agent.policy.reasons import Reason
-from agent.port import Grant, Port, controller_lost, has_ended, is_capped, is_over_at, is_plugged, reported, why_not
+from agent.port import (
+    Grant,
+    Level,
+    Port,
+    controller_lost,
+    has_ended,
+    is_capped,
+    is_over_at,
+    is_plugged,
+    reported,
+    why_not,
+)
 from agent.reporting import next_sample_at, outage_record, records, result, startup, status_record
 from agent.settings import Settings
 from agent.station import Boot, BootReason, Controller, Holding, Station, outage_s, stamp, wishes
@@ -68,8 +79,8 @@ def closed(
     """Turn the step into effects: records and facts first, then the wish, then the questions."""
     station, owed = records(before, station, now)
     effects: list[Effect] = [*owed, *saves(before, station)]
-    wish = wishes(station)
-    if wish != wishes(before):
+    is_other = station.ports is not before.ports or station.controller is not before.controller
+    if is_other and (wish := wishes(station)) != wishes(before):
         effects.append(Wish(wish))
     effects.extend(asked)
     return station, tuple(effects)
@@ -209,13 +220,20 @@ def remote_stop(station: Station, event: RemoteStopRequested, now: float) -> Ste
 
 
 def availability(station: Station, event: AvailabilityRequested, now: float) -> Step:
-    """Inoperative forbids starting; a running transaction finishes first, and the promise survives a reboot."""
+    """Inoperative forbids starting; a running transaction finishes first, and the promise survives a reboot.
+
+    The whole station back in service leaves an EVSE out that was switched off by itself.
+    """
     named = [p for p in station.ports if event.evse_id in (None, p.evse_id)]
+    level = frozenset({Level.STATION if event.evse_id is None else Level.EVSE})
     for port in named:
-        if port.transaction and not event.operative:
-            station = with_port(station, replace(port, operative_next=False))
+        if event.operative:
+            port = replace(port, off=port.off - level, off_next=port.off_next - level)
+        elif port.transaction:
+            port = replace(port, off_next=port.off_next | level)
         else:
-            station = with_port(station, replace(port, operative=event.operative, operative_next=None))
+            port = replace(port, off=port.off | level)
+        station = with_port(station, port)
     scheduled = any(p.transaction for p in named) and not event.operative
     status = "Rejected" if not named else "Scheduled" if scheduled else "Accepted"
     return station, (result(station, event.command_id, {"status": status}, now),)
@@ -331,15 +349,14 @@ def ended(station: Station, evse_id: int, now: float) -> Station:
 
 def finished(port: Port, tx: Transaction) -> Port:
     """The transaction is over; what was scheduled for its end happens now."""
-    operative = port.operative if port.operative_next is None else port.operative_next
     return replace(
         port,
         transaction=None,
         finished=tx,
         grant=None,
         served=is_plugged(port) and not (tx.ending and tx.ending.reason is StoppedReason.EV_DISCONNECTED),
-        operative=operative,
-        operative_next=None,
+        off=port.off | port.off_next,
+        off_next=frozenset(),
     )
 
 
@@ -452,15 +469,15 @@ def next_deadline(station: Station) -> float:
 
 def saved(port: Port) -> dict[str, Any]:
     return {
-        "operative": port.operative,
-        "operative_next": port.operative_next,
+        "off": sorted(port.off),
+        "off_next": sorted(port.off_next),
         "transaction": saved_transaction(port.transaction) if port.transaction else None,
     }
 
 
 def is_saved_alike(old: Port, new: Port) -> bool:
     same_tx = old.transaction is new.transaction or old.transaction == new.transaction
-    return same_tx and old.operative == new.operative and old.operative_next == new.operative_next
+    return same_tx and old.off == new.off and old.off_next == new.off_next
 
 
 def saves(before: Station, after: Station) -> tuple[Save, ...]:
@@ -505,7 +522,8 @@ def born(
 def reborn(evse_id: int, fact: Any, held_until: float | None) -> Port:
     port = Port(evse_id, held_until=held_until)
     try:
-        port = replace(port, operative=bool(fact["operative"]), operative_next=fact["operative_next"])
+        off, off_next = (frozenset(map(Level, fact[key])) for key in ("off", "off_next"))
+        port = replace(port, off=off, off_next=off_next)
         return replace(port, transaction=restored(fact["transaction"]) if fact["transaction"] else None)
-    except (TypeError, KeyError, msgspec.ValidationError):
+    except (TypeError, KeyError, ValueError, msgspec.ValidationError):
         return port

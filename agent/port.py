@@ -29,6 +29,13 @@ class Status(StrEnum):
     FAULTED = "Faulted"
 
 
+class Level(StrEnum):
+    """What a ChangeAvailability was about."""
+
+    EVSE = "evse"
+    STATION = "station"
+
+
 @dataclass(frozen=True, slots=True)
 class Grant:
     """Somebody may start: waits for the plug, or for a port, until `until`."""
@@ -52,14 +59,19 @@ class Port:
     transaction: Transaction | None = None
     finished: Transaction | None = None  # the last one that ended here: its total stays on the screen
     served: bool = False  # a transaction has ended since the car was plugged in
-    operative: bool = True
-    operative_next: bool | None = None  # ChangeAvailability, Scheduled until the transaction has ended
+    off: frozenset[Level] = frozenset()  # whose ChangeAvailability keeps it Inoperative
+    off_next: frozenset[Level] = frozenset()  # Scheduled: when the transaction has ended
     latched: frozenset[Fault] = frozenset()  # gone, but to be seen by the driver until the plug is out
     found: frozenset[Fault] = frozenset()  # by the host itself, in the newest report
     seen_at: float = 0.0  # when the newest report came
     arrivals: tuple[int, int] | None = None  # the controller's boot, and its count of arrivals in A
     clears: int = 0
     held_until: float | None = None  # no energy before: the random delay after a site-wide power cut
+
+
+def operative(port: Port) -> bool:
+    """OCPP availability: an EVSE is in service if neither it nor the whole station was switched off (G03, G04)."""
+    return not port.off
 
 
 def is_plugged(port: Port) -> bool:
@@ -82,7 +94,7 @@ def status(port: Port) -> Status:
         return Status.FAULTED
     if port.transaction:  # one that runs on while the controller restarts, or was made Inoperative meanwhile
         return Status.OCCUPIED
-    if not port.operative or not is_ready(port):
+    if not operative(port) or not is_ready(port):
         return Status.UNAVAILABLE
     return Status.OCCUPIED if is_plugged(port) else Status.AVAILABLE
 
@@ -103,7 +115,7 @@ def why_not(port: Port, id_token: str) -> Reason | None:
         return Reason.PORT_TAKEN
     if faults(port):
         return Reason.OUT_OF_SERVICE
-    return None if port.operative and is_ready(port) else Reason.UNAVAILABLE
+    return None if operative(port) and is_ready(port) else Reason.UNAVAILABLE
 
 
 def charging_state(port: Port) -> ChargingState:

@@ -206,7 +206,8 @@ def with_room(station: Station) -> Station:
 
 
 def driver_left(station: Station, evse_id: int, now: float) -> Station:
-    """The car is gone, and with it every question about its driver: the next car is another's."""
+    """The car is gone, and with it what was said to its driver and every question about him: the next is another's."""
+    station = replace(station, notices=tuple(n for n in station.notices if n.evse_id != evse_id))
     for ask in station.asks:
         if ask.evse_id == evse_id:
             station = without(station, ask)

@@ -209,9 +209,10 @@ def rebooted(play: Play, rng: random.Random) -> Play:
 
 
 @pytest.mark.promise("S1", "S3", "S9", "S10", "S11")
-@pytest.mark.parametrize("seed", range(20))
-def test_no_event_of_any_kind_breaks_a_promise(seed: int) -> None:
-    assert run_seed(seed, 1_000) > 0
+@pytest.mark.parametrize("first", range(0, 20, 5))
+def test_no_event_of_any_kind_breaks_a_promise(first: int) -> None:
+    sessions = sum(run_seed(seed, 1_000) for seed in range(first, first + 5))
+    assert sessions > 5, "lives without sessions prove nothing"
 
 
 @pytest.mark.long

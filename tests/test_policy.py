@@ -15,7 +15,8 @@ from agent.policy.sharing import CURRENT_MIN_MA, raised_in_turn, shares
 from agent.settings import Settings
 
 CIRCUIT = st.integers(0, 100_000)
-WANTS = st.lists(st.sampled_from([0, 5_999, 6_000, 10_000, 16_000, 32_000, 80_000]) | st.integers(0, 80_000), max_size=4)
+WANT = st.sampled_from([0, 5_999, 6_000, 10_000, 16_000, 32_000, 80_000]) | st.integers(0, 80_000)
+WANTS = st.lists(WANT, max_size=4)
 
 
 @pytest.mark.promise("S11")

@@ -354,3 +354,14 @@ def test_a_reading_taken_a_hair_before_the_quarter_hour_is_not_taken_again_and_a
         play = Play(wall_s=1_790_000_100.0 - offset_s).plug(1).tap(ANN).charge(1).after(899)
         triggers = [trigger for _, trigger in play.transactions()]
         assert triggers.count("MeterValueClock") <= 1
+
+
+def test_the_whole_station_back_in_service_leaves_a_port_out_that_was_switched_off_by_itself() -> None:
+    off = AvailabilityRequested("a", operative=False, evse_id=1)
+    play = Play().on(off).on(AvailabilityRequested("b", operative=False))
+    assert [status(p) for p in play.station.ports] == [Status.UNAVAILABLE, Status.UNAVAILABLE]
+    play.on(AvailabilityRequested("c", operative=True))
+    assert [status(p) for p in play.station.ports] == [Status.UNAVAILABLE, Status.AVAILABLE]
+    play = play.reboot(off_s=60)
+    play.see(1).see(2)
+    assert [status(p) for p in play.station.ports] == [Status.UNAVAILABLE, Status.AVAILABLE]

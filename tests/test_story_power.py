@@ -141,7 +141,7 @@ def test_boot_reason_and_outage_are_reported_as_soon_as_they_are_known() -> None
 @pytest.mark.promise("S9")
 @given(st.recursive(st.none() | st.booleans() | st.integers() | st.text(), lambda x: st.dictionaries(st.text(), x)))
 def test_facts_that_cannot_be_read_cost_a_port_its_memory_and_nothing_else(fact: object) -> None:
-    play = Play(facts={"port/1": fact, "port/2": {"operative": False, "operative_next": None, "transaction": fact}})
+    play = Play(facts={"port/1": fact, "port/2": {"off": ["evse"], "off_next": [], "transaction": fact}})
     assert play.plug(1).tap(ANN).wish[0].offer_ma in (0, 32_000)
 
 

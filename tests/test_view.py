@@ -12,7 +12,7 @@ from agent.clock import Clock, ClockSource
 from agent.events import Cp, Entry, Link, ListState, Report, SelfTest
 from agent.faults import FAULTS, Cure, Fault, Latch
 from agent.policy.reasons import WORDS, Led, Reason
-from agent.port import Grant, Port, Status, charging_state, faults, is_ready, status
+from agent.port import Grant, Level, Port, Status, charging_state, faults, is_ready, operative, status
 from agent.settings import Settings
 from agent.station import Ask, Boot, BootReason, Controller, Holding, Notice, Stage, Station
 from agent.transaction import ChargingState, Ending, Reading, StoppedReason, Transaction, Trigger
@@ -118,8 +118,8 @@ ports = st.builds(
     transaction=st.none() | transactions,
     finished=st.none() | transactions,
     served=st.booleans(),
-    operative=st.booleans() | st.just(True),
-    operative_next=st.none() | st.booleans(),
+    off=st.just(frozenset()) | st.frozensets(st.sampled_from(Level)),
+    off_next=st.just(frozenset()) | st.frozensets(st.sampled_from(Level)),
     latched=fault_sets,
     held_until=st.none() | instants,
 )
@@ -217,7 +217,7 @@ def test_nobody_is_told_that_a_port_is_free_when_it_is_not(station: Station, now
 def test_a_green_check_mark_needs_a_passed_self_test_and_no_fault(station: Station, now: float) -> None:
     model = screen(station, now)
     for port, drawn in zip(station.ports, model.ports, strict=True):
-        assert drawn.ready == (is_ready(port) and port.operative and not faults(port))
+        assert drawn.ready == (is_ready(port) and operative(port) and not faults(port))
     assert model.ready == (station.store_ok and all(p.ready for p in model.ports))
 
 
@@ -238,7 +238,7 @@ SITUATIONS: dict[Situation, Station] = {
     Situation.SELF_TEST_FAILED: station(replace(FREE, report=Report(self_test=SelfTest.FAILED))),
     Situation.FAULT: station(replace(FREE, latched=frozenset({Fault.DIODE_FAULT}))),
     Situation.FAULT_WAITS: station(replace(FREE, report=None, lost=True)),
-    Situation.OUT_OF_SERVICE: station(replace(FREE, operative=False)),
+    Situation.OUT_OF_SERVICE: station(replace(FREE, off=frozenset({Level.EVSE}))),
     Situation.NOT_ACTIVATED: station(FREE, settings=Settings(activated=False)),
     Situation.CANNOT_RECORD: station(FREE, store_ok=False),
     Situation.AVAILABLE: station(FREE),
@@ -344,7 +344,7 @@ def test_a_driver_is_told_the_way_to_stop_that_works(change: dict[str, str], act
 
 
 def test_a_port_to_be_taken_out_of_service_says_so_during_the_session() -> None:
-    assert "out of service after this session" in shown(replace(CHARGING, operative_next=False)).text
+    assert "out of service after this session" in shown(replace(CHARGING, off_next=frozenset({Level.EVSE}))).text
 
 
 # -- what a tap is answered -------------------------------------------------------------------------------------------

@@ -17,7 +17,18 @@ from agent.events import Link, SelfTest
 from agent.faults import FAULTS, Cure, Fault, Latch
 from agent.policy.reasons import WORDS, Led, Reason
 from agent.policy.sharing import CURRENT_MIN_MA
-from agent.port import Port, Status, charging_state, derated_ma, faults, is_capped, is_plugged, is_ready, status
+from agent.port import (
+    Port,
+    Status,
+    charging_state,
+    derated_ma,
+    faults,
+    is_capped,
+    is_plugged,
+    is_ready,
+    operative,
+    status,
+)
 from agent.station import Stage, Station, wishes
 from agent.transaction import ChargingState, StoppedReason, Transaction
 from agent.ui.led import Light
@@ -203,7 +214,7 @@ def situation(station: Station, port: Port) -> Situation:
         return Situation.SELF_TEST
     if port.served:
         return Situation.ENDED
-    if not port.operative:
+    if not operative(port):
         return Situation.OUT_OF_SERVICE
     if not station.settings.activated:
         return Situation.NOT_ACTIVATED
@@ -264,7 +275,7 @@ def worst_first(port: Port) -> list[Fault]:
 
 def is_fit(port: Port) -> bool:
     """The installer's green check mark: self-test passed, no fault, not taken out of service."""
-    return is_ready(port) and port.operative and not faults(port)
+    return is_ready(port) and operative(port) and not faults(port)
 
 
 def is_free(station: Station, port: Port) -> bool:
@@ -407,7 +418,7 @@ def filled(station: Station, port: Port, at: Situation, now: float) -> tuple[str
     }
     shown = SHOWN[at]
     text, action = shown.text.format_map(facts), shown.action.format_map(facts)
-    if tx and port.operative_next is False:
+    if tx and port.off_next:
         text += " The port goes out of service after this session."
     return text, action
 
