@@ -34,8 +34,7 @@ class Latch(StrEnum):
 
     NONE = "none"  # gone with its cause
     UNPLUG = "unplug"  # until the driver unplugs, so that the driver learns that it happened
-    POWER_CYCLE = "power cycle"  # until a power cycle (or a clear command) whose self-test passes
-    SERVICE = "service"  # until a service clear whose self-test passes; a power cycle alone does not do
+    POWER_CYCLE = "power cycle"  # until a power cycle or a clear command, and then only if its cause is not sensed anew
 
 
 class Cure(StrEnum):
@@ -72,7 +71,7 @@ FAULTS: dict[Fault, Row] = {
         "Switch the breaker off for two minutes. If the self-test fails again, replace the ground-fault sensor.",
     ),
     Fault.CONTACTOR_WELDED: Row(
-        "CX017", Latch.SERVICE, Cure.END, "Other",
+        "CX017", Latch.POWER_CYCLE, Cure.END, "Other",
         "This port is out of service. Please unplug.",
         "The contactor does not open. Switch the breaker off and replace the contactor.",
     ),

@@ -40,7 +40,7 @@ from agent.events import (
     StoreRecovered,
     TransactionAnswered,
 )
-from agent.faults import FAULTS, Cure, Fault
+from agent.faults import Fault
 from agent.port import faults, is_ready, status
 from agent.settings import Settings
 from agent.station import Station, wishes
@@ -258,16 +258,6 @@ def test_what_is_saved_is_what_is_restored() -> None:
     tx = play.port(1).transaction
     assert tx
     assert restored(saved(play.port(1))["transaction"]) == replace(tx, interrupted=True)
-
-
-def test_every_fault_has_one_row_and_every_ending_a_reason_of_the_standard() -> None:
-    from agent.transaction import StoppedReason
-
-    for row in FAULTS.values():
-        assert row.stopped_reason in set(StoppedReason)
-        assert row.text.endswith(".")
-        assert row.fix.endswith(".")
-    assert {f for f, r in FAULTS.items() if r.cure is Cure.END} & {Fault.EMERGENCY_STOP, Fault.CONTACTOR_WELDED}
 
 
 def test_all_events_are_frozen() -> None:
