@@ -300,7 +300,7 @@ def kept_late(asks: tuple[Ask, ...], late: Ask) -> tuple[Ask, ...]:
 
 
 def port_of(station: Station, evse_id: int | None) -> Port | None:
-    return next((p for p in station.ports if p.evse_id == evse_id), None)
+    return station.ports[evse_id - 1] if evse_id and 1 <= evse_id <= len(station.ports) else None
 
 
 def with_port(station: Station, port: Port) -> Station:

@@ -62,7 +62,7 @@ class SimLine:
 class World:
     def __init__(
         self, seed: int = 0, settings: Settings | None = None, *, ports: int = 2, rtc: bool = True,
-        meter_s: float = 20.0,
+        meter_s: float = 30.0,
     ) -> None:  # fmt: skip
         self.seed, self.ports, self.rtc = seed, ports, rtc
         self.settings = settings or Settings(station_id=STATION_ID, restart_delay_max_s=5.0)

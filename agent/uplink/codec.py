@@ -280,6 +280,11 @@ def decode_record(data: bytes) -> WireRecord:
     )
 
 
+def record_action(data: bytes) -> str:
+    """The action of an encoded record, without reading the rest of it. WireError."""
+    return _action(_row("record", data, 6)[4])
+
+
 def encode_batch(batch: Batch) -> bytes:
     """At most MESSAGE_MAX_B: whoever fills the batch counts the bytes (24 and 5 a record on top of the records)."""
     assert batch.first >= 1 and batch.records and len(batch.epoch) == 8

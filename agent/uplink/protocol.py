@@ -35,6 +35,7 @@ from agent.uplink.codec import (
     encode_batch,
     encode_hello,
     encode_request,
+    record_action,
     time_ms,
 )
 
@@ -237,9 +238,11 @@ def lanes(marks: Mapping[int, Range], is_new: bool = False) -> dict[int, Lane]:
     return {s: Lane([(oldest, LAST_SEQ)], next_seq, 0 if is_new else next_seq - 1) for s, oldest, next_seq in ordered}
 
 
-def read_record(body: bytes) -> tuple[str, str | None]:
-    """Action and, of a TransactionEvent, transactionId. What cannot be read says nothing, and is sent as it is."""
+def read_record(stream: int, body: bytes) -> tuple[str, str | None]:
+    """Action and, of money, transactionId. What cannot be read says nothing, and is sent as it is."""
     try:
+        if stream != Stream.MONEY:
+            return record_action(body), None
         record = decode_record(body)
     except WireError:
         return "", None
@@ -486,7 +489,7 @@ class Uplink:
         size, next_seq = ENVELOPE_B, rows[0][0]
         for row_first, row_last, body in rows[:records_max]:
             size += len(body) + RECORD_B
-            action, transaction_id = read_record(body)
+            action, transaction_id = read_record(stream, body)
             is_first = row_first == rows[0][0]
             fits = row_first == next_seq and row_last <= last and size <= self._batch_max() and action != "Tombstone"
             if not (is_first or fits):
