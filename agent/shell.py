@@ -108,6 +108,7 @@ class ControllerPort(Protocol):
     """The serial line to the port controller, or the simulated one."""
 
     def wish(self, commands: tuple[PortCommand, ...], now: float) -> None: ...
+    def fresh(self, now: float) -> list[Event]: ...  # reports that were held back because only the meter moved
 
 
 class Shell:
@@ -147,7 +148,7 @@ class Shell:
         if uplink_due is not None and now >= uplink_due:
             self._act(self.uplink.deadline(now), now)
         if now >= next_deadline(self.station):
-            self._todo.append(Deadline())
+            self._todo += [*self._controller.fresh(now), Deadline()]  # a sample is of the newest reading
         self._work_off(now)
 
     def next_deadline(self) -> float:

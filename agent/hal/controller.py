@@ -73,16 +73,28 @@ class Filter:
 
     def __init__(self, port_count: int) -> None:
         self._told: list[tuple[Report | None, float]] = [(None, 0.0)] * port_count
+        self._newest: list[Report | None] = [None] * port_count
 
     def passed(self, index: int, report: Report, now: float) -> Event | None:
         old, at = self._told[index]
+        self._newest[index] = report
         if not is_edge(old, report) and (report == old or now < at + METER_PERIOD_S):
             return None
         self._told[index] = (report, now)
         return PortReported(index + 1, report)
 
+    def fresh(self, now: float) -> list[Event]:
+        """What was held back: a reading that is about to be stored is to be the newest one."""
+        events: list[Event] = []
+        for index, report in enumerate(self._newest):
+            if report is not None and report != self._told[index][0]:
+                self._told[index] = (report, now)
+                events.append(PortReported(index + 1, report))
+        return events
+
     def forget(self) -> None:
         self._told = [(None, 0.0)] * len(self._told)
+        self._newest = [None] * len(self._newest)
 
 
 class ControllerLink:
@@ -135,6 +147,10 @@ class ControllerLink:
 
     def next_deadline(self) -> float:
         return self._beat_at if self._heard_at is None else min(self._beat_at, self._heard_at + LOST_S)
+
+    def fresh(self, now: float) -> list[Event]:
+        """The newest report of each port that the core has not heard yet."""
+        return self._filter.fresh(now) if self._minor is not None else []
 
     # -- from the controller
 

@@ -113,6 +113,9 @@ class SerialController:
     def wish(self, commands: tuple[PortCommand, ...], now: float) -> None:
         self._tty.write(self.link.wish(commands, now))
 
+    def fresh(self, now: float) -> list[Event]:
+        return self.link.fresh(now)
+
     def due(self, now: float) -> None:
         if now >= self.link.next_deadline():
             out, events = self.link.poll(now)

@@ -17,7 +17,7 @@ from agent.authcache.lists import Lists
 from agent.clock import Clock, ClockSource
 from agent.core import born
 from agent.effects import PortCommand
-from agent.events import CardTapped, ClockTold, ControllerFound, ControllerLost, Link, PortChosen
+from agent.events import CardTapped, ClockTold, ControllerFound, ControllerLost, Event, Link, PortChosen
 from agent.hal.controller import Filter, report_of, wish_row
 from agent.port import charging_state, status
 from agent.settings import Settings
@@ -42,8 +42,8 @@ STATION_ID = "SIM-0001"
 class SimLine:
     """Between agent and controller, without the bytes: what crosses is what the frames would carry."""
 
-    def __init__(self, controller: SimController, world_now: Callable[[], float]) -> None:
-        self.controller, self._world_now = controller, world_now
+    def __init__(self, controller: SimController, filter_: Filter, world_now: Callable[[], float]) -> None:
+        self.controller, self._filter, self._world_now = controller, filter_, world_now
         self.is_cut = False
         self.is_settled = False  # the agent has heard every port since it came: only then does it wish anything
         self.wished: tuple[PortCommand, ...] = ()
@@ -52,6 +52,19 @@ class SimLine:
         if commands != self.wished:
             self.wished = commands
             self.repeat()
+
+    def fresh(self, now: float) -> list[Event]:
+        """What the controller reports twice a second, seen now."""
+        return [] if self.is_cut else [*self.look(now), *self._filter.fresh(now)]
+
+    def look(self, now: float) -> list[Event]:
+        """Every port's report, as far as it has anything to tell."""
+        board, now_ms = self.controller.controller, round(self._world_now() * 1000)
+        if board is None:
+            return []
+        self.controller.touch(self._world_now(), lambda _: None)
+        rows = [board.report(index, now_ms, bay.pins) for index, bay in enumerate(self.controller.bays)]
+        return [e for index, row in enumerate(rows) if (e := self._filter.passed(index, report_of(row), now))]
 
     def repeat(self) -> None:
         """The next heartbeat."""
@@ -62,7 +75,7 @@ class SimLine:
 class World:
     def __init__(
         self, seed: int = 0, settings: Settings | None = None, *, ports: int = 2, rtc: bool = True,
-        meter_s: float = 30.0,
+        meter_s: float = 60.0,
     ) -> None:  # fmt: skip
         self.seed, self.ports, self.rtc = seed, ports, rtc
         self.settings = settings or Settings(station_id=STATION_ID, restart_delay_max_s=5.0)
@@ -79,8 +92,8 @@ class World:
             (board,) * ports, circuit_limit_ma=self.settings.circuit_limit_ma, seed=self.random.getrandbits(32),
             meter_every_ms=round(meter_s * 1000),
         )  # fmt: skip
-        self.line = SimLine(self.controller, lambda: self.now)
         self._filter = Filter(ports)
+        self.line = SimLine(self.controller, self._filter, lambda: self.now)
         self.disk = SimDisk(self.random.getrandbits(32))
         self.cloud = SimCloud(STATION_ID, self._key, KID, self.true_wall_s)
         self.net = SimNet(self.cloud, self.random.getrandbits(32), self.later)
@@ -227,10 +240,8 @@ class World:
         board, now_ms = self.controller.controller, round(self.now * 1000)
         _, _, _, _, _, boot_id, uptime_ms, _, _, limit_ma = board.welcome(now_ms)
         self.shell.happened(ControllerFound(boot_id, uptime_ms / 1000, limit_ma), self.mono())
-        for index, bay in enumerate(self.controller.bays):
-            fields = board.report(index, now_ms, bay.pins)
-            if event := self._filter.passed(index, report_of(fields), self.mono()):
-                self.shell.happened(event, self.mono())
+        for event in self.line.look(self.mono()):
+            self.shell.happened(event, self.mono())
         self._for_this_run()(SETTLE_S, self._settled)
 
     def _settled(self) -> None:
