@@ -11,7 +11,8 @@ LONG = "STATION_LONG" in os.environ
 
 # `make test` tries the same examples every time; `make test-long` looks for new ones and prints how to get them back.
 settings.register_profile("ci", derandomize=True, deadline=None, database=None)
-settings.register_profile("long", max_examples=2_000, deadline=None, print_blob=True)
+examples = int(os.environ.get("STATION_EXAMPLES", "500"))  # overnight: 20000
+settings.register_profile("long", max_examples=examples, deadline=None, print_blob=True)
 settings.load_profile("long" if LONG else "ci")
 
 
