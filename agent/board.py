@@ -99,9 +99,8 @@ def load(path: Path) -> Board:
 
 def load_config(path: Path) -> Config:
     """The config file at `path`. ConfigError names file and key."""
-    return read_config(
-        text_of(path, f"no config file at {path}: copy config/example.toml there and edit it"), str(path)
-    )
+    missing = f"no config file at {path}: copy config/example.toml there and edit it, or type --config FILE"
+    return read_config(text_of(path, missing), str(path))
 
 
 def text_of(path: Path, missing: str) -> str:
@@ -111,8 +110,12 @@ def text_of(path: Path, missing: str) -> str:
         raise ConfigError(missing) from None
     except PermissionError:
         raise ConfigError(f"{path} may not be read: type sudo before the command") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} cannot be read: {error}") from None
+    except IsADirectoryError:
+        raise ConfigError(f"{path} cannot be read: it is a folder, name the file in it") from None
+    except UnicodeDecodeError:
+        raise ConfigError(f"{path} cannot be read: it is no text in UTF-8, name a TOML file") from None
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror}") from None
 
 
 def read_board(text: str, where: str) -> Board:

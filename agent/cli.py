@@ -53,7 +53,7 @@ def parser() -> argparse.ArgumentParser:
 
     demo = commands.add_parser("demo", help="broker, reference cloud, a simulated station with two ports, a story")
     demo.add_argument("--once", action="store_true", help="play the story, check the ledger against the meters, exit")
-    demo.add_argument("--page", type=int, metavar="PORT", help="serve the station's page on this TCP port")
+    demo.add_argument("--page", type=tcp_port, metavar="PORT", help="serve the page on this TCP port; 0: any free one")
     demo.add_argument("--keep", action="store_true", help="keep the demo's folder (certificates, database, logs)")
     demo.set_defaults(command=command_demo)
 
@@ -190,6 +190,12 @@ def status_text(answer: dict[str, Any]) -> str:
         known = [f"{key} {value}" for key, value in port.items() if value not in (None, []) and key != "evse_id"]
         lines.append(f"{'port ' + str(port.get('evse_id')):14}  {', '.join(known)}")
     return "\n".join(lines)
+
+
+def tcp_port(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) <= 5 and int(text) <= 65_535):
+        raise argparse.ArgumentTypeError(f"{text[:40]} is no TCP port, type one like 8401")
+    return int(text)
 
 
 def seconds(text: str) -> float:

@@ -357,7 +357,7 @@ def check_tty(patient: Patient) -> Finding | None:
     if patient.board is None:
         return None
     if patient.board.controller.link == "sim":
-        return Finding("controller", OK, "simulated")
+        return Finding("controller", OK, "simulated: for station-agent demo alone, run refuses this board")
     path = Path(patient.board.controller.tty)
     try:
         is_tty = stat.S_ISCHR(path.stat().st_mode)

@@ -196,7 +196,7 @@ def fitting(layer: Layer, values: Mapping[str, object], below: Merged) -> tuple[
             good[key] = checked(layer, key, value, below)
         except ConfigError as error:
             if layer < Layer.WIZARD:
-                raise
+                raise ConfigError(f"{NOUNS[layer]}: {error}") from None
             ignored.append(f"{NOUNS[layer]}: {error}")
     return good, ignored
 

@@ -338,12 +338,14 @@ def main(*, once: bool, page_port: int | None, keep: bool) -> int:
 
 
 def show(demo: Demo, *, once: bool, page_port: int | None) -> int:
+    print(f"The demo's folder: {demo.folder}", flush=True)
     demo.start()
     end = threading.Event()
     panel = None if once and page_port is None else page(demo, PAGE_PORT if page_port is None else page_port, end)
     play(DEMO, demo)
     if not once:
-        print(f"\nThe station stays up; its page: {panel.url if panel else ''}   (Ctrl-C ends it)", flush=True)
+        print(f"\nThe station stays up; its page: {panel.url if panel else ''}   (Ctrl-C ends it)")
+        print(f"Ask it: {sys.argv[0]} status --config {demo.folder}/config.toml", flush=True)
         signal.signal(signal.SIGTERM, lambda *_: end.set())
         with suppress(KeyboardInterrupt):
             end.wait()
@@ -368,7 +370,8 @@ def page(demo: Demo, port: int, end: threading.Event) -> Any:
     try:
         panel.start()
     except OSError as error:
-        raise ConfigError(f"port {port} is taken ({error.strerror}): type --page and another") from None
+        why = os.strerror(error.errno) if error.errno else error
+        raise ConfigError(f"no page at port {port} ({why}): type station-agent demo --page {PAGE_PORT + 1}") from None
 
     def follow() -> None:
         while not end.wait(REFRESH_S):
