@@ -103,6 +103,7 @@ def command_doctor(args: argparse.Namespace) -> int:
 def command_explain(args: argparse.Namespace) -> int:
     import msgspec
 
+    from agent.board import load_config
     from agent.explain import Explanation, as_text, card_of
 
     request: dict[str, Any] = {"command": "explain", "card": card_of(args.card), "port": args.port}
@@ -112,7 +113,11 @@ def command_explain(args: argparse.Namespace) -> int:
     if answer is None:
         answer = explained_offline(args.board, args.config, request)
     try:
-        print(as_json(answer) if args.json else as_text(msgspec.convert(answer, Explanation)))
+        if args.json:
+            print(as_json(answer))
+        else:
+            support = str(load_config(args.config).settings.get("support_number", ""))
+            print(as_text(msgspec.convert(answer, Explanation), support))
     except msgspec.ValidationError as error:
         raise ConfigError(f"the running agent is of another version ({error}): restart it, or type --json") from None
     return 0

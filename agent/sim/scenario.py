@@ -171,12 +171,15 @@ tap bob
 expect stopped 2
 unplug 2
 
-say The power is cut in mid-session. Cara's car stays plugged in.
+say The agent is killed and the power is cut in mid-session. Cara's car stays plugged in.
 plug 1
 wait 0.5
 tap cara
 expect charging 1
-wait 3
+wait 1
+kill agent
+expect charging 1
+wait 2
 cut power
 wait 1
 mend power
