@@ -776,6 +776,7 @@ class World:
 @pytest.mark.promise("S2", "S10")
 @given(st.integers(0, 2**32), st.booleans())
 @example(0, True)
+@example(90345, True)  # a hello took the only slot while a batch was being read
 def test_everything_made_is_held_once_whatever_the_network_did(seed: int, is_restored: bool) -> None:
     world = World(seed)
     for n in range(60):

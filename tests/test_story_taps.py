@@ -269,3 +269,12 @@ def test_a_broken_reader_cannot_fill_the_station_with_questions() -> None:
     for n in range(1000):
         play.tap(f"04{n:06X}")
     assert len(play.station.asks) <= 8
+
+
+def test_at_a_free_station_a_taken_port_is_taken_though_the_cloud_could_be_asked() -> None:
+    play = Play(Settings(free=True, master_pass_group_id="fire")).on(LinkChanged(Link.UP)).plug(1).after(20).plug(2)
+    play.after(20).tap(EVE)
+    assert [a.id_token for a in play.asked] == [EVE], "it may be the master pass: only the cloud knows"
+    play.on(OnlineAnswered(1, Entry()))
+    assert charging(play) == ["", ""]
+    assert play.said(1) is Reason.PORT_TAKEN

@@ -90,7 +90,7 @@ def started_remotely(q: Question, now: float) -> Opinion:
 
 
 def free_for_all(q: Question, now: float) -> Opinion:
-    return Accept("free station", None) if q.settings.free else None
+    return Accept("free station", None) if q.settings.free and q.port_reason is None else None
 
 
 def one_id_per_card(q: Question, now: float) -> Opinion:

@@ -464,7 +464,8 @@ class Uplink:
     def _send(self, stream: int, after_seq: int, rows: Sequence[tuple[int, int, bytes]], now: float) -> None:
         """One batch from these rows: a stretch that is owed, without holes, a tombstone alone."""
         lane = self.lanes[stream]
-        if (unsent := lane.unsent()) is None:
+        unsent = lane.unsent()
+        if unsent is None or len(self._flying) >= self._receive_maximum:  # a hello may have taken the slot meanwhile
             return
         first, last = unsent
         rows = [row for row in rows if row[1] >= first]
