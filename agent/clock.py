@@ -65,5 +65,4 @@ def is_expired(clock: Clock, expiry_s: float | None, now: float) -> bool:
 def iso8601(wall_s: float) -> str:
     """RFC 3339 in UTC with milliseconds, as every OCPP timestamp of ours is spelled."""
     ms = round(wall_s * 1000)
-    stamp = datetime.fromtimestamp(ms // 1000, UTC)
-    return f"{stamp:%Y-%m-%dT%H:%M:%S}.{ms % 1000:03d}Z"
+    return f"{datetime.fromtimestamp(ms // 1000, UTC).isoformat()[:19]}.{ms % 1000:03d}Z"

@@ -79,9 +79,8 @@ def closed(
     """Turn the step into effects: records and facts first, then the wish, then the questions."""
     station, owed = records(before, station, now)
     effects: list[Effect] = [*owed, *saves(before, station)]
-    is_other = station.ports is not before.ports or station.controller is not before.controller
-    if is_other and (wish := wishes(station)) != wishes(before):
-        effects.append(Wish(wish))
+    if station.ports is not before.ports or station.controller is not before.controller:
+        effects.append(Wish(wishes(station)))  # whole, though it may be the same: it is the gate that compares
     effects.extend(asked)
     return station, tuple(effects)
 
@@ -253,7 +252,7 @@ def overdue_asks(station: Station, now: float) -> Step:
 
 def settle(station: Station, now: float) -> Station:
     """What follows by itself. Each rule is a sentence; their order is the order of life."""
-    for evse_id in [p.evse_id for p in station.ports]:
+    for evse_id in [p.evse_id for p in station.ports if not is_idle(p)]:
         station = released(station, evse_id, now)
         station = recovered(station, evse_id, now)
         station = capped(station, evse_id, now)
@@ -266,6 +265,11 @@ def settle(station: Station, now: float) -> Station:
     if now >= station.alive_at + ALIVE_PERIOD_S:
         station = replace(station, alive_at=now)
     return station
+
+
+def is_idle(port: Port) -> bool:
+    """Nobody is here and nothing is left to do: no rule applies."""
+    return port.transaction is None and port.grant is None and not is_plugged(port) and port.held_until is None
 
 
 def released(station: Station, evse_id: int, now: float) -> Station:

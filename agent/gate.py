@@ -15,21 +15,23 @@ Commands = tuple[PortCommand, ...]
 class Gate:
     def __init__(self, commands: Commands) -> None:
         self.released = commands  # the newest wish with nothing uncommitted before it
+        self._newest_batch = self._committed = 0
         self._waiting: deque[tuple[int, Commands]] = deque()  # batch that must be on disk first, wish
 
     def batch(self, batch_id: int | None, wish: Commands | None) -> None:
         """A step's effects: `batch_id` names its durable part, None if it has none."""
         newest = self._waiting[-1][1] if self._waiting else self.released
-        wish = wish or newest
-        if batch_id is not None:
-            self._waiting.append((batch_id, wish))
-        elif self._waiting:
-            self._waiting.append((self._waiting[-1][0], wish))
+        self._newest_batch = batch_id or self._newest_batch
+        if wish is None or wish == newest:  # nothing new is wished: what it hung on before is enough
+            return
+        if self._newest_batch > self._committed:
+            self._waiting.append((self._newest_batch, wish))
         else:
             self.released = wish
 
     def committed(self, batch_id: int) -> None:
         """Everything up to this batch is on disk."""
+        self._committed = max(self._committed, batch_id)
         while self._waiting and self._waiting[0][0] <= batch_id:
             self.released = self._waiting.popleft()[1]
 

@@ -81,7 +81,9 @@ def is_plugged(port: Port) -> bool:
 def faults(port: Port) -> frozenset[Fault]:
     if port.lost:
         return port.latched | {Fault.CONTROLLER_LOST}
-    return port.latched | port.found | port.report.faults if port.report else port.latched
+    if port.report is None:
+        return port.latched
+    return port.latched | port.found | port.report.faults if port.latched or port.found else port.report.faults
 
 
 def is_ready(port: Port) -> bool:

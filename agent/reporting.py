@@ -46,7 +46,8 @@ def records(before: Station, after: Station, now: float) -> tuple[Station, tuple
     ports = []
     for old, new in zip(before.ports, after.ports, strict=True):
         if new is not old:
-            out.extend(fault_records(after, old, new, now))
+            if faults(new) != faults(old):
+                out.extend(fault_records(after, old, new, now))
             if status(new) is not status(old):
                 out.append(status_record(after, new, now))
         new, transaction_records = transaction_edges(after, old, new, now)

@@ -46,7 +46,7 @@ def visit(world: World, at: float, evse_id: int, number: int) -> None:
     world.later(at + STAY_S, leave)
 
 
-def station(settings: Settings | None = None, meter_s: float = 20.0) -> World:
+def station(settings: Settings | None = None, meter_s: float = 60.0) -> World:
     """A world that has come up, knows its cards and is idle."""
     world = World(1, settings, ports=PORTS, meter_s=meter_s)
     world.net = Counting(world)

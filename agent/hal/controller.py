@@ -4,8 +4,6 @@ Sans-IO: `agent/hal/tty.py` moves the bytes, the simulator hands them over in me
 and of the meter every few seconds; a lost frame or a rebooted controller heals itself with the next heartbeat.
 """
 
-from dataclasses import replace
-
 from agent.effects import PortCommand, Stop
 from agent.events import ControllerFound, ControllerLost, Cp, Event, PortReported, Report, SelfTest
 from agent.faults import Fault
@@ -51,21 +49,16 @@ def wish_row(command: PortCommand) -> tuple[int, int, int, int]:
     return command.offer_ma, int(command.stop), int(command.lock), command.clear
 
 
+def edges(report: Report) -> tuple[object, ...]:
+    """Everything in a report but the meter, the temperature and a countdown; of the power, whether there is any."""
+    return (
+        report.cp, report.pwm, report.contactor, report.locked, report.cable_ma, report.offer_ma, report.faults,
+        report.self_test, report.unplugs, report.closes, report.power_w > 0,
+    )  # fmt: skip
+
+
 def is_edge(old: Report | None, new: Report) -> bool:
-    """Whether anything but the meter, the temperature and a countdown has changed."""
-    if old is None:
-        return True
-    quiet = replace(
-        new,
-        energy_wh=old.energy_wh,
-        power_w=old.power_w,
-        current_ma=old.current_ma,
-        voltage_mv=old.voltage_mv,
-        temperature_dc=old.temperature_dc,
-        retry_in_s=old.retry_in_s,
-    )
-    started_or_stopped = (old.power_w > 0) != (new.power_w > 0)
-    return quiet != old or started_or_stopped
+    return old is None or edges(old) != edges(new)
 
 
 class Filter:
