@@ -174,9 +174,10 @@ def reported(port: Port, report: Report, settings: Settings, boot_id: int, now: 
     """Take in what the controller `boot_id` saw, and first the unplugging that only it saw, while the line was cut."""
     known = port.arrivals is not None and port.arrivals[0] == boot_id
     missed = known and port.arrivals != (boot_id, report.unplugs)
+    arrivals = (boot_id, report.unplugs)
     if missed and is_plugged(port) and report.cp is not Cp.A:
-        port = seen(port, replace(report, cp=Cp.A), settings, now)
-    return replace(seen(port, report, settings, now), arrivals=(boot_id, report.unplugs))
+        port = seen(port, replace(report, cp=Cp.A), arrivals, settings, now)
+    return seen(port, report, arrivals, settings, now)
 
 
 def found(report: Report, settings: Settings) -> frozenset[Fault]:
@@ -184,13 +185,14 @@ def found(report: Report, settings: Settings) -> frozenset[Fault]:
     return frozenset({Fault.VENTILATION_MISSING} if report.cp is Cp.D and not settings.ventilated else ())
 
 
-def seen(port: Port, report: Report, settings: Settings, now: float) -> Port:
+def seen(port: Port, report: Report, arrivals: tuple[int, int], settings: Settings, now: float) -> Port:
     unplugged, plugged = report.cp is Cp.A, report.cp in (Cp.B, Cp.C, Cp.D)  # E and F tell nothing about a car
     here = found(report, settings)
     latched = frozenset(f for f in report.faults | here if FAULTS[f].latch is Latch.UNPLUG)
     port = replace(
         port,
         report=report,
+        arrivals=arrivals,
         found=here,
         seen_at=now,
         lost=False,
@@ -200,7 +202,10 @@ def seen(port: Port, report: Report, settings: Settings, now: float) -> Port:
         latched=frozenset() if unplugged else port.latched | latched,
     )
     tx = port.transaction
-    return port if tx is None or tx.interrupted else replace(port, transaction=followed(tx, report, faults(port), now))
+    if tx is None or tx.interrupted:
+        return port
+    after = followed(tx, report, faults(port), now)
+    return port if after is tx else replace(port, transaction=after)
 
 
 def followed(tx: Transaction, report: Report, faults: frozenset[Fault], now: float) -> Transaction:

@@ -62,6 +62,7 @@ from agent.uplink.protocol import (
     VolatileAnswered,
 )
 
+NEVER = float("inf")
 SECURITY_EVENT_S = 60.0  # a broker full of bad signatures fills no disk with our complaints
 
 
@@ -132,7 +133,8 @@ class Shell:
         self._todo: deque[Happening] = deque()
         self._after_commit: deque[tuple[int, Callable[[float], None]]] = deque()
         self._security_event_at = 0.0
-        self._deadline: float | None = None  # remembered between two happenings
+        self._core_due: float | None = None  # remembered until the next step of the core
+        self._uplink_due: float | None = None  # remembered until the next input of the uplink
         self._perform(first, (), now)
 
     # -- in -----------------------------------------------------------------------------------------------------------
@@ -153,16 +155,16 @@ class Shell:
 
     def next_deadline(self) -> float:
         """When `due` has something to do. It changes with what happens, and with nothing else."""
-        if self._deadline is None:
-            uplink_due = self.uplink.next_deadline()
-            core_due = next_deadline(self.station)
-            self._deadline = core_due if uplink_due is None else min(core_due, uplink_due)
-        return self._deadline
+        if self._core_due is None:
+            self._core_due = next_deadline(self.station)
+        if self._uplink_due is None:
+            due = self.uplink.next_deadline()
+            self._uplink_due = NEVER if due is None else due
+        return min(self._core_due, self._uplink_due)
 
     def _work_off(self, now: float) -> None:
         while self._todo:
             self._take(self._todo.popleft(), now)
-        self._deadline = None
 
     def _take(self, happening: Happening, now: float) -> None:
         match happening:
@@ -204,6 +206,7 @@ class Shell:
     def _step(self, event: Event, now: float, also: Sequence[Durable] = ()) -> None:
         """One step of the core. `also` is committed with it, or not at all."""
         self.steps += 1
+        self._core_due = None
         before = self.station
         self.station, effects = handle(before, event, now)
         if self.station is not before:
@@ -248,6 +251,8 @@ class Shell:
         self._act(self.uplink.request("Authorize", request, LATE_S, effect.ask_id, now), now)
 
     def _act(self, actions: Sequence[Action], now: float) -> None:
+        """Perform what an input of the uplink has called for."""
+        self._uplink_due = None
         for action in actions:
             match action:
                 case Publish(connection=connection, packet_id=packet_id, topic=topic, payload=payload, qos=qos):
