@@ -22,9 +22,9 @@ from agent.clock import WALL_MAX_S, wall
 from agent.events import Entry
 from agent.explain import at_time, card_of, clock_text, explain
 from agent.policy.id_token import masked
-from agent.port import charging_state, faults, status
+from agent.port import faults, status
 from agent.settings import ConfigError, shown
-from agent.station import Station
+from agent.station import Station, charging_state
 
 REQUEST_MAX = 65_536  # bytes of one line; ours have a hundred
 ANSWER_MAX = 1_048_576
@@ -220,7 +220,7 @@ def status_of(station: Station, now: float) -> dict[str, Any]:
             {
                 "evse_id": port.evse_id,
                 "status": str(status(port)),
-                "charging_state": str(charging_state(port)),
+                "charging_state": str(charging_state(station, port)),
                 "faults": sorted(faults(port)),
                 "id_token": masked(port.transaction.id_token) if port.transaction else None,
                 "transaction_id": port.transaction.transaction_id if port.transaction else None,

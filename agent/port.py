@@ -1,4 +1,4 @@
-"""One port as facts, and everything that follows from them: status, charging state, what we wish of its controller."""
+"""One port as facts, and everything that follows from them alone: status, faults, what we wish of its controller."""
 
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -9,7 +9,7 @@ from agent.faults import FAULTS, Cure, Fault, Latch
 from agent.policy.reasons import Reason
 from agent.policy.sharing import CURRENT_MIN_MA, STEP_MA
 from agent.settings import Settings
-from agent.transaction import ChargingState, StoppedReason, Transaction, Trigger, ended_by
+from agent.transaction import StoppedReason, Transaction, Trigger, ended_by
 
 OPEN_TIMEOUT_S = 10.0  # an ending is over by then even if the contactor is not seen open: 6 s sequence and its report
 COOLER_DC = 50  # a port that was too hot offers again this much below its limit, or its contactor would chatter
@@ -118,19 +118,6 @@ def why_not(port: Port, id_token: str) -> Reason | None:
     if faults(port):
         return Reason.OUT_OF_SERVICE
     return None if operative(port) and is_ready(port) else Reason.UNAVAILABLE
-
-
-def charging_state(port: Port) -> ChargingState:
-    tx, report = port.transaction, port.report
-    if tx is None:
-        return ChargingState.EV_CONNECTED if is_plugged(port) else ChargingState.IDLE
-    if report is None or tx.interrupted or tx.ending or faults(port) or is_capped(port):
-        return ChargingState.SUSPENDED_EVSE
-    if report.contactor and report.cp in (Cp.C, Cp.D):
-        return ChargingState.CHARGING
-    if not tx.charged:
-        return ChargingState.EV_CONNECTED
-    return ChargingState.SUSPENDED_EV if report.offer_ma else ChargingState.SUSPENDED_EVSE
 
 
 def wanted_ma(port: Port, settings: Settings) -> int:

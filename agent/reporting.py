@@ -14,8 +14,8 @@ from agent.events import Link
 from agent.faults import FAULTS
 from agent.policy.id_token import masked
 from agent.policy.reasons import WORDS
-from agent.port import Port, charging_state, faults, status
-from agent.station import Notice, Station, outage_s, stamp
+from agent.port import Port, faults, status
+from agent.station import Notice, Station, charging_state, outage_s, stamp
 from agent.transaction import Reading, Transaction, Trigger, reading
 
 VENDOR_ID = "station-agent"
@@ -50,7 +50,7 @@ def records(before: Station, after: Station, now: float) -> tuple[Station, tuple
                 out.extend(fault_records(after, old, new, now))
             if status(new) is not status(old):
                 out.append(status_record(after, new, now))
-        new, transaction_records = transaction_edges(after, old, new, now)
+        new, transaction_records = transaction_edges(before, after, old, new, now)
         out.extend(transaction_records)
         ports.append(new)
     if after.notices is not before.notices:
@@ -63,7 +63,7 @@ def records(before: Station, after: Station, now: float) -> tuple[Station, tuple
 # -- transactions -----------------------------------------------------------------------------------------------------
 
 
-def transaction_edges(station: Station, old: Port, new: Port, now: float) -> tuple[Port, list[Record]]:
+def transaction_edges(before: Station, station: Station, old: Port, new: Port, now: float) -> tuple[Port, list[Record]]:
     out: list[Record] = []
     if (tx := new.finished) is not None and tx is not old.finished:
         if (
@@ -82,7 +82,7 @@ def transaction_edges(station: Station, old: Port, new: Port, now: float) -> tup
         return new, out
     if old.transaction is None or old.transaction.transaction_id != tx.transaction_id:
         out.append(transaction_record(station, new, tx, "Started", begun_by(tx), tx.started, now, "Transaction.Begin"))
-    elif (trigger := update_trigger(station, old, new, now)) and new.report:
+    elif (trigger := update_trigger(before, station, old, new, now)) and new.report:
         context = {Trigger.METER_VALUE_CLOCK: "Sample.Clock", Trigger.METER_VALUE_PERIODIC: "Sample.Periodic"}
         tx = replace(tx, last=reading(new.report, now, *stamp(station, now)), unplugs=new.report.unplugs)
         stream = Stream.SAMPLES if trigger in context else Stream.MONEY
@@ -104,16 +104,16 @@ def begun_by(tx: Transaction) -> Trigger:
     return Trigger.REMOTE_START if tx.remote_start_id is not None else Trigger.AUTHORIZED
 
 
-def update_trigger(station: Station, old: Port, new: Port, now: float) -> Trigger | None:
+def update_trigger(before: Station, station: Station, old: Port, new: Port, now: float) -> Trigger | None:
     """Why this step is worth an Updated, if it is."""
-    before, tx = old.transaction, new.transaction
-    if before is None or tx is None or new.report is None or tx.interrupted:
+    old_tx, tx = old.transaction, new.transaction
+    if old_tx is None or tx is None or new.report is None or tx.interrupted:
         return None
-    if before.interrupted:
+    if old_tx.interrupted:
         return Trigger.TX_RESUMED
-    if tx.energy_cap_wh is not None and before.energy_cap_wh is None and not tx.ending:
+    if tx.energy_cap_wh is not None and old_tx.energy_cap_wh is None and not tx.ending:
         return Trigger.DEAUTHORIZED
-    if charging_state(new) is not charging_state(old) and not tx.ending:
+    if charging_state(station, new) is not charging_state(before, old) and not tx.ending:
         return Trigger.CHARGING_STATE_CHANGED
     due = next_sample_at(station, new)
     if due is None or now < due:
@@ -132,7 +132,7 @@ def transaction_record(
     if event_type == "Ended" and tx.ending:
         info["stoppedReason"] = tx.ending.reason
     else:
-        info["chargingState"] = charging_state(port)
+        info["chargingState"] = charging_state(station, port)
     if tx.remote_start_id is not None:
         info["remoteStartId"] = tx.remote_start_id
     payload: dict[str, Any] = {

@@ -5,11 +5,12 @@ from enum import StrEnum
 
 from agent.clock import Clock, wall
 from agent.effects import PortCommand
-from agent.events import Entry, Link, ListState
+from agent.events import Cp, Entry, Link, ListState
 from agent.policy.reasons import Reason
 from agent.policy.sharing import raised_in_turn, shares
-from agent.port import Grant, Port, command, wanted_ma
+from agent.port import Grant, Port, command, faults, is_capped, is_plugged, wanted_ma
 from agent.settings import Settings
+from agent.transaction import ChargingState
 
 
 class BootReason(StrEnum):
@@ -117,19 +118,40 @@ def circuit_ma(station: Station) -> int:
 
 def wishes(station: Station) -> tuple[PortCommand, ...]:
     """What we want of every port: arrivals first come first served, lowered at once, raised in turn (S11)."""
+    target = targets_ma(station)
+    if not any(target):
+        return tuple(command(port, 0) for port in station.ports)
+    most = station.settings.port_limit_ma  # a port that has not spoken may still offer what it offered last
+    in_force = [port.report.offer_ma if port.report else most for port in station.ports]
+    offers = raised_in_turn(circuit_ma(station), target, in_force)
+    return tuple(command(port, offer) for port, offer in zip(station.ports, offers, strict=True))
+
+
+def targets_ma(station: Station) -> list[int]:
+    """What every port is to have in the end, by evse_id: its share of the circuit, or 0."""
     ports = station.ports
     wants = [wanted_ma(port, station.settings) for port in ports]
-    if not any(wants):
-        return tuple(command(port, 0) for port in ports)
-    circuit = circuit_ma(station)
-    order = sorted(range(len(ports)), key=lambda i: (ports[i].plugged_at or 0.0, i))
     target = [0] * len(ports)
-    for i, share in zip(order, shares(circuit, [wants[i] for i in order]), strict=True):
-        target[i] = share
-    most = station.settings.port_limit_ma  # a port that has not spoken may still offer what it offered last
-    in_force = [port.report.offer_ma if port.report else most for port in ports]
-    offers = raised_in_turn(circuit, target, in_force)
-    return tuple(command(port, offer) for port, offer in zip(ports, offers, strict=True))
+    if any(wants):
+        order = sorted(range(len(ports)), key=lambda i: (ports[i].plugged_at or 0.0, i))
+        for i, share in zip(order, shares(circuit_ma(station), [wants[i] for i in order]), strict=True):
+            target[i] = share
+    return target
+
+
+def charging_state(station: Station, port: Port) -> ChargingState:
+    """A port that is to have nothing, because others have it all or for a reason of its own, is suspended by us; one
+    that only waits for the pilot to say so is connected."""
+    tx, report = port.transaction, port.report
+    if tx is None:
+        return ChargingState.EV_CONNECTED if is_plugged(port) else ChargingState.IDLE
+    if report is None or tx.interrupted or tx.ending or faults(port) or is_capped(port):
+        return ChargingState.SUSPENDED_EVSE
+    if report.contactor and report.cp in (Cp.C, Cp.D):
+        return ChargingState.CHARGING
+    if tx.charged:
+        return ChargingState.SUSPENDED_EV if report.offer_ma else ChargingState.SUSPENDED_EVSE
+    return ChargingState.EV_CONNECTED if targets_ma(station)[port.evse_id - 1] else ChargingState.SUSPENDED_EVSE
 
 
 def outage_s(station: Station, wall_s: float | None, source: int, mono_s: float) -> float | None:

@@ -25,8 +25,9 @@ from agent.events import (
 )
 from agent.faults import Fault
 from agent.policy.reasons import Reason
-from agent.port import Status, charging_state, status
+from agent.port import Status, status
 from agent.settings import Settings
+from agent.station import Boot, BootReason, charging_state
 from agent.transaction import ChargingState
 from tests.play import ANN, BOB, EVE, Play
 
@@ -96,10 +97,37 @@ def test_seq_numbers_are_dense_per_transaction() -> None:
 def test_a_full_car_is_suspended_by_itself_and_a_waiting_one_by_us() -> None:
     play = Play().plug(1).tap(ANN).charge(1)
     play.see(1, cp=Cp.B, contactor=False, power_w=0)
-    assert charging_state(play.port(1)) is ChargingState.SUSPENDED_EV
+    assert charging_state(play.station, play.port(1)) is ChargingState.SUSPENDED_EV
     play.see(1, temperature_dc=900)
     play.see(1, offer_ma=0)
-    assert charging_state(play.port(1)) is ChargingState.SUSPENDED_EVSE
+    assert charging_state(play.station, play.port(1)) is ChargingState.SUSPENDED_EVSE
+
+
+def test_a_car_that_waits_for_its_share_is_suspended_by_us_before_it_has_drawn_anything() -> None:
+    play = Play(Settings(circuit_limit_ma=10_000)).plug(1).tap(ANN).charge(1).plug(2).tap(BOB)
+    assert states(play, 2) == ["SuspendedEVSE"], "told as it is: the circuit has nothing left for it"
+    play.tap(ANN).open(1)
+    assert states(play, 2) == ["SuspendedEVSE", "EVConnected"], "its turn has come"
+    play.charge(2)
+    assert states(play, 2) == ["SuspendedEVSE", "EVConnected", "Charging"]
+
+
+def test_a_car_with_a_share_is_never_called_suspended_while_it_starts() -> None:
+    play = Play().plug(1).tap(ANN).charge(1)
+    assert states(play, 1) == ["EVConnected", "Charging"]
+
+
+def test_a_car_that_waits_for_the_random_delay_is_suspended_by_us() -> None:
+    boot = Boot("b1" * 8, 0.0, BootReason.POWER_UP, count=2)
+    play = Play(Settings(restart_delay_max_s=20.0), boot=boot).plug(1).tap(ANN)
+    assert states(play, 1) == ["SuspendedEVSE"]
+    assert states(play.after(11), 1) == ["SuspendedEVSE", "EVConnected"]
+
+
+def states(play: Play, evse_id: int) -> list[str]:
+    """The charging states that the cloud has heard of this port."""
+    told = [p for p in play.payloads("TransactionEvent") if p["evse"]["id"] == evse_id and p["eventType"] != "Ended"]
+    return [p["transactionInfo"]["chargingState"] for p in told if not p["triggerReason"].startswith("MeterValue")]
 
 
 @pytest.mark.promise("S11")
@@ -288,7 +316,7 @@ def test_a_token_refused_late_draws_no_more_than_max_energy_on_invalid_id(wh: in
     if stop:
         assert play.transactions()[-1] == ("Ended", "DeAuthorized")
     else:
-        assert charging_state(play.port(1)) is ChargingState.SUSPENDED_EVSE
+        assert charging_state(play.station, play.port(1)) is ChargingState.SUSPENDED_EVSE
 
 
 def test_a_late_accepted_changes_nothing() -> None:

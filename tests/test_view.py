@@ -12,9 +12,9 @@ from agent.clock import Clock, ClockSource
 from agent.events import Cp, Entry, Link, ListState, Report, SelfTest
 from agent.faults import FAULTS, Cure, Fault, Latch
 from agent.policy.reasons import WORDS, Led, Reason
-from agent.port import Grant, Level, Port, Status, charging_state, faults, is_ready, operative, status
+from agent.port import Grant, Level, Port, Status, faults, is_ready, operative, status
 from agent.settings import Settings
-from agent.station import Ask, Boot, BootReason, Controller, Holding, Notice, Stage, Station
+from agent.station import Ask, Boot, BootReason, Controller, Holding, Notice, Stage, Station, charging_state
 from agent.transaction import ChargingState, Ending, Reading, StoppedReason, Transaction, Trigger
 from agent.ui.led import PATTERNS, Colour, Light, Pattern, coded, is_lit
 from agent.ui.view import (
@@ -194,7 +194,7 @@ def test_no_text_has_a_hole_in_it(station: Station, now: float) -> None:
 def test_the_model_repeats_the_facts(station: Station, now: float) -> None:
     model = screen(station, now)
     for port, drawn in zip(station.ports, model.ports, strict=True):
-        assert (drawn.status, drawn.charging_state) == (status(port), charging_state(port))
+        assert (drawn.status, drawn.charging_state) == (status(port), charging_state(station, port))
         assert {f.fault for f in drawn.faults} == faults(port)
         assert all(f.text and f.fix and f.mrec == FAULTS[f.fault].mrec for f in drawn.faults)
         assert (drawn.energy_wh is None) == (port.transaction is None) and (drawn.energy_wh or 0) >= 0

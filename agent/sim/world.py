@@ -19,14 +19,14 @@ from agent.core import born
 from agent.effects import PortCommand
 from agent.events import CardTapped, ClockTold, ControllerFound, ControllerLost, Event, Link, PortChosen
 from agent.hal.controller import Filter, report_of, wish_row
-from agent.port import charging_state, status
+from agent.port import status
 from agent.settings import Settings
 from agent.shell import Shell
 from agent.sim.car import Car
 from agent.sim.controller import SimController
 from agent.sim.disk import SimDisk, SimStore
 from agent.sim.net import SimCloud, SimNet
-from agent.station import Boot, BootReason
+from agent.station import Boot, BootReason, charging_state
 from agent.uplink.commands import SeenCommands
 from agent.uplink.protocol import Uplink
 from board.controller.app.port import PortBoard
@@ -363,7 +363,7 @@ class World:
 
     def charging_state(self, evse_id: int) -> str:
         assert self.shell
-        return charging_state(self.shell.station.ports[evse_id - 1])
+        return charging_state(self.shell.station, self.shell.station.ports[evse_id - 1])
 
     def said(self, evse_id: int = 0) -> str | None:
         """The reason last shown at a port (0: at the station)."""

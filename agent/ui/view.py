@@ -20,7 +20,6 @@ from agent.policy.sharing import CURRENT_MIN_MA
 from agent.port import (
     Port,
     Status,
-    charging_state,
     derated_ma,
     faults,
     is_capped,
@@ -29,7 +28,7 @@ from agent.port import (
     operative,
     status,
 )
-from agent.station import Stage, Station, wishes
+from agent.station import Stage, Station, charging_state, targets_ma
 from agent.transaction import ChargingState, StoppedReason, Transaction
 from agent.ui.led import Light
 
@@ -150,7 +149,7 @@ def port_model(station: Station, port: Port, said: NoticeModel | None, now: floa
     return PortModel(
         evse_id=port.evse_id,
         status=status(port),
-        charging_state=charging_state(port),
+        charging_state=charging_state(station, port),
         tone=shown.tone,
         led=spoken.led if spoken else shown.light,
         title=shown.title,
@@ -236,7 +235,7 @@ def in_session(station: Station, port: Port, tx: Transaction) -> Situation:
         return Situation.SELF_TEST_FAILED
     if is_capped(port):
         return Situation.LIMIT_REACHED
-    match charging_state(port):
+    match charging_state(station, port):
         case ChargingState.CHARGING:
             return Situation.CHARGING if port.report.power_w > 0 else Situation.NO_CURRENT
         case ChargingState.SUSPENDED_EV:
@@ -256,11 +255,11 @@ def why_no_offer(station: Station, port: Port) -> Situation:
         return Situation.TOO_HOT
     if settings.socketed and report.cable_ma < CURRENT_MIN_MA:
         return Situation.CABLE_UNFIT
-    wished = {p.evse_id: wish.offer_ma for p, wish in zip(station.ports, wishes(station), strict=True)}
-    if wished.pop(port.evse_id):
+    targets = targets_ma(station)
+    if targets[port.evse_id - 1]:
         return Situation.BEGINNING  # the controller has not shown it yet
     in_use = any(p.report and p.report.offer_ma for p in station.ports if p.evse_id != port.evse_id)
-    return Situation.WAITS_FOR_POWER if in_use or any(wished.values()) else Situation.NO_OFFER
+    return Situation.WAITS_FOR_POWER if in_use or any(targets) else Situation.NO_OFFER
 
 
 def goes_by_itself(fault: Fault) -> bool:
