@@ -32,6 +32,12 @@ def next_sample_at(station: Station, port: Port) -> float | None:
     return min(due)
 
 
+def samples_due(station: Station, now: float) -> tuple[int, ...]:
+    """The ports whose meters are to be read now, by evse_id."""
+    dues = [(port.evse_id, next_sample_at(station, port)) for port in station.ports if port.transaction]
+    return tuple(evse_id for evse_id, due in dues if due is not None and now >= due)
+
+
 def next_aligned_at(station: Station, tx: Transaction) -> float | None:
     interval, last_s = station.settings.aligned_interval_s, wall(station.clock, tx.last.mono_s)
     if not interval or last_s is None:

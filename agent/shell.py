@@ -31,6 +31,7 @@ from agent.events import (
     TransactionAnswered,
 )
 from agent.gate import Gate
+from agent.reporting import samples_due
 from agent.station import Station
 from agent.store import CommitFailed, Committed, Crashed, EpochOpened, Fetched
 from agent.taps import LATE_S
@@ -109,7 +110,7 @@ class ControllerPort(Protocol):
     """The serial line to the port controller, or the simulated one."""
 
     def wish(self, commands: tuple[PortCommand, ...], now: float) -> None: ...
-    def fresh(self, now: float) -> list[Event]: ...  # reports that were held back because only the meter moved
+    def fresh(self, evse_id: int, now: float) -> Event | None: ...  # held back so far because only the meter moved
 
 
 class Shell:
@@ -149,18 +150,25 @@ class Shell:
         uplink_due = self.uplink.next_deadline()
         if uplink_due is not None and now >= uplink_due:
             self._act(self.uplink.deadline(now), now)
-        if now >= next_deadline(self.station):
-            self._todo += [*self._controller.fresh(now), Deadline()]  # a sample is of the newest reading
+        if now >= self._core_deadline():
+            for evse_id in samples_due(self.station, now):  # a sample is of the newest reading
+                if report := self._controller.fresh(evse_id, now):
+                    self.happened(report, now)
+            if now >= self._core_deadline():  # the readings were not all that was due
+                self._todo.append(Deadline())
         self._work_off(now)
 
     def next_deadline(self) -> float:
         """When `due` has something to do. It changes with what happens, and with nothing else."""
-        if self._core_due is None:
-            self._core_due = next_deadline(self.station)
         if self._uplink_due is None:
             due = self.uplink.next_deadline()
             self._uplink_due = NEVER if due is None else due
-        return min(self._core_due, self._uplink_due)
+        return min(self._core_deadline(), self._uplink_due)
+
+    def _core_deadline(self) -> float:
+        if self._core_due is None:
+            self._core_due = next_deadline(self.station)
+        return self._core_due
 
     def _work_off(self, now: float) -> None:
         while self._todo:

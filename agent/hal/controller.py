@@ -76,14 +76,13 @@ class Filter:
         self._told[index] = (report, now)
         return PortReported(index + 1, report)
 
-    def fresh(self, now: float) -> list[Event]:
+    def fresh(self, index: int, now: float) -> Event | None:
         """What was held back: a reading that is about to be stored is to be the newest one."""
-        events: list[Event] = []
-        for index, report in enumerate(self._newest):
-            if report is not None and report != self._told[index][0]:
-                self._told[index] = (report, now)
-                events.append(PortReported(index + 1, report))
-        return events
+        report = self._newest[index]
+        if report is None or report == self._told[index][0]:
+            return None
+        self._told[index] = (report, now)
+        return PortReported(index + 1, report)
 
     def forget(self) -> None:
         self._told = [(None, 0.0)] * len(self._told)
@@ -141,9 +140,9 @@ class ControllerLink:
     def next_deadline(self) -> float:
         return self._beat_at if self._heard_at is None else min(self._beat_at, self._heard_at + LOST_S)
 
-    def fresh(self, now: float) -> list[Event]:
-        """The newest report of each port that the core has not heard yet."""
-        return self._filter.fresh(now) if self._minor is not None else []
+    def fresh(self, evse_id: int, now: float) -> Event | None:
+        """The newest report of this port, if the core has not heard it yet."""
+        return self._filter.fresh(evse_id - 1, now) if self._minor is not None else None
 
     # -- from the controller
 

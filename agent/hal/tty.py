@@ -113,8 +113,8 @@ class SerialController:
     def wish(self, commands: tuple[PortCommand, ...], now: float) -> None:
         self._tty.write(self.link.wish(commands, now))
 
-    def fresh(self, now: float) -> list[Event]:
-        return self.link.fresh(now)
+    def fresh(self, evse_id: int, now: float) -> Event | None:
+        return self.link.fresh(evse_id, now)
 
     def due(self, now: float) -> None:
         if now >= self.link.next_deadline():

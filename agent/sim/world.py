@@ -53,18 +53,20 @@ class SimLine:
             self.wished = commands
             self.repeat()
 
-    def fresh(self, now: float) -> list[Event]:
+    def fresh(self, evse_id: int, now: float) -> Event | None:
         """What the controller reports twice a second, seen now."""
-        return [] if self.is_cut else [*self.look(now), *self._filter.fresh(now)]
+        return None if self.is_cut else self._look(evse_id - 1, now) or self._filter.fresh(evse_id - 1, now)
 
     def look(self, now: float) -> list[Event]:
         """Every port's report, as far as it has anything to tell."""
+        return [event for index in range(len(self.controller.bays)) if (event := self._look(index, now))]
+
+    def _look(self, index: int, now: float) -> Event | None:
         board, now_ms = self.controller.controller, round(self._world_now() * 1000)
         if board is None:
-            return []
+            return None
         self.controller.touch(self._world_now(), lambda _: None)
-        rows = [board.report(index, now_ms, bay.pins) for index, bay in enumerate(self.controller.bays)]
-        return [e for index, row in enumerate(rows) if (e := self._filter.passed(index, report_of(row), now))]
+        return self._filter.passed(index, report_of(board.report(index, now_ms, self.controller.bays[index].pins)), now)
 
     def repeat(self) -> None:
         """The next heartbeat."""

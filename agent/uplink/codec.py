@@ -144,7 +144,7 @@ def _read_table() -> list[tuple[str, str]]:
 
 WORDS = _read_table()  # number -> (name, kind)
 NUMBERS = {name: number for number, (name, _) in enumerate(WORDS)}
-KINDS = dict(WORDS)
+MEMBERS: dict[str, tuple[int, str]] = {name: (number, kind) for number, (name, kind) in enumerate(WORDS)}
 
 
 def _word(number: int) -> str:
@@ -191,11 +191,16 @@ def _members_out(members: Mapping[Any, Any], depth: int) -> dict[int | str, Any]
     for name, value in members.items():
         if not isinstance(name, str):
             raise _wrong("member name", "text", name)
-        out[NUMBERS.get(name, name)] = _value_out(value, KINDS.get(name, "value"), depth)
+        number, kind = MEMBERS.get(name) or (name, "value")
+        out[number] = _value_out(value, kind, depth)
     return out
 
 
 def _value_out(value: Any, kind: str, depth: int) -> Any:
+    if type(value) is int and value in INT64 and kind == "number":  # the two most frequent first: this is a hot path
+        return value
+    if type(value) is str and kind == "name":
+        return NUMBERS.get(value, value)
     match value:
         case None | bool():
             return value
@@ -231,11 +236,15 @@ def _members_in(members: Mapping[Any, Any], depth: int) -> dict[str, Any]:
             raise _wrong("member name", "a word", key)
         if name in out:
             raise WireError(f"member {name!r} comes twice")
-        out[name] = _value_in(value, KINDS.get(name, "value"), depth)
+        out[name] = _value_in(value, MEMBERS[name][1] if name in MEMBERS else "value", depth)
     return out
 
 
 def _value_in(value: Any, kind: str, depth: int) -> Any:
+    if type(value) is int and kind == "name":  # the two most frequent first: this is a hot path
+        return _word(value)
+    if type(value) is int and kind == "number" and value in INT64:
+        return value
     match value:
         case None | bool() | str():
             return value

@@ -399,16 +399,16 @@ class Uplink:
         return Link.DOUBT if self._paused_until is not None or now >= self._doubt_at() else Link.UP
 
     def _sent_at(self) -> float:
-        return min((sent.at for lane in self.lanes.values() for sent in lane.sent), default=NEVER)
+        return min([sent.at for lane in self.lanes.values() if lane.sent for sent in lane.sent], default=NEVER)
 
     def _asked_at(self) -> float:
-        return min((question.at for question in self._questions.values()), default=NEVER)
+        return min([question.at for question in self._questions.values()], default=NEVER)
 
     def _doubt_at(self) -> float:
         return min(max(self._asked_at(), self._heard) + DOUBT_ASKED_S, max(self._sent_at(), self._heard) + DOUBT_SENT_S)
 
     def _silent_at(self) -> float:
-        flying_at = min((sent.at for sent in self._flying.values()), default=NEVER)
+        flying_at = min([sent.at for sent in self._flying.values()], default=NEVER)
         hello_at = self._hello.at if self._hello else NEVER
         return max(min(flying_at, hello_at, self._sent_at(), self._asked_at()), self._heard) + SILENT_S
 
