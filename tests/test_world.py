@@ -16,6 +16,7 @@ from agent.sim.car import Car
 from agent.sim.disk import FSYNC_FAILS, FULL
 from agent.sim.scenario import CARDS, DEMO, play
 from agent.sim.world import STATION_ID, World
+from agent.uplink import codec
 
 ANN, BOB, CARA = CARDS["ann"], CARDS["bob"], CARDS["cara"]
 CALM = Settings(station_id=STATION_ID, restart_delay_max_s=0.0)
@@ -379,17 +380,20 @@ def evening(seed: int, hours: float) -> World:
     observer = Observer(world)
     world.allow(ANN, BOB, CARA).power_on().run(30)
     until = world.now + hours * 3600
+    tapped: list[tuple[int, str]] = []
     while world.now < until:
         evse_id = rng.choice([1, 2])
         bay = world.controller.bays[evse_id - 1]
         match rng.choice("car car car tap tap net power agent line controller disk clock wait".split()):
             case "car" if bay.car is None:
                 world.plug(evse_id, Car(need_wh=rng.choice([500, 5000, 50_000]), stubborn=rng.random() < 0.1))
-                world.run(rng.uniform(0, 5)).choose(evse_id).tap(rng.choice([ANN, BOB, CARA]))
+                tapped.append((evse_id, rng.choice([ANN, BOB, CARA])))
+                world.run(rng.uniform(0, 5)).choose(evse_id).tap(tapped[-1][1])
             case "car":
                 world.unplug(evse_id)
             case "tap":
-                world.choose(evse_id).tap(rng.choice([ANN, BOB, CARA, "04DEAD99", "08112233", "rubbish"]))
+                tapped.append((evse_id, rng.choice([ANN, BOB, CARA, "04DEAD99", "08112233", "rubbish"])))
+                world.choose(evse_id).tap(tapped[-1][1])
             case "net":
                 {0: world.net.cut, 1: world.net.mend, 2: world.net.mend}[rng.randrange(3)]()
                 world.net.is_mute = rng.random() < 0.3
@@ -413,7 +417,19 @@ def evening(seed: int, hours: float) -> World:
                 world.disk.latency_s = rng.choice([0.001, 0.05, 3.0])
         world.run(rng.choice([0.1, 3, 30, 300]))
         observer.check()
-    return mended(world)
+    mended(world)
+    for evse_id in (1, 2):  # each session belongs to a tap at this port, and no two to the same
+        at_this_port = iter([token for port, token in tapped if port == evse_id])
+        served = drivers(world, evse_id)
+        assert all(token in at_this_port for token in served), f"seed {seed}: port {evse_id} served {served}"
+    return world
+
+
+def drivers(world: World, evse_id: int) -> list[str]:
+    """Whose sessions the cloud has seen begin at this port, oldest first."""
+    money = [codec.decode_record(world.cloud.records[key]).payload for key in sorted(world.cloud.records) if not key[1]]
+    started = [p for p in money if p["eventType"] == "Started" and p["evse"]["id"] == evse_id]
+    return [p["idToken"]["idToken"] for p in started]
 
 
 def mended(world: World) -> World:
