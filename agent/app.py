@@ -11,6 +11,7 @@ import socket
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, ExitStack
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -31,12 +32,12 @@ from agent.events import ClockTold, ListChanged
 from agent.hal.controller import ControllerLink
 from agent.hal.tty import LineReader, SerialController, checked_tty
 from agent.loop import Inbox, Loop, monotonic, notify_systemd, system_wall
+from agent.outbox import Connect, StoreError, connect
 from agent.settings import Config, ConfigError, Layer, Merged, Settings, merge
-from agent.shell import Shell
+from agent.shell import Shell, will
 from agent.station import Boot, BootReason
-from agent.store import Connect, Crashed, Opened, Store, StoreError, connect
+from agent.store import Crashed, Opened, Store
 from agent.ui.view import ScreenModel, screen
-from agent.uplink.codec import Will, encode_will
 from agent.uplink.commands import SeenCommands
 from agent.uplink.mqtt import Dial, Mqtt, MqttConfig, MqttError
 from agent.uplink.protocol import Uplink
@@ -48,7 +49,7 @@ RTC = Path("/sys/class/rtc/rtc0")
 class NoBroker:
     """A station without identity talks to nobody (I8)."""
 
-    will = b""
+    will_of: Callable[[int], bytes] = bytes
 
     def publish(self, connection: int, packet_id: int, topic: str, payload: bytes, qos: int) -> None:
         raise AssertionError("nobody is connected")
@@ -85,7 +86,7 @@ class App:
         settings = merged.settings
         boot_id = secrets.token_bytes(8)
         self._inbox = inbox
-        self.store = Store(state / "station.db", boot_id, inbox.post, connect=connect)
+        self.store = Store(state / "station.db", boot_id, inbox.post, monotonic, connect=connect)
         opened = self.store.open()
         undo.callback(self._close_store)
         self._work = ThreadPoolExecutor(1, "work")
@@ -101,7 +102,7 @@ class App:
         self.reader = LineReader(checked_tty(board.reader.tty), inbox.post) if board.reader.kind == "line" else None
         if self.reader:
             undo.callback(self.reader.close)
-        self.broker = broker_of(config, Will(opened.epoch, boot_id), inbox.post, dial)
+        self.broker = broker_of(config, partial(will, opened.epoch, boot_id), inbox.post, dial)
         undo.callback(self.broker.stop)
         self.lists = Lists(state / "lists", facts, read_key(state / "list.key"), now)
         self.shell = Shell(
@@ -224,7 +225,8 @@ def merged_of(board: Board, config: Config) -> Merged:
 def problems(config: Config, merged: Merged, opened: Opened, lists: Lists) -> Iterator[str]:
     """What the operator should know of this start; none of it keeps a station from starting."""
     if opened.damaged:
-        yield f"the database was damaged and is kept as {opened.damaged}; a new one has been opened"
+        what = f"{opened.salvaged} records of money and the facts that could be read are in the new one"
+        yield f"the database was damaged and is kept as {opened.damaged}; {what}"
     if config.broker is None:
         yield "this station has no identity and charges nobody: add [station] and [broker] to the config file"
     yield from merged.ignored
@@ -251,14 +253,16 @@ def folder_of_ours(folder: Path, advice: str) -> Path:
     return folder
 
 
-def broker_of(config: Config, will: Will, post: Callable[[object], None], dial: Dial) -> Mqtt | NoBroker:
+def broker_of(
+    config: Config, will_of: Callable[[int], bytes], post: Callable[[object], None], dial: Dial
+) -> Mqtt | NoBroker:
     broker, station_id = config.broker, config.station_id
     if broker is None or station_id is None:
         return NoBroker()
     pem = Path(broker.ca), Path(broker.cert), Path(broker.key)
     try:
         where = MqttConfig(broker.host, broker.port, station_id, *pem)
-        return Mqtt(where, encode_will(will), post, random.SystemRandom(), monotonic, dial)
+        return Mqtt(where, will_of, post, random.SystemRandom(), monotonic, dial)
     except MqttError as error:
         raise ConfigError(f"[broker] {error}") from None
 

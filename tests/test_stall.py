@@ -16,9 +16,9 @@ from agent.app import App
 from agent.board import load, load_config
 from agent.events import SelfTest
 from agent.loop import Inbox, Loop, monotonic
+from agent.outbox import Connect, connect
 from agent.port import Port
 from agent.sim.car import Car
-from agent.store import Connect, connect
 from agent.uplink.mqtt import Dial, Mqtt
 from tests.process import (
     ANN,
