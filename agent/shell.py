@@ -7,6 +7,7 @@ The same shell runs on the device (agent/app.py gives it SQLite, paho and a seri
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
@@ -33,7 +34,7 @@ from agent.events import (
 from agent.gate import Gate
 from agent.reporting import samples_due
 from agent.station import Station
-from agent.store import CommitFailed, Committed, Crashed, EpochOpened, Fetched
+from agent.store import Buried, CommitFailed, Committed, Crashed, EpochOpened, Fetched, StoreForked
 from agent.taps import LATE_S
 from agent.uplink.codec import Mark, Will, WireError, encode_will, time_ms
 from agent.uplink.commands import (
@@ -51,6 +52,7 @@ from agent.uplink.mqtt import Connected, Disconnected, PubAcked, Received
 from agent.uplink.protocol import (
     Action,
     Alarm,
+    Bury,
     CommandArrived,
     Delete,
     Deliver,
@@ -82,7 +84,9 @@ class CommandOpened:
     command: Command | Refusal
 
 
-Answers = ListBuilt | CommandOpened | Committed | CommitFailed | EpochOpened | Fetched | Crashed
+Answers = (
+    ListBuilt | CommandOpened | Committed | CommitFailed | EpochOpened | Fetched | Buried | StoreForked | Crashed
+)
 Broker = Connected | Disconnected | PubAcked | Received
 Happening = Event | Answers | Broker
 Work = Callable[[Callable[[], Any], Callable[[Any], None]], None]  # what to run elsewhere, who takes its result here
@@ -92,15 +96,17 @@ class StorePort(Protocol):
     """agent/store.py, or the simulated disk. Answers come back through `happened`."""
 
     def commit(self, batch_id: int, durable: Sequence[Durable]) -> None: ...
+    def flush(self) -> None: ...
     def fetch(self, stream: int, after_seq: int, limit_bytes: int) -> None: ...
     def acknowledged(self, epoch: bytes, marks: Mapping[int, Mark]) -> None: ...
+    def bury(self, stream: int, seq: int, why: str) -> None: ...
     def new_epoch(self) -> None: ...
 
 
 class BrokerPort(Protocol):
-    """agent/uplink/mqtt.py, or the simulated network. `will`: what the broker says for us when we are gone."""
+    """agent/uplink/mqtt.py, or the simulated network. `will_of`: what the broker says of a connection that is gone."""
 
-    will: bytes
+    will_of: Callable[[int], bytes]
 
     def publish(self, connection: int, packet_id: int, topic: str, payload: bytes, qos: int) -> None: ...
     def drop(self, connection: int, why: str) -> None: ...
@@ -182,14 +188,23 @@ class Shell:
                 while self._after_commit and self._after_commit[0][0] <= batch_id:
                     self._after_commit.popleft()[1](now)
                 self._act(self.uplink.appended(next_seq, now), now)
+            case StoreFailed(why=why):
+                self._log(f"no new sessions: {why}")
+                self._step(happening, now)
             case CommitFailed(why=why):
                 self._log(f"not on disk, kept in memory: {why}")
                 self._step(StoreFailed(why), now)
             case Fetched(stream=stream, after_seq=after_seq, rows=rows):
                 self._act(self.uplink.fetched(stream, after_seq, rows, now), now)
+            case StoreForked(why=why):
+                self._log(f"the cloud holds other records than this storage, which was restored or copied: {why}")
+                self._act(self.uplink.forked(now), now)
+            case Buried(stream=stream, seq=seq, why=why):
+                self._log(f"alarm: record {seq} of stream {stream} is a dead letter: {why}")
+                self._save([reporting.dead_letter(self.station, stream, seq, why, now)])
             case EpochOpened(epoch=epoch, marks=marks):
                 self._log(f"new epoch {epoch.hex()}")
-                self._broker.will = encode_will(Will(epoch, self.uplink.boot_id))
+                self._broker.will_of = partial(will, epoch, self.uplink.boot_id)
                 self._act(self.uplink.epoch_opened(epoch, marks, now), now)
             case CommandOpened(command=command):
                 self._opened(command, now)
@@ -229,6 +244,8 @@ class Shell:
         self._controller.wish(self.gate.wish, now)
         if owed:
             self._store.commit(self._batch_id, owed)
+        if self.gate.is_waiting:  # something is to be raised: the disk shall speak now
+            self._store.flush()
         for effect in effects:
             match effect:
                 case Lookup(ask_id=ask_id, id_token=id_token):
@@ -248,9 +265,10 @@ class Shell:
         if not owed:
             return
         self.gate.batch(self._next_batch(), None)
+        self._store.commit(self._batch_id, owed)
         if then:
             self._after_commit.append((self._batch_id, then))
-        self._store.commit(self._batch_id, owed)
+            self._store.flush()
 
     # -- the uplink ---------------------------------------------------------------------------------------------------
 
@@ -269,6 +287,8 @@ class Shell:
                     self._store.fetch(stream, after_seq, limit_bytes)
                 case Delete(epoch=epoch, marks=marks):
                     self._store.acknowledged(epoch, marks)
+                case Bury(stream=stream, seq=seq, why=why):
+                    self._store.bury(stream, seq, why)
                 case OpenEpoch():
                     self._store.new_epoch()
                 case Drop(connection=connection, why=why):
@@ -353,6 +373,11 @@ class Shell:
             self._todo.append(ListChanged(state))
 
         self._answer(command_id, outcome.response, now, outcome.saves, in_force if outcome.state else None)
+
+
+def will(epoch: bytes, boot_id: bytes, connection: int) -> bytes:
+    """What the broker says of this connection when it is gone."""
+    return encode_will(Will(epoch, boot_id, connection))
 
 
 def entry_of(response: Mapping[str, Any]) -> Entry | None:

@@ -46,7 +46,7 @@ class Station:
 
     def __init__(self, config: MqttConfig, will: bytes = b"gone") -> None:
         self.events: queue.Queue[Any] = queue.Queue()
-        self.mqtt = Mqtt(config, will, self.events.put, Eager(), CLOCK)
+        self.mqtt = Mqtt(config, lambda _: will, self.events.put, Eager(), CLOCK)
 
     def next(self, kind: type) -> Any:
         """The next event of this kind; what comes before it is let go."""

@@ -338,7 +338,7 @@ def test_the_clock_may_start_in_1970_and_the_sessions_are_dated_right_later() ->
         started = [r for r in records_of(world) if r.payload.get("eventType") == "Started"]
         assert started == [], "still owed"
         world.net.mend()
-        world.run_until(lambda: len(world.cloud.sessions) == 1, 900)
+        world.run_until(lambda: len(world.cloud.sessions) == 1, 900).run(5)
         started = [r for r in records_of(world) if r.payload.get("eventType") == "Started"]
         assert started[0].wall_ms is None
         assert started[0].clock_source == 0

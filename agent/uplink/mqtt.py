@@ -281,12 +281,12 @@ class Mqtt:
     """publish, drop and stop only leave a note for the thread: none of them waits."""
 
     def __init__(
-        self, config: MqttConfig, will: bytes, post: Callable[[object], None],
+        self, config: MqttConfig, will_of: Callable[[int], bytes], post: Callable[[object], None],
         rng: random.Random, clock: Callable[[], float], dial: Dial = socket.create_connection,
     ) -> None:  # fmt: skip
         """`clock` is monotonic seconds. MqttError if the certificates cannot be used."""
         self._dial = dial
-        self.will = will  # of the connections to come: set it again with each new epoch
+        self.will_of = will_of  # the will of each connection, by its number: set it again with each new epoch
         self._config, self._post, self._clock = config, post, clock
         self._tls = tls_context(config)
         self._tls_session: ssl.SSLSession | None = None
@@ -345,7 +345,8 @@ class Mqtt:
             return f"cannot connect to {self._config.host}:{self._config.port}: {error}", 0.0, False
         self._number += 1
         with closing(sock):
-            connection = Connection(self._number, self._config, self.will, sock, self._post, self._clock)
+            will = self.will_of(self._number)
+            connection = Connection(self._number, self._config, will, sock, self._post, self._clock)
             connection.serve(self._ear, self._turn)
             if isinstance(sock, ssl.SSLSocket):
                 self._tls_session = sock.session or self._tls_session  # TLS 1.3: the tickets come after the handshake
