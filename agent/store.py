@@ -519,10 +519,11 @@ class Store:
     def _open_epoch(self) -> None:
         try:
             self._database.new_epoch()
-        except sqlite3.Error:
-            self._is_epoch_owed = True
+        except sqlite3.Error as error:
+            self._is_epoch_owed, self._retry_at = True, self._clock() + self._retry_s
+            self._damaged(error)
             return
-        self._is_epoch_owed = False
+        self._is_epoch_owed, self._retry_at = False, None
         self._post(EpochOpened(self._database.epoch, self._database.marks()))
 
     def _rows(self, stream: int, after_seq: int, limit_bytes: int) -> tuple[Row, ...] | None:
