@@ -7,7 +7,6 @@ import asyncio
 import random
 import secrets
 import signal
-import socket
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, ExitStack
@@ -36,9 +35,10 @@ from agent.shell import Shell
 from agent.station import Boot, BootReason
 from agent.store import Connect, Crashed, Opened, Store, StoreError, connect
 from agent.ui.view import ScreenModel, screen
-from agent.uplink.codec import Will, encode_will
+from agent.uplink.codec import Will
 from agent.uplink.commands import SeenCommands
-from agent.uplink.mqtt import Dial, Mqtt, MqttConfig, MqttError
+from agent.uplink.dial import Dial, dial
+from agent.uplink.mqtt import Mqtt, MqttConfig, MqttError
 from agent.uplink.protocol import Uplink
 
 KERNEL_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
@@ -48,7 +48,7 @@ RTC = Path("/sys/class/rtc/rtc0")
 class NoBroker:
     """A station without identity talks to nobody (I8)."""
 
-    will = b""
+    will = Will(b"", b"")
 
     def publish(self, connection: int, packet_id: int, topic: str, payload: bytes, qos: int) -> None:
         raise AssertionError("nobody is connected")
@@ -68,7 +68,7 @@ class App:
 
     def __init__(
         self, board: Board, config: Config, inbox: Inbox,
-        *, connect: Connect = connect, dial: Dial = socket.create_connection,
+        *, connect: Connect = connect, dial: Dial = dial,
     ) -> None:  # fmt: skip
         """`connect` opens the database, `dial` the way to the broker. ConfigError, StoreError: then nothing is open."""
         with ExitStack() as undo:
@@ -258,7 +258,7 @@ def broker_of(config: Config, will: Will, post: Callable[[object], None], dial: 
     pem = Path(broker.ca), Path(broker.cert), Path(broker.key)
     try:
         where = MqttConfig(broker.host, broker.port, station_id, *pem)
-        return Mqtt(where, encode_will(will), post, random.SystemRandom(), monotonic, dial)
+        return Mqtt(where, will, post, random.SystemRandom(), monotonic, dial)
     except MqttError as error:
         raise ConfigError(f"[broker] {error}") from None
 

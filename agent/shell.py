@@ -35,7 +35,7 @@ from agent.reporting import samples_due
 from agent.station import Station
 from agent.store import CommitFailed, Committed, Crashed, EpochOpened, Fetched
 from agent.taps import LATE_S
-from agent.uplink.codec import Mark, Will, WireError, encode_will, time_ms
+from agent.uplink.codec import Mark, Will, WireError, time_ms
 from agent.uplink.commands import (
     CacheClearRequested,
     Command,
@@ -100,7 +100,7 @@ class StorePort(Protocol):
 class BrokerPort(Protocol):
     """agent/uplink/mqtt.py, or the simulated network. `will`: what the broker says for us when we are gone."""
 
-    will: bytes
+    will: Will
 
     def publish(self, connection: int, packet_id: int, topic: str, payload: bytes, qos: int) -> None: ...
     def drop(self, connection: int, why: str) -> None: ...
@@ -189,7 +189,7 @@ class Shell:
                 self._act(self.uplink.fetched(stream, after_seq, rows, now), now)
             case EpochOpened(epoch=epoch, marks=marks):
                 self._log(f"new epoch {epoch.hex()}")
-                self._broker.will = encode_will(Will(epoch, self.uplink.boot_id))
+                self._broker.will = Will(epoch, self.uplink.boot_id)
                 self._act(self.uplink.epoch_opened(epoch, marks, now), now)
             case CommandOpened(command=command):
                 self._opened(command, now)
@@ -199,8 +199,8 @@ class Shell:
                 raise error
             case Connected(connection=connection, receive_maximum=receive_maximum, maximum_packet_size=packet_max):
                 self._act(self.uplink.connected(connection, receive_maximum, packet_max, now), now)
-            case Disconnected(why=why):
-                self._log(f"broker: {why}")
+            case Disconnected(why=why, cause=cause):
+                self._log(f"{'alarm: ' if cause.is_alarm else ''}broker: {why}")
                 self._act(self.uplink.disconnected(now), now)
             case Received(topic=topic, payload=payload):
                 self._act(self.uplink.received(topic, payload, now), now)

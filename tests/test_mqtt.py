@@ -6,6 +6,8 @@ import socket
 import ssl
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +19,11 @@ from paho.mqtt.enums import CallbackAPIVersion
 
 from agent.sim.mosquitto import Mosquitto
 from agent.uplink import mqtt as mqtt_module
+from agent.uplink.codec import Will, decode_will
+from agent.uplink.dial import Dial, dial
+from agent.uplink.keepalive import Keepalive
 from agent.uplink.mqtt import (
-    Backoff,
+    Cause,
     Connected,
     Connection,
     Disconnected,
@@ -34,6 +39,9 @@ CLOCK: Callable[[], float] = time.monotonic  # noqa: TID251 - a real broker keep
 NEEDS_MOSQUITTO = pytest.mark.needs("mosquitto", "mosquitto")
 
 
+WILL = Will(b"theepoch", b"the boot")
+
+
 class Eager(random.Random):
     """No patience: every delay as short as it can be."""
 
@@ -44,9 +52,9 @@ class Eager(random.Random):
 class Station:
     """An Mqtt with what it posts in a queue."""
 
-    def __init__(self, config: MqttConfig, will: bytes = b"gone") -> None:
+    def __init__(self, config: MqttConfig, dial: Dial = dial) -> None:
         self.events: queue.Queue[Any] = queue.Queue()
-        self.mqtt = Mqtt(config, will, self.events.put, Eager(), CLOCK)
+        self.mqtt = Mqtt(config, WILL, self.events.put, Eager(), CLOCK, dial)
 
     def next(self, kind: type) -> Any:
         """The next event of this kind; what comes before it is let go."""
@@ -210,12 +218,13 @@ def test_whoever_stops_leaves_a_will(
     pki: Path, broker: Mosquitto, cloud: Cloud, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(mqtt_module, "WILL_DELAY_S", 0)
-    station = Station(config(pki, broker.port), b"epoch and boot")
+    station = Station(config(pki, broker.port))
     station.mqtt.start()
     station.next(Connected)
     station.close()
     assert station.next(Disconnected).why == "stopped"
-    assert cloud.heard.get(timeout=30) == ("u/S-1/w", b"epoch and boot")
+    topic, said = cloud.heard.get(timeout=30)
+    assert (topic, decode_will(said)) == ("u/S-1/w", replace(WILL, connection=1))
 
 
 @NEEDS_MOSQUITTO
@@ -244,7 +253,6 @@ def test_a_listener_that_accepts_and_stays_silent_blocks_nobody_and_is_given_up(
     listener: socket.socket, pki: Path, monkeypatch: pytest.MonkeyPatch, is_tls: bool
 ) -> None:
     monkeypatch.setattr(mqtt_module, "CONNECT_S", 0.5)
-    monkeypatch.setattr(mqtt_module, "POLL_S", 0.1)
     port = listener.getsockname()[1]
     station = Station(config(pki, port) if is_tls else MqttConfig("127.0.0.1", port, "S-1"))
     station.mqtt.start()
@@ -285,29 +293,34 @@ def test_a_certificate_that_cannot_be_used_says_which(pki: Path, tmp_path: Path)
 class Script:
     """A broker in the same thread: before each turn of the connection it answers what has arrived."""
 
-    def __init__(self, answer: Callable[[int, bytes], bytes]) -> None:
+    def __init__(self, answer: Callable[[int, bytes], bytes | None]) -> None:
         self.answer = answer
+        self._heard = b""
         self.posted: list[object] = []
         self.ours, self.theirs = socket.socketpair()
         self.bell, self.ear = socket.socketpair()
         self.theirs.setblocking(False)
         self.turns = 0
+        self.is_deaf = False
+        self.keepalive = Keepalive()
         self.now = 0.0
 
     def run(self, turn: Callable[[Connection], None] = lambda connection: None, turns: int = 20) -> str:
-        connection = Connection(7, MqttConfig("h", 1, "S-1"), b"", self.ours, self.posted.append, lambda: self.now)
+        config = MqttConfig("h", 1, "S-1")
+        connection = self.connection = Connection(
+            7, config, b"", self.ours, self.posted.append, self.keepalive, lambda: self.now
+        )
+        self.ours.setblocking(False)
 
         def both(connection: Connection) -> None:
             self.turns += 1
             turn(connection)
-            try:
-                data = self.theirs.recv(65_536)
-                while data:
-                    size, used = self.length(data[1:])
-                    packet, data = data[: 1 + used + size], data[1 + used + size :]
-                    self.theirs.send(self.answer(packet[0] >> 4, packet[1 + used :]))
-            except (BlockingIOError, BrokenPipeError):
-                pass
+            with suppress(BlockingIOError, BrokenPipeError):
+                if not self.is_deaf:
+                    self._heard += self.theirs.recv(65_536)
+            while not self.is_deaf and (packet := self.packet()):
+                with suppress(BrokenPipeError):
+                    self.theirs.send(self.answer(*packet) or b"")
             if self.turns > turns:
                 connection.end("the script is over")
             self.bell.send(b"x")
@@ -317,6 +330,14 @@ class Script:
             connection.serve(self.ear, both)
         return connection.why
 
+    def packet(self) -> tuple[int, bytes] | None:
+        """The next whole one: its type, and what follows its length."""
+        size, used = self.length(self._heard[1:])
+        if used == 0 or len(self._heard) < 1 + used + size:
+            return None
+        head, self._heard = self._heard[: 1 + used + size], self._heard[1 + used + size :]
+        return head[0] >> 4, head[1 + used :]
+
     @staticmethod
     def length(data: bytes) -> tuple[int, int]:
         """MQTT's variable byte integer, and the bytes it takes."""
@@ -325,7 +346,7 @@ class Script:
             value |= (byte & 0x7F) << 7 * n
             if byte < 0x80:
                 return value, n + 1
-        return value, 4
+        return value, 0
 
 
 CONNACK = bytes([0x20, 11, 0, 0, 8, 0x21, 0, 5, 0x27, 0, 0, 0x10, 0])  # Receive Maximum 5, Maximum Packet Size 4096
@@ -358,18 +379,127 @@ def test_limits_and_reason_codes_are_handed_on(code: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("packets", "why"),
+    ("packets", "why", "cause"),
     [
-        ({1: bytes([0x20, 3, 0, 0x87, 0])}, "refuses us: Not authorized"),
-        ({1: bytes([0x20, 5, 0, 0, 2, 0x24, 0])}, "QoS 0 only"),
-        ({1: CONNACK, 8: bytes([0x90, 7, 0, 1, 0, 1, 0x87, 0, 0])}, "refuses to subscribe d/S-1/: Not authorized"),
-        ({1: CONNACK + bytes([0xE0, 2, 0x8E, 0])}, "Session taken over"),
+        ({1: bytes([0x20, 3, 0, 0x87, 0])}, "refuses us: Not authorized", Cause.REFUSED),
+        ({1: bytes([0x20, 3, 0, 0x86, 0])}, "refuses us: Bad user name or password", Cause.REFUSED),
+        ({1: bytes([0x20, 3, 0, 0x88, 0])}, "refuses us: Server unavailable", Cause.LOST),
+        ({1: bytes([0x20, 3, 0, 0x89, 0])}, "refuses us: Server busy", Cause.LOST),
+        ({1: bytes([0x20, 3, 0, 0x97, 0])}, "refuses us: Quota exceeded", Cause.LOST),
+        ({1: bytes([0x20, 3, 0, 0x9F, 0])}, "refuses us: Connection rate exceeded", Cause.LOST),
+        ({1: bytes([0x20, 2, 0, 1])}, "refuses us: Unsupported protocol version", Cause.LOST),  # it knows MQTT 3 only
+        ({1: bytes([0x20, 5, 0, 0, 2, 0x24, 0])}, "QoS 0 only", Cause.REFUSED),
+        ({1: bytes([0x20, 8, 0, 0, 5, 0x27, 0, 0, 1, 0])}, "packets of 256 bytes", Cause.REFUSED),
+        ({1: bytes([0x20, 9, 0, 0, 6, 0x12, 0, 3]) + b"S-2"}, "another name", Cause.REFUSED),
+        ({1: CONNACK, 8: bytes([0x90, 7, 0, 1, 0, 1, 0x87, 0, 0])}, "subscribe d/S-1/: Not authorized", Cause.REFUSED),
+        ({1: CONNACK, 8: bytes([0x90, 7, 0, 1, 0, 1, 0x97, 0, 0])}, "subscribe d/S-1/: Quota", Cause.LOST),
+        ({1: CONNACK, 8: bytes([0x90, 4, 0, 1, 0, 1])}, "what we did not ask for", Cause.LOST),
+        ({1: CONNACK + bytes([0xE0, 2, 0x8E, 0])}, "Session taken over", Cause.TAKEN_OVER),
+        ({1: CONNACK + bytes([0xE0, 2, 0x8B, 0])}, "Server shutting down", Cause.SHUTTING_DOWN),
+        ({1: CONNACK + bytes([0xE0, 2, 0x87, 0])}, "Not authorized", Cause.REFUSED),
+        ({1: CONNACK + bytes([0xE0, 2, 0x98, 0])}, "Administrative action", Cause.LOST),
+        ({1: CONNACK + bytes([0xE0, 2, 0x97, 0])}, "Quota exceeded", Cause.LOST),
+        ({1: CONNACK + CONNACK}, "welcomes us twice", Cause.LOST),
+        ({1: bytes([0x90, 7, 0, 1, 0, 1, 0, 0, 0])}, "did not ask for", Cause.LOST),  # SUBACK before SUBSCRIBE
+        ({1: bytes([0x30, 5, 0, 1]) + b"t" + b"\0x"}, "before it welcomes us", Cause.LOST),
+        ({1: CONNACK + bytes([0x34, 7, 0, 1]) + b"t" + bytes([0, 1, 0]) + b"x"}, "Protocol error", Cause.LOST),  # QoS 2
+        ({1: CONNACK + bytes([0x30, 0xFF, 0xFF, 0x7F])}, "a packet of 2097151 bytes, we take 101000", Cause.LOST),
+        ({1: CONNACK + bytes([0xE0, 1, 0x05])}, ":", Cause.LOST),  # a code that does not exist
     ],
-)
-def test_a_refusal_says_why(packets: dict[int, bytes], why: str) -> None:
+)  # fmt: skip
+def test_a_refusal_says_why(packets: dict[int, bytes], why: str, cause: Cause) -> None:
     script = Script(lambda kind, _: packets.get(kind, b""))
     assert why in script.run()
+    assert script.connection.cause is cause
     assert script.posted == []
+
+
+@pytest.mark.parametrize(("code", "is_for_good"), [(0x9C, False), (0x9D, True)])
+@pytest.mark.parametrize("head", [b"\x20", b"\xe0"])
+def test_a_server_reference_is_read_where_it_is_one(head: bytes, code: int, is_for_good: bool) -> None:
+    for text, address in ((b"b.example:8883", ("b.example", 8883)), (b"http://b/", None), (b"", None)):
+        reference = bytes([0x1C, 0, len(text)]) + text if text else b""
+        body = b"\0" * (head == b"\x20") + bytes([code, len(reference)]) + reference
+        script = Script({1: head + bytes([len(body)]) + body}.get)
+        script.run()
+        connection = script.connection
+        assert (connection.cause, connection.reference) == (Cause.REFERRED, address)
+        assert connection.is_for_good == is_for_good
+
+
+def test_what_needs_somebody_to_look_at_it_is_an_alarm() -> None:
+    assert {cause for cause in Cause if cause.is_alarm} >= {cause for cause in Cause if cause.security_event}
+    assert Cause.UNTRUSTED.security_event == "InvalidCsmsCertificate"
+    assert not Cause.LOST.is_alarm and not Cause.SHUTTING_DOWN.is_alarm
+
+
+def test_a_broker_that_does_not_read_blocks_nobody_and_misses_nothing() -> None:
+    """The pipe between us is full. What did not fit waits, and goes out when the broker reads again."""
+    script, heard = Script(polite(0)), []
+    script.ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4_096)
+
+    def turn(connection: Connection) -> None:
+        if script.posted and script.turns < 20:
+            script.is_deaf = True
+            connection.publish(mqtt_module.Note(7, script.turns, "u/S-1/0", b"x" * 8_000, 1))
+            heard.append(script.turns)
+        script.is_deaf = script.is_deaf and script.turns < 30
+
+    assert script.run(turn, turns=100) == "the script is over"
+    assert len(heard) > 10
+    assert script.posted[1:] == [PubAcked(number, 0) for number in heard]
+
+
+# -- keepalive --------------------------------------------------------------------------------------------------------
+
+
+class Idle(Script):
+    """A polite broker and a station that has nothing to say. Time goes to the next deadline with each turn."""
+
+    def __init__(self, answers_pings: Callable[[int], bool], server_s: int = 0) -> None:
+        super().__init__(self.respond)
+        self.answers_pings = answers_pings
+        self.server_keepalive = bytes([0x13, *server_s.to_bytes(2, "big")]) if server_s else b""
+        self.pinged_at: list[float] = []
+
+    def respond(self, kind: int, rest: bytes) -> bytes:
+        if kind == 12:
+            self.pinged_at.append(self.now)
+            return bytes([0xD0, 0]) if self.answers_pings(len(self.pinged_at)) else b""
+        properties = self.server_keepalive
+        connack = bytes([0x20, 3 + len(properties), 0, 0, len(properties)]) + properties
+        return connack if kind == 1 else polite(0)(kind, rest)
+
+    def live(self, turns: int) -> str:
+        def turn(connection: Connection) -> None:
+            if connection.since is not None and self.turns % 3 == 0:  # the turns between are for the answers
+                self.now = self.keepalive.next_deadline()
+
+        return self.run(turn, turns)
+
+
+def test_an_idle_connection_pings_ever_more_rarely_and_says_so_to_nobody() -> None:
+    idle = Idle(lambda number: True)
+    assert idle.live(40) == "the script is over"
+    gaps = [b - a for a, b in zip([0.0, *idle.pinged_at], idle.pinged_at, strict=False)]
+    assert gaps[:6] == [240.0, 360.0, 540.0, 810.0, 1_090.0, 1_090.0]
+    assert idle.posted == [Connected(7, 65_535, 268_435_455, False, keepalive_s=1_100)]
+
+
+@pytest.mark.promise("S6")
+def test_an_idle_connection_that_is_dead_is_noticed_within_one_and_a_half_keepalives_and_the_next_is_careful() -> None:
+    idle = Idle(lambda number: number < 3)
+    assert idle.live(40) == "connection lost: no answer to a PING"
+    assert idle.pinged_at == [240.0, 600.0, 1_140.0]
+    assert idle.now == 1_170.0 <= 600 + 1.5 * 540
+    assert idle.keepalive.learned_s == 270.0
+
+
+def test_the_brokers_keepalive_is_obeyed_and_told() -> None:
+    idle = Idle(lambda number: True, server_s=30)
+    idle.live(20)
+    assert idle.posted == [Connected(7, 65_535, 268_435_455, False, keepalive_s=30)]
+    assert idle.pinged_at[:3] == [27.0, 54.0, 81.0]
 
 
 def test_nothing_is_published_before_the_subscriptions_stand() -> None:
@@ -397,33 +527,3 @@ def test_no_bytes_of_a_broker_raise(chunks: list[bytes], is_connected: bool) -> 
     except BrokenPipeError:  # the connection has ended: nobody hears the rest
         return
     assert why
-
-
-# -- patience ---------------------------------------------------------------------------------------------------------
-
-
-@given(st.integers(), st.lists(st.tuples(st.floats(0, 200), st.booleans()), max_size=40))
-def test_patience_grows_to_ten_minutes_and_only_a_stable_minute_resets_it(
-    seed: int, attempts: list[tuple[float, bool]]
-) -> None:
-    backoff = Backoff(random.Random(seed))
-    assert 0.0 <= backoff.first_s() <= 2.0
-    failures = 0
-    for stood_s, is_taken_over in attempts:
-        failures = 1 if stood_s >= 60.0 else failures + 1
-        delay_s = backoff.next_s(stood_s, is_taken_over)
-        if is_taken_over:
-            assert 300.0 <= delay_s <= 600.0
-        else:
-            assert 0.0 <= delay_s <= min(600.0, 5.0 * 2 ** (failures - 1))
-
-
-def test_ten_thousand_stations_do_not_come_back_in_the_same_second() -> None:
-    """A broker is down for five minutes; all knew it at once. In no second after it more than 2 % of them come."""
-    arrivals: dict[int, int] = {}
-    for seed in range(10_000):
-        backoff, now = Backoff(random.Random(seed)), 0.0
-        while now < 300.0:
-            now += backoff.next_s(0.0)
-        arrivals[int(now)] = arrivals.get(int(now), 0) + 1
-    assert max(arrivals.values()) <= 200

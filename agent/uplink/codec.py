@@ -68,10 +68,11 @@ class Hello:
 
 @dataclass(frozen=True, slots=True)
 class Will:
-    """What the broker says for a station that is gone."""
+    """What the broker says for a station that is gone; `connection` counts the connections of this boot."""
 
     epoch: bytes
     boot_id: bytes
+    connection: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -326,12 +327,12 @@ def decode_hello(data: bytes) -> Hello:
 
 
 def encode_will(will: Will) -> bytes:
-    return to_cbor([will.epoch, will.boot_id])
+    return to_cbor([will.epoch, will.boot_id, will.connection])
 
 
 def decode_will(data: bytes) -> Will:
-    epoch, boot_id = _row("will", data, 2)
-    return Will(_key("epoch", epoch), _key("boot_id", boot_id))
+    epoch, boot_id, *rest = _row("will", data, 2, 3)
+    return Will(_key("epoch", epoch), _key("boot_id", boot_id), _integer("connection", rest[0] if rest else 0))
 
 
 def encode_ack(ack: Ack) -> bytes:
