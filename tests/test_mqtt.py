@@ -1,10 +1,14 @@
 """The MQTT connection against a real broker, a silent one, and one that talks nonsense."""
 
+import gc
+import os
 import queue
 import random
 import socket
 import ssl
+import threading
 import time
+import tracemalloc
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import replace
@@ -17,10 +21,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from paho.mqtt.enums import CallbackAPIVersion
 
+from agent.sim import mosquitto
 from agent.sim.mosquitto import Mosquitto
+from agent.uplink import backoff
 from agent.uplink import mqtt as mqtt_module
+from agent.uplink.backoff import spread_s
 from agent.uplink.codec import Will, decode_will
-from agent.uplink.dial import Dial, dial
+from agent.uplink.dial import Dial, dial, in_turns, tune
 from agent.uplink.keepalive import Keepalive
 from agent.uplink.mqtt import (
     Cause,
@@ -33,6 +40,7 @@ from agent.uplink.mqtt import (
     PubAcked,
     Received,
 )
+from agent.uplink.protocol import Action, Drop, Publish, Uplink
 from tools import devcloud
 
 CLOCK: Callable[[], float] = time.monotonic  # noqa: TID251 - a real broker keeps real time
@@ -234,8 +242,58 @@ def test_a_broker_that_is_not_ours_is_refused(broker: Mosquitto, pki: Path, tmp_
     mine = config(pki, broker.port)
     station = Station(MqttConfig(mine.host, mine.port, "S-1", tmp_path / "stranger/ca.pem", mine.cert, mine.key))
     station.mqtt.start()
-    assert "CERTIFICATE_VERIFY_FAILED" in station.next(Disconnected).why
+    ended = station.next(Disconnected)
+    assert "CERTIFICATE_VERIFY_FAILED" in ended.why
+    assert ended.cause.security_event == "InvalidCsmsCertificate"
     station.close()
+
+
+@NEEDS_MOSQUITTO
+def test_a_certificate_that_the_broker_refuses_is_told_apart_from_a_broken_line(
+    broker: Mosquitto, pki: Path, tmp_path: Path
+) -> None:
+    devcloud.ca_init(tmp_path / "stranger")
+    devcloud.ca_station(tmp_path / "stranger", "S-1")
+    theirs = config(tmp_path / "stranger", broker.port)
+    station = Station(MqttConfig("localhost", broker.port, "S-1", pki / "ca.pem", theirs.cert, theirs.key))
+    station.mqtt.start()
+    ended = station.next(Disconnected)
+    assert (ended.cause, "refuses our certificate" in ended.why) == (Cause.REFUSED, True)
+    assert ended.retry_in_s >= 300.0
+    station.close()
+
+
+@NEEDS_MOSQUITTO
+def test_the_servers_keepalive_of_a_real_broker_wins(
+    pki: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mosquitto, "CONFIG", mosquitto.CONFIG + "max_keepalive 60\nmax_inflight_messages 7\n")
+    ca, cert, key = (pki / name for name in ("ca.pem", "broker.pem", "broker.key"))
+    strict = Mosquitto(tmp_path / "strict", cafile=ca, certfile=cert, keyfile=key)
+    strict.start()
+    station = Station(config(pki, strict.port))
+    station.mqtt.start()
+    connected = station.next(Connected)
+    assert (connected.keepalive_s, connected.receive_maximum) == (60.0, 7)
+    station.close()
+    strict.stop()
+
+
+@NEEDS_MOSQUITTO
+def test_a_session_that_goes_on_has_no_will(
+    pki: Path, broker: Mosquitto, cloud: Cloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each will names its connection: a late one of an earlier connection cannot mark this one dead."""
+    monkeypatch.setattr(mqtt_module, "WILL_DELAY_S", 1)
+    station = Station(config(pki, broker.port))
+    station.mqtt.start()
+    for number in (1, 2):
+        station.next(Connected)
+        station.mqtt.drop(number, "try again")
+    station.next(Connected)
+    station.close()
+    assert decode_will(cloud.heard.get(timeout=30)[1]) == replace(WILL, connection=3)
+    assert cloud.heard.empty()
 
 
 # -- a broker that is none --------------------------------------------------------------------------------------------
@@ -268,6 +326,289 @@ def test_a_listener_that_accepts_and_stays_silent_blocks_nobody_and_is_given_up(
         station.mqtt.stop()
         assert CLOCK() - before < 0.1
     assert station.mqtt.join(30)
+
+
+class Stub:
+    """A raw socket that answers as told, one connection after the other, in a thread of its own."""
+
+    def __init__(self, answer: Callable[[int, bytes], bytes | None], host: str = "127.0.0.1") -> None:
+        self.server = socket.create_server((host, 0), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+        self.port: int = self.server.getsockname()[1]
+        self.answer, self.connections, self.said = answer, 0, queue.SimpleQueue[tuple[int, bytes]]()
+        self._thread = threading.Thread(target=self._run, name="stub")
+        self._thread.start()
+
+    def _run(self) -> None:
+        with suppress(OSError):  # closed
+            while True:
+                link, _ = self.server.accept()
+                self.connections += 1
+                with link, suppress(OSError):
+                    self._talk(link)
+
+    def _talk(self, link: socket.socket) -> None:
+        heard = b""
+        while data := link.recv(65_536):
+            heard += data
+            while packet := first_packet(heard):
+                kind, rest, heard = packet
+                self.said.put((kind, rest))
+                answer = self.answer(kind, rest)
+                if answer is None:
+                    return
+                link.send(answer)
+
+    def close(self) -> None:
+        self.server.shutdown(socket.SHUT_RDWR)
+        self.server.close()
+        self._thread.join(30)
+
+
+@pytest.mark.parametrize(
+    ("code", "cause", "is_alarm", "least_s"),
+    [(0x8E, Cause.TAKEN_OVER, True, 300.0), (0x8B, Cause.SHUTTING_DOWN, False, spread_s("S-1")),
+     (0x98, Cause.LOST, False, 0.0)],
+)  # fmt: skip
+def test_what_the_broker_says_last_decides_when_we_come_again(
+    code: int, cause: Cause, is_alarm: bool, least_s: float
+) -> None:
+    """Two stations with one name do not fight, and somebody hears of it; a planned restart brings no herd."""
+    stub = Stub(lambda kind, rest: bytes([0xE0, 2, code, 0]) if kind == 3 else polite(0)(kind, rest))
+    station = Station(MqttConfig("127.0.0.1", stub.port, "S-1"))
+    station.mqtt.start()
+    station.mqtt.publish(station.next(Connected).connection, 1, "u/S-1/v", b"?", 0)
+    ended = station.next(Disconnected)
+    assert (ended.cause, ended.cause.is_alarm, ended.retry_in_s) == (cause, is_alarm, least_s)
+    station.close()
+    stub.close()
+
+
+def referral(code: int, port: int) -> bytes:
+    text = f"localhost:{port}".encode()
+    return bytes([0x20, 6 + len(text), 0, code, 3 + len(text), 0x1C, 0, len(text)]) + text
+
+
+@pytest.mark.parametrize(("code", "goes_on_at"), [(0x9C, "home"), (0x9D, "other")])
+def test_a_station_goes_where_the_broker_sends_it(
+    monkeypatch: pytest.MonkeyPatch, code: int, goes_on_at: str
+) -> None:
+    monkeypatch.setattr(backoff, "STABLE_S", 0.0)
+    other = Stub(polite(0))
+    home = Stub(lambda kind, rest: referral(code, other.port))
+    station = Station(MqttConfig("localhost", home.port, "S-1"))
+    station.mqtt.start()
+    ended = station.next(Disconnected)
+    assert ended.cause is Cause.REFERRED and f"localhost:{other.port}" in ended.why
+    number = station.next(Connected).connection
+    assert (home.connections, other.connections) == (1, 1)
+    station.mqtt.drop(number, "next")
+    station.next(Disconnected)
+    station.next(Connected)
+    assert home.connections == (2 if goes_on_at == "home" else 1)
+    station.close()
+    other.close()
+    home.close()
+
+
+def test_a_reference_to_nobody_leads_home_again(listener: socket.socket) -> None:
+    nobody = listener.getsockname()[1]
+    listener.close()
+    answers = iter([referral(0x9D, nobody)])
+    home = Stub(lambda kind, rest: next(answers, None) or polite(0)(kind, rest))
+    station = Station(MqttConfig("localhost", home.port, "S-1"))
+    station.mqtt.start()
+    assert [station.next(Disconnected).cause for _ in range(3)] == [Cause.REFERRED, Cause.LOST, Cause.LOST]
+    station.next(Connected)
+    station.close()
+    home.close()
+
+
+@NEEDS_MOSQUITTO
+@pytest.mark.promise("S9")
+def test_a_reference_to_a_broker_of_somebody_else_is_not_followed_further_than_its_certificate(
+    broker: Mosquitto, pki: Path, tmp_path: Path
+) -> None:
+    devcloud.ca_init(tmp_path / "stranger")
+    ca, cert, key = (tmp_path / "stranger" / name for name in ("ca.pem", "broker.pem", "broker.key"))
+    strange = Mosquitto(tmp_path / "strange", cafile=ca, certfile=cert, keyfile=key)
+    strange.start()
+    station = Station(config(pki, broker.port))
+    station.mqtt._servers.ended(0.0, ("localhost", strange.port), is_for_good=True)
+    station.mqtt.start()
+    assert [station.next(Disconnected).cause for _ in range(2)] == [Cause.UNTRUSTED] * 2
+    station.next(Connected)
+    station.close()
+    strange.stop()
+
+
+def test_a_planned_pause_is_waited_for_once(listener: socket.socket) -> None:
+    port = listener.getsockname()[1]
+    listener.close()
+    station = Station(MqttConfig("127.0.0.1", port, "S-1"))
+    assert (station.mqtt._at_least_s(Cause.LOST), station.mqtt._at_least_s(Cause.SHUTTING_DOWN)) == (0, spread_s("S-1"))
+    station.mqtt.retry_after_s = 1e9
+    station.mqtt.start()
+    assert station.next(Disconnected).retry_in_s == mqtt_module.RETRY_AFTER_MAX_S
+    assert station.mqtt.retry_after_s == 0.0
+    station.close()
+
+
+# -- DNS, TCP, TLS ----------------------------------------------------------------------------------------------------
+
+
+def resolver(*hosts: str) -> Callable[..., list[Any]]:
+    """A name server that knows these addresses for every name."""
+
+    def getaddrinfo(name: str, port: int, **_: Any) -> list[Any]:
+        v4 = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (host, port)) for host in hosts if ":" not in host]
+        v6 = [(socket.AF_INET6, socket.SOCK_STREAM, 6, "", (host, port, 0, 0)) for host in hosts if ":" in host]
+        return [*v6, *v4]
+
+    return getaddrinfo
+
+
+@given(st.lists(st.sampled_from(["v4", "v6"]), max_size=20))
+def test_the_families_take_turns_and_a_name_with_many_addresses_is_bounded(families: list[str]) -> None:
+    infos: list[Any] = [(family, number) for number, family in enumerate(families)]
+    turns: list[Any] = in_turns(infos)
+    assert len(turns) == min(len(infos), 6) and len(set(turns)) == len(turns)
+    assert turns[:1] == infos[:1], "the resolver knows best where to begin"
+    assert len({family for family, _ in turns[:2]}) == min(len(set(families)), 2)
+    for family in ("v4", "v6"):
+        mine = [info for info in turns if info[0] == family]
+        assert mine == [info for info in infos if info[0] == family][: len(mine)]
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+def test_every_address_of_a_name_is_tried(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    stub = Stub(polite(0), host)
+    monkeypatch.setattr(socket, "getaddrinfo", resolver("127.0.0.2", "127.0.0.3", "::1", "127.0.0.1"))
+    station = Station(MqttConfig("broker.example", stub.port, "S-1"))
+    station.mqtt.start()
+    station.next(Connected)
+    station.close()
+    stub.close()
+    with pytest.raises(OSError, match=r"::1: .*; 127\.0\.0\.2: .*; 127\.0\.0\.3: .*; 127\.0\.0\.1: "):
+        dial(("broker.example", stub.port), 1.0)
+
+
+def test_what_is_sent_goes_out_at_once_and_is_not_waited_for_in_vain() -> None:
+    stub = Stub(polite(0))
+    with dial(("127.0.0.1", stub.port), 1.0) as sock:
+        tune(sock)
+        options = socket.TCP_USER_TIMEOUT, socket.TCP_NODELAY
+        assert [sock.getsockopt(socket.IPPROTO_TCP, option) for option in options] == [10_000, 1]
+    stub.close()
+
+
+class NameServer:
+    """Answers nobody until it is over; then it turns out that it has connected after all."""
+
+    def __init__(self) -> None:
+        self.is_asked, self.is_over, self.asked = threading.Event(), threading.Event(), 0
+        self.ours, self.theirs = socket.socketpair()
+
+    def dial(self, address: tuple[str, int], timeout_s: float) -> socket.socket:
+        self.asked += 1
+        self.is_asked.set()
+        assert self.is_over.wait(30)
+        return self.ours
+
+
+@pytest.mark.promise("S6")
+def test_a_name_server_that_hangs_is_given_up_and_asked_once_and_stop_does_not_wait_for_it(
+    monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mqtt_module, "DIAL_S", 0.05)
+    dns = NameServer()
+    station = Station(MqttConfig("broker.example", 8883, "S-1"), dns.dial)
+    station.mqtt.start()
+    for _ in range(3):
+        assert "cannot connect to broker.example:8883: timed out" in station.next(Disconnected).why
+    monkeypatch.setattr(mqtt_module, "DIAL_S", 90.0)
+    station.next(Disconnected)
+    before = CLOCK()
+    station.close()
+    assert CLOCK() - before < 1.0
+    assert dns.asked == 1, "one thread hangs, not one for each attempt"
+    dns.is_over.set()
+    dns.theirs.settimeout(30)
+    assert dns.theirs.recv(1) == b"", "what comes too late is closed"
+    dns.theirs.close()
+
+
+@pytest.mark.parametrize("is_tls", [True, False])
+def test_stop_does_not_wait_for_a_handshake_or_a_welcome(listener: socket.socket, pki: Path, is_tls: bool) -> None:
+    port = listener.getsockname()[1]
+    station = Station(config(pki, port) if is_tls else MqttConfig("127.0.0.1", port, "S-1"))
+    station.mqtt.start()
+    with listener.accept()[0] as link:
+        assert link.recv(1)
+        before = CLOCK()
+        station.close()
+        assert CLOCK() - before < 1.0
+    ended = station.next(Disconnected)
+    assert ended.cause is Cause.STOPPED and "stopped" in ended.why
+
+
+@pytest.mark.promise("S10")
+def test_a_thousand_reconnects_leave_nothing_behind() -> None:
+    stub = Stub(lambda kind, rest: {1: CONNACK, 8: None}.get(kind, b""))
+    station = Station(MqttConfig("127.0.0.1", stub.port, "S-1"))
+
+    def traces() -> tuple[int, int, int]:
+        gc.collect()
+        threads = sum(thread.name in ("mqtt", "dial") for thread in threading.enumerate())
+        return len(os.listdir("/proc/self/fd")), threads, tracemalloc.get_traced_memory()[0]
+
+    def reconnect(times: int) -> None:
+        for _ in range(times):
+            station.next(Disconnected)
+            while not stub.said.empty():
+                stub.said.get()
+
+    tracemalloc.start()
+    station.mqtt.start()
+    reconnect(200)
+    fds, threads, memory_b = traces()
+    reconnect(800)
+    fds_after, threads_after, memory_after_b = traces()
+    tracemalloc.stop()
+    station.close()
+    stub.close()
+    assert fds_after - fds <= 4 and threads_after - threads <= 1, "a connection more or less is just being made"
+    assert memory_after_b - memory_b < 200_000
+
+
+@pytest.mark.promise("S6")
+def test_a_proxy_that_goes_silent_is_noticed_within_30_s_by_whoever_waits() -> None:
+    """Its kernel acknowledges every byte, so TCP_USER_TIMEOUT sees nothing: the protocol's own deadline does."""
+    silence = threading.Event()
+    stub = Stub(lambda kind, rest: b"" if silence.is_set() else polite(0)(kind, rest))
+    station = Station(MqttConfig("127.0.0.1", stub.port, "S-1"))
+    station.mqtt.start()
+    connected = station.next(Connected)
+    silence.set()
+    uplink = Uplink("S-1", WILL.boot_id, WILL.epoch, dict.fromkeys(range(5), (1, 1)), {})
+    now = 1_000.0
+
+    def perform(actions: list[Action]) -> None:
+        for action in actions:
+            match action:
+                case Publish(number, packet_id, topic, payload, qos):
+                    station.mqtt.publish(number, packet_id, topic, payload, qos)
+                case Drop(number, why):
+                    station.mqtt.drop(number, why)
+
+    perform(uplink.connected(connected.connection, connected.receive_maximum, connected.maximum_packet_size, now))
+    while stub.said.get(timeout=30)[0] != 3:  # the hello has arrived, and nobody says so
+        pass
+    while station.events.empty() and (due := uplink.next_deadline()) is not None and due <= 1_030.0:
+        now = due
+        perform(uplink.deadline(now))
+    assert "no word from the cloud for 30 s" in station.next(Disconnected).why
+    station.close()
+    stub.close()
 
 
 def test_a_name_that_no_dns_knows_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -318,9 +659,10 @@ class Script:
             with suppress(BlockingIOError, BrokenPipeError):
                 if not self.is_deaf:
                     self._heard += self.theirs.recv(65_536)
-            while not self.is_deaf and (packet := self.packet()):
+            while not self.is_deaf and (packet := first_packet(self._heard)):
+                kind, rest, self._heard = packet
                 with suppress(BrokenPipeError):
-                    self.theirs.send(self.answer(*packet) or b"")
+                    self.theirs.send(self.answer(kind, rest) or b"")
             if self.turns > turns:
                 connection.end("the script is over")
             self.bell.send(b"x")
@@ -330,23 +672,16 @@ class Script:
             connection.serve(self.ear, both)
         return connection.why
 
-    def packet(self) -> tuple[int, bytes] | None:
-        """The next whole one: its type, and what follows its length."""
-        size, used = self.length(self._heard[1:])
-        if used == 0 or len(self._heard) < 1 + used + size:
-            return None
-        head, self._heard = self._heard[: 1 + used + size], self._heard[1 + used + size :]
-        return head[0] >> 4, head[1 + used :]
 
-    @staticmethod
-    def length(data: bytes) -> tuple[int, int]:
-        """MQTT's variable byte integer, and the bytes it takes."""
-        value = 0
-        for n, byte in enumerate(data[:4]):
-            value |= (byte & 0x7F) << 7 * n
-            if byte < 0x80:
-                return value, n + 1
-        return value, 0
+def first_packet(data: bytes) -> tuple[int, bytes, bytes] | None:
+    """Type and body of the first whole packet, and what follows it."""
+    size = 0
+    for n, byte in enumerate(data[1:5]):
+        size |= (byte & 0x7F) << 7 * n
+        if byte < 0x80:
+            end = 2 + n + size
+            return (data[0] >> 4, data[2 + n : end], data[end:]) if len(data) >= end else None
+    return None
 
 
 CONNACK = bytes([0x20, 11, 0, 0, 8, 0x21, 0, 5, 0x27, 0, 0, 0x10, 0])  # Receive Maximum 5, Maximum Packet Size 4096

@@ -246,6 +246,8 @@ class Client(paho.Client):
             raise
         except OSError as error:
             self.error = error
+            with suppress(BlockingIOError):  # why it has hung up may wait to be read
+                self._sock_recv(1)
             raise
         self._pulse.sent(self._clock())
         return size
