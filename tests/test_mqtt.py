@@ -17,6 +17,8 @@ from typing import Any
 
 import paho.mqtt.client as paho
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, PrivateFormat
 from hypothesis import given
 from hypothesis import strategies as st
 from paho.mqtt.enums import CallbackAPIVersion
@@ -619,6 +621,14 @@ def test_a_name_that_no_dns_knows_is_one_sentence(monkeypatch: pytest.MonkeyPatc
         station.close()
 
 
+def locked(folder: Path) -> Path:
+    """A private key with a password."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    path = folder / "locked.key"
+    path.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"secret")))
+    return path
+
+
 def test_a_certificate_that_cannot_be_used_says_which(pki: Path, tmp_path: Path) -> None:
     mine = config(pki, 8883)
     broken = tmp_path / "broken.pem"
@@ -626,6 +636,16 @@ def test_a_certificate_that_cannot_be_used_says_which(pki: Path, tmp_path: Path)
     for ca, cert in ((tmp_path / "none.pem", mine.cert), (broken, mine.cert), (mine.ca, broken)):
         with pytest.raises(MqttError, match=r"(none|broken)\.pem"):
             mqtt_module.tls_context(MqttConfig("localhost", 8883, "S-1", ca, cert, mine.key))
+    cases: list[tuple[dict[str, Any], str]] = [
+        ({"ca": tmp_path / "none.pem"}, r"ca .*none\.pem: No such file or directory: put the certificate of the CA"),
+        ({"cert": tmp_path / "none.pem"}, r"cert .*none\.pem: No such file .*: issue the station's certificate again"),
+        ({"key": tmp_path / "none.pem"}, r"key .*none\.pem: No such file .*: put the private key of the station there"),
+        ({"key": locked(tmp_path)}, "for the key beside it"),  # it must not ask the terminal
+        ({"key": pki / "broker.key"}, "for the key beside it"),
+    ]
+    for changes, sentence in cases:
+        with pytest.raises(MqttError, match=sentence):
+            mqtt_module.tls_context(replace(mine, **changes))
     context = mqtt_module.tls_context(mine)
     assert context is not None
     assert (context.minimum_version, context.verify_mode) == (ssl.TLSVersion.TLSv1_3, ssl.CERT_REQUIRED)
@@ -846,6 +866,50 @@ def test_nothing_is_published_before_the_subscriptions_stand() -> None:
 
     Script(answer).run(lambda connection: connection.publish(mqtt_module.Note(7, 1, "u/S-1/0", b"batch", 1)))
     assert kinds == [1, 8]
+
+
+def publish(qos: int, topic: bytes = b"d/S-1/c", payload: bytes = b"command") -> bytes:
+    body = len(topic).to_bytes(2, "big") + topic + b"\0\7" * (qos > 0) + b"\0" + payload
+    return bytes([0x30 | qos << 1, len(body)]) + body
+
+
+SUBACK = bytes([0x90, 7, 0, 1, 0, 1, 0, 0, 0])
+WORDS = [
+    CONNACK, SUBACK, publish(0), publish(1), publish(2), publish(0, b"\xff"), publish(0, b""), bytes([0x40, 2, 0, 2]),
+    bytes([0x40, 3, 0, 2, 0x97]), bytes([0x40, 4, 0, 2, 0x10, 0]), bytes([0x50, 2, 0, 1]), bytes([0x62, 2, 0, 7]),
+    bytes([0x70, 2, 0, 1]), bytes([0xB0, 4, 0, 1, 0, 0]), bytes([0xC0, 0]), bytes([0xD0, 0]), bytes([0xE0, 0]),
+    bytes([0xE0, 1, 0x8E]), bytes([0xE0, 2, 0x8B, 0]), bytes([0xF0, 2, 0x18, 0]), bytes([0x30, 0xFF, 0xFF, 0xFF, 0x7F]),
+]  # fmt: skip
+
+
+@st.composite
+def mutated(draw: st.DrawFn) -> bytes:
+    """What a broker may say, in any order, with bytes changed, lost, doubled and cut off."""
+    said = CONNACK + SUBACK + b"".join(draw(st.lists(st.sampled_from(WORDS), max_size=8)))
+    for at, what, byte in draw(st.lists(st.tuples(st.integers(0, 200), st.integers(0, 3), st.integers(0, 255)))):
+        at %= len(said) or 1
+        middle = {0: bytes([byte]), 1: b"", 2: said[at : at + 1] * 2, 3: bytes([said[at] ^ 1 << byte % 8])}[what]
+        said = said[:at] + middle + said[at + 1 :]
+    return said[: draw(st.integers(0, len(said)))] if draw(st.booleans()) else said
+
+
+@pytest.mark.promise("S9")
+@given(mutated(), st.integers(1, 40))
+def test_no_mutated_packet_of_a_broker_raises_or_tells_a_tale(said: bytes, chunk: int) -> None:
+    """The connection may end, with a reason; what is posted is Connected once, first, and then what our events are."""
+    pieces = iter([said[at : at + chunk] for at in range(0, len(said), chunk)])
+    script = Script(lambda kind, rest: b"")
+
+    def turn(connection: Connection) -> None:
+        connection.publish(mqtt_module.Note(7, 99, "u/S-1/0", b"batch", 1))
+        with suppress(BrokenPipeError):
+            script.theirs.send(next(pieces, b""))
+
+    assert script.run(turn, turns=len(said) // chunk + 5)
+    connected = [type(event) for event in script.posted].count(Connected)
+    assert connected <= 1 and all(isinstance(event, Connected | Received | PubAcked) for event in script.posted)
+    assert connected or not any(isinstance(event, PubAcked) for event in script.posted)
+    assert not script.connection._client._in_messages
 
 
 @pytest.mark.promise("S9")

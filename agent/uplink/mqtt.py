@@ -503,7 +503,7 @@ class Mqtt:
         address = self._servers.address
         try:
             sock = self._connect(address)
-        except (OSError, ValueError) as error:  # DNS, TCP, TLS; ValueError: a name that DNS cannot hold
+        except (OSError, ValueError, RuntimeError) as error:  # RuntimeError: no thread left for DNS
             self._servers.ended(0.0)
             return End(f"cannot connect to {address[0]}:{address[1]}: {error}", self._cause(error))
         self._number += 1
@@ -517,7 +517,7 @@ class Mqtt:
         self._servers.ended(stood_s, connection.reference, connection.is_for_good)
         return End(connection.why, connection.cause, stood_s)
 
-    def _cause(self, error: OSError | ValueError) -> Cause:
+    def _cause(self, error: Exception) -> Cause:
         if self._stopping.is_set():
             return Cause.STOPPED
         if isinstance(error, ssl.SSLCertVerificationError):
