@@ -481,7 +481,18 @@ def test_the_families_take_turns_and_a_name_with_many_addresses_is_bounded(famil
         assert mine == [info for info in infos if info[0] == family][: len(mine)]
 
 
-@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+def has_ipv6() -> bool:
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        return False
+    return True
+
+
+NEEDS_IPV6 = pytest.mark.skipif(not has_ipv6(), reason="this machine has no IPv6")
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", pytest.param("::1", marks=NEEDS_IPV6)])
 def test_every_address_of_a_name_is_tried(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
     stub = Stub(polite(0), host)
     monkeypatch.setattr(socket, "getaddrinfo", resolver("127.0.0.2", "127.0.0.3", "::1", "127.0.0.1"))
@@ -848,6 +859,13 @@ def test_an_idle_connection_that_is_dead_is_noticed_within_one_and_a_half_keepal
     assert idle.pinged_at == [240.0, 600.0, 1_140.0]
     assert idle.now == 1_170.0 <= 600 + 1.5 * 540
     assert idle.keepalive.learned_s == 270.0
+
+
+def test_a_broker_that_keeps_our_session_for_less_is_fine() -> None:
+    connack = bytes([0x20, 8, 0, 0, 5, 0x11, 0, 0, 0, 60])
+    script = Script(lambda kind, rest: connack if kind == 1 else polite(0)(kind, rest))
+    assert script.run() == "the script is over"
+    assert [type(event) for event in script.posted] == [Connected]
 
 
 def test_the_brokers_keepalive_is_obeyed_and_told() -> None:
