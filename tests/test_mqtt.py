@@ -214,13 +214,23 @@ def test_a_command_waits_for_a_station_that_is_away_and_an_old_acknowledgement_d
 
 
 @NEEDS_MOSQUITTO
-def test_drop_ends_the_connection_and_the_next_one_resumes_tls(station: Station) -> None:
+@pytest.mark.parametrize("is_ours", [True, False])
+def test_however_a_connection_ends_the_next_one_resumes_tls(
+    station: Station, pki: Path, broker: Mosquitto, is_ours: bool
+) -> None:
     station.mqtt.start()
     station.next(Connected)
-    station.mqtt.drop(1, "no word for 30 s")
-    assert station.next(Disconnected).why == "no word for 30 s"
-    assert station.next(Connected).connection == 2
-    assert station.mqtt._tls_session is not None
+    if is_ours:
+        station.mqtt.drop(1, "no word for 30 s")
+        assert station.next(Disconnected).why == "no word for 30 s"
+    else:  # another one with our name: the broker hangs up
+        other = Station(config(pki, broker.port))
+        other.mqtt.start()
+        other.next(Connected)
+        other.close()
+        station.next(Disconnected)
+    assert station.next(Connected).connection >= 2
+    assert station.mqtt._tls is not None and station.mqtt._tls.session_stats()["hits"] >= 1
 
 
 @NEEDS_MOSQUITTO
@@ -753,10 +763,10 @@ def test_limits_and_reason_codes_are_handed_on(code: int) -> None:
         ({1: bytes([0x20, 3, 0, 0x89, 0])}, "refuses us: Server busy", Cause.LOST),
         ({1: bytes([0x20, 3, 0, 0x97, 0])}, "refuses us: Quota exceeded", Cause.LOST),
         ({1: bytes([0x20, 3, 0, 0x9F, 0])}, "refuses us: Connection rate exceeded", Cause.LOST),
-        ({1: bytes([0x20, 2, 0, 1])}, "refuses us: Unsupported protocol version", Cause.LOST),  # it knows MQTT 3 only
-        ({1: bytes([0x20, 5, 0, 0, 2, 0x24, 0])}, "QoS 0 only", Cause.REFUSED),
-        ({1: bytes([0x20, 8, 0, 0, 5, 0x27, 0, 0, 1, 0])}, "packets of 256 bytes", Cause.REFUSED),
-        ({1: bytes([0x20, 9, 0, 0, 6, 0x12, 0, 3]) + b"S-2"}, "another name", Cause.REFUSED),
+        ({1: bytes([0x20, 2, 0, 1])}, "refuses us: Unsupported protocol version", Cause.UNFIT),  # it knows MQTT 3 only
+        ({1: bytes([0x20, 5, 0, 0, 2, 0x24, 0])}, "QoS 0 only", Cause.UNFIT),
+        ({1: bytes([0x20, 8, 0, 0, 5, 0x27, 0, 0, 1, 0])}, "packets of 256 bytes", Cause.UNFIT),
+        ({1: bytes([0x20, 9, 0, 0, 6, 0x12, 0, 3]) + b"S-2"}, "another name", Cause.UNFIT),
         ({1: CONNACK, 8: bytes([0x90, 7, 0, 1, 0, 1, 0x87, 0, 0])}, "subscribe d/S-1/: Not authorized", Cause.REFUSED),
         ({1: CONNACK, 8: bytes([0x90, 7, 0, 1, 0, 1, 0x97, 0, 0])}, "subscribe d/S-1/: Quota", Cause.LOST),
         ({1: CONNACK, 8: bytes([0x90, 4, 0, 1, 0, 1])}, "what we did not ask for", Cause.LOST),

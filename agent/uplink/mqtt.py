@@ -76,6 +76,7 @@ class Cause(StrEnum):
     REFERRED = "referred"  # to another server
     SHUTTING_DOWN = "shutting down"  # the broker, as it says: planned, so nobody hurries
     REFUSED = "refused"  # the broker does not let this station in: its account, or its certificate
+    UNFIT = "unfit"  # the broker cannot do what we need: an older MQTT, QoS 0 only, another name for us
     TAKEN_OVER = "taken over"  # somebody else uses our name: two stations with one identity must not fight
     UNTRUSTED = "untrusted"  # the broker's certificate does not verify
     TLS_VERSION = "TLS version"  # the broker speaks no TLS 1.3
@@ -83,12 +84,12 @@ class Cause(StrEnum):
     @property
     def is_alarm(self) -> bool:
         """No waiting will mend it."""
-        return self in (Cause.REFUSED, Cause.TAKEN_OVER, Cause.UNTRUSTED, Cause.TLS_VERSION)
+        return self.is_long or self in (Cause.UNTRUSTED, Cause.TLS_VERSION)
 
     @property
     def is_long(self) -> bool:
         """Another try soon does harm or no good."""
-        return self in (Cause.REFUSED, Cause.TAKEN_OVER)
+        return self in (Cause.REFUSED, Cause.UNFIT, Cause.TAKEN_OVER)
 
     @property
     def security_event(self) -> str | None:
@@ -104,7 +105,8 @@ SECURITY_EVENTS = {
 
 # MQTT 5 §2.4, of a CONNACK, SUBACK or DISCONNECT. Any other failure is Cause.LOST: back off and try again.
 CAUSES = {
-    0x85: Cause.REFUSED,  # client identifier not valid
+    0x84: Cause.UNFIT,  # unsupported protocol version
+    0x85: Cause.UNFIT,  # client identifier not valid
     0x86: Cause.REFUSED,  # bad user name or password
     0x87: Cause.REFUSED,  # not authorized
     0x8A: Cause.REFUSED,  # banned
@@ -279,6 +281,7 @@ class Connection:
         self.reference: Address | None = None  # the server that the broker has sent us to
         self.is_for_good = False
         self.since: float | None = None  # when it was subscribed
+        self.tls_session: ssl.SSLSession | None = None  # for the next connection
         self._is_silent = True  # the broker has not said why it ends
         self._connected: Connected | None = None  # posted once it is subscribed
         self._packet_ids: dict[int, int] = {}  # paho's -> the protocol's
@@ -371,11 +374,11 @@ class Connection:
         elif reason_code.is_failure:
             self._refused("the broker refuses us", reason_code, properties)
         elif getattr(properties, "MaximumQoS", 2) == 0:
-            self.end("the broker knows QoS 0 only: it could not say what it has taken", Cause.REFUSED)
+            self.end("the broker knows QoS 0 only: it could not say what it has taken", Cause.UNFIT)
         elif packet_max < PACKET_LEAST_B:
-            self.end(f"the broker takes packets of {packet_max} bytes only, we need {PACKET_LEAST_B}", Cause.REFUSED)
+            self.end(f"the broker takes packets of {packet_max} bytes only, we need {PACKET_LEAST_B}", Cause.UNFIT)
         elif getattr(properties, "AssignedClientIdentifier", self._config.client_id) != self._config.client_id:
-            self.end("the broker gives us another name: it must take the client id as it is", Cause.REFUSED)
+            self.end("the broker gives us another name: it must take the client id as it is", Cause.UNFIT)
         else:
             self._keepalive.opened(getattr(properties, "ServerKeepAlive", 0), self._clock())
             window = getattr(properties, "ReceiveMaximum", 65_535)
@@ -391,6 +394,8 @@ class Connection:
             self.end("the broker grants what we did not ask for")
         elif not self.why:
             self.since = self._clock()
+            if isinstance(self._sock, ssl.SSLSocket):  # TLS 1.3: the tickets have come after the handshake
+                self.tls_session = self._sock.session
             self._post(self._connected)
 
     def _on_message(self, client: Any, userdata: Any, message: Any) -> None:
@@ -511,8 +516,8 @@ class Mqtt:
             will = encode_will(replace(self.will, connection=self._number))
             connection = Connection(self._number, self._config, will, sock, self._post, self.keepalive, self._clock)
             connection.serve(self._ear, self._turn)
-            if isinstance(sock, ssl.SSLSocket) and sock.session:  # TLS 1.3: the tickets come after the handshake
-                self._tls_session = address, sock.session
+        if connection.tls_session:
+            self._tls_session = address, connection.tls_session
         stood_s = 0.0 if connection.since is None else self._clock() - connection.since
         self._servers.ended(stood_s, connection.reference, connection.is_for_good)
         return End(connection.why, connection.cause, stood_s)
