@@ -224,10 +224,10 @@ def test_however_a_connection_ends_the_next_one_resumes_tls(
         station.mqtt.drop(1, "no word for 30 s")
         assert station.next(Disconnected).why == "no word for 30 s"
     else:  # another one with our name: the broker hangs up
-        other = Station(config(pki, broker.port))
-        other.mqtt.start()
-        other.next(Connected)
-        other.close()
+        other = paho.Client(CallbackAPIVersion.VERSION2, "S-1", protocol=paho.MQTTv5)
+        mine = config(pki, broker.port)
+        other.tls_set(str(mine.ca), str(mine.cert), str(mine.key))
+        other.connect("localhost", broker.port)
         station.next(Disconnected)
     assert station.next(Connected).connection >= 2
     assert station.mqtt._tls is not None and station.mqtt._tls.session_stats()["hits"] >= 1
