@@ -7,11 +7,9 @@ import asyncio
 import random
 import secrets
 import signal
-import socket
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, ExitStack
-from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -34,12 +32,14 @@ from agent.hal.tty import LineReader, SerialController, checked_tty
 from agent.loop import Inbox, Loop, monotonic, notify_systemd, system_wall
 from agent.outbox import Connect, StoreError, connect
 from agent.settings import Config, ConfigError, Layer, Merged, Settings, merge
-from agent.shell import Shell, will
+from agent.shell import Shell
 from agent.station import Boot, BootReason
 from agent.store import Crashed, Opened, Store
 from agent.ui.view import ScreenModel, screen
+from agent.uplink.codec import Will
 from agent.uplink.commands import SeenCommands
-from agent.uplink.mqtt import Dial, Mqtt, MqttConfig, MqttError
+from agent.uplink.dial import Dial, dial
+from agent.uplink.mqtt import Mqtt, MqttConfig, MqttError
 from agent.uplink.protocol import Uplink
 
 KERNEL_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
@@ -49,7 +49,7 @@ RTC = Path("/sys/class/rtc/rtc0")
 class NoBroker:
     """A station without identity talks to nobody (I8)."""
 
-    will_of: Callable[[int], bytes] = bytes
+    will = Will(b"", b"")
 
     def publish(self, connection: int, packet_id: int, topic: str, payload: bytes, qos: int) -> None:
         raise AssertionError("nobody is connected")
@@ -69,7 +69,7 @@ class App:
 
     def __init__(
         self, board: Board, config: Config, inbox: Inbox,
-        *, connect: Connect = connect, dial: Dial = socket.create_connection,
+        *, connect: Connect = connect, dial: Dial = dial,
     ) -> None:  # fmt: skip
         """`connect` opens the database, `dial` the way to the broker. ConfigError, StoreError: then nothing is open."""
         with ExitStack() as undo:
@@ -102,7 +102,7 @@ class App:
         self.reader = LineReader(checked_tty(board.reader.tty), inbox.post) if board.reader.kind == "line" else None
         if self.reader:
             undo.callback(self.reader.close)
-        self.broker = broker_of(config, partial(will, opened.epoch, boot_id), inbox.post, dial)
+        self.broker = broker_of(config, Will(opened.epoch, boot_id), inbox.post, dial)
         undo.callback(self.broker.stop)
         self.lists = Lists(state / "lists", facts, read_key(state / "list.key"), now)
         self.shell = Shell(
@@ -253,16 +253,14 @@ def folder_of_ours(folder: Path, advice: str) -> Path:
     return folder
 
 
-def broker_of(
-    config: Config, will_of: Callable[[int], bytes], post: Callable[[object], None], dial: Dial
-) -> Mqtt | NoBroker:
+def broker_of(config: Config, will: Will, post: Callable[[object], None], dial: Dial) -> Mqtt | NoBroker:
     broker, station_id = config.broker, config.station_id
     if broker is None or station_id is None:
         return NoBroker()
     pem = Path(broker.ca), Path(broker.cert), Path(broker.key)
     try:
         where = MqttConfig(broker.host, broker.port, station_id, *pem)
-        return Mqtt(where, will_of, post, random.SystemRandom(), monotonic, dial)
+        return Mqtt(where, will, post, random.SystemRandom(), monotonic, dial)
     except MqttError as error:
         raise ConfigError(f"[broker] {error}") from None
 

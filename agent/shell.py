@@ -7,7 +7,6 @@ The same shell runs on the device (agent/app.py gives it SQLite, paho and a seri
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, Protocol
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
@@ -36,7 +35,7 @@ from agent.reporting import samples_due
 from agent.station import Station
 from agent.store import Buried, CommitFailed, Committed, Crashed, EpochOpened, Fetched, StoreForked
 from agent.taps import LATE_S
-from agent.uplink.codec import Mark, Will, WireError, encode_will, time_ms
+from agent.uplink.codec import Mark, Will, WireError, time_ms
 from agent.uplink.commands import (
     CacheClearRequested,
     Command,
@@ -104,9 +103,9 @@ class StorePort(Protocol):
 
 
 class BrokerPort(Protocol):
-    """agent/uplink/mqtt.py, or the simulated network. `will_of`: what the broker says of a connection that is gone."""
+    """agent/uplink/mqtt.py, or the simulated network. `will`: what the broker says when we are gone."""
 
-    will_of: Callable[[int], bytes]
+    will: Will
 
     def publish(self, connection: int, packet_id: int, topic: str, payload: bytes, qos: int) -> None: ...
     def drop(self, connection: int, why: str) -> None: ...
@@ -204,7 +203,7 @@ class Shell:
                 self._save([reporting.dead_letter(self.station, stream, seq, why, now)])
             case EpochOpened(epoch=epoch, marks=marks):
                 self._log(f"new epoch {epoch.hex()}")
-                self._broker.will_of = partial(will, epoch, self.uplink.boot_id)
+                self._broker.will = Will(epoch, self.uplink.boot_id)
                 self._act(self.uplink.epoch_opened(epoch, marks, now), now)
             case CommandOpened(command=command):
                 self._opened(command, now)
@@ -212,10 +211,10 @@ class Shell:
                 self._built(command_id, built, now)
             case Crashed(error=error):
                 raise error
-            case Connected(connection=connection, receive_maximum=receive_maximum, maximum_packet_size=packet_max):
-                self._act(self.uplink.connected(connection, receive_maximum, packet_max, now), now)
-            case Disconnected(why=why):
-                self._log(f"broker: {why}")
+            case Connected(connection, receive_maximum, packet_max, keepalive_s=keepalive_s):
+                self._act(self.uplink.connected(connection, receive_maximum, packet_max, now, keepalive_s), now)
+            case Disconnected(why=why, cause=cause):
+                self._log(f"{'alarm: ' if cause.is_alarm else ''}broker: {why}")
                 self._act(self.uplink.disconnected(now), now)
             case Received(topic=topic, payload=payload):
                 self._act(self.uplink.received(topic, payload, now), now)
@@ -373,11 +372,6 @@ class Shell:
             self._todo.append(ListChanged(state))
 
         self._answer(command_id, outcome.response, now, outcome.saves, in_force if outcome.state else None)
-
-
-def will(epoch: bytes, boot_id: bytes, connection: int) -> bytes:
-    """What the broker says of this connection when it is gone."""
-    return encode_will(Will(epoch, boot_id, connection))
 
 
 def entry_of(response: Mapping[str, Any]) -> Entry | None:

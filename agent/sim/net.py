@@ -13,7 +13,7 @@ from typing import Any
 from agent.clock import iso8601
 from agent.sim.disk import Later
 from agent.uplink import codec
-from agent.uplink.codec import Ack, Answer, Command, Mark, VolatileAnswer, WireError, WireRecord
+from agent.uplink.codec import Ack, Answer, Command, Mark, VolatileAnswer, Will, WireError, WireRecord
 from agent.uplink.columns import decode_any_batch
 from agent.uplink.mqtt import Connected, Disconnected, PubAcked, Received
 from agent.uplink.signed import sign
@@ -222,7 +222,7 @@ class SimNet:
 
     def __init__(self, cloud: SimCloud, seed: int, later: Later) -> None:
         self.cloud = cloud
-        self.will_of: Callable[[int], bytes] = lambda _: b""
+        self.will = Will(b"", b"")
         self.latency_s = 0.15
         self.is_up = True  # the radio
         self.is_mute = False  # half-open: everything vanishes, nobody says so

@@ -71,11 +71,11 @@ class Hello:
 
 @dataclass(frozen=True, slots=True)
 class Will:
-    """What the broker says for a connection that is gone."""
+    """What the broker says for a station that is gone; `connection` counts the connections of this boot."""
 
     epoch: bytes
     boot_id: bytes
-    connection: int
+    connection: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -338,8 +338,8 @@ def encode_will(will: Will) -> bytes:
 
 
 def decode_will(data: bytes) -> Will:
-    epoch, boot_id, connection = _row("will", data, 3)
-    return Will(_key("epoch", epoch), _key("boot_id", boot_id), _integer("connection", connection, 1))
+    epoch, boot_id, *rest = _row("will", data, 2, 3)
+    return Will(_key("epoch", epoch), _key("boot_id", boot_id), _integer("connection", rest[0] if rest else 0))
 
 
 def encode_ack(ack: Ack) -> bytes:
