@@ -102,7 +102,7 @@ def write(name):
 threads = [threading.Thread(target=write, args=(name,)) for name in "abcd"]
 for thread in threads: thread.start()
 for thread in threads: thread.join()
-os.write(1, b"done\n")
+os.write(1, b"done")
 """
 
 
