@@ -305,7 +305,8 @@ def play_lists(folder: Path, life: int) -> None:
 def list_request(version: int) -> dict[str, Any]:
     accepted = {"idTokenInfo": {"status": "Accepted"}}
     entries = [{"idToken": {"idToken": card, "type": "ISO14443"}, **accepted} for card in list_of(version)]
-    return {"versionNumber": version, "updateType": "Full", "localAuthorizationList": entries}
+    request = {"versionNumber": version, "updateType": "Full"}
+    return request | {"localAuthorizationList": entries} if entries else request  # OCPP: an empty list is none
 
 
 def list_of(version: int) -> list[str]:
