@@ -22,7 +22,8 @@ Json = dict[str, Any]
 
 MESSAGE_MAX_BYTES = 100_000
 REBUILT_MAX_BYTES = 1_000_000           # what the records of one batch in columns may amount to
-COLUMNS_MAX = 1_000                     # records in such a batch
+COUNT_MAX = 1_000                       # records in such a batch
+TEMPLATES_MAX = 4
 MISSING_MAX = 1_000                     # ranges in one acknowledgement; beyond it `high` is lowered, which is as true
 INT64 = range(-(1 << 63), 1 << 63)
 DEPTH_MAX = 24                          # containers in a payload, itself included
@@ -249,8 +250,8 @@ def read_batch(data: bytes, keys: Keys = KEYS) -> Batch:
         case [epoch, first, [_, *_] as bodies, *_]:
             entries = read_entries(first, bodies, keys)
             return Batch(identity(epoch), entries, tombstone_last(entries) or entries[-1].seq)
-        case [epoch, first, int(count), bytes() as template, dict() as columns, *_]:
-            entries = read_entries(first, rebuilt(whole(count, 2, COLUMNS_MAX), template, columns), keys)
+        case [epoch, first, int(count), list() as templates, dict() as columns, *_]:
+            entries = read_entries(first, rebuilt(whole(count, 2, COUNT_MAX), templates, columns), keys)
             return Batch(identity(epoch), entries, entries[-1].seq)
     raise Malformed("not a batch")
 
@@ -280,23 +281,40 @@ class Leaf:
     is_integer: bool
 
 
-def leaves(template: bytes) -> list[Leaf]:
-    """In the order of their bytes, keys of maps left out. The template has passed read_cbor."""
-    found: list[Leaf] = []
+@dataclass(frozen=True, slots=True)
+class Template:
+    """A record whose leaves are written anew for the records after it. `shape`: what templates must share."""
 
-    def walk(at: int, is_counted: bool) -> int:
-        major, value, end = head(template, at)
+    body: bytes
+    leaves: tuple[Leaf, ...]
+    shape: tuple[object, ...]           # heads of arrays and maps, keys, which leaves are integers
+
+
+def read_template(body: object) -> Template:
+    """Raises Malformed. Leaves stand in the order of their bytes; keys of maps are none."""
+    if not isinstance(body, bytes):
+        raise Malformed("a template is not a byte string")
+    read_cbor(body)                     # from here on it is known to be well formed, and not nested too deep
+    leaves: list[Leaf] = []
+    shape: list[object] = []
+
+    def walk(at: int, is_key: bool) -> int:
+        major, value, end = head(body, at)
         if major in (4, 5):
+            shape.append(body[at:end])
             for i in range(value * (major - 3)):
-                end = walk(end, is_counted and (major == 4 or i % 2 == 1))
+                end = walk(end, is_key or (major == 5 and i % 2 == 0))
             return end
         end += value if major in (2, 3) else 0
-        if is_counted:
-            found.append(Leaf(at, end, major < 2))
+        if is_key:
+            shape.append(body[at:end])
+        else:
+            leaves.append(Leaf(at, end, major < 2))
+            shape.append(major < 2)
         return end
 
-    walk(0, True)
-    return found
+    walk(0, is_key=False)
+    return Template(body, tuple(leaves), tuple(shape))
 
 
 def head(data: bytes, at: int) -> tuple[int, int, int]:
@@ -308,29 +326,27 @@ def head(data: bytes, at: int) -> tuple[int, int, int]:
     return major, int.from_bytes(data[at + 1 : end], "big"), end
 
 
-def rebuilt(count: int, template: bytes, columns: Mapping[Any, Any]) -> list[bytes]:
-    """The bytes of `count` records: each is the template with some leaves written anew. Raises Malformed."""
-    read_cbor(template)
-    places = leaves(template)
-    chosen = sorted(whole(key, 0, len(places) - 1) for key in columns)
-    least = len(template) - sum(places[number].end - places[number].start - 1 for number in chosen)
-    bounded(count * least)                                  # before anything of that size is made
-    values: dict[int, list[bytes]] = {}
-    steps: dict[int, list[int]] = {}
-    for number in chosen:
-        leaf, column = places[number], columns[number]
-        if leaf.is_integer:
-            steps[number] = steps_of(column, count, steps)
-            values[number] = counted_up(read_cbor(template[leaf.start : leaf.end]), steps[number])
-        else:
-            values[number] = spelled_out(column, count)
-    bounded(count * (least - len(chosen)) + sum(len(value) for column in values.values() for value in column))
-    fixed, at = [], 0
-    for number in chosen:                                   # what stands between the leaves that change
-        fixed.append(template[at : places[number].start])
-        at = places[number].end
-    rows = zip(*values.values(), strict=True) if values else [()] * (count - 1)
-    return [template, *(b"".join((*chain.from_iterable(zip(fixed, row, strict=True)), template[at:])) for row in rows)]
+def rebuilt(count: int, bodies: Sequence[object], columns: Mapping[Any, Any]) -> list[bytes]:
+    """The bytes of `count` records: the templates, and each further one is that so many before it with some leaves
+    changed. Raises Malformed."""
+    stride = len(bodies)
+    if not 1 <= stride <= min(TEMPLATES_MAX, count - 1):
+        raise Malformed(f"{count} records of {stride} templates")
+    templates = [read_template(body) for body in bodies]
+    if any(template.shape != templates[0].shape for template in templates):
+        raise Malformed("templates of different shapes")
+    first = templates[0].leaves
+    changes: dict[int, list[Any]] = {}                      # leaf -> what happens to it in each further record
+    chosen = sorted(whole(key, 0, len(first) - 1) for key in columns)
+    kept = [len(t.body) - sum(t.leaves[leaf].end - t.leaves[leaf].start for leaf in chosen) for t in templates]
+    bounded((min(kept) + len(chosen)) * count)              # before anything of that size is made
+    for leaf in chosen:
+        wanted = (int,) if first[leaf].is_integer else (str, bytes, float, bool, type(None))
+        changes[leaf] = changes_of(columns[leaf], count - stride, wanted, changes)
+    chains = [chain_of(template, changes, number, stride) for number, template in enumerate(templates)]
+    records = [chains[number % stride][number // stride] for number in range(count)]
+    bounded(sum(map(len, records)))
+    return records
 
 
 def bounded(size: int) -> None:
@@ -338,16 +354,36 @@ def bounded(size: int) -> None:
         raise Malformed(f"columns of more than {REBUILT_MAX_BYTES} bytes")
 
 
-def steps_of(column: object, count: int, earlier: Mapping[int, list[int]]) -> list[int]:
-    """What each record adds to the leaf of the one before."""
+def changes_of(
+    column: object, count: int, wanted: tuple[type, ...], earlier: Mapping[int, list[Any]]
+) -> list[Any]:
+    """A column spelled out: what is added to an integer, or the values of another leaf."""
     match column:
-        case int():
-            return [whole(column, INT64[0])] * (count - 1)
-        case [*steps] if len(steps) == count - 1:
-            return [whole(step, INT64[0]) for step in steps]
-        case {0: int(other), **rest} if not rest and type(other) is int and other in earlier:
+        case int() if type(column) is int and int in wanted:
+            return [column] * count
+        case {0: int(other), **rest} if not rest and type(other) is int and other in earlier and int in wanted:
             return earlier[other]
-    raise Malformed(f"a column that counts nothing up {count - 1} times")
+        case [*items] if len(items) == count and all(type(item) in wanted for item in items):
+            return items
+    raise Malformed(f"no column for {count} further records")
+
+
+def chain_of(template: Template, changes: Mapping[int, list[Any]], number: int, stride: int) -> list[bytes]:
+    """The template, and every `stride`-th record after it: what stands between the changing leaves stays."""
+    fixed, written, at = [], [], 0
+    for leaf, column in changes.items():                    # ascending
+        place, mine = template.leaves[leaf], column[number::stride]
+        fixed.append(template.body[at : place.start])
+        at = place.end
+        if place.is_integer:
+            written.append(counted_up(read_cbor(template.body[place.start : place.end]), mine))
+        else:
+            written.append([cbor2.dumps(value, canonical=True) for value in mine])
+    tail = template.body[at:]
+    if not changes:
+        return [template.body] * COUNT_MAX                  # alike to the last bit, as many as are asked for
+    rows = zip(*written, strict=True)
+    return [template.body, *(b"".join((*chain.from_iterable(zip(fixed, row, strict=True)), tail)) for row in rows)]
 
 
 def counted_up(value: int, steps: Iterable[int]) -> list[bytes]:
@@ -358,14 +394,6 @@ def counted_up(value: int, steps: Iterable[int]) -> list[bytes]:
             raise Malformed("a column leaves 64 bits")
         encoded.append(cbor2.dumps(value))
     return encoded
-
-
-def spelled_out(column: object, count: int) -> list[bytes]:
-    if not isinstance(column, list) or len(column) != count - 1:
-        raise Malformed(f"a column without {count - 1} values")
-    if any(type(value) not in (str, bytes, float, bool, type(None)) for value in column):
-        raise Malformed("a column of values that are no text, bytes, float, truth or null")
-    return [cbor2.dumps(value, canonical=True) for value in column]
 
 
 # -- what else comes up -----------------------------------------------------------------------------------------------
