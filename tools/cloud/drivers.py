@@ -156,7 +156,7 @@ def read_drivers(text: str) -> list[Driver]:
             raise OperatorError(f"the first line must name columns: idToken, and any of {', '.join(CSV_COLUMNS[1:])}")
         return _read_rows(rows)
     except csv.Error as error:
-        raise OperatorError(f"line {rows.line_num}: {error}; nothing imported") from None
+        raise OperatorError(f"line {rows.reader.line_num}: {error}; nothing imported") from None
 
 
 def _read_rows(rows: "csv.DictReader[str]") -> list[Driver]:
