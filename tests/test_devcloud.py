@@ -580,14 +580,15 @@ def test_a_station_that_made_its_own_key_gets_its_certificate(tmp_path: Path) ->
 class BareStation:
     """What a stranger would write in an afternoon: paho, certificates, and a queue of what comes down."""
 
-    def __init__(self, pki: Path, port: int) -> None:
+    def __init__(self, pki: Path, port: int, name: str = STATION) -> None:
+        self.name = name
         self.inbox: queue.Queue[tuple[str, Any]] = queue.Queue()
         self.ready = threading.Event()
-        self.client = mqtt.Client(CallbackAPIVersion.VERSION2, STATION, protocol=mqtt.MQTTv5)
+        self.client = mqtt.Client(CallbackAPIVersion.VERSION2, name, protocol=mqtt.MQTTv5)
         context = ssl.create_default_context(cafile=str(pki / "ca.pem"))
-        context.load_cert_chain(pki / "stations" / f"{STATION}.pem", pki / "stations" / f"{STATION}.key")
+        context.load_cert_chain(pki / "stations" / f"{name}.pem", pki / "stations" / f"{name}.key")
         self.client.tls_set_context(context)
-        self.client.on_connect = lambda client, *_: client.subscribe(f"d/{STATION}/#", qos=1)
+        self.client.on_connect = lambda client, *_: client.subscribe(f"d/{name}/#", qos=1)
         self.client.on_subscribe = lambda *_: self.ready.set()
         self.client.on_message = lambda _c, _u, m: self.inbox.put((m.topic[-1], cbor2.loads(bytes(m.payload))))
         self.client.connect("localhost", port)
@@ -595,7 +596,7 @@ class BareStation:
         assert self.ready.wait(10)
 
     def say(self, channel: str, content: bytes) -> None:
-        self.client.publish(f"u/{STATION}/{channel}", content, qos=1).wait_for_publish(10)
+        self.client.publish(f"u/{self.name}/{channel}", content, qos=1).wait_for_publish(10)
 
     def hear(self, channel: str) -> Any:
         """The next message on this channel."""
@@ -611,8 +612,8 @@ class BareStation:
 
 
 class CloudProcess:
-    def __init__(self, pki: Path, db: Path, port: int) -> None:
-        serve = ("serve", "--pki", pki, "--db", db, "--host", "localhost", "--port", port)
+    def __init__(self, pki: Path, db: Path, port: int, name: str = "devcloud") -> None:
+        serve = ("serve", "--pki", pki, "--db", db, "--host", "localhost", "--port", port, "--name", name)
         script = Path(devcloud.__file__)
         self.process = subprocess.Popen(
             [sys.executable, str(script), *map(str, serve)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True

@@ -18,6 +18,7 @@ from tools.cloud.cloud import Cloud, Publish
 from tools.cloud.pki import tls_context
 
 TOPICS = "$share/ingest/u/+/+"
+SESSION_EXPIRY_S = 3600                 # a broker deals out shared messages to those who are away, too
 TURN_S = 0.2
 POLL_S = 1.0
 
@@ -57,7 +58,7 @@ class Service:
     def _connect(self) -> None:
         self.subscribed = False
         self.inbox.clear()                                  # their packet ids died with the connection
-        session = properties(PacketTypes.CONNECT, SessionExpiryInterval=24 * 3600)
+        session = properties(PacketTypes.CONNECT, SessionExpiryInterval=SESSION_EXPIRY_S)
         self.client.connect(*self.address, keepalive=30, clean_start=False, properties=session)
 
     def _connected(self, client: mqtt.Client, _user: object, _flags: object, reason: Any, _extra: object) -> None:
