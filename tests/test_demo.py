@@ -11,8 +11,6 @@ from hypothesis import strategies as st
 from agent.sim.demo import Demo
 from agent.sim.scenario import CONDITIONS, DEMO, VERBS, StoryError, parse, play
 
-
-
 REAL = pytest.param("mosquitto", marks=pytest.mark.needs("mosquitto", "mosquitto"))
 
 

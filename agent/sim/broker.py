@@ -98,6 +98,10 @@ class Broker:
     def faults(self) -> Faults:
         return self._exchange.faults
 
+    @faults.setter
+    def faults(self, faults: Faults) -> None:
+        self._exchange.faults = faults
+
     @property
     def running(self) -> bool:
         return self._thread is not None
@@ -143,10 +147,10 @@ class Broker:
             self._exchange.freeze(client_id)
         self._ring(self._stop_reading)
 
-    def forget(self) -> None:
-        """Lose all sessions and queues at once, while the connections stand: nobody is subscribed any more."""
+    def forget(self, client_id: str | None = None) -> None:
+        """Lose these sessions (None: all), queues and subscriptions, while their connections stand."""
         with self._changed:
-            self._exchange.forget()
+            self._exchange.forget(client_id)
 
     def wait_for(self, what: Callable[[Exchange], object], timeout_s: float) -> bool:
         """Until it is so; False: it was not so in time. Do not change what you look at."""
@@ -157,6 +161,11 @@ class Broker:
         """The connections (None: everybody's), the oldest first."""
         with self._changed:
             return [visit for visit in self._exchange.visits if client_id in (None, visit.client_id)]
+
+    def clients(self) -> dict[str, list[str]]:
+        """Who is connected, and the topic filters each has subscribed."""
+        with self._changed:
+            return self._exchange.clients()
 
     def published(self, client_id: str | None = None) -> list[Published]:
         with self._changed:

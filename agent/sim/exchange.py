@@ -403,6 +403,10 @@ class Exchange:
             if data or is_closed:
                 yield peer, b"" if peer.is_frozen else data, is_closed
 
+    def clients(self) -> dict[str, list[str]]:
+        """Who is connected, and the topic filters each has subscribed."""
+        return {name: list(session.subscriptions) for name, session in self.sessions.items() if session.peer}
+
     # -- wishes
 
     def disconnect(self, code: int | None, client_id: str | None, server_reference: str | None, now: float) -> None:
@@ -419,15 +423,17 @@ class Exchange:
         for peer in self._peers:
             peer.is_frozen = peer.is_frozen or client_id in (None, peer.visit.client_id)
 
-    def forget(self) -> None:
-        """Every session is lost, and the connections do not know: no subscription, no queue, no will."""
-        self._held.clear()
-        for session in self.sessions.values():
+    def forget(self, client_id: str | None) -> None:
+        """Their sessions (None: all) are lost, and the connections do not know: no subscription, no queue, no will."""
+        lost = [session for session in self.sessions.values() if client_id in (None, session.client_id)]
+        self._held = [held for held in self._held if held[1] not in lost]
+        for session in lost:
             session.subscriptions.clear()
             session.queue.clear()
             session.unacknowledged.clear()
             session.will, session.expiry_s = None, 0
-        self.sessions = {name: session for name, session in self.sessions.items() if session.peer}
+            if session.peer is None:
+                del self.sessions[session.client_id]
 
     # -- packets in
 
