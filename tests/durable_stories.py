@@ -120,7 +120,7 @@ class Open:
             assert rows is not None, f"stream {stream} cannot be read at {at}"
             if not rows:
                 break
-            found |= {row.seq: decode_record(row.body).payload["seqNo"] for row in rows}
+            found |= {row.seq: decode_record(row.body).payload.get("seqNo", -7) for row in rows}  # -7: a tombstone
             at = rows[-1].last
         return found
 
