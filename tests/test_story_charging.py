@@ -273,7 +273,8 @@ def test_a_remote_start_waits_for_the_plug_and_a_remote_stop_ends_it() -> None:
 
 def test_a_remote_stop_of_nothing_is_rejected() -> None:
     play = Play().on(RemoteStopRequested("c2", "no such thing"))
-    assert play.payloads("CommandResult")[-1]["response"] == {"status": "Rejected"}
+    response = play.payloads("CommandResult")[-1]["response"]
+    assert (response["status"], response["statusInfo"]["reasonCode"]) == ("Rejected", "TxNotFound")
 
 
 def test_a_remote_start_at_a_faulted_port_is_rejected_with_its_reason() -> None:
