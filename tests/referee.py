@@ -78,9 +78,9 @@ def form(value: Any) -> Any:
         case bool() | None:
             return value
         case int():
-            return 0 if value >= 0 else -1
+            return (value > 0) - (value < 0)
         case float():
-            return 0.5 if value >= 0 else -0.5
+            return 0.5 * ((value > 0) - (value < 0))
         case str():
             return "2026-01-01T00:00:00.000Z" if TIME.fullmatch(value) else HEX.sub(lambda m: "0" * len(m[0]), value)
     return value
