@@ -71,7 +71,7 @@ from agent.port import (
     reported,
     why_not,
 )
-from agent.reporting import next_sample_at, outage_record, records, startup, status_record
+from agent.reporting import next_sample_at, outage_record, records, startup, status_due
 from agent.settings import Settings
 from agent.station import Boot, BootReason, Controller, Holding, Station, outage_s, stamp, wishes
 from agent.taps import Step, granted, noticed, port_of, with_port
@@ -432,6 +432,8 @@ def next_deadline(station: Station) -> float:
         due.append(station.chosen[1])
     for port in station.ports:
         tx = port.transaction
+        if (told_at := status_due(station, port)) is not None:
+            due.append(told_at)
         if port.grant:
             due.append(port.grant.until)
         if port.held_until is not None:
@@ -505,20 +507,19 @@ def born(
     cloud, in_force = variables.with_cloud(settings, facts.get("cloud"))
     held = in_force.restart_delay_max_s if boot.reason is BootReason.POWER_UP and boot.count > 1 else None
     ports = tuple(
-        reborn(i, facts.get(f"port/{i}"), None if held is None else boot.at + held * part)
+        reborn(i, facts.get(f"port/{i}"), None if held is None else boot.at + held * part, now)
         for i, part in zip(range(1, port_count + 1), jitter, strict=True)
     )
     station = Station(
         settings=in_force, boot=boot, clock=clock, ports=ports, alive_at=now, ceiling=settings, cloud=cloud,
         network=network.restored(facts.get("network")), machine=machine or Machine(),
     )  # fmt: skip
-    told = [status_record(station, port, now) for port in ports]  # what the cloud heard last was another run's truth
     done = [Save("reset", None)] if facts.get("reset") is not None else []
-    return station, (startup(station, now), *told, Save("station", alive(station)), *done, Wish(wishes(station)))
+    return station, (startup(station, now), Save("station", alive(station)), *done, Wish(wishes(station)))
 
 
-def reborn(evse_id: int, fact: Any, held_until: float | None) -> Port:
-    port = Port(evse_id, held_until=held_until)
+def reborn(evse_id: int, fact: Any, held_until: float | None, now: float) -> Port:
+    port = Port(evse_id, held_until=held_until, status_at=now)  # what the cloud heard last was another run's truth
     try:
         off, off_next = (frozenset(map(Level, fact[key])) - {Level.RESET} for key in ("off", "off_next"))
         port = replace(port, off=off, off_next=off_next)

@@ -1,7 +1,7 @@
 """What the cloud is told: the edges between two snapshots, as OCPP 2.1 messages in JSON form.
 
-A status that went there and back within one step was never true, so it is never told. Each transaction message gets its
-seqNo here, once, and the transaction remembers the reading it carried.
+A status that does not last (MinimumStatusDuration) is not told, and neither is one that the cloud has heard in this
+run. Each transaction message gets its seqNo here, once, and the transaction remembers the reading it carried.
 """
 
 from collections.abc import Iterator
@@ -58,7 +58,11 @@ def records(before: Station, after: Station, now: float) -> tuple[Station, tuple
             if faults(new) != faults(old):
                 out.extend(fault_records(after, old, new, now))
             if status(new) is not status(old):
-                out.append(status_record(after, new, now))
+                new = replace(new, status_at=now)
+        due = status_due(after, new)
+        if due is not None and now >= due:
+            out.append(status_record(after, new, new.status_at))
+            new = replace(new, told=status(new))
         new, transaction_records = transaction_edges(before, after, old, new, now)
         out.extend(transaction_records)
         ports.append(new)
@@ -200,7 +204,13 @@ def message(station: Station, stream: Stream, action: str, payload: dict[str, An
     return Record(stream, action, payload, now, wall_s, source)
 
 
+def status_due(station: Station, port: Port) -> float | None:
+    """When the port's status will have lasted long enough to be told; None if the cloud knows it."""
+    return None if port.told is status(port) else port.status_at + station.settings.minimum_status_duration_s
+
+
 def status_record(station: Station, port: Port, now: float) -> Record:
+    """StatusNotification of a status that holds since `now`."""
     wall_s = wall(station.clock, now)
     payload = {
         "timestamp": timestamp(station, wall_s, now),

@@ -67,6 +67,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     tx_resumption_timeout_s: Annotated[float, Meta(ge=0, le=86_400)] = 600.0
     tx_updated_interval_s: Annotated[float, Meta(ge=5, le=3_600)] = 60.0
     aligned_interval_s: Annotated[float, Meta(ge=0, le=86_400)] = 900.0
+    minimum_status_duration_s: Annotated[float, Meta(ge=0, le=60)] = 0.5
     restart_delay_max_s: Annotated[float, Meta(ge=0, le=600)] = 30.0
     host_grace_s: Annotated[int, Meta(ge=0, le=3_600)] = 60
     failsafe_ma: Annotated[int, Meta(ge=0, le=80_000)] = 6_000
@@ -121,6 +122,9 @@ SETTINGS: dict[str, Setting] = {
     "tx_resumption_timeout_s": Setting("an outage a session survives", CLOUD, "s", "TxCtrlr.TxResumptionTimeout"),
     "tx_updated_interval_s": Setting("between two samples", CLOUD, "s", "SampledDataCtrlr.TxUpdatedInterval"),
     "aligned_interval_s": Setting("clock-aligned samples; 0 = off", CLOUD, "s", "AlignedDataCtrlr.Interval"),
+    "minimum_status_duration_s": Setting(
+        "a status is told when it has lasted so long", CLOUD, "s", "ChargingStation.MinimumStatusDuration"
+    ),
     "restart_delay_max_s": Setting(
         "after a power cut each port waits a random part of this", CLOUD, "s", "ChargingStation.RestartDelay"
     ),

@@ -51,6 +51,7 @@ def test_a_reset_of_an_idle_station_goes_at_once_and_the_next_run_says_why_it_be
 def test_a_reset_on_idle_waits_for_the_last_session_and_lets_nobody_start_meanwhile() -> None:
     play = charging(Play())
     assert play.command("Reset", type="OnIdle") == {"status": "Scheduled"}
+    play.after(1)
     assert [p["connectorStatus"] for p in play.payloads("StatusNotification") if p["evseId"] == 2][-1] == "Unavailable"
     play.plug(2).tap(BOB)
     assert not play.port(2).transaction and play.restarts == 0
