@@ -169,8 +169,8 @@ def absorb(station: Station, event: Event, now: float) -> Step:
             return variables.set(station, event, now)
         case ReportRequested():
             return variables.report(station, event, now)
-        case Deadline():
-            return station, ()
+        case Deadline():  # by now every port's meter has been read anew, for whoever watches
+            return commands.watched(station, now)
 
 
 def port_reported(station: Station, evse_id: int, report: Report, now: float) -> Station:

@@ -283,13 +283,14 @@ def test_a_reset_waits_for_a_disk_that_refuses() -> None:
 
 def test_somebody_who_watches_gets_fresh_meters_until_his_time_is_over() -> None:
     with world().closing() as w:
-        w.plug(1).run(2).tap(ANN).run(60)
+        w.plug(1).run(2).tap(ANN).run(5).plug(2).run(2).tap(BOB).run(60)
         live = {"vendorId": "station-agent", "messageId": "LiveMode", "data": {"intervalS": 2, "forS": 20}}
         w.command("DataTransfer", **live).run(60)
         assert len(w.cloud.watched) == 10
         assert [p.evse_id for p in w.cloud.watched[-1].ports] == [1, 2]
-        registers = [reading.ports[0].energy_wh for reading in w.cloud.watched]
-        assert registers == sorted(set(registers)), "each is a new reading"
+        for port in (0, 1):
+            registers = [reading.ports[port].energy_wh for reading in w.cloud.watched]
+            assert registers == sorted(set(registers)), "each is a new reading"
         w.command("DataTransfer", **live).run(5)
         w.command("DataTransfer", **{**live, "data": {"intervalS": 2, "forS": 0}}).run(2)
         seen = len(w.cloud.watched)

@@ -263,17 +263,13 @@ def watched(station: Station, now: float) -> Step:
 
 def followed(station: Station, now: float) -> Step:
     """What commands of earlier steps have come to."""
-    if not (station.reset or station.unlocks or station.live):
-        return station, ()
-    effects: tuple[Effect, ...] = ()
-    for follow in (unlocked, watched, gone):
-        station, more = follow(station, now)
-        effects += more
-    return station, effects
+    station, results = unlocked(station, now)
+    station, end = gone(station, now)
+    return station, (*results, *end)
 
 
 def deadlines(station: Station) -> Iterator[float]:
-    """When `followed` has something to do, if nothing happens first."""
+    """When `followed` or `watched` has something to do, if nothing happens first."""
     if station.reset and not station.reset.going:
         yield reset_at(station.reset)
     yield from (each.until for each in station.unlocks)
