@@ -358,6 +358,7 @@ def test_a_day_has_every_kind_of_message_for_the_referee(world: World) -> None:
     world.unplug(1)
     world.command("GetBaseReport", requestId=1, reportBase="FullInventory")
     world.command("TriggerMessage", requestedMessage="MeterValues")
+    world.command("TriggerMessage", requestedMessage="Heartbeat")
     world.plug(2, Car(leak_after_ms=5_000)).run(2).tap("04DEAD99").run(2).tap(BOB).run(3000)
     seen = {record.action for record in world.cloud.log} | {request.action for request in world.cloud.asked}
     assert seen >= {
