@@ -16,7 +16,8 @@ ACTIONS = """
 BootNotification Heartbeat Authorize
 TransactionEvent StatusNotification NotifyEvent SecurityEventNotification MeterValues
 RequestStartTransaction RequestStopTransaction ChangeAvailability Reset UnlockConnector TriggerMessage
-SendLocalList GetLocalListVersion ClearCache DataTransfer
+SendLocalList GetLocalListVersion ClearCache DataTransfer GetTransactionStatus SetNetworkProfile
+GetVariables SetVariables GetBaseReport GetReport NotifyReport
 """.split()
 
 HEADER = '''\
