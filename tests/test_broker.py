@@ -4,6 +4,7 @@ import queue
 import random
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -308,7 +309,7 @@ def test_our_station_goes_up_and_down_and_comes_back_to_its_session(
 ) -> None:
     cloud = client()
     cloud.connect("u/#", SessionExpiryInterval=3_600)
-    station = Station(config(pki, either.port))
+    station = Station(replace(config(pki, either.port), spread_s=0.2))
     station.mqtt.start()
     first = station.next(Connected)
     assert (first.receive_maximum, first.session_present) == (20, False)
