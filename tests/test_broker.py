@@ -12,7 +12,6 @@ from typing import Any
 import mqtt5
 import paho.mqtt.client as paho
 import pytest
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import given
 from hypothesis import strategies as st
 from paho.mqtt.enums import CallbackAPIVersion
@@ -33,6 +32,10 @@ from tests.process import until
 from tests.test_mqtt import WILL, Station, config
 from tests.test_protocol import BOOT, BOOT_ID, Outbox, body
 from tools import devcloud
+from tools.cloud.cloud import Cloud
+from tools.cloud.ledger import Ledger
+from tools.cloud.pki import read_operator
+from tools.cloud.service import Service
 
 TIMEOUT_S = 20.0
 AnyBroker = Mosquitto | Broker
@@ -347,9 +350,8 @@ def test_the_reference_cloud_serves_on_either(
 
 
 def serve(pki: Path, port: int, db: Path, stop: threading.Event) -> None:
-    ledger, key = devcloud.Ledger(db), devcloud.read_key(pki / "operator.key")
-    assert isinstance(key, Ed25519PrivateKey)
-    devcloud.Service(devcloud.Cloud(ledger, key), pki, "localhost", port).run(stop)
+    ledger = Ledger(db)
+    Service(Cloud(ledger, read_operator(pki)), pki, "localhost", port, "devcloud").run(stop)
     ledger.close()
 
 
