@@ -26,6 +26,7 @@ from agent.sim.exchange import Exchange, Faults, OnPublish, Peer, Refusal, Silen
 from agent.sim.mosquitto import BrokerError, Mosquitto
 from agent.sim.net import SimCloud
 from agent.uplink import mqtt as mqtt_module
+from agent.uplink.codec import Hello, encode_hello
 from agent.uplink.mqtt import Connected, Disconnected, Mqtt, MqttConfig, PubAcked, Received
 from agent.uplink.protocol import Alarm, Bury, Delete, Deliver, Drop, Fetch, OpenEpoch, Publish, Uplink
 from tests.process import until
@@ -341,7 +342,8 @@ def test_the_reference_cloud_serves_on_either(
     try:
         station = client("S-1")
         station.connect("d/S-1/a")
-        until(lambda: station.say("u/S-1/h", b"\x84\x01\x48epoch--1\x48boot---1\xa0") == 0)
+        hello = encode_hello(Hello(b"epoch--1", BOOT_ID, dict.fromkeys(range(5), (1, 1)), 1))
+        until(lambda: station.say("u/S-1/h", hello) == 0)
         topic, ack = station.hear()
         assert topic == "d/S-1/a" and b"epoch--1" in ack
     finally:
