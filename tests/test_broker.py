@@ -129,6 +129,7 @@ class Client:
     def close(self) -> None:
         self.paho.disconnect()
         self.paho.loop_stop()
+        self.paho._reset_sockets()  # paho leaves its wake-up sockets to the garbage collector, which complains
 
     def cut(self) -> None:
         """The connection is lost without a word."""
@@ -404,6 +405,7 @@ class Judge(SimCloud):
     def close(self) -> None:
         self.paho.disconnect()
         self.paho.loop_stop()
+        self.paho._reset_sockets()
 
 
 class Rig:

@@ -609,6 +609,7 @@ class BareStation:
     def close(self) -> None:
         self.client.disconnect()
         self.client.loop_stop()
+        self.client._reset_sockets()  # paho leaves its wake-up sockets to the garbage collector
 
 
 class CloudProcess:

@@ -55,6 +55,7 @@ class Service:
             self.client.disconnect()
             self.client.drop_out_messages()                 # commands come again from the database
             stop.wait(pause_s)
+        self.client._reset_sockets()                        # else the garbage collector does, and complains
 
     def _connect(self) -> None:
         self.subscribed = False
