@@ -38,6 +38,7 @@ from tests.durability import record as record_operations
 
 BOOT = b"BOOT...1"
 ALL_B = 10_000_000
+TOMBSTONE = -2  # is no record's number: where one stands, something is lost
 CARDS = ["04A1B2C3", "04A1B2C4", "04A1B2C5"]
 A = TypeVar("A")
 
@@ -118,7 +119,7 @@ class Open:
             assert rows is not None, f"stream {stream} cannot be read at {at}"
             if not rows:
                 break
-            found |= {row.seq: decode_record(row.body).payload.get("seqNo", -7) for row in rows}  # -7: a tombstone
+            found |= {row.seq: decode_record(row.body).payload.get("seqNo", TOMBSTONE) for row in rows}
             at = rows[-1].last
         return found
 
