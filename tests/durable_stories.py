@@ -132,7 +132,7 @@ def told(durable: Sequence[Durable]) -> dict[str, Any]:
 # -- the store --------------------------------------------------------------------------------------------------------
 
 
-def play_store(folder: Path, life: int, turns: int = 4) -> None:
+def play_store(folder: Path, life: int, turns: int = 2) -> None:
     """Batches alone and in groups, acknowledgements, a new epoch; every other life ends as a killed process does."""
     rng = random.Random(life)
     open_store = Open(folder)
@@ -148,7 +148,7 @@ def play_store(folder: Path, life: int, turns: int = 4) -> None:
         for durable in (batch(), batch()):
             given |= {s: n - 1 for s, n in open_store.commit(*durable).next_seq.items()}
         open_store.commit_together([batch() for _ in range(5)])
-        if turn == 2 - life % 2:
+        if turn and life % 2:
             open_store.new_epoch()
             given = dict.fromkeys(given, 0)
         elif given[0] > 2:
