@@ -15,7 +15,8 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from contextlib import closing, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from enum import StrEnum
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -41,6 +42,8 @@ NOTES_MAX = 100  # publishes on their way to the thread; the protocol's windows 
 FIRST_S, BASE_S, CAP_S, STABLE_S = 2.0, 5.0, 600.0, 60.0
 PACKET_TOO_LARGE, PAYLOAD_INVALID = 0x95, 0x99
 TAKEN_OVER = 0x8E  # somebody else uses our name: two stations with one identity must not fight
+# CONNACK: client identifier not valid, bad user name or password, not authorized, banned, bad authentication method
+NOT_YOU = (0x85, 0x86, 0x87, 0x8A, 0x8C)
 
 # Commands outlive a connection. What else comes down is worthless late: with QoS 0 no broker keeps it.
 SUBSCRIPTIONS = (("c", 1), ("a", 0), ("r", 0), ("v", 0))
@@ -53,9 +56,18 @@ class MqttError(Exception):
     """The operator can fix it; the message says how."""
 
 
+class Blame(StrEnum):
+    """Whose fault it is that there is no connection, as far as this end can tell."""
+
+    NETWORK = "network"  # or the broker's own affairs
+    IDENTITY = "identity"  # the broker does not take our certificate, or not us
+    BROKER = "broker"  # we do not take the broker's certificate
+
+
 @dataclass(frozen=True, slots=True)
 class MqttConfig:
-    """Where the broker is and who we are. PEM files; without `ca` plain TCP, which is for tests only."""
+    """Where the broker is and who we are. PEM files; without `ca` plain TCP, which is for tests only. `pair` is any
+    name for certificate and key, told again with each connection made with them; without `key` it stands in `cert`."""
 
     host: str
     port: int
@@ -63,6 +75,7 @@ class MqttConfig:
     ca: Path | None = None
     cert: Path | None = None
     key: Path | None = None
+    pair: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +86,7 @@ class Connected:
     receive_maximum: int
     maximum_packet_size: int
     session_present: bool
+    pair: str = ""  # which certificate it was made with
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +95,8 @@ class Disconnected:
 
     why: str
     retry_in_s: float
+    pair: str = ""
+    blame: Blame = Blame.NETWORK
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +147,15 @@ def tls_context(config: MqttConfig) -> ssl.SSLContext | None:
     return context
 
 
+def blamed(error: Exception) -> Blame:
+    """Why an attempt to connect has failed, before MQTT had its turn."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return Blame.BROKER
+    if isinstance(error, MqttError) or (isinstance(error, ssl.SSLError) and "ALERT" in (error.reason or "")):
+        return Blame.IDENTITY
+    return Blame.NETWORK
+
+
 def properties(packet_type: int, **values: int) -> Properties:
     made = Properties(packet_type)  # type: ignore[no-untyped-call, unused-ignore]
     for name, value in values.items():
@@ -178,6 +203,8 @@ class Connection:
         self.number, self._config, self._sock, self._post, self._clock = number, config, sock, post, clock
         self.why = ""  # it ended
         self.is_taken_over = False
+        self.blame = Blame.NETWORK
+        self._is_answered = False  # CONNACK has come
         self.since: float | None = None  # when it was subscribed
         self._limits = (0, 0, False)
         self._packet_ids: dict[int, int] = {}  # paho's -> the protocol's
@@ -216,7 +243,7 @@ class Connection:
         if not self.why:
             self._client.loop_misc()
         if self._client.socket() is None:
-            self.end("connection lost")
+            self._lost("connection lost")
 
     def publish(self, note: "Note") -> None:
         if self.since is None or self.why:
@@ -229,6 +256,12 @@ class Connection:
         """The first reason counts."""
         self.why = self.why or why
 
+    def _lost(self, why: str) -> None:
+        """TLS 1.3 tells of a refused certificate only after the handshake: by an alert, or by hanging up."""
+        if isinstance(self._sock, ssl.SSLSocket) and not self._is_answered and not self.why:
+            self.blame, why = Blame.IDENTITY, "the broker hangs up on our certificate"
+        self.end(why)
+
     def say_goodbye(self) -> None:
         """Disconnect with will (MQTT 5 §3.14.2.1): whoever waits for this station shall know."""
         self.end("stopped")
@@ -237,7 +270,9 @@ class Connection:
     # paho calls these while it holds locks: they note and post, no more.
 
     def _on_connect(self, client: Any, userdata: Any, flags: Any, reason_code: Any, properties: Any) -> None:
+        self._is_answered = True
         if reason_code.is_failure:
+            self.blame = Blame.IDENTITY if reason_code.value in NOT_YOU else Blame.NETWORK
             self.end(f"the broker refuses us: {reason_code}")
         elif getattr(properties, "MaximumQoS", 2) == 0:
             self.end("the broker knows QoS 0 only: it could not say what it has taken")
@@ -252,7 +287,7 @@ class Connection:
             self.end(f"the broker refuses to subscribe d/{self._config.client_id}/: {refused[0]}")
             return
         self.since = self._clock()
-        self._post(Connected(self.number, *self._limits))
+        self._post(Connected(self.number, *self._limits, self._config.pair))
 
     def _on_message(self, client: Any, userdata: Any, message: Any) -> None:
         self._post(Received(message.topic, bytes(message.payload)))
@@ -264,7 +299,10 @@ class Connection:
     def _on_disconnect(self, client: Any, userdata: Any, flags: Any, reason_code: Any, properties: Any) -> None:
         by_broker = flags.is_disconnect_packet_from_server
         self.is_taken_over = by_broker and reason_code.value == TAKEN_OVER
-        self.end(f"disconnected by the broker: {reason_code}" if by_broker else f"connection lost: {reason_code}")
+        if by_broker:
+            self.end(f"disconnected by the broker: {reason_code}")
+        else:
+            self._lost(f"connection lost: {reason_code}")
 
 
 class Note(NamedTuple):
@@ -290,6 +328,7 @@ class Mqtt:
         self._config, self._post, self._clock = config, post, clock
         self._tls = tls_context(config)
         self._tls_session: ssl.SSLSession | None = None
+        self._wanted: tuple[Path, str] | None = None  # see use()
         self._backoff = Backoff(rng)
         self._number = 0  # of the last connection
         self._notes: deque[Note] = deque(maxlen=NOTES_MAX)
@@ -312,6 +351,10 @@ class Mqtt:
         self._unwanted = connection, why
         self._ring()
 
+    def use(self, cert: Path, pair: str) -> None:
+        """From the next connection on: this certificate with its key, one PEM file, and `pair` its name."""
+        self._wanted = cert, pair
+
     def stop(self) -> None:
         """Say goodbye and end, as soon as the thread is out of DNS, TCP or TLS."""
         self._stopping.set()
@@ -333,16 +376,18 @@ class Mqtt:
         delay_s = self._backoff.first_s()
         with self._bell, self._ear:
             while not self._stopping.wait(delay_s):
-                why, stood_s, is_taken_over = self._attempt()
+                why, stood_s, is_taken_over, blame = self._attempt()
                 delay_s = self._backoff.next_s(stood_s, is_taken_over)
-                self._post(Disconnected(why, delay_s))
+                self._post(Disconnected(why, delay_s, self._config.pair, blame))
 
-    def _attempt(self) -> tuple[str, float, bool]:
-        """One connection from first to last: why it ended, how long it stood, whether somebody took our name."""
+    def _attempt(self) -> tuple[str, float, bool, Blame]:
+        """One connection from first to last: why it ended, how long it stood, whether somebody took our name, and if
+        it never stood, who is to blame."""
         try:
+            self._take_wanted()
             sock = self._connect()
-        except (OSError, ValueError) as error:  # DNS, TCP, TLS; ValueError: a name that DNS cannot hold
-            return f"cannot connect to {self._config.host}:{self._config.port}: {error}", 0.0, False
+        except (OSError, ValueError, MqttError) as error:  # DNS, TCP, TLS; ValueError: a name that DNS cannot hold
+            return f"cannot connect to {self._config.host}:{self._config.port}: {error}", 0.0, False, blamed(error)
         self._number += 1
         with closing(sock):
             connection = Connection(self._number, self._config, self.will, sock, self._post, self._clock)
@@ -350,7 +395,16 @@ class Mqtt:
             if isinstance(sock, ssl.SSLSocket):
                 self._tls_session = sock.session or self._tls_session  # TLS 1.3: the tickets come after the handshake
         stood_s = 0.0 if connection.since is None else self._clock() - connection.since
-        return connection.why, stood_s, connection.is_taken_over
+        return connection.why, stood_s, connection.is_taken_over, connection.blame
+
+    def _take_wanted(self) -> None:
+        """A fresh context, so that a file which cannot be used leaves the old one whole; its TLS session, which would
+        go on with the old certificate, is forgotten."""
+        if wanted := self._wanted:
+            config = replace(self._config, cert=wanted[0], key=None, pair=wanted[1])
+            self._tls, self._config, self._tls_session = tls_context(config), config, None
+            if self._wanted is wanted:  # not another one meanwhile
+                self._wanted = None
 
     def _connect(self) -> socket.socket:
         sock = self._dial((self._config.host, self._config.port), CONNECT_S)
