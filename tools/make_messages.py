@@ -17,6 +17,7 @@ BootNotification Heartbeat Authorize
 TransactionEvent StatusNotification NotifyEvent SecurityEventNotification MeterValues
 RequestStartTransaction RequestStopTransaction ChangeAvailability Reset UnlockConnector TriggerMessage
 SendLocalList GetLocalListVersion ClearCache DataTransfer
+SignCertificate CertificateSigned
 """.split()
 
 HEADER = '''\
