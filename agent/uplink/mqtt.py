@@ -16,7 +16,6 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import closing, suppress
 from dataclasses import dataclass, replace
-from enum import StrEnum
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,6 +26,7 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
+from agent.events import Blame
 from agent.uplink.codec import MESSAGE_MAX_B
 
 KEEPALIVE_S = 240
@@ -54,14 +54,6 @@ Dial = Callable[[tuple[str, int], float], socket.socket]  # address, timeout in 
 
 class MqttError(Exception):
     """The operator can fix it; the message says how."""
-
-
-class Blame(StrEnum):
-    """Whose fault it is that there is no connection, as far as this end can tell."""
-
-    NETWORK = "network"  # or the broker's own affairs
-    IDENTITY = "identity"  # the broker does not take our certificate, or not us
-    BROKER = "broker"  # we do not take the broker's certificate
 
 
 @dataclass(frozen=True, slots=True)
@@ -401,8 +393,8 @@ class Mqtt:
         """A fresh context, so that a file which cannot be used leaves the old one whole; its TLS session, which would
         go on with the old certificate, is forgotten."""
         if wanted := self._wanted:
-            config = replace(self._config, cert=wanted[0], key=None, pair=wanted[1])
-            self._tls, self._config, self._tls_session = tls_context(config), config, None
+            self._config = replace(self._config, cert=wanted[0], key=None, pair=wanted[1])  # to blame if it is no good
+            self._tls, self._tls_session = tls_context(self._config), None
             if self._wanted is wanted:  # not another one meanwhile
                 self._wanted = None
 
