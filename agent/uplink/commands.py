@@ -10,10 +10,11 @@ from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
+from agent import reporting
 from agent.effects import Save
 from agent.events import AvailabilityRequested, RemoteStartRequested, RemoteStopRequested
 from agent.policy.id_token import normalised
-from agent.uplink import messages
+from agent.uplink import messages, operator
 from agent.uplink.codec import WireError, decode_command
 from agent.uplink.messages import Message, OperationalStatusEnumType
 from agent.uplink.signed import SignatureError, verify
@@ -70,7 +71,24 @@ class CacheClearRequested:
     command_id: str
 
 
+@dataclass(frozen=True, slots=True)
+class CertificateCame:
+    """OCPP CertificateSigned."""
+
+    command_id: str
+    request: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class KeysChangeRequested:
+    """DataTransfer OperatorKeys: agent/uplink/operator.py."""
+
+    command_id: str
+    data: Any
+
+
 ListCommand = ListReplaceRequested | ListVersionRequested | CacheClearRequested
+TrustCommand = CertificateCame | KeysChangeRequested
 CoreEvent = RemoteStartRequested | RemoteStopRequested | AvailabilityRequested
 
 
@@ -131,8 +149,8 @@ def open_command(
     return Command(said.command_id, said.action, said.payload, request, is_time_known)
 
 
-def to_event(command: Command) -> CoreEvent | ListCommand | Refusal:
-    """What the command asks for, in the core's words or in those of the lists."""
+def to_event(command: Command) -> CoreEvent | ListCommand | TrustCommand | Refusal:
+    """What the command asks for, in the core's words or in those of the lists, or of our certificates and keys."""
     command_id = command.command_id
     match command.request:
         case messages.RequestStartTransactionRequest() as start:  # a chargingProfile is ignored: no smart charging here
@@ -154,6 +172,10 @@ def to_event(command: Command) -> CoreEvent | ListCommand | Refusal:
             return ListVersionRequested(command_id)
         case messages.ClearCacheRequest():
             return CacheClearRequested(command_id)
+        case messages.CertificateSignedRequest():
+            return CertificateCame(command_id, command.payload)
+        case messages.DataTransferRequest(vendorId=reporting.VENDOR_ID, messageId=operator.MESSAGE_ID):
+            return KeysChangeRequested(command_id, command.payload.get("data"))
     return refused(command_id, "NotSupported", f"{command.action} cannot be commanded here")
 
 
