@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from agent.certificates import PEM_MAX_B
+from agent.certificates import PEM_MAX_B, sentence
 
 PATH = "/.well-known/est/simplereenroll"
 ANSWER_MAX_B = PEM_MAX_B
@@ -45,7 +45,7 @@ class EstServer:
         try:
             return self._asked(pair, csr, whole_s)
         except (OSError, ValueError, http.client.HTTPException) as error:  # ValueError: a name that DNS cannot hold
-            raise EstError(f"{self.url}: {str(error) or type(error).__name__}") from None
+            raise EstError(f"{self.url}: {sentence(error)}") from None
 
     def _asked(self, pair: Path, csr: str, whole_s: float) -> bytes:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # knows nobody but our CA

@@ -38,7 +38,8 @@ def keys_in_force(config: Iterable[Ed25519PublicKey], facts: Mapping[str, Any]) 
         kept = [Ed25519PublicKey.from_public_bytes(bytes.fromhex(key)) for key in fact["keys"]]  # type: ignore[index]
     except (TypeError, ValueError, KeyError):
         return configured
-    return {key_id(key): key for key in kept} | {kid: key for kid, key in configured.items() if kid not in known}
+    keys = {key_id(key): key for key in kept} | {kid: key for kid, key in configured.items() if kid not in known}
+    return keys or configured
 
 
 class Added(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
