@@ -15,9 +15,11 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from paho.mqtt.enums import CallbackAPIVersion
 
 from agent import cli
+from agent.effects import Save
 from agent.identity import Folder, folder_of
 from agent.loop import monotonic, system_wall
 from agent.sim.mosquitto import Mosquitto
+from agent.store import Database
 from agent.uplink.codec import VolatileAnswer, decode_request, encode_response
 from agent.uplink.operator import key_id
 from tests.pki import DAY_S, Ca
@@ -201,3 +203,20 @@ def test_the_operator_changes_its_key_and_the_old_one_counts_no_more(site: Site)
     cloud.cloud.operator = old
     cloud.ledger.commands.add(STATION_ID, "ClearCache", {}, now_ms() + 600_000)
     cloud.until(lambda: "InvalidMessages" in cloud.security_events())
+
+
+@pytest.mark.needs("mosquitto", "mosquitto")
+def test_a_clock_below_the_floor_is_reported_and_without_the_helper_the_station_connects_all_the_same(
+    site: Site, tmp_path: Path
+) -> None:
+    devcloud.ca_station(site.pki, STATION_ID)
+    mine = f'cert = "pki/stations/{STATION_ID}.pem"\nkey = "pki/stations/{STATION_ID}.key"\n[operator]'
+    site.config.write_text(site.config.read_text().replace("[operator]", mine))
+    state = tmp_path / "state"
+    state.mkdir(mode=0o700)
+    database = Database(state / "station.db", bytes(8))
+    database.commit([Save("station", {"floor_s": system_wall() + 5_000.0})])
+    database.close()
+    agent = site.agent()
+    site.cloud.until(lambda: "SettingSystemTime" in site.cloud.security_events())
+    assert "asked to raise it: the clock helper is not there" in agent.log()
