@@ -7,7 +7,6 @@ import asyncio
 import random
 import secrets
 import signal
-import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, ExitStack
@@ -33,14 +32,16 @@ from agent.hal.controller import ControllerLink
 from agent.hal.tty import LineReader, SerialController, checked_tty
 from agent.identity import Aside, Folder, Held, Identity, folder_of, open_identity
 from agent.loop import Inbox, Loop, monotonic, notify_systemd, system_wall
+from agent.outbox import Connect, StoreError, connect
 from agent.settings import Config, ConfigError, Layer, Merged, Settings, merge
 from agent.shell import Shell
 from agent.station import Boot, BootReason
-from agent.store import Connect, Crashed, Opened, Store, StoreError, connect
+from agent.store import Crashed, Opened, Store
 from agent.ui.view import ScreenModel, screen
-from agent.uplink.codec import Will, encode_will
+from agent.uplink.codec import Will
 from agent.uplink.commands import SeenCommands
-from agent.uplink.mqtt import Dial, Mqtt, MqttConfig, MqttError
+from agent.uplink.dial import Dial, dial
+from agent.uplink.mqtt import Mqtt, MqttConfig, MqttError
 from agent.uplink.operator import OperatorKeys
 from agent.uplink.protocol import Uplink
 
@@ -51,7 +52,7 @@ RTC = Path("/sys/class/rtc/rtc0")
 class NoBroker:
     """A station without identity talks to nobody (I8)."""
 
-    will = b""
+    will = Will(b"", b"")
 
     def publish(self, connection: int, packet_id: int, topic: str, payload: bytes, qos: int) -> None:
         raise AssertionError("nobody is connected")
@@ -74,7 +75,7 @@ class App:
 
     def __init__(
         self, board: Board, config: Config, inbox: Inbox,
-        *, connect: Connect = connect, dial: Dial = socket.create_connection,
+        *, connect: Connect = connect, dial: Dial = dial,
     ) -> None:  # fmt: skip
         """`connect` opens the database, `dial` the way to the broker. ConfigError, StoreError: then nothing is open."""
         with ExitStack() as undo:
@@ -93,7 +94,7 @@ class App:
         settings = merged.settings
         boot_id = secrets.token_bytes(8)
         self._inbox = inbox
-        self.store = Store(state / "station.db", boot_id, inbox.post, connect=connect)
+        self.store = Store(state / "station.db", boot_id, inbox.post, monotonic, connect=connect)
         opened = self.store.open()
         undo.callback(self._close_store)
         self._work = ThreadPoolExecutor(1, "work")
@@ -251,7 +252,8 @@ def merged_of(board: Board, config: Config, held: Held) -> Merged:
 def problems(config: Config, held: Held, merged: Merged, opened: Opened, lists: Lists) -> Iterator[str]:
     """What the operator should know of this start; none of it keeps a station from starting."""
     if opened.damaged:
-        yield f"the database was damaged and is kept as {opened.damaged}; a new one has been opened"
+        what = f"{opened.salvaged} records of money and the facts that could be read are in the new one"
+        yield f"the database was damaged and is kept as {opened.damaged}; {what}"
     if config.broker is None:
         yield "this station has no identity and charges nobody: add [station] and [broker] to the config file"
     elif held.in_use is None:
@@ -300,7 +302,7 @@ def broker_of(
     file = folder.trial if held.trial else folder.current
     try:
         where = MqttConfig(broker.host, broker.port, station_id, Path(broker.ca), file, None, pair.name)
-        return Mqtt(where, encode_will(will), post, random.SystemRandom(), monotonic, dial)
+        return Mqtt(where, will, post, random.SystemRandom(), monotonic, dial)
     except MqttError as error:
         raise ConfigError(f"[broker] {error}") from None
 

@@ -144,14 +144,15 @@ def explained_offline(board_path: Path, config_path: Path, request: dict[str, An
     from agent.control import explain_request
     from agent.explain import offline_station
     from agent.loop import system_wall
-    from agent.store import StoreError, open_database
+    from agent.outbox import StoreError
+    from agent.store import open_database
 
     board, config = load(board_path), load_config(config_path)
     wall_s = system_wall() if system_wall() >= BUILD_S else None
     with TemporaryDirectory() as name:
         try:
             state = copied(Path(config.paths.state), Path(name))
-            database, _ = open_database(state / "station.db", bytes(8))
+            database, *_ = open_database(state / "station.db", bytes(8))
             facts = database.facts()
             database.close()
             lists = Lists(state / "lists", facts, read_key(state / "list.key"), 0.0)

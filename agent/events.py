@@ -25,14 +25,6 @@ class Link(StrEnum):
     UP = "up"
 
 
-class Blame(StrEnum):
-    """Whose fault it is that there is no connection, as far as this end can tell."""
-
-    NETWORK = "network"  # or the broker's own affairs
-    IDENTITY = "identity"  # the broker does not take our certificate, or not us
-    BROKER = "broker"  # we do not take the broker's certificate
-
-
 class AuthorizationStatus(StrEnum):
     """OCPP 2.1 AuthorizationStatusEnumType, spelled as on the wire."""
 

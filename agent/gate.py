@@ -36,6 +36,11 @@ class Gate:
             self.released = self._waiting.popleft()[1]
 
     @property
+    def is_waiting(self) -> bool:
+        """Whether something is to be raised once the disk has spoken."""
+        return bool(self._waiting)
+
+    @property
     def wish(self) -> Commands:
         """What may be asked of the controller now."""
         wish = self.released

@@ -289,8 +289,8 @@ class Identity:
             case Connected(connection=connection, pair=pair):
                 self._handle(renewal.Connected(connection, pair), now)
                 return False
-            case Disconnected(pair=pair, blame=blame, why=why):
-                self._handle(renewal.Disconnected(pair, blame, why), now)
+            case Disconnected(pair=pair, cause=cause):
+                self._handle(renewal.Disconnected(pair, cause.is_refusal), now)
                 return False
             case LinkChanged(link=Link.UP):
                 self._handle(renewal.Up(), now)

@@ -12,8 +12,6 @@ What agent/identity.py holds in files survives a power cut; the rest of the fact
 
 from dataclasses import dataclass, replace
 
-from agent.events import Blame
-
 RENEW_AT = 2 / 3  # of a certificate's life
 SIGN_WAIT_S, SIGN_WAIT_MAX_S = 60.0, 86_400.0  # OCPP CertSigningWaitMinimum; doubled, and never given up
 REFUSALS_MAX = 3  # in a row
@@ -46,7 +44,6 @@ class Facts:
     connected_with: str = ""  # the name of its pair
     is_up: bool = False  # the cloud itself has acknowledged on it
     refusals: int = 0  # in a row, of the pair in use
-    is_broker_invalid: bool = False
     switch_at: float = NEVER
     ask_at: float = 0.0
     asks: int = 0
@@ -67,11 +64,10 @@ class Connected:
 
 @dataclass(frozen=True, slots=True)
 class Disconnected:
-    """Or an attempt failed."""
+    """Or an attempt failed. `is_refusal`: the certificate may well be why."""
 
     pair: str
-    blame: Blame
-    why: str
+    is_refusal: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,13 +209,18 @@ def absorb(facts: Facts, event: Event, now: float) -> tuple[Facts, tuple[Action,
         case Connected(connection=connection, pair=pair):
             is_old = facts.trial is not None and pair != facts.trial.name
             return replace(
-                facts, connection=connection, connected_with=pair, is_broker_invalid=False,
+                facts, connection=connection, connected_with=pair,
                 switch_at=now + SWITCH_S if is_old else NEVER,
             ), ()  # fmt: skip
         case Up():
             return replace(facts, is_up=True, refusals=0), ()
-        case Disconnected(pair=pair, blame=blame, why=why):
-            return disconnected(facts, pair, blame, why)
+        case Disconnected(pair=pair, is_refusal=is_refusal):
+            in_use = facts.trial or facts.current
+            is_ours = in_use is not None and pair == in_use.name  # not of a connection from before the pair was changed
+            return replace(
+                facts, connection=None, connected_with="", is_up=False, switch_at=NEVER,
+                refusals=facts.refusals + (is_ours and is_refusal),
+            ), ()  # fmt: skip
         case FilesChanged(current=current, trial=trial, csr=csr, is_new=is_new):
             facts = replace(facts, current=current, trial=trial, csr=csr, is_busy=False)
             if not is_new:
@@ -233,18 +234,6 @@ def absorb(facts: Facts, event: Event, now: float) -> tuple[Facts, tuple[Action,
             return replace(facts, is_busy=False, enrol_at=now + wait_s, enrols=facts.enrols + 1), ()
         case RenewalWanted():
             return replace(facts, is_wanted=True, ask_at=now, asks=0), ()
-    return facts, ()
-
-
-def disconnected(facts: Facts, pair: str, blame: Blame, why: str) -> tuple[Facts, tuple[Action, ...]]:
-    in_use = facts.trial or facts.current
-    is_ours = in_use is not None and pair == in_use.name  # and not of a connection made before the pair was changed
-    facts = replace(
-        facts, connection=None, connected_with="", is_up=False, switch_at=NEVER,
-        refusals=facts.refusals + (is_ours and blame is Blame.IDENTITY),
-    )  # fmt: skip
-    if blame is Blame.BROKER and not facts.is_broker_invalid:  # once, not with every attempt of a month
-        return replace(facts, is_broker_invalid=True), (Report("InvalidCsmsCertificate", why),)
     return facts, ()
 
 

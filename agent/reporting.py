@@ -260,6 +260,12 @@ def security_event(station: Station, kind: str, why: str, now: float) -> Record:
     return message(station, Stream.STATUS, "SecurityEventNotification", payload, now)
 
 
+def dead_letter(station: Station, stream: int, seq: int, why: str, now: float) -> Record:
+    """A record that the cloud will never take, or that the disk has damaged, is kept aside."""
+    component, told = {"name": "Outbox"}, f"stream {stream}, seq {seq}: {why}"[:500]
+    return notify_event(station, Stream.STATUS, now, component, "DeadLetter", str(seq), techInfo=told)
+
+
 def outage_record(station: Station, now: float) -> Record | None:
     """How long the station was away, as soon as a known clock on both sides can tell (R7)."""
     boot = station.boot

@@ -33,9 +33,9 @@ from agent.gate import Gate
 from agent.identity import RECONFIGURED, Done, Enrolled, Identity
 from agent.reporting import samples_due
 from agent.station import Station
-from agent.store import CommitFailed, Committed, Crashed, EpochOpened, Fetched
+from agent.store import Buried, CommitFailed, Committed, Crashed, EpochOpened, Fetched, StoreForked
 from agent.taps import LATE_S
-from agent.uplink.codec import Mark, Will, WireError, encode_will, time_ms
+from agent.uplink.codec import Mark, Will, WireError, time_ms
 from agent.uplink.commands import (
     CacheClearRequested,
     CertificateCame,
@@ -55,6 +55,7 @@ from agent.uplink.operator import OperatorKeys
 from agent.uplink.protocol import (
     Action,
     Alarm,
+    Bury,
     CommandArrived,
     Delete,
     Deliver,
@@ -86,7 +87,10 @@ class CommandOpened:
     command: Command | Refusal
 
 
-Answers = ListBuilt | CommandOpened | Committed | CommitFailed | EpochOpened | Fetched | Crashed | Done | Enrolled
+Answers = (
+    ListBuilt | CommandOpened | Committed | CommitFailed | EpochOpened | Fetched | Buried | StoreForked | Crashed
+    | Done | Enrolled
+)
 Broker = Connected | Disconnected | PubAcked | Received
 Happening = Event | Answers | Broker
 Work = Callable[[Callable[[], Any], Callable[[Any], None]], None]  # what to run elsewhere, who takes its result here
@@ -96,15 +100,17 @@ class StorePort(Protocol):
     """agent/store.py, or the simulated disk. Answers come back through `happened`."""
 
     def commit(self, batch_id: int, durable: Sequence[Durable]) -> None: ...
+    def flush(self) -> None: ...
     def fetch(self, stream: int, after_seq: int, limit_bytes: int) -> None: ...
     def acknowledged(self, epoch: bytes, marks: Mapping[int, Mark]) -> None: ...
+    def bury(self, stream: int, seq: int, why: str) -> None: ...
     def new_epoch(self) -> None: ...
 
 
 class BrokerPort(Protocol):
-    """agent/uplink/mqtt.py, or the simulated network. `will`: what the broker says for us when we are gone."""
+    """agent/uplink/mqtt.py, or the simulated network. `will`: what the broker says when we are gone."""
 
-    will: bytes
+    will: Will
 
     def publish(self, connection: int, packet_id: int, topic: str, payload: bytes, qos: int) -> None: ...
     def drop(self, connection: int, why: str) -> None: ...
@@ -140,6 +146,7 @@ class Shell:
         self._todo: deque[Happening] = deque()
         self._after_commit: deque[tuple[int, Callable[[float], None]]] = deque()
         self._security_event_at: dict[str, float] = {}  # by type: when the next one may be recorded
+        self._complaints: set[str] = set()  # types of security events that keep us from connecting, as recorded
         self._core_due: float | None = None  # remembered until the next step of the core
         self._uplink_due: float | None = None  # remembered until the next input of the uplink
         if identity:
@@ -197,14 +204,23 @@ class Shell:
                 while self._after_commit and self._after_commit[0][0] <= batch_id:
                     self._after_commit.popleft()[1](now)
                 self._act(self.uplink.appended(next_seq, now), now)
+            case StoreFailed(why=why):
+                self._log(f"no new sessions: {why}")
+                self._step(happening, now)
             case CommitFailed(why=why):
                 self._log(f"not on disk, kept in memory: {why}")
                 self._step(StoreFailed(why), now)
             case Fetched(stream=stream, after_seq=after_seq, rows=rows):
                 self._act(self.uplink.fetched(stream, after_seq, rows, now), now)
+            case StoreForked(why=why):
+                self._log(f"the cloud holds other records than this storage, which was restored or copied: {why}")
+                self._act(self.uplink.forked(now), now)
+            case Buried(stream=stream, seq=seq, why=why):
+                self._log(f"alarm: record {seq} of stream {stream} is a dead letter: {why}")
+                self._save([reporting.dead_letter(self.station, stream, seq, why, now)])
             case EpochOpened(epoch=epoch, marks=marks):
                 self._log(f"new epoch {epoch.hex()}")
-                self._broker.will = encode_will(Will(epoch, self.uplink.boot_id))
+                self._broker.will = Will(epoch, self.uplink.boot_id)
                 self._act(self.uplink.epoch_opened(epoch, marks, now), now)
             case CommandOpened(command=command):
                 self._opened(command, now)
@@ -212,10 +228,12 @@ class Shell:
                 self._built(command_id, built, now)
             case Crashed(error=error):
                 raise error
-            case Connected(connection=connection, receive_maximum=receive_maximum, maximum_packet_size=packet_max):
-                self._act(self.uplink.connected(connection, receive_maximum, packet_max, now), now)
-            case Disconnected(why=why):
-                self._log(f"broker: {why}")
+            case Connected(connection, receive_maximum, packet_max, keepalive_s=keepalive_s):
+                self._complaints.clear()
+                self._act(self.uplink.connected(connection, receive_maximum, packet_max, now, keepalive_s), now)
+            case Disconnected(why=why, cause=cause):
+                self._log(f"{'alarm: ' if cause.is_alarm else ''}broker: {why}")
+                self._complain(cause.security_event, why, now)
                 self._act(self.uplink.disconnected(now), now)
             case Received(topic=topic, payload=payload):
                 self._act(self.uplink.received(topic, payload, now), now)
@@ -244,6 +262,8 @@ class Shell:
         self._controller.wish(self.gate.wish, now)
         if owed:
             self._store.commit(self._batch_id, owed)
+        if self.gate.is_waiting:  # something is to be raised: the disk shall speak now
+            self._store.flush()
         for effect in effects:
             match effect:
                 case Lookup(ask_id=ask_id, id_token=id_token):
@@ -263,9 +283,10 @@ class Shell:
         if not owed:
             return
         self.gate.batch(self._next_batch(), None)
+        self._store.commit(self._batch_id, owed)
         if then:
             self._after_commit.append((self._batch_id, then))
-        self._store.commit(self._batch_id, owed)
+            self._store.flush()
 
     # -- the uplink ---------------------------------------------------------------------------------------------------
 
@@ -284,6 +305,8 @@ class Shell:
                     self._store.fetch(stream, after_seq, limit_bytes)
                 case Delete(epoch=epoch, marks=marks):
                     self._store.acknowledged(epoch, marks)
+                case Bury(stream=stream, seq=seq, why=why):
+                    self._store.bury(stream, seq, why)
                 case OpenEpoch():
                     self._store.new_epoch()
                 case Drop(connection=connection, why=why):
@@ -351,6 +374,12 @@ class Shell:
             return []
         self._security_event_at[kind] = now + SECURITY_EVENT_S
         return [reporting.security_event(self.station, kind, why, now)]
+
+    def _complain(self, kind: str | None, why: str, now: float) -> None:
+        """Why we cannot connect: once until we can, not with every attempt of a month."""
+        if kind and kind not in self._complaints and (owed := self._security_event(kind, why, now)):
+            self._complaints.add(kind)
+            self._save(owed)
 
     def _answer(
         self, command_id: str, response: dict[str, Any], now: float, also: Sequence[Durable] = (),

@@ -1,72 +1,52 @@
-"""The one file that opens the database: facts, and the outbox of records owed to the cloud.
+"""The one thread that owns the database (agent/outbox.py): facts, and the outbox of records owed to the cloud.
 
-One connection, one thread that owns it. The loop asks without waiting and is told through `post`; what it asked for in
-one batch is on disk together or not at all. A batch that does not reach the disk stays here, is tried again with every
-request and every RETRY_S, and never overtakes an older one.
+The loop asks without waiting and is told through `post`; what it asked for in one batch is on disk together or not at
+all. A batch that does not reach the disk stays here, is tried again with every request and every RETRY_S, and never
+overtakes an older one. Batches of samples and logs alone wait for company, up to GROUP_S: a commit writes whole pages,
+and flash wears. What the cloud has acknowledged is written with the next commit.
 
-    Committed, CommitFailed, Fetched, EpochOpened, StoreRecovered, Crashed    what `post` may be given
+    Committed, CommitFailed, Fetched, EpochOpened, Buried, StoreFailed, StoreRecovered, StoreForked, Crashed
+        what `post` may be given
 """
 
 import os
-import secrets
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from agent.effects import Durable, Record, Save, Stream
-from agent.events import StoreRecovered
-from agent.uplink.codec import (
-    MESSAGE_MAX_B,
-    Mark,
-    WireError,
-    WireRecord,
-    decode_record,
-    encode_record,
-    from_cbor,
-    to_cbor,
+from agent.events import StoreFailed, StoreRecovered
+from agent.outbox import (
+    PRUNED_ROWS,
+    SEQ_BITS,
+    SEQ_MASK,
+    Connect,
+    Database,
+    Forked,
+    Gap,
+    Marks,
+    Row,
+    StoreError,
+    connect,
 )
+from agent.salvage import salvage
+from agent.uplink.codec import Mark
 
 RETRY_S = 5.0
 CLOSE_S = 10.0  # a disk that hangs longer does not keep the process from ending
+GROUP_S = 60.0  # what samples and logs wait for company; with S3 in mind no more than the time between two samples
+SETTLE_S = 600.0  # what an acknowledgement waits for a commit to go with
+CHECK_S = 30.0  # between two slices of the check that runs in idle time
+CHECK_AGAIN_S = 86_400.0
 GROUP_MAX = 100  # batches in one transaction
 WAITING_MAX = 10_000  # batches in memory; beyond it they are squeezed into one
 SQUEEZED_MAX = 1_000  # records of other streams than money that a squeeze leaves
-PAGES_MAX = 65_536  # 256 MB, a year of samples; beyond it commits fail, and a station that cannot write sells nothing
-FETCH_MAX = 64  # records
-RENUMBER_ROWS = 1_000  # keys held in memory at a time
-
-MIGRATIONS = (
-    """
-    CREATE TABLE fact (key TEXT PRIMARY KEY, value BLOB NOT NULL) STRICT, WITHOUT ROWID;
-    CREATE TABLE epoch (id INTEGER PRIMARY KEY CHECK (id = 0), epoch BLOB NOT NULL) STRICT;
-    CREATE TABLE stream (stream INTEGER PRIMARY KEY, next_seq INTEGER NOT NULL) STRICT;
-    CREATE TABLE outbox (                                   -- last: a tombstone stands for all from seq to there
-        stream INTEGER NOT NULL, seq INTEGER NOT NULL, last INTEGER NOT NULL, is_tombstone INTEGER NOT NULL,
-        body BLOB NOT NULL, PRIMARY KEY (stream, seq)
-    ) STRICT, WITHOUT ROWID;
-    INSERT INTO epoch VALUES (0, randomblob(8));
-    INSERT INTO stream VALUES (0, 1), (1, 1), (2, 1), (3, 1), (4, 1);
-    """,
-)
-
-Connect = Callable[[Path], sqlite3.Connection]
-Marks = dict[int, tuple[int, int]]  # stream -> oldest seq that is not acknowledged, next seq to be given
-
-
-class StoreError(Exception):
-    """The operator can fix it; the message says how."""
-
-
-class Row(NamedTuple):
-    """One record of the outbox, encoded; a tombstone stands for seq..last."""
-
-    seq: int
-    last: int
-    body: bytes
+BALLAST_B = 2 << 20  # a full disk refuses even DELETE: this goes first
+FORGOTTEN = "cache/"  # facts that are not salvaged: what has been taken back might come back with them
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +54,8 @@ class Opened:
     facts: dict[str, Any]
     epoch: bytes
     marks: Marks
-    damaged: Path | None = None  # where an unreadable file was moved; this one is new, with another epoch
+    damaged: Path | None = None  # where an unreadable file was moved; what could be read of it is in the new one
+    salvaged: int = 0  # records of money
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,19 +90,26 @@ class EpochOpened:
 
 
 @dataclass(frozen=True, slots=True)
+class Buried:
+    """The record is among the dead letters, and a tombstone stands in its place."""
+
+    stream: int
+    seq: int
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class StoreForked:
+    """The cloud holds other records than we do under keys of this epoch."""
+
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
 class Crashed:
     """A bug of ours ended the owner thread: raise the error where it is seen."""
 
     error: BaseException
-
-
-@dataclass(frozen=True, slots=True)
-class Gap:
-    """Records that were dropped while they waited: their seqs are given, to one tombstone."""
-
-    stream: int
-    count: int
-    last: Record
 
 
 @dataclass(slots=True)
@@ -129,195 +117,10 @@ class Batch:
     ids: list[int]  # more than one after a squeeze
     untold: list[int]  # of them, those without an answer so far
     items: list[Record | Save | Gap]
+    due: float = 0.0  # monotonic: it may wait for company until then
 
 
 # -- the file ---------------------------------------------------------------------------------------------------------
-
-
-def connect(path: Path) -> sqlite3.Connection:
-    """Autocommit: transactions are ours. The thread that opens is not the one that owns: open() is called before."""
-    return sqlite3.connect(path, timeout=1.0, isolation_level=None, check_same_thread=False)
-
-
-class Database:
-    """The SQL of it, synchronous: one call, one transaction. Raises sqlite3.Error, and then nothing has changed."""
-
-    def __init__(self, path: Path, boot_id: bytes, connect: Connect = connect) -> None:
-        """StoreError if the file cannot be ours; sqlite3.DatabaseError (CORRUPT, NOTADB) if it is damaged."""
-        self.boot_id = boot_id
-        os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
-        path.chmod(0o600)
-        self.db = connect(path)
-        try:
-            self._configure(path)
-            (self.epoch,) = self.db.execute("SELECT epoch FROM epoch").fetchone()
-            self.next_seq: dict[int, int] = dict(self.db.execute("SELECT stream, next_seq FROM stream"))
-        except BaseException:
-            self.db.close()
-            raise
-
-    def _configure(self, path: Path) -> None:
-        # EXCLUSIVE before WAL: no shared memory, and a second process is refused; two would corrupt (SQLite < 3.51.3).
-        self.db.execute("PRAGMA locking_mode = EXCLUSIVE")
-        self.db.execute("PRAGMA journal_mode = WAL")
-        self.db.execute("PRAGMA synchronous = FULL")
-        self.db.execute("PRAGMA journal_size_limit = 4194304")
-        self.db.execute(f"PRAGMA max_page_count = {PAGES_MAX}")
-        (version,) = self.db.execute("PRAGMA user_version").fetchone()
-        if version > len(MIGRATIONS):
-            raise StoreError(f"{path} is of newer software (schema {version}): install that again, or move it away")
-        for number, script in enumerate(MIGRATIONS[version:], version + 1):
-            self.db.executescript(f"BEGIN IMMEDIATE; {script}; PRAGMA user_version = {number}; COMMIT")
-        if (verdict := self.db.execute("PRAGMA quick_check(1)").fetchone()) != ("ok",):
-            raise sqlite3.DatabaseError(f"malformed: {verdict}")
-
-    @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        before = self.epoch, dict(self.next_seq)
-        self._rollback()
-        self.db.execute("BEGIN IMMEDIATE")
-        try:
-            yield
-            self.db.execute("COMMIT")
-        except BaseException:
-            self.epoch, self.next_seq = before
-            with suppress(sqlite3.Error):
-                self._rollback()
-            raise
-
-    def _rollback(self) -> None:
-        if self.db.in_transaction:  # SQLite has rolled back already after some errors
-            self.db.execute("ROLLBACK")
-
-    def facts(self) -> dict[str, Any]:
-        try:
-            return {key: from_cbor(value) for key, value in self.db.execute("SELECT key, value FROM fact")}
-        except WireError as error:
-            raise sqlite3.DatabaseError(f"malformed fact: {error}") from None
-
-    def marks(self) -> Marks:
-        oldest = dict(self.db.execute("SELECT stream, min(seq) FROM outbox GROUP BY stream"))
-        return {stream: (oldest.get(stream, next_seq), next_seq) for stream, next_seq in self.next_seq.items()}
-
-    def commit(self, items: Sequence[Record | Save | Gap]) -> dict[int, int]:
-        """All of them, or none. Returns next_seq of the streams that grew."""
-        with self._transaction():
-            for item in items:
-                match item:
-                    case Save():
-                        self._save(item)
-                    case Record():
-                        self._append(item)
-                    case Gap():
-                        self._declare(item)
-            grown = {int(i.stream): self.next_seq[i.stream] for i in items if not isinstance(i, Save)}
-            self.db.executemany("UPDATE stream SET next_seq = ? WHERE stream = ?", [(n, s) for s, n in grown.items()])
-        return grown
-
-    def _save(self, save: Save) -> None:
-        if save.value is None:
-            self.db.execute("DELETE FROM fact WHERE key = ?", (save.key,))
-            return
-        data = to_cbor(save.value)
-        assert len(data) <= MESSAGE_MAX_B, f"{save.key} is too big to be read again"
-        self.db.execute("INSERT OR REPLACE INTO fact VALUES (?, ?)", (save.key, data))
-
-    def _append(self, record: Record) -> None:
-        try:
-            self._insert(record.stream, self._encoded(record))
-        except WireError as error:
-            assert record.stream is not Stream.MONEY, f"{record.action}: {error}"
-            self._declare(Gap(record.stream, 1, record), f"{record.action}: {error}"[:200])
-
-    def _declare(self, gap: Gap, why: str = "no room while the disk failed") -> None:
-        first = self.next_seq[gap.stream]
-        payload = {"first": first, "last": first + gap.count - 1, "why": why}
-        stone = Record(Stream(gap.stream), "Tombstone", payload, gap.last.mono_s, gap.last.wall_s, gap.last.source)
-        self._insert(gap.stream, self._encoded(stone), gap.count, is_tombstone=True)
-
-    def _encoded(self, record: Record) -> bytes:
-        wall_ms = None if record.wall_s is None else round(record.wall_s * 1000)
-        said = record.action, record.payload
-        return encode_record(WireRecord(self.boot_id, round(record.mono_s * 1000), wall_ms, int(record.source), *said))
-
-    def _insert(self, stream: int, body: bytes, count: int = 1, is_tombstone: bool = False) -> None:
-        seq = self.next_seq[stream]
-        self.next_seq[stream] = seq + count
-        row = int(stream), seq, seq + count - 1, is_tombstone, body
-        self.db.execute("INSERT INTO outbox VALUES (?, ?, ?, ?, ?)", row)
-
-    def fetch(self, stream: int, after_seq: int, limit_bytes: int) -> tuple[Row, ...]:
-        """At most FETCH_MAX records from after_seq + 1 on, in order, up to limit_bytes but at least one."""
-        rows: list[Row] = []
-        for row in self.db.execute(
-            "SELECT seq, last, body FROM outbox WHERE stream = ?1 AND last > ?2 AND seq >="
-            " ifnull((SELECT max(seq) FROM outbox WHERE stream = ?1 AND seq <= ?2), 0) ORDER BY seq LIMIT ?3",
-            (stream, after_seq, FETCH_MAX),
-        ):
-            limit_bytes -= len(row[2])
-            if rows and limit_bytes < 0:
-                break
-            rows.append(Row(*row))
-        return tuple(rows)
-
-    def acknowledged(self, epoch: bytes, marks: Mapping[int, Mark]) -> None:
-        """Deletes what the cloud holds. A word about another epoch, or about what we never gave, deletes nothing."""
-        if epoch != self.epoch:
-            return
-        with self._transaction():
-            for stream, mark in marks.items():
-                if mark.high < self.next_seq[stream]:
-                    self.db.executemany(
-                        "DELETE FROM outbox WHERE stream = ? AND seq BETWEEN ? AND ? AND last <= ?",
-                        [(stream, first, last, last) for first, last in held(mark)],
-                    )
-
-    def new_epoch(self) -> None:
-        """What is left is numbered anew, from 1 and without holes, in the same order."""
-        with self._transaction():
-            self.epoch = secrets.token_bytes(8)
-            self.db.execute("UPDATE epoch SET epoch = ?", (self.epoch,))
-            for stream in self.next_seq:
-                self.next_seq[stream] = self._renumber(stream)
-                self.db.execute("UPDATE stream SET next_seq = ? WHERE stream = ?", (self.next_seq[stream], stream))
-
-    def _renumber(self, stream: int) -> int:
-        """Rows only ever move down, into room that the ones before them have left."""
-        keys = "SELECT seq, last, is_tombstone FROM outbox WHERE stream = ? AND seq > ? ORDER BY seq LIMIT ?"
-        move = "UPDATE outbox SET seq = ?, last = ? WHERE stream = ? AND seq = ?"
-        next_seq, old = 1, 0
-        while page := self.db.execute(keys, (stream, old, RENUMBER_ROWS)).fetchall():
-            for old, old_last, is_tombstone in page:
-                last = next_seq + old_last - old
-                if is_tombstone:
-                    self._readdress(stream, old, next_seq, last)
-                self.db.execute(move, (next_seq, last, stream, old))
-                next_seq = last + 1
-        return next_seq
-
-    def _readdress(self, stream: int, seq: int, first: int, last: int) -> None:
-        """A tombstone says inside which seqs it stands for."""
-        here = "WHERE stream = ? AND seq = ?", (stream, seq)
-        (body,) = self.db.execute(f"SELECT body FROM outbox {here[0]}", here[1]).fetchone()
-        stone = decode_record(body)
-        stone.payload.update(first=first, last=last)
-        self.db.execute(f"UPDATE outbox SET body = ? {here[0]}", (encode_record(stone), *here[1]))
-
-    def close(self) -> None:
-        with suppress(sqlite3.Error):  # a full disk: the WAL is as good
-            self.db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        self.db.close()
-
-
-def held(mark: Mark) -> Iterator[tuple[int, int]]:
-    """The stretches of seqs that this mark says are stored."""
-    start = 1
-    for first, last in mark.missing:
-        if start < first:
-            yield start, first - 1
-        start = last + 1
-    if start <= mark.high:
-        yield start, mark.high
 
 
 def set_aside(path: Path) -> Path:
@@ -325,8 +128,7 @@ def set_aside(path: Path) -> Path:
     number = 1
     while (aside := path.with_name(f"{path.name}.damaged-{number}")).exists():
         number += 1
-    path.rename(aside)
-    for tail in ("-wal", "-shm"):
+    for tail in ("-wal", "-shm", ""):  # the database last: while it stands, the next start finds it damaged again
         with suppress(FileNotFoundError):
             path.with_name(path.name + tail).rename(aside.with_name(aside.name + tail))
     sync_folder(path)
@@ -341,19 +143,22 @@ def sync_folder(path: Path) -> None:
         os.close(folder)
 
 
-def open_database(path: Path, boot_id: bytes, connect: Connect = connect) -> tuple[Database, Path | None]:
-    """The database, and where a damaged one was put. StoreError says what the operator can do."""
-    aside = None
+def open_database(path: Path, boot_id: bytes, connect: Connect = connect) -> tuple[Database, Path | None, int]:
+    """The database, where a damaged one was put, and how much of its money was salvaged. StoreError: what to do."""
     try:
+        if not path.exists() and draft_of(path).exists():
+            draft_of(path).rename(path)  # the power failed in the last step of a rebuild
         try:
-            database = Database(path, boot_id, connect)
+            opened: tuple[Database, Path | None, int] = Database(path, boot_id, connect), None, 0
+            if damage_mark(path).exists():
+                opened[0].close()
+                raise sqlite3.DatabaseError("found damaged while it was in use")
         except sqlite3.DatabaseError as error:
             if code(error) not in DAMAGE:
                 raise
-            aside = set_aside(path)
-            database = Database(path, boot_id, connect)
+            opened = rebuilt(path, boot_id, connect)
         sync_folder(path)
-        return database, aside
+        return opened
     except OSError as error:
         advice = "its folder must exist and belong to the user that runs this"
         raise StoreError(f"cannot open {path}: {error.strerror}: {advice}") from None
@@ -363,6 +168,35 @@ def open_database(path: Path, boot_id: bytes, connect: Connect = connect) -> tup
         raise StoreError(f"cannot open {path}: {error}: check the disk and its free space") from None
 
 
+def rebuilt(path: Path, boot_id: bytes, connect: Connect) -> tuple[Database, Path, int]:
+    """A new database with what could be read of the damaged one. Complete under another name before it takes the place:
+    a power cut in between finds the damaged one again."""
+    found = salvage(path)
+    facts = {key: value for key, value in found.facts.items() if not key.startswith(FORGOTTEN)}
+    draft = draft_of(path)
+    for tail in ("", "-wal", "-shm"):
+        draft.with_name(draft.name + tail).unlink(missing_ok=True)
+    database = Database(draft, boot_id, connect)
+    money = [(seq, *row) for seq, row in sorted(found.money.items())]
+    database.restore(found.epoch, money, facts, found.marks)
+    database.close()
+    sync_folder(path)
+    aside = set_aside(path)
+    draft.rename(path)
+    damage_mark(path).unlink(missing_ok=True)
+    sync_folder(path)
+    return Database(path, boot_id, connect), aside, len(found.money)
+
+
+def draft_of(path: Path) -> Path:
+    return path.with_name(f"{path.name}.rebuilt")
+
+
+def damage_mark(path: Path) -> Path:
+    """Stands beside a database that SQLite found damaged while it was in use: opening alone would not notice."""
+    return path.with_name(f"{path.name}.damage")
+
+
 DAMAGE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
@@ -370,6 +204,26 @@ def code(error: sqlite3.Error) -> int:
     """SQLite's primary result code; an error that we raised about the content counts as damage."""
     extended: int = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT)
     return extended & 0xFF
+
+
+def ballast_of(path: Path) -> Path:
+    return path.with_name(f"{path.name}.ballast")
+
+
+def load_ballast(path: Path) -> bool:
+    """Whether it stands, made if there is room for it and as much again."""
+    ballast = ballast_of(path)
+    try:
+        if ballast.exists():
+            return True
+        disk = os.statvfs(path.parent)
+        if disk.f_bavail * disk.f_frsize < 2 * BALLAST_B:
+            return False
+        with open(os.open(ballast, os.O_CREAT | os.O_WRONLY, 0o600), "wb") as file:
+            os.posix_fallocate(file.fileno(), 0, BALLAST_B)
+    except OSError:
+        return False
+    return True
 
 
 def squeeze(batches: Sequence[Batch]) -> Batch:
@@ -385,7 +239,7 @@ def squeeze(batches: Sequence[Batch]) -> Batch:
             owed = drop(owed, stream)
     ids = [batch_id for batch in batches for batch_id in batch.ids]
     untold = [batch_id for batch in batches for batch_id in batch.untold]
-    return Batch(ids, untold, [*owed, *facts.values()])
+    return Batch(ids, untold, [*owed, *facts.values()], min(batch.due for batch in batches))
 
 
 def drop(items: Sequence[Record | Gap], stream: Stream) -> list[Record | Gap]:
@@ -401,13 +255,22 @@ def drop(items: Sequence[Record | Gap], stream: Stream) -> list[Record | Gap]:
 # -- the thread -------------------------------------------------------------------------------------------------------
 
 
+def may_wait(durable: Sequence[Durable]) -> bool:
+    """Samples, logs, and the facts that go with them: whoever needs them sooner calls flush()."""
+    records = [item for item in durable if isinstance(item, Record)]
+    return bool(records) and all(record.stream in (Stream.SAMPLES, Stream.LOGS) for record in records)
+
+
 @dataclass(slots=True)
 class Asked:
     """What waits for the owner beside batches; bounded, because the same question again replaces the first."""
 
     marks: dict[int, Mark] = field(default_factory=dict)
     epoch: bytes = b""  # that they speak of
+    settle_at: float | None = None
+    compare: dict[int, Mark] = field(default_factory=dict)  # marks with a digest
     new_epoch: bool = False
+    bury: dict[tuple[int, int], str] = field(default_factory=dict)  # stream, seq -> why
     fetches: dict[int, tuple[int, int]] = field(default_factory=dict)  # stream -> after_seq, limit_bytes
 
 
@@ -415,33 +278,47 @@ class Store:
     """Owns the database. Every method but open and close returns at once; `post` is called from the owner thread."""
 
     def __init__(
-        self, path: Path, boot_id: bytes, post: Callable[[object], None],
-        *, connect: Connect = connect, retry_s: float = RETRY_S,
+        self, path: Path, boot_id: bytes, post: Callable[[object], None], clock: Callable[[], float],
+        *, connect: Connect = connect, retry_s: float = RETRY_S, group_s: float = GROUP_S,
     ) -> None:  # fmt: skip
-        self._path, self._boot_id, self._post, self._connect, self._retry_s = path, boot_id, post, connect, retry_s
+        """`clock` is monotonic seconds."""
+        self._path, self._boot_id, self._post, self._clock, self._connect = path, boot_id, post, clock, connect
+        self._retry_s, self._group_s = retry_s, group_s
         self._changed = threading.Condition()  # guards what follows
         self._batches: list[Batch] = []
         self._in_hand = 0  # of them, in the transaction that is on its way
         self._asked = Asked()
         self._is_closing = False
-        self._is_failing = False  # some batch has been told so; like the next two, the owner's own
-        self._is_stuck = False  # the last try failed
+        self._is_failing = False  # the loop has been told that the store fails; like the rest, the owner's own
+        self._retry_at: float | None = None  # the last try failed
         self._is_epoch_owed = False  # a new epoch was refused
+        self._has_ballast = True
+        self._check_at, self._check_after = 0.0, 0
         self._thread = threading.Thread(target=self._run, name="store", daemon=True)
 
     def open(self) -> Opened:
-        """Blocks. A damaged file is moved aside and a new one opened; StoreError if there is something to type."""
-        self._database, damaged = open_database(self._path, self._boot_id, self._connect)
-        opened = Opened(self._database.facts(), self._database.epoch, self._database.marks(), damaged)
+        """Blocks. A damaged file is moved aside and rebuilt from what is readable; StoreError: something to type."""
+        self._database, damaged, salvaged = open_database(self._path, self._boot_id, self._connect)
+        opened = Opened(self._database.facts(), self._database.epoch, self._database.marks(), damaged, salvaged)
+        self._has_ballast = load_ballast(self._path)
+        self._check_at = self._clock() + CHECK_S
         self._thread.start()
         return opened
 
     def commit(self, batch_id: int, durable: Sequence[Durable]) -> None:
         """All of the batch in one transaction: Committed, or CommitFailed first."""
+        due = self._clock() + self._group_s if may_wait(durable) else 0.0
         with self._changed:
-            self._batches.append(Batch([batch_id], [batch_id], list(durable)))
+            self._batches.append(Batch([batch_id], [batch_id], list(durable), due))
             if len(self._batches) - self._in_hand > WAITING_MAX:
                 self._batches[self._in_hand :] = [squeeze(self._batches[self._in_hand :])]
+            self._changed.notify()
+
+    def flush(self) -> None:
+        """What waits for company goes now."""
+        with self._changed:
+            for batch in self._batches:
+                batch.due = 0.0
             self._changed.notify()
 
     def fetch(self, stream: int, after_seq: int, limit_bytes: int) -> None:
@@ -451,11 +328,21 @@ class Store:
             self._changed.notify()
 
     def acknowledged(self, epoch: bytes, marks: Mapping[int, Mark]) -> None:
-        """The cloud holds this: delete it. If the disk refuses, the next acknowledgement says it again."""
+        """The cloud holds this: it may go, with the next commit. StoreForked if a digest is of another record."""
         with self._changed:
-            if epoch != self._asked.epoch:
-                self._asked.epoch, self._asked.marks = epoch, {}
-            self._asked.marks.update(marks)
+            asked = self._asked
+            if epoch != asked.epoch:
+                asked.epoch, asked.marks, asked.compare = epoch, {}, {}
+            for stream, mark in marks.items():  # what can be compared is believed only then
+                (asked.compare if mark.digest else asked.marks)[stream] = mark
+            if asked.settle_at is None:
+                asked.settle_at = self._clock() + SETTLE_S
+            self._changed.notify()
+
+    def bury(self, stream: int, seq: int, why: str) -> None:
+        """Buried, if there is such a record."""
+        with self._changed:
+            self._asked.bury[stream, seq] = why
             self._changed.notify()
 
     def new_epoch(self) -> None:
@@ -485,76 +372,176 @@ class Store:
     def _turn(self) -> bool:
         """Commits first, then one answer, so that neither waits for ever. False: closed."""
         with self._changed:
-            is_owing = bool(self._batches) or self._is_epoch_owed
-            self._changed.wait_for(self._has_news, self._retry_s if is_owing else None)
-            is_closing, group = self._is_closing, self._batches[:GROUP_MAX]
+            self._changed.wait_for(self._has_news, max(0.0, self._wakes_at() - self._clock()))
+            is_closing, now = self._is_closing, self._clock()
+            is_due = is_closing or any(batch.due <= now for batch in self._batches)
+            group = self._batches[:GROUP_MAX] if is_due else []
             self._in_hand = len(group)
         if group:
             self._commit(group)
-        if is_closing and (self._is_stuck or not self._batches):
+        if is_closing and (self._retry_at is not None or not self._batches):
+            self._settle()
             return False
-        self._answer_one()
+        self._answer_one(now)
+        if not self._has_ballast and self._retry_at is None:
+            self._reload_ballast()
+        if now >= self._check_at:
+            self._check(now)
         return True
 
     def _has_news(self) -> bool:
         """Something can be done at once. What failed waits for the clock, or for company."""
-        asked = self._asked
-        is_due = bool(self._batches) and (not self._is_stuck or bool(self._batches[-1].untold))
-        return bool(self._is_closing or is_due or asked.marks or asked.new_epoch or asked.fetches)
+        asked, now = self._asked, self._clock()
+        is_due = any(batch.due <= now for batch in self._batches) and (
+            self._retry_at is None or bool(self._batches[-1].untold)
+        )
+        is_asked = asked.compare or asked.new_epoch or asked.bury or asked.fetches
+        return bool(self._is_closing or is_due or is_asked or now >= self._wakes_at())
+
+    def _wakes_at(self) -> float:
+        """The next thing that time brings."""
+        due = [self._check_at]
+        if self._asked.settle_at is not None:
+            due.append(self._asked.settle_at)
+        if self._retry_at is not None:
+            due.append(self._retry_at)
+        else:
+            due += [batch.due for batch in self._batches]
+        return min(due)
 
     def _commit(self, group: list[Batch]) -> None:
+        items = [item for batch in group for item in batch.items]
+        epoch, marks = self._taken_marks()
         try:
-            grown = self._database.commit([item for batch in group for item in batch.items])
+            settled = marks if epoch == self._database.epoch else {}
+            grown = self._with_ballast(lambda: self._database.commit(items, settled))
         except sqlite3.Error as error:
-            self._fail(str(error))
+            self._fail(error)
             return
         with self._changed:
             del self._batches[: len(group)]
             self._in_hand = 0
-            is_recovered = self._is_failing and not self._batches
-        self._is_stuck = False
+        self._retry_at = None
         for batch_id in [batch_id for batch in group for batch_id in batch.ids]:
             self._post(Committed(batch_id, grown))
-        if is_recovered:
+        self._recovered()
+
+    def _recovered(self) -> None:
+        if self._is_failing and self._has_ballast and not self._batches:
             self._is_failing = False
             self._post(StoreRecovered())
 
-    def _fail(self, why: str) -> None:
-        self._is_failing = self._is_stuck = True
+    def _fail(self, error: sqlite3.Error) -> None:
+        self._is_failing = True
+        self._retry_at = self._clock() + self._retry_s
         with self._changed:
             self._in_hand = 0
             untold = [batch_id for batch in self._batches for batch_id in batch.untold]
             for batch in self._batches:
                 batch.untold = []
         for batch_id in untold:
-            self._post(CommitFailed(batch_id, why))
+            self._post(CommitFailed(batch_id, str(error)))
+        self._damaged(error)
 
-    def _answer_one(self) -> None:
+    def _with_ballast(self, change: Callable[[], Any]) -> Any:
+        """A full disk gets the ballast and what can be spared; then no new business, until there is room again."""
+        try:
+            return change()
+        except sqlite3.Error as error:
+            if code(error) != sqlite3.SQLITE_FULL or not ballast_of(self._path).exists():
+                raise
+        ballast_of(self._path).unlink()
+        self._has_ballast = False
+        if not self._is_failing:
+            self._post(StoreFailed("the disk is full"))
+        self._is_failing = True
+        self._database.make_room()
+        return change()
+
+    def _reload_ballast(self) -> None:
+        if load_ballast(self._path):
+            self._has_ballast = True
+            self._recovered()
+
+    def _damaged(self, error: sqlite3.Error) -> None:
+        """SQLite has met damage in the middle of business: the next start rebuilds, and it comes soon."""
+        if code(error) in DAMAGE and hasattr(error, "sqlite_errorcode"):
+            damage_mark(self._path).touch()
+            sync_folder(self._path)
+            raise error
+
+    def _taken_marks(self) -> tuple[bytes, dict[int, Mark]]:
         with self._changed:
             asked = self._asked
-            epoch, marks, asked.marks = asked.epoch, asked.marks, {}
+            marks, asked.marks, asked.settle_at = asked.marks, {}, None
+            return asked.epoch, marks
+
+    def _settle(self) -> None:
+        epoch, marks = self._taken_marks()
+        if marks:
+            with suppress(sqlite3.Error):  # the next acknowledgement says it again
+                self._database.acknowledged(epoch, marks)
+
+    def _answer_one(self, now: float) -> None:
+        with self._changed:
+            asked = self._asked
+            compare, asked.compare = asked.compare, {}
+            bury, asked.bury = asked.bury, {}
             is_new, asked.new_epoch = asked.new_epoch, False
+            is_settling = asked.settle_at is not None and (now >= asked.settle_at or self._is_much(asked.marks))
             stream = min(asked.fetches, default=None)
             question = None if stream is None else asked.fetches.pop(stream)
-        if marks:
-            with suppress(sqlite3.Error):
-                self._database.acknowledged(epoch, marks)
+            epoch = asked.epoch
+        try:
+            self._database.compare(epoch, compare)
+            with self._changed:
+                asked.marks = compare | asked.marks
+            if is_settling:
+                self._settle()
+            for (buried, seq), why in bury.items():
+                if self._database.bury(buried, seq, why):
+                    self._post(Buried(buried, seq, why))
+        except Forked as forked:
+            with self._changed:
+                self._asked.marks, self._asked.settle_at = {}, None
+            self._post(StoreForked(str(forked)))
+        except sqlite3.Error as error:
+            self._damaged(error)
         if is_new or self._is_epoch_owed:
             self._open_epoch()
         if stream is not None and question is not None:
             self._post(Fetched(stream, question[0], self._rows(stream, *question)))
 
+    def _is_much(self, marks: Mapping[int, Mark]) -> bool:
+        """Enough for a transaction of its own: while much is sent, the outbox shrinks."""
+        return any(mark.high - self._database.floor[stream] >= PRUNED_ROWS for stream, mark in marks.items())
+
     def _open_epoch(self) -> None:
         try:
             self._database.new_epoch()
-        except sqlite3.Error:
-            self._is_epoch_owed = True
+        except sqlite3.Error as error:
+            self._is_epoch_owed, self._retry_at = True, self._clock() + self._retry_s
+            self._damaged(error)
             return
-        self._is_epoch_owed = False
+        self._is_epoch_owed, self._retry_at = False, None
         self._post(EpochOpened(self._database.epoch, self._database.marks()))
 
     def _rows(self, stream: int, after_seq: int, limit_bytes: int) -> tuple[Row, ...] | None:
         try:
             return self._database.fetch(stream, after_seq, limit_bytes)
-        except sqlite3.Error:
+        except sqlite3.Error as error:
+            self._check_at = 0.0  # whatever is damaged there is found now
+            self._damaged(error)
             return None
+
+    def _check(self, now: float) -> None:
+        """A slice of the outbox in idle time; what is damaged becomes a dead letter, and is declared."""
+        try:
+            after, damaged = self._database.check(self._check_after)
+        except sqlite3.Error as error:
+            self._check_at = now + CHECK_S
+            self._damaged(error)
+            return
+        for key in damaged:
+            self._post(Buried(key >> SEQ_BITS, key & SEQ_MASK, "damaged on disk"))
+        self._check_after, self._check_at = after or 0, now + (CHECK_S if after else CHECK_AGAIN_S)

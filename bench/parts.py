@@ -8,9 +8,10 @@ from statistics import median
 from agent.core import handle
 from agent.effects import Record, Stream
 from agent.events import CardTapped, Entry, LookedUp
+from agent.outbox import Database
 from agent.sim.car import Car
 from agent.sim.world import World
-from agent.store import Database, open_database
+from agent.store import open_database
 from agent.uplink.codec import WireRecord, decode_record, encode_record
 from bench import imports
 from bench.figure import Disk, Figures, figure, percentile, timed, wall_s
@@ -68,7 +69,7 @@ def commit() -> Figures:
     record = Record(Stream.SAMPLES, sample.action, sample.payload, 1.0, 1.8e9, sample.clock_source)
     with tempfile.TemporaryDirectory(prefix="bench-") as name:
         folder = Path(name)
-        disk, (database, _) = Disk(folder), open_database(folder / "station.db", secrets.token_bytes(8))
+        disk, (database, *_) = Disk(folder), open_database(folder / "station.db", secrets.token_bytes(8))
         lap(database, record)
         pairs = [(wall_s(lambda: database.commit([record])), wall_s(disk.sync)) for _ in range(COMMITS * BLOCKS)]
         database.close()

@@ -18,9 +18,9 @@ from agent.authcache.listfile import read_key
 from agent.authcache.lists import Lists
 from agent.control import ask
 from agent.loop import monotonic
+from agent.outbox import Database
 from agent.sim.box import Box
 from agent.sim.controller import SimController
-from agent.store import Database
 from board.controller import contract
 from board.controller.app.port import PortBoard
 from board.controller.link import Deframer

@@ -15,8 +15,8 @@ ROOT = Path(__file__).parent.parent
 # Pure: the same arguments give the same answer, on any machine, at any time. (random with a seed is the simulator's.)
 PURE = set(
     "__future__ abc base64 binascii bisect collections collections.abc contextlib copy csv dataclasses datetime "
-    "decimal difflib enum fractions functools hashlib heapq hmac io itertools json math operator re statistics string "
-    "struct textwrap tomllib types typing unicodedata zlib".split()
+    "decimal difflib enum fractions functools hashlib heapq hmac io ipaddress itertools json math operator re "
+    "statistics string struct textwrap tomllib types typing unicodedata zlib".split()
 )
 ALSO = {"agent.uplink.codec": {"cbor2", "pathlib"}}  # pathlib: for the key table beside it, no other file
 FOR_ALL = {"agent", "msgspec", "board.controller.contract"}

@@ -319,7 +319,7 @@ def test_without_an_agent_explain_reads_the_files_and_changes_none(
     custom = {"vendorId": "station-agent", "generation": 1, "count": 1}
     request = {"versionNumber": 4, "updateType": "Full", "localAuthorizationList": [info], "customData": custom}
     outcome = lists.replace(request, 1_790_000_000.0)
-    database, _ = open_database(state / "station.db", bytes(8))
+    database, *_ = open_database(state / "station.db", bytes(8))
     database.commit(outcome.saves)
     database.close()
     before = {path: path.read_bytes() for path in sorted(state.rglob("*")) if path.is_file()}

@@ -21,13 +21,14 @@ from agent.authcache.listfile import Files
 from agent.certificates import CertificateError, Pair, new_request, read_chain
 from agent.clock import Clock, ClockSource
 from agent.est import EstError, EstServer
-from agent.events import Blame, Link, LinkChanged
+from agent.events import Link, LinkChanged
 from agent.identity import Folder, Held, Identity, Judge, changed, installed, open_identity, requested
 from agent.loop import monotonic, system_wall
 from agent.settings import Broker, ConfigError
 from agent.sim.mosquitto import Mosquitto
 from agent.uplink import mqtt as mqtt_module
-from agent.uplink.mqtt import Connected, Disconnected, Mqtt, MqttConfig
+from agent.uplink.codec import Will
+from agent.uplink.mqtt import Cause, Connected, Disconnected, Mqtt, MqttConfig
 from tests.pki import DAY_S, Ca
 from tests.test_mqtt import Eager
 from tools import devcloud
@@ -37,6 +38,7 @@ from tools.est import Refused
 NEEDS_MOSQUITTO = pytest.mark.needs("mosquitto", "mosquitto")
 NOW_S = system_wall()
 NAME = "S-1"
+WILL = Will(bytes(8), bytes(8))
 
 
 @pytest.fixture(scope="module")
@@ -276,7 +278,7 @@ class Desk:
         assert held.in_use
         file = folder.trial if held.trial else folder.current
         config = MqttConfig("localhost", port, NAME, ca, file, None, held.in_use.name)
-        self.mqtt = Mqtt(config, b"gone", self.events.put, Eager(), monotonic)
+        self.mqtt = Mqtt(config, WILL, self.events.put, Eager(), monotonic)
         self.mqtt.start()
 
     def until(self, what: Callable[[], object]) -> None:
@@ -428,27 +430,28 @@ def test_a_certificate_that_is_not_ours_is_rejected_and_reported(pki: Path, tmp_
 
 
 @NEEDS_MOSQUITTO
-def test_a_connection_says_whom_to_blame(pki: Path, tmp_path: Path, broker: Mosquitto) -> None:
-    """Our certificate, the broker's, or nobody's."""
+def test_each_end_says_which_pair_it_was_and_whether_that_may_be_why(
+    pki: Path, tmp_path: Path, broker: Mosquitto
+) -> None:
     stranger = tmp_path / "stranger"
     devcloud.ca_init(stranger)
     devcloud.ca_station(stranger, NAME)
     mine, theirs = config_pair(pki), config_pair(stranger)
     with socket.create_server(("127.0.0.1", 0)) as probe:
         closed = probe.getsockname()[1]
-    for port, ca, pair, blame in (
-        (broker.port, pki, theirs, Blame.IDENTITY),
-        (broker.port, stranger, mine, Blame.BROKER),
-        (closed, pki, mine, Blame.NETWORK),
+    for port, ca, pair, cause in (
+        (broker.port, pki, theirs, Cause.REFUSED),
+        (broker.port, stranger, mine, Cause.UNTRUSTED),
+        (closed, pki, mine, Cause.LOST),
     ):
         events: queue.Queue[Any] = queue.Queue()
         files = ca / "ca.pem", Path(pair.cert), Path(pair.key)
-        mqtt = Mqtt(MqttConfig("localhost", port, NAME, *files, "name"), b"", events.put, Eager(), monotonic)
+        mqtt = Mqtt(MqttConfig("localhost", port, NAME, *files, "name"), WILL, events.put, Eager(), monotonic)
         mqtt.start()
         ended = events.get(timeout=30)
         mqtt.stop()
         assert mqtt.join(30)
-        assert isinstance(ended, Disconnected) and (ended.blame, ended.pair) == (blame, "name"), ended
+        assert isinstance(ended, Disconnected) and (ended.cause, ended.pair) == (cause, "name"), ended
 
 
 @NEEDS_MOSQUITTO
@@ -463,7 +466,7 @@ def test_a_pair_that_cannot_be_loaded_is_blamed_and_the_old_one_still_works(
     desk.use(tmp_path / "none.pem", "none")
     desk.drop(1, "for the test")
     ended = [desk.events.get(timeout=30) for _ in range(3)]
-    assert [(event.pair == "none", event.blame) for event in ended[1:]] == [(True, Blame.IDENTITY)] * 2
+    assert [(event.pair, event.cause) for event in ended[1:]] == [("none", Cause.UNUSABLE)] * 2
     desk.use(desk.identity.folder.current, "current")
     while not isinstance(event := desk.events.get(timeout=30), Connected):
         pass

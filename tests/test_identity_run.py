@@ -18,8 +18,8 @@ from agent import cli
 from agent.effects import Save
 from agent.identity import Folder, folder_of
 from agent.loop import monotonic, system_wall
+from agent.outbox import Database
 from agent.sim.mosquitto import Mosquitto
-from agent.store import Database
 from agent.uplink.codec import VolatileAnswer, decode_request, encode_response
 from agent.uplink.operator import key_id
 from tests.pki import DAY_S, Ca

@@ -8,7 +8,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent import renewal
-from agent.events import Blame
 from agent.renewal import (
     Ask,
     Connected,
@@ -101,7 +100,7 @@ class Station:
 
 
 def refused(pair: str) -> Disconnected:
-    return Disconnected(pair, Blame.IDENTITY, "the broker hangs up on our certificate")
+    return Disconnected(pair, is_refusal=True)
 
 
 def test_a_fresh_certificate_is_left_alone_until_two_thirds_of_its_life() -> None:
@@ -141,7 +140,7 @@ def test_a_new_pair_is_tried_after_a_minute_and_the_old_one_kept_until_the_cloud
     station.connects()
     assert station.certified() == [Use(is_trial=True)]
     assert station.until(59.0) == [] and station.until(60.0) == [Reconnect(1)]
-    assert station.happens(Disconnected("old", Blame.NETWORK, ""), Connected(2, "new")) == []
+    assert station.happens(Disconnected("old"), Connected(2, "new")) == []
     assert station.happens(Up()) == [Promote()]
     assert (station.facts.current, station.facts.trial) == (NEW, None)
 
@@ -150,7 +149,7 @@ def test_only_a_refusal_of_the_new_pair_counts_against_it() -> None:
     station = Station(offset_s=DUE_S)
     station.connects()
     station.certified()
-    for event in (refused("old"), Disconnected("new", Blame.NETWORK, ""), Disconnected("new", Blame.BROKER, "")) * 5:
+    for event in (refused("old"), Disconnected("new")) * 5:
         assert GoBack() not in station.happens(event)
     assert station.happens(refused("new"), refused("new")) == []
     why = "the broker has refused the new certificate 3 times: the old one is used again"
@@ -197,13 +196,6 @@ def test_a_station_that_is_shut_out_asks_the_est_server_even_if_it_does_not_know
     assert unhelped.happens(*[refused("old")] * 9) == []
 
 
-def test_the_certificate_of_the_broker_is_reported_once_until_it_is_good_again() -> None:
-    station, bad = Station(), Disconnected("old", Blame.BROKER, "expired")
-    assert station.happens(bad, bad) == [Report("InvalidCsmsCertificate", "expired")]
-    station.connects()
-    assert station.happens(bad) == [Report("InvalidCsmsCertificate", "expired")]
-
-
 @pytest.mark.promise("S10")
 def test_files_that_cannot_be_written_are_tried_again_a_minute_later() -> None:
     station = Station(offset_s=DUE_S, fails=True)
@@ -215,7 +207,7 @@ def test_the_cloud_can_ask_for_a_renewal_now() -> None:
     station.connects()
     assert station.happens(RenewalWanted()) == [MakeRequest(), Ask("csr 1")]
     station.certified()
-    station.happens(Disconnected("old", Blame.NETWORK, ""))
+    station.happens(Disconnected("old"))
     assert station.connects() == [Promote()]
     assert station.until(99.0) == []
 
@@ -223,7 +215,7 @@ def test_the_cloud_can_ask_for_a_renewal_now() -> None:
 PAIRS = st.sampled_from([None, OLD, NEW, Validity("third", 0.0, 1e9)])
 EVENTS = st.one_of(
     st.builds(Connected, st.integers(1, 3), st.sampled_from(["old", "new", "third"])),
-    st.builds(Disconnected, st.sampled_from(["old", "new", "third", ""]), st.sampled_from(Blame), st.just("why")),
+    st.builds(Disconnected, st.sampled_from(["old", "new", "third", ""]), st.booleans()),
     st.just(Up()), st.just(Tick()), st.just(RenewalWanted()), st.just(FilesFailed()),
     st.builds(EnrolFailed, st.floats(0, 1e5)),
 )  # fmt: skip

@@ -16,10 +16,11 @@ from agent.app import App
 from agent.board import load, load_config
 from agent.events import SelfTest
 from agent.loop import Inbox, Loop, monotonic
+from agent.outbox import Connect, connect
 from agent.port import Port
 from agent.sim.car import Car
-from agent.store import Connect, connect
-from agent.uplink.mqtt import Dial, Mqtt
+from agent.uplink.dial import Dial, dial
+from agent.uplink.mqtt import Mqtt
 from tests.process import (
     ANN,
     BOB,
@@ -44,7 +45,7 @@ class Station:
     """App and Loop on a thread of their own, the box at the other end of their lines; port 1 charges for Ann."""
 
     def __init__(
-        self, folder: Path, *, port: int = 1, connect: Connect = connect, dial: Dial = socket.create_connection
+        self, folder: Path, *, port: int = 1, connect: Connect = connect, dial: Dial = dial
     ) -> None:
         self.box, self.hardware = started_box(folder)
         write_list(folder / "state", ANN, BOB)

@@ -17,6 +17,7 @@ from agent.sim.disk import FSYNC_FAILS, FULL
 from agent.sim.scenario import CARDS, DEMO, play
 from agent.sim.world import STATION_ID, World
 from agent.uplink import codec
+from agent.uplink.mqtt import SECURITY_EVENTS, Cause, Disconnected
 
 ANN, BOB, CARA = CARDS["ann"], CARDS["bob"], CARDS["cara"]
 CALM = Settings(station_id=STATION_ID, restart_delay_max_s=0.0)
@@ -293,6 +294,25 @@ def test_rubbish_from_the_broker_changes_nothing(world: World) -> None:
 
 
 @pytest.mark.promise("S9")
+def test_what_keeps_us_from_the_broker_is_reported_once_until_a_connection_stands(world: World) -> None:
+    def reported() -> list[str]:
+        kinds = [record.payload["type"] for record in world.cloud.log if record.action == "SecurityEventNotification"]
+        return [kind for kind in kinds if kind in SECURITY_EVENTS.values()]
+
+    assert world.shell
+    for times in (1, 2):
+        world.net.cut()
+        world.run(90)
+        for cause in (Cause.UNTRUSTED, Cause.LOST, Cause.REFUSED, Cause.UNTRUSTED) * 20:
+            world.shell.happened(Disconnected("no", 300.0, cause), world.now)
+            world.run(5)
+        world.net.mend()
+        world.run_until(lambda: world.holds("online", ()), 120)
+        world.run(5)
+        assert sorted(reported()) == sorted(["FailedToAuthenticateAtCsms", "InvalidCsmsCertificate"] * times)
+
+
+@pytest.mark.promise("S9")
 def test_a_command_signed_by_somebody_else_is_refused_and_reported(world: World) -> None:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
@@ -338,7 +358,7 @@ def test_the_clock_may_start_in_1970_and_the_sessions_are_dated_right_later() ->
         started = [r for r in records_of(world) if r.payload.get("eventType") == "Started"]
         assert started == [], "still owed"
         world.net.mend()
-        world.run_until(lambda: len(world.cloud.sessions) == 1, 900)
+        world.run_until(lambda: len(world.cloud.sessions) == 1, 900).run(5)
         started = [r for r in records_of(world) if r.payload.get("eventType") == "Started"]
         assert started[0].wall_ms is None
         assert started[0].clock_source == 0

@@ -12,7 +12,19 @@ from typing import Any
 
 from agent.effects import Durable
 from agent.events import StoreRecovered
-from agent.store import RETRY_S, CommitFailed, Committed, Database, EpochOpened, Fetched
+from agent.outbox import Database, Forked
+from agent.store import (
+    GROUP_MAX,
+    GROUP_S,
+    RETRY_S,
+    Buried,
+    CommitFailed,
+    Committed,
+    EpochOpened,
+    Fetched,
+    StoreForked,
+    may_wait,
+)
 from agent.uplink.codec import Mark
 
 FULL = "database or disk is full"
@@ -32,7 +44,7 @@ class SimDisk:
         self.commits = 0
         self._db = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
         self._random = random.Random(seed)
-        self._on_its_way: list[tuple[Database, Sequence[Durable]]] = []
+        self._on_its_way: tuple[Database, Sequence[Durable]] | None = None
 
     @property
     def path(self) -> Path:
@@ -42,12 +54,11 @@ class SimDisk:
         return Database(self.path / "station.db", boot_id, lambda _: self._db)
 
     def power_cut(self) -> None:
-        """The controller of the disk may have finished what it was given, in order, or not."""
-        for database, durable in self._on_its_way:
-            if self.refuses or self._random.random() < 0.5:
-                break
+        """The controller of the disk may have finished what it was given, or not."""
+        if self._on_its_way and not self.refuses and self._random.random() < 0.5:
+            database, durable = self._on_its_way
             database.commit(durable)
-        self._on_its_way.clear()
+        self._on_its_way = None
 
     def close(self) -> None:
         self._db.close()
@@ -60,16 +71,27 @@ class SimStore:
     def __init__(self, disk: SimDisk, database: Database, later: Later, post: Post) -> None:
         self._disk, self._database, self._later, self._post = disk, database, later, post
         self._waiting: list[tuple[int, Sequence[Durable]]] = []
-        self._is_busy = False
-        self._is_failing = False
+        self._marks: dict[int, Mark] = {}
+        self._epoch = b""  # that they speak of
+        self._is_due = self._is_busy = self._is_failing = False
+        self._patience = 0  # counts what has been waited for
         self._told = 0
 
     def facts(self) -> dict[str, Any]:
         return self._database.facts()
 
     def commit(self, batch_id: int, durable: Sequence[Durable]) -> None:
+        if not self._waiting and may_wait(durable):
+            patience = self._patience
+            self._later(GROUP_S, lambda: self.flush() if patience == self._patience else None)
         self._waiting.append((batch_id, durable))
+        self._is_due = self._is_due or not may_wait(durable)
         self._start()
+
+    def flush(self) -> None:
+        if self._waiting:
+            self._is_due = True
+            self._start()
 
     def fetch(self, stream: int, after_seq: int, limit_bytes: int) -> None:
         def read() -> None:
@@ -78,8 +100,19 @@ class SimStore:
         self._later(0.001, read)
 
     def acknowledged(self, epoch: bytes, marks: Mapping[int, Mark]) -> None:
-        if not self._disk.refuses:
-            self._database.acknowledged(epoch, marks)
+        try:
+            self._database.compare(epoch, marks)
+        except Forked as forked:
+            self._marks = {}
+            why = str(forked)
+            self._later(0.001, lambda: self._post(StoreForked(why)))
+            return
+        self._marks = {**(self._marks if epoch == self._epoch else {}), **marks}
+        self._epoch = epoch
+
+    def bury(self, stream: int, seq: int, why: str) -> None:
+        if self._database.bury(stream, seq, why):
+            self._later(0.001, lambda: self._post(Buried(stream, seq, why)))
 
     def new_epoch(self) -> None:
         def opened() -> None:
@@ -89,14 +122,17 @@ class SimStore:
         self._later(self._disk.latency_s, opened)
 
     def _start(self) -> None:
-        if self._is_busy or not self._waiting:
+        if self._is_busy or not self._is_due:
             return
         self._is_busy = True
-        self._disk._on_its_way = [(self._database, durable) for _, durable in self._waiting[:1]]
-        self._later(self._disk.latency_s, self._finish)
+        self._patience += 1
+        group = self._waiting[:GROUP_MAX]
+        self._disk._on_its_way = self._database, [item for _, durable in group for item in durable]
+        self._later(self._disk.latency_s, lambda: self._finish(len(group)))
 
-    def _finish(self) -> None:
-        self._disk._on_its_way = []
+    def _finish(self, count: int) -> None:
+        on_its_way, self._disk._on_its_way = self._disk._on_its_way, None
+        assert on_its_way
         if self._disk.refuses:
             self._is_failing = True  # and busy, until the retry
             self._later(RETRY_S, self._retry)
@@ -105,13 +141,20 @@ class SimStore:
                 self._post(CommitFailed(batch_id, self._disk.refuses))
             return
         self._is_busy = False
-        batch_id, durable = self._waiting.pop(0)
+        group, self._waiting = self._waiting[:count], self._waiting[count:]
+        self._is_due = any(not may_wait(durable) for _, durable in self._waiting)
+        marks, self._marks = self._marks if self._epoch == self._database.epoch else {}, {}
+        grown = self._database.commit(on_its_way[1], marks)
         self._disk.commits += 1
-        self._post(Committed(batch_id, self._database.commit(durable)))
+        for batch_id, _ in group:
+            self._post(Committed(batch_id, grown))
         if self._is_failing and not self._waiting:
             self._is_failing = False
             self._post(StoreRecovered())
         self._start()
+        if self._waiting and not self._is_due:
+            patience = self._patience
+            self._later(GROUP_S, lambda: self.flush() if patience == self._patience else None)
 
     def _retry(self) -> None:
         self._is_busy = False

@@ -7,14 +7,15 @@ records under one key, a seqNo missing or doubled, a session that ends twice. `v
 import random
 from collections import defaultdict
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from agent.clock import iso8601
 from agent.sim.disk import Later
 from agent.uplink import codec
-from agent.uplink.codec import Ack, Answer, Command, Mark, VolatileAnswer, WireError, WireRecord
+from agent.uplink.codec import Ack, Answer, Command, Mark, VolatileAnswer, Will, WireError, WireRecord
+from agent.uplink.columns import decode_any_batch
 from agent.uplink.mqtt import Connected, Disconnected, PubAcked, Received
 from agent.uplink.signed import sign
 
@@ -55,6 +56,8 @@ class SimCloud:
         self.log: list[WireRecord] = []
         self.results: list[dict[str, Any]] = []
         self.violations: list[str] = []
+        self.refuses: dict[int, tuple[tuple[int, str], ...]] = {}  # stream -> seq it will never take, why
+        self.declared: list[tuple[int, int, int]] = []  # stream, first, last of the tombstones
         self.doubles = 0
         self.list_version = 0
         self._commands = 0
@@ -67,36 +70,47 @@ class SimCloud:
         try:
             match kind:
                 case "h":
-                    return [("a", self._marks(codec.decode_hello(payload).epoch))]
+                    return [("a", self._marks(codec.decode_hello(payload).epoch, with_digests=True))]
                 case "v":
                     return self._asked(codec.decode_request(payload))
                 case "0" | "1" | "2" | "3" | "4":
-                    return self._ingest(int(kind), codec.decode_batch(payload))
+                    return self._ingest(int(kind), decode_any_batch(payload))
         except WireError as error:
             self.violations.append(f"{topic}: {error}")
         return []
 
-    def _marks(self, epoch: bytes, conflict: bool = False) -> bytes:
+    def _marks(self, epoch: bytes, conflict: bool = False, with_digests: bool = False) -> bytes:
         marks = {stream: self.covered[epoch, stream].mark() for stream in codec.STREAMS}
-        return codec.encode_ack(Ack(epoch, marks, round(self._wall_s() * 1000), conflict))
+        if with_digests:
+            marks = {stream: self._with_digest(epoch, stream, mark) for stream, mark in marks.items()}
+        return codec.encode_ack(Ack(epoch, marks, round(self._wall_s() * 1000), conflict, self.refuses))
+
+    def _with_digest(self, epoch: bytes, stream: int, mark: Mark) -> Mark:
+        body = self.records.get((epoch, stream, mark.high))
+        is_stone = body is None or codec.record_action(body) == "Tombstone"
+        return mark if body is None or is_stone else replace(mark, digest=codec.digest(body))
 
     def _ingest(self, stream: int, batch: codec.Batch) -> list[tuple[str, bytes]]:
         out: list[tuple[str, bytes]] = []
         conflict = False
         seq = batch.first
+        refused = [seq for seq, _ in self.refuses.get(stream, ())]
         for body in batch.records:
             key = (batch.epoch, stream, seq)
             record = codec.decode_record(body)
-            last = record.payload["last"] if record.action == "Tombstone" else seq
-            if key not in self.records:
+            is_stone = record.action == "Tombstone"
+            last = record.payload["last"] if is_stone else seq
+            if (seq in refused and not is_stone) or (is_stone and self.covered[batch.epoch, stream].holds(seq, last)):
+                self.doubles += 1
+            elif key not in self.records:
                 self.records[key] = body
                 self.covered[batch.epoch, stream].add(seq, last)
-                self._apply(record, batch.epoch, seq)
+                self._apply(record, batch.epoch, stream, seq)
                 if record.payload.get("eventType") == "Started":
                     info = self._opinion(record.payload["idToken"]["idToken"])
                     answer = Answer(batch.epoch, stream, seq, {"idTokenInfo": info})
                     out.append(("r", codec.encode_answer(answer)))
-            elif self.records[key] == body:
+            elif self.records[key] == body or codec.record_action(self.records[key]) == "Tombstone":
                 self.doubles += 1
             else:
                 conflict = True
@@ -106,7 +120,7 @@ class SimCloud:
     def _opinion(self, id_token: str) -> dict[str, Any]:
         return self.drivers.get(id_token, {"status": "Accepted"})
 
-    def _apply(self, record: WireRecord, epoch: bytes, seq: int) -> None:
+    def _apply(self, record: WireRecord, epoch: bytes, stream: int, seq: int) -> None:
         self.log.append(record)
         payload = record.payload
         match record.action:
@@ -119,6 +133,8 @@ class SimCloud:
                     self.status[payload["evseId"]] = payload["connectorStatus"]
             case "CommandResult":
                 self.results.append(payload)
+            case "Tombstone":
+                self.declared.append((stream, payload["first"], payload["last"]))
 
     def _transaction(self, payload: dict[str, Any]) -> None:
         transaction_id = payload["transactionInfo"]["transactionId"]
@@ -189,6 +205,9 @@ class Covered:
             self.whole += 1
             self.beyond.remove(self.whole)
 
+    def holds(self, first: int, last: int) -> bool:
+        return all(seq <= self.whole or seq in self.beyond for seq in range(first, last + 1))
+
     def mark(self) -> Mark:
         """The highest seq stored and the holes below it."""
         missing, first = [], self.whole + 1
@@ -204,7 +223,7 @@ class SimNet:
 
     def __init__(self, cloud: SimCloud, seed: int, later: Later) -> None:
         self.cloud = cloud
-        self.will = b""
+        self.will = Will(b"", b"")
         self.latency_s = 0.15
         self.is_up = True  # the radio
         self.is_mute = False  # half-open: everything vanishes, nobody says so

@@ -8,8 +8,9 @@ import io
 import math
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -64,14 +65,17 @@ class Hello:
     epoch: bytes
     boot_id: bytes
     streams: dict[int, tuple[int, int]]
+    connection: int  # of this boot, from 1
+    words: int = 0  # rows of the word table that the station knows
 
 
 @dataclass(frozen=True, slots=True)
 class Will:
-    """What the broker says for a station that is gone."""
+    """What the broker says for a station that is gone; `connection` counts the connections of this boot."""
 
     epoch: bytes
     boot_id: bytes
+    connection: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +84,7 @@ class Mark:
 
     high: int
     missing: tuple[tuple[int, int], ...] = ()
+    digest: bytes | None = None  # the first 8 bytes of the SHA-256 of the record under `high`
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +95,7 @@ class Ack:
     marks: dict[int, Mark]
     now_ms: int
     conflict: bool = False
+    refused: dict[int, tuple[tuple[int, str], ...]] = field(default_factory=dict)  # stream -> seq it never takes, why
 
 
 @dataclass(frozen=True, slots=True)
@@ -312,36 +318,43 @@ def decode_batch(data: bytes) -> Batch:
 def encode_hello(hello: Hello) -> bytes:
     assert set(hello.streams) == set(STREAMS) and all(1 <= a <= b for a, b in hello.streams.values())
     streams = {int(stream): list(pair) for stream, pair in hello.streams.items()}
-    return to_cbor([HELLO_VERSION, hello.epoch, hello.boot_id, streams])
+    assert hello.connection >= 1 and hello.words >= 0
+    return to_cbor([HELLO_VERSION, hello.epoch, hello.boot_id, streams, hello.connection, hello.words])
 
 
 def decode_hello(data: bytes) -> Hello:
-    version, epoch, boot_id, streams = _row("hello", data, 4)
+    version, epoch, boot_id, streams, connection, words = _row("hello", data, 6)
     if version != HELLO_VERSION or version is True:
         raise _wrong("hello", f"version {HELLO_VERSION}", version)
     pairs = {stream: _range("stream", pair, 1) for stream, pair in _streams(streams)}
     if len(pairs) != len(STREAMS):
         raise _wrong("hello", "all five streams", streams)
-    return Hello(_key("epoch", epoch), _key("boot_id", boot_id), pairs)
+    counts = _integer("connection", connection, 1), _integer("words", words, 0)
+    return Hello(_key("epoch", epoch), _key("boot_id", boot_id), pairs, *counts)
 
 
 def encode_will(will: Will) -> bytes:
-    return to_cbor([will.epoch, will.boot_id])
+    return to_cbor([will.epoch, will.boot_id, will.connection])
 
 
 def decode_will(data: bytes) -> Will:
-    epoch, boot_id = _row("will", data, 2)
-    return Will(_key("epoch", epoch), _key("boot_id", boot_id))
+    epoch, boot_id, *rest = _row("will", data, 2, 3)
+    return Will(_key("epoch", epoch), _key("boot_id", boot_id), _integer("connection", rest[0] if rest else 0))
 
 
 def encode_ack(ack: Ack) -> bytes:
-    marks = {int(stream): [mark.high, [list(pair) for pair in mark.missing]] for stream, mark in ack.marks.items()}
-    return to_cbor([ack.epoch, marks, ack.now_ms, *([True] if ack.conflict else [])])
+    marks = {
+        int(stream): [mark.high, [list(pair) for pair in mark.missing], *([mark.digest] if mark.digest else [])]
+        for stream, mark in ack.marks.items()
+    }
+    refused = {int(stream): [list(said) for said in row] for stream, row in ack.refused.items()}
+    more = [ack.conflict, refused] if refused else [True] if ack.conflict else []
+    return to_cbor([ack.epoch, marks, ack.now_ms, *more])
 
 
 def decode_ack(data: bytes) -> Ack:
-    epoch, marks, now_ms, *rest = _row("ack", data, 3, 4)
-    conflict = rest[0] if rest else False
+    epoch, marks, now_ms, *rest = _row("ack", data, 3, 5)
+    conflict, refused = rest[0] if rest else False, rest[1] if len(rest) > 1 else {}
     if not isinstance(conflict, bool):
         raise _wrong("conflict", "true or false", conflict)
     return Ack(
@@ -349,6 +362,7 @@ def decode_ack(data: bytes) -> Ack:
         {stream: _mark(mark) for stream, mark in _streams(marks)},
         _integer("now_ms", now_ms),
         conflict,
+        {stream: _refused(row) for stream, row in _streams(refused)},
     )
 
 
@@ -511,10 +525,17 @@ def _streams(value: Any) -> Iterable[tuple[int, Any]]:
     return [(_among("stream", stream, STREAMS), item) for stream, item in value.items()]
 
 
+def _refused(value: Any) -> tuple[tuple[int, str], ...]:
+    if not isinstance(value, list) or not all(isinstance(pair, list) and len(pair) == 2 for pair in value):
+        raise _wrong("refused", "pairs of a seq and a sentence", value)
+    return tuple((_integer("seq", seq, 1), _text("why", why, TEXT_MAX)) for seq, why in value[:MISSING_MAX])
+
+
 def _mark(value: Any) -> Mark:
-    if not isinstance(value, list) or len(value) != 2 or not isinstance(value[1], list):
+    if not isinstance(value, list) or len(value) < 2 or not isinstance(value[1], list):
         raise _wrong("mark", "[high, missing]", value)
     high, missing = _integer("high", value[0], 0), value[1]
+    digest = _key("digest", value[2]) if len(value) > 2 else None
     if len(missing) > MISSING_MAX:
         raise WireError(f"{len(missing)} missing ranges are over {MISSING_MAX}")
     ranges: list[tuple[int, int]] = []
@@ -522,4 +543,9 @@ def _mark(value: Any) -> Mark:
         ranges.append(_range("missing", pair, ranges[-1][1] + 1 if ranges else 1))
     if ranges and ranges[-1][1] > high:
         raise _wrong("missing", f"ranges up to {high}", ranges[-1])
-    return Mark(high, tuple(ranges))
+    return Mark(high, tuple(ranges), digest)
+
+
+def digest(body: bytes) -> bytes:
+    """What an acknowledgement says about a record, so that both ends know that they speak of the same one."""
+    return sha256(body).digest()[:8]

@@ -7,13 +7,28 @@ left out: the records that come out are, byte for byte, the records that went in
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from agent.uplink.codec import INT64, MESSAGE_MAX_B, WireError, from_cbor, to_cbor
+from agent.uplink.codec import INT64, MESSAGE_MAX_B, Batch, WireError, decode_batch, from_cbor, to_cbor
 
 STRIDE_MAX = 4  # records back to the one that it is compared with: one for each port of a station
 COUNT_MAX = 1_000
 REBUILT_MAX_B = 10 * MESSAGE_MAX_B
 
 Shape = tuple[Any, ...]
+
+
+def encode_columns(epoch: bytes, first: int, bodies: Sequence[bytes]) -> bytes:
+    """The batch of these records, which are alike; its first one has seq `first`."""
+    assert first >= 1 and len(epoch) == 8
+    return to_cbor([epoch, first, len(bodies), *columns(bodies)])
+
+
+def decode_any_batch(data: bytes) -> Batch:
+    """A batch of either kind. WireError."""
+    match from_cbor(data):
+        case [epoch, first, count, list(templates), dict(changes), *_] if type(count) is int:
+            plain = decode_batch(to_cbor([epoch, first, templates]))
+            return Batch(plain.epoch, plain.first, rebuilt(count, plain.records, changes))
+    return decode_batch(data)
 
 
 def alike(bodies: Sequence[bytes]) -> int:

@@ -1,6 +1,6 @@
 """The station's half of docs/uplink.md: what to send when, and what the cloud's words mean. No clock, socket or thread.
 
-    connected  disconnected  received  puback  fetched  appended  epoch_opened  request  deadline
+    connected  disconnected  received  puback  fetched  appended  forked  epoch_opened  request  live  deadline
         each takes the time last (`now`, monotonic seconds) and returns the actions to perform, in this order;
     next_deadline
         says when to call deadline() at the latest.
@@ -12,6 +12,7 @@ acknowledged for too long, is not on its way any more; so it is sent again witho
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 from typing import Any
 
 from agent.clock import ClockSource
@@ -20,6 +21,7 @@ from agent.events import AuthorizationStatus, ClockTold, Link, LinkChanged, Tran
 from agent.uplink.codec import (
     MESSAGE_MAX_B,
     STREAMS,
+    WORDS,
     Ack,
     Answer,
     Batch,
@@ -28,30 +30,38 @@ from agent.uplink.codec import (
     VolatileAnswer,
     VolatileRequest,
     WireError,
+    WireRecord,
     decode_ack,
     decode_answer,
     decode_record,
     decode_response,
     encode_batch,
     encode_hello,
+    encode_record,
     encode_request,
     record_action,
     time_ms,
 )
+from agent.uplink.columns import alike, encode_columns
 
 WINDOW_MAX = 20  # batches without the cloud's acknowledgement
 BATCH_MAX_B = 8_000  # one lost radio minute costs little
-RECORDS_MAX = 64  # in a batch
+RECORDS_MAX = 128  # in a batch
+COLUMNS_SAVE = 4  # so many times smaller, at least, are samples in columns
 OVERHEAD_B = 64  # of a PUBLISH around its payload, at most
 ENVELOPE_B, RECORD_B = 24, 5  # of a batch around its records, and around each of them
 QUESTIONS_MAX = 16  # volatile requests without an answer; beyond it the oldest is forgotten
 ANSWERS_MAX = 1_000  # transactions whose late answer we can still place
 OWED_MAX = 2_000  # stretches; beyond it the rest counts as one, and is sent twice rather than never
+REFUSALS = 3  # of one record by the cloud itself; then it is a dead letter
+REFUSED_MAX = 100  # records whose refusals are counted
 
 DOUBT_ASKED_S = 1.5  # an answer that a driver waits for
 DOUBT_SENT_S = 10.0  # an acknowledgement
+GREET_AGAIN_S = 10.0  # however often the cloud asks
 SILENT_S = 30.0  # nothing at all, while something waits
-HEARTBEAT_S = 230.0  # idle; just below the MQTT keepalive of 240 s, and it proves the whole way
+KEEPALIVE_S = 240.0  # of MQTT, unless the connection says otherwise
+HEARTBEAT_PART = 0.95  # of it: idle, a heartbeat goes instead of MQTT's ping, and proves the whole way
 PAUSE_S, PAUSE_MAX_S = 5.0, 300.0  # after a refusal, or with a mute cloud; doubled until there is progress
 BOOT_RETRY_S = 60.0  # without an interval from the cloud
 BOOT_RETRY_LEAST_S, BOOT_RETRY_MOST_S = 10.0, 86_400.0  # with one
@@ -59,6 +69,7 @@ BOOT_RETRY_LEAST_S, BOOT_RETRY_MOST_S = 10.0, 86_400.0  # with one
 NO_SUBSCRIBERS, NOT_AUTHORIZED = 0x10, 0x87  # MQTT 5 §3.4.2.1, of a PUBACK
 UNACCEPTABLE = (0x90, 0x95, 0x99)  # topic name invalid, packet too large, payload format invalid
 STATUSES = tuple(AuthorizationStatus)
+ACCEPTED = "Accepted"  # OCPP RegistrationStatusEnumType, beside Pending and Rejected
 HELD_RECORDS, HELD_S = 15, 900.0  # samples wait for company: a radio woken for one costs ten times its bytes
 LAST_SEQ = 2**63 - 1
 NEVER = float("inf")
@@ -91,10 +102,19 @@ class Fetch:
 
 @dataclass(frozen=True, slots=True)
 class Delete:
-    """The cloud holds this."""
+    """The cloud holds this; if a digest in it is of another record than ours: forked()."""
 
     epoch: bytes
     marks: dict[int, Mark]
+
+
+@dataclass(frozen=True, slots=True)
+class Bury:
+    """The cloud will never take this record: to the dead letters, and a tombstone in its place."""
+
+    stream: int
+    seq: int
+    why: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +182,7 @@ class Deliver:
     event: Told
 
 
-Action = Publish | Fetch | Delete | OpenEpoch | Drop | Deliver
+Action = Publish | Fetch | Delete | Bury | OpenEpoch | Drop | Deliver
 
 
 # -- what is owed -----------------------------------------------------------------------------------------------------
@@ -238,6 +258,11 @@ def lanes(marks: Mapping[int, Range], is_new: bool = False) -> dict[int, Lane]:
     return {s: Lane([(oldest, LAST_SEQ)], next_seq, 0 if is_new else next_seq - 1) for s, oldest, next_seq in ordered}
 
 
+def in_columns(stream: int) -> bool:
+    """Samples are alike, and many."""
+    return stream == Stream.SAMPLES
+
+
 def read_record(stream: int, body: bytes) -> tuple[str, str | None]:
     """Action and, of money, transactionId. What cannot be read says nothing, and is sent as it is."""
     try:
@@ -279,6 +304,8 @@ class Uplink:
         self._last_id = 0  # of packets and questions
         self._told = Link.DOWN
         self._boot_at: float | None = 0.0  # when to send it (again); None: accepted
+        self._registration = ACCEPTED  # what the cloud has said about us; it restricts messages, not drivers
+        self._refusals: dict[tuple[int, int], int] = {}  # stream, seq -> how often the cloud has refused it
         self._held_until: float | None = None  # samples wait until then at most; None: nothing holds them
         self._is_opening = False  # a new epoch
         self._transactions: dict[int, str] = {}  # seq in stream 0 -> transactionId
@@ -287,7 +314,9 @@ class Uplink:
     def _forget_connection(self) -> None:
         self._connection: int | None = None
         self._receive_maximum = self._payload_max = 0
+        self._heartbeat_s = KEEPALIVE_S * HEARTBEAT_PART
         self._is_greeted = False  # the cloud has answered our hello
+        self._greeted_at = 0.0
         self._hello: Sent | None = None  # not answered
         self._heard = 0.0  # the cloud's last word
         self._window = WINDOW_MAX
@@ -302,10 +331,13 @@ class Uplink:
 
     # -- inputs
 
-    def connected(self, connection: int, receive_maximum: int, packet_max: int, now: float) -> list[Action]:
+    def connected(
+        self, connection: int, receive_maximum: int, packet_max: int, now: float, keepalive_s: float = KEEPALIVE_S
+    ) -> list[Action]:
         """Connected and subscribed. Limits as in the CONNACK; where it is silent, MQTT's: 65,535 and 268,435,455."""
         self._forget_connection()
         self._connection, self._heard = connection, now
+        self._heartbeat_s = keepalive_s * HEARTBEAT_PART
         self._receive_maximum, self._payload_max = receive_maximum, min(packet_max - OVERHEAD_B, MESSAGE_MAX_B)
         return self._done(now)
 
@@ -353,10 +385,17 @@ class Uplink:
                 self._send(stream, after_seq, rows, now)
         return self._done(now)
 
+    def forked(self, now: float) -> list[Action]:
+        """The store holds other records than the cloud under the same keys."""
+        if not self._is_opening:
+            self._open_epoch()
+        return self._done(now)
+
     def epoch_opened(self, epoch: bytes, marks: Mapping[int, Range], now: float) -> list[Action]:
         """What is left has new seqs: everything starts anew, with a hello."""
         self.epoch, self.lanes = epoch, lanes(marks, is_new=True)
         self._transactions.clear()
+        self._refusals.clear()
         self._is_opening = self._is_greeted = False
         self._hello = self._fetching = None
         return self._done(now)
@@ -364,6 +403,12 @@ class Uplink:
     def request(self, action: str, payload: dict[str, Any], timeout_s: float, tag: int, now: float) -> list[Action]:
         """Ask now or never: VolatileAnswered with this tag, however late, or nothing at all."""
         self._ask(action, payload, timeout_s, tag, now)
+        return self._done(now)
+
+    def live(self, payload: bytes, now: float) -> list[Action]:
+        """Meters for somebody who watches, now or never."""
+        if self._is_greeted and self._registration == ACCEPTED:
+            self._publish("l", payload, 0)
         return self._done(now)
 
     def deadline(self, now: float) -> list[Action]:
@@ -413,7 +458,8 @@ class Uplink:
         return max(min(flying_at, hello_at, self._sent_at(), self._asked_at()), self._heard) + SILENT_S
 
     def _heartbeat_at(self) -> float:
-        return self._heard + HEARTBEAT_S if self._is_greeted and not self._questions else NEVER
+        is_idle = self._is_greeted and not self._questions and self._registration == ACCEPTED
+        return self._heard + self._heartbeat_s if is_idle else NEVER
 
     def _done(self, now: float) -> list[Action]:
         """Send what the facts now call for, tell a change of the link, hand out the actions."""
@@ -433,7 +479,9 @@ class Uplink:
     # -- up
 
     def _greet(self, now: float) -> None:
-        hello = Hello(self.epoch, self.boot_id, {stream: lane.marks() for stream, lane in self.lanes.items()})
+        assert self._connection is not None
+        marks = {stream: lane.marks() for stream, lane in self.lanes.items()}
+        hello = Hello(self.epoch, self.boot_id, marks, self._connection, len(WORDS))
         self._hello = Sent(self._publish("h", encode_hello(hello), 1), now)
         self._flying[self._hello.packet_id] = self._hello
 
@@ -453,10 +501,15 @@ class Uplink:
             return
         for stream, lane in self.lanes.items():
             is_held = stream == Stream.SAMPLES and self._held_until is not None
-            if not is_held and (unsent := lane.unsent()):
+            if not is_held and self._may_send(stream) and (unsent := lane.unsent()):
                 self._fetching = stream, unsent[0] - 1
-                self._out.append(Fetch(*self._fetching, self._batch_max()))
+                plain_b = self._batch_max() * (COLUMNS_SAVE if in_columns(stream) else 1)
+                self._out.append(Fetch(*self._fetching, plain_b))
                 return
+
+    def _may_send(self, stream: int) -> bool:
+        """OCPP B02, B03: Pending leaves us the answers to commands, Rejected nothing."""
+        return self._registration == ACCEPTED or (self._registration == "Pending" and stream == Stream.RESULTS)
 
     def _batch_max(self) -> int:
         return max(1, min(BATCH_MAX_B, self._payload_max))
@@ -472,27 +525,38 @@ class Uplink:
         hole_end = min(rows[0][0] - 1, last) if rows else last
         if hole_end >= first:
             if first == after_seq + 1:  # else all of it was acknowledged meanwhile, and we ask again
-                self._write_off(stream, (first, hole_end))
+                self._declare(stream, (first, hole_end), now)
             return
         bodies = list(self._fitting(stream, lane.records_max, last, rows))
         if len(bodies[0]) + ENVELOPE_B + RECORD_B > self._payload_max:
             self._stop(stream, f"record {first} of {len(bodies[0])} bytes is too big for the broker")
             return
-        seqs = rows[0][0], rows[len(bodies) - 1][1]
-        packet_id = self._publish(str(int(stream)), encode_batch(Batch(self.epoch, seqs[0], tuple(bodies))), 1)
-        sent = self._flying[packet_id] = Sent(packet_id, now, stream, seqs, len(bodies))
-        lane.sent.append(sent)
-        lane.known = max(lane.known, seqs[1])
+        data, count = self._batch(stream, rows[0][0], bodies)
+        self._send_batch(stream, data, (rows[0][0], rows[count - 1][1]), count, now)
+
+    def _batch(self, stream: int, first: int, bodies: Sequence[bytes]) -> tuple[bytes, int]:
+        """The payload, and how many of these records are in it."""
+        count = alike(bodies) if in_columns(stream) else 1
+        if count > 1 and len(data := encode_columns(self.epoch, first, bodies[:count])) <= self._batch_max():
+            return data, count
+        sizes = accumulate(len(body) + RECORD_B for body in bodies)
+        fits = sum(size + ENVELOPE_B <= self._batch_max() for size in sizes)
+        return encode_batch(Batch(self.epoch, first, tuple(bodies[: max(1, fits)]))), max(1, fits)
+
+    def _send_batch(self, stream: int, data: bytes, seqs: Range, count: int, now: float) -> None:
+        packet_id = self._publish(str(int(stream)), data, 1)
+        sent = self._flying[packet_id] = Sent(packet_id, now, stream, seqs, count)
+        self.lanes[stream].sent.append(sent)
+        self.lanes[stream].known = max(self.lanes[stream].known, seqs[1])
 
     def _fitting(
         self, stream: int, records_max: int, last: int, rows: Sequence[tuple[int, int, bytes]]
     ) -> Iterator[bytes]:
-        size, next_seq = ENVELOPE_B, rows[0][0]
+        next_seq = rows[0][0]
         for row_first, row_last, body in rows[:records_max]:
-            size += len(body) + RECORD_B
             action, transaction_id = read_record(stream, body)
             is_first = row_first == rows[0][0]
-            fits = row_first == next_seq and row_last <= last and size <= self._batch_max() and action != "Tombstone"
+            fits = row_first == next_seq and row_last <= last and action != "Tombstone"
             if not (is_first or fits):
                 return
             if stream == Stream.MONEY and transaction_id is not None:
@@ -504,16 +568,16 @@ class Uplink:
                 return
             next_seq = row_last + 1
 
-    def _write_off(self, stream: int, hole: Range) -> None:
-        """The cloud asks for what it has acknowledged once, or the outbox was mended: nobody can send it."""
-        lane = self.lanes[stream]
-        lane.owed = both(lane.owed, [(1, hole[0] - 1), (hole[1] + 1, LAST_SEQ)])
-        self._tell(
-            Alarm(f"the cloud lacks {hole[0]} to {hole[1]} of stream {stream}, and we do not hold them any more")
-        )
+    def _declare(self, stream: int, hole: Range, now: float) -> None:
+        """The cloud asks for what it has acknowledged once, or the outbox was mended: nobody can send it, so say so."""
+        why = f"the cloud lacks {hole[0]} to {hole[1]} of stream {stream}, and we do not hold them any more"
+        payload = {"first": hole[0], "last": hole[1], "why": "not held any more"}
+        stone = encode_record(WireRecord(self.boot_id, max(0, round(now * 1000)), None, 0, "Tombstone", payload))
+        self._send_batch(stream, encode_batch(Batch(self.epoch, hole[0], (stone,))), hole, 1, now)
+        self._tell(Alarm(why))
 
     def _ask(self, action: str, payload: dict[str, Any], timeout_s: float, tag: int | None, now: float) -> None:
-        if not self._is_greeted:
+        if not self._is_greeted or (self._registration != ACCEPTED and action != "BootNotification"):
             return
         if len(self._questions) >= QUESTIONS_MAX:
             del self._questions[next(iter(self._questions))]
@@ -596,6 +660,8 @@ class Uplink:
                 raise WireError("no topic of ours")
 
     def _acknowledged(self, ack: Ack, now: float) -> None:
+        if not ack.marks and not ack.conflict:
+            self._greet_again(now)
         if ack.epoch != self.epoch or self._is_opening:
             return
         self._heard = now
@@ -606,10 +672,22 @@ class Uplink:
         is_answer = not self._is_greeted and len(ack.marks) == len(STREAMS)
         if is_answer:
             self._is_greeted, self._hello, self._paused_until = True, None, None
+            self._greeted_at = now
+            for stream, mark in ack.marks.items():  # the cloud may have lost what it had: then it is owed again
+                self.lanes[stream].owed = without([(1, LAST_SEQ)], mark)
+        for stream, refused in ack.refused.items():
+            for seq, why in refused:
+                self._refused_for_good(stream, seq, why, now)
         news = {stream: mark for stream, mark in ack.marks.items() if self._progress(stream, mark, now) or is_answer}
         if news:
             self._window, self._pause_s = WINDOW_MAX, PAUSE_S
             self._out.append(Delete(self.epoch, news))
+
+    def _greet_again(self, now: float) -> None:
+        """The cloud knows nothing of us, or is not sure any more: it shall say what it holds."""
+        if self._is_greeted and now >= self._greeted_at + GREET_AGAIN_S:
+            self._is_greeted, self._hello = False, None
+            self._questions.clear()
 
     def _progress(self, stream: int, mark: Mark, now: float) -> bool:
         """Owed is what it was, minus what the cloud holds. What it lacks for long is not on its way any more."""
@@ -621,6 +699,21 @@ class Uplink:
             if both(lane.owed, [sent.seqs]) and not (sent.seqs[1] <= mark.high and now >= sent.at + DOUBT_SENT_S)
         ]
         return lane.owed != before
+
+    def _refused_for_good(self, stream: int, seq: int, why: str, now: float) -> None:
+        """The cloud itself says that it will never store this. Believed when it has said so often enough."""
+        lane = self.lanes[stream]
+        if seq >= lane.next_seq or not both(lane.owed, [(seq, seq)]):
+            return
+        lane.sent = [sent for sent in lane.sent if not sent.seqs[0] <= seq <= sent.seqs[1]]
+        times = self._refusals.pop((stream, seq), 0) + 1
+        if times >= REFUSALS:
+            self._out.append(Bury(stream, seq, why))
+            return
+        self._refusals[stream, seq] = times
+        while len(self._refusals) > REFUSED_MAX:
+            del self._refusals[next(iter(self._refusals))]
+        self._pause(now)
 
     def _open_epoch(self) -> None:
         """Our storage was restored, or copied: what is left is sent under keys that nobody has used."""
@@ -663,10 +756,11 @@ class Uplink:
 
     def _booted(self, payload: dict[str, Any], now: float) -> None:
         status, interval_s = payload.get("status"), payload.get("interval")
-        if status not in ("Accepted", "Pending", "Rejected"):
+        if status not in (ACCEPTED, "Pending", "Rejected"):
             raise WireError("BootNotificationResponse without a status of OCPP 2.1")
         self._tell(BootAnswered(status))
-        if status == "Accepted":
+        self._registration = status
+        if status == ACCEPTED:
             self._boot_at = None
         elif type(interval_s) is int and interval_s > 0:
             self._boot_at = now + min(max(interval_s, BOOT_RETRY_LEAST_S), BOOT_RETRY_MOST_S)
