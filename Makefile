@@ -3,7 +3,7 @@ VENV := .venv
 BIN  := $(VENV)/bin
 CODE  = $(wildcard agent board tools tests bench)
 
-.PHONY: help setup run test test-long lint bench constraints clean
+.PHONY: help setup run test test-long mutation lint bench constraints clean
 .DEFAULT_GOAL := help
 
 help:           ## this list
@@ -26,6 +26,9 @@ test: lint      ## lint, then every test but the long ones; the same result ever
 
 test-long: lint ## all tests, with long seeds, sweeps and rigs; a missing Debian package fails, by name
 	@STATION_LONG=1 $(BIN)/pytest -q -n auto --dist worksteal --timeout 7200
+
+mutation: setup ## break the durable code in each way that matters; the tests must notice, or this fails
+	@$(BIN)/python -m tests.mutation
 
 bench: setup    ## measure; writes bench/results.json
 	@$(BIN)/python -m bench

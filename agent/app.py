@@ -9,7 +9,7 @@ import secrets
 import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AsyncExitStack, ExitStack
+from contextlib import AsyncExitStack, ExitStack, suppress
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -36,7 +36,7 @@ from agent.outbox import Connect, StoreError, connect
 from agent.settings import Config, ConfigError, Layer, Merged, Settings, merge
 from agent.shell import Shell
 from agent.station import Boot, BootReason
-from agent.store import Crashed, Opened, Store
+from agent.store import Crashed, Opened, Store, sync_folder
 from agent.ui.view import ScreenModel, screen
 from agent.uplink.codec import Will
 from agent.uplink.commands import SeenCommands
@@ -265,7 +265,10 @@ def problems(config: Config, held: Held, merged: Merged, opened: Opened, lists: 
 
 
 def state_folder(config: Config) -> Path:
-    return folder_of_ours(Path(config.paths.state), "state to a folder of ours")
+    folder = folder_of_ours(Path(config.paths.state), "state to a folder of ours")
+    with suppress(PermissionError):  # a parent that we may not read is none that we made this in
+        sync_folder(folder)  # its own name, or a cut takes everything with it
+    return folder
 
 
 def control_path(config: Config) -> Path:

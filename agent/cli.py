@@ -56,6 +56,9 @@ def parser() -> argparse.ArgumentParser:
     demo = commands.add_parser("demo", help="broker, reference cloud, a simulated station with two ports, a story")
     demo.add_argument("--once", action="store_true", help="play the story, check the ledger against the meters, exit")
     demo.add_argument("--page", type=tcp_port, metavar="PORT", help="serve the page on this TCP port; 0: any free one")
+    demo.add_argument(
+        "--broker", choices=("auto", "mosquitto", "own"), default="auto", help="auto: mosquitto where it is installed"
+    )
     demo.add_argument("--keep", action="store_true", help="keep the demo's folder (certificates, database, logs)")
     demo.set_defaults(command=command_demo)
 
@@ -95,7 +98,7 @@ def command_run(args: argparse.Namespace) -> int:
 def command_demo(args: argparse.Namespace) -> int:
     from agent.sim import demo  # type: ignore[attr-defined, unused-ignore]
 
-    return int(demo.main(once=args.once, page_port=args.page, keep=args.keep) or 0)
+    return int(demo.main(once=args.once, page_port=args.page, keep=args.keep, broker=args.broker) or 0)
 
 
 def command_doctor(args: argparse.Namespace) -> int:

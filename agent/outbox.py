@@ -32,6 +32,7 @@ from agent.uplink.codec import (
 )
 
 PAGE_B = 1_024  # a commit writes whole pages: small ones wear the flash less
+CHECKPOINT_PAGES = 4_000  # of the WAL; each page that was written often is copied once
 PAGES_MAX = 262_144  # 256 MB; beyond it commits fail, and a station that cannot write sells nothing
 FETCH_MAX = 128  # records
 ROWS_AT_ONCE = 1_000  # in memory, of whatever walks through all
@@ -149,7 +150,7 @@ class Database:
         self.db.execute("PRAGMA journal_mode = WAL")
         self.db.execute("PRAGMA synchronous = FULL")
         self.db.execute("PRAGMA journal_size_limit = 4194304")
-        self.db.execute("PRAGMA wal_autocheckpoint = 4000")
+        self.db.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
         self.db.execute(f"PRAGMA max_page_count = {PAGES_MAX}")
         (version,) = self.db.execute("PRAGMA user_version").fetchone()
         if version > len(MIGRATIONS):

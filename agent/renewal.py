@@ -16,7 +16,7 @@ RENEW_AT = 2 / 3  # of a certificate's life
 SIGN_WAIT_S, SIGN_WAIT_MAX_S = 60.0, 86_400.0  # OCPP CertSigningWaitMinimum; doubled, and never given up
 REFUSALS_MAX = 3  # in a row
 SWITCH_S = 60.0  # a connection that stands may stay so long, then the new pair is tried
-BACK_S = 3_600.0  # a pair that was refused: so long until another one is asked for
+AGAIN_S = 3_600.0  # between two renewals: after a pair that was refused, or one that comes from a CA already old
 ENROL_S, ENROL_MAX_S = 60.0, 21_600.0  # between two tries at the EST server, doubled; the performer draws below it
 RETRY_S = 60.0  # files that could not be written
 NEVER = float("inf")
@@ -258,10 +258,10 @@ def settle(facts: Facts, now: float, earliest_s: float) -> tuple[Facts, tuple[Ac
 
 def settle_trial(facts: Facts, trial: Validity, now: float) -> tuple[Facts, tuple[Action, ...]]:
     if facts.is_up and facts.connected_with == trial.name:
-        return replace(facts, is_busy=True, asks=0, ask_at=0.0), (Promote(),)
+        return replace(facts, is_busy=True, asks=0, ask_at=now + AGAIN_S), (Promote(),)
     if facts.refusals >= REFUSALS_MAX and facts.current:
         why = f"the broker has refused the new certificate {REFUSALS_MAX} times: the old one is used again"
-        gone = replace(facts, is_busy=True, refusals=0, ask_at=now + max(BACK_S, sign_wait_s(facts.asks)))
+        gone = replace(facts, is_busy=True, refusals=0, ask_at=now + max(AGAIN_S, sign_wait_s(facts.asks)))
         return gone, (GoBack(), Use(is_trial=False), Report("InvalidChargingStationCertificate", why))
     if facts.connection is not None and now >= facts.switch_at:
         return replace(facts, switch_at=NEVER), (Reconnect(facts.connection),)

@@ -466,8 +466,7 @@ class Store:
     def _damaged(self, error: sqlite3.Error) -> None:
         """SQLite has met damage in the middle of business: the next start rebuilds, and it comes soon."""
         if code(error) in DAMAGE and hasattr(error, "sqlite_errorcode"):
-            damage_mark(self._path).touch()
-            sync_folder(self._path)
+            damage_mark(self._path).touch()  # if the power fails now, it is met again
             raise error
 
     def _taken_marks(self) -> tuple[bytes, dict[int, Mark]]:

@@ -11,12 +11,14 @@ from hypothesis import strategies as st
 from agent.sim.demo import Demo
 from agent.sim.scenario import CONDITIONS, DEMO, VERBS, StoryError, parse, play
 
+REAL = pytest.param("mosquitto", marks=pytest.mark.needs("mosquitto", "mosquitto"))
 
-@pytest.mark.needs("mosquitto", "mosquitto")
+
 @pytest.mark.promise("S1", "S2", "S3", "S7")
-def test_the_demo_comes_true_on_a_real_broker_and_its_ledger_equals_the_meters(tmp_path: Path) -> None:
+@pytest.mark.parametrize("broker", [REAL, pytest.param("own", marks=pytest.mark.long)])
+def test_the_demo_comes_true_on_either_broker_and_its_ledger_equals_the_meters(tmp_path: Path, broker: str) -> None:
     told: list[str] = []
-    demo = Demo(tmp_path, told.append)
+    demo = Demo(tmp_path, told.append, broker)
     try:
         demo.start()
         play(DEMO, demo)

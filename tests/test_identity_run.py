@@ -3,15 +3,12 @@ reference cloud's own code for everything but the certificate.
 """
 
 import queue
-from base64 import b64encode
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import paho.mqtt.client as paho
 import pytest
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from paho.mqtt.enums import CallbackAPIVersion
 
 from agent import cli
@@ -21,10 +18,13 @@ from agent.loop import monotonic, system_wall
 from agent.outbox import Database
 from agent.sim.mosquitto import Mosquitto
 from agent.uplink.codec import VolatileAnswer, decode_request, encode_response
-from agent.uplink.operator import key_id
 from tests.pki import DAY_S, Ca
 from tests.process import CONFIG, STATION_ID, Agent, started_box, until, write_files
 from tools import devcloud
+from tools.cloud import cloud
+from tools.cloud.commands import transfer
+from tools.cloud.pki import read_operator
+from tools.cloud.referee import schema_fault
 
 TIMEOUT_S = 30.0
 BROKER = """
@@ -43,10 +43,9 @@ class Cloud:
     def __init__(self, pki: Path, port: int) -> None:
         self.csrs: list[str] = []
         self.heard: queue.Queue[tuple[str, bytes]] = queue.Queue()
-        key = load_pem_private_key((pki / "operator.key").read_bytes(), None)
-        assert isinstance(key, Ed25519PrivateKey)
+        self.operator = read_operator(pki)
         self.ledger = devcloud.Ledger(":memory:")
-        self.cloud = devcloud.Cloud(self.ledger, key)
+        self.cloud = cloud.Cloud(self.ledger, self.operator)
         subscribed: queue.Queue[None] = queue.Queue()
         self.client = paho.Client(CallbackAPIVersion.VERSION2, "devcloud", protocol=paho.MQTTv5)
         self.client.tls_set(str(pki / "ca.pem"), str(pki / "cloud.pem"), str(pki / "cloud.key"))
@@ -65,10 +64,10 @@ class Cloud:
             try:
                 topic, payload = self.heard.get(timeout=0.05)
             except queue.Empty:
-                self._send(self.cloud.due(now_ms()))
+                self._send([*self.cloud.acks(now_ms()), *self.cloud.due(now_ms())])
                 continue
             if topic == f"u/{STATION_ID}/v" and (request := decode_request(payload)).action == "SignCertificate":
-                assert devcloud.schema_fault("SignCertificateRequest", request.payload) is None
+                assert schema_fault("SignCertificateRequest", request.payload) is None
                 self.csrs.append(request.payload["csr"])
                 answer = VolatileAnswer(request.request_id, {"status": "Accepted"})
                 self.client.publish(f"d/{STATION_ID}/v", encode_response(answer))
@@ -86,8 +85,7 @@ class Cloud:
         return dict(self.ledger.commands.result(command_id)[1] or {})
 
     def security_events(self) -> list[str]:
-        query = "SELECT payload ->> 'type' FROM record WHERE action = 'SecurityEventNotification'"
-        return [kind for (kind,) in self.ledger.db.execute(query)]
+        return [record.payload["type"] for _, record in self.ledger.records(STATION_ID, "SecurityEventNotification")]
 
     def close(self) -> None:
         self.client.disconnect()
@@ -188,19 +186,17 @@ def test_the_operator_changes_its_key_and_the_old_one_counts_no_more(site: Site)
     mine = f'cert = "pki/stations/{STATION_ID}.pem"\nkey = "pki/stations/{STATION_ID}.key"\n[operator]'
     site.config.write_text(site.config.read_text().replace("[operator]", mine))
     agent, cloud = site.agent(), site.cloud
-    new, old = Ed25519PrivateKey.generate(), cloud.cloud.operator
-    added = {"kid": key_id(new.public_key()).hex(), "key": b64encode(new.public_key().public_bytes_raw()).decode()}
-    data = {"add": [added], "retire": [key_id(old.public_key()).hex()]}
-    request = {"vendorId": "station-agent", "messageId": "OperatorKeys", "data": data}
+    new, old = cloud.operator.make(), cloud.operator.first_id
+    request = transfer("OperatorKeys", {"add": [cloud.operator.entry(new)], "retire": [old.hex()]})
     assert cloud.command("DataTransfer", request)["response"] == {"status": "Accepted"}
-    empty = {**request, "data": {"retire": [added["kid"]]}}
-    cloud.cloud.operator = new
+    empty = transfer("OperatorKeys", {"retire": [new.hex()]})
     assert cloud.command("DataTransfer", empty)["response"]["status"] == "Rejected"
     agent.end()
     agent = site.agent()
     assert cloud.command("GetLocalListVersion", {})["status"] == "Done", "after a restart, too"
-    assert agent.status()["operator_keys"] == [added["kid"]]
-    cloud.cloud.operator = old
+    assert agent.status()["operator_keys"] == [new.hex()]
+    with cloud.ledger.db.transaction():
+        cloud.ledger.db.execute("UPDATE station SET key_id = NULL")  # it signs with the old one again
     cloud.ledger.commands.add(STATION_ID, "ClearCache", {}, now_ms() + 600_000)
     cloud.until(lambda: "InvalidMessages" in cloud.security_events())
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from agent.settings import OPERATOR_KEYS_MAX
 from agent.uplink.operator import FACT, Changed, OperatorKeys, key_id
-from tools import devcloud
+from tools.cloud import wire
 
 KEYS = [Ed25519PrivateKey.from_private_bytes(bytes([n]) * 32).public_key() for n in range(12)]
 A, B, C = KEYS[:3]
@@ -35,7 +35,7 @@ def ids(*keys: Ed25519PublicKey) -> set[bytes]:
 
 
 def test_a_key_id_is_the_clouds_own() -> None:
-    assert key_id(A) == devcloud.key_id(A)
+    assert key_id(A) == wire.key_id(A)
 
 
 @pytest.mark.promise("S9")

@@ -168,6 +168,16 @@ def test_after_a_way_back_another_certificate_is_asked_for_an_hour_later_with_an
     assert station.until(3_600.0) == [MakeRequest(), Ask("csr 2")]
 
 
+def test_a_ca_whose_certificates_are_born_old_is_asked_no_more_than_once_an_hour() -> None:
+    station = Station(offset_s=DUE_S)
+    station.connects()
+    station.certified(Validity("new", -1e9, 1e6))
+    station.happens(Disconnected("old"))
+    assert Promote() in station.connects()
+    assert station.until(3_599.0) == []
+    assert MakeRequest() in station.until(3_600.0)
+
+
 def test_a_first_certificate_has_no_way_back() -> None:
     station = Station(Facts(None, NEW))
     assert station.happens(*[refused("new")] * 10) == []

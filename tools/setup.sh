@@ -5,7 +5,7 @@
 set -euo pipefail
 cd -P "$(dirname "$0")/.."
 
-debian_packages=(mosquitto python3 python3-venv)
+debian_packages=(mosquitto python3 python3-venv strace)
 constraints=tools/constraints.txt
 
 resolve=

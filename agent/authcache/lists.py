@@ -114,6 +114,7 @@ class Lists:
     def __init__(self, directory: Path, facts: Mapping[str, Any], key: bytes, now: float, files: Files = DISK) -> None:
         """`directory` belongs to the lists alone and is made if missing. OSError: it cannot be."""
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        DISK.sync(directory.parent)  # the folder's own name, or a cut takes every list with it
         self.cache = Cache(facts, now)
         self.problem = ""
         self._directory, self._key, self._files = directory, key, files

@@ -1,4 +1,4 @@
-"""`station-agent demo`: real mosquitto, the reference cloud, a real agent process on a simulated box, and a story.
+"""`station-agent demo`: a broker, the reference cloud, a real agent process on a simulated box, and a story.
 
 Everything lives in one folder and ends with this process. With `once` the exit code is 0 only if the story came true to
 its last line, which says that the cloud's ledger equals the simulated meters.
@@ -14,8 +14,9 @@ import threading
 import urllib.request
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -26,10 +27,13 @@ from agent.settings import ConfigError
 from agent.sim.box import Box
 from agent.sim.car import Car
 from agent.sim.controller import SimController
-from agent.sim.mosquitto import BrokerError, Mosquitto, free_port
+from agent.sim.mosquitto import BrokerError, Mosquitto, find_program, free_port
 from agent.sim.scenario import CARDS, DEMO, StoryError, play
 from agent.ui.view import ScreenModel
 from board.controller.app.port import PortBoard
+
+if TYPE_CHECKING:
+    from agent.sim.broker import Broker
 
 ROOT = Path(__file__).parent.parent.parent
 DEVCLOUD = ROOT / "tools" / "devcloud.py"
@@ -67,8 +71,9 @@ restart_delay_max_s = 2.0
 class Demo:
     """The stage: what a story does to it, it does to real processes."""
 
-    def __init__(self, folder: Path, out: Callable[[str], None] = print) -> None:
-        self.folder, self._print = folder, out
+    def __init__(self, folder: Path, out: Callable[[str], None] = print, broker: str = "mosquitto") -> None:
+        """`broker`: mosquitto or own."""
+        self.folder, self._print, self._which = folder, out, broker
         self.story: list[str] = []
         self.meters: list[dict[str, Any]] = []  # what each car has had, by the simulated meter
         self._since: dict[int, int] = {}  # evse_id -> register when its car came
@@ -87,9 +92,7 @@ class Demo:
         self._tool("ca", "station", str(pki), STATION_ID)
         for name in ("ann", "bob", "cara"):
             self._tool("allow", "--db", str(self.folder / "cloud.db"), "--add", CARDS[name], "--groups", "demo")
-        self.broker = Mosquitto(
-            self.folder / "broker", cafile=pki / "ca.pem", certfile=pki / "broker.pem", keyfile=pki / "broker.key"
-        )
+        self.broker = make_broker(self._which, self.folder / "broker", pki)
         self.broker.start()
         self._start_cloud()
         board = load(BOARD)
@@ -313,18 +316,38 @@ class Demo:
         self._print(line)
 
 
+def choose_broker(which: str) -> str:
+    """mosquitto or own; `auto`: mosquitto where it is installed. ConfigError if it is not at hand."""
+    if which == "auto":
+        which = "mosquitto" if find_program() else "own"
+    if which == "own" and find_spec("mqtt5") is None:
+        raise ConfigError("no broker is at hand: type apt-get install mosquitto, or pip install mqtt5")
+    return which
+
+
+def make_broker(which: str, folder: Path, pki: Path) -> "Mosquitto | Broker":
+    ca, cert, key = pki / "ca.pem", pki / "broker.pem", pki / "broker.key"
+    if which == "mosquitto":
+        return Mosquitto(folder, cafile=ca, certfile=cert, keyfile=key)
+    from agent.sim.broker import Broker  # only here: what it is made of is no part of a station
+
+    return Broker(cafile=ca, certfile=cert, keyfile=key)
+
+
 def tool(*args: str) -> subprocess.CompletedProcess[str]:
     """One command of the reference cloud."""
     command = (sys.executable, str(DEVCLOUD), *args)
     return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
 
 
-def main(*, once: bool, page_port: int | None, keep: bool) -> int:
+def main(*, once: bool, page_port: int | None, keep: bool, broker: str = "auto") -> int:
     if not DEVCLOUD.exists():
         raise ConfigError(f"{DEVCLOUD} is not there: run the demo from a checkout of the project")
+    broker = choose_broker(broker)
+    print(f"The broker: {broker if broker == 'mosquitto' else 'our own, agent/sim/broker.py'}", flush=True)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # what was started here ends here
     folder = Path(tempfile.mkdtemp(prefix="station-demo-"))
-    demo = Demo(folder, lambda line: print(line, flush=True))
+    demo = Demo(folder, lambda line: print(line, flush=True), broker)
     try:
         return show(demo, once=once, page_port=page_port)
     except (StoryError, BrokerError) as error:

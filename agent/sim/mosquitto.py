@@ -76,8 +76,7 @@ class Mosquitto:
     def start(self, timeout_s: float = 10.0) -> None:
         """Returns when it accepts connections. Raises BrokerError."""
         assert not self.running
-        program = shutil.which("mosquitto", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
-        if program is None:
+        if (program := find_program()) is None:
             raise BrokerError("mosquitto is missing: apt-get install mosquitto")
         for _ in range(1 if self._fixed else PORTS_TRIED):
             config = self._write_files()
@@ -135,6 +134,11 @@ class Mosquitto:
                 if connects(self.port) and process.poll() is None:
                     return True
         return False
+
+
+def find_program() -> str | None:
+    """Debian keeps sbin out of a user's PATH."""
+    return shutil.which("mosquitto", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
 
 
 def free_port() -> int:

@@ -1,0 +1,209 @@
+"""The mutation check, `make mutation`: breaks the durable code in every way that matters, one at a time, and demands
+that the judge of recorded operations (tests/durability.py) notices.
+
+Every call that syncs something is found in the source, so a new one is a new mutant. A mutant that lives, or that no
+story reaches, ends this with exit code 1, unless EQUIVALENT says in one line why nothing can be lost by it.
+"""
+
+import ast
+import importlib.util
+import json
+import re
+import sqlite3
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parent.parent
+MODULES = ("agent.outbox", "agent.store", "agent.authcache.listfile", "agent.authcache.lists", "agent.app")
+SYNCS = re.compile(r"f?(data)?sync(_\w+)?")
+LIVES = 2  # of each story
+FIRED = "the mutant has changed something"
+
+
+@dataclass(frozen=True, slots=True)
+class Mutant:
+    """What is done to the writer's process: a call of `module` is left out, or SQL is another one."""
+
+    name: str
+    story: str  # that should kill it; if it does not, the others are tried
+    module: str = ""
+    line: int = 0
+    column: int = 0
+    old: str = ""  # a pattern in SQL
+    new: str = ""
+    delay: str = ""  # SQL that begins so is executed after COMMIT; a COMMIT, when the next statement comes
+
+
+# As agent/outbox.py's text stands, if it stands there at all: a mutant that changes nothing fails the check.
+SQL = (
+    Mutant("synchronous = NORMAL", "store", old=r"(PRAGMA synchronous\s*=\s*)\w+", new=r"\1NORMAL"),
+    Mutant("synchronous = OFF", "store", old=r"(PRAGMA synchronous\s*=\s*)\w+", new=r"\1OFF"),
+    Mutant("journal_mode = MEMORY", "store", old=r"(PRAGMA journal_mode\s*=\s*)\w+", new=r"\1MEMORY"),
+    Mutant("journal_mode = OFF", "store", old=r"(PRAGMA journal_mode\s*=\s*)\w+", new=r"\1OFF"),
+    Mutant("no transactions: each row by itself", "store", old=r"\b(BEGIN IMMEDIATE|COMMIT)\b", new="SELECT 1"),
+    Mutant("the migration is no transaction", "store", old=r"(?s)BEGIN IMMEDIATE;(.*); COMMIT", new=r"\1"),
+    Mutant("promised before COMMIT", "store", delay="COMMIT"),
+    Mutant("the marks are written after COMMIT", "store", delay="UPDATE stream"),
+    Mutant("the epoch is written after COMMIT", "store", delay="INSERT OR REPLACE INTO epoch"),
+    Mutant("the list's row is promised before COMMIT", "lists", delay="COMMIT"),
+)
+# What no line names belongs to the lists.
+STORY_OF = {"agent.store": "store", "set_aside": "damaged", "sync_folder": "damaged", "rebuilt": "rebuilt"}
+EQUIVALENT = {  # name -> why nothing can be lost
+    "agent/store.py: open_database() without sync_folder(path)":
+        "SQLite syncs the folder itself with each connection's first sync of the WAL, before the first promise",
+}  # fmt: skip
+
+
+def mutants() -> list[Mutant]:
+    return [*SQL, *(mutant for module in MODULES for mutant in dropped_syncs(module))]
+
+
+def dropped_syncs(module: str) -> Iterator[Mutant]:
+    path = Path(*module.split(".")).with_suffix(".py")
+    tree = ast.parse((ROOT / path).read_text())
+    seen: Counter[str] = Counter()
+    for function in (node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)):
+        for call in (node for node in ast.walk(function) if isinstance(node, ast.Call) and is_sync(node)):
+            name = f"{path}: {function.name}() without {ast.unparse(call)}"
+            seen[name] += 1
+            name += f", number {seen[name]}" if seen[name] > 1 else ""
+            story = STORY_OF.get(function.name) or STORY_OF.get(module) or "lists"
+            yield Mutant(name, story, module, call.lineno, call.col_offset)
+
+
+def is_sync(call: ast.Call) -> bool:
+    name = call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
+    return bool(SYNCS.fullmatch(name))
+
+
+# -- in the writer's process ------------------------------------------------------------------------------------------
+
+
+def fired() -> None:
+    """Told on stderr; standard output is for promises."""
+    print(FIRED, file=sys.stderr)
+
+
+def apply(mutant: Mutant) -> None:
+    """Before anything of `agent` is imported."""
+    assert not any(name.split(".")[0] == "agent" for name in sys.modules)
+    if mutant.module:
+        load_without(mutant)
+    else:
+        original = sqlite3.connect
+        vars(sqlite3)["connect"] = partial(original, factory=lambda *args, **named: Connection(mutant, *args, **named))
+
+
+def load_without(mutant: Mutant) -> None:
+    spec = importlib.util.find_spec(mutant.module)
+    assert spec and spec.origin
+    tree = Without(mutant).visit(ast.parse(Path(spec.origin).read_text()))
+    module = importlib.util.module_from_spec(spec)
+    module.__dict__["fired"] = fired
+    sys.modules[mutant.module] = module
+    exec(compile(ast.fix_missing_locations(tree), spec.origin, "exec"), module.__dict__)
+    parent, _, name = mutant.module.rpartition(".")
+    setattr(sys.modules[parent], name, module)
+
+
+class Without(ast.NodeTransformer):
+    def __init__(self, mutant: Mutant) -> None:
+        self.place = mutant.line, mutant.column
+
+    def visit_Call(self, node: ast.Call) -> ast.AST:
+        self.generic_visit(node)
+        if (node.lineno, node.col_offset) == self.place and is_sync(node):
+            return ast.Call(ast.Name("fired", ast.Load()), [], [])
+        return node
+
+
+class Connection(sqlite3.Connection):
+    def __init__(self, mutant: Mutant, *args: Any, **named: Any) -> None:
+        super().__init__(*args, **named)
+        self._mutant = mutant
+        self._delayed: Callable[[], Any] | None = None
+
+    def execute(self, sql: str, *values: Any) -> sqlite3.Cursor:
+        return self._mutated(super().execute, sql, *values)
+
+    def executemany(self, sql: str, values: Any) -> sqlite3.Cursor:
+        return self._mutated(super().executemany, sql, list(values))
+
+    def executescript(self, script: str) -> sqlite3.Cursor:
+        return self._mutated(super().executescript, script)
+
+    def _mutated(self, run: Callable[..., sqlite3.Cursor], sql: str, *values: Any) -> sqlite3.Cursor:
+        mutant = self._mutant
+        if mutant.delay and sql.startswith(mutant.delay):
+            fired()
+            self._delayed = partial(run, sql, *values)
+            return super().execute("SELECT 1")
+        if mutant.delay == "COMMIT":
+            self._perform_delayed()
+        new = re.sub(mutant.old, mutant.new, sql) if mutant.old else sql
+        if new != sql:
+            fired()
+        if sql == "ROLLBACK" and not self.in_transaction:  # it has been committed this moment
+            return super().execute("SELECT 1")
+        done = run(new, *values)
+        if sql == "COMMIT":
+            self._perform_delayed()
+        return done
+
+    def _perform_delayed(self) -> None:
+        if self._delayed:
+            delayed, self._delayed = self._delayed, None
+            delayed()
+
+
+# -- the check --------------------------------------------------------------------------------------------------------
+
+
+def verdict(mutant: Mutant, lives: int = LIVES) -> str:
+    """What a judge says of the first broken disk; empty if the mutant lives."""
+    from tests.durability import broken
+    from tests.durable_stories import STORIES, recorded
+
+    order = sorted(("store", "damaged", "rebuilt", "lists"), key=lambda name: name != mutant.story)
+    run = [sys.executable, "-m", "tests.mutation", json.dumps(asdict(mutant))]
+    recordings = {name: recorded(name, range(lives), run) for name in order[:1]}
+    assert FIRED in recordings[mutant.story].errors, f"{mutant.name}: its story does not come there"
+    for effort in (0, 1):
+        for name in order:
+            recording = recordings.setdefault(name, recorded(name, range(lives), run))
+            for said in broken(recording, STORIES[name].judge(), effort):
+                return f"{name}, {said}"
+    return ""
+
+
+def check() -> int:
+    """Prints the table. 1 if a mutant lives, or one dies that should be harmless."""
+    wrong = 0
+    for mutant in mutants():
+        said, why = verdict(mutant), EQUIVALENT.get(mutant.name)
+        is_wrong = bool(said) == bool(why)
+        wrong += is_wrong
+        shown = f"killed by {said[:200]}" if said else f"equivalent: {why}" if why else "LIVES"
+        print(f"{'WRONG: ' if is_wrong else ''}{mutant.name}\n    {shown}", flush=True)
+    return int(wrong > 0)
+
+
+def main(mutant: str | None = None, *story: str) -> int:
+    """Without arguments the check; with them the writer's process."""
+    if mutant is None:
+        return check()
+    apply(Mutant(**json.loads(mutant)))
+    from tests.durable_stories import main as play
+
+    play(*story)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))

@@ -1,0 +1,546 @@
+"""The command line. `python tools/devcloud.py --help` lists the commands; each of them is one function here."""
+
+import argparse
+import csv
+import io
+import json
+import re
+import secrets
+import signal
+import sqlite3
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from tools.cloud.cloud import Cloud
+from tools.cloud.commands import Command, transfer
+from tools.cloud.drivers import CSV_COLUMNS, canonical_token, read_driver, read_drivers, write_drivers
+from tools.cloud.errors import OperatorError
+from tools.cloud.ledger import HARMLESS, Ledger, Report
+from tools.cloud.pki import Authority, ca_init, ca_sign, ca_station, read_operator, validity
+from tools.cloud.service import Service, clock_ms
+from tools.cloud.wire import STATION_ID, STREAMS, Json, Malformed, format_time
+
+POLL_S = 0.2                            # how often --wait looks
+
+Args = argparse.Namespace
+Run = Callable[[Args], int]
+
+
+# -- serving ----------------------------------------------------------------------------------------------------------
+
+
+def serve(args: Args) -> int:
+    operator = read_operator(args.pki)
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    authority = Authority(args.pki, args.cert_days) if (args.pki / "ca.key").exists() else None
+    validity(args.cert_days, clock_ms())
+    ledger = Ledger(args.db)
+    Service(Cloud(ledger, operator, authority), args.pki, args.host, args.port, args.name).run(stop)
+    ledger.close()
+    return 0
+
+
+def ca(args: Args) -> int:
+    valid = validity(getattr(args, "days", None), clock_ms())
+    match args.what:
+        case "init":
+            ca_init(args.dir)
+            print(f"made {args.dir}")
+        case "station":
+            print(f"made {ca_station(args.dir, args.serial, args.csr, valid)}")
+        case "sign":
+            print(ca_sign(args.dir, args.csr, valid).decode("ascii"), end="")
+    return 0
+
+
+def watch(args: Args) -> int:
+    from tools.cloud.view import run_view  # rich: only for whoever looks
+
+    return run_view(opened(args), clock_ms)
+
+
+# -- drivers ----------------------------------------------------------------------------------------------------------
+
+
+def allow(args: Args) -> int:
+    if (args.csv is None) == (args.add is None):
+        raise OperatorError("give a CSV file, or --add TOKEN")
+    if args.csv:
+        try:
+            drivers = read_drivers(args.csv.read_bytes().decode("utf-8"))
+        except (OSError, UnicodeDecodeError) as error:
+            raise OperatorError(f"{args.csv}: {error}") from None
+    else:
+        row = {"idToken": args.add, "groups": args.groups, "expiry": args.expiry, "status": args.status}
+        drivers = [read_driver(row | {"language": args.language, "name": args.driver})]
+    ledger(args).drivers.put(drivers, clock_ms())
+    print(f"{len(drivers)} drivers added or changed")
+    return 0
+
+
+def remove(args: Args) -> int:
+    ledger(args).drivers.remove(args.token, clock_ms())
+    return 0
+
+
+def show_drivers(args: Args) -> int:
+    """As the CSV file that `allow` reads."""
+    text = write_drivers(opened(args).drivers.all())
+    if args.csv:
+        args.csv.write_text(text, "utf-8")
+    else:
+        print(text, end="")
+    return 0
+
+
+# -- commands ---------------------------------------------------------------------------------------------------------
+
+
+def start(args: Args) -> int:
+    token = canonical_token(args.token) if args.type == "ISO14443" else args.token
+    if token is None:
+        raise OperatorError(f"{args.token!r} is no card number; name another kind with --type Central")
+    request = {"idToken": {"idToken": token, "type": args.type}, "remoteStartId": request_id()}
+    return send(args, "RequestStartTransaction", request | ({"evseId": args.evse} if args.evse else {}))
+
+
+def stop(args: Args) -> int:
+    return send(args, "RequestStopTransaction", {"transactionId": args.transaction})
+
+
+def availability(args: Args) -> int:
+    return send(args, "ChangeAvailability", {"operationalStatus": args.status} | evse_of(args))
+
+
+def reset(args: Args) -> int:
+    return send(args, "Reset", {"type": args.type})
+
+
+def unlock(args: Args) -> int:
+    return send(args, "UnlockConnector", {"evseId": args.evse, "connectorId": 1})
+
+
+def trigger(args: Args) -> int:
+    return send(args, "TriggerMessage", {"requestedMessage": args.message} | evse_of(args))
+
+
+def get(args: Args) -> int:
+    return send(args, "GetVariables", {"getVariableData": [variable(name) for name in args.names]})
+
+
+def set_(args: Args) -> int:
+    data = []
+    for text in args.values:
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise OperatorError(f"{text!r} sets nothing: write Component.Variable=value")
+        data.append(variable(name) | {"attributeValue": value})
+    return send(args, "SetVariables", {"setVariableData": data})
+
+
+def report(args: Args) -> int:
+    """Without --base or --only: what NotifyReport has brought so far."""
+    if args.base:
+        return send(args, "GetBaseReport", {"requestId": request_id(), "reportBase": args.base})
+    if args.only:
+        wanted = [variable(name) for name in args.only]
+        return send(args, "GetReport", {"requestId": request_id(), "componentVariable": wanted})
+    reports = opened(args).records(args.station, "NotifyReport")
+    if not reports:
+        raise OperatorError(f"no report of {args.station} yet: ask for one with --base FullInventory --wait")
+    values = {}                                         # (component, variable) -> its newest value
+    for _, record in reports:
+        for data in record.payload.get("reportData", ()):
+            values[shown_variable(data)] = ", ".join(map(shown_attribute, data["variableAttribute"]))
+    for name, value in sorted(values.items()):
+        print(f"{name} = {value}")
+    return 0
+
+
+def list_(args: Args) -> int:
+    """Pushes the list of drivers now, or asks which one is there."""
+    if args.ask:
+        return send(args, "GetLocalListVersion", {})
+    books = ledger(args)
+    if books.drivers.version() is None:
+        raise OperatorError("there is no list yet: make one with `devcloud allow`")
+    if not args.differential:
+        return send(args, "SendLocalList", books.drivers.request(), books)
+    now_ms = clock_ms()
+    with books.db.transaction():
+        command_id = books.lists.differential(station_id(args), now_ms, now_ms + args.expires_s * 1000)
+    if command_id is None:
+        raise OperatorError(f"nothing to tell {args.station}, or its list is not known: push the whole one, --full")
+    return sent(args, books, command_id)
+
+
+def clear_cache(args: Args) -> int:
+    return send(args, "ClearCache", {})
+
+
+def transaction_status(args: Args) -> int:
+    return send(args, "GetTransactionStatus", {"transactionId": args.transaction} if args.transaction else {})
+
+
+def network(args: Args) -> int:
+    """Another broker, e.g. mqtts://broker.example.com:8883."""
+    if not re.fullmatch(r"mqtts?://[^\s/:]+:\d{1,5}", args.url):
+        raise OperatorError(f"{args.url!r} is no broker: write mqtts://HOST:PORT")
+    profile = {"ocppCsmsUrl": args.url, "ocppTransport": "JSON", "messageTimeout": 30, "securityProfile": 3}
+    connection = profile | {"ocppInterface": args.interface}
+    return send(args, "SetNetworkProfile", {"configurationSlot": args.slot, "connectionData": connection})
+
+
+def live(args: Args) -> int:
+    if not (1 <= args.interval <= 60 and 0 <= args.seconds <= 3600):
+        raise OperatorError("give --interval 1..60 and --for 0..3600 seconds")
+    return send(args, "DataTransfer", transfer("LiveMode", {"intervalS": args.interval, "forS": args.seconds}))
+
+
+def keys(args: Args) -> int:
+    """A new key signed by the old one; when the station has taken it, its commands are signed by it. `--retire` then
+    makes it forget the others."""
+    operator, books = read_operator(args.pki), ledger(args)
+    row = books.db.execute("SELECT key_id FROM station WHERE name = ?", (station_id(args),)).fetchone()
+    now_at = (row and row[0]) or operator.first_id
+    if not args.retire:
+        made = operator.make()
+        print(f"made key {made.hex()}", file=sys.stderr)
+        added = {"add": [operator.entry(made)], "retire": []}
+        return send(args, "DataTransfer", transfer("OperatorKeys", added), books)
+    folder = args.pki / "operators"
+    all_ids = {operator.first_id, *(bytes.fromhex(path.stem) for path in folder.glob("*.key"))}
+    if now_at == operator.first_id and len(all_ids) > 1:
+        raise OperatorError(f"{args.station} takes no newer key yet: run `devcloud keys {args.station}` first")
+    retired = sorted(kid.hex() for kid in all_ids - {now_at})
+    if not retired:
+        raise OperatorError("there is one key only, and a station never forgets its last one")
+    return send(args, "DataTransfer", transfer("OperatorKeys", {"add": [], "retire": retired}), books)
+
+
+def certificate(args: Args) -> int:
+    try:
+        chain = args.pem.read_text("ascii")
+    except (OSError, UnicodeDecodeError) as error:
+        raise OperatorError(f"{args.pem}: {error}") from None
+    request = {"certificateChain": chain, "certificateType": "ChargingStationCertificate"}
+    return send(args, "CertificateSigned", request)
+
+
+def results(args: Args) -> int:
+    now_ms = clock_ms()
+    for command in opened(args).commands.of(args.station, args.last):
+        print(f"{shown_time(command.made_ms)}  {command.id}  {command.action:24} {outcome(command, now_ms)}")
+    return 0
+
+
+def refuse(args: Args) -> int:
+    """A hook for tests: the cloud never stores this record, and says so."""
+    if not args.off and not args.why:
+        raise OperatorError("say why, in one sentence, or --off")
+    ledger(args).refuse(station_id(args), args.stream, args.seq, None if args.off else args.why)
+    return 0
+
+
+def send(args: Args, action: str, payload: Json, books: Ledger | None = None) -> int:
+    now_ms = clock_ms()
+    station = station_id(args)
+    books = books or ledger(args)
+    return sent(args, books, books.commands.add(station, action, payload, now_ms + args.expires_s * 1000, now_ms))
+
+
+def sent(args: Args, books: Ledger, command_id: str) -> int:
+    print(command_id, flush=True)
+    return wait(books, command_id) if args.wait else 0
+
+
+def wait(books: Ledger, command_id: str) -> int:
+    """Prints the CommandResult when it has come. Exit code 1 if it did not, or was no good news."""
+    while (command := books.commands.find(command_id)) and command.status is None and clock_ms() <= command.expires_ms:
+        time.sleep(POLL_S)
+    assert command
+    print(json.dumps(command.result, indent=2) if command.result else outcome(command, clock_ms()))
+    return 0 if command.status == "Done" and command.response.get("status", "Accepted") in GOOD_NEWS else 1
+
+
+GOOD_NEWS = ("Accepted", "Scheduled", "Unlocked", "NotApplicable", "RebootRequired")
+
+
+def outcome(command: Command, now_ms: int) -> str:
+    if command.result is not None:
+        said = command.response.get("status") or command.result.get("why") or ""
+        return f"{command.status} {said}".rstrip()
+    if command.status is not None:
+        return command.status
+    if now_ms > command.expires_ms:
+        return f"expired without a word ({command.sends} sends)"
+    return f"on its way ({command.sends} sends)" if command.sends else "waits for the station"
+
+
+def station_id(args: Args) -> str:
+    station: str = args.station
+    if not STATION_ID.fullmatch(station):
+        raise OperatorError(f"{station!r} is no station id: 1 to 36 letters, digits and hyphens")
+    return station
+
+
+def request_id() -> int:
+    return secrets.randbits(31)
+
+
+def evse_of(args: Args) -> Json:
+    return {"evse": {"id": args.evse}} if args.evse else {}
+
+
+VARIABLE = re.compile(r"(\w+)(?:@(\d+))?\.(\w+)(?:\[([^\]]+)\])?", re.ASCII)
+
+
+def variable(name: str) -> Json:
+    """OCPP's component and variable of `Component@evse.Variable[instance]`."""
+    if (parts := VARIABLE.fullmatch(name)) is None:
+        raise OperatorError(f"{name!r} is no variable: write Component.Variable, Component@1.Variable for port 1")
+    component, evse, variable_name, instance = parts.groups()
+    return {
+        "component": {"name": component} | ({"evse": {"id": int(evse)}} if evse else {}),
+        "variable": {"name": variable_name} | ({"instance": instance} if instance else {}),
+    }
+
+
+def shown_attribute(attribute: Json) -> str:
+    kind = attribute.get("type", "Actual")
+    return f"{attribute.get('value', '')}{'' if kind == 'Actual' else f' ({kind})'}"
+
+
+def shown_variable(data: Json) -> str:
+    component, named = data["component"], data["variable"]
+    evse = f"@{component['evse']['id']}" if "evse" in component else ""
+    instance = f"[{named['instance']}]" if "instance" in named else ""
+    return f"{component['name']}{evse}.{named['name']}{instance}"
+
+
+# -- the ledger -------------------------------------------------------------------------------------------------------
+
+
+def show_ledger(args: Args) -> int:
+    """Exit code 1 if anything is wrong that is not just a repetition."""
+    books = opened(args)
+    found = books.report()
+    books.close()
+    print(json.dumps(report_json(found), indent=2) if args.json else report_text(found))
+    return 0 if found.clean else 1
+
+
+def export(args: Args) -> int:
+    """All sessions, for a spreadsheet or another program."""
+    books = opened(args)
+    stations = [args.station] if args.station else books.stations()
+    sessions = [session_json(session) for name in stations for session in books.sessions(name)]
+    if args.json:
+        print(json.dumps(sessions, indent=2))
+    else:
+        out = io.StringIO()
+        columns = [name for name in SESSION_COLUMNS if name not in ("seq_nos", "first_wh", "last_wh")]
+        table = csv.DictWriter(out, columns, extrasaction="ignore", lineterminator="\n")
+        table.writeheader()
+        for session in sessions:
+            times = {name: session[name] and shown_time(session[name]) for name in ("started_ms", "ended_ms")}
+            table.writerow(session | times | {"violations": " ".join(session["violations"])})
+        print(out.getvalue(), end="")
+    return 0
+
+
+SESSION_COLUMNS = (
+    *("station", "transaction_id", "evse_id", "id_token", "started_ms", "ended_ms", "first_wh", "last_wh"),
+    *("energy_wh", "stopped_reason", "seq_nos", "violations"),
+)
+
+
+def session_json(session: Any) -> Json:
+    return asdict(session) | {"energy_wh": session.energy_wh}
+
+
+def report_json(found: Report) -> Json:
+    """{clean, stations: {name: {records, counts, violations, sessions: [Session's fields and energy_wh]}}}"""
+    stations = {
+        name: {
+            "records": station.records,
+            "counts": station.counts,
+            "violations": station.violations,
+            "sessions": [session_json(session) for session in station.sessions],
+        }
+        for name, station in found.stations.items()
+    }
+    return {"clean": found.clean, "stations": stations}
+
+
+def shown_time(ms: int | None) -> str:
+    try:
+        return "?" if ms is None else format_time(ms)
+    except Malformed:
+        return f"{ms} ms"
+
+
+def report_text(found: Report) -> str:
+    lines = []
+    for name, station in found.stations.items():
+        lines.append(f"{name}: {station.records} records, {len(station.sessions)} sessions")
+        for s in station.sessions:
+            times = " .. ".join(map(shown_time, (s.started_ms, s.ended_ms)))
+            ended = s.stopped_reason or ("open" if s.ended_ms is None else "Local")
+            wrong = f"  ! {' '.join(s.violations)}" if s.violations else ""
+            who = f"{s.transaction_id}  evse {s.evse_id}  {s.id_token or '-'}"
+            lines.append(f"  {who}  {times}  {s.energy_wh:.0f} Wh  {ended}{wrong}")
+        lines += [f"  {'-' if kind in HARMLESS or not n else '!'} {kind} {n}" for kind, n in station.counts.items()]
+    return "\n".join((*lines, "clean" if found.clean else "NOT CLEAN"))
+
+
+# -- arguments --------------------------------------------------------------------------------------------------------
+
+
+def ledger(args: Args) -> Ledger:
+    return Ledger(args.db)
+
+
+def opened(args: Args) -> Ledger:
+    """For whoever only reads: no file is made."""
+    if not args.db.exists():
+        raise OperatorError(f"{args.db} is not there: give --db the file that `devcloud serve` uses")
+    return Ledger(args.db)
+
+
+def parser() -> argparse.ArgumentParser:
+    root = argparse.ArgumentParser("devcloud", description="The reference cloud of station-agent.")
+    commands = root.add_subparsers(required=True, metavar="COMMAND")
+
+    def add(name: str, run: Run, text: str, *, to_station: bool = False) -> argparse.ArgumentParser:
+        sub = commands.add_parser(name, help=text, description=run.__doc__ or text)
+        sub.set_defaults(run=run)
+        if name != "ca":
+            sub.add_argument("--db", type=Path, default=Path("devcloud.db"), metavar="FILE")
+        if to_station:
+            sub.add_argument("station")
+            sub.add_argument("--expires-s", type=positive, default=60, metavar="S")
+            sub.add_argument("--wait", action="store_true", help="until the station has answered; print its result")
+        return sub
+
+    add_ca(add("ca", ca, "demo certificates: `ca init DIR`, `ca station DIR SERIAL`, `ca sign DIR CSR`"))
+    sub = add("serve", serve, "take in what the stations send, and answer")
+    sub.add_argument("--pki", type=Path, required=True, metavar="DIR")
+    sub.add_argument("--host", default="localhost")
+    sub.add_argument("--port", type=int, default=8883)
+    sub.add_argument("--name", default="devcloud", help="this consumer's own; several share one database")
+    sub.add_argument("--cert-days", type=float, metavar="D", help="how long the certificates that it renews are valid")
+    add("watch", watch, "look at it: stations, ports, sessions, what is wrong")
+
+    sub = add("ledger", show_ledger, "print sessions and everything that was wrong; exit code 1 if anything was")
+    sub.add_argument("--json", action="store_true")
+    sub = add("export", export, "all sessions as CSV, or JSON")
+    sub.add_argument("station", nargs="?")
+    sub.add_argument("--json", action="store_true")
+
+    sub = add("allow", allow, f"add or change drivers: a CSV file ({','.join(CSV_COLUMNS)}) or one")
+    sub.add_argument("csv", type=Path, nargs="?")
+    sub.add_argument("--add", metavar="TOKEN")
+    sub.add_argument("--groups", default="", metavar="G;H")
+    sub.add_argument("--expiry", default="", metavar="2027-01-31")
+    for name in ("status", "language", "driver"):
+        sub.add_argument(f"--{name}", default="")
+    add("remove", remove, "take a driver from the list").add_argument("token")
+    add("drivers", show_drivers, "the drivers, as CSV").add_argument("--csv", type=Path, metavar="FILE")
+
+    def to(name: str, run: Run, text: str) -> argparse.ArgumentParser:
+        return add(name, run, text, to_station=True)
+
+    add_commands(to)
+    sub = add("results", results, "what became of the commands to a station")
+    sub.add_argument("station")
+    sub.add_argument("--last", type=positive, default=20, metavar="N")
+    sub = add("refuse", refuse, "never store a record (for tests)")
+    sub.add_argument("station")
+    sub.add_argument("stream", type=int, choices=STREAMS)
+    sub.add_argument("seq", type=positive)
+    sub.add_argument("why", nargs="?")
+    sub.add_argument("--off", action="store_true")
+    return root
+
+
+def add_ca(sub: argparse.ArgumentParser) -> None:
+    whats = sub.add_subparsers(required=True, dest="what")
+    whats.add_parser("init").add_argument("dir", type=Path)
+    station = whats.add_parser("station")
+    station.add_argument("dir", type=Path)
+    station.add_argument("serial")
+    station.add_argument("--csr", type=Path, metavar="FILE")
+    sign = whats.add_parser("sign")
+    sign.add_argument("dir", type=Path)
+    sign.add_argument("csr", type=Path)
+    for what in (station, sign):
+        what.add_argument("--days", type=float, metavar="D")
+
+
+def add_commands(to: Callable[[str, Run, str], argparse.ArgumentParser]) -> None:
+    """Every row of the table of commands in docs/uplink.md."""
+    sub = to("start", start, "start a session from afar")
+    sub.add_argument("--token", required=True)
+    sub.add_argument("--type", default="ISO14443")
+    sub.add_argument("--evse", type=int, metavar="N")
+    to("stop", stop, "end one").add_argument("transaction")
+    sub = to("availability", availability, "take a station or one of its ports in or out of service")
+    sub.add_argument("status", choices=("Operative", "Inoperative"))
+    sub.add_argument("--evse", type=int, metavar="N")
+    sub = to("reset", reset, "restart the station")
+    sub.add_argument("type", choices=("Immediate", "OnIdle"), nargs="?", default="OnIdle")
+    to("unlock", unlock, "free a cable").add_argument("evse", type=positive)
+    sub = to("trigger", trigger, "have a message sent now")
+    sub.add_argument("message")
+    sub.add_argument("--evse", type=int, metavar="N")
+    to("get", get, "read variables: Component.Variable").add_argument("names", nargs="+", metavar="VARIABLE")
+    sub = to("set", set_, "write variables: Component.Variable=value")
+    sub.add_argument("values", nargs="+", metavar="VARIABLE=VALUE")
+    sub = to("report", report, "ask for a report, or print what reports have brought")
+    sub.add_argument("--base", choices=("ConfigurationInventory", "FullInventory", "SummaryInventory"))
+    sub.add_argument("--only", action="append", metavar="VARIABLE")
+    sub = to("list", list_, "push the list of drivers")
+    how = sub.add_mutually_exclusive_group()
+    how.add_argument("--full", action="store_true", help="all of it; so it is anyway")
+    how.add_argument("--differential", action="store_true", help="what has changed since the list that is there")
+    how.add_argument("--ask", action="store_true", help="which one is there?")
+    to("clear-cache", clear_cache, "forget the answers about cards that are on no list")
+    to("transaction-status", transaction_status, "is anything on its way?").add_argument("transaction", nargs="?")
+    sub = to("network", network, "another broker, from the next connection on")
+    sub.add_argument("url", metavar="mqtts://HOST:PORT")
+    sub.add_argument("--slot", type=int, default=1)
+    sub.add_argument("--interface", default="Any")
+    sub = to("live", live, "meters every few seconds, for a while")
+    sub.add_argument("--interval", type=int, default=2, metavar="S")
+    sub.add_argument("--for", type=int, default=600, dest="seconds", metavar="S", help="0 ends it")
+    sub = to("keys", keys, "a new key of the operator's, or with --retire an end of the old ones")
+    sub.add_argument("--pki", type=Path, required=True, metavar="DIR")
+    sub.add_argument("--retire", action="store_true")
+    to("certificate", certificate, "a new certificate for the station's own key").add_argument("pem", type=Path)
+
+
+def positive(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= 2**53):
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 1 on")
+    return int(text)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    args = parser().parse_args(argv)
+    try:
+        run: Run = args.run
+        return run(args)
+    except OperatorError as error:
+        print(f"devcloud: {error}", file=sys.stderr)
+        return 2
+    except sqlite3.DatabaseError as error:
+        print(f"devcloud: {args.db}: {error}", file=sys.stderr)
+        return 2
