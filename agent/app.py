@@ -10,6 +10,7 @@ import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, ExitStack, suppress
+from dataclasses import replace
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -32,10 +33,11 @@ from agent.hal.controller import ControllerLink
 from agent.hal.tty import LineReader, SerialController, checked_tty
 from agent.identity import Aside, Folder, Held, Identity, folder_of, open_identity
 from agent.loop import Inbox, Loop, monotonic, notify_systemd, system_wall
+from agent.machine import machine_of
 from agent.outbox import Connect, StoreError, connect
 from agent.settings import Config, ConfigError, Layer, Merged, Settings, merge
 from agent.shell import Shell
-from agent.station import Boot, BootReason
+from agent.station import Boot, BootReason, boot_reason
 from agent.store import Crashed, Opened, Store, sync_folder
 from agent.ui.view import ScreenModel, screen
 from agent.uplink.codec import Will
@@ -47,6 +49,7 @@ from agent.uplink.protocol import Uplink
 
 KERNEL_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 RTC = Path("/sys/class/rtc/rtc0")
+RESTART = 75  # exit code, EX_TEMPFAIL: come again
 
 
 class NoBroker:
@@ -78,6 +81,7 @@ class App:
         *, connect: Connect = connect, dial: Dial = dial,
     ) -> None:  # fmt: skip
         """`connect` opens the database, `dial` the way to the broker. ConfigError, StoreError: then nothing is open."""
+        self.on_restart: Callable[[], None] = lambda: None  # the core wants this run to end, and another to begin
         with ExitStack() as undo:
             self._build(board, config, inbox, connect, dial, undo)
             self._undo = undo.pop_all()
@@ -103,7 +107,10 @@ class App:
         boot = boot_of(boot_id, facts, now)
         clock = Clock(max(BUILD_S, facts.get("station", {}).get("floor_s", 0.0)), now)
         jitter = [secrets.randbelow(1000) / 1000 for _ in range(ports)]
-        station, first = born(settings, boot, clock, ports, facts, jitter, now)
+        self.identity = identity_of(config, folder, held, self._aside)
+        expiry_s = held.in_use.not_after_s if held.in_use else None
+        machine = replace(machine_of(board), certificate_expiry_s=expiry_s, can_renew=self.identity is not None)
+        station, first = born(settings, boot, clock, ports, facts, jitter, now, machine)
         link = ControllerLink(ports, settings.circuit_limit_ma, settings.failsafe_ma, settings.host_grace_s)
         self.controller = SerialController(link, checked_tty(board.controller.tty), inbox.post, monotonic)
         undo.callback(self.controller.close)
@@ -113,13 +120,12 @@ class App:
         self.broker = broker_of(config, folder, held, Will(opened.epoch, boot_id), inbox.post, dial)
         undo.callback(self.broker.stop)
         self.lists = Lists(state / "lists", facts, read_key(state / "list.key"), now)
-        self.identity = identity_of(config, folder, held, self._aside)
         self.shell = Shell(
             station, (*first, Save("kernel", kernel_boot_id())),
             store=self.store, broker=self.broker, controller=self.controller,
-            uplink=Uplink(settings.station_id, boot_id, opened.epoch, opened.marks, boot_notification(board, boot)),
+            uplink=Uplink(settings.station_id, boot_id, opened.epoch, opened.marks, {}),
             lists=self.lists, seen=SeenCommands(facts), keys=OperatorKeys(operator_keys(config), facts),
-            work=self._elsewhere, now=now, log=log, identity=self.identity,
+            work=self._elsewhere, now=now, log=log, restart=self._restart, identity=self.identity,
         )  # fmt: skip
         for problem in problems(config, held, merged, opened, self.lists):
             log(problem)
@@ -155,6 +161,9 @@ class App:
     def close(self) -> None:
         """An orderly end: sessions stay open on disk, and the controller keeps charging for its grace."""
         self._undo.close()
+
+    def _restart(self) -> None:
+        self.on_restart()
 
     def _close_store(self) -> None:
         if lost := self.store.close():
@@ -195,16 +204,25 @@ def run(board_path: Path, config_path: Path, *, controller_tty: str = "", reader
     if board.controller.link == "sim" and not controller_tty:
         raise ConfigError(f"{board_path} has a simulated controller: type station-agent demo, or name another board")
     try:
-        asyncio.run(main(with_ttys(board, controller_tty, reader_tty), config))
+        return asyncio.run(main(with_ttys(board, controller_tty, reader_tty), config))
     except StoreError as error:
         raise ConfigError(str(error)) from None
-    return 0
 
 
-async def main(board: Board, config: Config) -> None:
+async def main(board: Board, config: Config) -> int:
+    """The exit code: RESTART if a reset has ended this run."""
+    exit_code = 0
     inbox = Inbox()
     app = App(board, config, inbox)
     loop = Loop(app, inbox, alive=lambda: notify_systemd("WATCHDOG=1"))
+
+    def restart() -> None:
+        nonlocal exit_code
+        exit_code = RESTART
+        log("reset: this run ends, systemd starts the next one")
+        loop.stop()
+
+    app.on_restart = restart
     for stop in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(stop, loop.stop)
     try:
@@ -216,6 +234,7 @@ async def main(board: Board, config: Config) -> None:
             notify_systemd("STOPPING=1")
     finally:
         app.close()
+    return exit_code
 
 
 async def open_doors(app: App, config: Config, undo: AsyncExitStack) -> None:
@@ -231,11 +250,14 @@ async def open_doors(app: App, config: Config, undo: AsyncExitStack) -> None:
 
 
 def with_ttys(board: Board, controller_tty: str, reader_tty: str) -> Board:
-    from msgspec.structs import replace
+    from msgspec import structs
 
     if controller_tty:
-        board = replace(board, controller=replace(board.controller, link="serial", tty=controller_tty))
-    return replace(board, reader=replace(board.reader, kind="line", tty=reader_tty)) if reader_tty else board
+        controller = structs.replace(board.controller, link="serial", tty=controller_tty)
+        board = structs.replace(board, controller=controller)
+    if reader_tty:
+        board = structs.replace(board, reader=structs.replace(board.reader, kind="line", tty=reader_tty))
+    return board
 
 
 def settings_of(board: Board, config: Config) -> Settings:
@@ -329,17 +351,12 @@ def boot_of(boot_id: bytes, facts: Mapping[str, Any], now: float) -> Boot:
     """Whether Linux ran through tells a restart of the agent from a power cut."""
     seen = facts.get("station", {})
     same_kernel = facts.get("kernel") == kernel_boot_id()
-    reason = BootReason.APPLICATION_RESET if same_kernel else BootReason.POWER_UP
+    reason = boot_reason(facts, BootReason.APPLICATION_RESET if same_kernel else BootReason.POWER_UP)
     return Boot(boot_id.hex(), now, reason, same_kernel, seen.get("seen_s"), seen.get("starts", 0) + 1)
 
 
 def kernel_boot_id() -> str:
     return KERNEL_BOOT_ID.read_text().strip()
-
-
-def boot_notification(board: Board, boot: Boot) -> dict[str, Any]:
-    station = {"model": board.name[:20], "vendorName": "station-agent", "firmwareVersion": __version__}
-    return {"chargingStation": station, "reason": boot.reason.value}
 
 
 def handlers(app: App) -> dict[str, Any]:

@@ -12,8 +12,10 @@ from typing import Any
 
 import msgspec
 
-from agent import taps
+from agent import network, taps
 from agent.clock import Clock, earliest, told, wall
+from agent.commands import charging, variables
+from agent.commands import station as commands
 from agent.effects import Effect, Save, Wish
 from agent.events import (
     AuthorizationStatus,
@@ -21,27 +23,41 @@ from agent.events import (
     CardTapped,
     ClearRequested,
     ClockTold,
+    ConnectionEnded,
+    ConnectionMade,
     ControllerFound,
     ControllerLost,
     Cp,
     Deadline,
     Entry,
     Event,
+    Link,
     LinkChanged,
     ListChanged,
+    LiveRequested,
     LookedUp,
+    Machine,
+    MachineTold,
+    MessageTriggered,
+    NetworkProfileRequested,
     OnlineAnswered,
+    OutboxCounted,
     PortChosen,
     PortReported,
+    Registered,
     RemoteStartRequested,
     RemoteStopRequested,
     Report,
+    ReportRequested,
+    ResetRequested,
     StoreFailed,
     StoreRecovered,
     TransactionAnswered,
+    UnlockRequested,
+    VariableChangesRequested,
+    VariablesRequested,
 )
 from agent.faults import Fault
-from agent.policy.authorize import Accept, Question, Refuse, decide
 from agent.policy.reasons import Reason
 from agent.port import (
     Grant,
@@ -55,7 +71,7 @@ from agent.port import (
     reported,
     why_not,
 )
-from agent.reporting import next_sample_at, outage_record, records, result, startup, status_record
+from agent.reporting import next_sample_at, outage_record, records, startup, status_due
 from agent.settings import Settings
 from agent.station import Boot, BootReason, Controller, Holding, Station, outage_s, stamp, wishes
 from agent.taps import Step, granted, noticed, port_of, with_port
@@ -70,7 +86,8 @@ def handle(station: Station, event: Event, now: float) -> tuple[Station, tuple[E
     station, asked = absorb(station, event, now)
     station, due = overdue_asks(station, now)
     station = settle(station, now)
-    return closed(before, station, (*asked, *due), now)
+    station, done = commands.followed(station, now)
+    return closed(before, station, (*asked, *due, *done), now)
 
 
 def closed(
@@ -79,7 +96,8 @@ def closed(
     """Turn the step into effects: records and facts first, then the wish, then the questions."""
     station, owed = records(before, station, now)
     effects: list[Effect] = [*owed, *saves(before, station)]
-    if station.ports is not before.ports or station.controller is not before.controller:
+    asked_for = station.ports, station.controller, station.settings
+    if any(a is not b for a, b in zip(asked_for, (before.ports, before.controller, before.settings), strict=True)):
         effects.append(Wish(wishes(station)))  # whole, though it may be the same: it is the gate that compares
     effects.extend(asked)
     return station, tuple(effects)
@@ -105,7 +123,8 @@ def absorb(station: Station, event: Event, now: float) -> Step:
         case ControllerLost():
             return replace(station, ports=tuple(controller_lost(p) for p in station.ports)), ()
         case LinkChanged(link=link):
-            return replace(station, link=link), ()
+            proven = network.proved(station.network) if link is Link.UP else station.network
+            return replace(station, link=link, network=proven), ()
         case ListChanged(state=state):
             return replace(station, allowlist=state), ()
         case ClockTold(wall_s=wall_s, source=source):
@@ -116,19 +135,42 @@ def absorb(station: Station, event: Event, now: float) -> Step:
             return replace(station, store_ok=True), ()
         case TransactionAnswered(transaction_id=transaction_id, status=status):
             return transaction_answered(station, transaction_id, status)
+        case MachineTold(machine=machine):
+            return replace(station, machine=machine), ()
+        case OutboxCounted(waiting=waiting):
+            return replace(station, waiting=waiting), ()
+        case ConnectionMade():
+            return replace(station, network=network.made(station.network)), ()
+        case ConnectionEnded():
+            return replace(station, network=network.ended(station.network)), ()
+        case Registered(status=status):
+            return replace(station, registration=status), ()
         case RemoteStartRequested():
-            return remote_start(station, event, now)
+            return charging.remote_start(station, event, now)
         case RemoteStopRequested():
-            return remote_stop(station, event, now)
+            return charging.remote_stop(station, event, now)
         case AvailabilityRequested():
-            return availability(station, event, now)
-        case ClearRequested(command_id=command_id, evse_id=evse_id):
-            port = port_of(station, evse_id)
-            status_ = "Accepted" if port else "Rejected"
-            station = with_port(station, replace(port, clears=port.clears + 1)) if port else station
-            return station, (result(station, command_id, {"status": status_}, now),)
-        case Deadline():
-            return station, ()
+            return charging.availability(station, event, now)
+        case ClearRequested():
+            return charging.clear(station, event, now)
+        case ResetRequested():
+            return commands.reset(station, event, now)
+        case UnlockRequested():
+            return commands.unlock(station, event, now)
+        case MessageTriggered():
+            return commands.trigger(station, event, now)
+        case NetworkProfileRequested():
+            return commands.network_profile(station, event, now)
+        case LiveRequested():
+            return commands.live(station, event, now)
+        case VariablesRequested():
+            return variables.get(station, event, now)
+        case VariableChangesRequested():
+            return variables.set(station, event, now)
+        case ReportRequested():
+            return variables.report(station, event, now)
+        case Deadline():  # by now every port's meter has been read anew, for whoever watches
+            return commands.watched(station, now)
 
 
 def port_reported(station: Station, evse_id: int, report: Report, now: float) -> Station:
@@ -174,68 +216,6 @@ def transaction_answered(station: Station, transaction_id: str, status: Authoriz
     tx = replace(tx, energy_cap_wh=register_wh + station.settings.max_energy_on_invalid_id_wh)
     known = taps.remembered(tx.id_token, Entry(status, None, tx.groups, tx.group_id))
     return with_port(station, replace(port, transaction=tx)), known if tx.token_type == taps.CARD else ()
-
-
-def remote_start(station: Station, event: RemoteStartRequested, now: float) -> Step:
-    """The cloud has decided about the token; the station still decides about the port."""
-    port, why_not = aimed_from_afar(station, event, now)
-    groups = frozenset({event.group_id} if event.group_id else ())
-    entry = Entry(groups=groups, group_id=event.group_id)
-    asked = Question(
-        event.id_token, station.settings, station.clock, station.link, port_reason=why_not, online=entry, card=False
-    )
-    decision = decide(asked, now)
-    if port is None or not isinstance(decision, Accept):
-        reason = decision.reason if isinstance(decision, Refuse) else Reason.UNAVAILABLE
-        info = {"reasonCode": "NotReady", "additionalInfo": reason}
-        return station, (result(station, event.command_id, {"status": "Rejected", "statusInfo": info}, now),)
-    until = now + station.settings.ev_connection_timeout_s
-    grant = Grant(event.id_token, event.type, decision.rule, until, groups, event.group_id, event.remote_start_id)
-    station = granted(station, port.evse_id, grant, now)
-    return station, (result(station, event.command_id, {"status": "Accepted"}, now),)
-
-
-def aimed_from_afar(station: Station, event: RemoteStartRequested, now: float) -> tuple[Port | None, Reason | None]:
-    """The port of a remote start. A button that somebody pressed at the station says nothing about it."""
-    if event.evse_id is None:
-        target = taps.aimed_at(replace(station, chosen=None), event.id_token, now)
-    else:
-        target = taps.Target(event.evse_id)
-    port = port_of(station, target.evse_id)
-    if port is None:
-        return None, Reason.UNAVAILABLE if event.evse_id is not None else Reason.CHOOSE_PORT
-    return port, target.blocked or taps.why_not_here(station, port, event.id_token)
-
-
-def remote_stop(station: Station, event: RemoteStopRequested, now: float) -> Step:
-    port = next(
-        (p for p in station.ports if p.transaction and p.transaction.transaction_id == event.transaction_id), None
-    )
-    if port is None or port.transaction is None:
-        return station, (result(station, event.command_id, {"status": "Rejected"}, now),)
-    tx = ended_by(port.transaction, StoppedReason.REMOTE, Trigger.REMOTE_STOP, now)
-    station = with_port(station, replace(port, transaction=tx))
-    return station, (result(station, event.command_id, {"status": "Accepted"}, now),)
-
-
-def availability(station: Station, event: AvailabilityRequested, now: float) -> Step:
-    """Inoperative forbids starting; a running transaction finishes first, and the promise survives a reboot.
-
-    The whole station back in service leaves an EVSE out that was switched off by itself.
-    """
-    named = [p for p in station.ports if event.evse_id in (None, p.evse_id)]
-    level = frozenset({Level.STATION if event.evse_id is None else Level.EVSE})
-    for port in named:
-        if event.operative:
-            port = replace(port, off=port.off - level, off_next=port.off_next - level)
-        elif port.transaction:
-            port = replace(port, off_next=port.off_next | level)
-        else:
-            port = replace(port, off=port.off | level)
-        station = with_port(station, port)
-    scheduled = any(p.transaction for p in named) and not event.operative
-    status = "Rejected" if not named else "Scheduled" if scheduled else "Accepted"
-    return station, (result(station, event.command_id, {"status": status}, now),)
 
 
 # -- settle -----------------------------------------------------------------------------------------------------------
@@ -445,12 +425,15 @@ def next_deadline(station: Station) -> float:
     due = [station.alive_at + ALIVE_PERIOD_S]
     due.extend(ask.due for ask in station.asks)
     due.extend(n.until for n in station.notices)
+    due.extend(commands.deadlines(station))
     if station.holding:
         due.append(station.holding.grant.until)
     if station.chosen:
         due.append(station.chosen[1])
     for port in station.ports:
         tx = port.transaction
+        if (told_at := status_due(station, port)) is not None:
+            due.append(told_at)
         if port.grant:
             due.append(port.grant.until)
         if port.held_until is not None:
@@ -492,6 +475,12 @@ def saves(before: Station, after: Station) -> tuple[Save, ...]:
     ]
     if after.alive_at != before.alive_at or after.clock is not before.clock:
         out.append(Save("station", alive(after)))
+    if after.cloud is not before.cloud:
+        out.append(Save("cloud", dict(after.cloud)))
+    if after.network is not before.network and network.saved(after.network) != network.saved(before.network):
+        out.append(Save("network", network.saved(after.network)))
+    if after.reset and after.reset.going and after.reset is not before.reset:
+        out.append(Save("reset", commands.reset_reason(after.reset)))
     return tuple(out)
 
 
@@ -508,25 +497,31 @@ def born(
     facts: Mapping[str, Any],
     jitter: Iterable[float],
     now: float,
+    machine: Machine | None = None,
 ) -> tuple[Station, tuple[Effect, ...]]:
-    """The station at its start, with what the disk remembers. `jitter` in 0..1, one for each port.
+    """The station at its start, with what the disk remembers. `settings`: without the cloud's layer, which is a fact.
+    `jitter` in 0..1, one for each port.
 
     Facts that cannot be read are dropped port by port, never raised: a port starts fresh rather than not at all.
     """
-    held = settings.restart_delay_max_s if boot.reason is BootReason.POWER_UP and boot.count > 1 else None
+    cloud, in_force = variables.with_cloud(settings, facts.get("cloud"))
+    held = in_force.restart_delay_max_s if boot.reason is BootReason.POWER_UP and boot.count > 1 else None
     ports = tuple(
-        reborn(i, facts.get(f"port/{i}"), None if held is None else boot.at + held * part)
+        reborn(i, facts.get(f"port/{i}"), None if held is None else boot.at + held * part, now)
         for i, part in zip(range(1, port_count + 1), jitter, strict=True)
     )
-    station = Station(settings=settings, boot=boot, clock=clock, ports=ports, alive_at=now)
-    told = [status_record(station, port, now) for port in ports]  # what the cloud heard last was another run's truth
-    return station, (startup(station, now), *told, Save("station", alive(station)), Wish(wishes(station)))
+    station = Station(
+        settings=in_force, boot=boot, clock=clock, ports=ports, alive_at=now, ceiling=settings, cloud=cloud,
+        network=network.restored(facts.get("network")), machine=machine or Machine(),
+    )  # fmt: skip
+    done = [Save("reset", None)] if facts.get("reset") is not None else []
+    return station, (startup(station, now), Save("station", alive(station)), *done, Wish(wishes(station)))
 
 
-def reborn(evse_id: int, fact: Any, held_until: float | None) -> Port:
-    port = Port(evse_id, held_until=held_until)
+def reborn(evse_id: int, fact: Any, held_until: float | None, now: float) -> Port:
+    port = Port(evse_id, held_until=held_until, status_at=now)  # what the cloud heard last was another run's truth
     try:
-        off, off_next = (frozenset(map(Level, fact[key])) for key in ("off", "off_next"))
+        off, off_next = (frozenset(map(Level, fact[key])) - {Level.RESET} for key in ("off", "off_next"))
         port = replace(port, off=off, off_next=off_next)
         return replace(port, transaction=restored(fact["transaction"]) if fact["transaction"] else None)
     except (TypeError, KeyError, ValueError, msgspec.ValidationError):

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any
 
+from agent.events import Report
+
 
 class Stop(IntEnum):
     """How energy ends; the numbers are the controller's contract."""
@@ -112,8 +114,34 @@ class Remember:
     group_id: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Announce:
+    """Send this request of ours now, on the volatile lane: BootNotification or Heartbeat."""
+
+    action: str
+
+
+@dataclass(frozen=True, slots=True)
+class RenewCertificate:
+    """Make a key and ask for its certificate, whatever the old one's age."""
+
+
+@dataclass(frozen=True, slots=True)
+class Live:
+    """What the ports do now, for somebody who watches: worthless late, never kept."""
+
+    mono_s: float
+    wall_s: float | None
+    ports: tuple[tuple[int, Report], ...]  # evse_id; at least one
+
+
+@dataclass(frozen=True, slots=True)
+class Restart:
+    """End this run of the agent, as soon as this batch and all before it are on disk; somebody starts it again."""
+
+
 Durable = Record | Save
-Effect = Record | Save | Wish | Lookup | AskOnline | Remember
+Effect = Record | Save | Wish | Lookup | AskOnline | Remember | Announce | RenewCertificate | Live | Restart
 
 
 def durable(effects: Sequence[Effect]) -> tuple[Durable, ...]:

@@ -5,6 +5,7 @@ from enum import StrEnum
 
 from agent.clock import ClockSource
 from agent.faults import Fault
+from agent.uplink.messages import ComponentVariableType, GetVariableDataType, SetVariableDataType
 
 
 class Cp(StrEnum):
@@ -91,6 +92,31 @@ class ListState:
     synced_s: float | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """What this station is made of, as far as anybody has found out; "" or None is unknown, and then nobody is told."""
+
+    model: str = "station"
+    vendor_name: str = "station-agent"
+    firmware_version: str = ""
+    macs: tuple[str, ...] = ()
+    imei: str = ""
+    iccid: str = ""
+    imsi: str = ""
+    modem_type: str = ""
+    gateway: str = ""
+    certificate_expiry_s: float | None = None  # wall: notAfter of the station's own certificate
+    can_renew: bool = False  # somebody performs RenewCertificate
+
+
+class Registration(StrEnum):
+    """OCPP 2.1 RegistrationStatusEnumType: the cloud's word about our BootNotification."""
+
+    ACCEPTED = "Accepted"
+    PENDING = "Pending"
+    REJECTED = "Rejected"
+
+
 # -- from the port controller and the machine -------------------------------------------------------------------------
 
 
@@ -128,6 +154,30 @@ class StoreRecovered:
 class ClockTold:
     wall_s: float
     source: ClockSource
+
+
+@dataclass(frozen=True, slots=True)
+class MachineTold:
+    """Something about the machine has become known: the whole of it, anew."""
+
+    machine: Machine
+
+
+@dataclass(frozen=True, slots=True)
+class OutboxCounted:
+    """How many records of each stream the cloud has not acknowledged; told before somebody asks."""
+
+    waiting: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionMade:
+    """The broker has let us in; whether the cloud answers is another matter."""
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionEnded:
+    """A connection is gone, or an attempt to make one has failed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,6 +273,87 @@ class AvailabilityRequested:
 
 
 @dataclass(frozen=True, slots=True)
+class Registered:
+    """BootNotificationResponse."""
+
+    status: Registration
+
+
+@dataclass(frozen=True, slots=True)
+class ResetRequested:
+    """OCPP Reset; `type` is Immediate, OnIdle or ImmediateAndResume, `evse_id` None the whole station."""
+
+    command_id: str
+    type: str
+    evse_id: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class UnlockRequested:
+    """OCPP UnlockConnector."""
+
+    command_id: str
+    evse_id: int
+    connector_id: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class MessageTriggered:
+    """OCPP TriggerMessage; `message` is one of MessageTriggerEnumType."""
+
+    command_id: str
+    message: str
+    evse_id: int | None = None
+    connector_id: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class VariablesRequested:
+    """OCPP GetVariables."""
+
+    command_id: str
+    data: tuple[GetVariableDataType, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class VariableChangesRequested:
+    """OCPP SetVariables."""
+
+    command_id: str
+    data: tuple[SetVariableDataType, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ReportRequested:
+    """OCPP GetBaseReport (`base`), or GetReport: what is named in `wanted`, of components that meet `criteria`."""
+
+    command_id: str
+    request_id: int
+    base: str | None = None
+    wanted: tuple[ComponentVariableType, ...] = ()
+    criteria: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkProfileRequested:
+    """OCPP SetNetworkProfile."""
+
+    command_id: str
+    slot: int
+    url: str
+    security_profile: int
+
+
+@dataclass(frozen=True, slots=True)
+class LiveRequested:
+    """DataTransfer LiveMode: the meters every `interval_s`, for `for_s` seconds from now; 0 ends it."""
+
+    command_id: str
+    interval_s: int
+    for_s: int
+
+
+@dataclass(frozen=True, slots=True)
 class ClearRequested:
     """Service: try to clear latched faults of a port; its self-test decides."""
 
@@ -230,6 +361,20 @@ class ClearRequested:
     evse_id: int
 
 
+Command = (
+    RemoteStartRequested
+    | RemoteStopRequested
+    | AvailabilityRequested
+    | ResetRequested
+    | UnlockRequested
+    | MessageTriggered
+    | VariablesRequested
+    | VariableChangesRequested
+    | ReportRequested
+    | NetworkProfileRequested
+    | LiveRequested
+    | ClearRequested
+)
 Event = (
     ControllerFound
     | ControllerLost
@@ -245,9 +390,11 @@ Event = (
     | LinkChanged
     | ListChanged
     | TransactionAnswered
-    | RemoteStartRequested
-    | RemoteStopRequested
-    | AvailabilityRequested
-    | ClearRequested
+    | MachineTold
+    | OutboxCounted
+    | ConnectionMade
+    | ConnectionEnded
+    | Registered
+    | Command
 )
 

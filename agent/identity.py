@@ -37,7 +37,7 @@ from agent.certificates import (
 )
 from agent.clock import earliest, wall
 from agent.est import EstError, EstServer
-from agent.events import ClockTold, Link, LinkChanged
+from agent.events import ClockTold, Link, LinkChanged, MachineTold
 from agent.renewal import EnrolFailed, Facts, FilesChanged, FilesFailed, Validity, enrol_wait_max_s
 from agent.settings import Broker, ConfigError
 from agent.station import Station
@@ -457,6 +457,9 @@ class Identity:
         if isinstance(result, Held):
             is_new, self.held = not result.names <= self.held.names, result
             csr = result.request.csr if result.request else None
+            machine, pair = self._host.station.machine, self.held.in_use
+            if pair and pair.not_after_s != machine.certificate_expiry_s:
+                self._host.post(MachineTold(replace(machine, certificate_expiry_s=pair.not_after_s)))
             self._handle(FilesChanged(validity(result.current), validity(result.trial), csr, is_new), now)
 
 

@@ -313,6 +313,19 @@ class Database:
             rows.append(Row(key - base, last, body))
         return tuple(rows)
 
+    def holds(self, transaction_id: str | None, owed: Mapping[int, Sequence[tuple[int, int]]]) -> bool:
+        """Whether a record of this transaction (None: any) is among those owed: streams, and in each the seqs from, to.
+
+        The id stands in a record as text after its length, so no longer one is found in its place.
+        """
+        word = b"" if transaction_id is None else to_cbor(transaction_id)
+        query = "SELECT 1 FROM outbox WHERE id BETWEEN ? AND ? AND instr(body, ?) LIMIT 1"
+        return any(
+            self.db.execute(query, (row_id(stream, first), row_id(stream, min(last, SEQ_MASK)), word)).fetchone()
+            for stream, stretches in owed.items()
+            for first, last in stretches
+        )
+
     # -- what the cloud holds
 
     def acknowledged(self, epoch: bytes, marks: Mapping[int, Mark]) -> None:

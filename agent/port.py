@@ -34,6 +34,7 @@ class Level(StrEnum):
 
     EVSE = "evse"
     STATION = "station"
+    RESET = "reset"  # no command of its own: a reset waits for the last transaction (OCPP B12)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +67,9 @@ class Port:
     seen_at: float = 0.0  # when the newest report came
     arrivals: tuple[int, int] | None = None  # the controller's boot, and its count of arrivals in A
     clears: int = 0
+    triggers: int = 0  # how often the cloud has asked for a TransactionEvent
+    told: Status | None = None  # to the cloud, in this run
+    status_at: float = 0.0  # since when the status is what it is
     held_until: float | None = None  # no energy before: the random delay after a site-wide power cut
 
 

@@ -1,7 +1,7 @@
 """What the cloud is told: the edges between two snapshots, as OCPP 2.1 messages in JSON form.
 
-A status that went there and back within one step was never true, so it is never told. Each transaction message gets its
-seqNo here, once, and the transaction remembers the reading it carried.
+A status that does not last (MinimumStatusDuration) is not told, and neither is one that the cloud has heard in this
+run. Each transaction message gets its seqNo here, once, and the transaction remembers the reading it carried.
 """
 
 from collections.abc import Iterator
@@ -19,6 +19,7 @@ from agent.station import Notice, Station, charging_state, outage_s, stamp
 from agent.transaction import Reading, Transaction, Trigger, reading
 
 VENDOR_ID = "station-agent"
+SERIAL_NUMBER_MAX = 25  # OCPP 2.1: fewer characters than a station id may have
 
 
 def next_sample_at(station: Station, port: Port) -> float | None:
@@ -34,6 +35,8 @@ def next_sample_at(station: Station, port: Port) -> float | None:
 
 def samples_due(station: Station, now: float) -> tuple[int, ...]:
     """The ports whose meters are to be read now, by evse_id."""
+    if station.live and now >= station.live.next_at:
+        return tuple(port.evse_id for port in station.ports)
     dues = [(port.evse_id, next_sample_at(station, port)) for port in station.ports if port.transaction]
     return tuple(evse_id for evse_id, due in dues if due is not None and now >= due)
 
@@ -55,7 +58,11 @@ def records(before: Station, after: Station, now: float) -> tuple[Station, tuple
             if faults(new) != faults(old):
                 out.extend(fault_records(after, old, new, now))
             if status(new) is not status(old):
-                out.append(status_record(after, new, now))
+                new = replace(new, status_at=now)
+        due = status_due(after, new)
+        if due is not None and now >= due:
+            out.append(status_record(after, new, new.status_at))
+            new = replace(new, told=status(new))
         new, transaction_records = transaction_edges(before, after, old, new, now)
         out.extend(transaction_records)
         ports.append(new)
@@ -89,9 +96,14 @@ def transaction_edges(before: Station, station: Station, old: Port, new: Port, n
     if old.transaction is None or old.transaction.transaction_id != tx.transaction_id:
         out.append(transaction_record(station, new, tx, "Started", begun_by(tx), tx.started, now, "Transaction.Begin"))
     elif (trigger := update_trigger(before, station, old, new, now)) and new.report:
-        context = {Trigger.METER_VALUE_CLOCK: "Sample.Clock", Trigger.METER_VALUE_PERIODIC: "Sample.Periodic"}
+        context = {
+            Trigger.METER_VALUE_CLOCK: "Sample.Clock",
+            Trigger.METER_VALUE_PERIODIC: "Sample.Periodic",
+            Trigger.TRIGGER: "Trigger",
+        }
         tx = replace(tx, last=reading(new.report, now, *stamp(station, now)), unplugs=new.report.unplugs)
-        stream = Stream.SAMPLES if trigger in context else Stream.MONEY
+        is_sample = trigger in (Trigger.METER_VALUE_CLOCK, Trigger.METER_VALUE_PERIODIC)
+        stream = Stream.SAMPLES if is_sample else Stream.MONEY
         out.append(transaction_record(
             station, new, tx, "Updated", trigger, tx.last, now, context.get(trigger, "Other"), stream
         ))  # fmt: skip
@@ -119,6 +131,8 @@ def update_trigger(before: Station, station: Station, old: Port, new: Port, now:
         return Trigger.TX_RESUMED
     if tx.energy_cap_wh is not None and old_tx.energy_cap_wh is None and not tx.ending:
         return Trigger.DEAUTHORIZED
+    if new.triggers != old.triggers:
+        return Trigger.TRIGGER
     if charging_state(station, new) is not charging_state(before, old) and not tx.ending:
         return Trigger.CHARGING_STATE_CHANGED
     due = next_sample_at(station, new)
@@ -190,7 +204,13 @@ def message(station: Station, stream: Stream, action: str, payload: dict[str, An
     return Record(stream, action, payload, now, wall_s, source)
 
 
+def status_due(station: Station, port: Port) -> float | None:
+    """When the port's status will have lasted long enough to be told; None if the cloud knows it."""
+    return None if port.told is status(port) else port.status_at + station.settings.minimum_status_duration_s
+
+
 def status_record(station: Station, port: Port, now: float) -> Record:
+    """StatusNotification of a status that holds since `now`."""
     wall_s = wall(station.clock, now)
     payload = {
         "timestamp": timestamp(station, wall_s, now),
@@ -268,10 +288,7 @@ def dead_letter(station: Station, stream: int, seq: int, why: str, now: float) -
 
 def outage_record(station: Station, now: float) -> Record | None:
     """How long the station was away, as soon as a known clock on both sides can tell (R7)."""
-    boot = station.boot
-    if boot.last_seen_s is None or boot.same_kernel:
-        return None
-    away_s = outage_s(station, boot.last_seen_s, 1, 0.0)
+    boot, away_s = station.boot, away(station)
     if away_s is None:
         return None
     custom = {"vendorId": VENDOR_ID, "outageS": round(away_s), "bootReason": boot.reason}
@@ -284,6 +301,53 @@ def outage_record(station: Station, now: float) -> Record | None:
         str(round(away_s)),
         customData=custom,
     )
+
+
+def away(station: Station) -> float | None:
+    """How long the station was without power before this run, in seconds; None: it was not, or nobody can tell."""
+    boot = station.boot
+    if boot.last_seen_s is None or boot.same_kernel:
+        return None
+    return outage_s(station, boot.last_seen_s, 1, 0.0)
+
+
+def boot_notification(station: Station) -> dict[str, Any]:
+    """BootNotification, with what is known by now."""
+    machine, away_s = station.machine, away(station)
+    described: dict[str, Any] = {"model": machine.model[:20], "vendorName": machine.vendor_name[:50]}
+    if len(station.settings.station_id) <= SERIAL_NUMBER_MAX:  # else the topic and the certificate say it
+        described["serialNumber"] = station.settings.station_id
+    if machine.firmware_version:
+        described["firmwareVersion"] = machine.firmware_version[:50]
+    if modem := {name: getattr(machine, name)[:20] for name in ("iccid", "imsi") if getattr(machine, name)}:
+        described["modem"] = modem
+    custom = {
+        "vendorId": VENDOR_ID,
+        "mac": list(machine.macs),
+        "imei": machine.imei,
+        "modemType": machine.modem_type,
+        "gateway": machine.gateway,
+        "bootReason": station.boot.reason,
+        "outageS": None if away_s is None else round(away_s),
+    }
+    known = {name: value for name, value in custom.items() if value not in ("", None, [])}
+    return {"chargingStation": described, "reason": station.boot.reason, "customData": known}
+
+
+def transaction_status(station: Station, transaction_id: str | None, is_held: bool) -> dict[str, Any]:
+    """GetTransactionStatusResponse (OCPP E14). `is_held`: something about it is not acknowledged."""
+    if transaction_id is None:
+        return {"messagesInQueue": is_held}
+    running = any(p.transaction and p.transaction.transaction_id == transaction_id for p in station.ports)
+    return {"ongoingIndicator": running, "messagesInQueue": is_held}
+
+
+def answer(status: str, reason_code: str = "", text: str = "") -> dict[str, Any]:
+    """A response that is a status and, for whoever wonders why, a statusInfo."""
+    if not reason_code:
+        return {"status": status}
+    info = {"reasonCode": reason_code, "additionalInfo": text[:1024]} if text else {"reasonCode": reason_code}
+    return {"status": status, "statusInfo": info}
 
 
 def result(station: Station, command_id: str, response: dict[str, Any], now: float) -> Record:

@@ -67,6 +67,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     tx_resumption_timeout_s: Annotated[float, Meta(ge=0, le=86_400)] = 600.0
     tx_updated_interval_s: Annotated[float, Meta(ge=5, le=3_600)] = 60.0
     aligned_interval_s: Annotated[float, Meta(ge=0, le=86_400)] = 900.0
+    minimum_status_duration_s: Annotated[float, Meta(ge=0, le=60)] = 0.5
     restart_delay_max_s: Annotated[float, Meta(ge=0, le=600)] = 30.0
     host_grace_s: Annotated[int, Meta(ge=0, le=3_600)] = 60
     failsafe_ma: Annotated[int, Meta(ge=0, le=80_000)] = 6_000
@@ -77,7 +78,8 @@ class Setting:
     meaning: str
     layers: frozenset[Layer]  # who may set it
     unit: str = ""
-    variable: str = ""  # OCPP 2.1 Component.Variable, where there is one
+    variable: str = ""  # Component.Variable: OCPP 2.1's, or one of ours where it has none
+    is_opposite: bool = False  # the variable is true where the setting is false
     lowers_only: bool = False  # electrical: config file and wizard stay within the board's, the cloud within theirs
 
 
@@ -88,31 +90,44 @@ ALL = HANDS | CLOUD
 
 SETTINGS: dict[str, Setting] = {
     "station_id": Setting("serial number = CN of the certificate = MQTT client id", FILE, "", "SecurityCtrlr.Identity"),
-    "circuit_limit_ma": Setting("per phase, over all ports together", ALL, "mA", lowers_only=True),
-    "port_limit_ma": Setting("one port, per phase: board and power select", ALL, "mA", lowers_only=True),
+    "circuit_limit_ma": Setting(
+        "per phase, over all ports together", ALL, "mA", "ChargingStation.CircuitLimit", lowers_only=True
+    ),
+    "port_limit_ma": Setting(
+        "one port, per phase: board and power select", ALL, "mA", "ChargingStation.PortLimit", lowers_only=True
+    ),
     "phases": Setting("phases wired to each port", HANDS, "", "ChargingStation.SupplyPhases", lowers_only=True),
     "ventilated": Setting("the room is ventilated: state D may charge", HANDS),
     "socketed": Setting("socket with a lock, not a tethered cable", BOARD),
-    "derate_from_dc": Setting("from here on the offer falls", ALL, "0.1 °C", lowers_only=True),
-    "derate_stop_dc": Setting("from here on nothing is offered", ALL, "0.1 °C", lowers_only=True),
-    "activated": Setting("the owner has activated the station", CLOUD),
-    "free": Setting("everybody, without a card (OCPP: AuthCtrlr.Enabled is its opposite)", CLOUD),
+    "derate_from_dc": Setting(
+        "from here on the offer falls", ALL, "0.1 °C", "ChargingStation.DerateFrom", lowers_only=True
+    ),
+    "derate_stop_dc": Setting(
+        "from here on nothing is offered", ALL, "0.1 °C", "ChargingStation.DerateStop", lowers_only=True
+    ),
+    "activated": Setting("the owner has activated the station", CLOUD, "", "ChargingStation.Activated"),
+    "free": Setting("everybody, without a card", CLOUD, "", "AuthCtrlr.Enabled", is_opposite=True),
     "offline_tx_for_unknown_id": Setting(
         "unknown cards start while nobody can be asked", CLOUD, "", "AuthCtrlr.OfflineTxForUnknownIdEnabled"
     ),
     "master_pass_group_id": Setting("stops any session, starts none", CLOUD, "", "AuthCtrlr.MasterPassGroupId"),
-    "concurrent_tx": Setting("one card may charge at two ports at once", CLOUD),
+    "concurrent_tx": Setting("one card may charge at two ports at once", CLOUD, "", "TxCtrlr.ConcurrentTx"),
     "stop_tx_on_invalid_id": Setting("a token refused late ends its session", CLOUD, "", "TxCtrlr.StopTxOnInvalidId"),
     "max_energy_on_invalid_id_wh": Setting(
         "what a token refused late may still draw", CLOUD, "Wh", "TxCtrlr.MaxEnergyOnInvalidId"
     ),
-    "support_number": Setting("telephone number beside every refusal", ALL),
-    "owner": Setting("who runs the station, as drivers know it", CLOUD),
+    "support_number": Setting("telephone number beside every refusal", ALL, "", "ChargingStation.SupportNumber"),
+    "owner": Setting("who runs the station, as drivers know it", CLOUD, "", "ChargingStation.Owner"),
     "ev_connection_timeout_s": Setting("from tap to plug", CLOUD, "s", "TxCtrlr.EVConnectionTimeOut"),
     "tx_resumption_timeout_s": Setting("an outage a session survives", CLOUD, "s", "TxCtrlr.TxResumptionTimeout"),
     "tx_updated_interval_s": Setting("between two samples", CLOUD, "s", "SampledDataCtrlr.TxUpdatedInterval"),
     "aligned_interval_s": Setting("clock-aligned samples; 0 = off", CLOUD, "s", "AlignedDataCtrlr.Interval"),
-    "restart_delay_max_s": Setting("after a power cut each port waits a random part of this", CLOUD, "s"),
+    "minimum_status_duration_s": Setting(
+        "a status is told when it has lasted so long", CLOUD, "s", "ChargingStation.MinimumStatusDuration"
+    ),
+    "restart_delay_max_s": Setting(
+        "after a power cut each port waits a random part of this", CLOUD, "s", "ChargingStation.RestartDelay"
+    ),
     "host_grace_s": Setting("controller: host silent so long, orderly stop; 0 = at once", HANDS, "s"),
     "failsafe_ma": Setting("controller: host silent 3 s, at most this at each port", ALL, "mA", lowers_only=True),
 }

@@ -15,36 +15,63 @@ from agent.authcache.listfile import Built
 from agent.authcache.lists import Lists, Outcome, Plan
 from agent.clock import earliest, wall
 from agent.core import handle, next_deadline
-from agent.effects import AskOnline, Durable, Effect, Lookup, PortCommand, Remember, Stream, Wish, durable
+from agent.effects import (
+    Announce,
+    AskOnline,
+    Durable,
+    Effect,
+    Live,
+    Lookup,
+    PortCommand,
+    Record,
+    Remember,
+    RenewCertificate,
+    Restart,
+    Stream,
+    Wish,
+    durable,
+)
 from agent.events import (
     AuthorizationStatus,
     ClockTold,
+    ConnectionEnded,
+    ConnectionMade,
+    Cp,
     Deadline,
     Entry,
     Event,
     LinkChanged,
     ListChanged,
     LookedUp,
+    MessageTriggered,
     OnlineAnswered,
+    OutboxCounted,
+    Registered,
+    Registration,
+    ReportRequested,
     StoreFailed,
     TransactionAnswered,
+    VariablesRequested,
 )
 from agent.gate import Gate
 from agent.identity import RECONFIGURED, Done, Enrolled, Identity
 from agent.reporting import samples_due
 from agent.station import Station
-from agent.store import Buried, CommitFailed, Committed, Crashed, EpochOpened, Fetched, StoreForked
+from agent.store import Buried, CommitFailed, Committed, Crashed, EpochOpened, Fetched, Search, Searched, StoreForked
 from agent.taps import LATE_S
-from agent.uplink.codec import Mark, Will, WireError, time_ms
+from agent.uplink.codec import LivePort, LiveReading, Mark, Will, WireError, encode_live, time_ms
 from agent.uplink.commands import (
+    Answered,
     CacheClearRequested,
     CertificateCame,
     Command,
+    CoreEvent,
     KeysChangeRequested,
     ListReplaceRequested,
     ListVersionRequested,
     Refusal,
     SeenCommands,
+    TransactionStatusRequested,
     open_command,
     refused,
     to_event,
@@ -55,6 +82,7 @@ from agent.uplink.operator import OperatorKeys
 from agent.uplink.protocol import (
     Action,
     Alarm,
+    BootAnswered,
     Bury,
     CommandArrived,
     Delete,
@@ -69,6 +97,7 @@ from agent.uplink.protocol import (
 )
 
 NEVER = float("inf")
+PILOTS = tuple(Cp)
 SECURITY_EVENT_S = 60.0  # a broker full of bad signatures fills no disk with our complaints
 
 
@@ -88,9 +117,9 @@ class CommandOpened:
 
 
 Answers = (
-    ListBuilt | CommandOpened | Committed | CommitFailed | EpochOpened | Fetched | Buried | StoreForked | Crashed
-    | Done | Enrolled
-)
+    ListBuilt | CommandOpened | Committed | CommitFailed | EpochOpened | Fetched | Searched | Buried | StoreForked
+    | Crashed | Done | Enrolled
+)  # fmt: skip
 Broker = Connected | Disconnected | PubAcked | Received
 Happening = Event | Answers | Broker
 Work = Callable[[Callable[[], Any], Callable[[Any], None]], None]  # what to run elsewhere, who takes its result here
@@ -102,6 +131,7 @@ class StorePort(Protocol):
     def commit(self, batch_id: int, durable: Sequence[Durable]) -> None: ...
     def flush(self) -> None: ...
     def fetch(self, stream: int, after_seq: int, limit_bytes: int) -> None: ...
+    def search(self, search: Search) -> None: ...
     def acknowledged(self, epoch: bytes, marks: Mapping[int, Mark]) -> None: ...
     def bury(self, stream: int, seq: int, why: str) -> None: ...
     def new_epoch(self) -> None: ...
@@ -126,13 +156,14 @@ class ControllerPort(Protocol):
 
 class Shell:
     """`keys` are the operator's; without `identity` the station's certificate stays as it is. `work` runs something
-    slow elsewhere and hands its result to a function on this thread; at once, where nothing is slow."""
+    slow elsewhere and hands its result to a function on this thread; at once, where nothing is slow. `restart` ends
+    this run of the agent soon, and has it started again."""
 
     def __init__(
         self, station: Station, first: Sequence[Effect], *, store: StorePort, broker: BrokerPort,
         controller: ControllerPort, uplink: Uplink, lists: Lists, seen: SeenCommands,
         keys: OperatorKeys, work: Work, now: float, log: Callable[[str], None] = lambda _: None,
-        identity: Identity | None = None,
+        restart: Callable[[], None] = lambda: None, identity: Identity | None = None,
     ) -> None:  # fmt: skip
         self.station = station
         self.uplink = uplink
@@ -141,7 +172,8 @@ class Shell:
         self.on_change: Callable[[], None] = lambda: None  # the station is another value now
         self.steps = 0  # of the core: whoever watches over us wants to see it grow
         self._store, self._broker, self._controller, self._log = store, broker, controller, log
-        self._seen, self._work, self._identity, self.operator_keys = seen, work, identity, keys
+        self._seen, self._work, self._restart = seen, work, restart
+        self._identity, self.operator_keys = identity, keys
         self._batch_id = 0
         self._todo: deque[Happening] = deque()
         self._after_commit: deque[tuple[int, Callable[[float], None]]] = deque()
@@ -149,6 +181,7 @@ class Shell:
         self._complaints: set[str] = set()  # types of security events that keep us from connecting, as recorded
         self._core_due: float | None = None  # remembered until the next step of the core
         self._uplink_due: float | None = None  # remembered until the next input of the uplink
+        uplink.boot = reporting.boot_notification(station)
         if identity:
             identity.attach(self)
         self._perform(first, (), now)
@@ -226,14 +259,19 @@ class Shell:
                 self._opened(command, now)
             case ListBuilt(command_id=command_id, built=built):
                 self._built(command_id, built, now)
+            case Searched(search=search, is_held=is_held):
+                response = reporting.transaction_status(self.station, search.transaction_id, is_held)
+                self._answer(search.search_id, response, now)
             case Crashed(error=error):
                 raise error
             case Connected(connection, receive_maximum, packet_max, keepalive_s=keepalive_s):
                 self._complaints.clear()
+                self._step(ConnectionMade(), now)
                 self._act(self.uplink.connected(connection, receive_maximum, packet_max, now, keepalive_s), now)
             case Disconnected(why=why, cause=cause):
                 self._log(f"{'alarm: ' if cause.is_alarm else ''}broker: {why}")
                 self._complain(cause.security_event, why, now)
+                self._step(ConnectionEnded(), now)
                 self._act(self.uplink.disconnected(now), now)
             case Received(topic=topic, payload=payload):
                 self._act(self.uplink.received(topic, payload, now), now)
@@ -252,11 +290,14 @@ class Shell:
         self.station, effects = handle(before, event, now)
         if self.station is not before:
             self.on_change()
+        if self.station.machine is not before.machine or self.station.outage_known is not before.outage_known:
+            self.uplink.boot = reporting.boot_notification(self.station)
         self._perform(effects, also, now)
 
     def _perform(self, effects: Sequence[Effect], also: Sequence[Durable], now: float) -> None:
         """What is lowered goes out at once, what is owed goes to the disk, what is raised waits for it (Gate)."""
         owed = (*durable(effects), *also)
+        owed += tuple(self._seen.add(command_id) for command_id in results(owed))  # in the commit of its result
         wish = next((effect.commands for effect in effects if isinstance(effect, Wish)), None)
         self.gate.batch(self._next_batch() if owed else None, wish)
         self._controller.wish(self.gate.wish, now)
@@ -271,6 +312,16 @@ class Shell:
                     self._todo.append(LookedUp(ask_id, *known))
                 case AskOnline():
                     self._ask(effect, now)
+                case Announce(action=action):
+                    self._act(self.uplink.announce(action, now), now)
+                case Live():
+                    self._act(self.uplink.live(encode_live(live_reading(effect)), now), now)
+                case RenewCertificate():
+                    if self._identity:
+                        self._identity.wanted(now)
+                case Restart():
+                    self._after_commit.append((self._batch_id, lambda _: self._restart()))
+                    self._store.flush()
                 case Remember():
                     self._save(self.lists.remember(effect, now, wall(self.station.clock, now)))
 
@@ -282,6 +333,7 @@ class Shell:
         """Commit something that is not the core's; `then` follows when it is on disk."""
         if not owed:
             return
+        owed = (*owed, *(self._seen.add(command_id) for command_id in results(owed)))
         self.gate.batch(self._next_batch(), None)
         self._store.commit(self._batch_id, owed)
         if then:
@@ -325,6 +377,8 @@ class Shell:
                     self._todo.append(OnlineAnswered(ask_id, entry))
             case VolatileAnswered(action="SignCertificate", payload=answer) if self._identity:
                 self._identity.answered(answer, now)
+            case BootAnswered(status=status):
+                self._todo.append(Registered(Registration(status)))
             case Alarm(why=why):
                 self._log(f"alarm: {why}")
             case LinkChanged() | ClockTold() | TransactionAnswered():
@@ -358,15 +412,32 @@ class Shell:
                 self._certificate_came(command_id, request, now)
             case KeysChangeRequested(command_id=command_id, data=data):
                 self._change_keys(command_id, data, now)
+            case TransactionStatusRequested(command_id=command_id, transaction_id=transaction_id):
+                self._seen.begin(command_id)
+                owed = self.uplink.owed()
+                about = {int(stream): owed[stream] for stream in (Stream.MONEY, Stream.SAMPLES)}
+                self._store.search(Search(command_id, transaction_id, about))
+            case Answered(command_id=command_id, response=response):
+                self._answer(command_id, response, now)
             case _:
-                self._step(wanted, now, also=(self._seen.add(wanted.command_id),))
+                self._seen.begin(wanted.command_id)
+                self._look_around(wanted, now)
+                self._step(wanted, now)
+
+    def _look_around(self, wanted: CoreEvent, now: float) -> None:
+        """Whoever asks gets the newest: of the meters, of the outbox."""
+        if isinstance(wanted, MessageTriggered):
+            for port in self.station.ports:
+                if report := self._controller.fresh(port.evse_id, now):
+                    self._step(report, now)
+        if isinstance(wanted, VariablesRequested | ReportRequested):
+            self._step(OutboxCounted(tuple(map(count, self.uplink.owed().values()))), now)
 
     def _refuse(self, refusal: Refusal, now: float) -> None:
         self._log(f"command refused: {refusal.why}")
         owed = self._security_event(refusal.security_event, refusal.why, now) if refusal.security_event else []
         if refusal.result and refusal.command_id:
-            result = reporting.message(self.station, Stream.RESULTS, "CommandResult", refusal.result, now)
-            owed += [result, self._seen.add(refusal.command_id)]
+            owed.append(reporting.message(self.station, Stream.RESULTS, "CommandResult", refusal.result, now))
         self._save(owed)
 
     def _security_event(self, kind: str, why: str, now: float) -> list[Durable]:
@@ -386,7 +457,7 @@ class Shell:
         then: Callable[[float], None] | None = None,
     ) -> None:  # fmt: skip
         result = reporting.result(self.station, command_id, response, now)
-        self._save((result, self._seen.add(command_id), *also), then)
+        self._save((result, *also), then)
 
     def _replace_list(self, command_id: str, request: dict[str, Any], now: float) -> None:
         """Planned here, built elsewhere, in force with the commit."""
@@ -406,7 +477,6 @@ class Shell:
             self._todo.append(ListChanged(state))
 
         self._answer(command_id, outcome.response, now, outcome.saves, in_force if outcome.state else None)
-
 
     # -- certificates and keys; from post() on, what agent/identity.py asks of us --------------------------------------
 
@@ -450,6 +520,23 @@ class Shell:
 
     def log(self, line: str) -> None:
         self._log(line)
+
+
+def count(owed: Sequence[tuple[int, int]]) -> int:
+    return sum(last - first + 1 for first, last in owed)
+
+
+def results(owed: Sequence[Durable]) -> list[str]:
+    """The commands that these records are the results of."""
+    return [each.payload["commandId"] for each in owed if isinstance(each, Record) and each.action == "CommandResult"]
+
+
+def live_reading(live: Live) -> LiveReading:
+    ports = tuple(
+        LivePort(evse_id, PILOTS.index(r.cp), r.offer_ma, r.energy_wh, r.power_w, r.current_ma, r.voltage_mv)
+        for evse_id, r in live.ports
+    )
+    return LiveReading(round(live.mono_s * 1000), None if live.wall_s is None else round(live.wall_s * 1000), ports)
 
 
 def entry_of(response: Mapping[str, Any]) -> Entry | None:

@@ -1,11 +1,14 @@
 """The charger as one pure value: its facts, and what follows from them for the whole station."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Any
 
 from agent.clock import Clock, wall
 from agent.effects import PortCommand
-from agent.events import Cp, Entry, Link, ListState
+from agent.events import Cp, Entry, Link, ListState, Machine, Registration
+from agent.network import Network
 from agent.policy.reasons import Reason
 from agent.policy.sharing import raised_in_turn, shares
 from agent.port import Grant, Port, command, faults, is_capped, is_plugged, wanted_ma
@@ -20,6 +23,7 @@ class BootReason(StrEnum):
     POWER_UP = "PowerUp"
     WATCHDOG = "Watchdog"
     REMOTE_RESET = "RemoteReset"
+    SCHEDULED_RESET = "ScheduledReset"
     FIRMWARE_UPDATE = "FirmwareUpdate"
     UNKNOWN = "Unknown"
 
@@ -34,6 +38,12 @@ class Boot:
     same_kernel: bool = False  # Linux ran through: monotonic times of the last run still count
     last_seen_s: float | None = None  # wall, newest durable sign of life of the run before, if its clock was known
     count: int = 1  # starts in the station's life
+
+
+def boot_reason(facts: Mapping[str, Any], otherwise: BootReason) -> BootReason:
+    """Why this run began: a reset that was on its way when the last one ended, else what the machine says."""
+    reset = facts.get("reset")
+    return BootReason(reset) if reset in (BootReason.REMOTE_RESET, BootReason.SCHEDULED_RESET) else otherwise
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,9 +93,44 @@ class Notice:
     id_token: str = ""
 
 
+class ResetType(StrEnum):
+    """OCPP 2.1 ResetEnumType."""
+
+    IMMEDIATE = "Immediate"
+    ON_IDLE = "OnIdle"
+    RESUME = "ImmediateAndResume"
+
+
+@dataclass(frozen=True, slots=True)
+class Reset:
+    """The cloud wants this run of the agent to end. Any restart fulfils it, so only `going` survives one."""
+
+    type: ResetType
+    at: float
+    going: bool = False  # its fact is on the way to the disk, and after it the agent ends
+
+
+@dataclass(frozen=True, slots=True)
+class Unlock:
+    """A connector whose lock is to open until then."""
+
+    command_id: str
+    evse_id: int
+    until: float
+
+
+@dataclass(frozen=True, slots=True)
+class LiveMode:
+    """Somebody watches the meters."""
+
+    interval_s: int
+    until: float
+    next_at: float
+
+
 @dataclass(frozen=True, slots=True)
 class Station:
-    settings: Settings
+    settings: Settings  # in force: `ceiling` with `cloud` over it
     boot: Boot
     clock: Clock
     ports: tuple[Port, ...]
@@ -103,6 +148,15 @@ class Station:
     next_ask_id: int = 1
     next_transaction: int = 1
     next_event_id: int = 1
+    ceiling: Settings | None = None  # what holds without the cloud's layer, and limits it
+    cloud: Mapping[str, Any] = field(default_factory=dict)  # what SetVariables has set, by key of SETTINGS
+    machine: Machine = field(default_factory=Machine)
+    network: Network = field(default_factory=Network)
+    registration: Registration | None = None  # None: the cloud has not spoken in this run
+    waiting: tuple[int, ...] = ()  # records of each stream that are not acknowledged, when last counted
+    reset: Reset | None = None
+    unlocks: tuple[Unlock, ...] = ()
+    live: LiveMode | None = None
 
 
 def stamp(station: Station, now: float) -> tuple[float | None, int]:

@@ -44,6 +44,7 @@ CHECK_S = 30.0  # between two slices of the check that runs in idle time
 CHECK_AGAIN_S = 86_400.0
 GROUP_MAX = 100  # batches in one transaction
 WAITING_MAX = 10_000  # batches in memory; beyond it they are squeezed into one
+SEARCHES_MAX = 64  # questions that wait
 SQUEEZED_MAX = 1_000  # records of other streams than money that a squeeze leaves
 BALLAST_B = 2 << 20  # a full disk refuses even DELETE: this goes first
 FORGOTTEN = "cache/"  # facts that are not salvaged: what has been taken back might come back with them
@@ -81,6 +82,21 @@ class Fetched:
     stream: int
     after_seq: int
     rows: tuple[Row, ...] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """Is anything about this transaction (None: any) not acknowledged? `owed`: of streams, what the cloud lacks."""
+
+    search_id: str
+    transaction_id: str | None
+    owed: Mapping[int, Sequence[tuple[int, int]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Searched:
+    search: Search
+    is_held: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,6 +268,12 @@ def drop(items: Sequence[Record | Gap], stream: Stream) -> list[Record | Gap]:
     return [*kept, Gap(stream, sum(item.count if isinstance(item, Gap) else 1 for item in dropped), last)]
 
 
+def is_about(record: Record, transaction_id: str | None) -> bool:
+    """Whether a record not yet on disk is of this transaction; None: of any."""
+    info = record.payload.get("transactionInfo")
+    return isinstance(info, dict) and transaction_id in (None, info.get("transactionId"))
+
+
 # -- the thread -------------------------------------------------------------------------------------------------------
 
 
@@ -272,6 +294,7 @@ class Asked:
     new_epoch: bool = False
     bury: dict[tuple[int, int], str] = field(default_factory=dict)  # stream, seq -> why
     fetches: dict[int, tuple[int, int]] = field(default_factory=dict)  # stream -> after_seq, limit_bytes
+    searches: list[Search] = field(default_factory=list)  # SEARCHES_MAX
 
 
 class Store:
@@ -326,6 +349,16 @@ class Store:
         with self._changed:
             self._asked.fetches[stream] = after_seq, limit_bytes
             self._changed.notify()
+
+    def search(self, search: Search) -> None:
+        """Searched. With a disk that hangs for many of them it is held, as nobody can know that it is not."""
+        with self._changed:
+            is_too_many = len(self._asked.searches) >= SEARCHES_MAX
+            if not is_too_many:
+                self._asked.searches.append(search)
+                self._changed.notify()
+        if is_too_many:
+            self._post(Searched(search, is_held=True))
 
     def acknowledged(self, epoch: bytes, marks: Mapping[int, Mark]) -> None:
         """The cloud holds this: it may go, with the next commit. StoreForked if a digest is of another record."""
@@ -395,7 +428,7 @@ class Store:
         is_due = any(batch.due <= now for batch in self._batches) and (
             self._retry_at is None or bool(self._batches[-1].untold)
         )
-        is_asked = asked.compare or asked.new_epoch or asked.bury or asked.fetches
+        is_asked = asked.compare or asked.new_epoch or asked.bury or asked.fetches or asked.searches
         return bool(self._is_closing or is_due or is_asked or now >= self._wakes_at())
 
     def _wakes_at(self) -> float:
@@ -491,6 +524,8 @@ class Store:
             stream = min(asked.fetches, default=None)
             question = None if stream is None else asked.fetches.pop(stream)
             epoch = asked.epoch
+            searches, asked.searches = asked.searches, []
+            unwritten = [item for batch in self._batches for item in batch.items if isinstance(item, Record)]
         try:
             self._database.compare(epoch, compare)
             with self._changed:
@@ -510,6 +545,16 @@ class Store:
             self._open_epoch()
         if stream is not None and question is not None:
             self._post(Fetched(stream, question[0], self._rows(stream, *question)))
+        for search in searches:
+            is_held = any(is_about(record, search.transaction_id) for record in unwritten) or self._holds(search)
+            self._post(Searched(search, is_held))
+
+    def _holds(self, search: Search) -> bool:
+        try:
+            return self._database.holds(search.transaction_id, search.owed)
+        except sqlite3.Error as error:
+            self._damaged(error)
+            return True  # nobody can know that it is not
 
     def _is_much(self, marks: Mapping[int, Mark]) -> bool:
         """Enough for a transaction of its own: while much is sent, the outbox shrinks."""

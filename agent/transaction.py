@@ -37,7 +37,9 @@ class Trigger(StrEnum):
     METER_VALUE_PERIODIC = "MeterValuePeriodic"
     REMOTE_START = "RemoteStart"
     REMOTE_STOP = "RemoteStop"
+    RESET_COMMAND = "ResetCommand"
     STOP_AUTHORIZED = "StopAuthorized"
+    TRIGGER = "Trigger"
     TX_RESUMED = "TxResumed"
 
 
@@ -48,6 +50,7 @@ class StoppedReason(StrEnum):
     EMERGENCY_STOP = "EmergencyStop"
     EV_DISCONNECTED = "EVDisconnected"
     GROUND_FAULT = "GroundFault"
+    IMMEDIATE_RESET = "ImmediateReset"
     LOCAL = "Local"
     MASTER_PASS = "MasterPass"
     OTHER = "Other"

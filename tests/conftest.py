@@ -22,6 +22,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.user_properties += [("promise", name) for name in marker.args]
 
 
+@pytest.fixture(autouse=True)
+def judged(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every message of OCPP in every story, of whatever world and seed, is the referee's to judge."""
+    from agent.sim.net import SimCloud
+    from tests import referee
+
+    referee.COMMANDS.clear()
+    monkeypatch.setattr(SimCloud, "judge", staticmethod(referee.heard))
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
     for marker in item.iter_markers("needs"):
         require(*marker.args, **marker.kwargs)

@@ -6,7 +6,19 @@ from typing import Any
 
 from agent.clock import Clock, ClockSource
 from agent.core import born, handle, next_deadline
-from agent.effects import AskOnline, Effect, Lookup, PortCommand, Record, Remember, Save, Wish
+from agent.effects import (
+    Announce,
+    AskOnline,
+    Effect,
+    Live,
+    Lookup,
+    PortCommand,
+    Record,
+    Remember,
+    Restart,
+    Save,
+    Wish,
+)
 from agent.events import (
     CardTapped,
     ClockTold,
@@ -22,7 +34,12 @@ from agent.events import (
 from agent.policy.reasons import Reason
 from agent.port import Port
 from agent.settings import Settings
-from agent.station import Boot, BootReason
+from agent.station import Boot, BootReason, boot_reason
+from agent.uplink.commands import Command, Refusal, to_event
+from agent.uplink.messages import MESSAGES, from_wire
+from tests import referee
+
+Json = dict[str, Any]
 
 WALL_S = 1_790_000_000.0
 ANN, BOB, EVE = "04A1A1A1", "04B2B2B2", "04E5E5E5"
@@ -48,6 +65,10 @@ class Play:
         self.records: list[Record] = []
         self.asked: list[AskOnline] = []
         self.remembered: list[Remember] = []
+        self.announced: list[str] = []
+        self.live: list[Live] = []
+        self.restarts = 0
+        self.commands = 0
         self.facts: dict[str, Any] = dict(facts or {})
         self.wish: tuple[PortCommand, ...] = ()
         self.mute_list = False
@@ -86,6 +107,23 @@ class Play:
     def tap(self, uid: str) -> "Play":
         return self.on(CardTapped(uid))
 
+    def command(self, action: str, **payload: Any) -> Json:
+        """What the station answers in this step to a command of the cloud; {} if it takes its time."""
+        self.commands += 1
+        command_id = f"c{self.commands}"
+        request = from_wire(MESSAGES[action][0], payload)
+        event = to_event(Command(command_id, action, payload, request))
+        assert not isinstance(event, Refusal), event
+        referee.expect(command_id, action)
+        self.on(event)  # type: ignore[arg-type]  # those that the core carries out
+        return self.answer_to(command_id)
+
+    def answer_to(self, command_id: str) -> Json:
+        """The response in a command's one result, or {}."""
+        answers = [p["response"] for p in self.payloads("CommandResult") if p["commandId"] == command_id]
+        assert len(answers) <= 1, answers
+        return answers[0] if answers else {}
+
     def see(self, evse_id: int, **changes: Any) -> "Play":
         """The controller reports this port anew, with these fields changed."""
         old = self.port(evse_id).report or Report()
@@ -122,15 +160,15 @@ class Play:
         seen = self.facts.get("station", {}).get("seen_s")
         count = self.facts.get("station", {}).get("starts", 0) + 1
         now = self.now + off_s if same_kernel else 1.0
-        reason = BootReason.APPLICATION_RESET if same_kernel else BootReason.POWER_UP
+        reason = boot_reason(self.facts, BootReason.APPLICATION_RESET if same_kernel else BootReason.POWER_UP)
         boot = Boot(f"{count:016x}", now, reason, same_kernel, seen, count)
         true_s = self.epoch_s + self.now + off_s
         again = Play(
-            self.station.settings, ports=len(self.station.ports), allow=self.allow, facts=self.facts, boot=boot,
+            self.station.ceiling, ports=len(self.station.ports), allow=self.allow, facts=self.facts, boot=boot,
             wall_s=true_s if wall else None, now=now, plug=False,
         )  # fmt: skip
         again.epoch_s = true_s - now
-        again.records = self.records + again.records
+        again.records, again.commands = self.records + again.records, self.commands
         again.on(ControllerFound(8 if controller_too else 7, 1.0, self.station.settings.circuit_limit_ma))
         return again
 
@@ -162,6 +200,7 @@ class Play:
         for effect in effects:
             match effect:
                 case Record():
+                    referee.judge(effect.action, effect.payload)
                     self.records.append(effect)
                 case Save(key=key, value=value):
                     self.facts[key] = value
@@ -173,5 +212,11 @@ class Play:
                     self.asked.append(effect)
                 case Remember():
                     self.remembered.append(effect)
+                case Announce(action=action):
+                    self.announced.append(action)
+                case Live():
+                    self.live.append(effect)
+                case Restart():
+                    self.restarts += 1
 
 

@@ -25,6 +25,8 @@ from agent.uplink.codec import (
     Batch,
     Command,
     Hello,
+    LivePort,
+    LiveReading,
     Mark,
     VolatileAnswer,
     VolatileRequest,
@@ -41,6 +43,7 @@ EPOCH, BOOT = b"EPOCH..1", b"BOOT...1"
 STATUS = {"timestamp": "2026-01-01T09:59:59.500Z", "connectorStatus": "Occupied", "evseId": 1, "connectorId": 1}
 RECORD = WireRecord(bytes.fromhex("0123456789abcdef"), 90_500, 1_767_261_600_000, 3, "StatusNotification", STATUS)
 STREAMS = {0: (1, 1), 1: (7, 9), 2: (3, 2**63 - 1), 3: (1, 2), 4: (5, 5)}
+LIVE_PORT = LivePort(1, 2, 16_000, 123_456, 3_680, (16_000, 0, 0), (230_000, 0, 0))
 MARKS = {0: Mark(0), 3: Mark(12, ((2, 2), (5, 9)))}
 
 MESSAGES: list[tuple[Callable[..., bytes], Callable[[bytes], Any], Any]] = [
@@ -56,6 +59,7 @@ MESSAGES: list[tuple[Callable[..., bytes], Callable[[bytes], Any], Any]] = [
     (codec.encode_request, codec.decode_request, VolatileRequest(9, "Heartbeat", {})),
     (codec.encode_response, codec.decode_response, VolatileAnswer(9, {"currentTime": "2026-01-01T00:00:00.000Z"})),
     (codec.encode_response, codec.decode_response, VolatileAnswer(9, None, "FormatViolation", "no idToken")),
+    (codec.encode_live, codec.decode_live, LiveReading(5, None, (LIVE_PORT, replace(LIVE_PORT, evse_id=2)))),
     (codec.encode_command, codec.decode_command, Command("S-1", "c1", 5, "Reset", {"type": "Immediate"})),
 ]
 DECODERS = {decode for _, decode, _ in MESSAGES}
@@ -203,6 +207,19 @@ def test_the_record_in_the_docs_is_what_we_send() -> None:
     block = DOCS.read_text().split("## One record, byte by byte")[1].split("```")[1]
     lines = [line.partition("#")[0] for line in block.splitlines()]
     assert bytes.fromhex("".join(lines)) == codec.encode_record(RECORD)
+
+
+INT = st.integers(-(2**63), 2**63 - 1)
+UINT = st.integers(0, 2**63 - 1)
+PORTS = st.builds(
+    LivePort, st.integers(1, 1_000), st.integers(0, 5), UINT, UINT, INT, st.tuples(INT, INT, INT),
+    st.tuples(INT, INT, INT),
+)  # fmt: skip
+
+
+@given(st.builds(LiveReading, UINT, st.none() | INT, st.lists(PORTS, min_size=1, max_size=4).map(tuple)))
+def test_every_live_reading_comes_back(live: LiveReading) -> None:
+    assert codec.decode_live(codec.encode_live(live)) == live
 
 
 def test_elements_of_a_later_version_are_ignored() -> None:

@@ -85,7 +85,7 @@ def test_a_command_about_lists_goes_to_the_lists() -> None:
 @pytest.mark.promise("S9")
 def test_what_cannot_be_commanded_is_refused_with_a_result() -> None:
     boot = {"chargingStation": {"model": "m", "vendorName": "v"}, "reason": "PowerUp"}
-    asked: dict[str, dict[str, Any]] = {"Reset": {"type": "Immediate"}, "BootNotification": boot}
+    asked: dict[str, dict[str, Any]] = {"Heartbeat": {}, "BootNotification": boot}
     for action, payload in asked.items():
         why = f"{action} cannot be commanded here"
         refused = {"commandId": "C1", "status": "Refused", "errorCode": "NotSupported", "why": why}

@@ -123,6 +123,7 @@ class Referee:
         self.seq: dict[str, int] = defaultdict(int)
         self.open: dict[int, str] = {}  # evse_id -> transactionId
         self.status: dict[int, str] = {}
+        self.true_status: dict[int, tuple[str, float]] = {}  # and since when we have seen it
         self.energy: dict[str, int] = {}
 
     def check(self, play: Play) -> None:
@@ -173,7 +174,10 @@ class Referee:
                 assert is_ready(port)
                 assert command.offer_ma >= 6_000
                 assert command.lock
-            if port.evse_id in self.status:
+            seen = f"{status(port)}, boot {station.boot.boot_id}"
+            if self.true_status.get(port.evse_id, ("", 0.0))[0] != seen:
+                self.true_status[port.evse_id] = seen, play.now
+            if play.now >= self.true_status[port.evse_id][1] + station.settings.minimum_status_duration_s:
                 assert self.status[port.evse_id] == status(port), "the cloud's picture is the facts"
             fact = play.facts.get(f"port/{port.evse_id}")
             if fact or port.transaction:

@@ -8,8 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.sim.demo import Demo
+from agent.app import RESTART
+from agent.sim.demo import STATION_ID, Demo
 from agent.sim.scenario import CONDITIONS, DEMO, VERBS, StoryError, parse, play
+from tools import devcloud
 
 REAL = pytest.param("mosquitto", marks=pytest.mark.needs("mosquitto", "mosquitto"))
 
@@ -111,3 +113,29 @@ def test_any_story_is_played_or_fails_with_its_line(story: str) -> None:
         play(story, Stage())
     except StoryError as error:
         assert str(error).startswith("line ")
+
+
+@pytest.mark.needs("mosquitto", "mosquitto")
+@pytest.mark.promise("S2")
+def test_a_real_agent_that_is_reset_from_afar_ends_and_its_next_run_says_so(tmp_path: Path) -> None:
+    demo = Demo(tmp_path, lambda _: None)
+    try:
+        demo.start()
+        assert demo.until(lambda: demo.holds("online", ()), 20)
+        orders = devcloud.Ledger(tmp_path / "cloud.db").commands
+        expires_ms = devcloud.clock_ms() + 60_000
+        reset = orders.add(STATION_ID, "Reset", {"type": "Immediate"}, expires_ms)
+        assert demo._agent
+        assert demo._agent.wait(20) == RESTART
+        demo._start_agent()
+        assert demo.until(lambda: orders.result(reset)[0] == "Done", 20)
+        report = {"requestId": 1, "reportBase": "FullInventory"}
+        asked = orders.add(STATION_ID, "GetBaseReport", report, expires_ms)
+        reason = {"component": {"name": "ChargingStation"}, "variable": {"name": "BootReason"}}
+        why = orders.add(STATION_ID, "GetVariables", {"getVariableData": [reason]}, expires_ms)
+        assert demo.until(lambda: orders.result(why)[0] == orders.result(asked)[0] == "Done", 20)
+        result = orders.result(why)[1]
+        assert result and result["response"]["getVariableResult"][0]["attributeValue"] == "RemoteReset"
+    finally:
+        demo.close()
+    assert "Traceback" not in (tmp_path / "agent.log").read_text()

@@ -21,7 +21,7 @@ from agent.authcache.listfile import Files
 from agent.certificates import CertificateError, Pair, new_request, read_chain
 from agent.clock import Clock, ClockSource
 from agent.est import EstError, EstServer
-from agent.events import Link, LinkChanged
+from agent.events import Link, LinkChanged, Machine, MachineTold
 from agent.identity import Folder, Held, Identity, Judge, changed, installed, open_identity, requested
 from agent.loop import monotonic, system_wall
 from agent.settings import Broker, ConfigError
@@ -252,6 +252,7 @@ def test_a_damaged_file_is_one_sentence_and_the_other_pair_works(pki: Path, tmp_
 
 @dataclass
 class Known:
+    machine: Machine = field(default_factory=Machine)
     clock: Clock = field(default_factory=lambda: Clock(NOW_S, 0.0, NOW_S, 0.0, ClockSource.CLOUD))
 
 
@@ -294,6 +295,8 @@ class Desk:
                 assert wait_s < 30.0, f"nothing happens: {self.facts} {self.lines}"
                 continue
             self.identity.took(event, monotonic())
+            if isinstance(event, MachineTold):
+                self.station.machine = event.machine
             if isinstance(event, Connected):
                 self.identity.took(LinkChanged(Link.UP), monotonic())
 
@@ -379,6 +382,7 @@ def test_a_whole_rotation_against_a_real_broker(
     assert desk.identity.held.current == old, "kept until the cloud has acknowledged"
     desk.until(lambda: desk.identity.held.current != old)
     assert desk.identity.held.trial is None and desk.facts.connection == 3
+    assert desk.identity.held.current and desk.station.machine.certificate_expiry_s == NOW_S // 1 + 9e6
     assert modes(folder.path) == {"identity": 0o700, "current.pem": 0o600}
     assert desk.reports == [("ReconfigurationOfSecurityParameters", "the renewed certificate is in use")]
     desk.drop(3, "once more")

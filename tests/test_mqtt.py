@@ -317,9 +317,7 @@ def test_a_broker_that_hangs_up_between_tls_and_connack_is_told_apart_from_a_mut
             talk.close()
             ended = station.next(Disconnected)
             assert (ended.cause, ended.cause.is_long, ended.cause.is_refusal) == (cause, False, True), ended
-    station.mqtt.stop()
-    listener.close()
-    assert station.mqtt.join(30)
+    station.close()
 
 
 @NEEDS_MOSQUITTO

@@ -506,6 +506,29 @@ def test_a_command_is_handed_on_raw_even_before_the_hello_is_answered() -> None:
     assert desk.told == [CommandArrived(b"\xd2\x84anything")]
 
 
+def test_what_the_cloud_asks_for_goes_out_at_once_and_live_readings_only_to_a_cloud_that_is_there() -> None:
+    desk = Desk()
+    desk.serve(desk.uplink.live(b"reading", desk.now))
+    desk.serve(desk.uplink.announce("Heartbeat", desk.now))
+    assert desk.take() == []
+    desk.greet()
+    desk.take()
+    desk.serve(desk.uplink.live(b"reading", desk.now))
+    desk.serve(desk.uplink.announce("Heartbeat", desk.now))
+    desk.serve(desk.uplink.announce("BootNotification", desk.now))
+    live, *asked = desk.take()
+    assert (live.topic, live.payload, live.qos) == ("u/S-1/l", b"reading", 0)
+    assert [decode_request(p.payload).action for p in asked] == ["Heartbeat", "BootNotification"]
+
+
+def test_what_is_owed_is_told_without_what_the_cloud_holds_and_without_holes() -> None:
+    desk = Desk(0, 0, 0, 1)
+    assert desk.uplink.owed() == {0: [(1, 3)], 1: [(1, 1)], 2: [], 3: [], 4: []}
+    desk.greet()
+    desk.ack({0: Mark(3, ((2, 2),))})
+    assert desk.uplink.owed() == {0: [(2, 2)], 1: [(1, 1)], 2: [], 3: [], 4: []}
+
+
 @pytest.mark.promise("S2")
 def test_what_nobody_holds_any_more_is_declared_and_does_not_stop_the_rest() -> None:
     """A cloud restored from a backup asks for what it had acknowledged."""

@@ -28,6 +28,8 @@ from agent.store import (
     EpochOpened,
     Fetched,
     Opened,
+    Search,
+    Searched,
     Store,
     open_database,
     squeeze,
@@ -400,6 +402,32 @@ def test_a_new_epoch_is_opened_as_soon_as_the_disk_takes_it(start: Start) -> Non
     opened = rig.answer()
     assert isinstance(opened, EpochOpened) and opened.epoch != rig.opened.epoch
     assert opened.marks[0] == (1, 3) and [row.seq for row in rig.rows()] == [1, 2]
+
+
+def test_a_transaction_is_held_until_its_last_record_is_acknowledged(start: Start) -> None:
+    rig = start()
+
+    owed = {0: [(1, 9)], 3: [(1, 9)]}
+
+    def is_held(transaction_id: str | None) -> bool:
+        search = Search("c1", transaction_id, owed)
+        rig.store.search(search)
+        answer = rig.answer()
+        assert isinstance(answer, Searched) and answer.search == search
+        return answer.is_held
+
+    assert not is_held(None) and not is_held("b0-1")
+    rig.committed(record(transactionInfo={"transactionId": "b0-12"}))
+    assert is_held("b0-12") and not is_held("b0-1") and not is_held("0-12") and is_held(None)
+    rig.committed(record(Stream.SAMPLES, transactionInfo={"transactionId": "b0-12"}), record(Stream.STATUS))
+    owed[0] = [(2, 9)]  # the cloud holds the first; whether it is still in the archive does not matter
+    assert is_held("b0-12"), "a sample waits"
+    owed[3] = []
+    assert not is_held("b0-12") and not is_held(None)
+    rig.disk.fails = True
+    rig.commit(record(transactionInfo={"transactionId": "b0-13"}))
+    assert isinstance(rig.answer(), CommitFailed)
+    assert is_held("b0-13"), "in memory only"
 
 
 def test_a_fetch_is_bounded_in_bytes_but_never_empty(start: Start) -> None:

@@ -271,9 +271,36 @@ def test_a_remote_start_waits_for_the_plug_and_a_remote_stop_ends_it() -> None:
     assert play.transactions()[-1] == ("Ended", "Remote")
 
 
+def statuses(play: Play, evse_id: int) -> list[str]:
+    return [p["connectorStatus"] for p in play.payloads("StatusNotification") if p["evseId"] == evse_id]
+
+
+def test_a_status_is_told_when_it_has_lasted_and_with_the_time_it_began() -> None:
+    play = Play().after(10)
+    assert statuses(play, 1) == ["Available"], "and not that it was Unavailable while the controller started"
+    play.plug(1).after(0.4).unplug(1).after(60)
+    assert statuses(play, 1) == ["Available"], "a plug that bounced"
+    began = play.now
+    play.plug(1).after(0.6)
+    assert statuses(play, 1) == ["Available", "Occupied"]
+    assert play.records[-1].mono_s == began
+    play = Play(Settings(minimum_status_duration_s=0)).after(1).plug(1).unplug(1)
+    assert statuses(play, 1) == ["Unavailable", "Available", "Occupied", "Available"]
+
+
+def test_after_an_outage_of_the_link_only_changes_are_told_and_after_a_start_each_port_once() -> None:
+    play = Play().after(10).on(LinkChanged(Link.UP)).on(LinkChanged(Link.DOWN)).plug(1).after(60)
+    told = len(play.payloads("StatusNotification"))
+    play.on(LinkChanged(Link.UP)).after(60)
+    assert len(play.payloads("StatusNotification")) == told == 3
+    again = play.reboot(30).see(1).see(2).after(60)
+    assert len(again.payloads("StatusNotification")) == told + 2
+
+
 def test_a_remote_stop_of_nothing_is_rejected() -> None:
     play = Play().on(RemoteStopRequested("c2", "no such thing"))
-    assert play.payloads("CommandResult")[-1]["response"] == {"status": "Rejected"}
+    response = play.payloads("CommandResult")[-1]["response"]
+    assert (response["status"], response["statusInfo"]["reasonCode"]) == ("Rejected", "TxNotFound")
 
 
 def test_a_remote_start_at_a_faulted_port_is_rejected_with_its_reason() -> None:

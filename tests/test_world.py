@@ -9,6 +9,7 @@ import random
 from collections.abc import Iterator
 
 import pytest
+from jsonschema import ValidationError
 
 from agent.clock import ClockSource
 from agent.settings import Settings
@@ -18,6 +19,7 @@ from agent.sim.scenario import CARDS, DEMO, play
 from agent.sim.world import STATION_ID, World
 from agent.uplink import codec
 from agent.uplink.mqtt import SECURITY_EVENTS, Cause, Disconnected
+from tests import referee
 
 ANN, BOB, CARA = CARDS["ann"], CARDS["bob"], CARDS["cara"]
 CALM = Settings(station_id=STATION_ID, restart_delay_max_s=0.0)
@@ -368,26 +370,31 @@ def records_of(world: World) -> list:  # type: ignore[type-arg]
     return world.cloud.log
 
 
-def test_every_message_of_a_day_validates_against_the_official_schemas(world: World) -> None:
-    import json
-    from pathlib import Path
-
-    import jsonschema
-    import ocpp
-
-    folder = Path(ocpp.__file__).parent / "v21" / "schemas"
+def test_a_day_has_every_kind_of_message_for_the_referee(world: World) -> None:
+    """tests/referee.py judges each of them, here as in every other world."""
     charging(world, seconds=1000)
     world.cut_power().run(30).power_on().run(60)
     world.tap(ANN).run(20)
     world.unplug(1)
+    world.command("GetBaseReport", requestId=1, reportBase="FullInventory")
+    world.command("TriggerMessage", requestedMessage="MeterValues")
+    world.command("TriggerMessage", requestedMessage="Heartbeat")
     world.plug(2, Car(leak_after_ms=5_000)).run(2).tap("04DEAD99").run(2).tap(BOB).run(3000)
-    seen = set()
-    for record in world.cloud.log:
-        path = folder / f"{record.action}Request.json"
-        if path.exists():
-            jsonschema.validate(record.payload, json.loads(path.read_text()))
-            seen.add(record.action)
-    assert seen >= {"TransactionEvent", "StatusNotification", "NotifyEvent", "SecurityEventNotification"}
+    seen = {record.action for record in world.cloud.log} | {request.action for request in world.cloud.asked}
+    assert seen >= {
+        "TransactionEvent", "StatusNotification", "NotifyEvent", "SecurityEventNotification", "MeterValues",
+        "NotifyReport", "CommandResult", "BootNotification", "Heartbeat", "Authorize",
+    }  # fmt: skip
+
+
+def test_the_referee_refuses_what_the_schemas_refuse() -> None:
+    wrong: dict[str, dict[str, object]] = {
+        "Heartbeat": {"x": 1}, "StatusNotification": {"connectorStatus": "Sleeping"}, "ResetResponse": {},
+        "CommandResult": {"commandId": "c1", "status": "Refused", "errorCode": "NotSupported"},
+    }  # fmt: skip
+    for message, payload in wrong.items():
+        with pytest.raises((AssertionError, ValidationError)):
+            referee.judge(message, payload)
 
 
 # -- random lives --------------------------------------------------------------------------------------------------

@@ -16,8 +16,9 @@ ACTIONS = """
 BootNotification Heartbeat Authorize
 TransactionEvent StatusNotification NotifyEvent SecurityEventNotification MeterValues
 RequestStartTransaction RequestStopTransaction ChangeAvailability Reset UnlockConnector TriggerMessage
-SendLocalList GetLocalListVersion ClearCache DataTransfer
+SendLocalList GetLocalListVersion ClearCache DataTransfer GetTransactionStatus SetNetworkProfile
 SignCertificate CertificateSigned
+GetVariables SetVariables GetBaseReport GetReport NotifyReport
 """.split()
 
 HEADER = '''\

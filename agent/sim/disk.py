@@ -10,7 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from agent.effects import Durable
+from agent.effects import Durable, Record
 from agent.events import StoreRecovered
 from agent.outbox import Database, Forked
 from agent.store import (
@@ -22,7 +22,10 @@ from agent.store import (
     Committed,
     EpochOpened,
     Fetched,
+    Search,
+    Searched,
     StoreForked,
+    is_about,
     may_wait,
 )
 from agent.uplink.codec import Mark
@@ -98,6 +101,12 @@ class SimStore:
             self._post(Fetched(stream, after_seq, self._database.fetch(stream, after_seq, limit_bytes)))
 
         self._later(0.001, read)
+
+    def search(self, search: Search) -> None:
+        unwritten = [item for _, batch in self._waiting for item in batch if isinstance(item, Record)]
+        is_held = any(is_about(record, search.transaction_id) for record in unwritten)
+        is_held = is_held or self._database.holds(search.transaction_id, search.owed)
+        self._later(0.001, lambda: self._post(Searched(search, is_held)))
 
     def acknowledged(self, epoch: bytes, marks: Mapping[int, Mark]) -> None:
         try:

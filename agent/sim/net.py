@@ -42,8 +42,13 @@ class Session:
         return self.last_seq_no is not None and self.seq_nos == set(range(self.last_seq_no + 1))
 
 
+Judge = Callable[[str, str, dict[str, Any]], None]  # commandId or "", action or message, payload
+
+
 class SimCloud:
-    """A cloud for one station, with a ledger in memory."""
+    """A cloud for one station, with a ledger in memory. `judge` sees every message of OCPP, whoever says it."""
+
+    judge: Judge = staticmethod(lambda command_id, message, payload: None)
 
     def __init__(self, station_id: str, key: Any, kid: bytes, wall_s: Callable[[], float]) -> None:
         self.station_id, self._key, self._kid, self._wall_s = station_id, key, kid, wall_s
@@ -60,6 +65,9 @@ class SimCloud:
         self.declared: list[tuple[int, int, int]] = []  # stream, first, last of the tombstones
         self.doubles = 0
         self.list_version = 0
+        self.registration = "Accepted"
+        self.asked: list[codec.VolatileRequest] = []
+        self.watched: list[codec.LiveReading] = []
         self._commands = 0
 
     # -- what the station sends
@@ -71,6 +79,8 @@ class SimCloud:
             match kind:
                 case "h":
                     return [("a", self._marks(codec.decode_hello(payload).epoch, with_digests=True))]
+                case "l":
+                    self.watched.append(codec.decode_live(payload))
                 case "v":
                     return self._asked(codec.decode_request(payload))
                 case "0" | "1" | "2" | "3" | "4":
@@ -123,6 +133,7 @@ class SimCloud:
     def _apply(self, record: WireRecord, epoch: bytes, stream: int, seq: int) -> None:
         self.log.append(record)
         payload = record.payload
+        self.judge("", record.action, payload)
         match record.action:
             case "TransactionEvent":
                 self._transaction(payload)
@@ -157,10 +168,12 @@ class SimCloud:
                     self.violations.append(f"{transaction_id}: negative energy")
 
     def _asked(self, request: codec.VolatileRequest) -> list[tuple[str, bytes]]:
+        self.asked.append(request)
+        self.judge("", request.action, request.payload)
         match request.action:
             case "BootNotification":
                 now = iso8601(self._wall_s())
-                payload: dict[str, Any] = {"currentTime": now, "interval": 300, "status": "Accepted"}
+                payload: dict[str, Any] = {"currentTime": now, "interval": 300, "status": self.registration}
             case "Heartbeat":
                 payload = {"currentTime": iso8601(self._wall_s())}
             case "Authorize":
@@ -168,6 +181,7 @@ class SimCloud:
                 payload = {"idTokenInfo": info}
             case _:
                 return []
+        self.judge("", f"{request.action}Response", payload)
         return [("v", codec.encode_response(VolatileAnswer(request.request_id, payload)))]
 
     # -- what the operator does
@@ -177,6 +191,7 @@ class SimCloud:
         self._commands += 1
         expires_ms = round((self._wall_s() + lives_s) * 1000)
         command = Command(self.station_id, f"c{self._commands}", expires_ms, action, payload)
+        self.judge(command.command_id, action, payload)
         return sign(codec.encode_command(command), self._kid, self._key)
 
     def local_list(self) -> bytes:

@@ -17,7 +17,7 @@ from agent.authcache.lists import Lists
 from agent.clock import Clock, ClockSource
 from agent.core import born
 from agent.effects import PortCommand
-from agent.events import CardTapped, ClockTold, ControllerFound, ControllerLost, Event, Link, PortChosen
+from agent.events import CardTapped, ClockTold, ControllerFound, ControllerLost, Event, Link, Machine, PortChosen
 from agent.hal.controller import Filter, report_of, wish_row
 from agent.port import status
 from agent.settings import Settings
@@ -26,7 +26,7 @@ from agent.sim.car import Car
 from agent.sim.controller import SimController
 from agent.sim.disk import SimDisk, SimStore
 from agent.sim.net import SimCloud, SimNet
-from agent.station import Boot, BootReason, charging_state
+from agent.station import Boot, BootReason, boot_reason, charging_state
 from agent.uplink.commands import SeenCommands
 from agent.uplink.operator import OperatorKeys, key_id
 from agent.uplink.protocol import Uplink
@@ -37,6 +37,7 @@ BUILD_S = WALL_S - 30 * 86_400  # the software's build time: the clock's first f
 BOOT_S = 12.0  # from power to the agent's first step
 SETTLE_S = 0.7  # from the welcome to the first wish: every port reports, the core decides
 STATION_ID = "SIM-0001"
+MACHINE = Machine("sim", firmware_version="0", macs=("02:00:00:00:00:01",), modem_type="sim", imei="490154203237518")
 
 
 class SimLine:
@@ -216,24 +217,32 @@ class World:
         store = SimStore(self.disk, database, self._for_this_run(), self._post())
         facts, now = store.facts(), self.mono()
         seen = facts.get("station", {})
+        reason = boot_reason(facts, reason)
         boot = Boot(boot_id.hex(), now, reason, same_kernel, seen.get("seen_s"), seen.get("starts", 0) + 1)
         clock = Clock(max(BUILD_S, seen.get("floor_s", 0.0)), now)
         jitter = [self.random.random() for _ in range(self.ports)]
-        station, first = born(self.settings, boot, clock, self.ports, facts, jitter, now)
-        announced = {"chargingStation": {"model": "sim", "vendorName": "station-agent"}, "reason": reason}
+        station, first = born(self.settings, boot, clock, self.ports, facts, jitter, now, MACHINE)
         self._filter.forget()
         self.shell = Shell(
             station, first,
             store=store, broker=self.net, controller=self.line,
-            uplink=Uplink(STATION_ID, boot_id, database.epoch, database.marks(), announced),
+            uplink=Uplink(STATION_ID, boot_id, database.epoch, database.marks(), {}),
             lists=Lists(self.disk.path / "lists", facts, b"sim" * 11, now), seen=SeenCommands(facts),
             keys=OperatorKeys([self._key.public_key()], facts),
-            work=lambda job, then: then(job()), now=now, log=self._log,
+            work=lambda job, then: then(job()), now=now, log=self._log, restart=self._restart,
         )  # fmt: skip
         self.net.start(self._post())
         if self.rtc:
             self.shell.happened(ClockTold(self.true_wall_s() + self.clock_error_s, ClockSource.RTC), now)
         self.later(0.2, self._greet)
+
+    def _restart(self) -> None:
+        """The process ends with its turn, and systemd starts it again."""
+
+        def restart() -> None:
+            self.kill_agent()
+
+        self._for_this_run()(0.0, restart)
 
     def _greet(self) -> None:
         """The link is negotiated: hello, welcome, and a report of every port."""

@@ -387,6 +387,7 @@ ENDINGS: dict[StoppedReason, str] = {
     StoppedReason.EMERGENCY_STOP: "Ended by the emergency stop.",
     StoppedReason.EV_DISCONNECTED: "Ended by unplugging.",
     StoppedReason.GROUND_FAULT: "Ended by a ground fault.",
+    StoppedReason.IMMEDIATE_RESET: "Ended by a restart of the station.",
     StoppedReason.LOCAL: "Ended with a card.",
     StoppedReason.MASTER_PASS: "Ended with the owner's card.",
     StoppedReason.OTHER: "Ended by the station.",

@@ -25,6 +25,8 @@ DIGITS_MAX = 40  # of an integer beyond 64 bits
 STREAMS = range(5)  # 0 money, 1 status, 2 results, 3 samples, 4 logs
 CLOCK_SOURCES = range(5)  # 0 none, 1 rtc, 2 modem, 3 ntp, 4 cloud
 HELLO_VERSION = 1
+EVSE_MAX = 1_000
+PILOTS = range(6)  # control pilot, A to F
 
 INT64 = range(-(2**63), 2**63)
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -136,6 +138,28 @@ class Command:
     expires_ms: int  # since 1970 UTC
     action: str
     payload: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class LivePort:
+    """What one port does at this instant."""
+
+    evse_id: int  # 1 to EVSE_MAX
+    cp: int  # control pilot: 0 = A to 5 = F
+    offer_ma: int
+    energy_wh: int  # register
+    power_w: int
+    current_ma: tuple[int, int, int]
+    voltage_mv: tuple[int, int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class LiveReading:
+    """The meters of a station that somebody watches: at least one port."""
+
+    mono_ms: int  # >= 0
+    wall_ms: int | None  # since 1970 UTC, None when unknown
+    ports: tuple[LivePort, ...]
 
 
 # -- the word table ---------------------------------------------------------------------------------------------------
@@ -419,6 +443,47 @@ def decode_command(data: bytes) -> Command:
         _action(action),
         decode_payload(payload),
     )
+
+
+def encode_live(live: LiveReading) -> bytes:
+    assert live.mono_ms >= 0 and live.ports
+    ports = [
+        [p.evse_id, p.cp, p.offer_ma, p.energy_wh, p.power_w, list(p.current_ma), list(p.voltage_mv)]
+        for p in live.ports
+    ]
+    return to_cbor([live.mono_ms, live.wall_ms, ports])
+
+
+def decode_live(data: bytes) -> LiveReading:
+    mono_ms, wall_ms, ports = _row("live", data, 3)
+    if not isinstance(ports, list) or not ports:
+        raise _wrong("ports", "at least one port", ports)
+    return LiveReading(
+        _integer("mono_ms", mono_ms, 0),
+        None if wall_ms is None else _integer("wall_ms", wall_ms),
+        tuple(_live_port(port) for port in ports),
+    )
+
+
+def _live_port(port: Any) -> LivePort:
+    if not isinstance(port, list) or len(port) < 7:
+        raise _wrong("port", "an array of 7", port)
+    evse_id, cp, offer_ma, energy_wh, power_w, current_ma, voltage_mv = port[:7]
+    return LivePort(
+        _among("evse_id", evse_id, range(1, EVSE_MAX + 1)),
+        _among("cp", cp, PILOTS),
+        _integer("offer_ma", offer_ma, 0),
+        _integer("energy_wh", energy_wh, 0),
+        _integer("power_w", power_w),
+        _phases("current_ma", current_ma),
+        _phases("voltage_mv", voltage_mv),
+    )
+
+
+def _phases(what: str, value: Any) -> tuple[int, int, int]:
+    if not isinstance(value, list) or len(value) != 3:
+        raise _wrong(what, "three integers", value)
+    return _integer(what, value[0]), _integer(what, value[1]), _integer(what, value[2])
 
 
 # -- CBOR, strictly ---------------------------------------------------------------------------------------------------

@@ -4,16 +4,30 @@ Whatever arrives, the answer is a Command or a Refusal; what a command did is a 
 command as seen in the commit that holds its result: after a cut before it the cloud's repetition does it, once.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from agent import reporting
+from agent.commands.variables import ITEMS_MAX
 from agent.effects import Save
-from agent.events import AvailabilityRequested, RemoteStartRequested, RemoteStopRequested
+from agent.events import (
+    AvailabilityRequested,
+    LiveRequested,
+    MessageTriggered,
+    NetworkProfileRequested,
+    RemoteStartRequested,
+    RemoteStopRequested,
+    ReportRequested,
+    ResetRequested,
+    UnlockRequested,
+    VariableChangesRequested,
+    VariablesRequested,
+)
 from agent.policy.id_token import normalised
+from agent.reporting import answer
 from agent.uplink import messages, operator
 from agent.uplink.codec import WireError, decode_command
 from agent.uplink.messages import Message, OperationalStatusEnumType
@@ -87,9 +101,40 @@ class KeysChangeRequested:
     data: Any
 
 
+@dataclass(frozen=True, slots=True)
+class TransactionStatusRequested:
+    """OCPP GetTransactionStatus; None asks about all together."""
+
+    command_id: str
+    transaction_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """Nothing is to be done, and this is the response."""
+
+    command_id: str
+    response: dict[str, Any]
+
+
 ListCommand = ListReplaceRequested | ListVersionRequested | CacheClearRequested
+StoreCommand = TransactionStatusRequested
 TrustCommand = CertificateCame | KeysChangeRequested
-CoreEvent = RemoteStartRequested | RemoteStopRequested | AvailabilityRequested
+CoreEvent = (
+    RemoteStartRequested
+    | RemoteStopRequested
+    | AvailabilityRequested
+    | ResetRequested
+    | UnlockRequested
+    | MessageTriggered
+    | VariablesRequested
+    | VariableChangesRequested
+    | ReportRequested
+    | NetworkProfileRequested
+    | LiveRequested
+)
+LIVE_MODE = "LiveMode"  # messageId of a DataTransfer under our vendorId
+LIVE_INTERVAL_S, LIVE_FOR_S = range(1, 61), range(3_601)
 
 
 class SeenCommands:
@@ -149,8 +194,8 @@ def open_command(
     return Command(said.command_id, said.action, said.payload, request, is_time_known)
 
 
-def to_event(command: Command) -> CoreEvent | ListCommand | TrustCommand | Refusal:
-    """What the command asks for, in the core's words or in those of the lists, or of our certificates and keys."""
+def to_event(command: Command) -> CoreEvent | ListCommand | StoreCommand | TrustCommand | Answered | Refusal:
+    """What the command asks for, in the core's words, or in those of the lists, or of our certificates and keys."""
     command_id = command.command_id
     match command.request:
         case messages.RequestStartTransactionRequest() as start:  # a chargingProfile is ignored: no smart charging here
@@ -166,6 +211,32 @@ def to_event(command: Command) -> CoreEvent | ListCommand | TrustCommand | Refus
                 return refused(command_id, "PropertyConstraintViolation", why)
             operative = status is OperationalStatusEnumType.Operative
             return AvailabilityRequested(command_id, operative, (evse.id or None) if evse else None)
+        case messages.ResetRequest(type=kind, evseId=evse_id):
+            return ResetRequested(command_id, kind, evse_id or None)
+        case messages.UnlockConnectorRequest(evseId=evse_id, connectorId=connector_id):
+            return UnlockRequested(command_id, evse_id, connector_id)
+        case messages.TriggerMessageRequest(requestedMessage=message, evse=evse):
+            return MessageTriggered(
+                command_id, message, (evse.id or None) if evse else None, evse.connectorId if evse else None
+            )
+        case messages.GetVariablesRequest(getVariableData=items):
+            return too_many(command_id, items) or VariablesRequested(command_id, tuple(items))
+        case messages.SetVariablesRequest(setVariableData=items):
+            return too_many(command_id, items) or VariableChangesRequested(command_id, tuple(items))
+        case messages.GetBaseReportRequest(requestId=request_id, reportBase=base):
+            return ReportRequested(command_id, request_id, base)
+        case messages.GetReportRequest(requestId=request_id, componentVariable=wanted, componentCriteria=criteria):
+            return too_many(command_id, wanted or ()) or ReportRequested(
+                command_id, request_id, None, tuple(wanted or ()), tuple(criteria or ())
+            )
+        case messages.GetTransactionStatusRequest(transactionId=transaction_id):
+            return TransactionStatusRequested(command_id, transaction_id)
+        case messages.SetNetworkProfileRequest(configurationSlot=slot, connectionData=data):
+            return NetworkProfileRequested(command_id, slot, data.ocppCsmsUrl, data.securityProfile)
+        case messages.DataTransferRequest(vendorId=reporting.VENDOR_ID, messageId=operator.MESSAGE_ID):
+            return KeysChangeRequested(command_id, command.payload.get("data"))
+        case messages.DataTransferRequest() as transfer:
+            return transferred(command_id, transfer)
         case messages.SendLocalListRequest():
             return ListReplaceRequested(command_id, command.payload)
         case messages.GetLocalListVersionRequest():
@@ -174,9 +245,26 @@ def to_event(command: Command) -> CoreEvent | ListCommand | TrustCommand | Refus
             return CacheClearRequested(command_id)
         case messages.CertificateSignedRequest():
             return CertificateCame(command_id, command.payload)
-        case messages.DataTransferRequest(vendorId=reporting.VENDOR_ID, messageId=operator.MESSAGE_ID):
-            return KeysChangeRequested(command_id, command.payload.get("data"))
     return refused(command_id, "NotSupported", f"{command.action} cannot be commanded here")
+
+
+def transferred(command_id: str, transfer: messages.DataTransferRequest) -> LiveRequested | Answered:
+    """What OCPP has no message for."""
+    if transfer.vendorId != reporting.VENDOR_ID:
+        return Answered(command_id, answer("UnknownVendorId"))
+    if transfer.messageId != LIVE_MODE:
+        return Answered(command_id, answer("UnknownMessageId"))
+    match transfer.data:
+        case {"intervalS": interval_s, "forS": for_s} if type(interval_s) is type(for_s) is int:
+            if interval_s in LIVE_INTERVAL_S and for_s in LIVE_FOR_S:
+                return LiveRequested(command_id, interval_s, for_s)
+    return Answered(command_id, answer("Rejected", "InvalidValue", "data: {intervalS: 1 to 60, forS: 0 to 3600}"))
+
+
+def too_many(command_id: str, items: Sequence[object]) -> Refusal | None:
+    if len(items) <= ITEMS_MAX:
+        return None
+    return refused(command_id, "OccurrenceConstraintViolation", f"{len(items)} items are over {ITEMS_MAX}")
 
 
 def expired(command_id: str) -> Refusal:

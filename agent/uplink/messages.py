@@ -1211,6 +1211,110 @@ class DataTransferResponse(Message, frozen=True, kw_only=True):
     customData: CustomData | None = None
 
 
+class GetTransactionStatusRequest(Message, frozen=True, kw_only=True):
+    transactionId: Annotated[str, Meta(max_length=36)] | None = None
+    customData: CustomData | None = None
+
+
+class GetTransactionStatusResponse(Message, frozen=True, kw_only=True):
+    ongoingIndicator: bool | None = None
+    messagesInQueue: bool
+    customData: CustomData | None = None
+
+
+class APNAuthenticationEnumType(StrEnum):
+    PAP = "PAP"
+    CHAP = "CHAP"
+    NONE = "NONE"
+    AUTO = "AUTO"
+
+
+class OCPPInterfaceEnumType(StrEnum):
+    Wired0 = "Wired0"
+    Wired1 = "Wired1"
+    Wired2 = "Wired2"
+    Wired3 = "Wired3"
+    Wireless0 = "Wireless0"
+    Wireless1 = "Wireless1"
+    Wireless2 = "Wireless2"
+    Wireless3 = "Wireless3"
+    Any = "Any"
+
+
+class OCPPTransportEnumType(StrEnum):
+    SOAP = "SOAP"
+    JSON = "JSON"
+
+
+class OCPPVersionEnumType(StrEnum):
+    OCPP12 = "OCPP12"
+    OCPP15 = "OCPP15"
+    OCPP16 = "OCPP16"
+    OCPP20 = "OCPP20"
+    OCPP201 = "OCPP201"
+    OCPP21 = "OCPP21"
+
+
+class VPNEnumType(StrEnum):
+    IKEv2 = "IKEv2"
+    IPSec = "IPSec"
+    L2TP = "L2TP"
+    PPTP = "PPTP"
+
+
+class APNType(Message, frozen=True, kw_only=True):
+    apn: Annotated[str, Meta(max_length=2000)]
+    apnUserName: Annotated[str, Meta(max_length=50)] | None = None
+    apnPassword: Annotated[str, Meta(max_length=64)] | None = None
+    simPin: int | None = None
+    preferredNetwork: Annotated[str, Meta(max_length=6)] | None = None
+    useOnlyPreferredNetwork: bool | None = None
+    apnAuthentication: APNAuthenticationEnumType
+    customData: CustomData | None = None
+
+
+class VPNType(Message, frozen=True, kw_only=True):
+    server: Annotated[str, Meta(max_length=2000)]
+    user: Annotated[str, Meta(max_length=50)]
+    group: Annotated[str, Meta(max_length=50)] | None = None
+    password: Annotated[str, Meta(max_length=64)]
+    key: Annotated[str, Meta(max_length=255)]
+    type: VPNEnumType
+    customData: CustomData | None = None
+
+
+class NetworkConnectionProfileType(Message, frozen=True, kw_only=True):
+    apn: APNType | None = None
+    ocppVersion: OCPPVersionEnumType | None = None
+    ocppInterface: OCPPInterfaceEnumType
+    ocppTransport: OCPPTransportEnumType
+    messageTimeout: int
+    ocppCsmsUrl: Annotated[str, Meta(max_length=2000)]
+    securityProfile: Annotated[int, Meta(ge=0)]
+    identity: Annotated[str, Meta(max_length=48)] | None = None
+    basicAuthPassword: Annotated[str, Meta(max_length=64)] | None = None
+    vpn: VPNType | None = None
+    customData: CustomData | None = None
+
+
+class SetNetworkProfileRequest(Message, frozen=True, kw_only=True):
+    configurationSlot: int
+    connectionData: NetworkConnectionProfileType
+    customData: CustomData | None = None
+
+
+class SetNetworkProfileStatusEnumType(StrEnum):
+    Accepted = "Accepted"
+    Rejected = "Rejected"
+    Failed = "Failed"
+
+
+class SetNetworkProfileResponse(Message, frozen=True, kw_only=True):
+    status: SetNetworkProfileStatusEnumType
+    statusInfo: StatusInfoType | None = None
+    customData: CustomData | None = None
+
+
 class CertificateSigningUseEnumType(StrEnum):
     ChargingStationCertificate = "ChargingStationCertificate"
     V2GCertificate = "V2GCertificate"
@@ -1262,6 +1366,193 @@ class CertificateSignedResponse(Message, frozen=True, kw_only=True):
     customData: CustomData | None = None
 
 
+class AttributeEnumType(StrEnum):
+    Actual = "Actual"
+    Target = "Target"
+    MinSet = "MinSet"
+    MaxSet = "MaxSet"
+
+
+class GetVariableDataType(Message, frozen=True, kw_only=True):
+    attributeType: AttributeEnumType | None = None
+    component: ComponentType
+    variable: VariableType
+    customData: CustomData | None = None
+
+
+class GetVariablesRequest(Message, frozen=True, kw_only=True):
+    getVariableData: Annotated[list[GetVariableDataType], Meta(min_length=1)]
+    customData: CustomData | None = None
+
+
+class GetVariableStatusEnumType(StrEnum):
+    Accepted = "Accepted"
+    Rejected = "Rejected"
+    UnknownComponent = "UnknownComponent"
+    UnknownVariable = "UnknownVariable"
+    NotSupportedAttributeType = "NotSupportedAttributeType"
+
+
+class GetVariableResultType(Message, frozen=True, kw_only=True):
+    attributeStatus: GetVariableStatusEnumType
+    attributeStatusInfo: StatusInfoType | None = None
+    attributeType: AttributeEnumType | None = None
+    attributeValue: Annotated[str, Meta(max_length=2500)] | None = None
+    component: ComponentType
+    variable: VariableType
+    customData: CustomData | None = None
+
+
+class GetVariablesResponse(Message, frozen=True, kw_only=True):
+    getVariableResult: Annotated[list[GetVariableResultType], Meta(min_length=1)]
+    customData: CustomData | None = None
+
+
+class SetVariableDataType(Message, frozen=True, kw_only=True):
+    attributeType: AttributeEnumType | None = None
+    attributeValue: Annotated[str, Meta(max_length=2500)]
+    component: ComponentType
+    variable: VariableType
+    customData: CustomData | None = None
+
+
+class SetVariablesRequest(Message, frozen=True, kw_only=True):
+    setVariableData: Annotated[list[SetVariableDataType], Meta(min_length=1)]
+    customData: CustomData | None = None
+
+
+class SetVariableStatusEnumType(StrEnum):
+    Accepted = "Accepted"
+    Rejected = "Rejected"
+    UnknownComponent = "UnknownComponent"
+    UnknownVariable = "UnknownVariable"
+    NotSupportedAttributeType = "NotSupportedAttributeType"
+    RebootRequired = "RebootRequired"
+
+
+class SetVariableResultType(Message, frozen=True, kw_only=True):
+    attributeType: AttributeEnumType | None = None
+    attributeStatus: SetVariableStatusEnumType
+    attributeStatusInfo: StatusInfoType | None = None
+    component: ComponentType
+    variable: VariableType
+    customData: CustomData | None = None
+
+
+class SetVariablesResponse(Message, frozen=True, kw_only=True):
+    setVariableResult: Annotated[list[SetVariableResultType], Meta(min_length=1)]
+    customData: CustomData | None = None
+
+
+class ReportBaseEnumType(StrEnum):
+    ConfigurationInventory = "ConfigurationInventory"
+    FullInventory = "FullInventory"
+    SummaryInventory = "SummaryInventory"
+
+
+class GetBaseReportRequest(Message, frozen=True, kw_only=True):
+    requestId: int
+    reportBase: ReportBaseEnumType
+    customData: CustomData | None = None
+
+
+class GenericDeviceModelStatusEnumType(StrEnum):
+    Accepted = "Accepted"
+    Rejected = "Rejected"
+    NotSupported = "NotSupported"
+    EmptyResultSet = "EmptyResultSet"
+
+
+class GetBaseReportResponse(Message, frozen=True, kw_only=True):
+    status: GenericDeviceModelStatusEnumType
+    statusInfo: StatusInfoType | None = None
+    customData: CustomData | None = None
+
+
+class ComponentCriterionEnumType(StrEnum):
+    Active = "Active"
+    Available = "Available"
+    Enabled = "Enabled"
+    Problem = "Problem"
+
+
+class ComponentVariableType(Message, frozen=True, kw_only=True):
+    component: ComponentType
+    variable: VariableType | None = None
+    customData: CustomData | None = None
+
+
+class GetReportRequest(Message, frozen=True, kw_only=True):
+    componentVariable: Annotated[list[ComponentVariableType], Meta(min_length=1)] | None = None
+    requestId: int
+    componentCriteria: Annotated[list[ComponentCriterionEnumType], Meta(min_length=1, max_length=4)] | None = None
+    customData: CustomData | None = None
+
+
+class GetReportResponse(Message, frozen=True, kw_only=True):
+    status: GenericDeviceModelStatusEnumType
+    statusInfo: StatusInfoType | None = None
+    customData: CustomData | None = None
+
+
+class DataEnumType(StrEnum):
+    string = "string"
+    decimal = "decimal"
+    integer = "integer"
+    dateTime = "dateTime"
+    boolean = "boolean"
+    OptionList = "OptionList"
+    SequenceList = "SequenceList"
+    MemberList = "MemberList"
+
+
+class MutabilityEnumType(StrEnum):
+    ReadOnly = "ReadOnly"
+    WriteOnly = "WriteOnly"
+    ReadWrite = "ReadWrite"
+
+
+class VariableAttributeType(Message, frozen=True, kw_only=True):
+    type: AttributeEnumType | None = None
+    value: Annotated[str, Meta(max_length=2500)] | None = None
+    mutability: MutabilityEnumType | None = None
+    persistent: bool | None = None
+    constant: bool | None = None
+    customData: CustomData | None = None
+
+
+class VariableCharacteristicsType(Message, frozen=True, kw_only=True):
+    unit: Annotated[str, Meta(max_length=16)] | None = None
+    dataType: DataEnumType
+    minLimit: float | None = None
+    maxLimit: float | None = None
+    maxElements: Annotated[int, Meta(ge=1)] | None = None
+    valuesList: Annotated[str, Meta(max_length=1000)] | None = None
+    supportsMonitoring: bool
+    customData: CustomData | None = None
+
+
+class ReportDataType(Message, frozen=True, kw_only=True):
+    component: ComponentType
+    variable: VariableType
+    variableAttribute: Annotated[list[VariableAttributeType], Meta(min_length=1, max_length=4)]
+    variableCharacteristics: VariableCharacteristicsType | None = None
+    customData: CustomData | None = None
+
+
+class NotifyReportRequest(Message, frozen=True, kw_only=True):
+    requestId: int
+    generatedAt: Time
+    reportData: Annotated[list[ReportDataType], Meta(min_length=1)] | None = None
+    tbc: bool | None = None
+    seqNo: Annotated[int, Meta(ge=0)]
+    customData: CustomData | None = None
+
+
+class NotifyReportResponse(Message, frozen=True, kw_only=True):
+    customData: CustomData | None = None
+
+
 MESSAGES: dict[str, tuple[type[Message], type[Message]]] = {
     "BootNotification": (BootNotificationRequest, BootNotificationResponse),
     "Heartbeat": (HeartbeatRequest, HeartbeatResponse),
@@ -1281,6 +1572,13 @@ MESSAGES: dict[str, tuple[type[Message], type[Message]]] = {
     "GetLocalListVersion": (GetLocalListVersionRequest, GetLocalListVersionResponse),
     "ClearCache": (ClearCacheRequest, ClearCacheResponse),
     "DataTransfer": (DataTransferRequest, DataTransferResponse),
+    "GetTransactionStatus": (GetTransactionStatusRequest, GetTransactionStatusResponse),
+    "SetNetworkProfile": (SetNetworkProfileRequest, SetNetworkProfileResponse),
     "SignCertificate": (SignCertificateRequest, SignCertificateResponse),
     "CertificateSigned": (CertificateSignedRequest, CertificateSignedResponse),
+    "GetVariables": (GetVariablesRequest, GetVariablesResponse),
+    "SetVariables": (SetVariablesRequest, SetVariablesResponse),
+    "GetBaseReport": (GetBaseReportRequest, GetBaseReportResponse),
+    "GetReport": (GetReportRequest, GetReportResponse),
+    "NotifyReport": (NotifyReportRequest, NotifyReportResponse),
 }

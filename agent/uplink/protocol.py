@@ -411,6 +411,19 @@ class Uplink:
             self._publish("l", payload, 0)
         return self._done(now)
 
+    def announce(self, action: str, now: float) -> list[Action]:
+        """The cloud asks for our BootNotification or Heartbeat now (TriggerMessage)."""
+        if action == "BootNotification":
+            self._boot_at = now
+        else:
+            self._ask(action, {}, SILENT_S, None, now)
+        return self._done(now)
+
+    def owed(self) -> dict[int, list[Range]]:
+        """Of each stream, the seqs that exist and that the cloud has not acknowledged."""
+        lanes = self.lanes.items()
+        return {s: [(a, min(b, lane.next_seq - 1)) for a, b in lane.owed if a < lane.next_seq] for s, lane in lanes}
+
     def deadline(self, now: float) -> list[Action]:
         """Whatever is due by now; harmless at any other time."""
         if now >= self._silent_at():

@@ -1,0 +1,450 @@
+"""The device model: one table of what the station says about itself, and what of it the cloud sets (OCPP B05 to B08).
+
+A row is read by a pure function of the station. What it gives as None is not known here: GetVariables says so with an
+empty value, a report leaves it out. Names are compared without case, as OCPP asks.
+"""
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Literal, get_args, get_origin
+
+import msgspec
+from msgspec import Meta
+
+from agent import network
+from agent.clock import iso8601, wall
+from agent.effects import Record, Stream
+from agent.events import ReportRequested, VariableChangesRequested, VariablesRequested
+from agent.port import Port, faults, operative, status
+from agent.reporting import answer, away, message, result, timestamp
+from agent.settings import BOUNDS, SETTINGS, ConfigError, Layer, Merged, Settings, checked, fitting
+from agent.station import Station, charging_state
+from agent.taps import Step
+from agent.uplink.codec import encode_payload, to_cbor
+from agent.uplink.messages import (
+    AttributeEnumType,
+    ComponentCriterionEnumType,
+    ComponentType,
+    ComponentVariableType,
+    Message,
+    ReportBaseEnumType,
+    VariableType,
+)
+
+ITEMS_MAX = 32  # of one GetVariables, SetVariables or GetReport: their answers stay far below what a record may have
+REPORT_MAX_B = 8_000  # a NotifyReport: one lost radio minute costs little
+REPORT_HEAD_B = 100  # of it, around its items
+SHOWN_MAX = 400  # characters of a sentence in an answer of many
+
+Value = str | int | float | bool | None
+Read = Callable[[Station, Port | None, float], Value]
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    component: str
+    variable: str
+    type: str  # OCPP DataEnumType
+    read: Read
+    of: str = ""  # "" = the station, else each "evse" or "connector"
+    unit: str = ""
+    setting: str = ""  # the key of SETTINGS that the cloud sets with it; "network" is the priority of profiles
+    constant: bool = False
+    summary: bool = False  # in the report that tells at a glance whether the station can charge
+
+
+@dataclass(frozen=True, slots=True)
+class Variable:
+    """A row at its place in this station."""
+
+    row: Row
+    port: Port | None
+
+
+# -- the table --------------------------------------------------------------------------------------------------------
+
+
+def fact(read: Callable[[Station], Value]) -> Read:
+    return lambda station, port, now: read(station)
+
+
+def at_port(read: Callable[[Port], Value]) -> Read:
+    def of_port(station: Station, port: Port | None, now: float) -> Value:
+        assert port
+        return read(port)
+
+    return of_port
+
+
+def joined(items: Any) -> str | None:
+    return ",".join(map(str, items)) or None
+
+
+def availability(station: Station) -> str:
+    """The station's own AvailabilityState: what its ports agree on; Available if any of them is."""
+    states = {status(port) for port in station.ports}
+    return "Available" if "Available" in states else min(states) if len(states) == 1 else "Occupied"
+
+
+def list_age_s(station: Station, port: Port | None, now: float) -> Value:
+    wall_s, synced_s = wall(station.clock, now), station.allowlist.synced_s
+    return None if wall_s is None or synced_s is None else round(max(0.0, wall_s - synced_s))
+
+
+def clock_now(station: Station, port: Port | None, now: float) -> Value:
+    wall_s = wall(station.clock, now)
+    return None if wall_s is None else iso8601(wall_s)
+
+
+def evse_state(station: Station, port: Port | None, now: float) -> Value:
+    assert port
+    return charging_state(station, port)
+
+
+def instant(wall_s: float | None) -> str | None:
+    return None if wall_s is None else iso8601(wall_s)
+
+
+def waiting(stream: Stream) -> Read:
+    return fact(lambda s: s.waiting[stream] if s.waiting else None)
+
+
+def set_by_cloud(key: str) -> Row:
+    """The row of a setting that has a variable."""
+    setting = SETTINGS[key]
+    component, _, variable = setting.variable.partition(".")
+
+    def read(station: Station, port: Port | None, now: float) -> Value:
+        value: Value = getattr(station.settings, key)
+        return not value if setting.is_opposite else value
+
+    kind = plain(key)
+    types = {bool: "boolean", int: "integer", float: "decimal", str: "string"}
+    writable = key if Layer.CLOUD in setting.layers else ""
+    return Row(component, variable, types[kind], read, unit=setting.unit, setting=writable)
+
+
+def plain(key: str) -> type:
+    """bool, int, float or str: what a setting's value is."""
+    bounds, args = BOUNDS[key], get_args(BOUNDS[key])
+    kind: type = type(args[0]) if get_origin(bounds) is Literal else args[0] if args else bounds
+    return kind
+
+
+STATION, LINK, COMM = "ChargingStation", "DataLink", "OCPPCommCtrlr"
+
+ROWS: tuple[Row, ...] = (
+    Row(STATION, "Model", "string", fact(lambda s: s.machine.model), constant=True),
+    Row(STATION, "VendorName", "string", fact(lambda s: s.machine.vendor_name), constant=True),
+    Row(STATION, "SerialNumber", "string", fact(lambda s: s.settings.station_id), constant=True),
+    Row(STATION, "FirmwareVersion", "string", fact(lambda s: s.machine.firmware_version or None), constant=True),
+    Row(STATION, "AvailabilityState", "OptionList", fact(availability), summary=True),
+    Row(STATION, "Available", "boolean", fact(lambda s: any(map(operative, s.ports))), summary=True),
+    Row(STATION, "Problem", "boolean", fact(lambda s: not s.store_ok or any(map(faults, s.ports))), summary=True),
+    Row(STATION, "BootReason", "string", fact(lambda s: s.boot.reason), constant=True),
+    Row(STATION, "BootCount", "integer", fact(lambda s: s.boot.count), constant=True),
+    Row(STATION, "OutageDuration", "integer", fact(lambda s: None if (a := away(s)) is None else round(a)), unit="s"),
+    Row("EVSE", "AvailabilityState", "OptionList", at_port(status), of="evse", summary=True),
+    Row("EVSE", "Available", "boolean", at_port(operative), of="evse", summary=True),
+    Row("EVSE", "Problem", "boolean", at_port(lambda p: bool(faults(p))), of="evse", summary=True),
+    Row("EVSE", "ChargingState", "OptionList", evse_state, of="evse"),
+    Row("Connector", "AvailabilityState", "OptionList", at_port(status), of="connector", summary=True),
+    Row("Connector", "Available", "boolean", at_port(operative), of="connector", summary=True),
+    Row("Connector", "Problem", "boolean", at_port(lambda p: bool(faults(p))), of="connector", summary=True),
+    Row("Connector", "Faults", "MemberList", at_port(lambda p: joined(sorted(faults(p)))), of="connector"),
+    Row("Connector", "Locked", "boolean", at_port(lambda p: p.report.locked if p.report else None), of="connector"),
+    Row(LINK, "MACAddress", "MemberList", fact(lambda s: joined(s.machine.macs)), constant=True),
+    Row(LINK, "IMEI", "string", fact(lambda s: s.machine.imei or None), constant=True),
+    Row(LINK, "ICCID", "string", fact(lambda s: s.machine.iccid or None)),
+    Row(LINK, "IMSI", "string", fact(lambda s: s.machine.imsi or None)),
+    Row(LINK, "ModemType", "string", fact(lambda s: s.machine.modem_type or None), constant=True),
+    Row(LINK, "Gateway", "string", fact(lambda s: s.machine.gateway or None)),
+    Row("ClockCtrlr", "DateTime", "dateTime", clock_now),
+    Row("ClockCtrlr", "TimeSource", "OptionList", fact(lambda s: s.clock.source.name)),
+    Row("LocalAuthListCtrlr", "Entries", "integer", fact(lambda s: s.allowlist.entries)),
+    Row("LocalAuthListCtrlr", "Version", "integer", fact(lambda s: s.allowlist.version)),
+    Row("LocalAuthListCtrlr", "Age", "integer", list_age_s, unit="s"),
+    Row("SecurityCtrlr", "CertificateExpiry", "dateTime", fact(lambda s: instant(s.machine.certificate_expiry_s))),
+    Row("SecurityCtrlr", "SecurityProfile", "integer", fact(lambda s: 3), constant=True),
+    Row(COMM, "NetworkConfigurationPriority", "SequenceList", fact(lambda s: joined(s.network.order)),
+        setting="network"),
+    Row(COMM, "ActiveNetworkProfile", "integer", fact(lambda s: s.network.via)),
+    Row(COMM, "MoneyWaiting", "integer", waiting(Stream.MONEY)),
+    Row(COMM, "StatusWaiting", "integer", waiting(Stream.STATUS)),
+    Row(COMM, "ResultsWaiting", "integer", waiting(Stream.RESULTS)),
+    Row(COMM, "SamplesWaiting", "integer", waiting(Stream.SAMPLES)),
+    Row(COMM, "LogsWaiting", "integer", waiting(Stream.LOGS)),
+    Row(COMM, "StorageWorks", "boolean", fact(lambda s: s.store_ok)),
+    Row("DeviceDataCtrlr", "ItemsPerMessage", "integer", fact(lambda s: ITEMS_MAX), constant=True),
+    *(set_by_cloud(key) for key, setting in SETTINGS.items() if setting.variable),
+)  # fmt: skip
+
+assert len({(row.component, row.variable) for row in ROWS}) == len(ROWS)
+
+
+def variables(station: Station) -> Iterator[Variable]:
+    for row in ROWS:
+        for port in station.ports if row.of else (None,):
+            yield Variable(row, port)
+
+
+def component_of(variable: Variable) -> Json:
+    component: Json = {"name": variable.row.component}
+    if variable.port:
+        component["evse"] = {"id": variable.port.evse_id}
+        if variable.row.of == "connector":
+            component["evse"]["connectorId"] = 1
+    return component
+
+
+def is_component(variable: Variable, wanted: ComponentType) -> bool:
+    """Whether this is the one component that is meant."""
+    if variable.row.component.casefold() != wanted.name.casefold() or wanted.instance:
+        return False
+    if variable.port is None:
+        return wanted.evse is None
+    connector = 1 if variable.row.of == "connector" else None
+    return wanted.evse is not None and (wanted.evse.id, wanted.evse.connectorId) == (variable.port.evse_id, connector)
+
+
+def is_within(variable: Variable, wanted: ComponentVariableType) -> bool:
+    """Whether this belongs to what a report was asked for: a component without EVSE means it at every one."""
+    component, name = wanted.component, wanted.variable
+    if variable.row.component.casefold() != component.name.casefold() or component.instance:
+        return False
+    if component.evse and (variable.port is None or variable.port.evse_id != component.evse.id):
+        return False
+    connector = component.evse.connectorId if component.evse else None
+    if connector is not None and (variable.row.of != "connector" or connector != 1):
+        return False
+    return name is None or (name.name.casefold() == variable.row.variable.casefold() and not name.instance)
+
+
+def found(station: Station, component: ComponentType, name: VariableType) -> Variable | str:
+    """The variable of that name; or OCPP's word for what is not known of it."""
+    here = [variable for variable in variables(station) if is_component(variable, component)]
+    if not here:
+        return "UnknownComponent"
+    same = [v for v in here if v.row.variable.casefold() == name.name.casefold() and not name.instance]
+    return same[0] if same else "UnknownVariable"
+
+
+def text_of(value: Value) -> str:
+    match value:
+        case None:
+            return ""
+        case bool():
+            return "true" if value else "false"
+        case float():
+            return str(int(value)) if value == int(value) else repr(value)
+    return str(value)
+
+
+def echoed(part: Message) -> Json:
+    """A component or variable as it was named, without what others wrote into customData."""
+    named: Json = msgspec.to_builtins(part)
+    named.pop("customData", None)
+    if "evse" in named:
+        named["evse"].pop("customData", None)
+    return named
+
+
+# -- GetVariables (B06) -----------------------------------------------------------------------------------------------
+
+
+def get(station: Station, event: VariablesRequested, now: float) -> Step:
+    results = []
+    for item in event.data:
+        said: Json = {"component": echoed(item.component), "variable": echoed(item.variable)}
+        if item.attributeType is not None:
+            said["attributeType"] = item.attributeType
+        variable = found(station, item.component, item.variable)
+        if isinstance(variable, str):
+            said["attributeStatus"] = variable
+        elif item.attributeType not in (None, AttributeEnumType.Actual):
+            said["attributeStatus"] = "NotSupportedAttributeType"
+        else:
+            said["attributeStatus"] = "Accepted"
+            said["attributeValue"] = text_of(variable.row.read(station, variable.port, now))
+        results.append(said)
+    return station, (result(station, event.command_id, {"getVariableResult": results}, now),)
+
+
+# -- SetVariables (B05) -----------------------------------------------------------------------------------------------
+
+
+def set(station: Station, event: VariableChangesRequested, now: float) -> Step:  # noqa: A001  # beside get
+    """One after the other: each stands or falls by itself, in the order given."""
+    results = []
+    for item in event.data:
+        said: Json = {"component": echoed(item.component), "variable": echoed(item.variable)}
+        if item.attributeType is not None:
+            said["attributeType"] = item.attributeType
+        variable = found(station, item.component, item.variable)
+        if isinstance(variable, str):
+            said["attributeStatus"] = variable
+        elif item.attributeType not in (None, AttributeEnumType.Actual):
+            said["attributeStatus"] = "NotSupportedAttributeType"
+        else:
+            station, verdict = written(station, variable.row, item.attributeValue)
+            said["attributeStatus"] = verdict["status"]
+            if "statusInfo" in verdict:
+                said["attributeStatusInfo"] = verdict["statusInfo"]
+        results.append(said)
+    return station, (result(station, event.command_id, {"setVariableResult": results}, now),)
+
+
+def written(station: Station, row: Row, text: str) -> tuple[Station, Json]:
+    if not row.setting:
+        return station, answer("Rejected", "ReadOnly", f"{row.variable} is not the cloud's to set")
+    if row.setting == "network":
+        return prioritised(station, text)
+    setting = SETTINGS[row.setting]
+    value = parsed(plain(row.setting), text)
+    if setting.is_opposite and isinstance(value, bool):
+        value = not value
+    try:
+        value = checked(Layer.CLOUD, row.setting, value, Merged(ceiling(station), {}))
+    except ConfigError as error:
+        return station, answer("Rejected", reason_code(row.setting, value), str(error)[:SHOWN_MAX])
+    settings = msgspec.structs.replace(station.settings, **{row.setting: value})
+    station = replace(station, settings=settings, cloud={**station.cloud, row.setting: value}, ceiling=ceiling(station))
+    return station, answer("Accepted")
+
+
+def ceiling(station: Station) -> Settings:
+    """What holds without the cloud's layer."""
+    return station.settings if station.ceiling is None else station.ceiling
+
+
+def reason_code(key: str, value: object) -> str:
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return "InvalidValue"
+    bounds = get_args(BOUNDS[key])
+    meta = bounds[1] if len(bounds) > 1 and isinstance(bounds[1], Meta) else Meta()
+    if meta.ge is not None and value < meta.ge:
+        return "ValueTooLow"
+    return "ValueTooHigh"
+
+
+NUMBER = re.compile(r"-?[0-9]{1,15}(\.[0-9]{1,9})?", re.ASCII)
+
+
+def parsed(kind: type, text: str) -> object:
+    """The text as a value of that kind, or as it is: then the bounds refuse it."""
+    if kind is bool:
+        return {"true": True, "false": False}.get(text.casefold(), text)
+    if kind in (int, float) and NUMBER.fullmatch(text):
+        number = float(text)
+        return int(number) if number == int(number) else number
+    return text
+
+
+def prioritised(station: Station, text: str) -> tuple[Station, Json]:
+    slots = [int(part) for part in text.split(",") if re.fullmatch(r"[0-9]", part, re.ASCII)]
+    after = network.ordered(station.network, tuple(slots)) if len(slots) == text.count(",") + 1 else None
+    if after is None:
+        known = ",".join(map(str, [0, *dict(station.network.slots)]))
+        return station, answer("Rejected", "InvalidValue", f"slots here are {known}, each at most once")
+    return replace(station, network=after), answer("Accepted")
+
+
+def with_cloud(settings: Settings, fact: Any) -> tuple[Json, Settings]:
+    """The cloud's layer as it was stored, and what then holds. What does not fit any more is left out: an older build,
+    another board, a config file that allows less. It stays out until the cloud sets it again."""
+    stored = fact if isinstance(fact, Mapping) else {}
+    good, _ = fitting(Layer.CLOUD, {key: stored[key] for key in stored if key in SETTINGS}, Merged(settings, {}))
+    return good, msgspec.structs.replace(settings, **good)
+
+
+# -- GetBaseReport, GetReport (B07, B08) ------------------------------------------------------------------------------
+
+
+def report(station: Station, event: ReportRequested, now: float) -> Step:
+    """The answer and the whole report are one commit: all of it will arrive, or none."""
+    items = [item_of(station, v, now) for v in wanted(station, event, now) if is_told(station, v, now)]
+    if not items:
+        return station, (result(station, event.command_id, answer("EmptyResultSet", "NotFound"), now),)
+    reports = notify_reports(station, event.request_id, items, now)
+    return station, (result(station, event.command_id, answer("Accepted"), now), *reports)
+
+
+def wanted(station: Station, event: ReportRequested, now: float) -> Iterator[Variable]:
+    for variable in variables(station):
+        match event.base:
+            case ReportBaseEnumType.FullInventory:
+                yield variable
+            case ReportBaseEnumType.ConfigurationInventory if variable.row.setting:
+                yield variable
+            case ReportBaseEnumType.SummaryInventory if variable.row.summary:
+                yield variable
+            case None if is_asked(station, variable, event, now):
+                yield variable
+
+
+def is_asked(station: Station, variable: Variable, event: ReportRequested, now: float) -> bool:
+    named = not event.wanted or any(is_within(variable, each) for each in event.wanted)
+    return named and (not event.criteria or any(meets(station, variable, each, now) for each in event.criteria))
+
+
+def meets(station: Station, variable: Variable, criterion: str, now: float) -> bool:
+    """Whether the variable's component meets it. One that does not say is taken to be in order (B08)."""
+    for row in ROWS:
+        if (row.component, row.of, row.variable) == (variable.row.component, variable.row.of, criterion):
+            return row.read(station, variable.port, now) is True
+    return criterion != ComponentCriterionEnumType.Problem
+
+
+def is_told(station: Station, variable: Variable, now: float) -> bool:
+    """What is not known is absent; what can be set is there, even empty."""
+    return bool(variable.row.setting) or variable.row.read(station, variable.port, now) is not None
+
+
+def item_of(station: Station, variable: Variable, now: float) -> Json:
+    """OCPP ReportDataType."""
+    row = variable.row
+    attribute: Json = {
+        "value": text_of(row.read(station, variable.port, now)),
+        "mutability": "ReadWrite" if row.setting else "ReadOnly",
+        "persistent": bool(row.setting),
+        "constant": row.constant,
+    }
+    characteristics: Json = {"dataType": row.type, "supportsMonitoring": False}
+    if row.unit:
+        characteristics["unit"] = row.unit
+    bounds = get_args(BOUNDS[row.setting]) if row.setting in BOUNDS else ()
+    for meta in (each for each in bounds if isinstance(each, Meta)):
+        limits = {"minLimit": meta.ge, "maxLimit": meta.le if meta.ge is not None else meta.max_length}
+        characteristics |= {name: limit for name, limit in limits.items() if limit is not None}
+    return {
+        "component": component_of(variable),
+        "variable": {"name": row.variable},
+        "variableAttribute": [attribute],
+        "variableCharacteristics": characteristics,
+    }
+
+
+def notify_reports(station: Station, request_id: int, items: list[Json], now: float) -> tuple[Record, ...]:
+    """NotifyReport in as many parts as it needs, each of them small."""
+    dated = timestamp(station, wall(station.clock, now), now)
+    parts = list(parted(items))
+    return tuple(
+        message(station, Stream.RESULTS, "NotifyReport", {
+            "requestId": request_id, "generatedAt": dated, "seqNo": n, "tbc": n + 1 < len(parts), "reportData": part,
+        }, now)
+        for n, part in enumerate(parts)
+    )  # fmt: skip
+
+
+def parted(items: list[Json]) -> Iterator[list[Json]]:
+    part: list[Json] = []
+    size = REPORT_HEAD_B
+    for item in items:
+        size += (bytes_ := len(to_cbor(encode_payload(item))))
+        if part and size > REPORT_MAX_B:
+            yield part
+            part, size = [], REPORT_HEAD_B + bytes_
+        part.append(item)
+    yield part

@@ -1,0 +1,218 @@
+"""The device model: what the station says about itself is true, and what the cloud sets holds, within its bounds."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agent.clock import Clock
+from agent.commands.variables import ITEMS_MAX, REPORT_MAX_B, ROWS
+from agent.core import born
+from agent.events import ListChanged, ListState, Machine, MachineTold, OutboxCounted
+from agent.settings import BOUNDS, SETTINGS, Layer, Settings
+from agent.station import Boot, BootReason
+from agent.uplink.codec import encode_payload, to_cbor
+from agent.uplink.commands import Command, Refusal, to_event
+from agent.uplink.messages import MESSAGES, from_wire
+from tests.play import ANN, WALL_S, Json, Play
+
+
+def named(name: str, evse: Json | None = None) -> Json:
+    component, _, variable = name.partition(".")
+    said: Json = {"name": component} if evse is None else {"name": component, "evse": evse}
+    return {"component": said, "variable": {"name": variable}}
+
+
+def get(play: Play, name: str, evse: Json | None = None) -> str:
+    (said,) = play.command("GetVariables", getVariableData=[named(name, evse)])["getVariableResult"]
+    return str(said["attributeValue"] if said["attributeStatus"] == "Accepted" else said["attributeStatus"])
+
+
+def put(play: Play, name: str, value: str, **more: Any) -> tuple[str, str, str]:
+    """attributeStatus, reasonCode, text."""
+    item = {**named(name), "attributeValue": value, **more}
+    (said,) = play.command("SetVariables", setVariableData=[item])["setVariableResult"]
+    info = said.get("attributeStatusInfo", {})
+    return said["attributeStatus"], info.get("reasonCode", ""), info.get("additionalInfo", "")
+
+
+def reports(play: Play, request_id: int) -> list[Json]:
+    return [p for p in play.payloads("NotifyReport") if p["requestId"] == request_id]
+
+
+def items(play: Play, request_id: int) -> list[Json]:
+    return [item for part in reports(play, request_id) for item in part["reportData"]]
+
+
+def names(play: Play, request_id: int) -> set[str]:
+    return {f"{item['component']['name']}.{item['variable']['name']}" for item in items(play, request_id)}
+
+
+# -- what is read -----------------------------------------------------------------------------------------------------
+
+
+def test_the_station_says_what_it_is_and_how_it_does() -> None:
+    play = Play(Settings(station_id="S-1"))
+    play.on(MachineTold(Machine("duo", firmware_version="1.2", macs=("02:00:00:00:00:01",), imei="49015")))
+    play.on(ListChanged(ListState(7, 100, WALL_S - 60))).on(OutboxCounted((1, 2, 3, 4, 5)))
+    assert get(play, "ChargingStation.SerialNumber") == "S-1"
+    assert get(play, "DataLink.MACAddress") == "02:00:00:00:00:01"
+    assert get(play, "datalink.imei") == "49015", "names are compared without case"
+    assert get(play, "DataLink.ICCID") == "", "known variable, unknown value"
+    assert get(play, "LocalAuthListCtrlr.Version") == "7" and get(play, "LocalAuthListCtrlr.Age") == "60"
+    assert get(play, "OCPPCommCtrlr.SamplesWaiting") == "4"
+    assert get(play, "ClockCtrlr.TimeSource") == "CLOUD" and get(play, "ChargingStation.BootReason") == "PowerUp"
+    play.plug(1).tap(ANN).charge(1)
+    connector = {"id": 1, "connectorId": 1}
+    assert get(play, "Connector.AvailabilityState", connector) == "Occupied"
+    assert get(play, "EVSE.ChargingState", {"id": 1}) == "Charging" and get(play, "EVSE.Problem", {"id": 1}) == "false"
+    assert get(play, "ChargingStation.AvailabilityState") == "Available", "port 2 is"
+
+
+def test_what_is_not_there_is_named_as_unknown() -> None:
+    play = Play()
+    assert get(play, "Teapot.Model") == "UnknownComponent"
+    assert get(play, "ChargingStation.Taste") == "UnknownVariable"
+    assert get(play, "EVSE.AvailabilityState", {"id": 9}) == "UnknownComponent"
+    item = {**named("ChargingStation.Model"), "attributeType": "Target"}
+    (said,) = play.command("GetVariables", getVariableData=[item])["getVariableResult"]
+    assert said["attributeStatus"] == "NotSupportedAttributeType"
+
+
+@pytest.mark.promise("S10")
+def test_too_many_items_are_refused_before_anything_is_done() -> None:
+    payload = {"getVariableData": [named("ChargingStation.Model")] * (ITEMS_MAX + 1)}
+    request = from_wire(MESSAGES["GetVariables"][0], payload)
+    said = to_event(Command("c1", "GetVariables", payload, request))
+    assert isinstance(said, Refusal) and said.result and said.result["errorCode"] == "OccurrenceConstraintViolation"
+
+
+# -- what is set ------------------------------------------------------------------------------------------------------
+
+
+def test_what_the_cloud_sets_holds_at_once_and_after_a_power_cut() -> None:
+    play = Play()
+    assert put(play, "TxCtrlr.EVConnectionTimeOut", "120") == ("Accepted", "", "")
+    assert put(play, "AuthCtrlr.Enabled", "false")[0] == "Accepted"
+    assert play.station.settings.ev_connection_timeout_s == 120 and play.station.settings.free
+    again = play.reboot(30)
+    assert again.station.settings.ev_connection_timeout_s == 120 and again.station.settings.free
+    assert get(again, "TxCtrlr.EVConnectionTimeOut") == "120" and get(again, "AuthCtrlr.Enabled") == "false"
+    assert again.station.ceiling == Settings(), "what the config file says is another matter"
+
+
+@pytest.mark.promise("S11")
+def test_electrical_limits_only_go_down_and_the_offer_follows_at_once() -> None:
+    play = Play(Settings(circuit_limit_ma=32_000)).plug(1).tap(ANN).charge(1)
+    status, code, text = put(play, "ChargingStation.CircuitLimit", "40000")
+    assert (status, code) == ("Rejected", "ValueTooHigh") and "32000 or less" in text
+    assert put(play, "ChargingStation.CircuitLimit", "16000")[0] == "Accepted"
+    assert play.wish[0].offer_ma == 16_000
+    assert put(play, "ChargingStation.CircuitLimit", "20000")[0] == "Accepted", "below what the installer allowed"
+    assert put(play, "ChargingStation.CircuitLimit", "5999")[:2] == ("Rejected", "ValueTooLow")
+
+
+def test_a_value_that_cannot_be_is_rejected_with_its_bounds() -> None:
+    play = Play()
+    assert put(play, "TxCtrlr.EVConnectionTimeOut", "5") == (
+        "Rejected", "ValueTooLow", "ev_connection_timeout_s = 5 cannot be: type a number from 10 to 600",
+    )  # fmt: skip
+    for value in ("", "soon", "1e2", "nan", "٣", "9" * 400):
+        assert put(play, "TxCtrlr.EVConnectionTimeOut", value)[0] == "Rejected"
+    assert put(play, "AuthCtrlr.OfflineTxForUnknownIdEnabled", "maybe")[:2] == ("Rejected", "InvalidValue")
+    assert put(play, "SecurityCtrlr.Identity", "S-2")[:2] == ("Rejected", "ReadOnly")
+    assert put(play, "ChargingStation.Model", "x")[:2] == ("Rejected", "ReadOnly")
+    assert put(play, "ChargingStation.Taste", "x")[0] == "UnknownVariable"
+    assert put(play, "ChargingStation.Owner", "x", attributeType="MaxSet")[0] == "NotSupportedAttributeType"
+    assert "cloud" not in play.facts and play.station.settings == Settings()
+
+
+def test_several_are_set_in_order_and_each_stands_by_itself() -> None:
+    play = Play()
+    data = [{**named(n), "attributeValue": v} for n, v in (
+        ("TxCtrlr.EVConnectionTimeOut", "100"), ("TxCtrlr.EVConnectionTimeOut", "1"), ("ChargingStation.Owner", "Ann"),
+    )]  # fmt: skip
+    said = play.command("SetVariables", setVariableData=data)["setVariableResult"]
+    assert [each["attributeStatus"] for each in said] == ["Accepted", "Rejected", "Accepted"]
+    assert play.facts["cloud"] == {"ev_connection_timeout_s": 100, "owner": "Ann"}
+
+
+@pytest.mark.promise("S9")
+@given(st.recursive(st.none() | st.integers() | st.text(max_size=5) | st.booleans(), lambda x: st.lists(x, max_size=2)
+       | st.dictionaries(st.sampled_from(sorted(SETTINGS)) | st.text(max_size=3), x, max_size=5)))  # fmt: skip
+def test_any_stored_layer_of_the_cloud_leaves_a_station_that_starts(fact: Any) -> None:
+    config = Settings(circuit_limit_ma=16_000)
+    boot = Boot("b0" * 8, 0.0, BootReason.POWER_UP)
+    station, _ = born(config, boot, Clock(), 1, {"cloud": fact, "network": fact, "reset": fact}, [0.0], 0.0)
+    assert station.settings.circuit_limit_ma <= 16_000
+
+
+@pytest.mark.promise("S9")
+@given(
+    st.sampled_from([row for row in ROWS if row.setting]),
+    st.text(max_size=20) | st.integers().map(str) | st.floats().map(str) | st.sampled_from(["true", "0", "0,0"]),
+)
+def test_any_text_is_accepted_within_the_bounds_or_changes_nothing(row: Any, text: str) -> None:
+    play = Play()
+    before = play.station.settings, play.station.network
+    status, code, _ = put(play, f"{row.component}.{row.variable}", text)
+    if status == "Accepted":
+        assert get(play, f"{row.component}.{row.variable}") != "UnknownVariable"
+        assert play.reboot(9).station.settings == play.station.settings
+    else:
+        assert code and (play.station.settings, play.station.network) == before
+
+
+def test_every_setting_of_the_cloud_has_a_variable() -> None:
+    assert {key for key, setting in SETTINGS.items() if Layer.CLOUD in setting.layers and not setting.variable} == {
+        "failsafe_ma"  # the controller stores it once, at commissioning
+    }
+    assert all(key in BOUNDS for key in SETTINGS)
+
+
+# -- reports ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("most", [300, 1_000, 3_000])
+def test_a_full_report_comes_in_small_parts_in_order_and_says_where_it_ends(
+    most: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert REPORT_MAX_B == 8_000
+    monkeypatch.setattr("agent.commands.variables.REPORT_MAX_B", most)
+    play = Play(ports=4)
+    assert play.command("GetBaseReport", requestId=5, reportBase="FullInventory") == {"status": "Accepted"}
+    parts = reports(play, 5)
+    assert [part["seqNo"] for part in parts] == list(range(len(parts))) and len(parts) > 1
+    assert [part["tbc"] for part in parts] == [True] * (len(parts) - 1) + [False]
+    assert all(len(to_cbor(encode_payload(part))) <= most for part in parts)
+    keys = [(str(i["component"]), str(i["variable"])) for i in items(play, 5)]
+    assert len(keys) == len(set(keys))
+    assert "DataLink.IMEI" not in names(play, 5), "what is not known is absent"
+
+
+def test_each_inventory_holds_what_it_is_for() -> None:
+    play = Play()
+    play.command("GetBaseReport", requestId=1, reportBase="ConfigurationInventory")
+    play.command("GetBaseReport", requestId=2, reportBase="SummaryInventory")
+    assert {i["variableAttribute"][0]["mutability"] for i in items(play, 1)} == {"ReadWrite"}
+    assert "TxCtrlr.EVConnectionTimeOut" in names(play, 1)
+    assert {name.split(".")[1] for name in names(play, 2)} == {"AvailabilityState", "Available", "Problem"}
+    limits = [i["variableCharacteristics"] for i in items(play, 1) if i["variable"]["name"] == "EVConnectionTimeOut"]
+    assert [(each["unit"], each["minLimit"], each["maxLimit"]) for each in limits] == [("s", 10, 600)]
+
+
+def test_a_report_of_some_components_holds_no_other() -> None:
+    play = Play()
+    wanted = [{"component": {"name": "EVSE", "evse": {"id": 2}}}, named("ChargingStation.Model")]
+    assert play.command("GetReport", requestId=1, componentVariable=wanted) == {"status": "Accepted"}
+    assert {i["component"].get("evse", {}).get("id") for i in items(play, 1)} == {2, None}
+    assert "ChargingStation.Model" in names(play, 1) and "ChargingStation.VendorName" not in names(play, 1)
+    play.command("GetReport", requestId=2, componentCriteria=["Problem"])
+    assert items(play, 2) == []
+    play.see(1, faults=frozenset({"over_voltage"}))
+    play.command("GetReport", requestId=3, componentCriteria=["Problem"])
+    assert {name.split(".")[0] for name in names(play, 3)} == {"ChargingStation", "EVSE", "Connector"}
+    assert {i["component"].get("evse", {}).get("id") for i in items(play, 3)} == {1, None}
+    nothing = play.command("GetReport", requestId=4, componentVariable=[{"component": {"name": "Teapot"}}])
+    assert nothing["status"] == "EmptyResultSet" and reports(play, 4) == []
