@@ -10,7 +10,7 @@ from typing import Any
 
 from agent.clock import earliest, iso8601, wall
 from agent.effects import Record, Stream
-from agent.events import Link
+from agent.events import Link, Registration
 from agent.faults import FAULTS
 from agent.policy.id_token import masked
 from agent.policy.reasons import WORDS
@@ -104,6 +104,7 @@ def transaction_edges(before: Station, station: Station, old: Port, new: Port, n
         tx = replace(tx, last=reading(new.report, now, *stamp(station, now)), unplugs=new.report.unplugs)
         is_sample = trigger in (Trigger.METER_VALUE_CLOCK, Trigger.METER_VALUE_PERIODIC)
         stream = Stream.SAMPLES if is_sample else Stream.MONEY
+        stream = asked_for(station, stream) if trigger is Trigger.TRIGGER else stream
         out.append(transaction_record(
             station, new, tx, "Updated", trigger, tx.last, now, context.get(trigger, "Other"), stream
         ))  # fmt: skip
@@ -111,6 +112,11 @@ def transaction_edges(before: Station, station: Station, old: Port, new: Port, n
         return new, out
     controller = station.controller.boot_id if station.controller else tx.controller_boot_id
     return replace(new, transaction=replace(tx, seq_no=tx.seq_no + 1, controller_boot_id=controller)), out
+
+
+def asked_for(station: Station, stream: Stream) -> Stream:
+    """A station that the cloud calls Pending sends what is asked for, and nothing that waits before it (OCPP B02)."""
+    return Stream.RESULTS if station.registration is Registration.PENDING else stream
 
 
 def ended_at(station: Station, tx: Transaction) -> float:

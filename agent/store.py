@@ -405,7 +405,8 @@ class Store:
     def _turn(self) -> bool:
         """Commits first, then one answer, so that neither waits for ever. False: closed."""
         with self._changed:
-            self._changed.wait_for(self._has_news, max(0.0, self._wakes_at() - self._clock()))
+            while not self._has_news():  # what comes meanwhile may be due before what was waited for
+                self._changed.wait(max(0.0, self._wakes_at() - self._clock()))
             is_closing, now = self._is_closing, self._clock()
             is_due = is_closing or any(batch.due <= now for batch in self._batches)
             group = self._batches[:GROUP_MAX] if is_due else []

@@ -57,6 +57,10 @@ STORY_OF = {"agent.store": "store", "set_aside": "damaged", "sync_folder": "dama
 EQUIVALENT = {  # name -> why nothing can be lost
     "agent/store.py: open_database() without sync_folder(path)":
         "SQLite syncs the folder itself with each connection's first sync of the WAL, before the first promise",
+    "agent/store.py: rebuilt() without sync_folder(path)":
+        "SQLite has synced the draft's name already, with its WAL's",
+    "agent/store.py: rebuilt() without sync_folder(path), number 2":
+        "until the sync in open_database() the next start finds the draft and goes on from there",
 }  # fmt: skip
 
 
@@ -174,7 +178,7 @@ def verdict(mutant: Mutant, lives: int = LIVES) -> str:
     run = [sys.executable, "-m", "tests.mutation", json.dumps(asdict(mutant))]
     recordings = {name: recorded(name, range(lives), run) for name in order[:1]}
     assert FIRED in recordings[mutant.story].errors, f"{mutant.name}: its story does not come there"
-    for effort in (0, 1):
+    for effort in (0,) if mutant.name in EQUIVALENT else (0, 1):
         for name in order:
             recording = recordings.setdefault(name, recorded(name, range(lives), run))
             for said in broken(recording, STORIES[name].judge(), effort):

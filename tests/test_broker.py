@@ -4,6 +4,7 @@ import queue
 import random
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,6 @@ from typing import Any
 import mqtt5
 import paho.mqtt.client as paho
 import pytest
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import given
 from hypothesis import strategies as st
 from paho.mqtt.enums import CallbackAPIVersion
@@ -26,12 +26,17 @@ from agent.sim.exchange import Exchange, Faults, OnPublish, Peer, Refusal, Silen
 from agent.sim.mosquitto import BrokerError, Mosquitto
 from agent.sim.net import SimCloud
 from agent.uplink import mqtt as mqtt_module
+from agent.uplink.codec import Hello, encode_hello
 from agent.uplink.mqtt import Connected, Disconnected, Mqtt, MqttConfig, PubAcked, Received
-from agent.uplink.protocol import Alarm, Delete, Deliver, Drop, Fetch, OpenEpoch, Publish, Uplink
+from agent.uplink.protocol import Alarm, Bury, Delete, Deliver, Drop, Fetch, OpenEpoch, Publish, Uplink
 from tests.process import until
-from tests.test_mqtt import Station, config
+from tests.test_mqtt import WILL, Station, config
 from tests.test_protocol import BOOT, BOOT_ID, Outbox, body
 from tools import devcloud
+from tools.cloud.cloud import Cloud
+from tools.cloud.ledger import Ledger
+from tools.cloud.pki import read_operator
+from tools.cloud.service import Service
 
 TIMEOUT_S = 20.0
 AnyBroker = Mosquitto | Broker
@@ -124,6 +129,7 @@ class Client:
     def close(self) -> None:
         self.paho.disconnect()
         self.paho.loop_stop()
+        self.paho._reset_sockets()  # paho leaves its wake-up sockets to the garbage collector, which complains
 
     def cut(self) -> None:
         """The connection is lost without a word."""
@@ -308,7 +314,7 @@ def test_our_station_goes_up_and_down_and_comes_back_to_its_session(
 ) -> None:
     cloud = client()
     cloud.connect("u/#", SessionExpiryInterval=3_600)
-    station = Station(config(pki, either.port))
+    station = Station(replace(config(pki, either.port), spread_s=0.2))
     station.mqtt.start()
     first = station.next(Connected)
     assert (first.receive_maximum, first.session_present) == (20, False)
@@ -337,7 +343,8 @@ def test_the_reference_cloud_serves_on_either(
     try:
         station = client("S-1")
         station.connect("d/S-1/a")
-        until(lambda: station.say("u/S-1/h", b"\x84\x01\x48epoch--1\x48boot---1\xa0") == 0)
+        hello = encode_hello(Hello(b"epoch--1", BOOT_ID, dict.fromkeys(range(5), (1, 1)), 1))
+        until(lambda: station.say("u/S-1/h", hello) == 0)
         topic, ack = station.hear()
         assert topic == "d/S-1/a" and b"epoch--1" in ack
     finally:
@@ -346,9 +353,8 @@ def test_the_reference_cloud_serves_on_either(
 
 
 def serve(pki: Path, port: int, db: Path, stop: threading.Event) -> None:
-    ledger, key = devcloud.Ledger(db), devcloud.read_key(pki / "operator.key")
-    assert isinstance(key, Ed25519PrivateKey)
-    devcloud.Service(devcloud.Cloud(ledger, key), pki, "localhost", port).run(stop)
+    ledger = Ledger(db)
+    Service(Cloud(ledger, read_operator(pki)), pki, "localhost", port, "devcloud").run(stop)
     ledger.close()
 
 
@@ -362,14 +368,19 @@ def station_time() -> float:
 
 
 class Hasty(random.Random):
-    """Patience on the same scale, or on a still smaller one."""
+    """Patience on the same scale, and no more than so many seconds of it."""
 
-    def __init__(self, seed: int, speed: float = SPEED) -> None:
+    def __init__(self, seed: int, most_s: float) -> None:
         super().__init__(seed)
-        self.speed = speed
+        self.most_s = most_s
 
     def uniform(self, a: float, b: float) -> float:
-        return super().uniform(a, b) / self.speed
+        return min(self.most_s, super().uniform(a, b) / SPEED)
+
+
+def hasty(port: int, post: Callable[[object], None], most_s: float = 2.0) -> Mqtt:
+    config = MqttConfig("127.0.0.1", port, "S-1", spread_s=0.5)
+    return Mqtt(config, WILL, post, Hasty(7, most_s), monotonic)
 
 
 class Judge(SimCloud):
@@ -388,25 +399,25 @@ class Judge(SimCloud):
         for kind, payload in self.received(message.topic, bytes(message.payload)):
             client.publish(f"d/S-1/{kind}", payload, 1 if kind == "r" else 0)
 
-    def _apply(self, record: Any, epoch: bytes, seq: int) -> None:
+    def _apply(self, record: Any, epoch: bytes, stream: int, seq: int) -> None:
         self.log.append(record)
 
     def close(self) -> None:
         self.paho.disconnect()
         self.paho.loop_stop()
+        self.paho._reset_sockets()
 
 
 class Rig:
     """The station's real uplink and MQTT on one thread, an outbox without a disk, and a cloud at the other end."""
 
-    def __init__(self, broker: Broker, speed: float = SPEED) -> None:
+    def __init__(self, broker: Broker) -> None:
         self.broker, self.outbox = broker, Outbox()
         self.alarms: list[str] = []
         self.owed: dict[tuple[bytes, int, int], bytes] = {}  # everything there ever was
         self._inbox: queue.Queue[Any] = queue.Queue()
         self._uplink = Uplink("S-1", BOOT_ID, self.outbox.epoch, self.outbox.marks(), BOOT)
-        config = MqttConfig("127.0.0.1", broker.port, "S-1")
-        self._mqtt = Mqtt(config, b"will", self._inbox.put, Hasty(7, speed), station_time)
+        self._mqtt = hasty(broker.port, self._inbox.put)
         self._bugs: list[BaseException] = []
         self._thread = threading.Thread(target=self._run)
         self.cloud = Judge(broker.port)
@@ -483,19 +494,20 @@ class Rig:
                     rows = self.outbox.fetch(action)
                     self._perform(self._uplink.fetched(action.stream, action.after_seq, rows, station_time()))
                 case Delete():
+                    assert not self.outbox.is_forked(action)
                     self.outbox.delete(action)
                 case Drop():
                     self._mqtt.drop(action.connection, action.why)
                 case Deliver(event=Alarm(why=why)):
                     self.alarms.append(why)
-                case OpenEpoch():
-                    raise AssertionError("nothing here calls for a new epoch")
+                case OpenEpoch() | Bury():
+                    raise AssertionError(f"nothing here calls for {action}")
 
 
 @pytest.fixture
 def broker(monkeypatch: pytest.MonkeyPatch) -> Iterator[Broker]:
     """Without TLS."""
-    monkeypatch.setattr(mqtt_module, "POLL_S", 0.05)
+    monkeypatch.setattr(mqtt_module, "CONNECT_S", 10.0 / SPEED)
     broker = Broker()
     broker.start()
     yield broker
@@ -611,7 +623,7 @@ def test_what_was_refused_for_a_while_is_there_in_the_end(
 
 
 @pytest.mark.promise("S10")
-@pytest.mark.parametrize(("receive_maximum", "packet_max_b"), [(1, None), (2, 600), (20, 400), (65_535, 2_000)])
+@pytest.mark.parametrize(("receive_maximum", "packet_max_b"), [(1, None), (2, 600), (20, 512), (65_535, 2_000)])
 def test_the_limits_of_the_connack_are_obeyed(
     broker: Broker, receive_maximum: int, packet_max_b: int | None
 ) -> None:
@@ -638,15 +650,33 @@ def test_a_station_that_is_sent_away_comes_back_and_owes_nothing(broker: Broker,
     assert len(broker.visits("S-1")) == 4
 
 
+@pytest.mark.promise("S2")
+def test_a_station_goes_where_the_broker_sends_it_and_comes_home_when_that_one_is_gone(
+    broker: Broker, rig: Rig
+) -> None:
+    rig.settles(0)
+    other = Broker()
+    other.start()
+    try:
+        broker.disconnect(0x9D, "S-1", f"127.0.0.1:{other.port}")
+        assert other.wait_for(lambda facts: facts.clients().get("S-1"), TIMEOUT_S)
+        rig.append(20)
+    finally:
+        other.kill()
+    rig.settles(40)
+
+
 @pytest.mark.promise("S10")
-def test_two_with_one_name_do_not_fight(broker: Broker, rig: Rig) -> None:
-    rig.append(5)
-    rig.settles(10)
-    other = Mqtt(MqttConfig("127.0.0.1", broker.port, "S-1"), b"", lambda _: None, Hasty(8), station_time)
+def test_two_with_one_name_do_not_fight(broker: Broker) -> None:
+    one = hasty(broker.port, lambda _: None, most_s=1_000.0)
+    one.start()
+    assert broker.wait_for(lambda facts: facts.clients().get("S-1"), TIMEOUT_S)
+    other = hasty(broker.port, lambda _: None, most_s=1_000.0)
     other.start()
     lasts(broker, 120.0)
-    other.stop()
-    assert other.join(TIMEOUT_S)
+    for station in (one, other):
+        station.stop()
+        assert station.join(TIMEOUT_S)
     assert len(broker.visits("S-1")) == 2
     assert broker.visits("S-1")[0].why == "broker: 0x8e"
 
@@ -727,7 +757,8 @@ TWICE = mqtt5.PublishPacket("u/S-1/0", b"x", qos=mqtt5.QoS.EXACTLY_ONCE, packet_
 @pytest.mark.parametrize(
     ("data", "code"),
     [
-        (TWICE, 0x9B), (published(retain=True), 0x9A), (published(topic_alias=1), 0x94), (published(1) + published(2), 0x93),
+        (TWICE, 0x9B), (published(retain=True), 0x9A), (published(topic_alias=1), 0x94),
+        (published(1) + published(2), 0x93),
         (mqtt5.ConnectPacket("S-1").write(), 0x82), (mqtt5.PingRespPacket().write(), 0x82), (b"\x00\x00", 0x81),
         (b"\x30\xff\xff\xff\xff", 0x81), (b"\x30\xff\xff\x7f", 0x95),
     ],

@@ -422,7 +422,7 @@ def test_a_hello_is_answered_with_the_marks_of_all_streams(cloud: Cloud) -> None
     (answer,) = say(cloud, "h", HELLO)
     marks = {0: [0, []], 1: [0, []], 2: [0, []], 3: [3, [[1, 2]], sha256(body).digest()[:8]], 4: [7, []]}
     assert (answer.topic, cbor2.loads(answer.payload)) == (f"d/{STATION}/a", [EPOCH, marks, START_MS])
-    assert cloud.greet(START_MS) == [answer]
+    assert list(cloud.greet(START_MS)) == [answer]
 
 
 def test_started_is_answered_with_what_the_cloud_thinks_of_the_card(cloud: Cloud) -> None:
@@ -609,6 +609,7 @@ class BareStation:
     def close(self) -> None:
         self.client.disconnect()
         self.client.loop_stop()
+        self.client._reset_sockets()  # paho leaves its wake-up sockets to the garbage collector
 
 
 class CloudProcess:

@@ -98,6 +98,7 @@ class Cloud:
     def close(self) -> None:
         self.client.disconnect()
         self.client.loop_stop()
+        self.client._reset_sockets()  # paho leaves its wake-up sockets to the garbage collector
 
 
 @pytest.fixture(scope="module")

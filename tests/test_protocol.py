@@ -434,6 +434,12 @@ def test_a_stream_we_may_not_write_stops_with_an_alarm_until_the_next_connection
     desk.serve(desk.uplink.puback(money.packet_id, 0x87, desk.now))
     desk.append(0, body(5))
     assert desk.batches() == [] and "0x87" in desk.alarms()[0]
+    start = desk.now
+    while desk.now < start + protocol.STOPPED_S + 1:  # the cloud lives, so the connection stands
+        desk.until(desk.now + 20)
+        desk.ack({1: Mark(1)})
+    assert (0, 1, 2) in desk.batches(), "tried again once an hour"
+    desk.serve(desk.uplink.puback(desk.uplink._last_id, 0x87, desk.now))
     desk.serve(desk.uplink.disconnected(desk.now))
     desk.greet()
     assert desk.batches()[0] == (0, 1, 2)

@@ -209,6 +209,13 @@ def test_batches_that_wait_share_one_commit_and_keep_their_order(start: Start) -
     assert said(rig.rows()) == list(range(50))
 
 
+@pytest.mark.promise("S3")
+def test_samples_that_find_no_company_go_alone_when_their_time_has_come(start: Start) -> None:
+    rig = start(group_s=0.05)
+    rig.store.commit(1, [record(Stream.SAMPLES, 1)])
+    assert isinstance(rig.answers.get(timeout=10), Committed)  # and not with whatever the store does next
+
+
 # -- what a failing disk does -----------------------------------------------------------------------------------------
 
 

@@ -6,8 +6,6 @@ from agent.settings import Settings
 from agent.sim.world import STATION_ID, World
 from tests.play import ANN, BOB
 
-NOT_YET = "agent/uplink/protocol.py holds a whole stream while Pending, and so what the cloud has triggered of it"
-
 
 def registered(status: str) -> World:
     """A station whose drivers are known from an earlier day, started anew with a cloud that says this."""
@@ -53,7 +51,6 @@ def test_nothing_else_is_sent_before_the_cloud_accepts_and_all_of_it_after(statu
         world.run_until(world.is_equal, 900)
 
 
-@pytest.mark.xfail(reason=NOT_YET, strict=True)
 def test_what_the_cloud_triggers_is_sent_while_it_is_pending() -> None:
     with registered("Pending").closing() as world:
         world.cloud.log.clear()

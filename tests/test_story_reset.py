@@ -327,7 +327,7 @@ def test_the_status_of_a_transaction_is_true_before_and_after_its_records_are_ac
         assert status() == {"messagesInQueue": False}
         assert status(transactionId=transaction_id[:-1]) == {"ongoingIndicator": False, "messagesInQueue": False}
         assert w.shell
-        w.shell.uplink.lanes[0].is_stopped = True  # the broker refuses money: it stays owed
+        w.shell.uplink.lanes[0].stopped_until = float("inf")  # the broker refuses money: it stays owed
         w.unplug(1)
         w.run(5).plug(1).run(2).tap(ANN).run(5)
         running = w.shell.station.ports[0].transaction

@@ -176,7 +176,8 @@ def triggered_heartbeat(station: Station, event: MessageTriggered, ports: tuple[
 def triggered_status(station: Station, event: MessageTriggered, ports: tuple[Port, ...], now: float) -> Triggered:
     if event.evse_id is None or event.connector_id is None:  # F06.FR.12
         return "MissingParam", "a status belongs to a connector: name evse.id and evse.connectorId"
-    return station, tuple(reporting.status_record(station, port, now) for port in ports)
+    told = [reporting.status_record(station, port, now) for port in ports]
+    return station, tuple(replace(record, stream=reporting.asked_for(station, record.stream)) for record in told)
 
 
 def triggered_transaction(station: Station, event: MessageTriggered, ports: tuple[Port, ...], now: float) -> Triggered:
@@ -205,7 +206,7 @@ def meter_values(station: Station, ports: Iterable[Port], now: float) -> Iterato
             dated = reporting.timestamp(station, read.wall_s, now)
             values = [reporting.meter_value(station, read, "Trigger", dated)]
             payload = {"evseId": port.evse_id, "meterValue": values}
-            yield reporting.message(station, Stream.SAMPLES, "MeterValues", payload, now)
+            yield reporting.message(station, reporting.asked_for(station, Stream.SAMPLES), "MeterValues", payload, now)
 
 
 TRIGGERS: dict[MessageTrigger, DoTrigger] = {

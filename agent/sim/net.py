@@ -137,7 +137,8 @@ class SimCloud:
         match record.action:
             case "TransactionEvent":
                 self._transaction(payload)
-            case "StatusNotification":  # the network may reorder: the newest seq is the truth, not the last to arrive
+            case "StatusNotification" if stream == 1:
+                # the network may reorder: the newest seq is the truth, not the last to arrive
                 newest = self._status_at.get(payload["evseId"], (b"", 0))
                 if epoch != newest[0] or seq > newest[1]:
                     self._status_at[payload["evseId"]] = epoch, seq

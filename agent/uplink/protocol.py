@@ -62,6 +62,7 @@ GREET_AGAIN_S = 10.0  # however often the cloud asks
 SILENT_S = 30.0  # nothing at all, while something waits
 KEEPALIVE_S = 240.0  # of MQTT, unless the connection says otherwise
 HEARTBEAT_PART = 0.95  # of it: idle, a heartbeat goes instead of MQTT's ping, and proves the whole way
+STOPPED_S = 3_600.0  # a stream that the broker forbids, or cannot take
 PAUSE_S, PAUSE_MAX_S = 5.0, 300.0  # after a refusal, or with a mute cloud; doubled until there is progress
 BOOT_RETRY_S = 60.0  # without an interval from the cloud
 BOOT_RETRY_LEAST_S, BOOT_RETRY_MOST_S = 10.0, 86_400.0  # with one
@@ -243,10 +244,12 @@ class Lane:
     known: int  # the cloud cannot hold more than this: published by us, or made before this start
     sent: list[Sent] = field(default_factory=list)  # neither acknowledged by the cloud nor refused by the broker
     records_max: int = RECORDS_MAX
-    is_stopped: bool = False  # until the next connection
+    stopped_until: float | None = None  # or until the next connection
 
     def unsent(self) -> Range | None:
-        return None if self.is_stopped else first_unsent(self.owed, [sent.seqs for sent in self.sent], self.next_seq)
+        if self.stopped_until is not None:
+            return None
+        return first_unsent(self.owed, [sent.seqs for sent in self.sent], self.next_seq)
 
     def marks(self) -> Range:
         return min(self.owed[0][0], self.next_seq), self.next_seq
@@ -327,7 +330,7 @@ class Uplink:
         self._fetching: tuple[int, int] | None = None  # stream, after_seq
         self._has_reopened = False  # an epoch, on this connection
         for lane in self.lanes.values():
-            lane.sent, lane.is_stopped, lane.records_max = [], False, RECORDS_MAX
+            lane.sent, lane.stopped_until, lane.records_max = [], None, RECORDS_MAX
 
     # -- inputs
 
@@ -416,7 +419,7 @@ class Uplink:
         if action == "BootNotification":
             self._boot_at = now
         else:
-            self._ask(action, {}, SILENT_S, None, now)
+            self._ask(action, {}, SILENT_S, None, now, is_asked_for=True)
         return self._done(now)
 
     def owed(self) -> dict[int, list[Range]]:
@@ -432,6 +435,9 @@ class Uplink:
             del self._questions[request_id]
         if self._paused_until is not None and now >= self._paused_until:
             self._paused_until = None
+        for lane in self.lanes.values():
+            if lane.stopped_until is not None and now >= lane.stopped_until:
+                lane.stopped_until = None
         if now >= self._heartbeat_at():
             self._ask("Heartbeat", {}, SILENT_S, None, now)
         return self._done(now)
@@ -439,6 +445,7 @@ class Uplink:
     def next_deadline(self) -> float | None:
         """When deadline() has something to do; None: only an input will change anything."""
         due = [self._silent_at(), self._heartbeat_at(), *(question.until for question in self._questions.values())]
+        due += [lane.stopped_until for lane in self.lanes.values() if lane.stopped_until is not None]
         if self._told is Link.UP:
             due.append(self._doubt_at())
         if self._paused_until is not None:
@@ -542,7 +549,7 @@ class Uplink:
             return
         bodies = list(self._fitting(stream, lane.records_max, last, rows))
         if len(bodies[0]) + ENVELOPE_B + RECORD_B > self._payload_max:
-            self._stop(stream, f"record {first} of {len(bodies[0])} bytes is too big for the broker")
+            self._stop(stream, f"record {first} of {len(bodies[0])} bytes is too big for the broker", now)
             return
         data, count = self._batch(stream, rows[0][0], bodies)
         self._send_batch(stream, data, (rows[0][0], rows[count - 1][1]), count, now)
@@ -589,8 +596,12 @@ class Uplink:
         self._send_batch(stream, encode_batch(Batch(self.epoch, hole[0], (stone,))), hole, 1, now)
         self._tell(Alarm(why))
 
-    def _ask(self, action: str, payload: dict[str, Any], timeout_s: float, tag: int | None, now: float) -> None:
-        if not self._is_greeted or (self._registration != ACCEPTED and action != "BootNotification"):
+    def _ask(
+        self, action: str, payload: dict[str, Any], timeout_s: float, tag: int | None, now: float,
+        is_asked_for: bool = False,
+    ) -> None:  # fmt: skip
+        is_free = self._registration == ACCEPTED or action == "BootNotification"
+        if not self._is_greeted or not (is_free or (is_asked_for and self._registration == "Pending")):
             return
         if len(self._questions) >= QUESTIONS_MAX:
             del self._questions[next(iter(self._questions))]
@@ -626,7 +637,7 @@ class Uplink:
         lane.sent.remove(sent)
         why = f"the broker refuses stream {sent.stream}, seq {sent.seqs[0]}: {reason_code:#04x}"
         if reason_code == NOT_AUTHORIZED or (reason_code in UNACCEPTABLE and sent.count == 1):
-            self._stop(sent.stream, why)
+            self._stop(sent.stream, why, now)
         elif reason_code in UNACCEPTABLE:
             lane.records_max = max(1, sent.count // 2)
         else:
@@ -651,9 +662,10 @@ class Uplink:
         for lane in self.lanes.values():
             lane.sent = []
 
-    def _stop(self, stream: int, why: str) -> None:
-        if not self.lanes[stream].is_stopped:
-            self.lanes[stream].is_stopped = True
+    def _stop(self, stream: int, why: str, now: float) -> None:
+        """A connection may stand for weeks, so even what the broker forbids is tried again now and then."""
+        if self.lanes[stream].stopped_until is None:
+            self.lanes[stream].stopped_until = now + STOPPED_S
             self._tell(Alarm(why))
 
     def _drop(self, why: str) -> None:

@@ -1,6 +1,6 @@
 """What the cloud says to what it hears: message in, messages out. No network, no clock."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 import cbor2
@@ -105,11 +105,11 @@ class Cloud:
         ripe = [key for key, owed in self._owed.items() if every or now_ms - owed.since_ms >= ACK_WAIT_MS]
         return [self._ack(*key, now_ms) for key in ripe]
 
-    def greet(self, now_ms: int) -> list[Publish]:
-        """The marks of every station known, for the cloud's own connect: a hello said to nobody is not repeated, and
-        its own storage may be yesterday's."""
+    def greet(self, now_ms: int) -> Iterator[Publish]:
+        """The marks of every station known, for the cloud's own start: its storage may be yesterday's. Each is read as
+        it is taken: another consumer may be storing meanwhile."""
         known = self.ledger.db.execute("SELECT name, epoch FROM station WHERE epoch IS NOT NULL").fetchall()
-        return [Publish(f"d/{name}/a", self.ledger.greeting(name, epoch, now_ms)) for name, epoch in known]
+        return (Publish(f"d/{name}/a", self.ledger.greeting(name, epoch, now_ms)) for name, epoch in known)
 
     def signed(self, command: Command, now_ms: int = 0) -> bytes | None:
         """The command under the key that its station takes, in words that it knows. None, and counted, without it."""

@@ -192,14 +192,14 @@ class Ledger:
         self, key: Key, seq: int, record_id: int, record: Record, now_ms: int
     ) -> Iterator[tuple[object, ...]]:
         """What a new record means besides being kept; what a TransactionEvent means is the row of `event` it yields."""
-        station, epoch, _ = key
+        station, epoch, stream = key
         match record:
             case Record(action="TransactionEvent"):
                 transaction_id, e = read_event(record)
                 said = (e.seq_no, e.kind, e.at_ms, e.evse_id, e.id_token, e.first_wh, e.last_wh, e.register_fell)
                 yield (record_id, station, transaction_id, *said, e.stopped_reason)
             case Record(action="StatusNotification", payload={"evseId": int(evse_id), "connectorStatus": status}):
-                if evse_id in INT64:
+                if evse_id in INT64 and stream == 1:  # in stream 2 it was asked for; seqs of two streams tell no order
                     self._set_port(station, evse_id, status, epoch, seq)
             case Record(action="CommandResult", payload=payload):
                 if command := self.commands.finish(station, payload):

@@ -33,6 +33,7 @@ class Service:
         self.address = host, port
         self.inbox: deque[mqtt.MQTTMessage] = deque()       # bounded by the broker's own window towards us
         self.subscribed = False
+        self.greeted = False
         api = CallbackAPIVersion.VERSION2
         self.client = mqtt.Client(api, name, protocol=mqtt.MQTTv5, manual_ack=True, reconnect_on_failure=False)
         self.client.tls_set_context(tls_context(pki))
@@ -54,6 +55,7 @@ class Service:
             self.client.disconnect()
             self.client.drop_out_messages()                 # commands come again from the database
             stop.wait(pause_s)
+        self.client._reset_sockets()                        # else the garbage collector does, and complains
 
     def _connect(self) -> None:
         self.subscribed = False
@@ -74,7 +76,6 @@ class Service:
 
     def _pump(self, stop: threading.Event) -> None:
         poll_at = 0.0
-        greeted = False
         while not stop.is_set() and self.client.loop(TURN_S) == mqtt.MQTT_ERR_SUCCESS:
             while self.inbox:
                 message = self.inbox[0]
@@ -83,9 +84,9 @@ class Service:
                 self.inbox.popleft()
             if not self.subscribed:
                 continue
-            if not greeted:
+            if not self.greeted:                            # once: a restored database means a new process
                 self._publish(self.cloud.greet(clock_ms()))
-                greeted = True
+                self.greeted = True
             self._publish(self.cloud.acks(clock_ms()))
             if time.monotonic() >= poll_at:
                 self._publish(self.cloud.due(clock_ms()))
