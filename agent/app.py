@@ -7,28 +7,31 @@ import asyncio
 import random
 import secrets
 import signal
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, ExitStack, suppress
-from hashlib import sha256
+from dataclasses import replace
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
-from agent import __version__
+from agent import __version__, clockset
 from agent.authcache.listfile import read_key
 from agent.authcache.lists import Lists
 from agent.board import Board, load, load_config
-from agent.clock import BUILD_S, Clock, ClockSource, wall
+from agent.clock import BUILD_S, Clock, ClockSource, earliest, wall
 from agent.control import ControlServer, control_handlers
 from agent.core import born
 from agent.effects import Save
+from agent.est import EstServer
 from agent.events import ClockTold, ListChanged
 from agent.hal.controller import ControllerLink
 from agent.hal.tty import LineReader, SerialController, checked_tty
+from agent.identity import Aside, Folder, Held, Identity, folder_of, open_identity
 from agent.loop import Inbox, Loop, monotonic, notify_systemd, system_wall
 from agent.machine import machine_of
 from agent.outbox import Connect, StoreError, connect
@@ -41,6 +44,7 @@ from agent.uplink.codec import Will
 from agent.uplink.commands import SeenCommands
 from agent.uplink.dial import Dial, dial
 from agent.uplink.mqtt import Mqtt, MqttConfig, MqttError
+from agent.uplink.operator import OperatorKeys
 from agent.uplink.protocol import Uplink
 
 KERNEL_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
@@ -58,6 +62,9 @@ class NoBroker:
 
     def drop(self, connection: int, why: str) -> None:
         pass
+
+    def use(self, cert: Path, pair: str) -> None:
+        """After the next start."""
 
     def start(self) -> None:
         pass
@@ -78,14 +85,16 @@ class App:
         with ExitStack() as undo:
             self._build(board, config, inbox, connect, dial, undo)
             self._undo = undo.pop_all()
-        self.broker.start()
+        self._set_clock_then(self.broker.start)
 
     def _build(
         self, board: Board, config: Config, inbox: Inbox, connect: Connect, dial: Dial, undo: ExitStack
     ) -> None:
         """The parts, in order; `undo` takes what ends each of them."""
         state, now = state_folder(config), monotonic()
-        merged = merged_of(board, config)
+        folder = folder_of(state)
+        held = open_identity(folder, config.broker)
+        merged = merged_of(board, config, held)
         settings = merged.settings
         boot_id = secrets.token_bytes(8)
         self._inbox = inbox
@@ -98,24 +107,27 @@ class App:
         boot = boot_of(boot_id, facts, now)
         clock = Clock(max(BUILD_S, facts.get("station", {}).get("floor_s", 0.0)), now)
         jitter = [secrets.randbelow(1000) / 1000 for _ in range(ports)]
-        station, first = born(settings, boot, clock, ports, facts, jitter, now, machine_of(board))
+        self.identity = identity_of(config, folder, held, self._aside)
+        expiry_s = held.in_use.not_after_s if held.in_use else None
+        machine = replace(machine_of(board), certificate_expiry_s=expiry_s, can_renew=self.identity is not None)
+        station, first = born(settings, boot, clock, ports, facts, jitter, now, machine)
         link = ControllerLink(ports, settings.circuit_limit_ma, settings.failsafe_ma, settings.host_grace_s)
         self.controller = SerialController(link, checked_tty(board.controller.tty), inbox.post, monotonic)
         undo.callback(self.controller.close)
         self.reader = LineReader(checked_tty(board.reader.tty), inbox.post) if board.reader.kind == "line" else None
         if self.reader:
             undo.callback(self.reader.close)
-        self.broker = broker_of(config, Will(opened.epoch, boot_id), inbox.post, dial)
+        self.broker = broker_of(config, folder, held, Will(opened.epoch, boot_id), inbox.post, dial)
         undo.callback(self.broker.stop)
         self.lists = Lists(state / "lists", facts, read_key(state / "list.key"), now)
         self.shell = Shell(
             station, (*first, Save("kernel", kernel_boot_id())),
             store=self.store, broker=self.broker, controller=self.controller,
             uplink=Uplink(settings.station_id, boot_id, opened.epoch, opened.marks, {}),
-            lists=self.lists, seen=SeenCommands(facts), keys=operator_keys(config), work=self._elsewhere,
-            now=now, log=log, restart=self._restart,
+            lists=self.lists, seen=SeenCommands(facts), keys=OperatorKeys(operator_keys(config), facts),
+            work=self._elsewhere, now=now, log=log, restart=self._restart, identity=self.identity,
         )  # fmt: skip
-        for problem in problems(config, merged, opened, self.lists):
+        for problem in problems(config, held, merged, opened, self.lists):
             log(problem)
         inbox.post(ListChanged(self.lists.state))
         if RTC.exists():
@@ -158,15 +170,32 @@ class App:
             log(f"{lost} batches never reached the disk")
 
     def _elsewhere(self, job: Callable[[], Any], then: Callable[[Any], None]) -> None:
-        def run() -> None:
-            try:
-                result = job()
-            except BaseException as error:  # a bug: seen where it cannot be overlooked
-                self._inbox.post(Crashed(error))
-            else:
-                self._inbox.post(lambda _: then(result))
+        self._work.submit(self._run, job, then)
 
-        self._work.submit(run)
+    def _aside(self, job: Callable[[], Any], then: Callable[[Any], None]) -> None:
+        """For what hangs in the network: it keeps no work waiting, and at the end nobody waits for it."""
+        Thread(target=self._run, args=(job, then), name="aside", daemon=True).start()
+
+    def _run(self, job: Callable[[], Any], then: Callable[[Any], None]) -> None:
+        try:
+            result = job()
+        except BaseException as error:  # a bug: seen where it cannot be overlooked
+            self._inbox.post(Crashed(error))
+        else:
+            self._inbox.post(lambda _: then(result))
+
+    def _set_clock_then(self, start: Callable[[], None]) -> None:
+        """No certificate is valid in 1970: a system clock below our floor is raised to it before the first TLS."""
+        floor_s = earliest(self.shell.station.clock, monotonic())
+        if isinstance(self.broker, NoBroker) or system_wall() >= floor_s:
+            return start()
+
+        def told(answer: str) -> None:
+            log(f"the system clock is below the floor, asked to raise it: {answer}")
+            self.shell.security_event("SettingSystemTime", f"to the floor, at start: {answer}", monotonic())
+            start()
+
+        return self._aside(lambda: clockset.ask(floor_s), told)
 
 
 def run(board_path: Path, config_path: Path, *, controller_tty: str = "", reader_tty: str = "") -> int:
@@ -221,30 +250,37 @@ async def open_doors(app: App, config: Config, undo: AsyncExitStack) -> None:
 
 
 def with_ttys(board: Board, controller_tty: str, reader_tty: str) -> Board:
-    from msgspec.structs import replace
+    from msgspec import structs
 
     if controller_tty:
-        board = replace(board, controller=replace(board.controller, link="serial", tty=controller_tty))
-    return replace(board, reader=replace(board.reader, kind="line", tty=reader_tty)) if reader_tty else board
+        controller = structs.replace(board.controller, link="serial", tty=controller_tty)
+        board = structs.replace(board, controller=controller)
+    if reader_tty:
+        board = structs.replace(board, reader=structs.replace(board.reader, kind="line", tty=reader_tty))
+    return board
 
 
 def settings_of(board: Board, config: Config) -> Settings:
-    return merged_of(board, config).settings
+    return merged_of(board, config, folder_of(Path(config.paths.state)).load()).settings
 
 
-def merged_of(board: Board, config: Config) -> Merged:
+def merged_of(board: Board, config: Config, held: Held) -> Merged:
     """Without an identity nobody is charged (I8)."""
-    layer = config.layer() if config.broker else {**config.layer(), "activated": False}
+    has_identity = config.broker and (config.broker.cert or held.in_use)
+    layer = config.layer() if has_identity else {**config.layer(), "activated": False}
     return merge({Layer.BOARD: board.layer(), Layer.CONFIG: layer})
 
 
-def problems(config: Config, merged: Merged, opened: Opened, lists: Lists) -> Iterator[str]:
+def problems(config: Config, held: Held, merged: Merged, opened: Opened, lists: Lists) -> Iterator[str]:
     """What the operator should know of this start; none of it keeps a station from starting."""
     if opened.damaged:
         what = f"{opened.salvaged} records of money and the facts that could be read are in the new one"
         yield f"the database was damaged and is kept as {opened.damaged}; {what}"
     if config.broker is None:
         yield "this station has no identity and charges nobody: add [station] and [broker] to the config file"
+    elif held.in_use is None:
+        yield "this station has no certificate and charges nobody: have the output of station-agent csr signed"
+    yield from held.problems
     yield from merged.ignored
     if lists.problem:
         yield lists.problem
@@ -272,22 +308,33 @@ def folder_of_ours(folder: Path, advice: str) -> Path:
     return folder
 
 
-def broker_of(config: Config, will: Will, post: Callable[[object], None], dial: Dial) -> Mqtt | NoBroker:
+def identity_of(config: Config, folder: Folder, held: Held, aside: Aside) -> Identity | None:
+    """Who keeps the certificate fresh; None where nobody knows whose it would be."""
     broker, station_id = config.broker, config.station_id
     if broker is None or station_id is None:
+        return None
+    ca = Path(broker.ca)
+    est = EstServer(broker.enrol, ca) if broker.enrol else None
+    return Identity(folder, held, station_id, ca, est, aside, random.SystemRandom())
+
+
+def broker_of(
+    config: Config, folder: Folder, held: Held, will: Will, post: Callable[[object], None], dial: Dial
+) -> Mqtt | NoBroker:
+    broker, station_id, pair = config.broker, config.station_id, held.in_use
+    if broker is None or station_id is None or pair is None:
         return NoBroker()
-    pem = Path(broker.ca), Path(broker.cert), Path(broker.key)
+    file = folder.trial if held.trial else folder.current
     try:
-        where = MqttConfig(broker.host, broker.port, station_id, *pem)
+        where = MqttConfig(broker.host, broker.port, station_id, Path(broker.ca), file, None, pair.name)
         return Mqtt(where, will, post, random.SystemRandom(), monotonic, dial)
     except MqttError as error:
         raise ConfigError(f"[broker] {error}") from None
 
 
-def operator_keys(config: Config) -> dict[bytes, Ed25519PublicKey]:
-    """By key id: the head of the public key's SHA-256 (docs/uplink.md). The names in the config are for people."""
-    keys = [operator_key(Path(path)) for path in config.operator.values()]
-    return {sha256(key.public_bytes_raw()).digest()[:8]: key for key in keys}
+def operator_keys(config: Config) -> Sequence[Ed25519PublicKey]:
+    """The names in the config are for people."""
+    return [operator_key(Path(path)) for path in config.operator.values()]
 
 
 def operator_key(path: Path) -> Ed25519PublicKey:
@@ -320,9 +367,11 @@ def handlers(app: App) -> dict[str, Any]:
             "list_problem": app.lists.problem,
             "controller_noise_bytes": link.deframer.noise_bytes,
             "controller_crc_errors": link.deframer.crc_errors,
+            "operator_keys": [kid.hex() for kid in app.shell.operator_keys.keys],
         }
 
-    return control_handlers(lambda: app.shell.station, app.lookup, monotonic, more)
+    asked = control_handlers(lambda: app.shell.station, app.lookup, monotonic, more)
+    return asked if app.identity is None else {**asked, **app.identity.handlers(monotonic)}
 
 
 def panel_of(app: App, config: Config) -> Any:

@@ -1,4 +1,4 @@
-"""`station-agent run | demo | doctor | explain | status`.
+"""`station-agent run | demo | doctor | explain | status | csr | certificate`.
 
 What an operator can mend is one sentence on stderr and exit code 2. Modules are imported by the command that needs
 them: `run` has a budget from exec to the first tap.
@@ -6,9 +6,11 @@ them: `run` has a budget from exec to the first tap.
 
 import argparse
 import json
+import os
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NoReturn
@@ -72,7 +74,14 @@ def parser() -> argparse.ArgumentParser:
     status = commands.add_parser("status", help="what the running agent knows")
     status.set_defaults(command=command_status)
 
-    for command in (run, doctor, explain, status):
+    csr = commands.add_parser("csr", help="print the request for this station's certificate, for your CA to sign")
+    csr.set_defaults(command=command_csr)
+
+    certificate = commands.add_parser("certificate", help="install the certificate that your CA has signed")
+    certificate.add_argument("file", type=Path, metavar="FILE", help="the certificate, then the CAs above it (PEM)")
+    certificate.set_defaults(command=command_certificate)
+
+    for command in (run, doctor, explain, status, csr, certificate):
         command.add_argument("--board", type=Path, default=BOARD, metavar="FILE", help=f"default: {BOARD}")
         command.add_argument("--config", type=Path, default=CONFIG, metavar="FILE", help=f"default: {CONFIG}")
     for command in (doctor, explain, status):
@@ -170,6 +179,78 @@ def copied(state: Path, to: Path) -> Path:
     if (state / "lists").is_dir():
         shutil.copytree(state / "lists", to / "lists")
     return to
+
+
+def command_csr(args: argparse.Namespace) -> int:
+    from agent.identity import requested
+
+    answer = asked(args.config, {"command": "csr"})
+    if answer is not None and not answer["csr"]:
+        raise ConfigError("the key is being made: type station-agent csr again")
+    if answer is None:
+        with state_of_owner(args.config) as (config, folder):
+            if config.station_id is None:
+                raise ConfigError('a certificate needs a name: add [station] and below it station_id = "serial number"')
+            request = requested(folder, config.station_id).request
+            answer = {"csr": request.csr if request else ""}
+    print(answer["csr"], end="")
+    print(
+        "have it signed (with the reference cloud: devcloud ca station DIR SERIAL --csr FILE), then type "
+        "station-agent certificate FILE", file=sys.stderr,
+    )  # fmt: skip
+    return 0
+
+
+def command_certificate(args: argparse.Namespace) -> int:
+    from agent.certificates import CertificateError, read_chain
+    from agent.clock import BUILD_S
+    from agent.identity import Judge, installed, small
+    from agent.loop import system_wall
+
+    try:
+        pem = small(args.file)
+        chain = read_chain(pem)
+        answer = asked(args.config, {"command": "certificate", "pem": pem.decode("ascii")})
+        if answer is None:
+            now_s = system_wall()
+            with state_of_owner(args.config) as (config, folder):
+                if config.broker is None or config.station_id is None:
+                    raise ConfigError("whom to believe is not known: add [station] and [broker] with ca first")
+                known_s = now_s if now_s >= BUILD_S else None
+                judge = Judge(config.station_id, Path(config.broker.ca), max(now_s, BUILD_S), known_s)
+                installed(folder, chain, judge)
+    except (CertificateError, ValueError) as error:
+        raise ConfigError(f"{args.file}: {error}") from None
+    except OSError as error:
+        raise ConfigError(f"{error.filename or args.file} cannot be read ({error.strerror}): name another") from None
+    is_tried = answer is not None and not answer["first"]
+    print("installed; it is tried within a minute" if is_tried else "installed; type systemctl restart station-agent")
+    return 0
+
+
+@contextmanager
+def state_of_owner(config_path: Path) -> Iterator[tuple[Any, Any]]:
+    """Config and identity folder of a station whose agent does not run. What root makes there is the agent's."""
+    from agent.board import load_config
+    from agent.identity import folder_of
+
+    config = load_config(config_path)
+    state, us = Path(config.paths.state), (os.geteuid(), os.getegid())
+    try:
+        owner = state.stat()
+        if us[0] == 0:
+            os.setegid(owner.st_gid)
+            os.seteuid(owner.st_uid)
+        folder = folder_of(state)
+        folder.make()
+        yield config, folder
+    except OSError as error:
+        why = f"{error.filename or state}: {error.strerror}"
+        raise ConfigError(f"{why}: type sudo before the command, or mend [paths] state") from None
+    finally:
+        if us[0] == 0:
+            os.seteuid(us[0])
+            os.setegid(us[1])
 
 
 def command_status(args: argparse.Namespace) -> int:

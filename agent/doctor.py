@@ -23,12 +23,13 @@ from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-from cryptography.x509.oid import NameOID
 
 from agent.board import Board, load, load_config
+from agent.certificates import CertificateError, Pair, certified, day, paired, read_chain, read_key, read_pair
 from agent.clock import BUILD_S
 from agent.control import ask
 from agent.faults import FAULTS, Fault
+from agent.identity import folder_of
 from agent.settings import Broker, Config, ConfigError, Layer, merge
 
 DISK_MIN_MB, DISK_GOOD_MB = 64, 300  # the database stops at 256 MB
@@ -74,6 +75,20 @@ class Patient:
     @property
     def broker(self) -> Broker | None:
         return self.config.broker if self.config else None
+
+    @property
+    def key_files(self) -> list[Path]:
+        """Our identity folder and what is in it, as far as we may look."""
+        folder = folder_of(Path(self.config.paths.state)) if self.config else None
+        known = (folder.path, folder.current, folder.trial, folder.request) if folder else ()
+        return [path for path in known if os.path.lexists(path)]
+
+    @property
+    def pair_file(self) -> Path | None:
+        """Key and certificate that the station connects with; None: it has only what the config file names."""
+        folder = folder_of(Path(self.config.paths.state)) if self.config else None
+        pairs = (folder.trial, folder.current) if folder else ()
+        return next((path for path in pairs if os.path.lexists(path)), None)
 
 
 def examine(board_path: Path, config_path: Path, now_s: float, timeout_s: float = 5.0) -> list[Finding]:
@@ -176,61 +191,69 @@ def disk_finding(free_mb: int, folder: str) -> Finding:
 
 
 def check_key(patient: Patient) -> Finding | None:
+    """Whose the files with our keys are to read: the config's, and all in the identity folder."""
     if patient.broker is None:
         return None
-    path = Path(patient.broker.key)
-    try:
-        mode = stat.S_IMODE(path.stat().st_mode)
-        public_of_key(path)
-    except UNREADABLE as error:
-        return Finding("key", FAIL, f"{path} is no private key that can be read: {sentence(error)}", KEY_FIX)
-    if mode & 0o077:
-        return Finding("key", FAIL, f"{path} can be read by others", f"type: chmod 600 {path}")
-    return Finding("key", OK, f"{path} is ours alone")
+    if patient.broker.key:
+        path = Path(patient.broker.key)
+        try:
+            read_key(path.read_bytes())
+        except (OSError, CertificateError) as error:
+            return Finding("key", FAIL, f"{path} is no private key that can be read: {sentence(error)}", KEY_FIX)
+    for path in [*patient.key_files, *([Path(patient.broker.key)] if patient.broker.key else [])]:
+        try:
+            mode = stat.S_IMODE(path.stat().st_mode)
+        except OSError as error:
+            return Finding("key", FAIL, f"{path} cannot be looked at: {sentence(error)}", KEY_FIX)
+        if mode & 0o077:
+            private = 700 if path.is_dir() else 600
+            return Finding("key", FAIL, f"{path} can be read by others", f"type: chmod {private} {path}")
+    return Finding("key", OK, "our keys are ours alone")
 
 
 KEY_FIX = "check [broker] key in the config file; is it there, type sudo before the command"
-CERT_FIX = "have a certificate made for this station's key, with CN = station_id, and name it in [broker] cert"
+CERT_FIX = "have a certificate made for this station's key, with CN = station_id: type station-agent csr"
 
 
 def check_certificate(patient: Patient) -> Finding | None:
-    """Ours, for this station, and not expired by the clock as far as that is known."""
-    if patient.broker is None or patient.config is None:
+    """Ours, for this station, leading to our CA, and not expired by the clock as far as that is known."""
+    config, broker = patient.config, patient.broker
+    if config is None or broker is None or config.station_id is None:
         return None
-    path = Path(patient.broker.cert)
+    path, read = patient.pair_file, read_pair
     try:
-        cert = x509.load_pem_x509_certificate(path.read_bytes())
-        names = [attribute.value for attribute in cert.subject.get_attributes_for_oid(NameOID.COMMON_NAME)]
-    except UNREADABLE as error:
-        return Finding("certificate", FAIL, f"{path} is no certificate that can be read: {sentence(error)}", CERT_FIX)
-    if names != [patient.config.station_id]:
-        text = f"{path} is made out to {', '.join(map(str, names))}, this station is {patient.config.station_id}"
+        if path is None and broker.cert:
+            path = Path(broker.cert)
+            pair = paired(read_key(Path(broker.key).read_bytes()), read_chain(path.read_bytes()))
+        elif path is None:
+            return Finding("certificate", FAIL, "this station has no certificate and charges nobody", CERT_FIX)
+        else:
+            pair = read(path.read_bytes())
+    except (OSError, CertificateError) as error:
+        return Finding("certificate", FAIL, f"{path} cannot be used: {sentence(error)}", CERT_FIX)
+    return pair_finding(pair, path, config.station_id, Path(broker.ca), patient.now_s)
+
+
+def pair_finding(pair: Pair, path: Path, station_id: str, ca: Path, now_s: float) -> Finding:
+    if pair.common_name != station_id:
+        text = f"{path} is made out to {pair.common_name}, this station is {station_id}"
         return Finding("certificate", FAIL, text, CERT_FIX)
-    with suppress(*UNREADABLE):  # that is the finding of check_key
-        if public_of_key(Path(patient.broker.key)) != spki(cert.public_key()):
-            return Finding("certificate", FAIL, f"{path} belongs to another key than {patient.broker.key}", CERT_FIX)
-    days = (cert.not_valid_after_utc.timestamp() - patient.now_s) / 86_400
-    if patient.now_s < BUILD_S:
-        return Finding(
-            "certificate", OK, f"{path} is ours; whether it has expired cannot be said before the time is known"
-        )
-    if cert.not_valid_before_utc.timestamp() > patient.now_s:
-        return Finding(
-            "certificate", FAIL, f"{path} is not valid before {cert.not_valid_before_utc:%Y-%m-%d}", CLOCK_FIX
-        )
-    verdict = FAIL if days < 0 else WARN if days < EXPIRY_WARNING_DAYS else OK
-    text = f"{path} {'expired' if days < 0 else 'is valid until'} {cert.not_valid_after_utc:%Y-%m-%d}"
-    return Finding("certificate", verdict, text, "" if verdict is OK else CERT_FIX)
-
-
-def public_of_key(path: Path) -> bytes:
-    """The public half; raises one of UNREADABLE."""
-    return spki(serialization.load_pem_private_key(path.read_bytes(), None).public_key())
-
-
-def spki(key: Any) -> bytes:
-    made: bytes = key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
-    return made
+    if now_s < BUILD_S:
+        return Finding("certificate", OK, f"{path} is ours; whether it has expired the clock cannot say yet")
+    if pair.not_before_s > now_s:
+        return Finding("certificate", FAIL, f"{path} is not valid before {day(pair.not_before_s)}", CLOCK_FIX)
+    days = (pair.not_after_s - now_s) / 86_400
+    if days < 0:
+        return Finding("certificate", FAIL, f"{path} expired {day(pair.not_after_s)}", CERT_FIX)
+    with suppress(OSError):  # that is the finding of check_ca
+        try:
+            certified(pair.pem, read_chain(pair.pem), station_id, ca.read_bytes(), now_s, now_s)
+        except CertificateError as error:
+            return Finding("certificate", FAIL, f"{path}: {sentence(error)}", CERT_FIX)
+    text = f"{path} is valid until {day(pair.not_after_s)}, {days:.0f} days"
+    if days < EXPIRY_WARNING_DAYS:
+        return Finding("certificate", WARN, text, CERT_FIX)
+    return Finding("certificate", OK, text)
 
 
 def check_ca(patient: Patient) -> Finding | None:
@@ -248,6 +271,8 @@ def check_ca(patient: Patient) -> Finding | None:
 def check_operator(patient: Patient) -> Finding | None:
     if patient.config is None or patient.config.broker is None:
         return None
+    if patient.status and (keys := patient.status.get("operator_keys")):
+        return Finding("operator", OK, f"keys in force: {', '.join(keys)}")
     if not patient.config.operator:
         fix = 'add [operator] and below it a key id = "public key file" to the config file'
         return Finding("operator", FAIL, "no operator key: no list and no command from the cloud is believed", fix)
@@ -290,7 +315,7 @@ def check_broker(patient: Patient) -> Finding | None:
         fix = "check [broker] port, that the broker runs, and that the modem or a firewall lets us through"
         return Finding("broker", FAIL, f"{where} does not answer: {why}", fix)
     with talk:
-        refusal = shaken(talk, broker)
+        refusal = shaken(talk, broker, patient.pair_file)
     if refusal:
         return Finding("broker", FAIL, *refusal)
     return Finding("broker", OK, f"{where} answers and takes our certificate")
@@ -320,13 +345,14 @@ def connected(addresses: list[tuple[str, int]], timeout_s: float) -> tuple[socke
     return None, why
 
 
-def shaken(talk: socket.socket, broker: Broker) -> tuple[str, str] | None:
+def shaken(talk: socket.socket, broker: Broker, pair: Path | None) -> tuple[str, str] | None:
     """TLS 1.3 with our certificate over a connected socket; what is wrong and what to do, or None."""
     try:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.minimum_version = ssl.TLSVersion.TLSv1_3
         context.load_verify_locations(broker.ca)
-        context.load_cert_chain(broker.cert, broker.key, password=lambda: b"")  # an encrypted key must not ask
+        files = (pair, None) if pair else (broker.cert, broker.key)
+        context.load_cert_chain(files[0], files[1], password=lambda: b"")  # an encrypted key must not ask
     except (OSError, ValueError) as error:
         return (
             f"the files under [broker] do not fit each other: {sentence(error)}",

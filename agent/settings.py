@@ -295,13 +295,21 @@ class Identity(msgspec.Struct, frozen=True):
 
 
 class Broker(msgspec.Struct, frozen=True):
-    """[broker]: where the cloud is to be had, and what we and it prove ourselves with (PEM files)."""
+    """[broker]: where the cloud is to be had, and what it proves itself with (PEM file). The station makes its own key;
+    `cert` and `key` are a pair to begin with, where there is one. `enrol`: an EST server, docs/identity.md."""
 
     host: Annotated[str, Meta(pattern=r"^[A-Za-z0-9.:-]{1,253}\Z", description="a host name or address in quotes")]
     ca: FilePath
-    cert: FilePath
-    key: FilePath
+    cert: FilePath = ""
+    key: FilePath = ""
     port: Annotated[int, Meta(ge=1, le=65_535)] = 8883
+    enrol: Annotated[
+        str, Meta(pattern=r"^https://[A-Za-z0-9.-]{1,253}(:[0-9]{1,5})?\Z", description='"https://host:port"')
+    ] = ""
+
+    def __post_init__(self) -> None:
+        if bool(self.cert) != bool(self.key):
+            raise ValueError("cert and key belong together: name both, or none and the station makes its own key")
 
 
 class Paths(msgspec.Struct, frozen=True):
@@ -349,7 +357,8 @@ def read_config(text: str, where: str) -> Config:
     return Config(
         station.station_id if station else None,
         broker and msgspec.structs.replace(
-            broker, ca=beside(where, broker.ca), cert=beside(where, broker.cert), key=beside(where, broker.key)
+            broker, ca=beside(where, broker.ca),
+            cert=broker.cert and beside(where, broker.cert), key=broker.key and beside(where, broker.key),
         ),
         operator_keys(tables.get("operator", {}), where),
         paths_of(table(tables.get("paths", {}), Paths, f"{where}: [paths]"), where),

@@ -7,9 +7,8 @@ The same shell runs on the device (agent/app.py gives it SQLite, paho and a seri
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
-
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from agent import reporting
 from agent.authcache.listfile import Built
@@ -55,6 +54,7 @@ from agent.events import (
     VariablesRequested,
 )
 from agent.gate import Gate
+from agent.identity import RECONFIGURED, Done, Enrolled, Identity
 from agent.reporting import samples_due
 from agent.station import Station
 from agent.store import Buried, CommitFailed, Committed, Crashed, EpochOpened, Fetched, Search, Searched, StoreForked
@@ -63,18 +63,22 @@ from agent.uplink.codec import LivePort, LiveReading, Mark, Will, WireError, enc
 from agent.uplink.commands import (
     Answered,
     CacheClearRequested,
+    CertificateCame,
     Command,
     CoreEvent,
+    KeysChangeRequested,
     ListReplaceRequested,
     ListVersionRequested,
     Refusal,
     SeenCommands,
     TransactionStatusRequested,
     open_command,
+    refused,
     to_event,
 )
 from agent.uplink.messages import AuthorizeResponse, from_wire
 from agent.uplink.mqtt import Connected, Disconnected, PubAcked, Received
+from agent.uplink.operator import OperatorKeys
 from agent.uplink.protocol import (
     Action,
     Alarm,
@@ -114,7 +118,7 @@ class CommandOpened:
 
 Answers = (
     ListBuilt | CommandOpened | Committed | CommitFailed | EpochOpened | Fetched | Searched | Buried | StoreForked
-    | Crashed
+    | Crashed | Done | Enrolled
 )  # fmt: skip
 Broker = Connected | Disconnected | PubAcked | Received
 Happening = Event | Answers | Broker
@@ -140,6 +144,7 @@ class BrokerPort(Protocol):
 
     def publish(self, connection: int, packet_id: int, topic: str, payload: bytes, qos: int) -> None: ...
     def drop(self, connection: int, why: str) -> None: ...
+    def use(self, cert: Path, pair: str) -> None: ...
 
 
 class ControllerPort(Protocol):
@@ -150,15 +155,15 @@ class ControllerPort(Protocol):
 
 
 class Shell:
-    """`keys` are the operator's, by key id. `work` runs something slow elsewhere and hands its result to a function on
-    this thread; at once, where nothing is slow. `restart` ends this run of the agent soon, and has it started again;
-    `renew` begins to renew the station's certificate."""
+    """`keys` are the operator's; without `identity` the station's certificate stays as it is. `work` runs something
+    slow elsewhere and hands its result to a function on this thread; at once, where nothing is slow. `restart` ends
+    this run of the agent soon, and has it started again."""
 
     def __init__(
         self, station: Station, first: Sequence[Effect], *, store: StorePort, broker: BrokerPort,
         controller: ControllerPort, uplink: Uplink, lists: Lists, seen: SeenCommands,
-        keys: Mapping[bytes, Ed25519PublicKey], work: Work, now: float, log: Callable[[str], None] = lambda _: None,
-        restart: Callable[[], None] = lambda: None, renew: Callable[[], None] = lambda: None,
+        keys: OperatorKeys, work: Work, now: float, log: Callable[[str], None] = lambda _: None,
+        restart: Callable[[], None] = lambda: None, identity: Identity | None = None,
     ) -> None:  # fmt: skip
         self.station = station
         self.uplink = uplink
@@ -167,15 +172,18 @@ class Shell:
         self.on_change: Callable[[], None] = lambda: None  # the station is another value now
         self.steps = 0  # of the core: whoever watches over us wants to see it grow
         self._store, self._broker, self._controller, self._log = store, broker, controller, log
-        self._seen, self._keys, self._work = seen, keys, work
-        self._restart, self._renew = restart, renew
+        self._seen, self._work, self._restart = seen, work, restart
+        self._identity, self.operator_keys = identity, keys
         self._batch_id = 0
         self._todo: deque[Happening] = deque()
         self._after_commit: deque[tuple[int, Callable[[float], None]]] = deque()
-        self._security_event_at = 0.0
+        self._security_event_at: dict[str, float] = {}  # by type: when the next one may be recorded
+        self._complaints: set[str] = set()  # types of security events that keep us from connecting, as recorded
         self._core_due: float | None = None  # remembered until the next step of the core
         self._uplink_due: float | None = None  # remembered until the next input of the uplink
         uplink.boot = reporting.boot_notification(station)
+        if identity:
+            identity.attach(self)
         self._perform(first, (), now)
 
     # -- in -----------------------------------------------------------------------------------------------------------
@@ -190,6 +198,8 @@ class Shell:
         uplink_due = self.uplink.next_deadline()
         if uplink_due is not None and now >= uplink_due:
             self._act(self.uplink.deadline(now), now)
+        if self._identity and now >= self._identity.next_deadline():
+            self._identity.due(now)
         if now >= self._core_deadline():
             for evse_id in samples_due(self.station, now):  # a sample is of the newest reading
                 if report := self._controller.fresh(evse_id, now):
@@ -203,7 +213,8 @@ class Shell:
         if self._uplink_due is None:
             due = self.uplink.next_deadline()
             self._uplink_due = NEVER if due is None else due
-        return min(self._core_deadline(), self._uplink_due)
+        identity_due = self._identity.next_deadline() if self._identity else NEVER
+        return min(self._core_deadline(), self._uplink_due, identity_due)
 
     def _core_deadline(self) -> float:
         if self._core_due is None:
@@ -215,7 +226,11 @@ class Shell:
             self._take(self._todo.popleft(), now)
 
     def _take(self, happening: Happening, now: float) -> None:
+        if self._identity and self._identity.took(happening, now):
+            return
         match happening:
+            case Done() | Enrolled():
+                pass  # the identity's, and there is none
             case Committed(batch_id=batch_id, next_seq=next_seq):
                 self.gate.committed(batch_id)
                 self._controller.wish(self.gate.wish, now)
@@ -250,10 +265,12 @@ class Shell:
             case Crashed(error=error):
                 raise error
             case Connected(connection, receive_maximum, packet_max, keepalive_s=keepalive_s):
+                self._complaints.clear()
                 self._step(ConnectionMade(), now)
                 self._act(self.uplink.connected(connection, receive_maximum, packet_max, now, keepalive_s), now)
             case Disconnected(why=why, cause=cause):
                 self._log(f"{'alarm: ' if cause.is_alarm else ''}broker: {why}")
+                self._complain(cause.security_event, why, now)
                 self._step(ConnectionEnded(), now)
                 self._act(self.uplink.disconnected(now), now)
             case Received(topic=topic, payload=payload):
@@ -300,7 +317,8 @@ class Shell:
                 case Live():
                     self._act(self.uplink.live(encode_live(live_reading(effect)), now), now)
                 case RenewCertificate():
-                    self._renew()
+                    if self._identity:
+                        self._identity.wanted(now)
                 case Restart():
                     self._after_commit.append((self._batch_id, lambda _: self._restart()))
                     self._store.flush()
@@ -357,6 +375,8 @@ class Shell:
             case VolatileAnswered(tag=int(ask_id), action="Authorize", payload=dict(payload)):
                 if entry := entry_of(payload):
                     self._todo.append(OnlineAnswered(ask_id, entry))
+            case VolatileAnswered(action="SignCertificate", payload=answer) if self._identity:
+                self._identity.answered(answer, now)
             case BootAnswered(status=status):
                 self._todo.append(Registered(Registration(status)))
             case Alarm(why=why):
@@ -372,7 +392,7 @@ class Shell:
         now_s, known = earliest(clock, now), wall(clock, now) is not None
 
         def opened() -> Command | Refusal:
-            return open_command(data, self._keys, station_id, now_s, self._seen, is_time_known=known)
+            return open_command(data, self.operator_keys.keys, station_id, now_s, self._seen, is_time_known=known)
 
         self._work(opened, lambda command: self._todo.append(CommandOpened(command)))
 
@@ -388,6 +408,10 @@ class Shell:
                 self._answer(command_id, {"versionNumber": self.lists.state.version}, now)
             case CacheClearRequested(command_id=command_id):
                 self._answer(command_id, {"status": "Accepted"}, now, self.lists.cache.clear())
+            case CertificateCame(command_id=command_id, request=request):
+                self._certificate_came(command_id, request, now)
+            case KeysChangeRequested(command_id=command_id, data=data):
+                self._change_keys(command_id, data, now)
             case TransactionStatusRequested(command_id=command_id, transaction_id=transaction_id):
                 self._seen.begin(command_id)
                 owed = self.uplink.owed()
@@ -411,13 +435,22 @@ class Shell:
 
     def _refuse(self, refusal: Refusal, now: float) -> None:
         self._log(f"command refused: {refusal.why}")
-        owed: list[Durable] = []
-        if refusal.security_event and now >= self._security_event_at:
-            self._security_event_at = now + SECURITY_EVENT_S
-            owed.append(reporting.security_event(self.station, refusal.security_event, refusal.why, now))
+        owed = self._security_event(refusal.security_event, refusal.why, now) if refusal.security_event else []
         if refusal.result and refusal.command_id:
             owed.append(reporting.message(self.station, Stream.RESULTS, "CommandResult", refusal.result, now))
         self._save(owed)
+
+    def _security_event(self, kind: str, why: str, now: float) -> list[Durable]:
+        if now < self._security_event_at.get(kind, 0.0):
+            return []
+        self._security_event_at[kind] = now + SECURITY_EVENT_S
+        return [reporting.security_event(self.station, kind, why, now)]
+
+    def _complain(self, kind: str | None, why: str, now: float) -> None:
+        """Why we cannot connect: once until we can, not with every attempt of a month."""
+        if kind and kind not in self._complaints and (owed := self._security_event(kind, why, now)):
+            self._complaints.add(kind)
+            self._save(owed)
 
     def _answer(
         self, command_id: str, response: dict[str, Any], now: float, also: Sequence[Durable] = (),
@@ -444,6 +477,49 @@ class Shell:
             self._todo.append(ListChanged(state))
 
         self._answer(command_id, outcome.response, now, outcome.saves, in_force if outcome.state else None)
+
+    # -- certificates and keys; from post() on, what agent/identity.py asks of us --------------------------------------
+
+    def _certificate_came(self, command_id: str, request: dict[str, Any], now: float) -> None:
+        if self._identity is None:
+            return self._refuse(refused(command_id, "NotSupported", "this station has no certificate of its own"), now)
+        self._seen.begin(command_id)
+        return self._identity.signed(command_id, request, now)
+
+    def _change_keys(self, command_id: str, data: Any, now: float) -> None:
+        changed = self.operator_keys.change(data)
+        if isinstance(changed, str):
+            info = {"reasonCode": "InvalidKeys", "additionalInfo": changed}
+            return self._answer(command_id, {"status": "Rejected", "statusInfo": info}, now)
+        said = f"operator keys: {', '.join(kid.hex() for kid in changed.keys)}"
+        self._log(said)
+        owed = self._security_event(RECONFIGURED, said, now)
+        return self._answer(command_id, {"status": "Accepted"}, now, (self.operator_keys.put(changed), *owed))
+
+    def post(self, happening: Happening) -> None:
+        """It happens in this turn of the loop."""
+        self._todo.append(happening)
+
+    def elsewhere(self, job: Callable[[], Any], then: Callable[[Any], None]) -> None:
+        self._work(job, then)
+
+    def ask(self, action: str, payload: dict[str, Any], timeout_s: float, tag: int, now: float) -> None:
+        self._act(self.uplink.request(action, payload, timeout_s, tag, now), now)
+
+    def security_event(self, kind: str, why: str, now: float) -> None:
+        self._save(self._security_event(kind, why, now))
+
+    def answer(self, command_id: str, response: dict[str, Any], now: float) -> None:
+        self._answer(command_id, response, now)
+
+    def use(self, cert: Path, pair: str) -> None:
+        self._broker.use(cert, pair)
+
+    def drop(self, connection: int, why: str) -> None:
+        self._broker.drop(connection, why)
+
+    def log(self, line: str) -> None:
+        self._log(line)
 
 
 def count(owed: Sequence[tuple[int, int]]) -> int:

@@ -45,6 +45,7 @@ from agent.doctor import (
     unit_finding,
 )
 from agent.faults import FAULTS, Fault
+from agent.identity import folder_of, requested
 from agent.settings import Broker, Config
 from board.controller import contract
 
@@ -204,6 +205,31 @@ def test_a_certificate_that_is_not_ours_or_expired_is_found(etc: Path, cert: byt
     found = findings(etc)["certificate"]
     assert found.verdict is FAIL and words in found.text
     assert "CN = station_id" in found.fix
+
+
+def test_a_station_that_makes_its_own_key_is_judged_by_its_folder(etc: Path) -> None:
+    edited(etc, 'cert = "station.pem"', "")
+    edited(etc, 'key = "station.key"', "")
+    found = findings(etc)
+    assert found["certificate"].verdict is FAIL and "station-agent csr" in found["certificate"].fix
+    folder = folder_of(etc / "state")
+    folder.make()
+    held = requested(folder, "SA-1")
+    assert held.request
+    pair = (etc / "station.key").read_bytes() + (etc / "station.pem").read_bytes()
+    folder.current.write_bytes(pair)
+    folder.current.chmod(0o640)
+    assert findings(etc)["key"].fix == f"type: chmod 600 {folder.current}"
+    folder.current.chmod(0o600)
+    found = findings(etc)
+    assert found["key"].verdict is OK and "days" in found["certificate"].text
+    folder.trial.write_bytes(pair[:200])
+    assert findings(etc)["certificate"].verdict is FAIL
+
+
+def test_a_certificate_of_another_ca_is_found(etc: Path) -> None:
+    (etc / "ca.pem").write_bytes(issued("CA", OTHER_KEY, OTHER_KEY))
+    assert "does not lead to our CA" in findings(etc)["certificate"].text
 
 
 def test_expiry_is_judged_only_by_a_clock_that_can_be_right(etc: Path) -> None:

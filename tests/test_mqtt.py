@@ -273,6 +273,51 @@ def test_a_certificate_that_the_broker_refuses_is_told_apart_from_a_broken_line(
     ended = station.next(Disconnected)
     assert (ended.cause, "refuses our certificate" in ended.why) == (Cause.REFUSED, True)
     assert ended.retry_in_s >= 300.0
+    used_at, name = CLOCK(), "the right one"
+    both = tmp_path / "both.pem"
+    both.write_text("".join((pki / "stations" / file).read_text() for file in ("S-1.key", "S-1.pem")))
+    station.mqtt.use(both, name)
+    assert station.next(Connected).pair == name
+    assert CLOCK() - used_at < 30.0, "another pair ends the wait"
+    station.close()
+
+
+@NEEDS_MOSQUITTO
+def test_a_pair_just_named_is_tried_soon_three_times_though_it_is_refused(
+    broker: Mosquitto, pki: Path, tmp_path: Path
+) -> None:
+    devcloud.ca_init(tmp_path / "stranger")
+    devcloud.ca_station(tmp_path / "stranger", "S-1")
+    bad = tmp_path / "bad.pem"
+    bad.write_text("".join((tmp_path / "stranger/stations" / file).read_text() for file in ("S-1.key", "S-1.pem")))
+    station = Station(config(pki, broker.port))
+    station.mqtt.start()
+    station.mqtt.use(bad, "bad")
+    station.mqtt.drop(station.next(Connected).connection, "for the test")
+    ended = [station.next(Disconnected) for _ in range(5)]
+    assert [(end.pair, end.cause) for end in ended] == [("", Cause.LOST)] + [("bad", Cause.REFUSED)] * 4
+    assert [end.retry_in_s for end in ended[1:]] == [0.0, 0.0, 0.0, 300.0]
+    station.mqtt.stop()
+    assert station.mqtt.join(30), "stop() ends that wait, too"
+
+
+@pytest.mark.parametrize(("is_mute", "cause"), [(False, Cause.HUNG_UP), (True, Cause.LOST)])
+def test_a_broker_that_hangs_up_between_tls_and_connack_is_told_apart_from_a_mute_one(
+    listener: socket.socket, pki: Path, monkeypatch: pytest.MonkeyPatch, is_mute: bool, cause: Cause
+) -> None:
+    """TLS 1.3: so a refused certificate looks, where the alert is lost to a reset."""
+    monkeypatch.setattr(mqtt_module, "CONNECT_S", 1.0)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(pki / "broker.pem", pki / "broker.key")
+    station = Station(config(pki, listener.getsockname()[1]))
+    station.mqtt.start()
+    with context.wrap_socket(listener.accept()[0], server_side=True) as talk:
+        if is_mute:
+            assert station.next(Disconnected).cause is cause
+        else:
+            talk.close()
+            ended = station.next(Disconnected)
+            assert (ended.cause, ended.cause.is_long, ended.cause.is_refusal) == (cause, False, True), ended
     station.close()
 
 

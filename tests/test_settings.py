@@ -174,7 +174,11 @@ def test_a_stored_value_that_this_build_does_not_know_is_left_out_and_the_statio
 
 def test_the_example_is_valid_and_its_paths_start_from_its_folder() -> None:
     config = read_config(EXAMPLE.read_text(), "/etc/station-agent/config.toml")
-    assert config.broker and config.broker.key == "/etc/station-agent/station.key"
+    assert config.broker and config.broker.ca == "/etc/station-agent/ca.pem"
+    assert config.broker.cert == config.broker.key == "", "the station makes its own"
+    old = EXAMPLE.read_text().replace('ca = "ca.pem"', 'ca = "ca.pem"\ncert = "s.pem"\nkey = "s.key"')
+    broker = read_config(old, "/etc/station-agent/config.toml").broker
+    assert broker and (broker.cert, broker.key) == ("/etc/station-agent/s.pem", "/etc/station-agent/s.key")
     assert config.operator == {"operator": "/etc/station-agent/operator.pub"}
     assert config.paths.state == "/var/lib/station-agent"
     assert merge({Layer.CONFIG: config.layer()}).settings.station_id == "SA-0001"
@@ -202,6 +206,10 @@ def test_every_mistake_is_one_sentence_that_names_file_key_and_what_to_type() ->
     assert "1 to 36 letters, digits and hyphens" in refused('[station]\nstation_id = "a b"')
     assert "1 to 36 letters, digits and hyphens" in refused('[station]\nstation_id = "SA\\n"')
     assert "station_id" in refused('[broker]\nhost = "b"\nca = "a"\ncert = "c"\nkey = "k"')
+    mine = '[station]\nstation_id = "SA-1"\n[broker]\nhost = "b"\nca = "a"\n'
+    assert "name both, or none" in refused(mine + 'cert = "c"')
+    for url in ("http://est", "https://est/path", "https://a b", "est:8443"):
+        assert '"https://host:port"' in refused(f'{mine}enrol = "{url}"')
     assert "[broker] ca is missing: add ca = " in refused('[station]\nstation_id = "SA-1"\n[broker]\nhost = "b"')
     assert "table" in refused("station = 4")
     assert "table" in refused("settings = 4")

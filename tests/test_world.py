@@ -18,6 +18,7 @@ from agent.sim.disk import FSYNC_FAILS, FULL
 from agent.sim.scenario import CARDS, DEMO, play
 from agent.sim.world import STATION_ID, World
 from agent.uplink import codec
+from agent.uplink.mqtt import SECURITY_EVENTS, Cause, Disconnected
 from tests import referee
 
 ANN, BOB, CARA = CARDS["ann"], CARDS["bob"], CARDS["cara"]
@@ -292,6 +293,25 @@ def test_rubbish_from_the_broker_changes_nothing(world: World) -> None:
     world.run(10)
     now = world.shell.station
     assert (now.ports, now.allowlist, now.link) == (before.ports, before.allowlist, before.link)
+
+
+@pytest.mark.promise("S9")
+def test_what_keeps_us_from_the_broker_is_reported_once_until_a_connection_stands(world: World) -> None:
+    def reported() -> list[str]:
+        kinds = [record.payload["type"] for record in world.cloud.log if record.action == "SecurityEventNotification"]
+        return [kind for kind in kinds if kind in SECURITY_EVENTS.values()]
+
+    assert world.shell
+    for times in (1, 2):
+        world.net.cut()
+        world.run(90)
+        for cause in (Cause.UNTRUSTED, Cause.LOST, Cause.REFUSED, Cause.UNTRUSTED) * 20:
+            world.shell.happened(Disconnected("no", 300.0, cause), world.now)
+            world.run(5)
+        world.net.mend()
+        world.run_until(lambda: world.holds("online", ()), 700)
+        world.run(30)
+        assert sorted(reported()) == sorted(["FailedToAuthenticateAtCsms", "InvalidCsmsCertificate"] * times)
 
 
 @pytest.mark.promise("S9")

@@ -17,6 +17,7 @@ BootNotification Heartbeat Authorize
 TransactionEvent StatusNotification NotifyEvent SecurityEventNotification MeterValues
 RequestStartTransaction RequestStopTransaction ChangeAvailability Reset UnlockConnector TriggerMessage
 SendLocalList GetLocalListVersion ClearCache DataTransfer GetTransactionStatus SetNetworkProfile
+SignCertificate CertificateSigned
 GetVariables SetVariables GetBaseReport GetReport NotifyReport
 """.split()
 

@@ -8,6 +8,7 @@ import random
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from agent.clock import iso8601
@@ -279,6 +280,9 @@ class SimNet:
     def drop(self, connection: int, why: str) -> None:
         if connection == self._connection:
             self._die(why)
+
+    def use(self, cert: Path, pair: str) -> None:
+        """Nobody asks for a certificate here."""
 
     # -- faults and the cloud's side
 

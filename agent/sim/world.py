@@ -28,12 +28,12 @@ from agent.sim.disk import SimDisk, SimStore
 from agent.sim.net import SimCloud, SimNet
 from agent.station import Boot, BootReason, boot_reason, charging_state
 from agent.uplink.commands import SeenCommands
+from agent.uplink.operator import OperatorKeys, key_id
 from agent.uplink.protocol import Uplink
 from board.controller.app.port import PortBoard
 
 WALL_S = 1_790_000_000.0  # the true time at the world's beginning
 BUILD_S = WALL_S - 30 * 86_400  # the software's build time: the clock's first floor
-KID = b"operator-1"
 BOOT_S = 12.0  # from power to the agent's first step
 SETTLE_S = 0.7  # from the welcome to the first wish: every port reports, the core decides
 STATION_ID = "SIM-0001"
@@ -98,7 +98,7 @@ class World:
         self._filter = Filter(ports)
         self.line = SimLine(self.controller, self._filter, lambda: self.now)
         self.disk = SimDisk(self.random.getrandbits(32))
-        self.cloud = SimCloud(STATION_ID, self._key, KID, self.true_wall_s)
+        self.cloud = SimCloud(STATION_ID, self._key, key_id(self._key.public_key()), self.true_wall_s)
         self.net = SimNet(self.cloud, self.random.getrandbits(32), self.later)
         self.clock_error_s = 0.0  # of the station's own clock chip
         self.shell: Shell | None = None
@@ -228,7 +228,7 @@ class World:
             store=store, broker=self.net, controller=self.line,
             uplink=Uplink(STATION_ID, boot_id, database.epoch, database.marks(), {}),
             lists=Lists(self.disk.path / "lists", facts, b"sim" * 11, now), seen=SeenCommands(facts),
-            keys={KID: self._key.public_key()},
+            keys=OperatorKeys([self._key.public_key()], facts),
             work=lambda job, then: then(job()), now=now, log=self._log, restart=self._restart,
         )  # fmt: skip
         self.net.start(self._post())

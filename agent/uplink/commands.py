@@ -10,6 +10,7 @@ from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
+from agent import reporting
 from agent.commands.variables import ITEMS_MAX
 from agent.effects import Save
 from agent.events import (
@@ -26,8 +27,8 @@ from agent.events import (
     VariablesRequested,
 )
 from agent.policy.id_token import normalised
-from agent.reporting import VENDOR_ID, answer
-from agent.uplink import messages
+from agent.reporting import answer
+from agent.uplink import messages, operator
 from agent.uplink.codec import WireError, decode_command
 from agent.uplink.messages import Message, OperationalStatusEnumType
 from agent.uplink.signed import SignatureError, verify
@@ -85,6 +86,22 @@ class CacheClearRequested:
 
 
 @dataclass(frozen=True, slots=True)
+class CertificateCame:
+    """OCPP CertificateSigned."""
+
+    command_id: str
+    request: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class KeysChangeRequested:
+    """DataTransfer OperatorKeys: agent/uplink/operator.py."""
+
+    command_id: str
+    data: Any
+
+
+@dataclass(frozen=True, slots=True)
 class TransactionStatusRequested:
     """OCPP GetTransactionStatus; None asks about all together."""
 
@@ -102,6 +119,7 @@ class Answered:
 
 ListCommand = ListReplaceRequested | ListVersionRequested | CacheClearRequested
 StoreCommand = TransactionStatusRequested
+TrustCommand = CertificateCame | KeysChangeRequested
 CoreEvent = (
     RemoteStartRequested
     | RemoteStopRequested
@@ -176,8 +194,8 @@ def open_command(
     return Command(said.command_id, said.action, said.payload, request, is_time_known)
 
 
-def to_event(command: Command) -> CoreEvent | ListCommand | StoreCommand | Answered | Refusal:
-    """What the command asks for, in the core's words or in those of the lists."""
+def to_event(command: Command) -> CoreEvent | ListCommand | StoreCommand | TrustCommand | Answered | Refusal:
+    """What the command asks for, in the core's words, or in those of the lists, or of our certificates and keys."""
     command_id = command.command_id
     match command.request:
         case messages.RequestStartTransactionRequest() as start:  # a chargingProfile is ignored: no smart charging here
@@ -215,6 +233,8 @@ def to_event(command: Command) -> CoreEvent | ListCommand | StoreCommand | Answe
             return TransactionStatusRequested(command_id, transaction_id)
         case messages.SetNetworkProfileRequest(configurationSlot=slot, connectionData=data):
             return NetworkProfileRequested(command_id, slot, data.ocppCsmsUrl, data.securityProfile)
+        case messages.DataTransferRequest(vendorId=reporting.VENDOR_ID, messageId=operator.MESSAGE_ID):
+            return KeysChangeRequested(command_id, command.payload.get("data"))
         case messages.DataTransferRequest() as transfer:
             return transferred(command_id, transfer)
         case messages.SendLocalListRequest():
@@ -223,12 +243,14 @@ def to_event(command: Command) -> CoreEvent | ListCommand | StoreCommand | Answe
             return ListVersionRequested(command_id)
         case messages.ClearCacheRequest():
             return CacheClearRequested(command_id)
+        case messages.CertificateSignedRequest():
+            return CertificateCame(command_id, command.payload)
     return refused(command_id, "NotSupported", f"{command.action} cannot be commanded here")
 
 
 def transferred(command_id: str, transfer: messages.DataTransferRequest) -> LiveRequested | Answered:
     """What OCPP has no message for."""
-    if transfer.vendorId != VENDOR_ID:
+    if transfer.vendorId != reporting.VENDOR_ID:
         return Answered(command_id, answer("UnknownVendorId"))
     if transfer.messageId != LIVE_MODE:
         return Answered(command_id, answer("UnknownMessageId"))

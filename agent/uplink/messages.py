@@ -1315,6 +1315,57 @@ class SetNetworkProfileResponse(Message, frozen=True, kw_only=True):
     customData: CustomData | None = None
 
 
+class CertificateSigningUseEnumType(StrEnum):
+    ChargingStationCertificate = "ChargingStationCertificate"
+    V2GCertificate = "V2GCertificate"
+    V2G20Certificate = "V2G20Certificate"
+
+
+class CertificateHashDataType(Message, frozen=True, kw_only=True):
+    hashAlgorithm: HashAlgorithmEnumType
+    issuerNameHash: Annotated[str, Meta(max_length=128)]
+    issuerKeyHash: Annotated[str, Meta(max_length=128)]
+    serialNumber: Annotated[str, Meta(max_length=40)]
+    customData: CustomData | None = None
+
+
+class SignCertificateRequest(Message, frozen=True, kw_only=True):
+    csr: Annotated[str, Meta(max_length=5500)]
+    certificateType: CertificateSigningUseEnumType | None = None
+    hashRootCertificate: CertificateHashDataType | None = None
+    requestId: int | None = None
+    customData: CustomData | None = None
+
+
+class GenericStatusEnumType(StrEnum):
+    Accepted = "Accepted"
+    Rejected = "Rejected"
+
+
+class SignCertificateResponse(Message, frozen=True, kw_only=True):
+    status: GenericStatusEnumType
+    statusInfo: StatusInfoType | None = None
+    customData: CustomData | None = None
+
+
+class CertificateSignedRequest(Message, frozen=True, kw_only=True):
+    certificateChain: Annotated[str, Meta(max_length=10000)]
+    certificateType: CertificateSigningUseEnumType | None = None
+    requestId: int | None = None
+    customData: CustomData | None = None
+
+
+class CertificateSignedStatusEnumType(StrEnum):
+    Accepted = "Accepted"
+    Rejected = "Rejected"
+
+
+class CertificateSignedResponse(Message, frozen=True, kw_only=True):
+    status: CertificateSignedStatusEnumType
+    statusInfo: StatusInfoType | None = None
+    customData: CustomData | None = None
+
+
 class AttributeEnumType(StrEnum):
     Actual = "Actual"
     Target = "Target"
@@ -1523,6 +1574,8 @@ MESSAGES: dict[str, tuple[type[Message], type[Message]]] = {
     "DataTransfer": (DataTransferRequest, DataTransferResponse),
     "GetTransactionStatus": (GetTransactionStatusRequest, GetTransactionStatusResponse),
     "SetNetworkProfile": (SetNetworkProfileRequest, SetNetworkProfileResponse),
+    "SignCertificate": (SignCertificateRequest, SignCertificateResponse),
+    "CertificateSigned": (CertificateSignedRequest, CertificateSignedResponse),
     "GetVariables": (GetVariablesRequest, GetVariablesResponse),
     "SetVariables": (SetVariablesRequest, SetVariablesResponse),
     "GetBaseReport": (GetBaseReportRequest, GetBaseReportResponse),

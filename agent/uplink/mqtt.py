@@ -42,6 +42,7 @@ PACKET_MAX_B = MESSAGE_MAX_B + 1_000  # beyond it a broker is refused, whatever 
 PACKET_LEAST_B = 512  # a broker that takes no more cannot even be greeted
 NOTES_MAX = 100  # publishes on their way to the thread; the protocol's windows are smaller
 RETRY_AFTER_MAX_S = 3_600.0
+SOON = 3  # so often a pair just named is tried soon though it is refused: whoever named it may take it back then
 
 SUCCESS, PACKET_TOO_LARGE, PAYLOAD_INVALID = 0x00, 0x95, 0x99
 USE_ANOTHER_SERVER, SERVER_MOVED = 0x9C, 0x9D
@@ -57,7 +58,8 @@ class MqttError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class MqttConfig:
-    """Where the broker is and who we are. PEM files; without `ca` plain TCP, which is for tests only."""
+    """Where the broker is and who we are. PEM files; without `ca` plain TCP, which is for tests only. `pair` is any
+    name for certificate and key, told again with each connection made with them; without `key` it stands in `cert`."""
 
     host: str
     port: int
@@ -65,6 +67,7 @@ class MqttConfig:
     ca: Path | None = None
     cert: Path | None = None
     key: Path | None = None
+    pair: str = ""
     spread_s: float = SPREAD_S  # over how long a fleet comes back when its broker says that it shuts down
 
 
@@ -76,6 +79,8 @@ class Cause(StrEnum):
     REFERRED = "referred"  # to another server
     SHUTTING_DOWN = "shutting down"  # the broker, as it says: planned, so nobody hurries
     REFUSED = "refused"  # the broker does not let this station in: its account, or its certificate
+    HUNG_UP = "hung up"  # the broker, without a word, after TLS and before CONNACK: on our certificate, or by chance
+    UNUSABLE = "unusable"  # the files of our own certificate and key
     UNFIT = "unfit"  # the broker cannot do what we need: an older MQTT, QoS 0 only, another name for us
     TAKEN_OVER = "taken over"  # somebody else uses our name: two stations with one identity must not fight
     UNTRUSTED = "untrusted"  # the broker's certificate does not verify
@@ -84,12 +89,17 @@ class Cause(StrEnum):
     @property
     def is_alarm(self) -> bool:
         """No waiting will mend it."""
-        return self.is_long or self in (Cause.UNTRUSTED, Cause.TLS_VERSION)
+        return self.is_long or self in (Cause.UNUSABLE, Cause.UNTRUSTED, Cause.TLS_VERSION)
 
     @property
     def is_long(self) -> bool:
         """Another try soon does harm or no good."""
         return self in (Cause.REFUSED, Cause.UNFIT, Cause.TAKEN_OVER)
+
+    @property
+    def is_refusal(self) -> bool:
+        """It may well be our certificate that is wrong: another one is worth a try (agent/renewal.py counts these)."""
+        return self in (Cause.REFUSED, Cause.HUNG_UP, Cause.UNUSABLE)
 
     @property
     def security_event(self) -> str | None:
@@ -117,6 +127,7 @@ CAUSES = {
     SERVER_MOVED: Cause.REFERRED,
 }
 OUR_CERTIFICATE = ("CERTIFICATE", "UNKNOWN_CA", "ACCESS_DENIED")  # in OpenSSL's name of the alert that the broker sent
+HANG_UPS = (ConnectionError, ssl.SSLEOFError)  # not a link that went silent: that is a TimeoutError
 NO_COMMON_VERSION = ("UNSUPPORTED_PROTOCOL", "PROTOCOL_VERSION", "WRONG_VERSION_NUMBER")
 
 
@@ -133,6 +144,7 @@ class Connected:
     maximum_packet_size: int
     session_present: bool
     keepalive_s: float = MOST_S
+    pair: str = ""  # which certificate it was made with
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +154,7 @@ class Disconnected:
     why: str
     retry_in_s: float
     cause: Cause = Cause.LOST
+    pair: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +183,17 @@ def tls_context(config: MqttConfig) -> ssl.SSLContext | None:
         with usable("cert", config.cert, "issue the station's certificate again, for the key beside it"):
             context.load_cert_chain(config.cert, config.key, password="")  # else OpenSSL asks the terminal
     return context
+
+
+def tls_cause(error: Exception | None) -> Cause:
+    """What a failed handshake, or the alert that broke a connection, tells. TLS 1.3: a broker refuses our certificate
+    only after the handshake."""
+    reason = (error.reason or "") if isinstance(error, ssl.SSLError) else ""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return Cause.UNTRUSTED
+    if "ALERT" in reason and any(word in reason for word in OUR_CERTIFICATE):
+        return Cause.REFUSED
+    return Cause.TLS_VERSION if any(word in reason for word in NO_COMMON_VERSION) else Cause.LOST
 
 
 @contextmanager
@@ -239,6 +263,8 @@ class Client(paho.Client):
             raise
         if data:
             self._pulse.heard(self._clock())
+        else:
+            self.error = self.error or ConnectionResetError("the broker has hung up")
         return data
 
     def _sock_send(self, buf: bytes | bytearray) -> int:
@@ -349,10 +375,11 @@ class Connection:
         self._client.disconnect(ReasonCode(PacketTypes.DISCONNECT, identifier=0x04))
 
     def _lost(self, why: str) -> None:
-        error = self._client.error
-        reason = (error.reason or "") if isinstance(error, ssl.SSLError) else ""
-        if "ALERT" in reason and any(word in reason for word in OUR_CERTIFICATE):
-            self.end(f"the broker refuses our certificate: {reason}", Cause.REFUSED)
+        error, cause = self._client.error, tls_cause(self._client.error)
+        if cause is Cause.REFUSED:
+            self.end(f"the broker refuses our certificate: {error}", cause)
+        elif self._connected is None and isinstance(self._sock, ssl.SSLSocket) and isinstance(error, HANG_UPS):
+            self.end(f"the broker hangs up before it welcomes us: {error}", Cause.HUNG_UP)
         else:
             self.end(f"connection lost: {error}" if error else why)
 
@@ -383,7 +410,7 @@ class Connection:
             self._keepalive.opened(getattr(properties, "ServerKeepAlive", 0), self._clock())
             window = getattr(properties, "ReceiveMaximum", 65_535)
             is_present, agreed_s = bool(flags.session_present), self._keepalive.agreed_s
-            self._connected = Connected(self.number, window, packet_max, is_present, agreed_s)
+            self._connected = Connected(self.number, window, packet_max, is_present, agreed_s, self._config.pair)
             prefix = f"d/{self._config.client_id}/"
             client.subscribe([(prefix + kind, SubscribeOptions(qos=qos)) for kind, qos in SUBSCRIPTIONS])
 
@@ -447,13 +474,15 @@ class Mqtt:
         self._config, self._post, self._clock, self._dial = config, post, clock, dial
         self._tls = tls_context(config)
         self._tls_session: tuple[Address, ssl.SSLSession] | None = None  # good for the server that gave it
+        self._wanted: tuple[Path, str] | None = None  # see use()
+        self._soon = 0  # so many refusals of a new pair are followed by another try soon
         self._backoff = Backoff(rng.uniform)
         self._servers = Servers((config.host, config.port))
         self._number = 0  # of the last connection
         self._notes: deque[Note] = deque(maxlen=NOTES_MAX)
         self._unwanted = (0, "")  # connection, why
         self._dialing: Dialing | None = None
-        self._stopping = threading.Event()
+        self._stopping, self._news = threading.Event(), threading.Event()  # news: stop() or use()
         self._bell, self._ear = socket.socketpair()  # wakes the thread from its wait
         self._bell.setblocking(False)
         self._thread = threading.Thread(target=self._run, name="mqtt", daemon=True)
@@ -471,9 +500,16 @@ class Mqtt:
         self._unwanted = connection, why
         self._ring()
 
+    def use(self, cert: Path, pair: str) -> None:
+        """From the next connection on: this certificate with its key, one PEM file, and `pair` its name. Who waits
+        because the last one was refused waits no longer."""
+        self._wanted = cert, pair
+        self._news.set()
+
     def stop(self) -> None:
         """Say goodbye and end, at once: also in the middle of DNS, TCP or TLS."""
         self._stopping.set()
+        self._news.set()
         self._ring()
 
     def join(self, timeout_s: float) -> bool:
@@ -489,14 +525,24 @@ class Mqtt:
     # -- the thread
 
     def _run(self) -> None:
-        delay_s = self._backoff.first_s()
+        delay_s, is_refused = self._backoff.first_s(), False
         with self._bell, self._ear:
-            while not self._stopping.wait(delay_s):
+            while not self._is_stopped_after(delay_s, is_refused):
                 end = self._attempt()
-                delay_s = self._backoff.next_s(end.stood_s, end.cause.is_long, self._at_least_s(end.cause))
-                self._post(Disconnected(end.why, delay_s, end.cause))
+                is_refused = end.cause.is_refusal
+                is_soon = is_refused and self._soon > 0
+                self._soon -= is_soon
+                is_long = end.cause.is_long and not is_soon
+                delay_s = self._backoff.next_s(end.stood_s, is_long, self._at_least_s(end.cause))
+                self._post(Disconnected(end.why, delay_s, end.cause, self._config.pair))
         if self._dialing:
             self._dialing.abandon()
+
+    def _is_stopped_after(self, delay_s: float, is_refused: bool) -> bool:
+        """Another pair is news for who was refused; nobody else is hurried."""
+        if not self._stopping.is_set():
+            (self._news if is_refused else self._stopping).wait(delay_s)
+        return self._stopping.is_set()
 
     def _at_least_s(self, cause: Cause) -> float:
         asked_s, self.retry_after_s = min(self.retry_after_s, RETRY_AFTER_MAX_S), 0.0
@@ -507,10 +553,14 @@ class Mqtt:
         """One connection from first to last."""
         address = self._servers.address
         try:
+            self._take_wanted()
             sock = self._connect(address)
+        except MqttError as error:
+            return End(str(error), Cause.UNUSABLE)
         except (OSError, ValueError, RuntimeError) as error:  # RuntimeError: no thread left for DNS
             self._servers.ended(0.0)
-            return End(f"cannot connect to {address[0]}:{address[1]}: {error}", self._cause(error))
+            cause = Cause.STOPPED if self._stopping.is_set() else tls_cause(error)
+            return End(f"cannot connect to {address[0]}:{address[1]}: {error}", cause)
         self._number += 1
         with closing(sock):
             will = encode_will(replace(self.will, connection=self._number))
@@ -522,13 +572,16 @@ class Mqtt:
         self._servers.ended(stood_s, connection.reference, connection.is_for_good)
         return End(connection.why, connection.cause, stood_s)
 
-    def _cause(self, error: Exception) -> Cause:
-        if self._stopping.is_set():
-            return Cause.STOPPED
-        if isinstance(error, ssl.SSLCertVerificationError):
-            return Cause.UNTRUSTED
-        reason = (error.reason or "") if isinstance(error, ssl.SSLError) else ""
-        return Cause.TLS_VERSION if any(word in reason for word in NO_COMMON_VERSION) else Cause.LOST
+    def _take_wanted(self) -> None:
+        """A fresh context, so that a file which cannot be used leaves the old one whole; its TLS session, which would
+        go on with the old certificate, is forgotten. MqttError."""
+        self._news.clear()
+        if wanted := self._wanted:
+            self._soon = SOON if self._config.pair != wanted[1] else self._soon
+            self._config = replace(self._config, cert=wanted[0], key=None, pair=wanted[1])  # to blame if it is no good
+            self._tls, self._tls_session = tls_context(self._config), None
+            if self._wanted is wanted:  # not another one meanwhile
+                self._wanted = None
 
     def _connect(self, address: Address) -> socket.socket:
         """TCP and, with a CA, TLS. OSError; ValueError: a name that DNS cannot hold."""
