@@ -257,8 +257,8 @@ def test_a_shared_subscription_gives_each_message_to_one_of_the_group(client: Ca
     station = client("S-1")
     for n, member in enumerate(members):
         member.connect("$share/ingest/u/+/+", SessionExpiryInterval=60 * (n > 0))
+    members[0].close()  # and so its session ends: the broker has seen it when somebody else has come after it
     station.connect()
-    members[0].close()  # and so its session ends
     for n in range(12):
         assert station.say("u/S-1/0", b"%d" % n) == 0
     heard = [member.hear()[1] for member in members[1:] for _ in range(6)]
@@ -296,7 +296,7 @@ def test_who_is_silent_for_one_and_a_half_keepalives_is_gone(client: Callable[..
     station.paho.loop_stop()
     began = monotonic()
     assert cloud.hear() == ("u/S-1/w", b"gone")
-    assert 2.0 <= monotonic() - began <= 6.0
+    assert 1.9 <= monotonic() - began <= 6.0  # two clocks, and a timer that may be a little early
 
 
 def test_a_stranger_gets_no_connection(either: AnyBroker, pki: Path, tmp_path: Path) -> None:
