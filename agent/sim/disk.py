@@ -56,6 +56,16 @@ class SimDisk:
     def mount(self, boot_id: bytes) -> Database:
         return Database(self.path / "station.db", boot_id, lambda _: self._db)
 
+    def copied(self) -> sqlite3.Connection:
+        """What a backup of the disk would hold now."""
+        copy = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+        self._db.backup(copy)
+        return copy
+
+    def restore(self, copy: sqlite3.Connection) -> None:
+        """A backup is put back; whoever does that has switched the station off."""
+        copy.backup(self._db)
+
     def power_cut(self) -> None:
         """The controller of the disk may have finished what it was given, or not."""
         if self._on_its_way and not self.refuses and self._random.random() < 0.5:

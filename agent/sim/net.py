@@ -7,6 +7,7 @@ records under one key, a seqNo missing or doubled, a session that ends twice. `v
 import random
 from collections import defaultdict
 from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,10 @@ class Session:
 Judge = Callable[[str, str, dict[str, Any]], None]  # commandId or "", action or message, payload
 
 
+# What a cloud stores.
+LEDGER = ("records", "covered", "sessions", "_events", "status", "_status_at", "log", "results", "declared")
+
+
 class SimCloud:
     """A cloud for one station, with a ledger in memory. `judge` sees every message of OCPP, whoever says it."""
 
@@ -56,6 +61,7 @@ class SimCloud:
         self.records: dict[tuple[bytes, int, int], bytes] = {}
         self.covered: dict[tuple[bytes, int], Covered] = defaultdict(Covered)
         self.sessions: dict[str, Session] = {}
+        self._events: dict[tuple[str, int], dict[str, Any]] = {}  # transactionId, seqNo -> what was said
         self.status: dict[int, str] = {}
         self._status_at: dict[int, tuple[bytes, int]] = {}
         self.log: list[WireRecord] = []
@@ -64,20 +70,35 @@ class SimCloud:
         self.refuses: dict[int, tuple[tuple[int, str], ...]] = {}  # stream -> seq it will never take, why
         self.declared: list[tuple[int, int, int]] = []  # stream, first, last of the tombstones
         self.doubles = 0
+        self.has_forgotten = False  # a backup was put back, and the station has not said hello since
         self.list_version = 0
         self.registration = "Accepted"
         self.asked: list[codec.VolatileRequest] = []
         self.watched: list[codec.LiveReading] = []
         self._commands = 0
 
+    # -- its own disk
+
+    def copied(self) -> dict[str, Any]:
+        """What a backup of the cloud's database would hold now."""
+        return deepcopy({name: vars(self)[name] for name in LEDGER})
+
+    def restore(self, copy: dict[str, Any]) -> None:
+        """A backup is put back. The cloud knows that, and asks whoever speaks to it what he still has."""
+        vars(self).update(deepcopy(copy))
+        self.has_forgotten = True
+
     # -- what the station sends
 
     def received(self, topic: str, payload: bytes) -> list[tuple[str, bytes]]:
         """The cloud's answers, (topic, payload). It commits before it answers."""
         kind = topic.rsplit("/", 1)[1]
+        if self.has_forgotten and kind != "h":
+            return [("a", codec.encode_ack(Ack(bytes(8), {}, round(self._wall_s() * 1000))))]
         try:
             match kind:
                 case "h":
+                    self.has_forgotten = False
                     return [("a", self._marks(codec.decode_hello(payload).epoch, with_digests=True))]
                 case "l":
                     self.watched.append(codec.decode_live(payload))
@@ -154,9 +175,12 @@ class SimCloud:
         session = self.sessions.get(transaction_id)
         if session is None:  # a sample may come before its Started: money is another stream
             session = self.sessions[transaction_id] = Session(transaction_id, payload["evse"]["id"], "", register)
-        if payload["seqNo"] in session.seq_nos:
-            self.violations.append(f"{transaction_id}: seqNo {payload['seqNo']} twice")
+        if payload["seqNo"] in session.seq_nos:  # a new epoch sends again what was not known to be acknowledged
+            if self._events[transaction_id, payload["seqNo"]] != payload:
+                self.violations.append(f"{transaction_id}: seqNo {payload['seqNo']} twice")
+            return
         session.seq_nos.add(payload["seqNo"])
+        self._events[transaction_id, payload["seqNo"]] = payload
         match payload["eventType"]:
             case "Started":
                 session.start_wh, session.id_token = register, payload["idToken"]["idToken"]
