@@ -361,7 +361,7 @@ class ClearRequested:
     evse_id: int
 
 
-Command = (
+Commanded = (  # what a command of the cloud asks of the core
     RemoteStartRequested
     | RemoteStopRequested
     | AvailabilityRequested
@@ -373,8 +373,8 @@ Command = (
     | ReportRequested
     | NetworkProfileRequested
     | LiveRequested
-    | ClearRequested
 )
+Command = Commanded | ClearRequested
 Event = (
     ControllerFound
     | ControllerLost

@@ -34,6 +34,7 @@ from agent.effects import (
 from agent.events import (
     AuthorizationStatus,
     ClockTold,
+    Commanded,
     ConnectionEnded,
     ConnectionMade,
     Cp,
@@ -65,7 +66,6 @@ from agent.uplink.commands import (
     CacheClearRequested,
     CertificateCame,
     Command,
-    CoreEvent,
     KeysChangeRequested,
     ListReplaceRequested,
     ListVersionRequested,
@@ -424,7 +424,7 @@ class Shell:
                 self._look_around(wanted, now)
                 self._step(wanted, now)
 
-    def _look_around(self, wanted: CoreEvent, now: float) -> None:
+    def _look_around(self, wanted: Commanded, now: float) -> None:
         """Whoever asks gets the newest: of the meters, of the outbox."""
         if isinstance(wanted, MessageTriggered):
             for port in self.station.ports:

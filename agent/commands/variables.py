@@ -27,8 +27,10 @@ from agent.uplink.messages import (
     ComponentCriterionEnumType,
     ComponentType,
     ComponentVariableType,
+    GetVariableDataType,
     Message,
     ReportBaseEnumType,
+    SetVariableDataType,
     VariableType,
 )
 
@@ -257,19 +259,25 @@ def echoed(part: Message) -> Json:
 def get(station: Station, event: VariablesRequested, now: float) -> Step:
     results = []
     for item in event.data:
-        said: Json = {"component": echoed(item.component), "variable": echoed(item.variable)}
-        if item.attributeType is not None:
-            said["attributeType"] = item.attributeType
-        variable = found(station, item.component, item.variable)
-        if isinstance(variable, str):
-            said["attributeStatus"] = variable
-        elif item.attributeType not in (None, AttributeEnumType.Actual):
-            said["attributeStatus"] = "NotSupportedAttributeType"
-        else:
+        variable, said = asked_about(station, item)
+        if variable:
             said["attributeStatus"] = "Accepted"
             said["attributeValue"] = text_of(variable.row.read(station, variable.port, now))
         results.append(said)
     return station, (result(station, event.command_id, {"getVariableResult": results}, now),)
+
+
+def asked_about(station: Station, item: GetVariableDataType | SetVariableDataType) -> tuple[Variable | None, Json]:
+    """The variable, and the result so far; with its status where there is no such variable."""
+    said: Json = {"component": echoed(item.component), "variable": echoed(item.variable)}
+    if item.attributeType is not None:
+        said["attributeType"] = item.attributeType
+    variable = found(station, item.component, item.variable)
+    if isinstance(variable, str):
+        return None, said | {"attributeStatus": variable}
+    if item.attributeType not in (None, AttributeEnumType.Actual):
+        return None, said | {"attributeStatus": "NotSupportedAttributeType"}
+    return variable, said
 
 
 # -- SetVariables (B05) -----------------------------------------------------------------------------------------------
@@ -279,15 +287,8 @@ def set(station: Station, event: VariableChangesRequested, now: float) -> Step: 
     """One after the other: each stands or falls by itself, in the order given."""
     results = []
     for item in event.data:
-        said: Json = {"component": echoed(item.component), "variable": echoed(item.variable)}
-        if item.attributeType is not None:
-            said["attributeType"] = item.attributeType
-        variable = found(station, item.component, item.variable)
-        if isinstance(variable, str):
-            said["attributeStatus"] = variable
-        elif item.attributeType not in (None, AttributeEnumType.Actual):
-            said["attributeStatus"] = "NotSupportedAttributeType"
-        else:
+        variable, said = asked_about(station, item)
+        if variable:
             station, verdict = written(station, variable.row, item.attributeValue)
             said["attributeStatus"] = verdict["status"]
             if "statusInfo" in verdict:

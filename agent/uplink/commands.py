@@ -15,6 +15,7 @@ from agent.commands.variables import ITEMS_MAX
 from agent.effects import Save
 from agent.events import (
     AvailabilityRequested,
+    Commanded,
     LiveRequested,
     MessageTriggered,
     NetworkProfileRequested,
@@ -120,19 +121,6 @@ class Answered:
 ListCommand = ListReplaceRequested | ListVersionRequested | CacheClearRequested
 StoreCommand = TransactionStatusRequested
 TrustCommand = CertificateCame | KeysChangeRequested
-CoreEvent = (
-    RemoteStartRequested
-    | RemoteStopRequested
-    | AvailabilityRequested
-    | ResetRequested
-    | UnlockRequested
-    | MessageTriggered
-    | VariablesRequested
-    | VariableChangesRequested
-    | ReportRequested
-    | NetworkProfileRequested
-    | LiveRequested
-)
 LIVE_MODE = "LiveMode"  # messageId of a DataTransfer under our vendorId
 LIVE_INTERVAL_S, LIVE_FOR_S = range(1, 61), range(3_601)
 
@@ -194,7 +182,7 @@ def open_command(
     return Command(said.command_id, said.action, said.payload, request, is_time_known)
 
 
-def to_event(command: Command) -> CoreEvent | ListCommand | StoreCommand | TrustCommand | Answered | Refusal:
+def to_event(command: Command) -> Commanded | ListCommand | StoreCommand | TrustCommand | Answered | Refusal:
     """What the command asks for, in the core's words, or in those of the lists, or of our certificates and keys."""
     command_id = command.command_id
     match command.request:
