@@ -16,10 +16,17 @@ REBUILT_MAX_B = 10 * MESSAGE_MAX_B
 Shape = tuple[Any, ...]
 
 
-def encode_columns(epoch: bytes, first: int, bodies: Sequence[bytes]) -> bytes:
-    """The batch of these records, which are alike; its first one has seq `first`."""
+def encode_columns(epoch: bytes, first: int, bodies: Sequence[bytes]) -> tuple[bytes, int]:
+    """The batch of the records that are alike, from the first on, and how many these are; b"" if it is only one.
+
+    The first record has seq `first`.
+    """
     assert first >= 1 and len(epoch) == 8
-    return to_cbor([epoch, first, len(bodies), *columns(bodies)])
+    rows = _alike(bodies)
+    if len(rows) < 2:
+        return b"", 1
+    stride = _stride(rows)
+    return to_cbor([epoch, first, len(rows), list(bodies[:stride]), _columns(rows, stride)]), len(rows)
 
 
 def decode_any_batch(data: bytes) -> Batch:
@@ -31,22 +38,23 @@ def decode_any_batch(data: bytes) -> Batch:
     return decode_batch(data)
 
 
-def alike(bodies: Sequence[bytes]) -> int:
-    """How many of these encoded records, from the first on, have the same shape."""
-    first = _flat(from_cbor(bodies[0]))[0]
-    for number, body in enumerate(bodies):
-        if _flat(from_cbor(body))[0] != first:
-            return number
-    return len(bodies)
+def _alike(bodies: Sequence[bytes]) -> list[list[Any]]:
+    """The leaves of these encoded records, from the first on, as long as they have the same shape."""
+    shape, leaves = _flat(from_cbor(bodies[0]))
+    rows = [leaves]
+    for body in bodies[1:COUNT_MAX]:
+        other, leaves = _flat(from_cbor(body))
+        if other != shape:
+            break
+        rows.append(leaves)
+    return rows
 
 
-def columns(bodies: Sequence[bytes]) -> tuple[list[bytes], dict[int, Any]]:
-    """The templates and the columns of records that are alike; of all strides the shortest result."""
-    assert len(bodies) >= 2
-    rows = [_flat(from_cbor(body))[1] for body in bodies]
-    strides = range(1, min(STRIDE_MAX, len(bodies) - 1) + 1)
-    tried = [(list(bodies[:stride]), _columns(rows, stride)) for stride in strides]
-    return min(tried, key=lambda made: len(to_cbor(list(made))))
+def _stride(rows: Sequence[Sequence[Any]]) -> int:
+    """How many records back the one stands that differs in numbers only; 1 if there is none."""
+    words = [[leaf for leaf in row if type(leaf) is not int] for row in rows]
+    strides = range(1, min(STRIDE_MAX, len(rows) - 1) + 1)
+    return next((n for n in strides if words[n:] == words[:-n]), 1)
 
 
 def _columns(rows: Sequence[Sequence[Any]], stride: int) -> dict[int, Any]:
@@ -74,6 +82,7 @@ def rebuilt(count: int, templates: Sequence[bytes], columns: dict[int, Any]) -> 
         raise WireError("templates of different shapes")
     changes = _changes(count - stride, columns, shapes[0], rows[0])
     values, size = list(rows), sum(map(len, templates))
+    whole = from_cbor(templates[0])
     out = list(templates)
     for number in range(count - stride):
         row = list(values[-stride])
@@ -82,7 +91,7 @@ def rebuilt(count: int, templates: Sequence[bytes], columns: dict[int, Any]) -> 
             if type(row[leaf]) is int and row[leaf] not in INT64:
                 raise WireError("a sum beyond 64 bits")
         values.append(row)
-        body = to_cbor(_whole(from_cbor(templates[0]), iter(row)))
+        body = to_cbor(_whole(whole, iter(row)))
         size += len(body)
         if size > REBUILT_MAX_B:
             raise WireError(f"columns of more than {REBUILT_MAX_B} bytes")

@@ -42,7 +42,7 @@ from agent.uplink.codec import (
     record_action,
     time_ms,
 )
-from agent.uplink.columns import alike, encode_columns
+from agent.uplink.columns import encode_columns
 
 WINDOW_MAX = 20  # batches without the cloud's acknowledgement
 BATCH_MAX_B = 8_000  # one lost radio minute costs little
@@ -556,9 +556,10 @@ class Uplink:
 
     def _batch(self, stream: int, first: int, bodies: Sequence[bytes]) -> tuple[bytes, int]:
         """The payload, and how many of these records are in it."""
-        count = alike(bodies) if in_columns(stream) else 1
-        if count > 1 and len(data := encode_columns(self.epoch, first, bodies[:count])) <= self._batch_max():
-            return data, count
+        if in_columns(stream):
+            data, count = encode_columns(self.epoch, first, bodies)
+            if data and len(data) <= self._batch_max():
+                return data, count
         sizes = accumulate(len(body) + RECORD_B for body in bodies)
         fits = sum(size + ENVELOPE_B <= self._batch_max() for size in sizes)
         return encode_batch(Batch(self.epoch, first, tuple(bodies[: max(1, fits)]))), max(1, fits)
