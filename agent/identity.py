@@ -360,6 +360,10 @@ class Identity:
         """OCPP TriggerMessage SignChargingStationCertificate."""
         self._handle(renewal.RenewalWanted(), now)
 
+    def registered(self, now: float) -> None:
+        """The cloud has accepted the station."""
+        self._handle(renewal.Registered(), now)
+
     # -- out
 
     def _handle(self, event: renewal.Event, now: float) -> None:

@@ -101,11 +101,16 @@ class RenewalWanted:
 
 
 @dataclass(frozen=True, slots=True)
+class Registered:
+    """The cloud has accepted the station: before that, what was asked may not have gone out."""
+
+
+@dataclass(frozen=True, slots=True)
 class Tick:
     """Time has passed."""
 
 
-Event = Connected | Disconnected | Up | FilesChanged | FilesFailed | EnrolFailed | RenewalWanted | Tick
+Event = Connected | Disconnected | Up | FilesChanged | FilesFailed | EnrolFailed | RenewalWanted | Registered | Tick
 
 
 # -- what to do --------------------------------------------------------------------------------------------------------
@@ -234,6 +239,8 @@ def absorb(facts: Facts, event: Event, now: float) -> tuple[Facts, tuple[Action,
             return replace(facts, is_busy=False, enrol_at=now + wait_s, enrols=facts.enrols + 1), ()
         case RenewalWanted():
             return replace(facts, is_wanted=True, ask_at=now, asks=0), ()
+        case Registered() if facts.csr is not None:
+            return replace(facts, ask_at=now), ()
     return facts, ()
 
 

@@ -379,6 +379,8 @@ class Shell:
                 self._identity.answered(answer, now)
             case BootAnswered(status=status):
                 self._todo.append(Registered(Registration(status)))
+                if status == Registration.ACCEPTED and self._identity:
+                    self._identity.registered(now)
             case Alarm(why=why):
                 self._log(f"alarm: {why}")
             case LinkChanged() | ClockTold() | TransactionAnswered():

@@ -21,6 +21,7 @@ from agent.renewal import (
     MakeRequest,
     Promote,
     Reconnect,
+    Registered,
     RenewalWanted,
     Report,
     Tick,
@@ -222,11 +223,18 @@ def test_the_cloud_can_ask_for_a_renewal_now() -> None:
     assert station.until(99.0) == []
 
 
+def test_what_was_asked_before_the_cloud_accepted_the_station_is_asked_again_at_once() -> None:
+    station = Station(offset_s=DUE_S)
+    assert station.connects() == [MakeRequest(), Ask("csr 1")]
+    assert station.until(20.0) == []
+    assert station.happens(Registered()) == [Ask("csr 1")]
+
+
 PAIRS = st.sampled_from([None, OLD, NEW, Validity("third", 0.0, 1e9)])
 EVENTS = st.one_of(
     st.builds(Connected, st.integers(1, 3), st.sampled_from(["old", "new", "third"])),
     st.builds(Disconnected, st.sampled_from(["old", "new", "third", ""]), st.booleans()),
-    st.just(Up()), st.just(Tick()), st.just(RenewalWanted()), st.just(FilesFailed()),
+    st.just(Up()), st.just(Tick()), st.just(RenewalWanted()), st.just(Registered()), st.just(FilesFailed()),
     st.builds(EnrolFailed, st.floats(0, 1e5)),
 )  # fmt: skip
 
