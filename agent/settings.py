@@ -65,7 +65,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     # times
     ev_connection_timeout_s: Annotated[float, Meta(ge=10, le=600)] = 60.0
     tx_resumption_timeout_s: Annotated[float, Meta(ge=0, le=86_400)] = 600.0
-    tx_updated_interval_s: Annotated[float, Meta(ge=5, le=3_600)] = 60.0
+    tx_updated_interval_s: Annotated[float, Meta(ge=5, le=3_600)] = 300.0
     aligned_interval_s: Annotated[float, Meta(ge=0, le=86_400)] = 900.0
     minimum_status_duration_s: Annotated[float, Meta(ge=0, le=60)] = 0.5
     restart_delay_max_s: Annotated[float, Meta(ge=0, le=600)] = 30.0

@@ -2,8 +2,8 @@
 
 The loop asks without waiting and is told through `post`; what it asked for in one batch is on disk together or not at
 all. A batch that does not reach the disk stays here, is tried again with every request and every RETRY_S, and never
-overtakes an older one. Batches of samples and logs alone wait for company, up to GROUP_S: a commit writes whole pages,
-and flash wears. What the cloud has acknowledged is written with the next commit.
+overtakes an older one. Samples, logs and signs of life wait a little for company (`patience_s`): a commit writes whole
+pages, and flash wears. What the cloud has acknowledged is written with the next commit.
 
     Committed, CommitFailed, Fetched, EpochOpened, Buried, StoreFailed, StoreRecovered, StoreForked, Crashed
         what `post` may be given
@@ -38,7 +38,9 @@ from agent.uplink.codec import Mark
 
 RETRY_S = 5.0
 CLOSE_S = 10.0  # a disk that hangs longer does not keep the process from ending
-GROUP_S = 60.0  # what samples and logs wait for company; with S3 in mind no more than the time between two samples
+GROUP_S = 10.0  # what samples and logs wait for company; a power cut may cost a sample (S3), and not much more
+ALIVE_WAIT_S = 300.0  # what a sign of life waits, when nothing else is to be written
+ALIVE_FACT = "station"
 SETTLE_S = 600.0  # what an acknowledgement waits for a commit to go with
 CHECK_S = 30.0  # between two slices of the check that runs in idle time
 CHECK_AGAIN_S = 86_400.0
@@ -277,10 +279,13 @@ def is_about(record: Record, transaction_id: str | None) -> bool:
 # -- the thread -------------------------------------------------------------------------------------------------------
 
 
-def may_wait(durable: Sequence[Durable]) -> bool:
-    """Samples, logs, and the facts that go with them: whoever needs them sooner calls flush()."""
+def patience_s(durable: Sequence[Durable], group_s: float = GROUP_S) -> float:
+    """How long this batch may wait for company, with the facts that go with it; whoever cannot calls flush()."""
     records = [item for item in durable if isinstance(item, Record)]
-    return bool(records) and all(record.stream in (Stream.SAMPLES, Stream.LOGS) for record in records)
+    if records:
+        return group_s if all(record.stream in (Stream.SAMPLES, Stream.LOGS) for record in records) else 0.0
+    saved = [item.key for item in durable if isinstance(item, Save)]
+    return ALIVE_WAIT_S if saved and set(saved) == {ALIVE_FACT} else 0.0
 
 
 @dataclass(slots=True)
@@ -330,7 +335,8 @@ class Store:
 
     def commit(self, batch_id: int, durable: Sequence[Durable]) -> None:
         """All of the batch in one transaction: Committed, or CommitFailed first."""
-        due = self._clock() + self._group_s if may_wait(durable) else 0.0
+        patience = patience_s(durable, self._group_s)
+        due = self._clock() + patience if patience else 0.0
         with self._changed:
             self._batches.append(Batch([batch_id], [batch_id], list(durable), due))
             if len(self._batches) - self._in_hand > WAITING_MAX:

@@ -56,8 +56,8 @@ def alike(draw: st.DrawFn) -> list[bytes]:
 @pytest.mark.promise("S2")
 @given(alike())
 def test_columns_rebuild_each_record_to_the_byte(bodies: list[bytes]) -> None:
-    templates, columns = station.columns(bodies)
-    sent = cbor2.dumps([EPOCH, 7, len(bodies), templates, columns], canonical=True)
+    sent, count = station.encode_columns(EPOCH, 7, bodies)
+    assert count == len(bodies)
     batch = read_batch(sent)
     assert [entry.body for entry in batch.entries] == bodies
     assert (batch.first, batch.last) == (7, 6 + len(bodies))

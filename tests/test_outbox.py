@@ -16,7 +16,7 @@ from agent import store as store_module
 from agent.effects import Record, Save, Stream
 from agent.events import StoreFailed, StoreRecovered
 from agent.outbox import Database, Forked, Row, runs
-from agent.store import Buried, Committed, Fetched, Store, StoreForked, ballast_of, load_ballast, may_wait
+from agent.store import Buried, Committed, Fetched, Store, StoreForked, ballast_of, load_ballast, patience_s
 from agent.uplink.codec import Mark, decode_record, digest
 
 BOOT = b"BOOT...1"
@@ -223,10 +223,11 @@ def test_samples_wait_no_longer_than_their_time(start: Start) -> None:
     assert {type(rig.answer()), type(rig.answer())} == {Committed, Fetched}
 
 
-def test_only_samples_and_logs_may_wait() -> None:
-    assert may_wait([record(1, Stream.SAMPLES), Save("port/1", 1)]) and may_wait([record(1, Stream.LOGS)])
+def test_only_samples_logs_and_signs_of_life_may_wait() -> None:
+    assert 0 < patience_s([record(1, Stream.SAMPLES), Save("port/1", 1)]) == patience_s([record(1, Stream.LOGS)]) <= 10
+    assert patience_s([Save("station", 1)]) > 10 >= patience_s([record(1, Stream.LOGS), Save("station", 1)])
     for durable in ([Save("x", 1)], [], [record(1)], [record(1, Stream.SAMPLES), record(1, Stream.STATUS)]):
-        assert not may_wait(durable)
+        assert not patience_s(durable)
 
 
 @pytest.mark.promise("S2")

@@ -10,7 +10,7 @@ from agent.settings import Settings
 from agent.station import Boot, BootReason
 from tests.play import ANN, WALL_S, Play
 
-SETTINGS = Settings(restart_delay_max_s=0.0)
+SETTINGS = Settings(restart_delay_max_s=0.0, tx_updated_interval_s=60.0)
 
 
 def in_session(settings: Settings = SETTINGS) -> Play:

@@ -17,14 +17,16 @@ from agent.sim.car import Car
 from agent.sim.disk import FSYNC_FAILS, FULL
 from agent.sim.scenario import CARDS, DEMO, play
 from agent.sim.world import STATION_ID, World
+from agent.store import GROUP_S
 from agent.uplink import codec
 from agent.uplink.mqtt import SECURITY_EVENTS, Cause, Disconnected
 from tests import referee
 
 ANN, BOB, CARA = CARDS["ann"], CARDS["bob"], CARDS["cara"]
-CALM = Settings(station_id=STATION_ID, restart_delay_max_s=0.0)
+SAMPLE_S = 60.0
+CALM = Settings(station_id=STATION_ID, restart_delay_max_s=0.0, tx_updated_interval_s=SAMPLE_S)
 CP_C, CP_D = 2, 3
-SAMPLE_WH = 32 * 230 / 60 + 1  # the most that flows between two stored readings
+SAMPLE_WH = 32 * 230 * (SAMPLE_S + GROUP_S) / 3_600 + 1  # the most that flows between two stored readings
 PILOT_S, ORDERLY_S = 0.1, 6.1  # S1, and the time a contactor needs
 
 
@@ -403,7 +405,9 @@ def test_the_referee_refuses_what_the_schemas_refuse() -> None:
 def evening(seed: int, hours: float) -> World:
     """Drivers come and go while everything fails that can. Returns the world when all has been mended."""
     rng = random.Random(seed)
-    world = World(seed, Settings(station_id=STATION_ID, restart_delay_max_s=rng.choice([0.0, 20.0])))
+    delay_s = rng.choice([0.0, 20.0])
+    settings = Settings(station_id=STATION_ID, restart_delay_max_s=delay_s, tx_updated_interval_s=SAMPLE_S)
+    world = World(seed, settings)
     observer = Observer(world)
     world.allow(ANN, BOB, CARA).power_on().run(30)
     until = world.now + hours * 3600

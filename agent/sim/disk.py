@@ -15,7 +15,6 @@ from agent.events import StoreRecovered
 from agent.outbox import Database, Forked
 from agent.store import (
     GROUP_MAX,
-    GROUP_S,
     RETRY_S,
     Buried,
     CommitFailed,
@@ -26,7 +25,7 @@ from agent.store import (
     Searched,
     StoreForked,
     is_about,
-    may_wait,
+    patience_s,
 )
 from agent.uplink.codec import Mark
 
@@ -86,24 +85,27 @@ class SimStore:
         self._waiting: list[tuple[int, Sequence[Durable]]] = []
         self._marks: dict[int, Mark] = {}
         self._epoch = b""  # that they speak of
-        self._is_due = self._is_busy = self._is_failing = False
-        self._patience = 0  # counts what has been waited for
+        self._is_busy = self._is_failing = False
+        self._urgent = 0  # the newest batch that waits for nobody
         self._told = 0
 
     def facts(self) -> dict[str, Any]:
         return self._database.facts()
 
     def commit(self, batch_id: int, durable: Sequence[Durable]) -> None:
-        if not self._waiting and may_wait(durable):
-            patience = self._patience
-            self._later(GROUP_S, lambda: self.flush() if patience == self._patience else None)
         self._waiting.append((batch_id, durable))
-        self._is_due = self._is_due or not may_wait(durable)
-        self._start()
+        if patience := patience_s(durable):
+            self._later(patience, lambda: self.flush() if batch_id >= self._waiting_from() else None)
+        else:
+            self._urgent = batch_id
+            self._start()
+
+    def _waiting_from(self) -> float:
+        return self._waiting[0][0] if self._waiting else float("inf")
 
     def flush(self) -> None:
         if self._waiting:
-            self._is_due = True
+            self._urgent = self._waiting[-1][0]
             self._start()
 
     def fetch(self, stream: int, after_seq: int, limit_bytes: int) -> None:
@@ -141,10 +143,9 @@ class SimStore:
         self._later(self._disk.latency_s, opened)
 
     def _start(self) -> None:
-        if self._is_busy or not self._is_due:
+        if self._is_busy or self._urgent < self._waiting_from():
             return
         self._is_busy = True
-        self._patience += 1
         group = self._waiting[:GROUP_MAX]
         self._disk._on_its_way = self._database, [item for _, durable in group for item in durable]
         self._later(self._disk.latency_s, lambda: self._finish(len(group)))
@@ -161,7 +162,6 @@ class SimStore:
             return
         self._is_busy = False
         group, self._waiting = self._waiting[:count], self._waiting[count:]
-        self._is_due = any(not may_wait(durable) for _, durable in self._waiting)
         marks, self._marks = self._marks if self._epoch == self._database.epoch else {}, {}
         grown = self._database.commit(on_its_way[1], marks)
         self._disk.commits += 1
@@ -171,9 +171,6 @@ class SimStore:
             self._is_failing = False
             self._post(StoreRecovered())
         self._start()
-        if self._waiting and not self._is_due:
-            patience = self._patience
-            self._later(GROUP_S, lambda: self.flush() if patience == self._patience else None)
 
     def _retry(self) -> None:
         self._is_busy = False
