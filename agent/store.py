@@ -581,7 +581,7 @@ class Store:
         try:
             return self._database.fetch(stream, after_seq, limit_bytes)
         except sqlite3.Error as error:
-            self._check_at = 0.0  # whatever is damaged there is found now
+            self._check_at, self._check_after = 0.0, 0  # whatever is damaged there is found soon
             self._damaged(error)
             return None
 
