@@ -3,14 +3,16 @@ VENV := .venv
 BIN  := $(VENV)/bin
 CODE  = $(wildcard agent board tools tests bench)
 
-.PHONY: help setup run test test-long mutation lint bench constraints clean
+.PHONY: help setup debian run test test-long mutation lint bench constraints clean
 .DEFAULT_GOAL := help
 
 help:           ## this list
 	@sed -n 's/^\([a-z-]*\): *[^#]*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
 
-setup: $(VENV)/.stamp  ## Debian packages and the virtual environment; says what it installs
-$(VENV)/.stamp: tools/setup.sh tools/constraints.txt pyproject.toml
+setup: debian $(VENV)/.stamp  ## Debian packages and the virtual environment; says what it installs
+debian:
+	@tools/setup.sh --debian
+$(VENV)/.stamp: tools/setup.sh tools/constraints.txt pyproject.toml | debian
 	@tools/setup.sh $(VENV)
 
 run: setup      ## the demo: broker, reference cloud, one station with two ports, a story; then it stays up

@@ -1,7 +1,8 @@
 #!/bin/bash
-# tools/setup.sh [--resolve] VENV
-# Brings what the project needs: Debian packages (only those that are missing), then the virtual environment VENV with
-# the versions of tools/constraints.txt. --resolve ignores that file, takes the newest that fit, and writes it anew.
+# tools/setup.sh --debian | [--resolve] VENV
+# Brings what the project needs: Debian packages (only those that are missing; --debian: no more than these), then the
+# virtual environment VENV with the versions of tools/constraints.txt. --resolve ignores that file, takes the newest that
+# fit, and writes it anew.
 set -euo pipefail
 cd -P "$(dirname "$0")/.."
 
@@ -10,7 +11,7 @@ constraints=tools/constraints.txt
 
 resolve=
 if [[ ${1:-} == --resolve ]]; then resolve=yes; shift; fi
-venv=${1:?usage: tools/setup.sh [--resolve] VENV}
+venv=${1:?usage: tools/setup.sh --debian | [--resolve] VENV}
 
 say() { echo "setup: $*"; }
 fail() { echo "setup: $*" >&2; exit 1; }
@@ -72,6 +73,7 @@ install_python_packages() {
 }
 
 install_debian_packages
+if [[ $venv == --debian ]]; then exit; fi
 make_venv
 install_python_packages
 touch "$venv/.stamp"
