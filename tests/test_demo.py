@@ -127,7 +127,7 @@ def test_a_real_agent_that_is_reset_from_afar_ends_and_its_next_run_says_so(tmp_
         reset = orders.add(STATION_ID, "Reset", {"type": "Immediate"}, expires_ms)
         assert demo._agent
         assert demo._agent.wait(20) == RESTART
-        demo._start_agent()
+        demo.revive()
         assert demo.until(lambda: orders.result(reset)[0] == "Done", 20)
         report = {"requestId": 1, "reportBase": "FullInventory"}
         asked = orders.add(STATION_ID, "GetBaseReport", report, expires_ms)

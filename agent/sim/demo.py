@@ -123,6 +123,11 @@ class Demo:
             self.box.link.path, self.box.reader.path,
         )  # fmt: skip
 
+    def revive(self) -> None:
+        """As systemd does with whoever has ended: a reset from the cloud asks for it."""
+        if self._agent is not None and self._agent.poll() is not None:
+            self._start_agent()
+
     def _spawn(self, log: str, *command: str) -> subprocess.Popen[bytes]:
         command = (sys.executable, *command)
         with (self.folder / log).open("ab") as out:
@@ -371,7 +376,8 @@ def show(demo: Demo, *, once: bool, page_port: int | None) -> int:
         print(f"Ask it: {sys.argv[0]} status --config {demo.folder}/config.toml", flush=True)
         signal.signal(signal.SIGTERM, lambda *_: end.set())
         with suppress(KeyboardInterrupt):
-            end.wait()
+            while not end.wait(REFRESH_S):
+                demo.revive()
     end.set()
     if panel:
         panel.stop()
