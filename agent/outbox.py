@@ -442,11 +442,15 @@ class Database:
     # -- epochs
 
     def new_epoch(self) -> None:
-        """What is owed is numbered anew, from 1 and without holes, in the same order. The old archive is forgotten."""
+        """What is owed is numbered anew, from 1 and without holes, in the same order.
+
+        So is the archive, and it is owed again: whoever has led us here may have acknowledged money that nobody holds.
+        The cloud knows its transactions by their ids.
+        """
         with self._transaction():
             self._set_epoch(secrets.token_bytes(8))
             for stream in self.next_seq:
-                base, floor = row_id(stream, 0), self.floor[stream]
+                base, floor = row_id(stream, 0), 0 if stream == Stream.MONEY else self.floor[stream]
                 self.db.execute("DELETE FROM outbox WHERE id BETWEEN ? AND ? AND last < ?", (base, base + floor, floor))
                 self.next_seq[stream] = self._renumber(stream)
                 self.floor[stream] = 1

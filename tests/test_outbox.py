@@ -77,6 +77,17 @@ def test_a_digest_of_another_record_means_that_this_storage_was_restored(databas
 
 
 @pytest.mark.promise("S2")
+def test_a_new_epoch_sends_the_archive_again_for_who_knows_what_the_old_acknowledgements_were_worth(
+    database: Database,
+) -> None:
+    database.commit([record(n) for n in range(1, 6)] + [record(n, Stream.STATUS) for n in range(1, 6)])
+    database.acknowledged(database.epoch, {0: Mark(4), 1: Mark(4)})
+    database.new_epoch()
+    assert database.marks()[0] == (1, 6) and database.marks()[1] == (1, 2)
+    assert [decode_record(row.body).payload["seqNo"] for row in rows_of(database, Stream.MONEY)] == [1, 2, 3, 4, 5]
+
+
+@pytest.mark.promise("S2")
 def test_seqs_are_not_given_twice_after_everything_was_acknowledged_and_pruned(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
