@@ -15,7 +15,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from bench import live, parts, world
+from bench import live, parts, wire, world
 from bench.figure import Figure, Figures, calibration_ms, machine
 
 RESULTS = Path(__file__).parent / "results.json"
@@ -32,6 +32,7 @@ GROUPS: dict[str, Callable[[], Figures]] = {
     **IN_PROCESS,
     "imports": parts.import_time,
     "month": world.month,
+    "wire": wire.wire,
 }
 
 
