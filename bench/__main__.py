@@ -16,7 +16,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from bench import live, parts, uplink, wire, world
+from bench import disk, live, parts, uplink, wire, world
 from bench.figure import Figure, Figures, calibration_ms, machine
 
 RESULTS = Path(__file__).parent / "results.json"
@@ -26,6 +26,7 @@ IN_PROCESS: dict[str, Callable[[], Figures]] = {
     "core_tap": parts.core_tap,
     "record_codec": parts.record_codec,
     "commit": parts.commit,
+    "enqueue": disk.enqueue,
     "station_day": world.station_day,
 }
 GROUPS: dict[str, Callable[[], Figures]] = {
@@ -36,6 +37,9 @@ GROUPS: dict[str, Callable[[], Figures]] = {
     "wire": wire.wire,
     "drain": uplink.drain,
     "black_hole": uplink.black_hole,
+    "start": disk.start,
+    "wear": disk.wear,
+    "outbox_month": disk.outbox_month,
 }
 
 

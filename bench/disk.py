@@ -131,7 +131,7 @@ class FileDisk(SimDisk):
 
 
 def on_file(disk: FileDisk, settings: Settings | None = None) -> World:
-    world = World(1, settings or Settings(station_id=STATION_ID, restart_delay_max_s=0.0), ports=PORTS, meter_s=20.0)
+    world = World(1, settings or Settings(station_id=STATION_ID, restart_delay_max_s=0.0), ports=PORTS, meter_s=60.0)
     world.disk.close()
     world.disk = disk
     return world.allow(*(card(n) for n in range(PORTS * TURNS + 1))).power_on().run(120)
