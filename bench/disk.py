@@ -21,17 +21,17 @@ from agent.loop import monotonic
 from agent.outbox import Database
 from agent.settings import Settings
 from agent.sim.car import Car
-from agent.sim.disk import SimDisk
-from agent.sim.world import STATION_ID, World
+from agent.sim.world import STATION_ID
 from agent.store import Store, open_database
 from bench.figure import Disk, Figures, figure, file_system, missing, resident_mb, wall_s
 from bench.records import outbox
-from bench.world import DAY_S, MONTH_DAYS, PORTS, TURNS, card, plan_day
+from bench.world import DAY_S, MONTH_DAYS, PORTS, TURNS, FileDisk, card, plan_day, station
 
 BOOT_ID = b"bench-01"
 BATCHES, COMMITS = (1, 10, 100), 60
 WAITING, FEW = 100_000, 100
 SESSIONS, IDLE_DAYS = 24, 3
+SETTINGS = Settings(station_id=STATION_ID, restart_delay_max_s=0.0)
 TARGETS = {
     "start_100k_s": ("s", 1.0),
     "start_100k_rss_mb": ("MB", 10.0),
@@ -108,35 +108,6 @@ def filled(path: Path, count: int) -> None:
 # -- wear -------------------------------------------------------------------------------------------------------------
 
 
-class FileDisk(SimDisk):
-    """The simulated station's disk, as a file; `is_synced` False: only its size matters."""
-
-    def __init__(self, *, is_synced: bool = True) -> None:
-        super().__init__(1)
-        self._is_synced = is_synced
-
-    def mount(self, boot_id: bytes) -> Database:
-        self.database = Database(self.path / "station.db", boot_id)
-        if not self._is_synced:
-            self.database.db.execute("PRAGMA synchronous = OFF")
-        return self.database
-
-    def close(self) -> None:
-        self.database.close()
-        super().close()
-
-    @property
-    def size_b(self) -> int:
-        return sum(path.stat().st_size for path in self.path.glob("station.db*"))
-
-
-def on_file(disk: FileDisk, settings: Settings | None = None) -> World:
-    world = World(1, settings or Settings(station_id=STATION_ID, restart_delay_max_s=0.0), ports=PORTS, meter_s=60.0)
-    world.disk.close()
-    world.disk = disk
-    return world.allow(*(card(n) for n in range(PORTS * TURNS + 1))).power_on().run(120)
-
-
 def wear() -> Figures:
     """By the kernel's count of the bytes that this process made it write to the block device."""
     names = ("wear_session_hour_kb", "wear_idle_day_mb")
@@ -158,7 +129,7 @@ def wear() -> Figures:
 
 
 def worn() -> dict[str, float]:
-    with on_file(disk := FileDisk()).closing() as world:
+    with station(SETTINGS, disk := FileDisk()).closing() as world:
         commits, written = disk.commits, written_b()
         for n in range(SESSIONS):
             world.plug(1, Car(need_wh=100_000)).run(10)
@@ -191,7 +162,7 @@ def outbox_month() -> Figures:
 
 
 def month() -> dict[str, float]:
-    with on_file(disk := FileDisk(is_synced=False)).closing() as world:
+    with station(SETTINGS, disk := FileDisk(is_synced=False)).closing() as world:
         assert world.shell
         world.net.cut()
         for _ in range(MONTH_DAYS):

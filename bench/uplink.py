@@ -292,6 +292,8 @@ def black_hole() -> Figures:
 
 def swallowed(proxy: Proxy, made: Station) -> Figures:
     made.until(lambda: made.uplink.link(monotonic()) is Link.UP, READY_S)
+    settled_at = monotonic() + 1.0  # the boot's answer has come, too: nothing else waits
+    made.until(lambda: monotonic() >= settled_at, READY_S)
     proxy.is_silent = True
     (record,) = outbox(1)
     began = monotonic()

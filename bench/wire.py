@@ -470,14 +470,21 @@ def compact(message: object) -> str:
 def wire() -> Figures:
     """What one hour weighs; and from what one sign of life weighs, what a month of idleness does."""
     program = ["unshare", "-n"] if os.geteuid() == 0 else ["unshare", "-rn"]
-    done = subprocess.run([*program, sys.executable, "-m", "bench.wire"], capture_output=True, text=True, check=False)
-    if done.returncode:
-        why = done.stderr.strip().splitlines()[-1:] or ["no reason given"]
-        names = {**TARGETS, **{f"idle_month_{s}s_mb": ("MB", None) for s in KEEPALIVES_S}}
-        return {name: missing(unit, target, why[0]) for name, (unit, target) in names.items()}
+    try:
+        command = [*program, sys.executable, "-m", "bench.wire"]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+    except FileNotFoundError as error:
+        return nothing(f"{error.filename} is missing: apt-get install util-linux iproute2")
+    except subprocess.CalledProcessError as error:
+        return nothing(error.stderr.strip().splitlines()[-1])
     seen = json.loads(done.stdout.splitlines()[-1])  # the cloud has said what it serves
     traffic = {name: Traffic(**each) for name, each in seen.items()}
     return {**hour_figures(traffic), **month_figures(traffic["ping"], traffic["heartbeat"])}
+
+
+def nothing(why: str) -> Figures:
+    names = {**TARGETS, **{f"idle_month_{keepalive_s}s_mb": ("MB", None) for keepalive_s in KEEPALIVES_S}}
+    return {name: missing(unit, target, why) for name, (unit, target) in names.items()}
 
 
 def hour_figures(traffic: Mapping[str, Traffic]) -> Figures:
