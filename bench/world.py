@@ -7,8 +7,10 @@ import sys
 import time
 from collections import Counter
 
+from agent.outbox import Database
 from agent.settings import Settings
 from agent.sim.car import Car
+from agent.sim.disk import SimDisk
 from agent.sim.net import SimNet
 from agent.sim.world import STATION_ID, World
 from bench.figure import Figures, digits, figure, loop_s, resident_mb
@@ -46,11 +48,36 @@ def visit(world: World, at: float, evse_id: int, number: int) -> None:
     world.later(at + STAY_S, leave)
 
 
-def station(settings: Settings | None = None, meter_s: float = 60.0) -> World:
+def station(settings: Settings | None = None, disk: SimDisk | None = None) -> World:
     """A world that has come up, knows its cards and is idle."""
-    world = World(1, settings, ports=PORTS, meter_s=meter_s)
+    world = World(1, settings, ports=PORTS, meter_s=60.0)
+    if disk:
+        world.disk.close()
+        world.disk = disk
     world.net = Counting(world)
     return world.allow(*(card(n) for n in range(PORTS * TURNS + 1))).power_on().run(120)
+
+
+class FileDisk(SimDisk):
+    """The simulated station's disk, as a file; `is_synced` False: only its size matters."""
+
+    def __init__(self, *, is_synced: bool = True) -> None:
+        super().__init__(1)
+        self._is_synced = is_synced
+
+    def mount(self, boot_id: bytes) -> Database:
+        self.database = Database(self.path / "station.db", boot_id)
+        if not self._is_synced:
+            self.database.db.execute("PRAGMA synchronous = OFF")
+        return self.database
+
+    def close(self) -> None:
+        self.database.close()
+        super().close()
+
+    @property
+    def size_b(self) -> int:
+        return sum(path.stat().st_size for path in self.path.glob("station.db*"))
 
 
 class Counting(SimNet):
@@ -130,7 +157,7 @@ def month_rss_mb() -> list[float]:
     """Resident memory after each day. What grows without limit in the simulated cloud is thrown away every night."""
     settings = Settings(station_id=STATION_ID, tx_updated_interval_s=300.0, restart_delay_max_s=0.0)
     out = []
-    with station(settings, meter_s=60.0).closing() as world:
+    with station(settings, FileDisk(is_synced=False)).closing() as world:  # its own disk is memory, and fills
         for _ in range(WARM_DAYS + MONTH_DAYS):
             plan_day(world)
             world.run(DAY_S)

@@ -36,4 +36,5 @@ def test_a_measured_figure_has_value_unit_target_and_spread(tmp_path: Path, caps
 def test_the_committed_results_are_whole() -> None:
     results = json.loads(RESULTS.read_text())
     assert {"station_day_cpu_s", "rss_mb", "month_rss_growth_mb", "tap_to_decision_p99_s"} <= results.keys()
+    assert {"wire_hour_b", "drain_s", "black_hole_s", "wear_session_hour_kb", "outbox_month_mb"} <= results.keys()
     check(results)

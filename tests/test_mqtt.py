@@ -675,7 +675,7 @@ def test_a_proxy_that_goes_silent_is_noticed_within_30_s_by_whoever_waits() -> N
     while station.events.empty() and (due := uplink.next_deadline()) is not None and due <= 1_030.0:
         now = due
         perform(uplink.deadline(now))
-    assert "no word from the cloud for 30 s" in station.next(Disconnected).why
+    assert "no word from the cloud for 25 s" in station.next(Disconnected).why
     station.close()
     stub.close()
 

@@ -376,7 +376,7 @@ def test_with_a_mute_cloud_behind_a_living_broker_hellos_get_rarer_and_no_connec
             desk.serve(desk.uplink.puback(publish.packet_id, 0, desk.now))
     assert desk.links() == [Link.UP, Link.DOUBT, Link.DOWN] and desk.dropped == []
     gaps = [round(b - a) for a, b in pairwise(hellos)]
-    assert gaps == sorted(gaps) and gaps[:4] == [35, 40, 50, 70]
+    assert gaps == sorted(gaps) and gaps[:4] == [30, 35, 45, 65]
     desk.ack({stream: Mark(0) for stream in range(5)})
     assert desk.batches() == [(0, 1, 1)] and desk.links()[-1] is Link.UP
 

@@ -7,7 +7,7 @@ import subprocess
 from pathlib import Path
 
 CONFIG = """\
-listener {port} 127.0.0.1
+listener {port} {address}
 cafile {cafile}
 certfile {certfile}
 keyfile {keyfile}
@@ -61,10 +61,11 @@ class Mosquitto:
         keyfile: Path,
         port: int | None = None,
         cloud: str = "devcloud",
+        address: str = "127.0.0.1",
     ) -> None:
         self.folder = folder.resolve()
         self.files = {"cafile": cafile.resolve(), "certfile": certfile.resolve(), "keyfile": keyfile.resolve()}
-        self.cloud = cloud
+        self.cloud, self.address = cloud, address
         self._fixed = port is not None
         self.port = port if port is not None else free_port()
         self._process: subprocess.Popen[bytes] | None = None
@@ -116,7 +117,7 @@ class Mosquitto:
     def _write_files(self) -> Path:
         self.folder.mkdir(parents=True, exist_ok=True)
         config = self.folder / "mosquitto.conf"
-        text = CONFIG.format(port=self.port, folder=self.folder, **self.files)
+        text = CONFIG.format(port=self.port, address=self.address, folder=self.folder, **self.files)
         if os.geteuid() == 0:
             text += "user root\n"                           # else it becomes `mosquitto`, who may not read our keys
         config.write_text(text)

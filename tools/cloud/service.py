@@ -5,7 +5,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +27,12 @@ class Service:
     """A PUBACK is sent only when what came is committed, so that the broker keeps for us what a crash or a full disk
     interrupts."""
 
-    def __init__(self, cloud: Cloud, pki: Path, host: str, port: int, name: str) -> None:
-        """`name` is this consumer's own: the broker keeps its session under it."""
+    def __init__(
+        self, cloud: Cloud, pki: Path, host: str, port: int, name: str, clock: Callable[[], int] | None = None
+    ) -> None:
+        """`name` is this consumer's own: the broker keeps its session under it. `clock`: milliseconds since 1970."""
         self.cloud = cloud
+        self.clock = clock or clock_ms
         self.address = host, port
         self.inbox: deque[mqtt.MQTTMessage] = deque()       # bounded by the broker's own window towards us
         self.subscribed = False
@@ -79,26 +82,26 @@ class Service:
         while not stop.is_set() and self.client.loop(TURN_S) == mqtt.MQTT_ERR_SUCCESS:
             while self.inbox:
                 message = self.inbox[0]
-                self._publish(self.cloud.receive(message.topic, bytes(message.payload), clock_ms()))
+                self._publish(self.cloud.receive(message.topic, bytes(message.payload), self.clock()))
                 self.client.ack(message.mid, message.qos)
                 self.inbox.popleft()
             if not self.subscribed:
                 continue
             if not self.greeted:                            # once: a restored database means a new process
-                self._publish(self.cloud.greet(clock_ms()))
+                self._publish(self.cloud.greet(self.clock()))
                 self.greeted = True
-            self._publish(self.cloud.acks(clock_ms()))
+            self._publish(self.cloud.acks(self.clock()))
             if time.monotonic() >= poll_at:
-                self._publish(self.cloud.due(clock_ms()))
+                self._publish(self.cloud.due(self.clock()))
                 poll_at = time.monotonic() + POLL_S
-        self._publish(self.cloud.acks(clock_ms(), every=True))
+        self._publish(self.cloud.acks(self.clock(), every=True))
 
     def _publish(self, messages: Iterable[Publish]) -> None:
         for message in messages:
             expiry = {}
             if message.expires_ms is not None:
-                expiry["MessageExpiryInterval"] = max(1, (message.expires_ms - clock_ms()) // 1000)
-            extra = properties(PacketTypes.PUBLISH, ContentType="application/cbor", **expiry)
+                expiry["MessageExpiryInterval"] = max(1, (message.expires_ms - self.clock()) // 1000)
+            extra = properties(PacketTypes.PUBLISH, **expiry)
             self.client.publish(message.topic, message.payload, message.qos, properties=extra)
 
 
