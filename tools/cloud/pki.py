@@ -178,6 +178,8 @@ class Authority:
         if len(csr) > CSR_MAX_BYTES:
             raise OperatorError("the CSR is too long")
         name, key = requested(csr.encode("utf-8", "replace"))
+        if station == CLOUD_NAME:
+            raise OperatorError("the cloud's own name is no station's")
         if name != station:
             raise OperatorError(f"station {station} asks for a certificate of {name}")
         return certificate(name, key, CA_NAME, self._key, valid=validity(self._days, now_ms)).decode("ascii")
