@@ -367,6 +367,8 @@ def test_a_station_that_asks_over_the_air_gets_its_certificate_as_a_signed_comma
     made = x509.load_pem_x509_certificate(request["certificateChain"].encode())
     assert (action, request["requestId"], made.public_key()) == ("CertificateSigned", 7, key.public_key())
     assert int(made.not_valid_after_utc.timestamp() * 1000) == START_MS + 12 * 3_600_000
+    life_s = (made.not_valid_after_utc - made.not_valid_before_utc).total_seconds()
+    assert made.not_valid_before_utc.timestamp() + life_s * 2 / 3 > START_MS / 1000, "not due again at once"
     made.verify_directly_issued_by(x509.load_pem_x509_certificate((tmp_path / "ca.pem").read_bytes()))
 
 
