@@ -25,7 +25,7 @@ from agent.authcache.listfile import read_key
 from agent.authcache.lists import Lists
 from agent.board import Board, load, load_config
 from agent.clock import BUILD_S, Clock, ClockSource, earliest, wall
-from agent.control import ControlServer, control_handlers
+from agent.control import ControlServer, control_handlers, dead_letters_handler
 from agent.core import born
 from agent.effects import Save
 from agent.est import EstServer
@@ -110,6 +110,7 @@ class App:
         undo.callback(self._close_store)
         self._work = ThreadPoolExecutor(1, "work")
         undo.callback(self._work.shutdown)
+        self.dead_letters = opened.dead_letters  # when we came
         facts, ports = opened.facts, len(board.port)
         boot = boot_of(boot_id, facts, now)
         clock = Clock(max(BUILD_S, facts.get("station", {}).get("floor_s", 0.0)), now)
@@ -378,6 +379,7 @@ def handlers(app: App) -> dict[str, Any]:
         link, marks = app.controller.link, [lane.marks() for lane in app.shell.uplink.lanes.values()]
         return {
             "outbox_records": sum(next_seq - oldest for oldest, next_seq in marks),  # or fewer: there may be holes
+            "dead_letters": app.dead_letters + app.shell.buried,
             "list_problem": app.lists.problem,
             "controller_noise_bytes": link.deframer.noise_bytes,
             "controller_crc_errors": link.deframer.crc_errors,
@@ -385,6 +387,7 @@ def handlers(app: App) -> dict[str, Any]:
         }
 
     asked = control_handlers(lambda: app.shell.station, app.lookup, monotonic, more)
+    asked["deadletters"] = dead_letters_handler(app.store.dead_letters)
     return asked if app.identity is None else {**asked, **app.identity.handlers(monotonic)}
 
 

@@ -179,6 +179,7 @@ class Shell:
         self.lists = lists
         self.gate = Gate(tuple(PortCommand() for _ in station.ports))
         self.on_change: Callable[[], None] = lambda: None  # the station is another value now
+        self.buried = 0  # records that became dead letters in this run
         self.steps = 0  # of the core: whoever watches over us wants to see it grow
         self._store, self._broker, self._controller, self._log = store, broker, controller, log
         self._seen, self._work, self._restart = seen, work, restart
@@ -261,6 +262,7 @@ class Shell:
                 self._log(f"the cloud holds other records than this storage, which was restored or copied: {why}")
                 self._act(self.uplink.forked(now), now)
             case Buried(stream=stream, seq=seq, why=why):
+                self.buried += 1
                 self._log(f"alarm: record {seq} of stream {stream} is a dead letter: {why}")
                 self._save([reporting.dead_letter(self.station, stream, seq, why, now)])
             case EpochOpened(epoch=epoch, marks=marks):
