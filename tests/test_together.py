@@ -30,6 +30,8 @@ from agent.network import Network
 from agent.sim.box import Box
 from agent.sim.mosquitto import Mosquitto, free_port
 from agent.uplink import backoff
+from agent.uplink.keepalive import START_S
+from agent.uplink.mqtt import Mqtt
 from tests.pki import DAY_S, Ca
 from tests.process import CONFIG, STATION_ID, TIMEOUT_S, Agent, started_box, until, write_files
 from tools import devcloud
@@ -281,6 +283,21 @@ def test_the_way_back_is_found_over_kills(place: Place) -> None:
         agent = place.agent()
         until(lambda tries=tries, log=agent.log: log().count("cannot connect") > tries)  # type: ignore[misc]
     until(lambda: cloud.told("has failed 3 times"), 60.0)
+
+
+def test_what_the_network_has_taught_is_known_after_a_restart(place: Place) -> None:
+    place.certified(1.0, 100.0)
+    broker = place.broker()
+    cloud = place.cloud(broker)
+    place.configure(broker)
+    station = place.running()
+    assert isinstance(station.app.broker, Mqtt) and station.app.broker.learned_keepalive_s == START_S
+    station.app.broker.keepalive.learned_s = 540.0
+    until(station.is_up)
+    cloud.typed("list", STATION_ID, "--ask", "--wait")  # its result is written, and with it
+    until(lambda: station.app.shell._keepalive_s == 540.0)
+    station.close()
+    assert place.running().app.broker.learned_keepalive_s == 540.0
 
 
 # -- certificates ------------------------------------------------------------------------------------------------------
