@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, ExitStack, suppress
 from dataclasses import replace
+from math import isfinite
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -24,7 +25,7 @@ from agent.authcache.listfile import read_key
 from agent.authcache.lists import Lists
 from agent.board import Board, load, load_config
 from agent.clock import BUILD_S, Clock, ClockSource, earliest, wall
-from agent.control import ControlServer, control_handlers
+from agent.control import ControlServer, control_handlers, dead_letters_handler
 from agent.core import born
 from agent.effects import Save
 from agent.est import EstServer
@@ -36,13 +37,14 @@ from agent.loop import Inbox, Loop, monotonic, notify_systemd, system_wall
 from agent.machine import machine_of
 from agent.outbox import Connect, StoreError, connect
 from agent.settings import Config, ConfigError, Layer, Merged, Settings, merge
-from agent.shell import Shell
+from agent.shell import KEEPALIVE, Shell
 from agent.station import Boot, BootReason, boot_reason
 from agent.store import Crashed, Opened, Store, sync_folder
 from agent.ui.view import ScreenModel, screen
 from agent.uplink.codec import Will
 from agent.uplink.commands import SeenCommands
 from agent.uplink.dial import Dial, dial
+from agent.uplink.keepalive import START_S
 from agent.uplink.mqtt import Mqtt, MqttConfig, MqttError
 from agent.uplink.operator import OperatorKeys
 from agent.uplink.protocol import Uplink
@@ -63,8 +65,13 @@ class NoBroker:
     def drop(self, connection: int, why: str) -> None:
         pass
 
+    learned_keepalive_s = START_S
+
     def use(self, cert: Path, pair: str) -> None:
         """After the next start."""
+
+    def go(self, address: tuple[str, int] | None, *, is_trial: bool = False) -> None:
+        """Nowhere."""
 
     def start(self) -> None:
         pass
@@ -103,6 +110,7 @@ class App:
         undo.callback(self._close_store)
         self._work = ThreadPoolExecutor(1, "work")
         undo.callback(self._work.shutdown)
+        self.dead_letters = opened.dead_letters  # when we came
         facts, ports = opened.facts, len(board.port)
         boot = boot_of(boot_id, facts, now)
         clock = Clock(max(BUILD_S, facts.get("station", {}).get("floor_s", 0.0)), now)
@@ -117,7 +125,8 @@ class App:
         self.reader = LineReader(checked_tty(board.reader.tty), inbox.post) if board.reader.kind == "line" else None
         if self.reader:
             undo.callback(self.reader.close)
-        self.broker = broker_of(config, folder, held, Will(opened.epoch, boot_id), inbox.post, dial)
+        will, keepalive_s = Will(opened.epoch, boot_id), learned_s(facts.get(KEEPALIVE))
+        self.broker = broker_of(config, folder, held, will, inbox.post, dial, keepalive_s)
         undo.callback(self.broker.stop)
         self.lists = Lists(state / "lists", facts, read_key(state / "list.key"), now)
         self.shell = Shell(
@@ -319,17 +328,23 @@ def identity_of(config: Config, folder: Folder, held: Held, aside: Aside) -> Ide
 
 
 def broker_of(
-    config: Config, folder: Folder, held: Held, will: Will, post: Callable[[object], None], dial: Dial
-) -> Mqtt | NoBroker:
+    config: Config, folder: Folder, held: Held, will: Will, post: Callable[[object], None], dial: Dial,
+    keepalive_s: float,
+) -> Mqtt | NoBroker:  # fmt: skip
     broker, station_id, pair = config.broker, config.station_id, held.in_use
     if broker is None or station_id is None or pair is None:
         return NoBroker()
     file = folder.trial if held.trial else folder.current
     try:
         where = MqttConfig(broker.host, broker.port, station_id, Path(broker.ca), file, None, pair.name)
-        return Mqtt(where, will, post, random.SystemRandom(), monotonic, dial)
+        return Mqtt(where, will, post, random.SystemRandom(), monotonic, dial, keepalive_s)
     except MqttError as error:
         raise ConfigError(f"[broker] {error}") from None
+
+
+def learned_s(fact: Any) -> float:
+    """What the run before has learned of the network; whatever else is on the disk is nothing."""
+    return float(fact) if isinstance(fact, float) and isfinite(fact) else START_S
 
 
 def operator_keys(config: Config) -> Sequence[Ed25519PublicKey]:
@@ -364,6 +379,7 @@ def handlers(app: App) -> dict[str, Any]:
         link, marks = app.controller.link, [lane.marks() for lane in app.shell.uplink.lanes.values()]
         return {
             "outbox_records": sum(next_seq - oldest for oldest, next_seq in marks),  # or fewer: there may be holes
+            "dead_letters": app.dead_letters + app.shell.buried,
             "list_problem": app.lists.problem,
             "controller_noise_bytes": link.deframer.noise_bytes,
             "controller_crc_errors": link.deframer.crc_errors,
@@ -371,6 +387,7 @@ def handlers(app: App) -> dict[str, Any]:
         }
 
     asked = control_handlers(lambda: app.shell.station, app.lookup, monotonic, more)
+    asked["deadletters"] = dead_letters_handler(app.store.dead_letters)
     return asked if app.identity is None else {**asked, **app.identity.handlers(monotonic)}
 
 

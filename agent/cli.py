@@ -1,4 +1,4 @@
-"""`station-agent run | demo | doctor | explain | status | csr | certificate`.
+"""`station-agent run | demo | doctor | explain | status | deadletters | csr | certificate`.
 
 What an operator can mend is one sentence on stderr and exit code 2. Modules are imported by the command that needs
 them: `run` has a budget from exec to the first tap.
@@ -74,6 +74,9 @@ def parser() -> argparse.ArgumentParser:
     status = commands.add_parser("status", help="what the running agent knows")
     status.set_defaults(command=command_status)
 
+    letters = commands.add_parser("deadletters", help="records that the cloud refuses for good, or that were damaged")
+    letters.set_defaults(command=command_deadletters)
+
     csr = commands.add_parser("csr", help="print the request for this station's certificate, for your CA to sign")
     csr.set_defaults(command=command_csr)
 
@@ -81,11 +84,12 @@ def parser() -> argparse.ArgumentParser:
     certificate.add_argument("file", type=Path, metavar="FILE", help="the certificate, then the CAs above it (PEM)")
     certificate.set_defaults(command=command_certificate)
 
-    for command in (run, doctor, explain, status, csr, certificate):
+    for command in (run, doctor, explain, status, letters, csr, certificate):
         command.add_argument("--board", type=Path, default=BOARD, metavar="FILE", help=f"default: {BOARD}")
         command.add_argument("--config", type=Path, default=CONFIG, metavar="FILE", help=f"default: {CONFIG}")
     for command in (doctor, explain, status):
         command.add_argument("--json", action="store_true", help="for a machine to read")
+    letters.add_argument("--json", action="store_true", help="all that is in them: JSON, a line each")
     return top
 
 
@@ -167,6 +171,56 @@ def explained_offline(board_path: Path, config_path: Path, request: dict[str, An
         answer = explain_request(station, lambda card: lists.lookup(card, 0.0, wall_s), request, 0.0)
     print("no agent is running: this is what its files say, for idle ports and no link", file=sys.stderr)
     return answer
+
+
+def command_deadletters(args: argparse.Namespace) -> int:
+    from agent.deadletters import as_text
+
+    letters = dead_letters(args.config)
+    lines = (json.dumps(letter, ensure_ascii=False) for letter in letters) if args.json else as_text(letters)
+    is_empty = True
+    for line in lines:
+        print(line)
+        is_empty = False
+    if is_empty and not args.json:
+        print("none: the cloud has taken, or will take, all that was recorded")
+    return 0
+
+
+def dead_letters(config_path: Path) -> Iterator[dict[str, Any]]:
+    """From the running agent, a page at a time; from the file if none runs."""
+    after_id = 0
+    while True:
+        answer = asked(config_path, {"command": "deadletters", "after_id": after_id})
+        if answer is None:
+            yield from dead_letters_offline(config_path, after_id)
+            return
+        if not answer["letters"]:
+            return
+        yield from answer["letters"]
+        after_id = answer["letters"][-1]["id"]
+
+
+def dead_letters_offline(config_path: Path, after_id: int) -> Iterator[dict[str, Any]]:
+    """Of a copy, so that nothing is changed or locked."""
+    import sqlite3
+    from tempfile import TemporaryDirectory
+
+    from agent.board import load_config
+    from agent.deadletters import shown
+    from agent.outbox import Database, StoreError
+
+    with TemporaryDirectory() as name:
+        try:
+            state = copied(Path(load_config(config_path).paths.state), Path(name))
+            database = Database(state / "station.db", bytes(8))
+            found = database.dead_letters(after_id)
+            database.close()
+        except (OSError, StoreError, sqlite3.Error) as error:
+            raise ConfigError(
+                f"no agent is running, and its files cannot be read ({error}): type sudo before it"
+            ) from None
+    yield from map(shown, found)
 
 
 def copied(state: Path, to: Path) -> Path:

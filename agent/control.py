@@ -10,7 +10,9 @@ import json
 import os
 import socket
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from concurrent.futures import Future
+from contextlib import suppress
 from difflib import get_close_matches
 from errno import EADDRINUSE
 from pathlib import Path
@@ -18,9 +20,11 @@ from typing import Annotated, Any
 
 import msgspec
 
+from agent import deadletters
 from agent.clock import WALL_MAX_S, wall
 from agent.events import Entry
 from agent.explain import at_time, card_of, clock_text, explain
+from agent.outbox import DeadLetter, StoreError
 from agent.policy.id_token import masked
 from agent.port import faults, status
 from agent.settings import ConfigError, shown
@@ -31,7 +35,8 @@ ANSWER_MAX = 1_048_576
 CLIENTS_MAX = 8  # one more is told so and hung up on
 IDLE_S = 5.0  # for a whole line to come, and for an answer to be taken
 
-Handler = Callable[[dict[str, Any]], dict[str, Any]]
+Answer = dict[str, Any]
+Handler = Callable[[dict[str, Any]], Answer | Awaitable[Answer]]  # awaited: what another thread has to look up
 
 
 class ControlServer:
@@ -81,9 +86,20 @@ class ControlServer:
             line = await asyncio.wait_for(reader.readline(), self.idle_s)
         except ValueError:  # longer than the reader's limit
             return {"error": f"a request has at most {REQUEST_MAX} bytes"}
-        return self.answer(line) if line.endswith(b"\n") else None  # None: it went away in the middle of a line
+        if not line.endswith(b"\n"):
+            return None  # it went away in the middle of a line
+        answer = self.answer(line)
+        return await self._awaited(answer) if isinstance(answer, Awaitable) else answer
 
-    def answer(self, line: bytes) -> dict[str, Any]:
+    async def _awaited(self, answer: Awaitable[Answer]) -> Answer:
+        try:
+            return await asyncio.wait_for(answer, self.idle_s)
+        except TimeoutError:
+            return {"error": "the disk does not answer: look into journalctl -k"}
+        except (ConfigError, StoreError) as error:
+            return {"error": str(error)}
+
+    def answer(self, line: bytes) -> Answer | Awaitable[Answer]:
         """One request line's answer; of any bytes."""
         try:
             request = json.loads(line)
@@ -150,7 +166,8 @@ def ask(path: Path, request: Mapping[str, Any], timeout_s: float) -> dict[str, A
         talk.settimeout(timeout_s)
         try:
             talk.connect(str(path))
-            talk.sendall(json.dumps(request).encode() + b"\n")
+            with suppress(BrokenPipeError):  # it has answered and hung up before we asked: so many ask just now
+                talk.sendall(json.dumps(request).encode() + b"\n")
             line = talk.makefile("rb").readline(ANSWER_MAX)
             answer = json.loads(line)
         except (FileNotFoundError, ConnectionRefusedError):
@@ -185,6 +202,26 @@ def control_handlers(
         return explain_request(get_station(), lookup, request, clock())
 
     return {"status": lambda _: {**status_of(get_station(), clock()), **more()}, "explain": explained}
+
+
+class DeadLettersRequest(msgspec.Struct, frozen=True):
+    after_id: Annotated[int, msgspec.Meta(ge=0, le=2**53)] = 0
+
+
+def dead_letters_handler(read: Callable[[int, int], "Future[list[DeadLetter]]"]) -> Handler:
+    """`deadletters`: a page of them; the next one is asked for with the last id, until one is empty."""
+
+    async def answered(request: DeadLettersRequest) -> Answer:
+        letters = await asyncio.wrap_future(read(request.after_id, deadletters.PAGE_B))
+        return {"letters": [deadletters.shown(letter) for letter in letters]}
+
+    def asked(request: dict[str, Any]) -> Awaitable[Answer]:
+        try:
+            return answered(msgspec.convert(request, DeadLettersRequest))
+        except msgspec.ValidationError as error:
+            raise ConfigError(f'type {{"command": "deadletters", "after_id": 0}}: {error}') from None
+
+    return asked
 
 
 def explain_request(

@@ -16,7 +16,7 @@ from agent import network, taps
 from agent.clock import Clock, earliest, told, wall
 from agent.commands import charging, variables
 from agent.commands import station as commands
-from agent.effects import Effect, Save, Wish
+from agent.effects import Effect, HangUp, Save, Wish
 from agent.events import (
     AuthorizationStatus,
     AvailabilityRequested,
@@ -71,7 +71,15 @@ from agent.port import (
     reported,
     why_not,
 )
-from agent.reporting import next_sample_at, outage_record, records, startup, status_due
+from agent.reporting import (
+    RECONFIGURED,
+    next_sample_at,
+    outage_record,
+    records,
+    security_event,
+    startup,
+    status_due,
+)
 from agent.settings import Settings
 from agent.station import Boot, BootReason, Controller, Holding, Station, outage_s, stamp, wishes
 from agent.taps import Step, granted, noticed, port_of, with_port
@@ -87,7 +95,8 @@ def handle(station: Station, event: Event, now: float) -> tuple[Station, tuple[E
     station, due = overdue_asks(station, now)
     station = settle(station, now)
     station, done = commands.followed(station, now)
-    return closed(before, station, (*asked, *due, *done), now)
+    station, given_up = unanswered(station, now)
+    return closed(before, station, (*asked, *due, *done, *given_up), now)
 
 
 def closed(
@@ -124,7 +133,7 @@ def absorb(station: Station, event: Event, now: float) -> Step:
             return replace(station, ports=tuple(controller_lost(p) for p in station.ports)), ()
         case LinkChanged(link=link):
             proven = network.proved(station.network) if link is Link.UP else station.network
-            return replace(station, link=link, network=proven), ()
+            return judged(replace(station, link=link), proven, now)
         case ListChanged(state=state):
             return replace(station, allowlist=state), ()
         case ClockTold(wall_s=wall_s, source=source):
@@ -139,10 +148,10 @@ def absorb(station: Station, event: Event, now: float) -> Step:
             return replace(station, machine=machine), ()
         case OutboxCounted(waiting=waiting):
             return replace(station, waiting=waiting), ()
-        case ConnectionMade():
-            return replace(station, network=network.made(station.network)), ()
-        case ConnectionEnded():
-            return replace(station, network=network.ended(station.network)), ()
+        case ConnectionMade(address=address):
+            return replace(station, network=network.made(station.network, address, now)), ()
+        case ConnectionEnded(address=address):
+            return judged(station, network.ended(station.network, address), now)
         case Registered(status=status):
             return replace(station, registration=status), ()
         case RemoteStartRequested():
@@ -190,6 +199,21 @@ def clock_told(station: Station, clock: Clock, now: float) -> Step:
     station = replace(station, clock=clock, alive_at=now)
     away = None if station.outage_known else outage_record(station, now)
     return replace(station, outage_known=away is not None or station.outage_known), (away,) if away else ()
+
+
+def judged(station: Station, after: network.Network, now: float) -> Step:
+    """Another broker has proven itself, or has not: its operator hears of it, at the one or at the other."""
+    said = network.verdict(station.network, after)
+    told = (security_event(station, RECONFIGURED, said, now),) if said else ()
+    return replace(station, network=after), told
+
+
+def unanswered(station: Station, now: float) -> Step:
+    """A broker on trial that lets us in, with no cloud behind it."""
+    until = station.network.until
+    if until is None or now < until:
+        return station, ()
+    return replace(station, network=replace(station.network, until=None)), (HangUp("no word of the cloud there"),)
 
 
 def store_failed(station: Station, now: float) -> Station:
@@ -426,6 +450,8 @@ def next_deadline(station: Station) -> float:
     due.extend(ask.due for ask in station.asks)
     due.extend(n.until for n in station.notices)
     due.extend(commands.deadlines(station))
+    if station.network.until is not None:
+        due.append(station.network.until)
     if station.holding:
         due.append(station.holding.grant.until)
     if station.chosen:

@@ -484,6 +484,15 @@ def check_outbox(patient: Patient) -> Finding | None:
     return Finding("outbox", WARN, f"{count} records wait for the cloud; none is lost", "see link and broker above")
 
 
+def check_dead_letters(patient: Patient) -> Finding | None:
+    count = (asked(patient) or {}).get("dead_letters")
+    if not count:
+        return None
+    text = f"{count} records that the cloud will not take, or that the disk has damaged, are kept aside"
+    fix = "type: station-agent deadletters; --json says all that is in them"
+    return Finding("dead letters", WARN, text, fix)
+
+
 CHECKS: tuple[Callable[[Patient], Finding | None], ...] = (
     check_board,
     check_config,
@@ -503,6 +512,7 @@ CHECKS: tuple[Callable[[Patient], Finding | None], ...] = (
     check_list,
     check_faults,
     check_outbox,
+    check_dead_letters,
 )
 
 

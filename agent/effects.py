@@ -127,6 +127,13 @@ class RenewCertificate:
 
 
 @dataclass(frozen=True, slots=True)
+class HangUp:
+    """End the present connection to the broker."""
+
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
 class Live:
     """What the ports do now, for somebody who watches: worthless late, never kept."""
 
@@ -141,7 +148,7 @@ class Restart:
 
 
 Durable = Record | Save
-Effect = Record | Save | Wish | Lookup | AskOnline | Remember | Announce | RenewCertificate | Live | Restart
+Effect = Record | Save | Wish | Lookup | AskOnline | Remember | Announce | RenewCertificate | HangUp | Live | Restart
 
 
 def durable(effects: Sequence[Effect]) -> tuple[Durable, ...]:

@@ -172,12 +172,17 @@ class OutboxCounted:
 
 @dataclass(frozen=True, slots=True)
 class ConnectionMade:
-    """The broker has let us in; whether the cloud answers is another matter."""
+    """The broker has let us in; whether the cloud answers is another matter. `address` (host, port): whom the attempt
+    was for, by SetNetworkProfile; None: the config file's."""
+
+    address: tuple[str, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class ConnectionEnded:
-    """A connection is gone, or an attempt to make one has failed."""
+    """A connection is gone, or an attempt to make one has failed. `address` as in ConnectionMade."""
+
+    address: tuple[str, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)

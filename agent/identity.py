@@ -39,6 +39,7 @@ from agent.clock import earliest, wall
 from agent.est import EstError, EstServer
 from agent.events import ClockTold, Link, LinkChanged, MachineTold
 from agent.renewal import EnrolFailed, Facts, FilesChanged, FilesFailed, Validity, enrol_wait_max_s
+from agent.reporting import RECONFIGURED
 from agent.settings import Broker, ConfigError
 from agent.station import Station
 from agent.uplink.mqtt import Connected, Disconnected
@@ -47,7 +48,6 @@ SIGN_S = 30.0  # for the cloud to answer SignCertificate
 SIGN_TAG = 0  # there is one such question at a time
 STATION_CERTIFICATE = "ChargingStationCertificate"
 INVALID_CERTIFICATE = "InvalidChargingStationCertificate"  # OCPP 2.1 security event
-RECONFIGURED = "ReconfigurationOfSecurityParameters"  # likewise
 
 
 # -- files -------------------------------------------------------------------------------------------------------------
@@ -290,7 +290,8 @@ class Identity:
                 self._handle(renewal.Connected(connection, pair), now)
                 return False
             case Disconnected(pair=pair, cause=cause):
-                self._handle(renewal.Disconnected(pair, cause.is_refusal), now)
+                is_trial = self._host.station.network.trying is not None  # then it is the broker that may be wrong
+                self._handle(renewal.Disconnected(pair, cause.is_refusal and not is_trial), now)
                 return False
             case LinkChanged(link=Link.UP):
                 self._handle(renewal.Up(), now)

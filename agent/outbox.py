@@ -92,6 +92,7 @@ class DeadLetter(NamedTuple):
     seq: int
     why: str
     body: bytes
+    id: int = 0  # ascending, in the order in which they came
 
 
 @dataclass(frozen=True, slots=True)
@@ -435,9 +436,21 @@ class Database:
         end = after & SEQ_MASK if after is not None and after >> SEQ_BITS == stream else self.next_seq[stream]
         return max(seq, min(last, end - 1))
 
-    def dead_letters(self) -> list[DeadLetter]:
-        rows = self.db.execute("SELECT epoch, stream, seq, why, body FROM dead_letter ORDER BY id")
-        return [DeadLetter(*row) for row in rows]
+    def dead_letters(self, after_id: int = 0, limit_bytes: int | None = None) -> list[DeadLetter]:
+        """Those after this one, in order; up to limit_bytes, but at least one."""
+        out: list[DeadLetter] = []
+        query = "SELECT epoch, stream, seq, why, body, id FROM dead_letter WHERE id > ? ORDER BY id"
+        for letter in (DeadLetter(*row) for row in self.db.execute(query, (after_id,))):
+            if limit_bytes is not None:
+                limit_bytes -= len(letter.body)
+                if out and limit_bytes < 0:
+                    break
+            out.append(letter)
+        return out
+
+    def count_dead_letters(self) -> int:
+        (count,) = self.db.execute("SELECT count(*) FROM dead_letter").fetchone()
+        return int(count)
 
     # -- epochs
 

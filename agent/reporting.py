@@ -19,6 +19,7 @@ from agent.station import Notice, Station, charging_state, outage_s, stamp
 from agent.transaction import Reading, Transaction, Trigger, reading
 
 VENDOR_ID = "station-agent"
+RECONFIGURED = "ReconfigurationOfSecurityParameters"  # OCPP 2.1 security event
 SERIAL_NUMBER_MAX = 25  # OCPP 2.1: fewer characters than a station id may have
 
 

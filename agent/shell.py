@@ -20,6 +20,7 @@ from agent.effects import (
     AskOnline,
     Durable,
     Effect,
+    HangUp,
     Live,
     Lookup,
     PortCommand,
@@ -27,6 +28,7 @@ from agent.effects import (
     Remember,
     RenewCertificate,
     Restart,
+    Save,
     Stream,
     Wish,
     durable,
@@ -55,8 +57,9 @@ from agent.events import (
     VariablesRequested,
 )
 from agent.gate import Gate
-from agent.identity import RECONFIGURED, Done, Enrolled, Identity
-from agent.reporting import samples_due
+from agent.identity import Done, Enrolled, Identity
+from agent.network import verdict
+from agent.reporting import RECONFIGURED, samples_due
 from agent.station import Station
 from agent.store import Buried, CommitFailed, Committed, Crashed, EpochOpened, Fetched, Search, Searched, StoreForked
 from agent.taps import LATE_S
@@ -96,7 +99,9 @@ from agent.uplink.protocol import (
     VolatileAnswered,
 )
 
-NEVER = float("inf")
+NEVER, NEVER_YET = float("inf"), float("-inf")
+KEEPALIVE = "keepalive_s"  # the fact: learned by agent/uplink/keepalive.py
+KEEPALIVE_SAVED_S = 21_600.0  # at most so often
 PILOTS = tuple(Cp)
 SECURITY_EVENT_S = 60.0  # a broker full of bad signatures fills no disk with our complaints
 
@@ -145,6 +150,10 @@ class BrokerPort(Protocol):
     def publish(self, connection: int, packet_id: int, topic: str, payload: bytes, qos: int) -> None: ...
     def drop(self, connection: int, why: str) -> None: ...
     def use(self, cert: Path, pair: str) -> None: ...
+    def go(self, address: tuple[str, int] | None, *, is_trial: bool = False) -> None: ...  # at the next connection
+
+    @property
+    def learned_keepalive_s(self) -> float: ...
 
 
 class ControllerPort(Protocol):
@@ -170,6 +179,7 @@ class Shell:
         self.lists = lists
         self.gate = Gate(tuple(PortCommand() for _ in station.ports))
         self.on_change: Callable[[], None] = lambda: None  # the station is another value now
+        self.buried = 0  # records that became dead letters in this run
         self.steps = 0  # of the core: whoever watches over us wants to see it grow
         self._store, self._broker, self._controller, self._log = store, broker, controller, log
         self._seen, self._work, self._restart = seen, work, restart
@@ -181,7 +191,10 @@ class Shell:
         self._complaints: set[str] = set()  # types of security events that keep us from connecting, as recorded
         self._core_due: float | None = None  # remembered until the next step of the core
         self._uplink_due: float | None = None  # remembered until the next input of the uplink
+        self._connection = 0  # the newest one's number
+        self._keepalive_s, self._keepalive_at = broker.learned_keepalive_s, NEVER_YET  # as saved, when it may be again
         uplink.boot = reporting.boot_notification(station)
+        self._steer()
         if identity:
             identity.attach(self)
         self._perform(first, (), now)
@@ -249,6 +262,7 @@ class Shell:
                 self._log(f"the cloud holds other records than this storage, which was restored or copied: {why}")
                 self._act(self.uplink.forked(now), now)
             case Buried(stream=stream, seq=seq, why=why):
+                self.buried += 1
                 self._log(f"alarm: record {seq} of stream {stream} is a dead letter: {why}")
                 self._save([reporting.dead_letter(self.station, stream, seq, why, now)])
             case EpochOpened(epoch=epoch, marks=marks):
@@ -264,14 +278,15 @@ class Shell:
                 self._answer(search.search_id, response, now)
             case Crashed(error=error):
                 raise error
-            case Connected(connection, receive_maximum, packet_max, keepalive_s=keepalive_s):
+            case Connected(connection, receive_maximum, packet_max, keepalive_s=keepalive_s, address=address):
                 self._complaints.clear()
-                self._step(ConnectionMade(), now)
+                self._connection = connection
+                self._step(ConnectionMade(address), now)
                 self._act(self.uplink.connected(connection, receive_maximum, packet_max, now, keepalive_s), now)
-            case Disconnected(why=why, cause=cause):
+            case Disconnected(why=why, cause=cause, address=address):
                 self._log(f"{'alarm: ' if cause.is_alarm else ''}broker: {why}")
                 self._complain(cause.security_event, why, now)
-                self._step(ConnectionEnded(), now)
+                self._step(ConnectionEnded(address), now)
                 self._act(self.uplink.disconnected(now), now)
             case Received(topic=topic, payload=payload):
                 self._act(self.uplink.received(topic, payload, now), now)
@@ -290,13 +305,23 @@ class Shell:
         self.station, effects = handle(before, event, now)
         if self.station is not before:
             self.on_change()
+        if self.station.network is not before.network:
+            self._steer(verdict(before.network, self.station.network))
         if self.station.machine is not before.machine or self.station.outage_known is not before.outage_known:
             self.uplink.boot = reporting.boot_notification(self.station)
         self._perform(effects, also, now)
 
+    def _steer(self, said: str | None = None) -> None:
+        """Where the next connection goes."""
+        network = self.station.network
+        self._broker.go(network.address(network.order[0]), is_trial=network.trying is not None)
+        if said:
+            self._log(said)
+
     def _perform(self, effects: Sequence[Effect], also: Sequence[Durable], now: float) -> None:
         """What is lowered goes out at once, what is owed goes to the disk, what is raised waits for it (Gate)."""
         owed = (*durable(effects), *also)
+        owed += self._learned(now) if owed else ()
         owed += tuple(self._seen.add(command_id) for command_id in results(owed))  # in the commit of its result
         wish = next((effect.commands for effect in effects if isinstance(effect, Wish)), None)
         self.gate.batch(self._next_batch() if owed else None, wish)
@@ -319,11 +344,21 @@ class Shell:
                 case RenewCertificate():
                     if self._identity:
                         self._identity.wanted(now)
+                case HangUp(why=why):
+                    self._broker.drop(self._connection, why)
                 case Restart():
                     self._after_commit.append((self._batch_id, lambda _: self._restart()))
                     self._store.flush()
                 case Remember():
                     self._save(self.lists.remember(effect, now, wall(self.station.clock, now)))
+
+    def _learned(self, now: float) -> tuple[Save, ...]:
+        """What the connection has learned about the network, with a commit that is made anyway, and rarely."""
+        learned_s = self._broker.learned_keepalive_s
+        if learned_s == self._keepalive_s or now < self._keepalive_at:
+            return ()
+        self._keepalive_s, self._keepalive_at = learned_s, now + KEEPALIVE_SAVED_S
+        return (Save(KEEPALIVE, learned_s),)
 
     def _next_batch(self) -> int:
         self._batch_id += 1

@@ -13,6 +13,7 @@ import os
 import sqlite3
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,6 +27,7 @@ from agent.outbox import (
     SEQ_MASK,
     Connect,
     Database,
+    DeadLetter,
     Forked,
     Gap,
     Marks,
@@ -59,6 +61,7 @@ class Opened:
     marks: Marks
     damaged: Path | None = None  # where an unreadable file was moved; what could be read of it is in the new one
     salvaged: int = 0  # records of money
+    dead_letters: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -288,6 +291,15 @@ def patience_s(durable: Sequence[Durable], group_s: float = GROUP_S) -> float:
     return ALIVE_WAIT_S if saved and set(saved) == {ALIVE_FACT} else 0.0
 
 
+@dataclass(frozen=True, slots=True)
+class Letters:
+    """Dead letters that somebody wants to read."""
+
+    after_id: int
+    limit_bytes: int
+    answer: "Future[list[DeadLetter]]"
+
+
 @dataclass(slots=True)
 class Asked:
     """What waits for the owner beside batches; bounded, because the same question again replaces the first."""
@@ -300,6 +312,7 @@ class Asked:
     bury: dict[tuple[int, int], str] = field(default_factory=dict)  # stream, seq -> why
     fetches: dict[int, tuple[int, int]] = field(default_factory=dict)  # stream -> after_seq, limit_bytes
     searches: list[Search] = field(default_factory=list)  # SEARCHES_MAX
+    letters: list[Letters] = field(default_factory=list)  # SEARCHES_MAX
 
 
 class Store:
@@ -327,7 +340,9 @@ class Store:
     def open(self) -> Opened:
         """Blocks. A damaged file is moved aside and rebuilt from what is readable; StoreError: something to type."""
         self._database, damaged, salvaged = open_database(self._path, self._boot_id, self._connect)
-        opened = Opened(self._database.facts(), self._database.epoch, self._database.marks(), damaged, salvaged)
+        letters = self._database.count_dead_letters()
+        facts, epoch, marks = self._database.facts(), self._database.epoch, self._database.marks()
+        opened = Opened(facts, epoch, marks, damaged, salvaged, letters)
         self._has_ballast = load_ballast(self._path)
         self._check_at = self._clock() + CHECK_S
         self._thread.start()
@@ -365,6 +380,18 @@ class Store:
                 self._changed.notify()
         if is_too_many:
             self._post(Searched(search, is_held=True))
+
+    def dead_letters(self, after_id: int, limit_bytes: int) -> "Future[list[DeadLetter]]":
+        """Those after this one, as Database.dead_letters(); StoreError if they cannot be read, or too many ask."""
+        answer: Future[list[DeadLetter]] = Future()
+        with self._changed:
+            is_too_many = len(self._asked.letters) >= SEARCHES_MAX
+            if not is_too_many:
+                self._asked.letters.append(Letters(after_id, limit_bytes, answer))
+                self._changed.notify()
+        if is_too_many:
+            answer.set_exception(StoreError("the disk does not answer: try again"))
+        return answer
 
     def acknowledged(self, epoch: bytes, marks: Mapping[int, Mark]) -> None:
         """The cloud holds this: it may go, with the next commit. StoreForked if a digest is of another record."""
@@ -435,7 +462,9 @@ class Store:
         is_due = any(batch.due <= now for batch in self._batches) and (
             self._retry_at is None or bool(self._batches[-1].untold)
         )
-        is_asked = asked.compare or asked.new_epoch or asked.bury or asked.fetches or asked.searches
+        is_asked = (
+            asked.compare or asked.new_epoch or asked.bury or asked.fetches or asked.searches or asked.letters
+        )
         return bool(self._is_closing or is_due or is_asked or now >= self._wakes_at())
 
     def _wakes_at(self) -> float:
@@ -532,6 +561,7 @@ class Store:
             question = None if stream is None else asked.fetches.pop(stream)
             epoch = asked.epoch
             searches, asked.searches = asked.searches, []
+            letters, asked.letters = asked.letters, []
             unwritten = [item for batch in self._batches for item in batch.items if isinstance(item, Record)]
         try:
             self._database.compare(epoch, compare)
@@ -555,6 +585,17 @@ class Store:
         for search in searches:
             is_held = any(is_about(record, search.transaction_id) for record in unwritten) or self._holds(search)
             self._post(Searched(search, is_held))
+        for asked_for in letters:
+            self._read(asked_for)
+
+    def _read(self, letters: Letters) -> None:
+        if not letters.answer.set_running_or_notify_cancel():  # nobody waits any more
+            return
+        try:
+            letters.answer.set_result(self._database.dead_letters(letters.after_id, letters.limit_bytes))
+        except sqlite3.Error as error:
+            letters.answer.set_exception(StoreError(f"the dead letters cannot be read: {error}"))
+            self._damaged(error)
 
     def _holds(self, search: Search) -> bool:
         try:

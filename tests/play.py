@@ -10,6 +10,7 @@ from agent.effects import (
     Announce,
     AskOnline,
     Effect,
+    HangUp,
     Live,
     Lookup,
     PortCommand,
@@ -67,7 +68,7 @@ class Play:
         self.remembered: list[Remember] = []
         self.announced: list[str] = []
         self.live: list[Live] = []
-        self.restarts = 0
+        self.restarts = self.hang_ups = 0
         self.commands = 0
         self.facts: dict[str, Any] = dict(facts or {})
         self.wish: tuple[PortCommand, ...] = ()
@@ -216,6 +217,8 @@ class Play:
                     self.announced.append(action)
                 case Live():
                     self.live.append(effect)
+                case HangUp():
+                    self.hang_ups += 1
                 case Restart():
                     self.restarts += 1
 

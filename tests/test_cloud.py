@@ -165,6 +165,20 @@ def test_in_whatever_order_consumers_read_hellos_and_wills_the_newest_connection
     cloud.ledger.close()
 
 
+def test_a_will_given_before_a_new_epoch_on_the_same_connection_is_believed(cloud: Cloud) -> None:
+    """A connection's will is fixed with CONNECT, its epoch is not: boot and connection say whose will it is."""
+    say(cloud, "h", hello(1))
+    say(cloud, "h", hello(1, epoch=b"epoch--2"))
+    assert is_online(cloud)
+    say(cloud, "w", will(1))
+    assert not is_online(cloud)
+    say(cloud, "h", hello(2, epoch=b"epoch--2"))
+    say(cloud, "w", will(1))
+    assert is_online(cloud), "an older connection's"
+    say(cloud, "w", will(2, boot=b"boot---0"))
+    assert is_online(cloud), "an older boot's"
+
+
 def test_a_batch_shows_that_a_station_is_there_unless_it_is_of_the_boot_that_is_gone(cloud: Cloud) -> None:
     say(cloud, "h", HELLO)
     say(cloud, "w", will(1))
@@ -367,6 +381,8 @@ def test_a_station_that_asks_over_the_air_gets_its_certificate_as_a_signed_comma
     made = x509.load_pem_x509_certificate(request["certificateChain"].encode())
     assert (action, request["requestId"], made.public_key()) == ("CertificateSigned", 7, key.public_key())
     assert int(made.not_valid_after_utc.timestamp() * 1000) == START_MS + 12 * 3_600_000
+    life_s = (made.not_valid_after_utc - made.not_valid_before_utc).total_seconds()
+    assert made.not_valid_before_utc.timestamp() + life_s * 2 / 3 > START_MS / 1000, "not due again at once"
     made.verify_directly_issued_by(x509.load_pem_x509_certificate((tmp_path / "ca.pem").read_bytes()))
 
 

@@ -24,6 +24,7 @@ from agent.est import EstError, EstServer
 from agent.events import Link, LinkChanged, Machine, MachineTold
 from agent.identity import Folder, Held, Identity, Judge, changed, installed, open_identity, requested
 from agent.loop import monotonic, system_wall
+from agent.network import Network
 from agent.settings import Broker, ConfigError
 from agent.sim.mosquitto import Mosquitto
 from agent.uplink import mqtt as mqtt_module
@@ -254,6 +255,7 @@ def test_a_damaged_file_is_one_sentence_and_the_other_pair_works(pki: Path, tmp_
 class Known:
     machine: Machine = field(default_factory=Machine)
     clock: Clock = field(default_factory=lambda: Clock(NOW_S, 0.0, NOW_S, 0.0, ClockSource.CLOUD))
+    network: Network = field(default_factory=Network)
 
 
 class Desk:

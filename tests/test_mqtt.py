@@ -468,6 +468,42 @@ def test_a_station_goes_where_the_broker_sends_it(
     home.close()
 
 
+def test_another_address_is_tried_at_the_next_connection_and_on_trial_it_is_the_only_one() -> None:
+    home, other = Stub(polite(0)), Stub(polite(0))
+    named = Stub(lambda kind, rest: referral(0x9D, other.port))
+    station = Station(MqttConfig("localhost", home.port, "S-1"))
+    station.mqtt.start()
+    first = station.next(Connected)
+    station.mqtt.go(("localhost", named.port), is_trial=True)
+    station.mqtt.drop(first.connection, "next")
+    assert (first.address, station.next(Disconnected).address) == (None, None)
+    for _ in range(3):
+        ended = station.next(Disconnected)
+        assert (ended.cause, ended.address) == (Cause.REFERRED, ("localhost", named.port))
+    assert (home.connections, other.connections) == (1, 0)
+    station.mqtt.go(("localhost", named.port))
+    assert station.next(Connected).address == ("localhost", named.port), "proven, it may refer us as it likes"
+    assert other.connections == 1
+    station.mqtt.go(None)
+    station.mqtt.drop(station.mqtt._number, "next")
+    assert station.next(Connected).address is None
+    assert home.connections == 2, "a reference holds no longer than who gave it"
+    station.close()
+    for stub in (home, named, other):
+        stub.close()
+
+
+def test_a_broker_just_named_that_refuses_us_is_tried_soon_three_times() -> None:
+    home, named = Stub(polite(0)), Stub(lambda kind, rest: bytes([0x20, 3, 0, 0x87, 0]))
+    station = Station(MqttConfig("localhost", home.port, "S-1"))
+    station.mqtt.go(("localhost", named.port), is_trial=True)
+    station.mqtt.start()
+    assert [station.next(Disconnected).retry_in_s for _ in range(4)] == [0.0, 0.0, 0.0, 300.0]
+    station.close()
+    home.close()
+    named.close()
+
+
 def test_a_reference_to_nobody_leads_home_again(listener: socket.socket) -> None:
     nobody = listener.getsockname()[1]
     listener.close()

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.events import ConnectionEnded, ConnectionMade, Link, LinkChanged
-from agent.network import Network, address_of, restored, saved, where_to_connect, with_profile
+from agent.network import ANSWER_S, Network, address_of, restored, saved, where_to_connect, with_profile
 from tests.play import Json, Play
 
 CONFIG = ("one.example", 8883)
@@ -26,12 +26,23 @@ def where(play: Play) -> tuple[str, int]:
     return where_to_connect(play.station.network, CONFIG)
 
 
+def goal(play: Play) -> tuple[str, int] | None:
+    """Whom the next attempt is for."""
+    return play.station.network.address(play.station.network.order[0])
+
+
 def online(play: Play) -> Play:
-    return play.on(ConnectionMade()).on(LinkChanged(Link.UP))
+    return play.on(ConnectionMade(goal(play))).on(LinkChanged(Link.UP))
 
 
-def offline(play: Play) -> Play:
-    return play.on(ConnectionEnded()).on(LinkChanged(Link.DOWN))
+def offline(play: Play, was: tuple[str, int] | None = None) -> Play:
+    return play.on(ConnectionEnded(was)).on(LinkChanged(Link.DOWN))
+
+
+def told(play: Play) -> list[str]:
+    """What the operator reads of it."""
+    kind = "ReconfigurationOfSecurityParameters"
+    return [record.payload["techInfo"] for record in play.records if record.payload.get("type") == kind]
 
 
 def test_a_new_broker_is_tried_at_the_next_connection_and_stays_when_the_cloud_answers_there() -> None:
@@ -42,9 +53,10 @@ def test_a_new_broker_is_tried_at_the_next_connection_and_stays_when_the_cloud_a
     offline(play)
     assert where(play) == TWO
     online(play)
-    offline(play)
+    assert told(play) == ["network profile 1 (two.example:8884) is in use: the cloud answers there"]
+    offline(play, TWO)
     for _ in range(9):
-        play.on(ConnectionEnded())
+        play.on(ConnectionEnded(TWO))
     assert where(play) == TWO, "proven"
     assert where(play.reboot(30)) == TWO
 
@@ -58,9 +70,56 @@ def test_three_connections_without_the_cloud_lead_back_even_across_power_cuts(le
         assert where(play) == TWO
         play = play.reboot(5)
         if lets_in:
-            play.on(ConnectionMade())
-        play.on(ConnectionEnded())
+            play.on(ConnectionMade(TWO))
+        play.on(ConnectionEnded(TWO))
+    failed = "network profile 1 (two.example:8884) has failed 3 times: back to network profile 0 (the config file)"
+    assert told(play) == [failed]
     assert where(play) == CONFIG and where(play.reboot(5)) == CONFIG
+
+
+def test_only_connections_made_to_the_very_address_count_for_or_against_it() -> None:
+    play = online(Play())
+    play.command("SetNetworkProfile", **profile())
+    for _ in range(5):
+        offline(play)
+    assert play.station.network.failures == 0, "the old one's"
+    play.on(ConnectionMade()).on(LinkChanged(Link.UP))
+    assert play.station.network.trying == 1, "an attempt that was begun before the news came"
+    offline(play)
+    online(play)
+    assert play.station.network.proven == 1
+
+
+def test_a_slot_whose_connection_still_stands_is_not_proven_by_it_after_another_address_was_put_there() -> None:
+    play = online(Play())
+    play.command("SetNetworkProfile", **profile())
+    offline(play)
+    for _ in range(3):
+        play.on(ConnectionEnded(TWO))
+    play.on(ConnectionMade(TWO)).on(LinkChanged(Link.UP))  # a fourth attempt was on its way
+    assert play.station.network.order == (0,)
+    play.command("SetNetworkProfile", **profile("mqtts://three.example"))
+    play.on(LinkChanged(Link.DOUBT)).on(LinkChanged(Link.UP))
+    assert play.station.network.trying == 1
+    play.on(ConnectionEnded(TWO))
+    assert play.station.network.failures == 0
+
+
+def test_a_broker_without_a_cloud_behind_it_is_hung_up_on_after_two_minutes() -> None:
+    play = online(Play())
+    play.command("SetNetworkProfile", **profile())
+    offline(play)
+    play.on(ConnectionMade(TWO))
+    play.after(ANSWER_S - 1.0)
+    assert play.hang_ups == 0
+    play.after(2.0)
+    play.after(500.0)
+    assert play.hang_ups == 1
+    play.on(ConnectionEnded(TWO))
+    assert play.station.network.failures == 1
+    online(play)
+    play.after(2 * ANSWER_S)
+    assert play.hang_ups == 1, "the cloud has answered"
 
 
 def test_a_profile_that_would_lower_security_or_leave_no_way_back_is_rejected() -> None:

@@ -6,19 +6,23 @@ meters judges the money.
 
 import os
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import pytest
 from jsonschema import ValidationError
 
+from agent.app import learned_s
 from agent.clock import ClockSource
+from agent.effects import Durable, Save
 from agent.settings import Settings
+from agent.shell import KEEPALIVE
 from agent.sim.car import Car
 from agent.sim.disk import FSYNC_FAILS, FULL
 from agent.sim.scenario import CARDS, DEMO, play
 from agent.sim.world import STATION_ID, World
 from agent.store import GROUP_S
 from agent.uplink import codec
+from agent.uplink.keepalive import START_S
 from agent.uplink.mqtt import SECURITY_EVENTS, Cause, Disconnected
 from tests import referee
 
@@ -535,3 +539,34 @@ def test_samples_of_a_quiet_hour_wait_for_company_and_arrive_whole(world: World)
     world.run(60)
     assert sent.count("3") <= 8, "60 samples in a few messages"
     assert world.is_equal(), "and none of them is missing when the session is over"
+
+
+# -- what the network has taught --------------------------------------------------------------------------------------
+
+
+def test_the_learned_keepalive_is_written_rarely_and_only_with_what_is_written_anyway(world: World) -> None:
+    def saved() -> list[float]:
+        return [item.value for batch in committed for item in batch if isinstance(item, Save) and item.key == KEEPALIVE]
+
+    assert world.shell
+    committed: list[Sequence[Durable]] = []
+    store, commit = world.shell._store, world.shell._store.commit
+
+    def seen(batch_id: int, durable: Sequence[Durable]) -> None:
+        committed.append(durable)
+        commit(batch_id, durable)
+
+    store.commit = seen  # type: ignore[method-assign]
+    world.run(3_600.0)
+    assert committed and not saved(), "nothing was learned"
+    for hour in range(24):
+        world.net.learned_keepalive_s = 240.0 + hour
+        world.run(3_600.0)
+    assert 3 <= len(saved()) <= 5 and saved()[0] == 240.0 + 1
+    assert not [batch for batch in committed if len(batch) == 1 and getattr(batch[0], "key", "") == KEEPALIVE]
+    assert learned_s(saved()[-1]) == saved()[-1]
+
+
+@pytest.mark.parametrize("fact", [None, "x", True, [], {}, 10**30, float("nan"), float("inf")])
+def test_a_keepalive_that_is_none_is_learned_anew(fact: object) -> None:
+    assert learned_s(fact) == START_S

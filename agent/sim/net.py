@@ -265,6 +265,7 @@ class SimNet:
         self.cloud = cloud
         self.will = Will(b"", b"")
         self.latency_s = 0.15
+        self.learned_keepalive_s = 240.0
         self.is_up = True  # the radio
         self.is_mute = False  # half-open: everything vanishes, nobody says so
         self.is_refusing = False  # broker gone: connecting fails
@@ -278,6 +279,8 @@ class SimNet:
         self._is_connected = False
         self._attempts = 0
         self._held: list[bytes] = []  # commands for a station that is away
+        self._wanted: tuple[str, int] | None = None  # where the next connection goes ..
+        self._address: tuple[str, int] | None = None  # .. and where the present one has gone
 
     # -- the station's side (BrokerPort)
 
@@ -307,6 +310,10 @@ class SimNet:
 
     def use(self, cert: Path, pair: str) -> None:
         """Nobody asks for a certificate here."""
+
+    def go(self, address: tuple[str, int] | None, *, is_trial: bool = False) -> None:
+        """There is one broker, wherever it is."""
+        self._wanted = address
 
     # -- faults and the cloud's side
 
@@ -349,7 +356,7 @@ class SimNet:
     def _die(self, why: str) -> None:
         self._is_connected = False
         if self._post:
-            self._post(Disconnected(why, 0.0))
+            self._post(Disconnected(why, 0.0, address=self._address))
         self._retry(self._random.uniform(1.0, min(600.0, 5.0 * 2 ** min(self._attempts, 7))))
 
     def _retry(self, wait_s: float) -> None:
@@ -363,9 +370,10 @@ class SimNet:
         if not self.is_up or self.is_refusing or self.is_mute:
             return self._retry(self._random.uniform(1.0, min(600.0, 5.0 * 2 ** min(self._attempts, 7))))
         self._connection += 1
+        self._address = self._wanted
         self._is_connected = True
         self._attempts = 0
-        self._post(Connected(self._connection, 20, 100_000, session_present=True))
+        self._post(Connected(self._connection, 20, 100_000, session_present=True, address=self._address))
         held, self._held = self._held, []
         for data in held:
             self.send_command(data)

@@ -42,7 +42,7 @@ PACKET_MAX_B = MESSAGE_MAX_B + 1_000  # beyond it a broker is refused, whatever 
 PACKET_LEAST_B = 512  # a broker that takes no more cannot even be greeted
 NOTES_MAX = 100  # publishes on their way to the thread; the protocol's windows are smaller
 RETRY_AFTER_MAX_S = 3_600.0
-SOON = 3  # so often a pair just named is tried soon though it is refused: whoever named it may take it back then
+SOON = 3  # so often a pair or address just named is tried soon though refused: whoever named it may take it back then
 
 SUCCESS, PACKET_TOO_LARGE, PAYLOAD_INVALID = 0x00, 0x95, 0x99
 USE_ANOTHER_SERVER, SERVER_MOVED = 0x9C, 0x9D
@@ -145,6 +145,7 @@ class Connected:
     session_present: bool
     keepalive_s: float = MOST_S
     pair: str = ""  # which certificate it was made with
+    address: Address | None = None  # whom the attempt was for, as go() has said it
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +156,7 @@ class Disconnected:
     retry_in_s: float
     cause: Cause = Cause.LOST
     pair: str = ""
+    address: Address | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -300,8 +302,9 @@ class Connection:
     def __init__(
         self, number: int, config: MqttConfig, will: bytes, sock: socket.socket,
         post: Callable[[object], None], keepalive: Keepalive, clock: Callable[[], float],
+        address: Address | None = None,
     ) -> None:  # fmt: skip
-        self.number, self._config, self._sock = number, config, sock
+        self.number, self._config, self._sock, self._address = number, config, sock, address
         self._post, self._keepalive, self._clock = post, keepalive, clock
         self.why, self.cause = "", Cause.LOST  # it ended
         self.reference: Address | None = None  # the server that the broker has sent us to
@@ -410,7 +413,8 @@ class Connection:
             self._keepalive.opened(getattr(properties, "ServerKeepAlive", 0), self._clock())
             window = getattr(properties, "ReceiveMaximum", 65_535)
             is_present, agreed_s = bool(flags.session_present), self._keepalive.agreed_s
-            self._connected = Connected(self.number, window, packet_max, is_present, agreed_s, self._config.pair)
+            made_with = self._config.pair, self._address
+            self._connected = Connected(self.number, window, packet_max, is_present, agreed_s, *made_with)
             prefix = f"d/{self._config.client_id}/"
             client.subscribe([(prefix + kind, SubscribeOptions(qos=qos)) for kind, qos in SUBSCRIPTIONS])
 
@@ -460,6 +464,14 @@ class End(NamedTuple):
     stood_s: float = 0.0
 
 
+@dataclass(frozen=True, slots=True)
+class Goal:
+    """Whom the next attempt is for."""
+
+    address: Address | None = None
+    is_trial: bool = False
+
+
 class Mqtt:
     """publish, drop and stop only leave a note for the thread: none of them waits."""
 
@@ -478,6 +490,8 @@ class Mqtt:
         self._soon = 0  # so many refusals of a new pair are followed by another try soon
         self._backoff = Backoff(rng.uniform)
         self._servers = Servers((config.host, config.port))
+        self._wish: Goal = Goal()  # see go()
+        self._goal = self._wish  # of the present attempt
         self._number = 0  # of the last connection
         self._notes: deque[Note] = deque(maxlen=NOTES_MAX)
         self._unwanted = (0, "")  # connection, why
@@ -505,6 +519,16 @@ class Mqtt:
         because the last one was refused waits no longer."""
         self._wanted = cert, pair
         self._news.set()
+
+    def go(self, address: Address | None, *, is_trial: bool = False) -> None:
+        """From the next connection on: to this address, told again with each connection made for it; None: to the one
+        we were made with. On trial it alone is tried: no reference to another server is followed."""
+        self._wish = Goal(address, is_trial)
+
+    @property
+    def learned_keepalive_s(self) -> float:
+        """Worth keeping over a restart."""
+        return self.keepalive.learned_s
 
     def stop(self) -> None:
         """Say goodbye and end, at once: also in the middle of DNS, TCP or TLS."""
@@ -534,7 +558,7 @@ class Mqtt:
                 self._soon -= is_soon
                 is_long = end.cause.is_long and not is_soon
                 delay_s = self._backoff.next_s(end.stood_s, is_long, self._at_least_s(end.cause))
-                self._post(Disconnected(end.why, delay_s, end.cause, self._config.pair))
+                self._post(Disconnected(end.why, delay_s, end.cause, self._config.pair, self._goal.address))
         if self._dialing:
             self._dialing.abandon()
 
@@ -551,6 +575,7 @@ class Mqtt:
 
     def _attempt(self) -> End:
         """One connection from first to last."""
+        self._take_wish()
         address = self._servers.address
         try:
             self._take_wanted()
@@ -564,13 +589,23 @@ class Mqtt:
         self._number += 1
         with closing(sock):
             will = encode_will(replace(self.will, connection=self._number))
-            connection = Connection(self._number, self._config, will, sock, self._post, self.keepalive, self._clock)
+            connection = Connection(
+                self._number, self._config, will, sock, self._post, self.keepalive, self._clock, self._goal.address
+            )
             connection.serve(self._ear, self._turn)
         if connection.tls_session:
             self._tls_session = address, connection.tls_session
         stood_s = 0.0 if connection.since is None else self._clock() - connection.since
-        self._servers.ended(stood_s, connection.reference, connection.is_for_good)
+        reference = None if self._goal.is_trial else connection.reference
+        self._servers.ended(stood_s, reference, connection.is_for_good)
         return End(connection.why, connection.cause, stood_s)
+
+    def _take_wish(self) -> None:
+        """Where references have led to holds no more, once somebody has named another address."""
+        before, self._goal = self._goal, self._wish
+        if self._goal.address != before.address:
+            self._servers = Servers(self._goal.address or (self._config.host, self._config.port))
+            self._soon = SOON
 
     def _take_wanted(self) -> None:
         """A fresh context, so that a file which cannot be used leaves the old one whole; its TLS session, which would

@@ -11,10 +11,14 @@ import sqlite3
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
+
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from tools.cloud.cloud import Cloud
 from tools.cloud.commands import Command, transfer
@@ -24,6 +28,7 @@ from tools.cloud.ledger import HARMLESS, Ledger, Report
 from tools.cloud.pki import Authority, ca_init, ca_sign, ca_station, read_operator, validity
 from tools.cloud.service import Service, clock_ms
 from tools.cloud.wire import STATION_ID, STREAMS, Json, Malformed, format_time
+from tools.est import EstServer, Refused
 
 POLL_S = 0.2                            # how often --wait looks
 
@@ -42,9 +47,43 @@ def serve(args: Args) -> int:
     authority = Authority(args.pki, args.cert_days) if (args.pki / "ca.key").exists() else None
     validity(args.cert_days, clock_ms())
     ledger = Ledger(args.db)
-    Service(Cloud(ledger, operator, authority), args.pki, args.host, args.port, args.name).run(stop)
+    with enrolling(args, authority):
+        Service(Cloud(ledger, operator, authority), args.pki, args.host, args.port, args.name).run(stop)
     ledger.close()
     return 0
+
+
+@contextmanager
+def enrolling(args: Args, authority: Authority | None) -> Iterator[None]:
+    """With --enrol: stations that no broker lets in any more, since their certificates have expired, come there."""
+    if args.enrol is None:
+        yield
+        return
+    if authority is None:
+        raise OperatorError(f"{args.pki} holds no CA that could sign: leave --enrol away, or name the CA's folder")
+
+    def sign(station: str, csr: x509.CertificateSigningRequest) -> list[x509.Certificate]:
+        try:
+            pem = authority.sign(station, csr.public_bytes(Encoding.PEM).decode("ascii"), clock_ms())
+        except OperatorError as error:
+            books = ledger(args)                        # a thread of its own, so a connection of its own
+            books.count(station, "certificate_requests_refused", clock_ms())
+            books.close()
+            raise Refused(str(error)) from None
+        print(f"devcloud: a certificate for {station}, who came to enrol again", flush=True)
+        return x509.load_pem_x509_certificates(pem.encode("ascii"))
+
+    cert, key = args.pki / "broker.pem", args.pki / "broker.key"  # ours as a TLS server
+    try:
+        server = EstServer(args.pki / "ca.pem", cert, key, sign, args.enrol)
+    except (OSError, OverflowError) as error:
+        raise OperatorError(f"no EST server with {cert} on port {args.enrol}: {error}") from None
+    server.start()
+    print(f"devcloud: enrols at https://localhost:{server.port}", flush=True)
+    try:
+        yield
+    finally:
+        server.stop()
 
 
 def ca(args: Args) -> int:
@@ -437,6 +476,7 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("--port", type=int, default=8883)
     sub.add_argument("--name", default="devcloud", help="this consumer's own; several share one database")
     sub.add_argument("--cert-days", type=float, metavar="D", help="how long the certificates that it renews are valid")
+    sub.add_argument("--enrol", type=int, metavar="PORT", help="also be the EST server of stations that have expired")
     add("watch", watch, "look at it: stations, ports, sessions, what is wrong")
 
     sub = add("ledger", show_ledger, "print sessions and everything that was wrong; exit code 1 if anything was")

@@ -178,20 +178,22 @@ class Authority:
         if len(csr) > CSR_MAX_BYTES:
             raise OperatorError("the CSR is too long")
         name, key = requested(csr.encode("utf-8", "replace"))
+        if station == CLOUD_NAME:
+            raise OperatorError("the cloud's own name is no station's")
         if name != station:
             raise OperatorError(f"station {station} asks for a certificate of {name}")
         return certificate(name, key, CA_NAME, self._key, valid=validity(self._days, now_ms)).decode("ascii")
 
 
 def validity(days: float | None, now_ms: int) -> Validity:
-    """From now on for so many days (a float: tests make short ones); None = from the beginning of time."""
+    """From now on for so many days (a float: tests make short ones); None = from the beginning of time. A little
+    earlier, as a station's clock may lag behind ours; not much, since it counts two thirds from there to renew."""
     if days is None:
         return NOT_BEFORE, NOT_AFTER
     if not (math.isfinite(days) and 0 < days <= 10_000):
         raise OperatorError(f"{days:g} days: give 0.0001 to 10000")
     now = datetime.fromtimestamp(now_ms / 1000, UTC)
-    until = min(now + timedelta(days=days), NOT_AFTER)
-    return NOT_BEFORE, until                              # a station's clock may lag behind ours
+    return now - timedelta(days=min(1.0, days / 10)), min(now + timedelta(days=days), NOT_AFTER)
 
 
 # -- the operator's keys ----------------------------------------------------------------------------------------------
