@@ -352,7 +352,7 @@ def allow(folder: Path, pki: Path, net: RealNet) -> None:
     operator = read_operator(pki)
     key = operator.key(None)
     assert key
-    net.world.shell._keys = {operator.first_id: key.public_key()}
+    net.world.shell.operator_keys.keys = {operator.first_id: key.public_key()}
     with closing(Ledger(folder / "cloud.db")) as ledger:
         ledger.drivers.put([Driver(CARD, ("drivers",))], round(net.world.true_wall_s() * 1000))
     lists = net.world.shell.lists
