@@ -39,6 +39,7 @@ ROWS_AT_ONCE = 1_000  # in memory, of whatever walks through all
 ARCHIVE_ROWS = 10_000  # acknowledged money that is kept: years of a busy port
 PRUNED_ROWS = 256  # removed together: so it costs less than a page each
 ROWS_MAX = {Stream.STATUS: 20_000, Stream.RESULTS: 5_000, Stream.SAMPLES: 100_000, Stream.LOGS: 10_000}
+DEAD_LETTERS_MAX = 1_000  # of other streams than money; then the oldest go
 THINNED_TO = 4  # of so many samples one stays, in the older half
 EPOCH_FACT = "epoch"
 SEQ_BITS = 56  # of a row's id; above them stands the stream
@@ -197,7 +198,7 @@ class Database:
         ).fetchall()
         damaged = [key for key, last, crc, body in rows if crc != row_crc(self.epoch, key, last, body)]
         for key in damaged:
-            self.bury(key >> SEQ_BITS, key & SEQ_MASK, "damaged on disk")
+            self.bury(key >> SEQ_BITS, key & SEQ_MASK, "damaged on disk", is_damaged=True)
         return (rows[-1][0] if len(rows) == ROWS_AT_ONCE else None), damaged
 
     @contextmanager
@@ -414,17 +415,25 @@ class Database:
 
     # -- what the cloud will never take
 
-    def bury(self, stream: int, seq: int, why: str) -> bool:
-        """To the dead letters, where it stays, and a tombstone in its place. False: there is no such record."""
+    def bury(self, stream: int, seq: int, why: str, *, is_damaged: bool = False) -> bool:
+        """To the dead letters, and a tombstone in its place. False: there is no such record, or it is a tombstone.
+
+        A damaged row is buried even if it looks like a tombstone.
+        """
         key = row_id(stream, seq)
         with self._transaction():
             moved = self.db.execute(
                 "INSERT INTO dead_letter (epoch, stream, seq, why, body) SELECT ?, ?, ?, ?, body FROM outbox"
-                " WHERE id = ?",
-                (self.epoch, stream, seq, why, key),
+                " WHERE id = ? AND (? OR NOT is_tombstone)",
+                (self.epoch, stream, seq, why, key, is_damaged),
             )
             if moved.rowcount == 1:
                 self._replace(stream, seq, self._reach(key), why[:200])
+                self.db.execute(
+                    "DELETE FROM dead_letter WHERE id <= (SELECT id FROM dead_letter WHERE stream != ?1"
+                    " ORDER BY id DESC LIMIT 1 OFFSET ?2) AND stream != ?1",
+                    (int(Stream.MONEY), DEAD_LETTERS_MAX),
+                )
         return moved.rowcount == 1
 
     def _reach(self, key: int) -> int:
