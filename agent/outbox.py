@@ -28,6 +28,7 @@ from agent.uplink.codec import (
     digest,
     encode_record,
     from_cbor,
+    record_action,
     to_cbor,
 )
 
@@ -451,7 +452,13 @@ class Database:
     # -- epochs
 
     def new_epoch(self) -> None:
-        """What is owed is numbered anew, from 1 and without holes, in the same order. The old archive is forgotten."""
+        """What is owed is numbered anew, from 1 and without holes, in the same order. The old archive is forgotten.
+
+        What is damaged is buried first: a new checksum would make it look whole.
+        """
+        after: int | None = 0
+        while after is not None:
+            after, _ = self.check(after)
         with self._transaction():
             self._set_epoch(secrets.token_bytes(8))
             for stream in self.next_seq:
@@ -490,7 +497,7 @@ class Database:
                 self.floor[stream], self.next_seq[stream] = min(floor, next_seq), next_seq
                 self._write_marks(stream)
             for seq, last, body in money:
-                self._put(Stream.MONEY, seq, last, decode_record(body).action == "Tombstone", body)
+                self._put(Stream.MONEY, seq, last, is_tombstone(body), body)
                 self.next_seq[Stream.MONEY] = max(self.next_seq[Stream.MONEY], last + 1)
             for key, value in facts.items():
                 if key != EPOCH_FACT:
@@ -500,6 +507,14 @@ class Database:
         with suppress(sqlite3.Error):  # a full disk: the WAL is as good
             self.db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         self.db.close()
+
+
+def is_tombstone(body: bytes) -> bool:
+    """Words that this software does not know are no tombstone's: newer software wrote them."""
+    try:
+        return record_action(body) == "Tombstone"
+    except WireError:
+        return False
 
 
 def readdressed(body: bytes, first: int, last: int) -> bytes:
