@@ -227,10 +227,10 @@ def ballast_of(path: Path) -> Path:
 
 
 def load_ballast(path: Path) -> bool:
-    """Whether it stands, made if there is room for it and as much again."""
+    """Whether it stands whole (a power cut may have emptied it), made if there is room for it and as much again."""
     ballast = ballast_of(path)
     try:
-        if ballast.exists():
+        if ballast.exists() and ballast.stat().st_size >= BALLAST_B:
             return True
         disk = os.statvfs(path.parent)
         if disk.f_bavail * disk.f_frsize < 2 * BALLAST_B:
