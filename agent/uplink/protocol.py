@@ -204,6 +204,10 @@ def both(a: Sequence[Range], b: Sequence[Range]) -> list[Range]:
     return out
 
 
+def count(stretches: Sequence[Range]) -> int:
+    return sum(last - first + 1 for first, last in stretches)
+
+
 def without(owed: Sequence[Range], mark: Mark) -> list[Range]:
     """What is still owed after the cloud's word, in a bounded number of stretches."""
     left = both(owed, [*mark.missing, (mark.high + 1, LAST_SEQ)])
@@ -250,6 +254,11 @@ class Lane:
         if self.stopped_until is not None:
             return None
         return first_unsent(self.owed, [sent.seqs for sent in self.sent], self.next_seq)
+
+    def lacks(self, mark: Mark) -> bool:
+        """Whether the cloud lacks what it has acknowledged."""
+        lacking = both(without([(1, LAST_SEQ)], mark), [(1, self.next_seq - 1)])
+        return count(both(lacking, self.owed)) < count(lacking)
 
     def marks(self) -> Range:
         return min(self.owed[0][0], self.next_seq), self.next_seq
@@ -700,6 +709,8 @@ class Uplink:
             self._greeted_at = now
             for stream, mark in ack.marks.items():  # the cloud may have lost what it had: then it is owed again
                 self.lanes[stream].owed = without([(1, LAST_SEQ)], mark)
+        elif len(ack.marks) == len(STREAMS) and any(lane.lacks(ack.marks[stream]) for stream, lane in self.lanes.items()):
+            self._greet_again(now)  # the cloud's storage was restored while the connection stood
         for stream, refused in ack.refused.items():
             for seq, why in refused:
                 self._refused_for_good(stream, seq, why, now)
