@@ -255,9 +255,9 @@ class Lane:
             return None
         return first_unsent(self.owed, [sent.seqs for sent in self.sent], self.next_seq)
 
-    def lacks(self, mark: Mark) -> bool:
-        """Whether the cloud lacks what it has acknowledged."""
-        lacking = both(without([(1, LAST_SEQ)], mark), [(1, self.next_seq - 1)])
+    def has_lost(self, mark: Mark, until: int) -> bool:
+        """Whether the cloud lacks, up to there, what it has acknowledged."""
+        lacking = both(without([(1, LAST_SEQ)], mark), [(1, min(until, self.next_seq - 1))])
         return count(both(lacking, self.owed)) < count(lacking)
 
     def marks(self) -> Range:
@@ -703,14 +703,15 @@ class Uplink:
         if ack.conflict or any(mark.high > self.lanes[stream].known for stream, mark in ack.marks.items()):
             self._open_epoch()
             return
-        is_answer = not self._is_greeted and len(ack.marks) == len(STREAMS)
+        is_greeting = len(ack.marks) == len(STREAMS)
+        is_answer = is_greeting and not self._is_greeted
         if is_answer:
             self._is_greeted, self._hello, self._paused_until = True, None, None
             self._greeted_at = now
             for stream, mark in ack.marks.items():  # the cloud may have lost what it had: then it is owed again
                 self.lanes[stream].owed = without([(1, LAST_SEQ)], mark)
-        elif len(ack.marks) == len(STREAMS) and any(lane.lacks(ack.marks[stream]) for stream, lane in self.lanes.items()):
-            self._greet_again(now)  # the cloud's storage was restored while the connection stood
+        elif any(self.lanes[s].has_lost(m, LAST_SEQ if is_greeting else m.high) for s, m in ack.marks.items()):
+            self._greet_again(now)  # its storage was restored while the connection stood, or a word of it came late
         for stream, refused in ack.refused.items():
             for seq, why in refused:
                 self._refused_for_good(stream, seq, why, now)
