@@ -452,8 +452,9 @@ class Database:
     # -- epochs
 
     def new_epoch(self) -> None:
-        """What is owed is numbered anew, from 1 and without holes, in the same order. The old archive is forgotten.
+        """What is owed is numbered anew, from 1 and without holes, in the same order.
 
+        The archive of money is owed again: the cloud may have acknowledged it under the old epoch and lost it since.
         What is damaged is buried first: a new checksum would make it look whole.
         """
         after: int | None = 0
@@ -463,7 +464,9 @@ class Database:
             self._set_epoch(secrets.token_bytes(8))
             for stream in self.next_seq:
                 base, floor = row_id(stream, 0), self.floor[stream]
-                self.db.execute("DELETE FROM outbox WHERE id BETWEEN ? AND ? AND last < ?", (base, base + floor, floor))
+                if stream != Stream.MONEY:
+                    below = base, base + floor, floor
+                    self.db.execute("DELETE FROM outbox WHERE id BETWEEN ? AND ? AND last < ?", below)
                 self.next_seq[stream] = self._renumber(stream)
                 self.floor[stream] = 1
                 self._write_marks(stream)

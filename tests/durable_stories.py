@@ -189,7 +189,8 @@ class Legal:
                 deleted = {s: self.deleted[s] | {q: r[q] for q in gone.get(s, ())} for s, r in self.rows.items()}
                 return replace(self, rows=rows, deleted=deleted, floor=floor)
             case {"epoch": True}:
-                rows = {s: dict(enumerate(r.values(), 1)) for s, r in self.rows.items()}
+                owed = self.rows | {0: self.deleted[0] | self.rows[0]}  # the archive of money too
+                rows = {s: dict(enumerate(r.values(), 1)) for s, r in owed.items()}
                 next_seq = {s: len(r) + 1 for s, r in rows.items()}
                 return replace(Legal(), facts=self.facts, rows=rows, next_seq=next_seq)
         raise AssertionError(step)
