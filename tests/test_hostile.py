@@ -1,9 +1,11 @@
 """What somebody whose money is in these records would try: to lose one, to bill one twice, to wedge the station."""
 
 import secrets
+import sqlite3
 from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import cbor2
 import pytest
@@ -15,10 +17,11 @@ from agent.outbox import Database
 from agent.settings import Settings
 from agent.sim.scenario import CARDS
 from agent.sim.world import World
-from agent.store import BALLAST_B, ballast_of, damage_mark, load_ballast, open_database
+from agent.store import BALLAST_B, Committed, ballast_of, damage_mark, load_ballast, open_database
 from agent.uplink.codec import Ack, Mark, decode_record, encode_ack, to_cbor
 from agent.uplink.protocol import Publish, Uplink
 from tests.test_devcloud import STATION, batch, session_records
+from tests.test_outbox import Rig
 from tools.cloud.cloud import Cloud
 from tools.cloud.ledger import Ledger
 
@@ -100,6 +103,41 @@ def test_a_ballast_that_a_power_cut_has_emptied_is_loaded_again(tmp_path: Path) 
     path = tmp_path / "station.db"
     ballast_of(path).touch()
     assert load_ballast(path) and ballast_of(path).stat().st_size == BALLAST_B
+
+
+class NoEpochs:
+    """A disk with room for a record, but not for all of them anew: WAL enough is written before that shows."""
+
+    def __init__(self) -> None:
+        self.tries = 0
+
+    def connect(self, path: Path) -> Any:
+        self.db = outbox.connect(path)
+        return self
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.db, name)
+
+    def execute(self, sql: str, *values: Any) -> Any:
+        if "INTO epoch" in sql and self.db.execute("SELECT count(*) FROM epoch").fetchone() == (1,):
+            self.tries += 1
+            raise sqlite3.OperationalError("disk I/O error")
+        return self.db.execute(sql, *values)
+
+
+@pytest.mark.promise("S10")
+def test_an_epoch_for_which_there_is_no_room_does_not_wear_the_flash(tmp_path: Path) -> None:
+    disk = NoEpochs()
+    rig = Rig(tmp_path / "station.db", connect=disk.connect)
+    rig.store.commit(1, [record(1)])
+    assert isinstance(rig.answer(), Committed)
+    rig.store.new_epoch()
+    for number in range(2, 722):  # an hour
+        rig.clock.now += 5
+        rig.store.commit(number, [record(number)])
+        assert isinstance(rig.answer(), Committed), "business goes on"
+    rig.store.close()
+    assert 5 <= disk.tries <= 15
 
 
 # -- the cloud goes back
