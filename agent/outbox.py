@@ -28,6 +28,7 @@ from agent.uplink.codec import (
     digest,
     encode_record,
     from_cbor,
+    record_action,
     to_cbor,
 )
 
@@ -39,6 +40,7 @@ ROWS_AT_ONCE = 1_000  # in memory, of whatever walks through all
 ARCHIVE_ROWS = 10_000  # acknowledged money that is kept: years of a busy port
 PRUNED_ROWS = 256  # removed together: so it costs less than a page each
 ROWS_MAX = {Stream.STATUS: 20_000, Stream.RESULTS: 5_000, Stream.SAMPLES: 100_000, Stream.LOGS: 10_000}
+DEAD_LETTERS_MAX = 1_000  # of other streams than money; then the oldest go
 THINNED_TO = 4  # of so many samples one stays, in the older half
 EPOCH_FACT = "epoch"
 SEQ_BITS = 56  # of a row's id; above them stands the stream
@@ -198,7 +200,7 @@ class Database:
         ).fetchall()
         damaged = [key for key, last, crc, body in rows if crc != row_crc(self.epoch, key, last, body)]
         for key in damaged:
-            self.bury(key >> SEQ_BITS, key & SEQ_MASK, "damaged on disk")
+            self.bury(key >> SEQ_BITS, key & SEQ_MASK, "damaged on disk", is_damaged=True)
         return (rows[-1][0] if len(rows) == ROWS_AT_ONCE else None), damaged
 
     @contextmanager
@@ -415,17 +417,25 @@ class Database:
 
     # -- what the cloud will never take
 
-    def bury(self, stream: int, seq: int, why: str) -> bool:
-        """To the dead letters, where it stays, and a tombstone in its place. False: there is no such record."""
+    def bury(self, stream: int, seq: int, why: str, *, is_damaged: bool = False) -> bool:
+        """To the dead letters, and a tombstone in its place. False: there is no such record, or it is a tombstone.
+
+        A damaged row is buried even if it looks like a tombstone.
+        """
         key = row_id(stream, seq)
         with self._transaction():
             moved = self.db.execute(
                 "INSERT INTO dead_letter (epoch, stream, seq, why, body) SELECT ?, ?, ?, ?, body FROM outbox"
-                " WHERE id = ?",
-                (self.epoch, stream, seq, why, key),
+                " WHERE id = ? AND (? OR NOT is_tombstone)",
+                (self.epoch, stream, seq, why, key, is_damaged),
             )
             if moved.rowcount == 1:
                 self._replace(stream, seq, self._reach(key), why[:200])
+                self.db.execute(
+                    "DELETE FROM dead_letter WHERE id <= (SELECT id FROM dead_letter WHERE stream != ?1"
+                    " ORDER BY id DESC LIMIT 1 OFFSET ?2) AND stream != ?1",
+                    (int(Stream.MONEY), DEAD_LETTERS_MAX),
+                )
         return moved.rowcount == 1
 
     def _reach(self, key: int) -> int:
@@ -457,14 +467,20 @@ class Database:
     def new_epoch(self) -> None:
         """What is owed is numbered anew, from 1 and without holes, in the same order.
 
-        So is the archive, and it is owed again: whoever has led us here may have acknowledged money that nobody holds.
-        The cloud knows its transactions by their ids.
+        The archive of money is owed again: whoever has led us here may have acknowledged what nobody holds. The cloud
+        knows its transactions by their ids.
+        What is damaged is buried first: a new checksum would make it look whole.
         """
+        after: int | None = 0
+        while after is not None:
+            after, _ = self.check(after)
         with self._transaction():
             self._set_epoch(secrets.token_bytes(8))
             for stream in self.next_seq:
-                base, floor = row_id(stream, 0), 0 if stream == Stream.MONEY else self.floor[stream]
-                self.db.execute("DELETE FROM outbox WHERE id BETWEEN ? AND ? AND last < ?", (base, base + floor, floor))
+                base, floor = row_id(stream, 0), self.floor[stream]
+                if stream != Stream.MONEY:
+                    below = base, base + floor, floor
+                    self.db.execute("DELETE FROM outbox WHERE id BETWEEN ? AND ? AND last < ?", below)
                 self.next_seq[stream] = self._renumber(stream)
                 self.floor[stream] = 1
                 self._write_marks(stream)
@@ -498,7 +514,7 @@ class Database:
                 self.floor[stream], self.next_seq[stream] = min(floor, next_seq), next_seq
                 self._write_marks(stream)
             for seq, last, body in money:
-                self._put(Stream.MONEY, seq, last, decode_record(body).action == "Tombstone", body)
+                self._put(Stream.MONEY, seq, last, is_tombstone(body), body)
                 self.next_seq[Stream.MONEY] = max(self.next_seq[Stream.MONEY], last + 1)
             for key, value in facts.items():
                 if key != EPOCH_FACT:
@@ -508,6 +524,14 @@ class Database:
         with suppress(sqlite3.Error):  # a full disk: the WAL is as good
             self.db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         self.db.close()
+
+
+def is_tombstone(body: bytes) -> bool:
+    """Words that this software does not know are no tombstone's: newer software wrote them."""
+    try:
+        return record_action(body) == "Tombstone"
+    except WireError:
+        return False
 
 
 def readdressed(body: bytes, first: int, last: int) -> bytes:

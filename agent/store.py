@@ -39,6 +39,7 @@ from agent.salvage import salvage
 from agent.uplink.codec import Mark
 
 RETRY_S = 5.0
+EPOCH_RETRY_MAX_S = 3_600.0  # a new epoch writes everything anew: tried every RETRY_S it would wear out the flash
 CLOSE_S = 10.0  # a disk that hangs longer does not keep the process from ending
 GROUP_S = 10.0  # what samples and logs wait for company; a power cut may cost a sample (S3), and not much more
 ALIVE_WAIT_S = 300.0  # what a sign of life waits, when nothing else is to be written
@@ -232,10 +233,10 @@ def ballast_of(path: Path) -> Path:
 
 
 def load_ballast(path: Path) -> bool:
-    """Whether it stands, made if there is room for it and as much again."""
+    """Whether it stands whole (a power cut may have emptied it), made if there is room for it and as much again."""
     ballast = ballast_of(path)
     try:
-        if ballast.exists():
+        if ballast.exists() and ballast.stat().st_size >= BALLAST_B:
             return True
         disk = os.statvfs(path.parent)
         if disk.f_bavail * disk.f_frsize < 2 * BALLAST_B:
@@ -332,7 +333,8 @@ class Store:
         self._is_closing = False
         self._is_failing = False  # the loop has been told that the store fails; like the rest, the owner's own
         self._retry_at: float | None = None  # the last try failed
-        self._is_epoch_owed = False  # a new epoch was refused
+        self._epoch_at: float | None = None  # a new epoch was refused: when to try again
+        self._epoch_pause_s = retry_s
         self._has_ballast = True
         self._check_at, self._check_after = 0.0, 0
         self._thread = threading.Thread(target=self._run, name="store", daemon=True)
@@ -472,6 +474,8 @@ class Store:
         due = [self._check_at]
         if self._asked.settle_at is not None:
             due.append(self._asked.settle_at)
+        if self._epoch_at is not None:
+            due.append(self._epoch_at)
         if self._retry_at is not None:
             due.append(self._retry_at)
         else:
@@ -578,7 +582,7 @@ class Store:
             self._post(StoreForked(str(forked)))
         except sqlite3.Error as error:
             self._damaged(error)
-        if is_new or self._is_epoch_owed:
+        if is_new or (self._epoch_at is not None and now >= self._epoch_at):
             self._open_epoch()
         if stream is not None and question is not None:
             self._post(Fetched(stream, question[0], self._rows(stream, *question)))
@@ -610,12 +614,13 @@ class Store:
 
     def _open_epoch(self) -> None:
         try:
-            self._database.new_epoch()
+            self._with_ballast(self._database.new_epoch)
         except sqlite3.Error as error:
-            self._is_epoch_owed, self._retry_at = True, self._clock() + self._retry_s
+            self._epoch_at = self._clock() + self._epoch_pause_s
+            self._epoch_pause_s = min(2 * self._epoch_pause_s, EPOCH_RETRY_MAX_S)
             self._damaged(error)
             return
-        self._is_epoch_owed, self._retry_at = False, None
+        self._epoch_at, self._epoch_pause_s = None, self._retry_s
         self._post(EpochOpened(self._database.epoch, self._database.marks()))
 
     def _rows(self, stream: int, after_seq: int, limit_bytes: int) -> tuple[Row, ...] | None:

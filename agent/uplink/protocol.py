@@ -204,6 +204,10 @@ def both(a: Sequence[Range], b: Sequence[Range]) -> list[Range]:
     return out
 
 
+def count(stretches: Sequence[Range]) -> int:
+    return sum(last - first + 1 for first, last in stretches)
+
+
 def without(owed: Sequence[Range], mark: Mark) -> list[Range]:
     """What is still owed after the cloud's word, in a bounded number of stretches."""
     left = both(owed, [*mark.missing, (mark.high + 1, LAST_SEQ)])
@@ -245,11 +249,19 @@ class Lane:
     sent: list[Sent] = field(default_factory=list)  # neither acknowledged by the cloud nor refused by the broker
     records_max: int = RECORDS_MAX
     stopped_until: float | None = None  # or until the next connection
+    settled_at: float = -NEVER  # when the cloud last acknowledged something new
 
     def unsent(self) -> Range | None:
         if self.stopped_until is not None:
             return None
         return first_unsent(self.owed, [sent.seqs for sent in self.sent], self.next_seq)
+
+    def has_lost(self, mark: Mark, until: int, now: float) -> bool:
+        """Whether the cloud lacks, up to there, what it has acknowledged; an old word may only have come late."""
+        if now < self.settled_at + DOUBT_SENT_S:
+            return False
+        lacking = both(without([(1, LAST_SEQ)], mark), [(1, min(until, self.next_seq - 1))])
+        return count(both(lacking, self.owed)) < count(lacking)
 
     def marks(self) -> Range:
         return min(self.owed[0][0], self.next_seq), self.next_seq
@@ -695,12 +707,15 @@ class Uplink:
         if ack.conflict or any(mark.high > self.lanes[stream].known for stream, mark in ack.marks.items()):
             self._open_epoch()
             return
-        is_answer = not self._is_greeted and len(ack.marks) == len(STREAMS)
+        is_greeting = len(ack.marks) == len(STREAMS)
+        is_answer = is_greeting and not self._is_greeted
         if is_answer:
             self._is_greeted, self._hello, self._paused_until = True, None, None
             self._greeted_at = now
             for stream, mark in ack.marks.items():  # the cloud may have lost what it had: then it is owed again
                 self.lanes[stream].owed = without([(1, LAST_SEQ)], mark)
+        elif any(self.lanes[s].has_lost(m, LAST_SEQ if is_greeting else m.high, now) for s, m in ack.marks.items()):
+            self._greet_again(now)  # its storage was restored while the connection stood, or a word of it came late
         for stream, refused in ack.refused.items():
             for seq, why in refused:
                 self._refused_for_good(stream, seq, why, now)
@@ -724,6 +739,8 @@ class Uplink:
             for sent in lane.sent
             if both(lane.owed, [sent.seqs]) and not (sent.seqs[1] <= mark.high and now >= sent.at + DOUBT_SENT_S)
         ]
+        if lane.owed != before:
+            lane.settled_at = now
         return lane.owed != before
 
     def _refused_for_good(self, stream: int, seq: int, why: str, now: float) -> None:

@@ -292,6 +292,8 @@ class Ledger:
             if boot_id == hello.boot_id and connection > hello.connection:
                 return
             self.lists.greeted(station, epoch != hello.epoch, boot_id != hello.boot_id, now_ms)
+            if epoch not in (None, hello.epoch):            # its records have other numbers now
+                self.db.execute("DELETE FROM refusal WHERE station = ?", (station,))
             is_gone = gone_boot == hello.boot_id and gone >= hello.connection
             self.db.execute(
                 "UPDATE station SET (epoch, boot_id, connection, words, online) = (?, ?, ?, ?, ?) WHERE name = ?",
