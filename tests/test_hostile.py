@@ -190,7 +190,6 @@ def test_acknowledged_money_survives_a_new_epoch(database: Database) -> None:
 
 
 @pytest.mark.promise("S3")
-@pytest.mark.xfail(strict=True, reason="a sample waits up to GROUP_S, on top of the time to the next")
 @pytest.mark.parametrize("interval_s", [60.0, 10.0])
 def test_a_session_that_a_cut_has_ended_is_short_of_one_sample_at_most(interval_s: float) -> None:
     settings = Settings(tx_updated_interval_s=interval_s, tx_resumption_timeout_s=0.0, restart_delay_max_s=0.0)
