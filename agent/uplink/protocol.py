@@ -320,6 +320,7 @@ class Uplink:
         self._heartbeat_s = KEEPALIVE_S * HEARTBEAT_PART
         self._is_greeted = False  # the cloud has answered our hello
         self._greeted_at = 0.0
+        self._greet_at = NEVER  # the cloud has asked for another hello, too soon after the last
         self._hello: Sent | None = None  # not answered
         self._heard = 0.0  # the cloud's last word
         self._window = WINDOW_MAX
@@ -435,6 +436,9 @@ class Uplink:
             del self._questions[request_id]
         if self._paused_until is not None and now >= self._paused_until:
             self._paused_until = None
+        if now >= self._greet_at:
+            self._greet_at = NEVER
+            self._greet_again(now)
         for lane in self.lanes.values():
             if lane.stopped_until is not None and now >= lane.stopped_until:
                 lane.stopped_until = None
@@ -444,7 +448,8 @@ class Uplink:
 
     def next_deadline(self) -> float | None:
         """When deadline() has something to do; None: only an input will change anything."""
-        due = [self._silent_at(), self._heartbeat_at(), *(question.until for question in self._questions.values())]
+        due = [self._silent_at(), self._heartbeat_at(), self._greet_at]
+        due += [question.until for question in self._questions.values()]
         due += [lane.stopped_until for lane in self.lanes.values() if lane.stopped_until is not None]
         if self._told is Link.UP:
             due.append(self._doubt_at())
@@ -710,9 +715,13 @@ class Uplink:
 
     def _greet_again(self, now: float) -> None:
         """The cloud knows nothing of us, or is not sure any more: it shall say what it holds."""
-        if self._is_greeted and now >= self._greeted_at + GREET_AGAIN_S:
-            self._is_greeted, self._hello = False, None
-            self._questions.clear()
+        if not self._is_greeted:
+            return
+        if now < self._greeted_at + GREET_AGAIN_S:
+            self._greet_at = self._greeted_at + GREET_AGAIN_S
+            return
+        self._is_greeted, self._hello, self._greet_at = False, None, NEVER
+        self._questions.clear()
 
     def _progress(self, stream: int, mark: Mark, now: float) -> bool:
         """Owed is what it was, minus what the cloud holds. What it lacks for long is not on its way any more."""
