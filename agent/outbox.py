@@ -33,6 +33,7 @@ from agent.uplink.codec import (
 )
 
 PAGE_B = 1_024  # a commit writes whole pages: small ones wear the flash less
+CACHE_KB = 512  # of pages in memory
 CHECKPOINT_PAGES = 4_000  # of the WAL; each page that was written often is copied once
 PAGES_MAX = 262_144  # 256 MB; beyond it commits fail, and a station that cannot write sells nothing
 FETCH_MAX = 128  # records
@@ -153,6 +154,7 @@ class Database:
         self.db.execute("PRAGMA journal_mode = WAL")
         self.db.execute("PRAGMA synchronous = FULL")
         self.db.execute("PRAGMA journal_size_limit = 4194304")
+        self.db.execute(f"PRAGMA cache_size = -{CACHE_KB}")
         self.db.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
         self.db.execute(f"PRAGMA max_page_count = {PAGES_MAX}")
         (version,) = self.db.execute("PRAGMA user_version").fetchone()

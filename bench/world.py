@@ -172,7 +172,8 @@ def month_rss_mb() -> list[float]:
         for _ in range(WARM_DAYS + MONTH_DAYS):
             plan_day(world)
             world.run(DAY_S)
-            for grown in (world.cloud.log, world.cloud.records, world.cloud.sessions, world.controller.pins, world.log):
+            cloud = world.cloud
+            for grown in (cloud.log, cloud.records, cloud.sessions, cloud._events, world.controller.pins, world.log):
                 grown.clear()
             gc.collect()
             out.append(resident_mb())

@@ -70,6 +70,7 @@ def will(connection: int, boot: bytes = BOOT) -> bytes:
 
 
 def test_money_is_acknowledged_at_once_and_takes_along_what_waits(cloud: Cloud) -> None:
+    say(cloud, "h", HELLO)
     assert list(say(cloud, "1", batch(1, STATUS))) == [] and cloud.acks(START_MS + ACK_WAIT_MS - 1) == []
     ack, *_ = say(cloud, "0", batch(1, *session_records(3)))
     assert cbor2.loads(ack.payload)[1] == {0: [3, []], 1: [1, []]} and ack.qos == 0
@@ -77,6 +78,7 @@ def test_money_is_acknowledged_at_once_and_takes_along_what_waits(cloud: Cloud) 
 
 
 def test_other_streams_wait_for_company_but_not_five_seconds(cloud: Cloud) -> None:
+    say(cloud, "h", HELLO)
     for stream in ("1", "3", "4"):
         assert say(cloud, stream, batch(1, STATUS)) == []
     (ack,) = cloud.acks(START_MS + ACK_WAIT_MS)
@@ -89,6 +91,7 @@ def test_other_streams_wait_for_company_but_not_five_seconds(cloud: Cloud) -> No
 
 @pytest.mark.promise("S2")
 def test_a_refused_record_is_named_each_time_and_never_stored(cloud: Cloud, tmp_path: Path) -> None:
+    say(cloud, "h", HELLO)
     cloud.ledger.refuse(STATION, 1, 2, "this one is poison")
     for _ in range(3):
         (ack,) = say(cloud, "1", batch(1, STATUS, STATUS, STATUS))
@@ -115,6 +118,16 @@ def test_refusals_are_set_from_the_command_line(tmp_path: Path) -> None:
 
 
 @pytest.mark.promise("S2")
+def test_a_station_that_the_cloud_does_not_know_is_asked_for_a_hello(cloud: Cloud) -> None:
+    ack, *_, asked = say(cloud, "0", batch(3, *session_records(2)))                 # of a cloud that has lost its state
+    assert cbor2.loads(ack.payload)[1] == {0: [4, [[1, 2]]]} and cbor2.loads(asked.payload)[1] == {}
+    _, asked = say(cloud, "v", cbor2.dumps([1, "Heartbeat", {}]))
+    assert (asked.topic, cbor2.loads(asked.payload)[1]) == (f"d/{STATION}/a", {})
+    say(cloud, "h", HELLO)
+    assert len(say(cloud, "v", cbor2.dumps([2, "Heartbeat", {}]))) == 1
+
+
+@pytest.mark.promise("S2")
 def test_after_its_own_restore_the_cloud_takes_its_marks_back_and_gets_the_money_again(tmp_path: Path) -> None:
     bodies = session_records(6)
     yesterday, today = (Cloud(Ledger(tmp_path / name), Ed25519PrivateKey.generate()) for name in ("old.db", "new.db"))
@@ -123,7 +136,9 @@ def test_after_its_own_restore_the_cloud_takes_its_marks_back_and_gets_the_money
         say(one, "0", batch(1, *bodies[:2]))
     say(today, "0", batch(3, *bodies[2:]))
     today.ledger.close()
-    (greeting,) = yesterday.greet(START_MS)                                     # as it connects, unasked
+    (asked,) = yesterday.greet(START_MS)                                        # as it connects: who are you?
+    assert cbor2.loads(asked.payload) == [EPOCH, {}, START_MS], "only what answers a hello may take marks back"
+    (greeting,) = say(yesterday, "h", HELLO)
     mark = cbor2.loads(greeting.payload)[1][0]
     assert mark[:2] == [2, []] and len(mark[2]) == 8
     ack, *_ = say(yesterday, "0", batch(3, *bodies[2:]))                        # out of the station's archive

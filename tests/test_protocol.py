@@ -268,6 +268,23 @@ def test_the_boot_is_announced_until_it_is_accepted_and_the_clock_is_told() -> N
 
 
 @pytest.mark.promise("S2")
+def test_a_cloud_that_asks_for_a_hello_gets_one_but_not_more_often_than_every_ten_seconds() -> None:
+    desk = Desk()
+    desk.greet()
+    desk.take()
+    for _ in range(3):
+        desk.received("a", encode_ack(Ack(bytes(8), {}, NOW_MS)))
+    assert desk.take() == []
+    desk.until(desk.now + 9.0)
+    assert desk.take() == []
+    desk.until(desk.now + 1.5)
+    assert [publish.topic for publish in desk.take()] == ["u/S-1/h"]
+    desk.ack({stream: Mark(0) for stream in range(5)})
+    desk.until(desk.now + 100.0)
+    assert not [publish for publish in desk.take() if publish.topic == "u/S-1/h"]
+
+
+@pytest.mark.promise("S2")
 def test_money_goes_first_then_the_rest_by_priority() -> None:
     desk = Desk(4, 3, 2, 1, 0)
     desk.greet()

@@ -51,7 +51,7 @@ COLUMNS_SAVE = 4  # so many times smaller, at least, are samples in columns
 OVERHEAD_B = 64  # of a PUBLISH around its payload, at most
 ENVELOPE_B, RECORD_B = 24, 5  # of a batch around its records, and around each of them
 QUESTIONS_MAX = 16  # volatile requests without an answer; beyond it the oldest is forgotten
-ANSWERS_MAX = 1_000  # transactions whose late answer we can still place
+ANSWERS_MAX = 200  # records of money whose late answer we can still place
 OWED_MAX = 2_000  # stretches; beyond it the rest counts as one, and is sent twice rather than never
 REFUSALS = 3  # of one record by the cloud itself; then it is a dead letter
 REFUSED_MAX = 100  # records whose refusals are counted
@@ -332,6 +332,7 @@ class Uplink:
         self._heartbeat_s = KEEPALIVE_S * HEARTBEAT_PART
         self._is_greeted = False  # the cloud has answered our hello
         self._greeted_at = 0.0
+        self._greet_at = NEVER  # the cloud has asked for another hello, too soon after the last
         self._hello: Sent | None = None  # not answered
         self._heard = 0.0  # the cloud's last word
         self._window = WINDOW_MAX
@@ -447,6 +448,9 @@ class Uplink:
             del self._questions[request_id]
         if self._paused_until is not None and now >= self._paused_until:
             self._paused_until = None
+        if now >= self._greet_at:
+            self._greet_at = NEVER
+            self._greet_again(now)
         for lane in self.lanes.values():
             if lane.stopped_until is not None and now >= lane.stopped_until:
                 lane.stopped_until = None
@@ -456,7 +460,8 @@ class Uplink:
 
     def next_deadline(self) -> float | None:
         """When deadline() has something to do; None: only an input will change anything."""
-        due = [self._silent_at(), self._heartbeat_at(), *(question.until for question in self._questions.values())]
+        due = [self._silent_at(), self._heartbeat_at(), self._greet_at]
+        due += [question.until for question in self._questions.values()]
         due += [lane.stopped_until for lane in self.lanes.values() if lane.stopped_until is not None]
         if self._told is Link.UP:
             due.append(self._doubt_at())
@@ -726,9 +731,13 @@ class Uplink:
 
     def _greet_again(self, now: float) -> None:
         """The cloud knows nothing of us, or is not sure any more: it shall say what it holds."""
-        if self._is_greeted and now >= self._greeted_at + GREET_AGAIN_S:
-            self._is_greeted, self._hello = False, None
-            self._questions.clear()
+        if not self._is_greeted:
+            return
+        if now < self._greeted_at + GREET_AGAIN_S:
+            self._greet_at = self._greeted_at + GREET_AGAIN_S
+            return
+        self._is_greeted, self._hello, self._greet_at = False, None, NEVER
+        self._questions.clear()
 
     def _progress(self, stream: int, mark: Mark, now: float) -> bool:
         """Owed is what it was, minus what the cloud holds. What it lacks for long is not on its way any more."""

@@ -230,7 +230,7 @@ def transaction_status(args: Args) -> int:
 
 def network(args: Args) -> int:
     """Another broker, e.g. mqtts://broker.example.com:8883."""
-    if not re.fullmatch(r"mqtts?://[^\s/:]+:\d{1,5}", args.url):
+    if not re.fullmatch(r"mqtts://(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]+)(:\d{1,5})?", args.url):
         raise OperatorError(f"{args.url!r} is no broker: write mqtts://HOST:PORT")
     profile = {"ocppCsmsUrl": args.url, "ocppTransport": "JSON", "messageTimeout": 30, "securityProfile": 3}
     connection = profile | {"ocppInterface": args.interface}
@@ -536,7 +536,7 @@ def add_commands(to: Callable[[str, Run, str], argparse.ArgumentParser]) -> None
     sub.add_argument("status", choices=("Operative", "Inoperative"))
     sub.add_argument("--evse", type=int, metavar="N")
     sub = to("reset", reset, "restart the station")
-    sub.add_argument("type", choices=("Immediate", "OnIdle"), nargs="?", default="OnIdle")
+    sub.add_argument("type", choices=("Immediate", "OnIdle", "ImmediateAndResume"), nargs="?", default="OnIdle")
     to("unlock", unlock, "free a cable").add_argument("evse", type=positive)
     sub = to("trigger", trigger, "have a message sent now")
     sub.add_argument("message")
@@ -556,7 +556,7 @@ def add_commands(to: Callable[[str, Run, str], argparse.ArgumentParser]) -> None
     to("transaction-status", transaction_status, "is anything on its way?").add_argument("transaction", nargs="?")
     sub = to("network", network, "another broker, from the next connection on")
     sub.add_argument("url", metavar="mqtts://HOST:PORT")
-    sub.add_argument("--slot", type=int, default=1)
+    sub.add_argument("--slot", type=int, choices=(1, 2, 3), default=1)
     sub.add_argument("--interface", default="Any")
     sub = to("live", live, "meters every few seconds, for a while")
     sub.add_argument("--interval", type=int, default=2, metavar="S")

@@ -28,12 +28,14 @@ from tools.cloud.wire import (
     read_request,
     read_will,
     sign,
+    write_ack,
 )
 
 ACK_WAIT_MS = 3_000                     # what is no money is acknowledged together; the wire allows 5 s
 ACK_COMPANY = 5                         # .. unless so many batches wait: a station sends at most 20 without an ack
 INTERVAL_S = 300                        # of heartbeats, as BootNotification's answer says
 CERTIFICATE_EXPIRY_MS = 24 * 3600 * 1000
+ANY_EPOCH = bytes(8)                    # of an ack without marks
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,10 +108,19 @@ class Cloud:
         return [self._ack(*key, now_ms) for key in ripe]
 
     def greet(self, now_ms: int) -> Iterator[Publish]:
-        """The marks of every station known, for the cloud's own start: its storage may be yesterday's. Each is read as
-        it is taken: another consumer may be storing meanwhile."""
+        """Asks every station known for a hello, at the cloud's own start: its storage may be yesterday's, and only what
+        answers a hello may take marks back."""
         known = self.ledger.db.execute("SELECT name, epoch FROM station WHERE epoch IS NOT NULL").fetchall()
-        return (Publish(f"d/{name}/a", self.ledger.greeting(name, epoch, now_ms)) for name, epoch in known)
+        return (self._asked(name, epoch, now_ms) for name, epoch in known)
+
+    def _asked(self, station: str, epoch: bytes, now_ms: int) -> Publish:
+        """For a hello."""
+        return Publish(f"d/{station}/a", write_ack(epoch, {}, now_ms, False, {}))
+
+    def _unknown(self, station: str, epoch: bytes, now_ms: int) -> list[Publish]:
+        """A station that has never said hello to this database: asked for one."""
+        row = self.ledger.db.execute("SELECT epoch FROM station WHERE name = ?", (station,)).fetchone()
+        return [] if row and row[0] is not None else [self._asked(station, epoch, now_ms)]
 
     def signed(self, command: Command, now_ms: int = 0) -> bytes | None:
         """The command under the key that its station takes, in words that it knows. None, and counted, without it."""
@@ -133,7 +144,8 @@ class Cloud:
         owed.batches += 1
         is_urgent = stream == MONEY or stored.refused or owed.batches >= ACK_COMPANY
         acks = [self._ack(*key, now_ms, {stream: stored.refused} if stored.refused else None)] if is_urgent else []
-        return [*acks, *self._answers(station, batch.epoch, stream, stored.fresh, now_ms)]
+        answers = self._answers(station, batch.epoch, stream, stored.fresh, now_ms)
+        return [*acks, *answers, *self._unknown(station, batch.epoch, now_ms)]
 
     def _ack(
         self, station: str, epoch: bytes, now_ms: int, refused: Refused | None = None
@@ -175,7 +187,8 @@ class Cloud:
         response = self._respond(station, request.action, request.payload, now_ms)
         words = self._words(station)
         said = [self.ledger.keys.encode(response, words=words)] if isinstance(response, dict) else [None, *response]
-        return [Publish(f"d/{station}/v", cbor2.dumps([request.id, *said])), *self.due(now_ms)]
+        answer = Publish(f"d/{station}/v", cbor2.dumps([request.id, *said]))
+        return [answer, *self._unknown(station, ANY_EPOCH, now_ms), *self.due(now_ms)]
 
     def _respond(self, station: str, action: str, payload: Json, now_ms: int) -> Json | tuple[str, str]:
         """The OCPP response, or OCPP-J's error code with a text."""
