@@ -12,7 +12,9 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from agent import outbox
+from agent.clock import ClockSource
 from agent.effects import Record, Stream
+from agent.events import ClockTold
 from agent.outbox import Database
 from agent.settings import Settings
 from agent.sim.scenario import CARDS
@@ -20,6 +22,7 @@ from agent.sim.world import World
 from agent.store import BALLAST_B, Committed, ballast_of, damage_mark, load_ballast, open_database
 from agent.uplink.codec import Ack, Mark, decode_record, encode_ack, to_cbor
 from agent.uplink.protocol import Publish, Uplink
+from tests.play import ANN, WALL_S, Play
 from tests.test_devcloud import STATION, batch, session_records
 from tests.test_outbox import Rig
 from tools.cloud.cloud import Cloud
@@ -202,6 +205,19 @@ def test_a_session_that_a_cut_has_ended_is_short_of_one_sample_at_most(interval_
             (session,) = world.cloud.sessions.values()
             short_s.append((had_wh - session.energy_wh) / (32 * 230 / 3_600))
     assert max(short_s) <= interval_s + 2
+
+
+# -- one wrong word
+
+
+@pytest.mark.promise("S9")
+@pytest.mark.xfail(strict=True, reason="the floor follows any word of the cloud, and no certificate is valid beyond it")
+def test_one_wrong_word_of_the_cloud_about_the_time_does_not_lock_the_station_out_for_ever() -> None:
+    """The saved floor becomes the system clock at the next start (agent/clockset.py); then TLS finds every certificate
+    expired, and the cloud, which alone may take the floor back, cannot be heard."""
+    year_s = 365 * 86_400
+    play = Play().on(ClockTold(WALL_S + 10 * year_s, ClockSource.CLOUD)).after(3_600).plug(1).tap(ANN).charge(1)
+    assert play.facts["station"]["floor_s"] < WALL_S + year_s
 
 
 # -- the reference cloud
