@@ -37,7 +37,7 @@ def salvage(path: Path) -> Salvaged:
 
 
 def salvaged(database: bytes, wal: bytes) -> Salvaged:
-    pages = list(database_pages(database)) + list(wal_pages(wal))
+    pages = [*database_pages(database), *wal_pages(wal)]
     newest = dict(pages)
     rows = [row for _, page in pages for row in leaf_rows(page, newest)]
     out = Salvaged()
@@ -66,13 +66,18 @@ def database_pages(data: bytes) -> Iterator[tuple[int, bytes]]:
         yield number + 1, data[number * PAGE_B : (number + 1) * PAGE_B]
 
 
-def wal_pages(data: bytes) -> Iterator[tuple[int, bytes]]:
-    """The frames of the WAL's present generation, oldest first; those of an earlier one have another salt."""
-    salt = data[16:24]
+def wal_pages(data: bytes) -> list[tuple[int, bytes]]:
+    """The frames of the WAL's present generation up to its last commit, oldest first.
+
+    Those of an earlier generation have another salt; what comes after a commit was never promised to anybody.
+    """
+    salt, pages, committed = data[16:24], [], 0
     for at in range(WAL_HEADER_B, len(data) - FRAME_HEADER_B - PAGE_B + 1, FRAME_HEADER_B + PAGE_B):
-        (number,) = struct.unpack_from(">I", data, at)
+        number, size_after_commit = struct.unpack_from(">II", data, at)
         if data[at + 8 : at + 16] == salt:
-            yield number, data[at + FRAME_HEADER_B : at + FRAME_HEADER_B + PAGE_B]
+            pages.append((number, data[at + FRAME_HEADER_B : at + FRAME_HEADER_B + PAGE_B]))
+            committed = len(pages) if size_after_commit else committed
+    return pages[:committed]
 
 
 def leaf_rows(page: bytes, pages: Mapping[int, bytes]) -> Iterator[list[Any]]:

@@ -52,6 +52,7 @@ WAITING_MAX = 10_000  # batches in memory; beyond it they are squeezed into one
 SEARCHES_MAX = 64  # questions that wait
 SQUEEZED_MAX = 1_000  # records of other streams than money that a squeeze leaves
 BALLAST_B = 2 << 20  # a full disk refuses even DELETE: this goes first
+DAMAGED_MAX = 5  # databases set aside
 FORGOTTEN = "cache/"  # facts that are not salvaged: what has been taken back might come back with them
 
 
@@ -146,10 +147,12 @@ class Batch:
 
 
 def set_aside(path: Path) -> Path:
-    """Moves a damaged database and its WAL away, never over another one. Nothing in it is lost for who salvages it."""
-    number = 1
-    while (aside := path.with_name(f"{path.name}.damaged-{number}")).exists():
-        number += 1
+    """Moves a damaged database and its WAL away, and keeps the last few of them for whoever wants to look."""
+    names = [file.name.removeprefix(f"{path.name}.damaged-") for file in path.parent.glob(f"{path.name}.damaged-*")]
+    number = max((int(name) for name in names if name.isdecimal()), default=0) + 1
+    aside = path.with_name(f"{path.name}.damaged-{number}")
+    for tail in ("-wal", "-shm", ""):
+        path.with_name(f"{path.name}.damaged-{number - DAMAGED_MAX}{tail}").unlink(missing_ok=True)
     for tail in ("-wal", "-shm", ""):  # the database last: while it stands, the next start finds it damaged again
         with suppress(FileNotFoundError):
             path.with_name(path.name + tail).rename(aside.with_name(aside.name + tail))

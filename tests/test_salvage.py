@@ -110,7 +110,27 @@ def test_frames_of_an_earlier_generation_of_the_wal_are_not_read() -> None:
     _, wal, _, _ = example()
     older = bytearray(wal)
     older[16:24] = b"othersal"
-    assert len(list(wal_pages(wal))) >= 2 and list(wal_pages(bytes(older))) == []
+    assert len(wal_pages(wal)) >= 2 and wal_pages(bytes(older)) == []
+
+
+def test_what_was_written_after_the_last_commit_was_never_promised_and_is_not_read() -> None:
+    _, wal, _, _ = example()
+    torn = bytearray(wal)
+    last = 32 + (len(wal_pages(wal)) - 1) * (24 + PAGE_B)
+    assert torn[last + 4 : last + 8] != bytes(4), "the frame of a commit"
+    torn[last + 4 : last + 8] = bytes(4)
+    assert len(wal_pages(bytes(torn))) < len(wal_pages(wal))
+
+
+@pytest.mark.promise("S10")
+def test_of_databases_that_were_set_aside_the_last_few_are_kept(tmp_path: Path) -> None:
+    path = tmp_path / "station.db"
+    for n in range(8):
+        path.write_bytes(b"no database, number %d, but long enough to look like one" % n * 100)
+        open_database(path, BOOT)[0].close()
+        path.unlink()
+    kept = sorted(file.name for file in tmp_path.glob("station.db.damaged-*"))
+    assert kept == [f"station.db.damaged-{n}" for n in range(4, 9)]
 
 
 @pytest.mark.promise("S2", "S3")
