@@ -413,9 +413,10 @@ class Shell:
             case VolatileAnswered(action="SignCertificate", payload=answer) if self._identity:
                 self._identity.answered(answer, now)
             case BootAnswered(status=status):
+                was_held = self.station.registration in (Registration.PENDING, Registration.REJECTED)
                 self._todo.append(Registered(Registration(status)))
-                if status == Registration.ACCEPTED and self._identity:
-                    self._identity.registered(now)
+                if was_held and status == Registration.ACCEPTED and self._identity:
+                    self._identity.registered(now)  # what was asked meanwhile has not gone out
             case Alarm(why=why):
                 self._log(f"alarm: {why}")
             case LinkChanged() | ClockTold() | TransactionAnswered():

@@ -177,7 +177,8 @@ class Referee:
             seen = f"{status(port)}, boot {station.boot.boot_id}"
             if self.true_status.get(port.evse_id, ("", 0.0))[0] != seen:
                 self.true_status[port.evse_id] = seen, play.now
-            if play.now >= self.true_status[port.evse_id][1] + station.settings.minimum_status_duration_s:
+            since = max(self.true_status[port.evse_id][1], port.status_at)  # it may have flickered between two looks
+            if play.now >= since + station.settings.minimum_status_duration_s:
                 assert self.status[port.evse_id] == status(port), "the cloud's picture is the facts"
             fact = play.facts.get(f"port/{port.evse_id}")
             if fact or port.transaction:

@@ -195,7 +195,7 @@ def read_driver(row: dict[str, str]) -> Driver:
 def write_drivers(drivers: Iterable[Driver]) -> str:
     """The CSV file that read_drivers reads back as the same drivers."""
     out = io.StringIO()
-    rows = csv.writer(out, lineterminator="\n")
+    rows = csv.writer(out)
     rows.writerow(CSV_COLUMNS)
     for d in drivers:
         rows.writerow((d.id_token, ";".join(d.groups), d.status, shown_expiry(d.expiry_ms), d.language, d.name))
