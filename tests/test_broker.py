@@ -1,8 +1,11 @@
 """Our own broker does what mosquitto does; and what no broker should do, the station outlives."""
 
+import gc
 import queue
 import random
+import socket
 import threading
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
@@ -307,6 +310,22 @@ def test_a_stranger_gets_no_connection(either: AnyBroker, pki: Path, tmp_path: P
     station.mqtt.start()
     assert station.next(Disconnected).why
     station.close()
+
+
+@pytest.mark.parametrize("has_spoken", [False, True])
+def test_a_broker_that_stops_in_the_middle_of_a_handshake_leaves_no_socket_open(pki: Path, has_spoken: bool) -> None:
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        for _ in range(10):
+            broker = Broker(cafile=pki / "ca.pem", certfile=pki / "broker.pem", keyfile=pki / "broker.key")
+            broker.start()
+            with socket.create_connection(("127.0.0.1", broker.port)) as client:
+                if has_spoken:
+                    client.sendall(b"\x16\x03\x01")  # the head of a ClientHello
+                    until(lambda: broker._handshakes)  # noqa: B023
+                broker.stop()
+        gc.collect()
+    assert [str(warning.message) for warning in seen if warning.category is ResourceWarning] == []
 
 
 def test_our_station_goes_up_and_down_and_comes_back_to_its_session(

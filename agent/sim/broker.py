@@ -85,7 +85,7 @@ class Broker:
         self._changed = threading.Condition()  # held by whoever looks at or touches the exchange
         self._lines: dict[Peer, Line] = {}
         self._strangers: set[socket.socket] = set()  # met with silence
-        self._handshakes: set[asyncio.Task[None]] = set()
+        self._handshakes: dict[asyncio.Task[None], socket.socket] = {}
         self._bugs: deque[dict[str, Any]] = deque(maxlen=3)  # exceptions in the thread
         self._loop: asyncio.AbstractEventLoop | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -201,12 +201,14 @@ class Broker:
         self._loop.close()
 
     async def _serve(self, listener: socket.socket) -> None:
-        accepting = asyncio.create_task(self._accept(listener))
+        loop = asyncio.get_running_loop()
+        loop.add_reader(listener, self._accept, listener)
         await self._end.wait()
-        tasks = [accepting, *self._handshakes]
-        for task in tasks:
+        loop.remove_reader(listener)
+        unfinished = dict(self._handshakes)
+        for task in unfinished:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*unfinished, return_exceptions=True)
         for stranger in self._strangers:
             stranger.close()
         self._strangers.clear()
@@ -216,6 +218,8 @@ class Broker:
         for line in self._lines.values():
             line.transport.abort()
         await self._are_gone()
+        for sock in unfinished.values():  # asyncio would close them in a turn of the loop that does not come any more
+            sock.close()
         if self._timer:
             self._timer.cancel()
 
@@ -224,19 +228,21 @@ class Broker:
             self._gone.clear()
             await self._gone.wait()
 
-    async def _accept(self, listener: socket.socket) -> None:
-        loop = asyncio.get_running_loop()
-        while True:
-            sock, _ = await loop.sock_accept(listener)
-            if len(self._lines) + len(self._strangers) + len(self._handshakes) >= CONNECTIONS_MAX:
-                sock.close()
-            elif self.faults.silent is Silent.TCP:
-                self._strangers.add(sock)
-                self._ignored()
-            else:
-                task = loop.create_task(self._welcome(sock))
-                self._handshakes.add(task)
-                task.add_done_callback(self._handshakes.discard)
+    def _accept(self, listener: socket.socket) -> None:
+        try:
+            sock, _ = listener.accept()
+        except OSError:  # it has gone again
+            return
+        sock.setblocking(False)
+        if len(self._lines) + len(self._strangers) + len(self._handshakes) >= CONNECTIONS_MAX:
+            sock.close()
+        elif self.faults.silent is Silent.TCP:
+            self._strangers.add(sock)
+            self._ignored()
+        else:
+            task = asyncio.get_running_loop().create_task(self._welcome(sock))
+            self._handshakes[task] = sock
+            task.add_done_callback(self._handshakes.pop)
 
     async def _welcome(self, sock: socket.socket) -> None:
         """With TLS, if that is how we speak; a client who cannot is let go."""
