@@ -344,15 +344,21 @@ class Database:
                 self._settle(marks)
 
     def compare(self, epoch: bytes, marks: Mapping[int, Mark]) -> None:
-        """Raises Forked if the digest in a mark is of another record than the one we hold under that key."""
+        """Raises Forked if the digest in a mark is of something else than what we hold there, tombstones included.
+
+        A tombstone that has grown since the cloud got it counts as well: a new epoch costs traffic, a wrong "the same"
+        would cost records.
+        """
         for stream, mark in marks.items():
             if epoch != self.epoch or mark.digest is None:
                 continue
+            base = row_id(stream, 0)
             found = self.db.execute(
-                "SELECT body FROM outbox WHERE id = ? AND NOT is_tombstone", (row_id(stream, mark.high),)
+                "SELECT id, last, body FROM outbox WHERE id BETWEEN ? AND ? ORDER BY id DESC LIMIT 1",
+                (base, base + mark.of),
             ).fetchone()
-            if found and digest(found[0]) != mark.digest:
-                raise Forked(f"stream {stream}, seq {mark.high}")
+            if found and found[1] >= mark.of and (found[0] != base + mark.of or digest(found[2]) != mark.digest):
+                raise Forked(f"stream {stream}, seq {mark.of}")
 
     def _settle(self, marks: Mapping[int, Mark]) -> None:
         """The floor rises to the first seq that the cloud lacks, and what it left behind goes, many rows at a time."""

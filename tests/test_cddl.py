@@ -82,7 +82,9 @@ def test_every_message_of_a_story_is_what_its_rule_says() -> None:
         ("batch", [E8, 1, 3, [RECORD], {1: 60_000, 2: [1, 2], 3: {0: 1}, 4: ["a", None]}], True),
         ("batch", [E8[1:], 1, [RECORD]], False), ("hello", [1, E8, E8, {}, 0, "many"], False),
         ("will", [E8, E8, 3], True), ("will", [E8, E8], False), ("ack", [E8, {0: [-1, []]}, 5], False),
-        ("ack", [E8, {0: [5, [[1, 2]], E8]}, 5, False, {0: [[7, "never"]]}], True), ("answer", [E8, 7, 1, {}], False),
+        ("ack", [E8, {0: [5, [[1, 2]], E8, 4]}, 5, False, {0: [[7, "never"]]}], True),
+        ("ack", [E8, {}, 5, True, {}, E8], False), ("ack", [E8, {0: [0, []]}, 5, False, {}, E8, 3], True),
+        ("answer", [E8, 7, 1, {}], False),
         ("record", [E8, -1, None, 0, 25, {}], False), ("command", ["S", "", 5, "Reset", {}], False),
     ],
 )  # fmt: skip

@@ -54,7 +54,8 @@ MESSAGES: list[tuple[Callable[..., bytes], Callable[[bytes], Any], Any]] = [
     (codec.encode_will, codec.decode_will, Will(EPOCH, BOOT, 3)),
     (codec.encode_ack, codec.decode_ack, Ack(EPOCH, MARKS, 1_767_261_600_000)),
     (codec.encode_ack, codec.decode_ack, Ack(EPOCH, {}, 0, conflict=True)),
-    (codec.encode_ack, codec.decode_ack, Ack(EPOCH, {1: Mark(7, (), BOOT)}, 0, refused={0: ((5, "never"),)})),
+    (codec.encode_ack, codec.decode_ack, Ack(EPOCH, {1: Mark(7, (), BOOT, 5)}, 0, refused={0: ((5, "never"),)})),
+    (codec.encode_ack, codec.decode_ack, Ack(EPOCH, {1: Mark(7, (), BOOT, 5)}, 0, hello=(BOOT, 3))),
     (codec.encode_answer, codec.decode_answer, Answer(EPOCH, 0, 5, {"totalCost": 1.5})),
     (codec.encode_request, codec.decode_request, VolatileRequest(9, "Heartbeat", {})),
     (codec.encode_response, codec.decode_response, VolatileAnswer(9, {"currentTime": "2026-01-01T00:00:00.000Z"})),
@@ -226,7 +227,8 @@ def test_elements_of_a_later_version_are_ignored() -> None:
     for encode, decode, message in MESSAGES:
         wire = cbor2.loads(encode(message))
         if isinstance(message, Ack):
-            wire = [*wire[:3], message.conflict, wire[4] if len(wire) > 4 else {}]
+            wire = [*wire[:3], message.conflict, wire[4] if len(wire) > 4 else {}, *(wire[5:] or [BOOT, 1])]
+            message = replace(message, hello=message.hello or (BOOT, 1))
         assert decode(cbor2.dumps([*wire, "later"])) == message
 
 

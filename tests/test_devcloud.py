@@ -32,7 +32,7 @@ from tools.cloud.cloud import Cloud, Publish
 from tools.cloud.drivers import Driver
 from tools.cloud.errors import OperatorError
 from tools.cloud.ledger import Ledger
-from tools.cloud.wire import KEYS, STREAMS, format_time
+from tools.cloud.wire import KEYS, STREAMS, Hello, format_time
 
 STATION, EPOCH, BOOT = "S-0001", b"epoch--1", b"boot---1"
 START_MS = 1_767_225_600_000
@@ -186,7 +186,8 @@ def test_another_record_under_a_taken_key_is_a_conflict_that_each_ack_of_the_epo
     one, other = session_records(2)
     ack(ledger, 0, batch(1, one))
     assert ack(ledger, 0, batch(1, other)) == [EPOCH, {0: [1, []]}, START_MS, True]
-    assert cbor2.loads(ledger.greeting(STATION, EPOCH, START_MS))[3:] == [True]
+    hello = Hello(EPOCH, BOOT, 1, None)
+    assert cbor2.loads(ledger.greeting(STATION, hello, START_MS))[3:] == [True, {}, BOOT, 1]
     assert counts(ledger) == {"conflicts": 1} and not ledger.report().clean
     assert ledger.db.execute("SELECT body FROM record").fetchall() == [(one,)]
     assert ledger.db.execute("SELECT body FROM conflict").fetchall() == [(other,)]
@@ -418,10 +419,13 @@ def result(command_id: str) -> bytes:
 def test_a_hello_is_answered_with_the_marks_of_all_streams(cloud: Cloud) -> None:
     body = record("StatusNotification", status())
     say(cloud, "3", batch(3, body))
-    say(cloud, "4", batch(1, record("Tombstone", {"first": 1, "last": 7, "why": "no room"})))
+    stone = record("Tombstone", {"first": 2, "last": 7, "why": "no room"})
+    say(cloud, "4", batch(2, stone))
     (answer,) = say(cloud, "h", HELLO)
-    marks = {0: [0, []], 1: [0, []], 2: [0, []], 3: [3, [[1, 2]], sha256(body).digest()[:8]], 4: [7, []]}
-    assert (answer.topic, cbor2.loads(answer.payload)) == (f"d/{STATION}/a", [EPOCH, marks, START_MS])
+    empty = {stream: [0, []] for stream in range(3)}
+    marks = empty | {3: [3, [[1, 2]], sha256(body).digest()[:8], 3], 4: [7, [[1, 1]], sha256(stone).digest()[:8], 2]}
+    said = [EPOCH, marks, START_MS, False, {}, BOOT, 1]
+    assert (answer.topic, cbor2.loads(answer.payload)) == (f"d/{STATION}/a", said)
     (asked,) = cloud.greet(START_MS)
     assert (asked.topic, cbor2.loads(asked.payload)) == (f"d/{STATION}/a", [EPOCH, {}, START_MS])
 

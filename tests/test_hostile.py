@@ -148,7 +148,7 @@ def test_an_epoch_for_which_there_is_no_room_does_not_wear_the_flash(tmp_path: P
 
 def hellos(uplink: Uplink, marks: dict[int, Mark], now: float) -> list[Publish]:
     """What the station says to this acknowledgement."""
-    ack = encode_ack(Ack(uplink.epoch, marks, 1_790_000_000_000))
+    ack = encode_ack(Ack(uplink.epoch, marks, 1_790_000_000_000, hello=(BOOT, 1)))
     sent = [action for action in uplink.received("d/S-1/a", ack, now) if isinstance(action, Publish)]
     return [publish for publish in sent if publish.topic == "u/S-1/h"]
 

@@ -67,12 +67,12 @@ def test_acknowledged_money_is_kept_for_a_cloud_that_loses_it_and_other_streams_
 def test_a_digest_of_another_record_means_that_this_storage_was_restored(database: Database) -> None:
     database.commit([record(n) for n in range(5)])
     rows = rows_of(database, Stream.MONEY)
-    database.acknowledged(database.epoch, {0: Mark(3, (), digest(rows[2].body))})
+    database.acknowledged(database.epoch, {0: Mark(3, (), digest(rows[2].body), 3)})
     assert database.marks()[0] == (4, 6)
     with pytest.raises(Forked):
-        database.acknowledged(database.epoch, {0: Mark(5, (), digest(rows[3].body))})
+        database.acknowledged(database.epoch, {0: Mark(5, (), digest(rows[3].body), 5)})
     with pytest.raises(Forked):  # the archive remembers too
-        database.acknowledged(database.epoch, {0: Mark(2, (), digest(rows[3].body))})
+        database.acknowledged(database.epoch, {0: Mark(2, (), digest(rows[3].body), 2)})
     assert database.marks()[0] == (4, 6), "nothing was forgotten on such a word"
 
 
@@ -246,7 +246,7 @@ def test_a_foreign_digest_is_told_and_nothing_is_forgotten(start: Start) -> None
     rig = start()
     rig.store.commit(1, [record(1), record(2)])
     assert isinstance(rig.answer(), Committed)
-    rig.store.acknowledged(rig.opened.epoch, {0: Mark(2, (), b"notours!"), 1: Mark(0)})
+    rig.store.acknowledged(rig.opened.epoch, {0: Mark(2, (), b"notours!", 2), 1: Mark(0)})
     rig.store.commit(2, [record(3)])
     answers = [rig.answer(), rig.answer()]
     assert {type(answer) for answer in answers} == {StoreForked, Committed}

@@ -15,7 +15,7 @@ from typing import Any
 from agent.clock import iso8601
 from agent.sim.disk import Later
 from agent.uplink import codec
-from agent.uplink.codec import Ack, Answer, Command, Mark, VolatileAnswer, Will, WireError, WireRecord
+from agent.uplink.codec import Ack, Answer, Command, Hello, Mark, VolatileAnswer, Will, WireError, WireRecord
 from agent.uplink.columns import decode_any_batch
 from agent.uplink.mqtt import Connected, Disconnected, PubAcked, Received
 from agent.uplink.signed import sign
@@ -99,7 +99,8 @@ class SimCloud:
             match kind:
                 case "h":
                     self.has_forgotten = False
-                    return [("a", self._marks(codec.decode_hello(payload).epoch, with_digests=True))]
+                    hello = codec.decode_hello(payload)
+                    return [("a", self._marks(hello.epoch, hello=hello))]
                 case "l":
                     self.watched.append(codec.decode_live(payload))
                 case "v":
@@ -110,16 +111,16 @@ class SimCloud:
             self.violations.append(f"{topic}: {error}")
         return []
 
-    def _marks(self, epoch: bytes, conflict: bool = False, with_digests: bool = False) -> bytes:
+    def _marks(self, epoch: bytes, conflict: bool = False, hello: Hello | None = None) -> bytes:
         marks = {stream: self.covered[epoch, stream].mark() for stream in codec.STREAMS}
-        if with_digests:
+        if hello:
             marks = {stream: self._with_digest(epoch, stream, mark) for stream, mark in marks.items()}
-        return codec.encode_ack(Ack(epoch, marks, round(self._wall_s() * 1000), conflict, self.refuses))
+        answers = (hello.boot_id, hello.connection) if hello else None
+        return codec.encode_ack(Ack(epoch, marks, round(self._wall_s() * 1000), conflict, self.refuses, answers))
 
     def _with_digest(self, epoch: bytes, stream: int, mark: Mark) -> Mark:
-        body = self.records.get((epoch, stream, mark.high))
-        is_stone = body is None or codec.record_action(body) == "Tombstone"
-        return mark if body is None or is_stone else replace(mark, digest=codec.digest(body))
+        of = next((seq for seq in range(mark.high, 0, -1) if (epoch, stream, seq) in self.records), 0)
+        return replace(mark, digest=codec.digest(self.records[epoch, stream, of]), of=of) if of else mark
 
     def _ingest(self, stream: int, batch: codec.Batch) -> list[tuple[str, bytes]]:
         out: list[tuple[str, bytes]] = []

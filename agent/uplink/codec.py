@@ -86,7 +86,8 @@ class Mark:
 
     high: int
     missing: tuple[tuple[int, int], ...] = ()
-    digest: bytes | None = None  # the first 8 bytes of the SHA-256 of the record under `high`
+    digest: bytes | None = None  # the first 8 bytes of the SHA-256 of what is stored under `of`
+    of: int = 0  # the highest seq <= high under which a record or tombstone is stored
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +99,7 @@ class Ack:
     now_ms: int
     conflict: bool = False
     refused: dict[int, tuple[tuple[int, str], ...]] = field(default_factory=dict)  # stream -> seq it never takes, why
+    hello: tuple[bytes, int] | None = None  # boot_id and connection of the hello that this answers
 
 
 @dataclass(frozen=True, slots=True)
@@ -367,18 +369,22 @@ def decode_will(data: bytes) -> Will:
 
 
 def encode_ack(ack: Ack) -> bytes:
-    marks = {
-        int(stream): [mark.high, [list(pair) for pair in mark.missing], *([mark.digest] if mark.digest else [])]
-        for stream, mark in ack.marks.items()
-    }
+    marks = {int(stream): _mark_row(mark) for stream, mark in ack.marks.items()}
     refused = {int(stream): [list(said) for said in row] for stream, row in ack.refused.items()}
-    more = [ack.conflict, refused] if refused else [True] if ack.conflict else []
+    more: list[Any] = [ack.conflict, refused, *(ack.hello or ())]
+    while more and not more[-1]:
+        more.pop()
     return to_cbor([ack.epoch, marks, ack.now_ms, *more])
 
 
+def _mark_row(mark: Mark) -> list[Any]:
+    return [mark.high, [list(pair) for pair in mark.missing], *([mark.digest, mark.of] if mark.digest else [])]
+
+
 def decode_ack(data: bytes) -> Ack:
-    epoch, marks, now_ms, *rest = _row("ack", data, 3, 5)
+    epoch, marks, now_ms, *rest = _row("ack", data, 3, 7)
     conflict, refused = rest[0] if rest else False, rest[1] if len(rest) > 1 else {}
+    hello = (_key("boot_id", rest[2]), _integer("connection", rest[3], 1)) if len(rest) > 3 else None
     if not isinstance(conflict, bool):
         raise _wrong("conflict", "true or false", conflict)
     return Ack(
@@ -387,6 +393,7 @@ def decode_ack(data: bytes) -> Ack:
         _integer("now_ms", now_ms),
         conflict,
         {stream: _refused(row) for stream, row in _streams(refused)},
+        hello,
     )
 
 
@@ -600,7 +607,7 @@ def _mark(value: Any) -> Mark:
     if not isinstance(value, list) or len(value) < 2 or not isinstance(value[1], list):
         raise _wrong("mark", "[high, missing]", value)
     high, missing = _integer("high", value[0], 0), value[1]
-    digest = _key("digest", value[2]) if len(value) > 2 else None
+    digest, of = (_key("digest", value[2]), _integer("of", value[3], 1)) if len(value) > 3 else (None, 0)
     if len(missing) > MISSING_MAX:
         raise WireError(f"{len(missing)} missing ranges are over {MISSING_MAX}")
     ranges: list[tuple[int, int]] = []
@@ -608,7 +615,9 @@ def _mark(value: Any) -> Mark:
         ranges.append(_range("missing", pair, ranges[-1][1] + 1 if ranges else 1))
     if ranges and ranges[-1][1] > high:
         raise _wrong("missing", f"ranges up to {high}", ranges[-1])
-    return Mark(high, tuple(ranges), digest)
+    if of > high:
+        raise _wrong("of", f"a seq up to {high}", of)
+    return Mark(high, tuple(ranges), digest, of)
 
 
 def digest(body: bytes) -> bytes:

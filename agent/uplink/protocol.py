@@ -712,14 +712,16 @@ class Uplink:
         if ack.conflict or any(mark.high > self.lanes[stream].known for stream, mark in ack.marks.items()):
             self._open_epoch()
             return
-        is_greeting = len(ack.marks) == len(STREAMS)
-        is_answer = is_greeting and not self._is_greeted
+        is_whole = len(ack.marks) == len(STREAMS)
+        is_answer = is_whole and not self._is_greeted and ack.hello == (self.boot_id, self._connection)
+        if not (self._is_greeted or is_answer):
+            return  # a late word of an earlier connection: maybe about records of a storage that is not ours any more
         if is_answer:
             self._is_greeted, self._hello, self._paused_until = True, None, None
             self._greeted_at = now
             for stream, mark in ack.marks.items():  # the cloud may have lost what it had: then it is owed again
                 self.lanes[stream].owed = without([(1, LAST_SEQ)], mark)
-        elif any(self.lanes[s].has_lost(m, LAST_SEQ if is_greeting else m.high, now) for s, m in ack.marks.items()):
+        elif any(self.lanes[s].has_lost(m, LAST_SEQ if is_whole else m.high, now) for s, m in ack.marks.items()):
             self._greet_again(now)  # its storage was restored while the connection stood, or a word of it came late
         for stream, refused in ack.refused.items():
             for seq, why in refused:

@@ -179,7 +179,7 @@ class Cloud:
         hello = read_hello(payload)
         self.ledger.hello(station, hello, now_ms)
         self._owed.pop((station, hello.epoch), None)        # the greeting says it all
-        greeting = Publish(f"d/{station}/a", self.ledger.greeting(station, hello.epoch, now_ms))
+        greeting = Publish(f"d/{station}/a", self.ledger.greeting(station, hello, now_ms))
         return [greeting, *self.due(now_ms)]
 
     def _request(self, station: str, payload: bytes, now_ms: int) -> list[Publish]:

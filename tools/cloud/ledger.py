@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from itertools import groupby, pairwise
 from operator import itemgetter
 from pathlib import Path
@@ -258,26 +259,36 @@ class Ledger:
             if first > high + 1:
                 missing.append((high + 1, first - 1))
             high = last
-        return Mark(high, tuple(missing), self._digest(station, epoch, stream, high) if with_digest else None)
+        newest = self._newest(station, epoch, stream, high) if with_digest else None
+        return Mark(high, tuple(missing), *(newest or ()))
 
-    def _digest(self, station: str, epoch: bytes, stream: int, seq: int) -> bytes | None:
-        at_key = "SELECT substr(digest, 1, 8) FROM record WHERE station = ? AND epoch = ? AND stream = ? AND seq = ?"
-        row = self.db.execute(at_key, (station, epoch, stream, seq)).fetchone()
-        return row[0] if row else None
+    def _newest(self, station: str, epoch: bytes, stream: int, high: int) -> tuple[bytes, int] | None:
+        """Digest and seq of what stands under the highest key up to `high`: the record, or a tombstone."""
+        key = (station, epoch, stream, high)
+        ours = "WHERE station = ? AND epoch = ? AND stream = ?"
+        record = self.db.execute(
+            f"SELECT substr(digest, 1, 8), seq FROM record {ours} AND seq <= ? ORDER BY seq DESC LIMIT 1", key
+        ).fetchone()
+        stone = self.db.execute(
+            f"SELECT body, first FROM tombstone {ours} AND first <= ? ORDER BY first DESC, last DESC LIMIT 1", key
+        ).fetchone()
+        if stone and (record is None or stone[1] > record[1]):
+            return sha256(stone[0]).digest()[:8], stone[1]
+        return record and tuple(record)
 
     def ack(
         self, station: str, epoch: bytes, streams: Iterable[int], now_ms: int,
-        refused: Refused | None = None, *, with_digests: bool = False,
+        refused: Refused | None = None, hello: Hello | None = None,
     ) -> bytes:  # fmt: skip
         """The acknowledgement for these streams. A conflict stays said for its epoch: the mark covers a record that is
         not the station's, so no later ack may let the station forget its own."""
-        marks = {stream: self.mark(station, epoch, stream, with_digest=with_digests) for stream in streams}
+        marks = {stream: self.mark(station, epoch, stream, with_digest=hello is not None) for stream in streams}
         conflict = self.db.execute("SELECT 1 FROM conflict WHERE station = ? AND epoch = ? LIMIT 1", (station, epoch))
-        return write_ack(epoch, marks, now_ms, conflict.fetchone() is not None, refused or {})
+        return write_ack(epoch, marks, now_ms, conflict.fetchone() is not None, refused or {}, hello)
 
-    def greeting(self, station: str, epoch: bytes, now_ms: int) -> bytes:
+    def greeting(self, station: str, hello: Hello, now_ms: int) -> bytes:
         """What answers a hello: all five marks, with digests; they may have gone back."""
-        return self.ack(station, epoch, STREAMS, now_ms, with_digests=True)
+        return self.ack(station, hello.epoch, STREAMS, now_ms, hello=hello)
 
     # -- who is there -------------------------------------------------------------------------------------------------
 

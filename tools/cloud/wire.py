@@ -493,21 +493,28 @@ def read_live_port(value: object) -> LivePort:
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """Everything up to `high` is stored or declared, but for `missing`; `digest` only in the answer to a hello."""
+    """Everything up to `high` is stored or declared, but for `missing`; answering a hello with the digest of what
+    stands under `of`, the highest key that is not beyond it."""
 
     high: int
     missing: tuple[tuple[int, int], ...] = ()
     digest: bytes | None = None
+    of: int = 0
 
     def row(self) -> list[Any]:
-        return [self.high, self.missing, *([self.digest] if self.digest else [])]
+        return [self.high, self.missing, *([self.digest, self.of] if self.digest else [])]
 
 
 Refused = Mapping[int, Sequence[tuple[int, str]]]           # stream -> (seq, why)
 
 
-def write_ack(epoch: bytes, marks: Mapping[int, Mark], now_ms: int, conflict: bool, refused: Refused) -> bytes:
+def write_ack(
+    epoch: bytes, marks: Mapping[int, Mark], now_ms: int, conflict: bool, refused: Refused, hello: Hello | None = None
+) -> bytes:
+    """`hello`: the one that this answers."""
     rest: list[Any] = [conflict, dict(refused)] if refused else [True] if conflict else []
+    if hello:
+        rest = [conflict, dict(refused), hello.boot_id, hello.connection]
     return cbor2.dumps([epoch, {stream: mark.row() for stream, mark in marks.items()}, now_ms, *rest], canonical=True)
 
 
