@@ -3,7 +3,7 @@
 Durations are monotonic seconds (`now`), which never jump. Wall times are seconds since 1970, UTC.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import IntEnum
 
@@ -36,24 +36,31 @@ def wall(clock: Clock, now: float) -> float | None:
     return None if clock.source is ClockSource.NONE else clock.wall_s + (now - clock.wall_at)
 
 
+def floor(clock: Clock, now: float) -> float:
+    """What the next start may build on: no clock chip of ours has moved it, only what came over TLS."""
+    return clock.floor_s + (now - clock.floor_at)
+
+
 def earliest(clock: Clock, now: float) -> float:
-    """A wall time that is surely not after the true one: what "expired" is judged by."""
+    """A wall time that is not after the true one, as far as we know: what "expired" is judged by."""
     known = wall(clock, now)
-    return known if known is not None else clock.floor_s + (now - clock.floor_at)
+    return floor(clock, now) if known is None else known
 
 
 def told(clock: Clock, wall_s: float, source: ClockSource, now: float) -> Clock:
     """Take a new time from `source`, unless a better source has spoken or it is nonsense.
 
-    The cloud speaks over an authenticated channel and may correct a floor that a broken clock pushed into the
-    future; nobody else may go below the floor.
+    The cloud speaks over an authenticated channel: it moves the floor, also back; nobody else moves it, or may go
+    below it. A clock chip with a flat battery says 2040, and a floor of 2040 would outlive the chip.
     """
     nonsense = not 0.0 < wall_s < WALL_MAX_S
-    below = source is not ClockSource.CLOUD and wall_s < clock.floor_s + (now - clock.floor_at)
+    below = source is not ClockSource.CLOUD and wall_s < floor(clock, now)
     if source is ClockSource.NONE or source < clock.source or nonsense or below:
         return clock
     if source is clock.source and abs(clock.wall_s + (now - clock.wall_at) - wall_s) < TOLERANCE_S:
         return clock
+    if source is not ClockSource.CLOUD:
+        return replace(clock, wall_s=wall_s, wall_at=now, source=source)
     return Clock(wall_s, now, wall_s, now, source)
 
 

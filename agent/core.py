@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from agent import network, taps
-from agent.clock import Clock, earliest, told, wall
+from agent.clock import Clock, floor, told, wall
 from agent.commands import charging, variables
 from agent.commands import station as commands
 from agent.effects import Effect, HangUp, Save, Wish
@@ -512,7 +512,7 @@ def saves(before: Station, after: Station) -> tuple[Save, ...]:
 
 def alive(station: Station) -> dict[str, Any]:
     at = station.alive_at
-    return {"seen_s": wall(station.clock, at), "floor_s": earliest(station.clock, at), "starts": station.boot.count}
+    return {"seen_s": wall(station.clock, at), "floor_s": floor(station.clock, at), "starts": station.boot.count}
 
 
 def born(

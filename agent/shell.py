@@ -278,11 +278,13 @@ class Shell:
                 self._answer(search.search_id, response, now)
             case Crashed(error=error):
                 raise error
-            case Connected(connection, receive_maximum, packet_max, keepalive_s=keepalive_s, address=address):
+            case Connected(connection=connection, address=address):
                 self._complaints.clear()
                 self._connection = connection
                 self._step(ConnectionMade(address), now)
-                self._act(self.uplink.connected(connection, receive_maximum, packet_max, now, keepalive_s), now)
+                limits = happening.receive_maximum, happening.maximum_packet_size
+                agreed = happening.keepalive_s, happening.broker_until_s
+                self._act(self.uplink.connected(connection, *limits, now, *agreed), now)
             case Disconnected(why=why, cause=cause, address=address):
                 self._log(f"{'alarm: ' if cause.is_alarm else ''}broker: {why}")
                 self._complain(cause.security_event, why, now)

@@ -12,16 +12,25 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from agent import outbox
-from agent.clock import ClockSource
+from agent.clock import ClockSource, iso8601
 from agent.effects import Record, Stream
-from agent.events import ClockTold
+from agent.events import ClockTold, LinkChanged
 from agent.outbox import Database
 from agent.settings import Settings
 from agent.sim.scenario import CARDS
 from agent.sim.world import World
 from agent.store import BALLAST_B, Committed, ballast_of, damage_mark, load_ballast, open_database
-from agent.uplink.codec import Ack, Mark, decode_record, encode_ack, to_cbor
-from agent.uplink.protocol import Publish, Uplink
+from agent.uplink.codec import (
+    Ack,
+    Mark,
+    VolatileAnswer,
+    decode_record,
+    decode_request,
+    encode_ack,
+    encode_response,
+    to_cbor,
+)
+from agent.uplink.protocol import Action, Alarm, Deliver, Publish, Uplink
 from tests.play import ANN, WALL_S, Play
 from tests.test_devcloud import STATION, batch, session_records
 from tests.test_outbox import Rig
@@ -29,6 +38,7 @@ from tools.cloud.cloud import Cloud
 from tools.cloud.ledger import Ledger
 
 BOOT = b"BOOT...1"
+YEAR_S = 365 * 86_400
 ALL_B = 100_000_000
 
 
@@ -211,13 +221,38 @@ def test_a_session_that_a_cut_has_ended_is_short_of_one_sample_at_most(interval_
 
 
 @pytest.mark.promise("S9")
-@pytest.mark.xfail(strict=True, reason="the floor follows any word of the cloud, and no certificate is valid beyond it")
-def test_one_wrong_word_of_the_cloud_about_the_time_does_not_lock_the_station_out_for_ever() -> None:
-    """The saved floor becomes the system clock at the next start (agent/clockset.py); then TLS finds every certificate
-    expired, and the cloud, which alone may take the floor back, cannot be heard."""
-    year_s = 365 * 86_400
-    play = Play().on(ClockTold(WALL_S + 10 * year_s, ClockSource.CLOUD)).after(3_600).plug(1).tap(ANN).charge(1)
-    assert play.facts["station"]["floor_s"] < WALL_S + year_s
+def test_a_time_beyond_the_brokers_own_certificate_is_not_believed() -> None:
+    """The saved floor becomes the system clock at the next start (agent/clockset.py); TLS would find every certificate
+    expired, and the cloud, which alone may take the floor back, could not be heard."""
+    uplink = Uplink("S-1", BOOT, b"epoch--1", dict.fromkeys(range(5), (1, 1)), {})
+    uplink.connected(1, 20, 100_000, 0.0, latest_s=WALL_S + 86_400)
+
+    def acknowledged(wall_s: float) -> list[Action]:
+        marks = {stream: Mark(0) for stream in range(5)}
+        said = encode_ack(Ack(uplink.epoch, marks, round(wall_s * 1000), hello=(BOOT, 1)))
+        return uplink.received("d/S-1/a", said, 1.0)
+
+    def answered(wall_s: float) -> list[Action]:
+        (asked,) = [action for action in uplink.announce("Heartbeat", 2.0) if isinstance(action, Publish)]
+        answer = VolatileAnswer(decode_request(asked.payload).request_id, {"currentTime": iso8601(wall_s)})
+        return uplink.received("d/S-1/v", encode_response(answer), 2.0)
+
+    lies = [*acknowledged(WALL_S + 10 * YEAR_S), *answered(WALL_S + 10 * YEAR_S)]
+    assert [type(event) for event in told(lies) if not isinstance(event, LinkChanged)] == [Alarm], "and only once"
+    assert ClockTold(WALL_S, ClockSource.CLOUD) in told(acknowledged(WALL_S))
+    assert ClockTold(WALL_S, ClockSource.CLOUD) in told(answered(WALL_S))
+
+
+def told(actions: list[Action]) -> list[object]:
+    return [action.event for action in actions if isinstance(action, Deliver)]
+
+
+@pytest.mark.promise("S9")
+def test_a_clock_chip_that_says_2040_moves_nothing_that_outlives_it() -> None:
+    """Else a new battery would not help: the floor would be there first, at each start."""
+    play = Play(wall_s=None).on(ClockTold(WALL_S + 14 * YEAR_S, ClockSource.RTC)).plug(1).tap(ANN).charge(1)
+    play.after(3_600)
+    assert play.facts["station"]["seen_s"] > WALL_S + 13 * YEAR_S and play.facts["station"]["floor_s"] < WALL_S + YEAR_S
 
 
 # -- the reference cloud

@@ -17,6 +17,7 @@ from typing import Any
 
 import paho.mqtt.client as paho
 import pytest
+from cryptography.x509 import load_pem_x509_certificate
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, PrivateFormat
 from hypothesis import given
@@ -220,7 +221,8 @@ def test_however_a_connection_ends_the_next_one_resumes_tls(
     station: Station, pki: Path, broker: Mosquitto, is_ours: bool
 ) -> None:
     station.mqtt.start()
-    station.next(Connected)
+    until_s = load_pem_x509_certificate((pki / "broker.pem").read_bytes()).not_valid_after_utc.timestamp()
+    assert station.next(Connected).broker_until_s == until_s
     if is_ours:
         station.mqtt.drop(1, "no word for 30 s")
         assert station.next(Disconnected).why == "no word for 30 s"
@@ -230,7 +232,8 @@ def test_however_a_connection_ends_the_next_one_resumes_tls(
         other.tls_set(str(mine.ca), str(mine.cert), str(mine.key))
         other.connect("localhost", broker.port)
         station.next(Disconnected)
-    assert station.next(Connected).connection >= 2
+    connected = station.next(Connected)
+    assert connected.connection >= 2 and connected.broker_until_s == until_s, "though no certificate is sent again"
     assert station.mqtt._tls is not None and station.mqtt._tls.session_stats()["hits"] >= 1
 
 

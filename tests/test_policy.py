@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.clock import WALL_MAX_S, Clock, ClockSource, earliest, is_expired, iso8601, told, wall
+from agent.clock import WALL_MAX_S, Clock, ClockSource, earliest, floor, is_expired, iso8601, told, wall
 from agent.events import AuthorizationStatus, Entry, Link
 from agent.policy.authorize import NEGATIVE, RULES, Accept, Ask, Question, Refuse, decide, walk
 from agent.policy.id_token import is_random, masked, normalised
@@ -95,14 +95,18 @@ WALLS = st.floats(1.0, 4e9)
 
 
 @given(st.lists(st.tuples(WALLS, st.sampled_from(ClockSource), st.floats(0, 1e4)), max_size=8))
-def test_only_the_cloud_moves_the_clock_back(tellings: list[tuple[float, ClockSource, float]]) -> None:
+def test_only_the_cloud_moves_the_floor_and_nobody_else_goes_below_it(
+    tellings: list[tuple[float, ClockSource, float]],
+) -> None:
     clock, now = Clock(1.7e9, 0.0), 0.0
     for wall_s, source, pause_s in tellings:
         now += pause_s
-        before = earliest(clock, now)
+        before = floor(clock, now)
         clock = told(clock, wall_s, source, now)
         if source is not ClockSource.CLOUD:
-            assert earliest(clock, now) >= before - 1.0
+            assert floor(clock, now) == before and earliest(clock, now) >= before - 1.0
+        elif wall_s < WALL_MAX_S:
+            assert abs(floor(clock, now) - wall_s) <= 1.0
 
 
 @given(st.floats(allow_nan=True, allow_infinity=True), st.sampled_from(ClockSource))

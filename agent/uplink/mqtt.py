@@ -146,6 +146,7 @@ class Connected:
     keepalive_s: float = MOST_S
     pair: str = ""  # which certificate it was made with
     address: Address | None = None  # whom the attempt was for, as go() has said it
+    broker_until_s: float = float("inf")  # wall: notAfter of its certificate
 
 
 @dataclass(frozen=True, slots=True)
@@ -413,7 +414,7 @@ class Connection:
             self._keepalive.opened(getattr(properties, "ServerKeepAlive", 0), self._clock())
             window = getattr(properties, "ReceiveMaximum", 65_535)
             is_present, agreed_s = bool(flags.session_present), self._keepalive.agreed_s
-            made_with = self._config.pair, self._address
+            made_with = self._config.pair, self._address, valid_until(self._sock)
             self._connected = Connected(self.number, window, packet_max, is_present, agreed_s, *made_with)
             prefix = f"d/{self._config.client_id}/"
             client.subscribe([(prefix + kind, SubscribeOptions(qos=qos)) for kind, qos in SUBSCRIPTIONS])
@@ -444,6 +445,12 @@ class Connection:
             self._refused("disconnected by the broker", reason_code, properties)
         else:
             self._lost(f"connection lost: {reason_code}")
+
+
+def valid_until(sock: socket.socket) -> float:
+    """When the certificate at the other end expires, in wall seconds; a resumed TLS session keeps its first one."""
+    shown = sock.getpeercert() if isinstance(sock, ssl.SSLSocket) else None
+    return ssl.cert_time_to_seconds(str(shown["notAfter"])) if shown else float("inf")
 
 
 class Note(NamedTuple):

@@ -342,16 +342,22 @@ class Uplink:
         self._questions: dict[int, Question] = {}
         self._fetching: tuple[int, int] | None = None  # stream, after_seq
         self._has_reopened = False  # an epoch, on this connection
+        self._latest_s, self._is_time_doubted = NEVER, False
         for lane in self.lanes.values():
             lane.sent, lane.stopped_until, lane.records_max = [], None, RECORDS_MAX
 
     # -- inputs
 
     def connected(
-        self, connection: int, receive_maximum: int, packet_max: int, now: float, keepalive_s: float = KEEPALIVE_S
-    ) -> list[Action]:
-        """Connected and subscribed. Limits as in the CONNACK; where it is silent, MQTT's: 65,535 and 268,435,455."""
+        self, connection: int, receive_maximum: int, packet_max: int, now: float, keepalive_s: float = KEEPALIVE_S,
+        latest_s: float = NEVER,
+    ) -> list[Action]:  # fmt: skip
+        """Connected and subscribed. Limits as in the CONNACK; where it is silent, MQTT's: 65,535 and 268,435,455.
+
+        `latest_s`: the wall time when the broker's certificate ends.
+        """
         self._forget_connection()
+        self._latest_s = latest_s
         self._connection, self._heard = connection, now
         self._heartbeat_s = keepalive_s * HEARTBEAT_PART
         self._receive_maximum, self._payload_max = receive_maximum, min(packet_max - OVERHEAD_B, MESSAGE_MAX_B)
@@ -708,7 +714,7 @@ class Uplink:
         if ack.epoch != self.epoch or self._is_opening:
             return
         self._heard = now
-        self._tell(ClockTold(ack.now_ms / 1000, ClockSource.CLOUD))
+        self._time_told(ack.now_ms, now)
         if ack.conflict or any(mark.high > self.lanes[stream].known for stream, mark in ack.marks.items()):
             self._open_epoch()
             return
@@ -800,13 +806,20 @@ class Uplink:
             error = response.error_code, response.error_text
             self._tell(VolatileAnswered(question.tag, question.action, payload, *error))
         elif payload is not None:
-            self._time_told(payload.get("currentTime"))
+            current_time = payload.get("currentTime")
+            if isinstance(current_time, str) and (ms := time_ms(current_time)) is not None:
+                self._time_told(ms, now)
             if question.action == "BootNotification":
                 self._booted(payload, now)
 
-    def _time_told(self, current_time: object) -> None:
-        if isinstance(current_time, str) and (ms := time_ms(current_time)) is not None:
-            self._tell(ClockTold(ms / 1000, ClockSource.CLOUD))
+    def _time_told(self, wall_ms: int, now: float) -> None:
+        """A cloud whose clock is beyond its broker's certificate is wrong, or the broker is: no floor is built on that,
+        for nobody could take it back over TLS."""
+        if wall_ms / 1000 <= self._latest_s:
+            self._tell(ClockTold(wall_ms / 1000, ClockSource.CLOUD))
+        elif not self._is_time_doubted:
+            self._is_time_doubted = True
+            self._tell(Alarm("by the cloud's clock its broker's certificate has expired: we do not believe its clock"))
 
     def _booted(self, payload: dict[str, Any], now: float) -> None:
         status, interval_s = payload.get("status"), payload.get("interval")
