@@ -41,7 +41,7 @@ ROWS_AT_ONCE = 1_000  # in memory, of whatever walks through all
 ARCHIVE_ROWS = 10_000  # acknowledged money that is kept: years of a busy port
 PRUNED_ROWS = 256  # removed together: so it costs less than a page each
 ROWS_MAX = {Stream.STATUS: 20_000, Stream.RESULTS: 5_000, Stream.SAMPLES: 100_000, Stream.LOGS: 10_000}
-DEAD_LETTERS_MAX = 1_000  # of other streams than money; then the oldest go
+DEAD_LETTERS_MAX = 1_000  # of other streams than money; beyond it a tombstone is all that is left of a record
 THINNED_TO = 4  # of so many samples one stays, in the older half
 EPOCH_FACT = "epoch"
 SEQ_BITS = 56  # of a row's id; above them stands the stream
@@ -428,23 +428,26 @@ class Database:
     def bury(self, stream: int, seq: int, why: str, *, is_damaged: bool = False) -> bool:
         """To the dead letters, and a tombstone in its place. False: there is no such record, or it is a tombstone.
 
-        A damaged row is buried even if it looks like a tombstone.
+        A damaged row is buried even if it looks like a tombstone. No dead letter is ever deleted: of other streams than
+        money the first DEAD_LETTERS_MAX are kept, since a cloud that refuses everything must not fill the disk.
         """
         key = row_id(stream, seq)
+        row = self.db.execute("SELECT body FROM outbox WHERE id = ? AND (? OR NOT is_tombstone)", (key, is_damaged))
+        if (found := row.fetchone()) is None:
+            return False
         with self._transaction():
-            moved = self.db.execute(
-                "INSERT INTO dead_letter (epoch, stream, seq, why, body) SELECT ?, ?, ?, ?, body FROM outbox"
-                " WHERE id = ? AND (? OR NOT is_tombstone)",
-                (self.epoch, stream, seq, why, key, is_damaged),
-            )
-            if moved.rowcount == 1:
-                self._replace(stream, seq, self._reach(key), why[:200])
+            if stream == Stream.MONEY or self._has_room_for_letters():
                 self.db.execute(
-                    "DELETE FROM dead_letter WHERE id <= (SELECT id FROM dead_letter WHERE stream != ?1"
-                    " ORDER BY id DESC LIMIT 1 OFFSET ?2) AND stream != ?1",
-                    (int(Stream.MONEY), DEAD_LETTERS_MAX),
+                    "INSERT INTO dead_letter (epoch, stream, seq, why, body) VALUES (?, ?, ?, ?, ?)",
+                    (self.epoch, stream, seq, why, *found),
                 )
-        return moved.rowcount == 1
+            self._replace(stream, seq, self._reach(key), why[:200])
+        return True
+
+    def _has_room_for_letters(self) -> bool:
+        query = "SELECT count(*) FROM dead_letter WHERE stream != ?"
+        (count,) = self.db.execute(query, (int(Stream.MONEY),)).fetchone()
+        return int(count) < DEAD_LETTERS_MAX
 
     def _reach(self, key: int) -> int:
         """The last seq that this row stands for; a damaged one may say anything, but not beyond the next row."""

@@ -1,6 +1,6 @@
 """A station in the hand: events in, records and wishes out, the allowlist a dict. Time moves when the story says so."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -73,6 +73,7 @@ class Play:
         self.facts: dict[str, Any] = dict(facts or {})
         self.wish: tuple[PortCommand, ...] = ()
         self.mute_list = False
+        self.watch: Callable[[Play], None] = lambda _: None  # is called after each step
         self.epoch_s = (WALL_S if wall_s is None else wall_s) - now  # the true wall time at monotonic 0
         boot = boot or Boot("b0" * 8, now, BootReason.POWER_UP)
         clock, settings = Clock(WALL_S - 1e6, now), settings or Settings()
@@ -90,6 +91,7 @@ class Play:
     def on(self, event: Event) -> "Play":
         self.station, effects = handle(self.station, event, self.now)
         self._perform(effects)
+        self.watch(self)
         return self
 
     def at(self, now: float) -> "Play":

@@ -18,7 +18,8 @@ from agent.sim.scenario import CARDS
 from agent.taps import DEBOUNCE_S
 from tests.conftest import LONG
 
-KILLS = int(os.environ.get("STATION_KILLS", "20" if LONG else "3"))  # overnight: 200
+KILLS = 20
+RUNS = int(os.environ.get("STATION_KILL_RUNS", "10" if LONG else "1"))
 KILLS_PER_SESSION = 5
 TAP_S = 10.0  # a tap that the killed agent took with it is repeated after this
 
@@ -102,12 +103,11 @@ def site(tmp_path: Path) -> Iterator[Site]:
 @pytest.mark.needs("mosquitto", "mosquitto")
 @pytest.mark.timeout(60 + 30 * KILLS)
 @pytest.mark.promise("S2", "S3")
-def test_whoever_dies_at_whatever_moment_each_session_is_in_the_ledger_once(site: Site) -> None:
-    rng, left = random.Random(KILLS), KILLS
-    while left:
-        kills = min(left, KILLS_PER_SESSION)
-        site.session(rng, kills)
-        left -= kills
+@pytest.mark.parametrize("seed", range(RUNS))
+def test_whoever_dies_at_whatever_moment_each_session_is_in_the_ledger_once(site: Site, seed: int) -> None:
+    rng = random.Random(seed)
+    for _ in range(KILLS // KILLS_PER_SESSION):
+        site.session(rng, KILLS_PER_SESSION)
     site.comes("equal")
 
 

@@ -17,9 +17,9 @@ from typing import Any
 
 import paho.mqtt.client as paho
 import pytest
-from cryptography.x509 import load_pem_x509_certificate
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, PrivateFormat
+from cryptography.x509 import load_pem_x509_certificate
 from hypothesis import given
 from hypothesis import strategies as st
 from paho.mqtt.enums import CallbackAPIVersion
