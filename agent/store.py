@@ -312,6 +312,7 @@ class Asked:
     epoch: bytes = b""  # that they speak of
     settle_at: float | None = None
     compare: dict[int, Mark] = field(default_factory=dict)  # marks with a digest
+    forked: bytes = b""  # the epoch under which the cloud holds other records: nothing uncompared is believed
     new_epoch: bool = False
     bury: dict[tuple[int, int], str] = field(default_factory=dict)  # stream, seq -> why
     fetches: dict[int, tuple[int, int]] = field(default_factory=dict)  # stream -> after_seq, limit_bytes
@@ -405,7 +406,10 @@ class Store:
             if epoch != asked.epoch:
                 asked.epoch, asked.marks, asked.compare = epoch, {}, {}
             for stream, mark in marks.items():  # what can be compared is believed only then
-                (asked.compare if mark.digest else asked.marks)[stream] = mark
+                if mark.digest:
+                    asked.compare[stream] = mark
+                elif epoch != asked.forked:
+                    asked.marks[stream] = mark
             if asked.settle_at is None:
                 asked.settle_at = self._clock() + SETTLE_S
             self._changed.notify()
@@ -546,8 +550,11 @@ class Store:
             raise error
 
     def _taken_marks(self) -> tuple[bytes, dict[int, Mark]]:
+        """None while something is still to be compared: a later word must not overtake that."""
         with self._changed:
             asked = self._asked
+            if asked.compare:
+                return asked.epoch, {}
             marks, asked.marks, asked.settle_at = asked.marks, {}, None
             return asked.epoch, marks
 
@@ -581,9 +588,11 @@ class Store:
                     self._post(Buried(buried, seq, why))
         except Forked as forked:
             with self._changed:
-                self._asked.marks, self._asked.settle_at = {}, None
+                asked.marks, asked.settle_at, asked.forked = {}, None, epoch
             self._post(StoreForked(str(forked)))
         except sqlite3.Error as error:
+            with self._changed:  # the next acknowledgement says it again
+                asked.marks, asked.settle_at = {}, None
             self._damaged(error)
         if is_new or (self._epoch_at is not None and now >= self._epoch_at):
             self._open_epoch()

@@ -22,6 +22,7 @@ from agent.loop import monotonic
 from agent.outbox import Database, Gap, Marks, Row, StoreError
 from agent.store import (
     Batch,
+    Buried,
     CommitFailed,
     Committed,
     Crashed,
@@ -31,6 +32,7 @@ from agent.store import (
     Search,
     Searched,
     Store,
+    StoreForked,
     open_database,
     squeeze,
 )
@@ -55,6 +57,7 @@ class Disk:
         self.fails = False
         self.goes_on = threading.Event()
         self.goes_on.set()
+        self.waits = threading.Event()  # somebody does, for goes_on
         self.commits = 0
 
     def connect(self, path: Path) -> Any:
@@ -66,6 +69,7 @@ class Disk:
 
     def execute(self, sql: str, *values: Any) -> Any:
         if sql == "COMMIT":
+            self.waits.set()
             assert self.goes_on.wait(30)
             if self.fails:
                 raise sqlite3.OperationalError("disk I/O error")
@@ -395,6 +399,27 @@ def test_a_word_about_another_epoch_or_beyond_what_was_given_deletes_nothing(sta
     rig.store.acknowledged(rig.opened.epoch, {0: Mark(2, ((2, 2),))})
     rig.committed(Save("fact", 0))
     assert rig.marks()[0] == (2, 3)
+
+
+@pytest.mark.promise("S2")
+def test_no_later_word_overtakes_the_digest_that_says_whose_records_these_are(start: Start) -> None:
+    """Both come while the owner is busy; what the cloud holds under these keys are not our records."""
+    rig = start()
+    rig.committed(*[record(Stream.STATUS, n) for n in range(1, 6)])
+    rig.disk.waits.clear()
+    rig.disk.goes_on.clear()
+    rig.store.bury(Stream.STATUS, 5, "refused")
+    assert rig.disk.waits.wait(30)
+    epoch = rig.opened.epoch
+    rig.store.acknowledged(epoch, {1: Mark(2, (), b"notours!", 2)})
+    rig.store.acknowledged(epoch, {1: Mark(4)})
+    rig.commit(record())
+    rig.disk.goes_on.set()
+    answers = [rig.answer() for _ in range(3)]
+    assert {type(answer) for answer in answers} == {Buried, Committed, StoreForked}
+    rig.store.acknowledged(epoch, {1: Mark(4)})  # .. and before anybody has opened a new epoch
+    rig.committed(record())
+    assert rig.marks()[1] == (1, 6)
 
 
 @pytest.mark.promise("S2")
