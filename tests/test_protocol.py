@@ -241,8 +241,27 @@ def test_hello_comes_first_and_nothing_else_before_its_answer() -> None:
     said = decode_hello(hello.payload)
     assert (said.epoch, said.boot_id) == (desk.outbox.epoch, BOOT_ID)
     assert said.streams == {0: (1, 3), 1: (1, 1), 2: (1, 1), 3: (1, 2), 4: (1, 1)}
-    desk.ack({0: Mark(0)})  # a late word of an earlier connection: true, but no answer to hello
-    assert desk.take() == [] and desk.links() == []
+    desk.ack({0: Mark(0)})  # a late word of an earlier connection: true, but no answer to hello, and its time is old
+    assert desk.take() == [] and desk.links() == desk.told == []
+
+
+def test_an_answer_that_an_earlier_run_asked_for_answers_nothing() -> None:
+    """It would be another driver's."""
+
+    def asked(boot_id: bytes) -> tuple[Desk, int]:
+        desk = Desk()
+        desk.uplink = Uplink("S-1", boot_id, desk.outbox.epoch, desk.outbox.marks(), BOOT)
+        desk.connect()
+        marks = {stream: Mark(0) for stream in range(5)}
+        desk.received("a", encode_ack(Ack(desk.outbox.epoch, marks, NOW_MS, hello=(boot_id, desk.connection))))
+        desk.serve(desk.uplink.request("Authorize", {}, 8.0, 1, desk.now))
+        return desk, decode_request(desk.take()[-1].payload).request_id
+
+    (_, before), (desk, after) = asked(b"any boot"), asked(b"the next")
+    desk.received("v", encode_response(VolatileAnswer(before, {"idTokenInfo": {"status": "Accepted"}})))
+    assert not [event for event in desk.told if isinstance(event, VolatileAnswered)]
+    desk.received("v", encode_response(VolatileAnswer(after, {"idTokenInfo": {"status": "Invalid"}})))
+    assert [event.tag for event in desk.told if isinstance(event, VolatileAnswered)] == [1]
 
 
 @pytest.mark.promise("S2")

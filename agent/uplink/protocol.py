@@ -316,7 +316,7 @@ class Uplink:
         self.noise = 0  # messages from the cloud that were none
         self.last_noise = ""
         self._out: list[Action] = []
-        self._last_id = 0  # of packets and questions
+        self._last_id = int.from_bytes(boot_id[:3])  # of packets and questions: no run answers another's
         self._told = Link.DOWN
         self._boot_at: float | None = 0.0  # when to send it (again); None: accepted
         self._registration = ACCEPTED  # what the cloud has said about us; it restricts messages, not drivers
@@ -713,15 +713,15 @@ class Uplink:
             self._greet_again(now)
         if ack.epoch != self.epoch or self._is_opening:
             return
-        self._heard = now
-        self._time_told(ack.now_ms, now)
         if ack.conflict or any(mark.high > self.lanes[stream].known for stream, mark in ack.marks.items()):
             self._open_epoch()
             return
         is_whole = len(ack.marks) == len(STREAMS)
         is_answer = is_whole and not self._is_greeted and ack.hello == (self.boot_id, self._connection)
         if not (self._is_greeted or is_answer):
-            return  # a late word of an earlier connection: maybe about records of a storage that is not ours any more
+            return  # a late word of an earlier connection: its time is old, its storage maybe not ours any more
+        self._heard = now
+        self._time_told(ack.now_ms, now)
         if is_answer:
             self._is_greeted, self._hello, self._paused_until = True, None, None
             self._greeted_at = now
