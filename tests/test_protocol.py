@@ -535,6 +535,22 @@ def test_what_the_cloud_lacks_for_long_is_sent_again_on_the_same_connection() ->
     assert desk.batches() == [(0, 1, 1)]
 
 
+@pytest.mark.promise("S2")
+def test_a_gap_that_the_cloud_names_in_what_it_was_said_to_hold_asks_for_a_hello_on_the_same_connection() -> None:
+    desk = Desk()
+    desk.greet()
+    desk.append(0, body(1), body(2), body(3))
+    desk.ack({0: Mark(3)})  # forged
+    desk.until(desk.now + 11)
+    desk.append(0, body(4))
+    desk.take()
+    true = Mark(4, ((1, 3),))
+    desk.ack({0: true})
+    assert [publish.topic for publish in desk.take()] == ["u/S-1/h"]
+    desk.ack({0: true} | {stream: Mark(0) for stream in range(1, 5)})
+    assert desk.batches() == [(0, 1, 3)]
+
+
 def test_the_clouds_late_opinion_reaches_its_transaction() -> None:
     desk = Desk(0, 0, 0)
     desk.greet()
