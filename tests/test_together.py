@@ -127,6 +127,14 @@ class Place:
         text = BROKER.format(port=broker.port, more="\n".join((pair, *more)))
         self.config.write_text(CONFIG.format(station_id=STATION_ID) + text)
 
+    def home(self, *more: str) -> tuple[Mosquitto, Cloud]:
+        """A broker with a cloud, and the station configured for it with a pair that is good for long."""
+        self.certified(1.0, 100.0)
+        broker = self.broker()
+        cloud = self.cloud(broker, *more)
+        self.configure(broker)
+        return broker, cloud
+
     def agent(self) -> Agent:
         agent = Agent(self.folder, self.board, self.config)
         self._undo.callback(killed, agent)
@@ -211,10 +219,9 @@ def named(cloud: Cloud, port: int, slot: int = 1) -> str:
 
 @pytest.mark.promise("S9")
 def test_a_station_moves_to_the_broker_that_the_cloud_names_and_back_when_told(place: Place, hasty: None) -> None:
-    place.certified(1.0, 100.0)
-    home, other = place.broker(), place.broker("other")
-    old, new = place.cloud(home), place.cloud(other)
-    place.configure(home)
+    home, old = place.home()
+    other = place.broker("other")
+    new = place.cloud(other)
     station = place.running()
     until(station.is_up)
     assert '"Accepted"' in named(old, other.port)
@@ -251,10 +258,7 @@ def test_a_broker_that_was_named_by_mistake_is_no_way_out_of_reach(
             port = place.broker("other", clients=stranger / "ca.pem").port
         case _:
             port = place.broker("other").port
-    place.certified(1.0, 100.0)
-    home = place.broker()
-    cloud = place.cloud(home)
-    place.configure(home)
+    _, cloud = place.home()
     station = place.running()
     until(station.is_up)
     assert '"Accepted"' in named(cloud, port)
@@ -270,10 +274,7 @@ def test_a_broker_that_was_named_by_mistake_is_no_way_out_of_reach(
 @pytest.mark.long
 @pytest.mark.promise("S9")
 def test_the_way_back_is_found_over_kills(place: Place) -> None:
-    place.certified(1.0, 100.0)
-    home = place.broker()
-    cloud = place.cloud(home)
-    place.configure(home)
+    _, cloud = place.home()
     agent = place.agent()
     until(lambda: agent.status().get("link") == "up")
     assert '"Accepted"' in named(cloud, free_port())
@@ -286,10 +287,7 @@ def test_the_way_back_is_found_over_kills(place: Place) -> None:
 
 
 def test_what_the_network_has_taught_is_known_after_a_restart(place: Place) -> None:
-    place.certified(1.0, 100.0)
-    broker = place.broker()
-    cloud = place.cloud(broker)
-    place.configure(broker)
+    _, cloud = place.home()
     station = place.running()
     assert isinstance(station.app.broker, Mqtt) and station.app.broker.learned_keepalive_s == START_S
     station.app.broker.keepalive.learned_s = 540.0
@@ -339,10 +337,7 @@ def test_a_station_that_slept_past_its_certificate_comes_back_through_enrol(plac
 
 
 def test_renewal_is_triggered_from_the_command_line(place: Place) -> None:
-    place.certified(1.0, 100.0)
-    broker = place.broker()
-    cloud = place.cloud(broker, "--cert-days", "30")
-    place.configure(broker)
+    _, cloud = place.home("--cert-days", "30")
     agent = place.agent()
     until(lambda: agent.status().get("link") == "up")
     code, said = cloud.typed("trigger", STATION_ID, "SignChargingStationCertificate", "--wait")
@@ -352,10 +347,7 @@ def test_renewal_is_triggered_from_the_command_line(place: Place) -> None:
 
 @pytest.mark.promise("S2", "S9")
 def test_the_operators_key_rolls_over_from_the_command_line(place: Place) -> None:
-    place.certified(1.0, 100.0)
-    broker = place.broker()
-    cloud = place.cloud(broker)
-    place.configure(broker)
+    _, cloud = place.home()
     agent = place.agent()
     until(lambda: agent.status().get("link") == "up")
     (old,) = agent.status()["operator_keys"]
