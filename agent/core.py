@@ -6,7 +6,7 @@ report   the edges between before and after become records (agent/reporting.py)
 wish     what we want of the ports is derived anew (agent/station.py)
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -73,6 +73,7 @@ from agent.port import (
 )
 from agent.reporting import (
     RECONFIGURED,
+    lost_session,
     next_sample_at,
     outage_record,
     records,
@@ -528,7 +529,7 @@ def born(
     """The station at its start, with what the disk remembers. `settings`: without the cloud's layer, which is a fact.
     `jitter` in 0..1, one for each port.
 
-    Facts that cannot be read are dropped port by port, never raised: a port starts fresh rather than not at all.
+    Facts that cannot be read are kept aside port by port, never raised: a port starts fresh rather than not at all.
     """
     cloud, in_force = variables.with_cloud(settings, facts.get("cloud"))
     held = in_force.restart_delay_max_s if boot.reason is BootReason.POWER_UP and boot.count > 1 else None
@@ -541,7 +542,18 @@ def born(
         network=network.restored(facts.get("network")), machine=machine or Machine(),
     )  # fmt: skip
     done = [Save("reset", None)] if facts.get("reset") is not None else []
-    return station, (startup(station, now), Save("station", alive(station)), *done, Wish(wishes(station)))
+    lost = lost_facts(station, facts, now)
+    return station, (startup(station, now), Save("station", alive(station)), *done, *lost, Wish(wishes(station)))
+
+
+def lost_facts(station: Station, facts: Mapping[str, Any], now: float) -> Iterator[Effect]:
+    """Of a session that this software cannot read its owner hears, and what was stored is kept aside."""
+    for port in station.ports:
+        fact = facts.get(f"port/{port.evse_id}")
+        was_idle = fact is None or (isinstance(fact, dict) and fact.get("transaction") is None)
+        if port.transaction is None and not was_idle:
+            yield Save(f"unread/port/{port.evse_id}", fact)
+            yield lost_session(station, port.evse_id, fact, now)
 
 
 def reborn(evse_id: int, fact: Any, held_until: float | None, now: float) -> Port:

@@ -293,6 +293,15 @@ def dead_letter(station: Station, stream: int, seq: int, why: str, now: float) -
     return notify_event(station, Stream.STATUS, now, component, "DeadLetter", str(seq), techInfo=told)
 
 
+def lost_session(station: Station, evse_id: int, fact: Any, now: float) -> Record:
+    """What a port had stored cannot be read (other software wrote it): its session will never say Ended."""
+    transaction = fact.get("transaction") if isinstance(fact, dict) else None
+    named = transaction.get("transaction_id") if isinstance(transaction, dict) else None
+    component = {"name": "EVSE", "evse": {"id": evse_id}}
+    told = str(named)[:500]
+    return notify_event(station, Stream.STATUS, now, component, "StoredSession", "unreadable", techInfo=told)
+
+
 def outage_record(station: Station, now: float) -> Record | None:
     """How long the station was away, as soon as a known clock on both sides can tell (R7)."""
     boot, away_s = station.boot, away(station)

@@ -33,6 +33,7 @@ from agent.effects import Durable, Record
 from agent.events import Link
 from agent.outbox import Database
 from agent.settings import Settings
+from agent.shell import BrokerPort
 from agent.sim.car import Car
 from agent.sim.disk import SimDisk
 from agent.sim.mosquitto import Mosquitto, free_port
@@ -187,7 +188,7 @@ class RealNet:
     def __init__(self, world: World, config: MqttConfig, cable: Cable) -> None:
         self.world, self._config, self._cable = world, config, cable
         self.will = Will(b"", b"")
-        self.learned_s = START_S
+        self.learned_keepalive_s = START_S
         self.inbox: queue.SimpleQueue[object] = queue.SimpleQueue()
         self.connection = 0
         self.spoke: Counter[str] = Counter()  # payload bytes up, by topic
@@ -199,7 +200,7 @@ class RealNet:
         self._post, uplink = post, self.world.shell.uplink
         will = Will(uplink.epoch, uplink.boot_id)
         clock = self.world.mono
-        self.mqtt = Mqtt(self._config, will, self.inbox.put, random.Random(1), clock, self._cable.dial, self.learned_s)
+        self.mqtt = Mqtt(self._config, will, self.inbox.put, random.Random(1), clock, self._cable.dial, START_S)
 
     @property
     def is_up(self) -> bool:
@@ -225,6 +226,12 @@ class RealNet:
 
     def drop(self, connection: int, why: str) -> None:
         raise AssertionError(why)  # nothing goes wrong here
+
+    def use(self, cert: Path, pair: str) -> None:
+        raise AssertionError("nobody renews here")
+
+    def go(self, address: tuple[str, int] | None, *, is_trial: bool = False) -> None:
+        assert address is None, "there is one broker"
 
     def power_cut(self) -> None:
         pass
@@ -278,12 +285,14 @@ def unsteady(world: World, car: Car) -> None:
 
 
 def station_world(disk: Disk, cable: Cable, config: MqttConfig) -> tuple[World, RealNet]:
-    settings = Settings(station_id=STATION_ID, restart_delay_max_s=0.0, aligned_interval_s=0.0)
-    assert settings.tx_updated_interval_s == 3_600 / SAMPLES
+    settings = Settings(
+        station_id=STATION_ID, restart_delay_max_s=0.0, aligned_interval_s=0.0, tx_updated_interval_s=3_600 / SAMPLES
+    )
     world = World(1, settings, meter_s=NOISE_EVERY_S)
     world.disk.close()
     world.disk = disk
     net = RealNet(world, config, cable)
+    _: BrokerPort = net
     world.net = net  # type: ignore[assignment]  # it stands where SimNet stands, in a world that cuts nothing
     return world, net
 

@@ -145,6 +145,18 @@ def test_facts_that_cannot_be_read_cost_a_port_its_memory_and_nothing_else(fact:
     assert play.plug(1).tap(ANN).wish[0].offer_ma in (0, 32_000)
 
 
+@pytest.mark.promise("S2")
+def test_a_stored_session_that_cannot_be_read_is_kept_aside_and_told() -> None:
+    """Software that was rolled back meets what newer software has written."""
+    play = in_session()
+    fact = play.facts["port/1"]
+    newer = {**fact, "transaction": {**fact["transaction"], "rule": 7}}
+    after = Play(facts={"port/1": newer, "port/2": play.facts.get("port/2")})
+    (event,) = (p["eventData"][0] for p in after.payloads("NotifyEvent"))
+    assert (event["variable"]["name"], event["techInfo"]) == ("StoredSession", newer["transaction"]["transaction_id"])
+    assert after.facts["unread/port/1"] == newer and "unread/port/2" not in after.facts
+
+
 def test_a_clean_second_start_has_no_session_to_resume() -> None:
     play = Play(boot=Boot("b" * 16, 0.0, BootReason.POWER_UP, count=2), settings=SETTINGS).plug(1).tap(ANN)
     play.on(PortReported(1, Report(cp=Cp.A, energy_wh=1000))).reboot(off_s=60)
