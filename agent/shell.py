@@ -264,7 +264,7 @@ class Shell:
             case Buried(stream=stream, seq=seq, why=why):
                 self.buried += 1
                 self._log(f"alarm: record {seq} of stream {stream} is a dead letter: {why}")
-                self._save([reporting.dead_letter(self.station, stream, seq, why, now)])
+                self._save([reporting.dead_letter(self.station, stream, seq, why, now)], now)
             case EpochOpened(epoch=epoch, marks=marks):
                 self._log(f"new epoch {epoch.hex()}")
                 self._broker.will = Will(epoch, self.uplink.boot_id)
@@ -322,9 +322,7 @@ class Shell:
 
     def _perform(self, effects: Sequence[Effect], also: Sequence[Durable], now: float) -> None:
         """What is lowered goes out at once, what is owed goes to the disk, what is raised waits for it (Gate)."""
-        owed = (*durable(effects), *also)
-        owed += self._learned(now) if owed else ()
-        owed += tuple(self._seen.add(command_id) for command_id in results(owed))  # in the commit of its result
+        owed = self._with_notes((*durable(effects), *also), now)
         wish = next((effect.commands for effect in effects if isinstance(effect, Wish)), None)
         self.gate.batch(self._next_batch() if owed else None, wish)
         self._controller.wish(self.gate.wish, now)
@@ -352,10 +350,16 @@ class Shell:
                     self._after_commit.append((self._batch_id, lambda _: self._restart()))
                     self._store.flush()
                 case Remember():
-                    self._save(self.lists.remember(effect, now, wall(self.station.clock, now)))
+                    self._save(self.lists.remember(effect, now, wall(self.station.clock, now)), now)
+
+    def _with_notes(self, owed: Sequence[Durable], now: float) -> tuple[Durable, ...]:
+        """What goes with a commit that is made anyway: which commands are done, and what the network has taught."""
+        if not owed:
+            return ()
+        return (*owed, *self._learned(now), *(self._seen.add(command_id) for command_id in results(owed)))
 
     def _learned(self, now: float) -> tuple[Save, ...]:
-        """What the connection has learned about the network, with a commit that is made anyway, and rarely."""
+        """Written rarely."""
         learned_s = self._broker.learned_keepalive_s
         if learned_s == self._keepalive_s or now < self._keepalive_at:
             return ()
@@ -366,13 +370,12 @@ class Shell:
         self._batch_id += 1
         return self._batch_id
 
-    def _save(self, owed: Sequence[Durable], then: Callable[[float], None] | None = None) -> None:
+    def _save(self, owed: Sequence[Durable], now: float, then: Callable[[float], None] | None = None) -> None:
         """Commit something that is not the core's; `then` follows when it is on disk."""
         if not owed:
             return
-        owed = (*owed, *(self._seen.add(command_id) for command_id in results(owed)))
         self.gate.batch(self._next_batch(), None)
-        self._store.commit(self._batch_id, owed)
+        self._store.commit(self._batch_id, self._with_notes(owed, now))
         if then:
             self._after_commit.append((self._batch_id, then))
             self._store.flush()
@@ -478,7 +481,7 @@ class Shell:
         owed = self._security_event(refusal.security_event, refusal.why, now) if refusal.security_event else []
         if refusal.result and refusal.command_id:
             owed.append(reporting.message(self.station, Stream.RESULTS, "CommandResult", refusal.result, now))
-        self._save(owed)
+        self._save(owed, now)
 
     def _security_event(self, kind: str, why: str, now: float) -> list[Durable]:
         if now < self._security_event_at.get(kind, 0.0):
@@ -490,14 +493,14 @@ class Shell:
         """Why we cannot connect: once until we can, not with every attempt of a month."""
         if kind and kind not in self._complaints and (owed := self._security_event(kind, why, now)):
             self._complaints.add(kind)
-            self._save(owed)
+            self._save(owed, now)
 
     def _answer(
         self, command_id: str, response: dict[str, Any], now: float, also: Sequence[Durable] = (),
         then: Callable[[float], None] | None = None,
     ) -> None:  # fmt: skip
         result = reporting.result(self.station, command_id, response, now)
-        self._save((result, *also), then)
+        self._save((result, *also), now, then)
 
     def _replace_list(self, command_id: str, request: dict[str, Any], now: float) -> None:
         """Planned here, built elsewhere, in force with the commit."""
@@ -547,7 +550,7 @@ class Shell:
         self._act(self.uplink.request(action, payload, timeout_s, tag, now), now)
 
     def security_event(self, kind: str, why: str, now: float) -> None:
-        self._save(self._security_event(kind, why, now))
+        self._save(self._security_event(kind, why, now), now)
 
     def answer(self, command_id: str, response: dict[str, Any], now: float) -> None:
         self._answer(command_id, response, now)

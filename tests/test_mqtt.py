@@ -31,7 +31,7 @@ from agent.uplink import mqtt as mqtt_module
 from agent.uplink.backoff import spread_s
 from agent.uplink.codec import Will, decode_will
 from agent.uplink.dial import Dial, dial, in_turns, tune
-from agent.uplink.keepalive import Keepalive
+from agent.uplink.keepalive import START_S, Keepalive
 from agent.uplink.mqtt import (
     Cause,
     Connected,
@@ -155,6 +155,16 @@ def test_up_and_down_over_mutual_tls(station: Station, cloud: Cloud) -> None:
     for kind in "acrv":
         cloud.say(f"d/S-1/{kind}", kind.encode(), 1)
         assert station.next(Received) == Received(f"d/S-1/{kind}", kind.encode())
+
+
+@NEEDS_MOSQUITTO
+def test_a_new_connection_teaches_nothing_about_silences(station: Station) -> None:
+    """What was before it, a long time without any, is no silence that this network has bridged."""
+    station.mqtt.start()
+    for _ in range(2):
+        connected = station.next(Connected)
+        assert station.mqtt.learned_keepalive_s == START_S
+        station.mqtt.drop(connected.connection, "enough")
 
 
 @NEEDS_MOSQUITTO

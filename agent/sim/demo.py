@@ -268,10 +268,10 @@ class Demo:
 
     def is_equal(self) -> bool:
         """Each session in the ledger once, with what its meter says; no violation of any kind."""
-        sessions = sorted(self.sessions(), key=lambda s: s["started_ms"] or 0)
+        sessions = sorted(self.sessions(), key=lambda s: (s["evse_id"], s["first_wh"]))  # a start may have no date
         if len(sessions) != len(self.meters) or not self.is_clean:
             return False
-        pairs = zip(sessions, self.meters, strict=True)
+        pairs = zip(sessions, sorted(self.meters, key=lambda m: m["evse_id"]), strict=True)
         return all((s["energy_wh"], s["evse_id"]) == (m["wh"], m["evse_id"]) for s, m in pairs)
 
     def _is_told(self, evse_id: int, reason: str) -> bool:

@@ -24,7 +24,7 @@ class Keepalive:
         self.opened(0, 0.0)
 
     def opened(self, server_s: int, now: float) -> None:
-        """Connected. `server_s`: the broker's Server Keep Alive; 0: it asks for nothing."""
+        """A connection begins, or is welcomed. `server_s`: the broker's Server Keep Alive; 0: it asks for nothing."""
         self._agreed_s = min(float(server_s), MOST_S) if server_s else MOST_S
         self._sent_at = self._heard_at = now
         self._silence_s = 0.0  # before what we sent first without having heard since

@@ -326,6 +326,7 @@ class Connection:
         """Until the connection has a reason to end; `turn` is called whenever there was something to do or to hear.
         Whatever paho makes of bytes that are no MQTT ends this connection, not the thread."""
         give_up_at = self._clock() + CONNECT_S
+        self._keepalive.opened(0, self._clock())  # how long there was no connection says nothing about this one
         try:
             self._client.open(self._config)
             while not self.why:
