@@ -13,6 +13,7 @@ import struct
 from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import Future
 from contextlib import suppress
+from dataclasses import asdict
 from difflib import get_close_matches
 from errno import EADDRINUSE
 from pathlib import Path
@@ -20,7 +21,7 @@ from typing import Annotated, Any
 
 import msgspec
 
-from agent import deadletters
+from agent import deadletters, selftest
 from agent.clock import WALL_MAX_S, wall
 from agent.events import Entry
 from agent.explain import at_time, card_of, clock_text, explain
@@ -266,4 +267,5 @@ def status_of(station: Station, now: float) -> dict[str, Any]:
             }
             for port in station.ports
         ],
+        "self_test": [asdict(part) for part in selftest.results(station, now)],
     }

@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from agent import network, taps
+from agent import network, selftest, taps
 from agent.clock import Clock, floor, told, wall
 from agent.commands import charging, variables
 from agent.commands import station as commands
@@ -42,6 +42,7 @@ from agent.events import (
     NetworkProfileRequested,
     OnlineAnswered,
     OutboxCounted,
+    PartTold,
     PortChosen,
     PortReported,
     Registered,
@@ -145,6 +146,8 @@ def absorb(station: Station, event: Event, now: float) -> Step:
             return replace(station, store_ok=True), ()
         case TransactionAnswered(transaction_id=transaction_id, status=status):
             return transaction_answered(station, transaction_id, status)
+        case PartTold(part=part):
+            return replace(station, parts={**station.parts, part: event}), ()
         case MachineTold(machine=machine):
             return replace(station, machine=machine), ()
         case OutboxCounted(waiting=waiting):
@@ -448,6 +451,8 @@ def expired(station: Station, now: float) -> Station:
 def next_deadline(station: Station) -> float:
     """When the station wants a Deadline, if nothing else happens first."""
     due = [station.alive_at + ALIVE_PERIOD_S]
+    if not station.self_tested:
+        due.append(station.boot.at + selftest.PATIENCE_S)
     due.extend(ask.due for ask in station.asks)
     due.extend(n.until for n in station.notices)
     due.extend(commands.deadlines(station))

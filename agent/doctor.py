@@ -30,6 +30,7 @@ from agent.clock import BUILD_S
 from agent.control import ask
 from agent.faults import FAULTS, Fault
 from agent.identity import folder_of
+from agent.selftest import Result
 from agent.settings import Broker, Config, ConfigError, Layer, merge
 
 DISK_MIN_MB, DISK_GOOD_MB = 64, 300  # the database stops at 256 MB
@@ -474,6 +475,18 @@ def check_faults(patient: Patient) -> Finding | None:
     return Finding("ports", FAIL, ", ".join(f"port {evse_id}: {name}" for evse_id, name in faults), " ".join(fixes))
 
 
+def check_parts(patient: Patient) -> Finding | None:
+    """The self-test of the running agent; what a port's faults say stands above."""
+    parts = (asked(patient) or {}).get("self_test")
+    if not parts:
+        return None
+    failed = [part for part in parts if part["result"] == Result.FAILED and not part["evse_id"]]
+    if not failed:
+        return Finding("self-test", OK, f"{len(parts)} parts, none of the station's has failed")
+    fixes = dict.fromkeys(part["fix"] for part in failed)
+    return Finding("self-test", FAIL, "; ".join(f"{part['part']}: {part['text']}" for part in failed), " ".join(fixes))
+
+
 def check_outbox(patient: Patient) -> Finding | None:
     status = asked(patient)
     if status is None or "outbox_records" not in status:
@@ -511,6 +524,7 @@ CHECKS: tuple[Callable[[Patient], Finding | None], ...] = (
     check_link,
     check_list,
     check_faults,
+    check_parts,
     check_outbox,
     check_dead_letters,
 )

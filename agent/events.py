@@ -164,6 +164,16 @@ class MachineTold:
 
 
 @dataclass(frozen=True, slots=True)
+class PartTold:
+    """How a part of the machine is that has a driver here; `problem` is "" while it works."""
+
+    part: str  # component name on the wire
+    problem: str = ""
+    fix: str = ""  # what to type or to do
+    code: str = ""  # a word for it that does not change
+
+
+@dataclass(frozen=True, slots=True)
 class OutboxCounted:
     """How many records of each stream the cloud has not acknowledged; told before somebody asks."""
 
@@ -384,6 +394,7 @@ Event = (
     ControllerFound
     | ControllerLost
     | PortReported
+    | PartTold
     | StoreFailed
     | StoreRecovered
     | ClockTold

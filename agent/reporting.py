@@ -15,6 +15,7 @@ from agent.faults import FAULTS
 from agent.policy.id_token import masked
 from agent.policy.reasons import WORDS
 from agent.port import Port, faults, status
+from agent.selftest import PartResult, is_over, results
 from agent.station import Notice, Station, charging_state, outage_s, stamp
 from agent.transaction import Reading, Transaction, Trigger, reading
 
@@ -71,6 +72,11 @@ def records(before: Station, after: Station, now: float) -> tuple[Station, tuple
         out.extend(refusal(after, n, now) for n in after.notices if n not in before.notices and n.reason)
     if any(new is not old for new, old in zip(ports, after.ports, strict=True)):
         after = replace(after, ports=tuple(ports))
+    if after.self_tested:
+        out.extend(part_records(before, after, now))
+    elif is_over(tested := results(after, now)):
+        out.append(self_test_record(after, tested, now))
+        after = replace(after, self_tested=True)
     return after, tuple(out)
 
 
@@ -255,6 +261,38 @@ def fault_records(station: Station, old: Port, new: Port, now: float) -> Iterato
         if row.mrec:
             more["techCode"] = row.mrec
         yield notify_event(station, Stream.STATUS, now, component, "Problem", fault, **more)
+
+
+def self_test_record(station: Station, tested: tuple[PartResult, ...], now: float) -> Record:
+    """Once in each run: every part with its result; what failed with code and fix (I9)."""
+    dated = timestamp(station, wall(station.clock, now), now)
+    events = []
+    for number, part in enumerate(tested):
+        component: dict[str, Any] = {"name": part.part}
+        if part.evse_id:
+            component["evse"] = {"id": part.evse_id}
+        event = {
+            "eventId": number,
+            "timestamp": dated,
+            "trigger": "Alerting",
+            "actualValue": part.result,
+            "eventNotificationType": "HardWiredNotification",
+            "component": component,
+            "variable": {"name": "SelfTest"},
+        }
+        events.append({**event, "techCode": part.code, "techInfo": part.fix} if part.code else event)
+    return message(station, Stream.STATUS, "NotifyEvent", {"generatedAt": dated, "seqNo": 0, "eventData": events}, now)
+
+
+def part_records(before: Station, after: Station, now: float) -> Iterator[Record]:
+    """A part that fails or comes back after the self-test."""
+    if after.parts is before.parts:
+        return
+    for name, told in sorted(after.parts.items()):
+        was = before.parts.get(name)
+        if bool(told.problem) != bool(was and was.problem):
+            more = {"techInfo": told.fix[:500]} if told.problem else {"cleared": True}
+            yield notify_event(after, Stream.STATUS, now, {"name": name}, "Problem", told.problem or "none", **more)
 
 
 def refusal(station: Station, notice: Notice, now: float) -> Record:

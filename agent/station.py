@@ -7,7 +7,7 @@ from typing import Any
 
 from agent.clock import Clock, wall
 from agent.effects import PortCommand
-from agent.events import Cp, Entry, Link, ListState, Machine, Registration
+from agent.events import Cp, Entry, Link, ListState, Machine, PartTold, Registration
 from agent.network import Network
 from agent.policy.reasons import Reason
 from agent.policy.sharing import raised_in_turn, shares
@@ -153,6 +153,8 @@ class Station:
     machine: Machine = field(default_factory=Machine)
     network: Network = field(default_factory=Network)
     registration: Registration | None = None  # None: the cloud has not spoken in this run
+    parts: Mapping[str, PartTold] = field(default_factory=dict)  # what their drivers have said last
+    self_tested: bool = False  # this run's self-test has been reported
     waiting: tuple[int, ...] = ()  # records of each stream that are not acknowledged, when last counted
     reset: Reset | None = None
     unlocks: tuple[Unlock, ...] = ()

@@ -38,6 +38,7 @@ from agent.doctor import (
     check_list,
     check_operator,
     check_outbox,
+    check_parts,
     check_tty,
     disk_finding,
     examine,
@@ -364,6 +365,14 @@ def asked(**status: Any) -> list[Finding]:
     patient = Patient(None, Config(), {}, status, NOW_S)
     found = [check(patient) for check in (check_agent, check_link, check_list, check_faults, check_outbox)]
     return [finding for finding in found if finding]
+
+
+def test_a_part_that_failed_its_self_test_is_named_with_its_fix() -> None:
+    failed = {"part": "TokenReader", "evse_id": 0, "result": "failed", "text": "no reader.", "fix": "Check its cable."}
+    passed = {"part": "Meter", "evse_id": 1, "result": "passed", "text": "", "fix": ""}
+    for parts, verdict, fix in (([failed, passed], FAIL, "Check its cable."), ([passed], OK, "")):
+        finding = check_parts(Patient(None, Config(), {}, {"self_test": parts}, NOW_S))
+        assert finding and (finding.verdict, finding.fix) == (verdict, fix)
 
 
 def test_a_well_running_agent_has_no_bad_finding() -> None:

@@ -152,7 +152,7 @@ def test_a_stored_session_that_cannot_be_read_is_kept_aside_and_told() -> None:
     fact = play.facts["port/1"]
     newer = {**fact, "transaction": {**fact["transaction"], "rule": 7}}
     after = Play(facts={"port/1": newer, "port/2": play.facts.get("port/2")})
-    (event,) = (p["eventData"][0] for p in after.payloads("NotifyEvent"))
+    event, _self_test = (p["eventData"][0] for p in after.payloads("NotifyEvent"))
     assert (event["variable"]["name"], event["techInfo"]) == ("StoredSession", newer["transaction"]["transaction_id"])
     assert after.facts["unread/port/1"] == newer and "unread/port/2" not in after.facts
 

@@ -28,6 +28,7 @@ from agent.port import (
     operative,
     status,
 )
+from agent.selftest import PartResult, results
 from agent.station import Stage, Station, charging_state, targets_ma
 from agent.transaction import ChargingState, StoppedReason, Transaction
 from agent.ui.led import Light
@@ -109,6 +110,7 @@ class ScreenModel(msgspec.Struct, frozen=True):
     store_ok: bool
     store_text: str
     ready: bool  # nothing here keeps the installer
+    self_test: tuple[PartResult, ...]  # of every part, at this power-on
     ports: tuple[PortModel, ...]
     notice: NoticeModel | None  # for a driver whose port is not known
 
@@ -134,6 +136,7 @@ def screen(station: Station, now: float) -> ScreenModel:
         store_ok=station.store_ok,
         store_text="Sessions are recorded." if station.store_ok else WORDS[Reason.CANNOT_RECORD].text,
         ready=station.store_ok and all(is_fit(p) for p in station.ports),
+        self_test=results(station, now),
         ports=tuple(port_model(station, p, said, now) for p in station.ports),
         notice=said,
     )

@@ -68,12 +68,14 @@ function drawPort(port, support) {
   put(field("elapsed"), duration(elapsed_s));
   put(field("clock"), elapsed_s >= 3600 ? "h:min" : "min:s");
   put(field("last"), session || done || !last ? "" : `Last session: ${kilo(last.energy_wh, 3)} kWh. ${last.text}`);
-  const faults = port.faults.map((f) => `${f.mrec ?? f.fault}: ${f.fix}`);
-  if (faults.join() !== field("faults").dataset.key) {
-    field("faults").dataset.key = faults.join();
-    field("faults").replaceChildren(...faults.map((text) => make("li", text)));
-  }
+  drawList(field("faults"), port.faults.map((f) => `${f.mrec ?? f.fault}: ${f.fix}`));
   drawNotice(field("notice"), port.notice, support);
+}
+
+function drawList(list, texts) {
+  if (list.dataset.key === texts.join()) return;
+  list.dataset.key = texts.join();
+  list.replaceChildren(...texts.map((text) => make("li", text)));
 }
 
 function draw(screen) {
@@ -85,6 +87,8 @@ function draw(screen) {
   put(byId("support"), screen.support_number ? `Help: ${screen.support_number}` : "");
   const store = screen.store_ok ? "" : ` · ${screen.store_text}`;
   put(byId("about"), `Station ${screen.serial} · software ${screen.software} · ${screen.list_text}${store}`);
+  const failed = screen.self_test.filter((part) => part.result === "failed" && !part.evse_id);
+  drawList(byId("parts"), failed.map((part) => `${part.part}: ${part.text} ${part.fix}`));
   drawNotice(byId("notice"), screen.notice, screen.support_number);
   byId("ports").dataset.count = screen.ports.length;
   for (const port of screen.ports) drawPort(port, screen.support_number);
