@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from board.controller.app.interlock import may_close, share
+from board.controller.app import interlock
+from board.controller.app.interlock import may_close
 from board.controller.contract import CP_A, CP_B, CP_D, CP_E, CP_F, FAULTS
 
 
@@ -36,6 +37,12 @@ def test_a_contactor_closes_in_exactly_the_states_that_the_promise_names() -> No
         assert got is (not any(refusals)), (cp, offer_ma, stop, fresh, faults, tested, feedback, ventilated, socketed)
         closed += got
     assert closed > 0
+
+
+def share(asked: list[int], in_force: list[int], claims: list[int], circuit_ma: int) -> list[int]:
+    offers = [-1] * len(asked)
+    interlock.share(asked, in_force, claims, circuit_ma, offers)
+    return offers
 
 
 currents = st.just(0) | st.integers(6_000, 80_000)

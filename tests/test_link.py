@@ -259,7 +259,7 @@ def test_both_ends_refuse_what_they_cannot_understand_with_a_sentence() -> None:
 # -- the firmware's subset of Python
 
 FIRMWARE = sorted(Path(board.controller.__file__).parent.rglob("*.py"))
-MODULES = {"binascii", "hashlib", "cbor2", "board.controller"}
+MODULES = {"array", "binascii", "gc", "hashlib", "struct", "sys", "cbor2", "board.controller"}
 
 
 @pytest.mark.parametrize("path", FIRMWARE, ids=lambda path: f"{path.parent.name}-{path.stem}")
