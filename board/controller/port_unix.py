@@ -1,16 +1,16 @@
 """The firmware's hardware on a PC: MicroPython's unix port, with the simulated world behind a socket (the pins bus).
 
-    micropython -X heapsize=64k -m board.controller.port_unix LINK_FD PINS_FD FLASH_FILE RESET_CAUSE
+    start(LINK_FD, PINS_FD, FLASH_FILE, RESET_CAUSE)    called by `board/chip.py`
 
 LINK_FD is the serial line, PINS_FD the pins bus; both non-blocking. FLASH_FILE is an image of whole 4,096-byte blocks,
-blank or with a littlefs2 in it. Frames on the bus, either way: b"P", uint8 n, n x int32 little endian.
+blank or with a littlefs2 in it. RESET_CAUSE as in the contract. Frames on the bus, either way: b"P", uint8 n, n x int32 little endian.
 
     in   clock_ms, then the firmware's `inputs`     clock_ms >= 0: one step at that time, answered by one frame
                                                     clock_ms = -1: run freely, every 10 ms by the chip's own clock
     out  the firmware's `outputs`                   at each change, and every 100 ms
 
-The board is the module `pins` (see `port_rp2.py`). The process ends where a chip would reset; with 0 after Ctrl-C or when
-the bus is closed. A watchdog is the supervisor's: no frame for two seconds while running freely.
+The board is the module `pins` (`board/firmware.py`). The process ends where a chip would reset: with 1, or with 0 after
+Ctrl-C. The watchdog is the supervisor's part: no frame for two seconds while running freely.
 """
 
 import os
@@ -254,6 +254,3 @@ def start(link_fd, pins_fd, flash_path, reset_cause):
     hardware = Hardware(int(link_fd), int(pins_fd), flash_path, int(reset_cause), len(boards))
     main.run(hardware, boards, pins.CIRCUIT_MAX_MA)
 
-
-if __name__ == "__main__":
-    start(*sys.argv[1:])

@@ -2,7 +2,8 @@
 on CPython and MicroPython.
 
 `inputs`: [emergency_stop], then for each port INPUTS_PER_PORT numbers. `outputs`: [now_ms, step_count, overruns], then
-for each port OUTPUTS_PER_PORT. Both are `array("i")`, filled in place: a step in which nothing changes allocates nothing.
+for each port OUTPUTS_PER_PORT. Both are `array("i")`, filled in place: a step in which nothing changes allocates
+nothing.
 """
 
 from array import array

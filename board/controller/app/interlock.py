@@ -37,7 +37,8 @@ def may_close(
 def share(
     asked_ma: list[int], in_force_ma: list[int], claims_ma: list[int], circuit_ma: int, offers_ma: list[int]
 ) -> None:
-    """Promise S11: fills in the offers from now on. Their sum is at most `circuit_ma`; each is 0 or >= 6 A, none is above asked.
+    """Promise S11: fills in the offers from now on. Their sum is at most `circuit_ma`; each is 0 or >= 6 A, none is
+    above asked.
 
     A claim is what a port may draw at this instant whatever we tell it: its offer in force, or the higher one before it
     that the car has 5 s to leave (IEC 61851-1 Annex A). Lowering needs nobody's leave. A port is raised, in port order,

@@ -18,7 +18,7 @@ _HEAD, _ROW = 6, 5  # numbers before the rows, numbers in a row
 
 GAP_MS = 10_000  # between two writes in the long run: whoever makes faults all day wears the flash no faster
 BURST = 8  # writes that may come sooner
-PATIENCE_MS = 600_000  # running numbers wait until no contactor is closed (a flash write stops the chip), or for so long
+PATIENCE_MS = 600_000  # running numbers wait until no contactor is closed, or so long: a flash write stops the chip
 
 
 class Memory:

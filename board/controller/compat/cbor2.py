@@ -4,7 +4,7 @@
 """
 
 
-def dumps(value: "int | str | list[object]") -> bytes:
+def dumps(value: object) -> bytes:
     if type(value) is int:
         return _head(0, value) if value >= 0 else _head(1, -1 - value)
     if type(value) is str:
@@ -28,7 +28,7 @@ def _big(number: int, size: int) -> bytes:
     return bytes([number >> 8 * (size - 1 - i) & 0xFF for i in range(size)])
 
 
-def loads(data: bytes) -> "int | str | list[object]":
+def loads(data: bytes) -> object:
     value, _ = _item(data, 0, 0)
     return value
 
@@ -36,7 +36,7 @@ def loads(data: bytes) -> "int | str | list[object]":
 DEPTH_MAX = 8
 
 
-def _item(data: bytes, at: int, depth: int) -> "tuple[int | str | list[object], int]":
+def _item(data: bytes, at: int, depth: int) -> "tuple[object, int]":
     if at >= len(data):
         raise ValueError("cut short")
     major, info = data[at] >> 5, data[at] & 0x1F
