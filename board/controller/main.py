@@ -1,7 +1,8 @@
 """The firmware's main loop, the same on the chip and on a PC: outputs safe first, then one turn every 10 ms.
 
 `hardware` is all that differs (`port_rp2.py`, `port_unix.py`):
-    safe()              outputs safe, at once; may be called at any time
+    safe()              outputs safe, at once; may be called at any time, also before boot()
+    boot() -> now_ms    opens the flash
     wait() -> now_ms    until the next turn is due; the firmware's `inputs` are fresh then
     apply()             the firmware's `outputs` to the pins
     receive() -> bytes  what came over the line; None or b"" if nothing did
@@ -38,12 +39,13 @@ def run(hardware: "Any", boards: "Any", circuit_max_ma: int) -> None:
 
 
 def _loop(hardware: "Any", boards: "Any", circuit_max_ma: int) -> None:
+    now_ms = hardware.boot()
     firmware = Firmware(
         boards,
         circuit_max_ma,
         hardware.boot_id(),
         hardware.reset_cause(),
-        hardware.now_ms(),
+        now_ms,
         hardware.read,
         hardware.write,
     )

@@ -27,7 +27,7 @@ from board.controller.app.port import PortBoard
 
 STEP_MS = 10
 TELL_MS = 100
-BLOCK = 4_096
+BLOCK, ERASED = 4_096, b"\xff" * 256
 LINK_MAX = 256  # bytes taken from the line in one turn
 
 
@@ -58,7 +58,8 @@ class Flash:
             return BLOCK
         elif op == 6:  # erase
             self._file.seek(arg * BLOCK)
-            self._file.write(b"\xff" * BLOCK)
+            for _ in range(BLOCK // len(ERASED)):
+                self._file.write(ERASED)
         return 0
 
 
@@ -131,18 +132,16 @@ class Hardware:
         self._outputs = array("i", [0] * (OUTPUTS_FIRST + OUTPUTS_PER_PORT * port_count))
         self._told = array("i", self._outputs)
         self._told_ms = 0
-        self.safe()
         self._inputs = array("i", [0] * (INPUTS_FIRST + INPUTS_PER_PORT * port_count))
         self._clock = array("i", [0])
         self._line = bytearray(LINK_MAX)
         self._reset_cause = reset_cause
-        self._files = Files(Flash(flash_path))
+        self._flash_path = flash_path
         self._firmware = None
         self._now_ms = 0
         self._due_ms = 0
         self._ticks_ms = time.ticks_ms()
-        self._fresh = False
-        self._take(-1)  # whose clock counts is the bus's to say
+        self._fresh = False  # a frame came for which no turn was made
 
     def safe(self):
         safe(self._outputs)
@@ -156,7 +155,9 @@ class Hardware:
         self._outputs = firmware.outputs
         self._firmware = firmware
 
-    def now_ms(self):
+    def boot(self):
+        self._files = Files(Flash(self._flash_path))
+        self._take(-1)  # whose clock counts is the bus's to say
         return self._now_ms
 
     def wait(self):
