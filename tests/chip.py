@@ -1,10 +1,12 @@
 """The real firmware in a real MicroPython, held in the hand: its pins, its line, its flash, its resets."""
 
+import random
 import socket
 import struct
 import subprocess
 from array import array
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -14,13 +16,15 @@ from board import chip, firmware
 from board.controller import contract
 from board.controller.app.firmware import Firmware
 from board.controller.app.port import PortBoard
-from board.controller.link import Deframer
+from board.controller.contract import pack
+from board.controller.link import Deframer, frame
 
 Options = Mapping[str, Any]
 BLOCK, BLOCKS = 4_096, 32
 LINE_MAX = 256  # bytes that one step takes from the line
 PATIENCE_S = 20.0
 CIRCUIT_MAX_MA = 63_000
+HELLO = (contract.HELLO, contract.MAJOR, contract.MINOR_FIRST, contract.MINOR_LAST, contract.contract_hash())
 
 TETHERED: Options = {}
 SOCKETED: Options = {"socketed": True, "phases": 3}
@@ -45,15 +49,17 @@ def blank(folder: Path) -> Path:
     return path
 
 
-def frame(*numbers: int) -> bytes:
+def bus_frame(*numbers: int) -> bytes:
     return b"P" + bytes([len(numbers)]) + struct.pack(f"<{len(numbers)}i", *numbers)
 
 
 class Chip:
     """One life after the other of a chip. `end` lets it finish its turn; `kill` does not."""
 
-    def __init__(self, folder: Path, *ports: Options) -> None:
+    def __init__(self, folder: Path, *ports: Options, before: str = "") -> None:
+        """`before`: code that runs in the chip before its firmware starts."""
         self.ports = ports
+        self.before = before
         self.rom = rom_file(folder, *ports)
         self.flash = blank(folder)
         self.folder = folder
@@ -67,6 +73,7 @@ class Chip:
         self.bus.settimeout(PATIENCE_S)
         self.line.setblocking(False)
         command = chip.firmware(self.rom, line.fileno(), bus.fileno(), self.flash, reset_cause)
+        command[-1] = self.before + command[-1]
         self.process = subprocess.Popen(command, pass_fds=(line.fileno(), bus.fileno()), stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         line.close()
         bus.close()
@@ -75,7 +82,10 @@ class Chip:
         return self
 
     def outputs(self) -> tuple[int, ...]:
-        head = self._numbers.read(2)
+        try:
+            head = self._numbers.read(2)
+        except ConnectionResetError:  # it ended with a frame of ours unread
+            head = b""
         if len(head) < 2:
             raise EOFError(self.last_words())
         assert head[:1] == b"P"
@@ -84,7 +94,8 @@ class Chip:
     def step(self, clock_ms: int, inputs: tuple[int, ...], line: bytes = b"") -> tuple[int, ...]:
         if line:
             self.line.sendall(line)
-        self.bus.sendall(frame(clock_ms, *inputs))
+        with suppress(BrokenPipeError):  # then there is an end to be read
+            self.bus.sendall(bus_frame(clock_ms, *inputs))
         return self.outputs()
 
     def said(self) -> bytes:
@@ -122,6 +133,84 @@ class Chip:
 
     def __exit__(self, *_: object) -> None:
         self.kill()
+
+
+class Life:
+    """Random numbers from the converters and random bytes from the host, step by step, from a seed."""
+
+    def __init__(self, seed: int, port_count: int) -> None:
+        self.rng = random.Random(seed)
+        self.clock_ms = self.rng.choice((0, 10, 5_000, (1 << 29) - 2_000, (1 << 30) + 7))
+        self.port_count = port_count
+        self.rows = [list(NOTHING) for _ in range(port_count)]
+        self.emergency_stop = 0
+        self.seq = 0
+        self.commissioned = False
+
+    def inputs(self) -> tuple[int, ...]:
+        rng = self.rng
+        for row in self.rows:
+            if rng.random() < 0.1:
+                self._change(row)
+            if rng.random() < 0.05:  # noise
+                row[0] += rng.randrange(-600, 600)
+        if rng.random() < 0.005:
+            self.emergency_stop = rng.randrange(2)
+        return (self.emergency_stop, *(number for row in self.rows for number in row))
+
+    def _change(self, row: list[int]) -> None:
+        rng = self.rng
+        match rng.randrange(12):
+            case 0 | 1 | 2:
+                row[0] = rng.choice((12_000, 9_000, 6_000, 6_000, 3_000, 0, -12_000))
+                row[1] = rng.choice((-12_000, -12_000, -12_000, row[0], -row[0]))
+            case 3:
+                row[2] = rng.choice((3_300, 2_705, 2_222, 1_320, 767, 0, rng.randrange(3_300)))
+            case 4 | 5:
+                row[3] = rng.randrange(2)
+            case 6:
+                row[4] = rng.randrange(2)
+            case 7 | 8:
+                row[5] = rng.randrange(2)
+            case 9:
+                row[6] = rng.choice((250, 250, 250, 900, -2_000, 30_000))
+                row[7] = rng.choice((1, 1, 0))
+            case 10:
+                row[8] = rng.choice((row[8] + rng.randrange(100), rng.randrange(1_000_000)))
+                row[9] = rng.choice((0, 7_000, 1 << 30))
+            case 11:
+                row[10:13] = [rng.choice((0, 16_000, 60_000)) for _ in range(3)]
+                row[13:16] = [rng.choice((230_000, 230_000, 0, 300_000)) for _ in range(3)]
+
+    def line(self) -> bytes:
+        rng = self.rng
+        if rng.random() > 0.2:
+            return b""
+        wish = tuple(
+            (rng.choice((0, 6_000, 16_000, 32_000, 52_000)), rng.choice((0, 0, 0, 1, 2)), rng.randrange(2), rng.randrange(3))
+            for _ in range(self.port_count)
+        )
+        good = rng.choice((
+            HELLO,
+            (contract.WISH, 0, wish), (contract.WISH, 0, wish), (contract.WISH, 0, wish), (contract.WISH, 0, wish),
+            (contract.LIMIT, rng.choice((0, 20_000, 63_000, 64_000)), rng.choice((0, 6_000)), rng.choice((0, 60))),
+        ))  # fmt: skip
+        data = frame(self.seq, pack(*good))
+        self.seq = self.seq + 1 & 0xFF
+        match rng.randrange(12):
+            case 0:
+                return data[: rng.randrange(len(data))]
+            case 1:
+                at = rng.randrange(len(data))
+                return data[:at] + bytes([data[at] ^ 1 << rng.randrange(8)]) + data[at + 1 :]
+            case 2:
+                return rng.randbytes(rng.randrange(60)) + data
+            case 3:
+                return data + data
+        return data
+
+    def pause(self) -> None:
+        self.clock_ms += self.rng.choice((10, 10, 10, 10, 10, 10, 0, 20, 500, 3_000, 60_000))
 
 
 @dataclass

