@@ -64,13 +64,14 @@ probe.say(contract.HELLO, 1, 0, 0, contract.contract_hash())
 probe.say(contract.LIMIT, 63_000, 6_000, 60)
 for _ in range(1_000):
     probe.step(False)
+used = locked = grown = 0  # names of a module cost memory when they are new
 gc.collect()
 used = gc.mem_alloc()
-locked = 0
 for _ in range(1_000):
     locked += probe.step(True)
 gc.collect()
+grown = gc.mem_alloc() - used
 print("coils = %d" % sum([port.coil for port in probe.chip.controller.ports]))
 print("locked steps = %d" % locked)
 print("free after boot = %d" % free)
-print("grown = %d" % (gc.mem_alloc() - used))
+print("grown = %d" % grown)
