@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from board import chip, firmware
 from board.controller import contract
@@ -24,6 +24,7 @@ BLOCK, BLOCKS = 4_096, 32
 LINE_MAX = 256  # bytes that one step takes from the line
 PATIENCE_S = 20.0
 CIRCUIT_MAX_MA = 63_000
+OFFERS_MA = (0, 6_000, 16_000, 32_000, 52_000)
 HELLO = (contract.HELLO, contract.MAJOR, contract.MINOR_FIRST, contract.MINOR_LAST, contract.contract_hash())
 
 TETHERED: Options = {}
@@ -74,7 +75,8 @@ class Chip:
         self.line.setblocking(False)
         command = chip.firmware(self.rom, line.fileno(), bus.fileno(), self.flash, reset_cause)
         command[-1] = self.before + command[-1]
-        self.process = subprocess.Popen(command, pass_fds=(line.fileno(), bus.fileno()), stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        fds, console = (line.fileno(), bus.fileno()), subprocess.PIPE
+        self.process = subprocess.Popen(command, pass_fds=fds, stdout=console, stderr=subprocess.STDOUT)
         line.close()
         bus.close()
         self._numbers = self.bus.makefile("rb")
@@ -128,7 +130,7 @@ class Chip:
         self.end()
         return self.start(reset_cause)
 
-    def __enter__(self) -> "Chip":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -187,7 +189,7 @@ class Life:
         if rng.random() > 0.2:
             return b""
         wish = tuple(
-            (rng.choice((0, 6_000, 16_000, 32_000, 52_000)), rng.choice((0, 0, 0, 1, 2)), rng.randrange(2), rng.randrange(3))
+            (rng.choice(OFFERS_MA), rng.choice((0, 0, 0, 1, 2)), rng.randrange(2), rng.randrange(3))
             for _ in range(self.port_count)
         )
         good = rng.choice((

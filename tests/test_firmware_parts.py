@@ -1,4 +1,4 @@
-"""The firmware's parts, on CPython: pilot, proximity, meter register, memory, CBOR; and that its clock may start anew."""
+"""The firmware's parts, on CPython: pilot, proximity, register, memory, CBOR; and that its clock may start anew."""
 
 import struct
 from array import array
@@ -12,7 +12,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from board.controller import contract
-from board.controller.app import firmware, memory, pilot, proximity
+from board.controller.app import firmware, memory, pilot
 from board.controller.app.firmware import Firmware
 from board.controller.app.levels import Levels
 from board.controller.app.memory import BURST, GAP_MS, NAMES, PATIENCE_MS, Keeper, Memory
@@ -106,7 +106,8 @@ def test_every_duty_cycle_goes_round_through_amperes(duty: int) -> None:
 
 
 def test_duty_cycles_are_the_standards() -> None:
-    said = {0: 10_000, 6_000: 1_000, 10_000: 1_666, 16_000: 2_666, 32_000: 5_333, 51_000: 8_500, 63_000: 8_920, 80_000: 9_600}
+    said = {0: 10_000, 6_000: 1_000, 10_000: 1_666, 16_000: 2_666, 32_000: 5_333}
+    said |= {51_000: 8_500, 63_000: 8_920, 80_000: 9_600}
     assert {ma: duty_of(ma) for ma in said} == said
     assert [ma_of(duty) for duty in (0, 500, 799, 800, 999, 9_600, 9_700, 9_701, STEADY)] == [
         0, 0, 0, 6_000, 6_000, 80_000, 80_000, 0, 0,
@@ -120,10 +121,11 @@ def pp_mv(ohm: float) -> int:
     return round(3_300 * ohm / (ohm + 330))
 
 
-CABLES = ((1_100, 2_460, 13_000), (400, 936, 20_000), (164, 308, 32_000), (80, 140, 63_000), (0, 60, 0), (4_500, 1e9, 0))
+CABLES = ((1_100, 2_460, 13_000), (400, 936, 20_000), (164, 308, 32_000), (80, 140, 63_000))
+NO_CABLES = ((0, 60, 0), (4_500, 1e9, 0))
 
 
-@given(st.sampled_from(CABLES), st.floats(0, 1), st.integers(0, 3_300))
+@given(st.sampled_from(CABLES + NO_CABLES), st.floats(0, 1), st.integers(0, 3_300))
 def test_cables_are_read_over_the_standards_ranges_whatever_was_before(
     cable: tuple[float, float, int], place: float, before_mv: int
 ) -> None:
@@ -286,9 +288,8 @@ def test_a_latch_is_written_at_once_a_counter_when_no_contactor_is_closed_or_aft
 
 # -- CBOR: what a PC's firmware runs in the place of micropython-lib's
 
-items = st.recursive(
-    st.integers(-(1 << 64), (1 << 64) - 1) | st.text(max_size=30), lambda inner: st.lists(inner, max_size=5), max_leaves=12
-)
+leaves = st.integers(-(1 << 64), (1 << 64) - 1) | st.text(max_size=30)
+items = st.recursive(leaves, lambda inner: st.lists(inner, max_size=5), max_leaves=12)
 
 
 @given(items)
@@ -303,9 +304,9 @@ def test_our_cbor_reads_what_cbor2_reads_or_refuses(noise: bytes) -> None:
         assert compat.loads(noise) == cbor2.loads(noise)
 
 
-def unpacked(loads: Any, body: bytes, monkeypatch: pytest.MonkeyPatch) -> Any:
+def unpacked(decoder: Any, body: bytes, monkeypatch: pytest.MonkeyPatch) -> Any:
     with monkeypatch.context() as patch:
-        patch.setattr(contract.cbor2, "loads", loads)
+        patch.setattr(contract, "cbor2", decoder)
         return contract.unpack(body)
 
 
@@ -318,7 +319,7 @@ def test_both_ends_take_a_damaged_message_for_the_same(message: tuple[Any, ...],
     # No encoder of ours makes these: tags (a bignum is an integer to cbor2) and lengths that are found out at the end.
     assume(not any(byte >> 5 == 6 or byte & 0x1F == 31 for byte in body))
     with pytest.MonkeyPatch.context() as monkeypatch:
-        assert unpacked(compat.loads, bytes(body), monkeypatch) == unpacked(cbor2.loads, bytes(body), monkeypatch)
+        assert unpacked(compat, bytes(body), monkeypatch) == unpacked(cbor2, bytes(body), monkeypatch)
 
 
 # -- a clock that starts anew

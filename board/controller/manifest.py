@@ -1,4 +1,4 @@
-"""What a chip's build freezes (MicroPython's `make FROZEN_MANIFEST=...`). `PINS` is the folder with the module `pins`."""
+"""What a chip's build freezes (MicroPython's `make FROZEN_MANIFEST=...`). `PINS`: the folder with the module `pins`."""
 # ruff: noqa: F821
 
 require("cbor2")  # micropython-lib's, at the commit that the MicroPython release names

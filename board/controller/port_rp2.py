@@ -1,13 +1,13 @@
 """The firmware's hardware on an RP2040. The module `pins` says where everything is (`board/firmware.py` has its shape):
 
-    PORTS[i]["pins"]    contactor, gf_test, lock (outputs, high = on), contactor_feedback, lock_feedback, gf_trip (inputs,
-                        high = closed, locked, tripped), pilot_pwm (high = +12 V); pilot, proximity, temperature (analogue)
-    STATION             emergency_stop (input, high = pressed: a broken wire is pressed), uart, tx, rx, baud; mux: the
-                        select pins of an analogue multiplexer, lowest bit first, or (); pilot_mv: what the pilot's
-                        divider reads as 0 and as 65,535; meter: a module with `read(index, inputs, at)`, or None
+    PORTS[i]["pins"]    contactor, gf_test, lock: outputs, high = on. contactor_feedback, lock_feedback, gf_trip: inputs,
+                        high = closed, locked, tripped. pilot_pwm: high = +12 V. pilot, proximity, temperature: analogue
+    STATION             emergency_stop: input, high = pressed, and so is a broken wire. uart, tx, rx, baud. mux: the select
+                        pins of an analogue multiplexer, lowest bit first, or (). pilot_mv: what the pilot's divider
+                        reads as 0 and as 65,535. meter: a module with `read(index, inputs, at)`, or None
 
-An analogue signal is (pin, position of the multiplexer). Temperature sensors give 500 mV at 0 degrees and 10 mV more for
-each (TMP235). Without a meter module every port stays in meter_fault: what is not measured is not sold.
+An analogue signal is (pin, position of the multiplexer). Temperature sensors give 500 mV at 0 degrees and 10 mV more
+for each (TMP235). Without a meter module every port stays in meter_fault: what is not measured is not sold.
 """
 
 import os
@@ -90,9 +90,8 @@ class Hardware:
         select = [Pin(pin, Pin.OUT, value=0) for pin in station["mux"]]
         self._ports = [PortPins(port["pins"], select) for port in pins.PORTS]
         self._stop = Pin(station["emergency_stop"], Pin.IN, Pin.PULL_UP)
-        self._uart = UART(
-            station["uart"], station["baud"], tx=Pin(station["tx"]), rx=Pin(station["rx"]), rxbuf=512, txbuf=512, timeout=0
-        )
+        tx, rx = Pin(station["tx"]), Pin(station["rx"])
+        self._uart = UART(station["uart"], station["baud"], tx=tx, rx=rx, rxbuf=512, txbuf=512, timeout=0)
         self._pilot_mv = station["pilot_mv"]
         self._meter = __import__(station["meter"]) if station["meter"] else None
         self._line = bytearray(LINE_MAX)

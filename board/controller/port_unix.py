@@ -3,7 +3,8 @@
     start(LINK_FD, PINS_FD, FLASH_FILE, RESET_CAUSE)    called by `board/chip.py`
 
 LINK_FD is the serial line, PINS_FD the pins bus; both non-blocking. FLASH_FILE is an image of whole 4,096-byte blocks,
-blank or with a littlefs2 in it. RESET_CAUSE as in the contract. Frames on the bus, either way: b"P", uint8 n, n x int32 little endian.
+blank or with a littlefs2 in it. RESET_CAUSE as in the contract.
+Frames on the bus, either way: b"P", uint8 n, n x int32 little endian.
 
     in   clock_ms, then the firmware's `inputs`     clock_ms >= 0: one step at that time, answered by one frame
                                                     clock_ms = -1: run freely, every 10 ms by the chip's own clock

@@ -1,4 +1,4 @@
-"""Runs on MicroPython, in a chip with a large heap: the power is cut at every operation on its flash, torn in the middle.
+"""Runs on MicroPython, in a chip with a large heap: the power is cut at every operation on its flash, in its middle.
 
 Prints, for each cut, what the memory says afterwards: the old circuit limit or the new one.
 """
@@ -84,6 +84,6 @@ sweep("first", blank.data, 20_000)
 save(blank, 20_000)
 sweep("second", blank.data, 30_000)
 save(blank, 30_000)
-for number in range(40):  # each save finds the file system in another state: now and then it must compact and move
+for _ in range(40):  # each save finds the file system in another state: now and then it must compact and move
     sweep("again", blank.data, 40_000)
     save(blank, 30_000)
