@@ -70,7 +70,7 @@ def duo(tmp_path: Path) -> Iterator[Chip]:
 
 
 @pytest.mark.promise("S1", "S11")
-@settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=6, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(seed=st.integers(0, 1 << 32))
 def test_micropython_and_cpython_do_the_same_to_the_bit(duo: Chip, seed: int) -> None:
     pair = Pair(duo, seed)

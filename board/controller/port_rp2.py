@@ -1,10 +1,11 @@
 """The firmware's hardware on an RP2040. The module `pins` says where everything is (`board/firmware.py` has its shape):
 
-    PORTS[i]["pins"]    contactor, gf_test, lock: outputs, high = on. contactor_feedback, lock_feedback, gf_trip:
-                        inputs, high = closed, locked, tripped. pilot_pwm: high = +12 V. pilot, proximity, temperature: analogue
-    STATION             emergency_stop: input, high = pressed, and so is a broken wire. uart, tx, rx, baud. mux: the
-                        select pins of an analogue multiplexer, lowest bit first, or (). pilot_mv: what the pilot's divider
-                        reads as 0 and as 65,535. meter: a module with `read(index, inputs, at)`, or None
+    PORTS[i]["pins"]    outputs, high = on: contactor, gf_test, lock; inputs, high = closed, locked, tripped:
+                        contactor_feedback, lock_feedback, gf_trip; pilot_pwm, high = +12 V; analogue: pilot,
+                        proximity, temperature
+    STATION             emergency_stop, an input, high = pressed, and so is a broken wire; uart, tx, rx, baud; mux, the
+                        select pins of an analogue multiplexer, lowest bit first, or (); pilot_mv, what the pilot's
+                        divider reads as 0 and as 65,535; meter, a module with `read(index, inputs, at)`, or None
 
 An analogue signal is (pin, position of the multiplexer). Temperature sensors give 500 mV at 0 degrees and 10 mV more
 for each (TMP235). Without a meter module every port stays in meter_fault: what is not measured is not sold.
