@@ -12,7 +12,7 @@ help:           ## this list
 setup: debian $(VENV)/.stamp  ## Debian packages and the virtual environment; says what it installs
 debian:
 	@tools/setup.sh --debian
-$(VENV)/.stamp: tools/setup.sh tools/constraints.txt pyproject.toml | debian
+$(VENV)/.stamp: tools/setup.sh tools/constraints.txt tools/wasm/package-lock.json pyproject.toml | debian
 	@tools/setup.sh $(VENV)
 
 run: setup      ## the demo: broker, reference cloud, one station with two ports, a story; then it stays up

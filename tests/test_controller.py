@@ -920,3 +920,39 @@ def test_over_a_real_tty_a_host_greets_wishes_and_is_reported_to() -> None:
         os.close(host)
         box.close()
     assert (deframer.noise_bytes, deframer.crc_errors, deframer.gaps) == (0, 0, 0)
+
+
+# -- what a reset must not forgive
+
+
+@pytest.mark.promise("S1")
+def test_a_reset_does_not_clear_what_only_a_power_cycle_may() -> None:
+    stage = Stage().plug(0).touch(lambda sim: setattr(sim.bays[0].contactor, "stuck", True)).wish(0, GO).after(10)
+    assert stage.faults() == {"contactor_stuck_open"}
+    stage.wish(0, OFF).sim.reset(stage.now)
+    assert stage.after(2).faults() == {"contactor_stuck_open"}
+    stage.sim.power_off(stage.now)
+    stage.sim.power_on(stage.now + 1)
+    assert stage.at(stage.now + 3).faults() == set()
+
+
+@pytest.mark.promise("S1")
+def test_what_lasts_until_the_car_leaves_lasts_over_resets_and_power_cuts() -> None:
+    stage = Stage().plug(0, Car(max_ma=40_000, greed_ma=10_000, need_wh=50_000)).wish(0, GO).after(20)
+    assert stage.faults() == {"over_current"}
+    stage.wish(0, OFF).sim.power_off(stage.now)
+    stage.sim.power_on(stage.now + 1)
+    assert stage.at(stage.now + 3).faults() == {"over_current"}
+    stage.sim.unplug(0, stage.now)
+    assert stage.after(1).faults() == set()
+
+
+@pytest.mark.promise("S1")
+def test_a_ground_fault_waits_its_fifteen_minutes_also_over_a_power_cut() -> None:
+    stage = Stage().charging(0, Car(leak_after_ms=20_000, need_wh=50_000)).after(15)
+    assert stage.faults() == {"ground_fault"}
+    stage.wish(0, OFF).sim.power_off(stage.now)
+    stage.sim.power_on(stage.now + 1)
+    stage.at(stage.now + 2).wish(0, GO).after(880)
+    assert stage.faults() == {"ground_fault"} and not stage.closed()
+    assert stage.after(30).closed()

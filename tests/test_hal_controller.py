@@ -129,7 +129,7 @@ def test_a_new_controller_is_commissioned_once_with_our_limits() -> None:
     line = Line(sim=SimController(circuit_limit_ma=0))
     found = of(ControllerFound, line.run(5.0))
     assert found[-1] == ControllerFound(line.sim.controller.boot_id, 0.02, 32_000)  # type: ignore[union-attr]
-    assert line.sim.persistent["circuit_limit_ma"] == 32_000
+    assert line.sim.memory.circuit_limit_ma == 32_000
     assert len([message for _, message in line.said if message[0] == contract.LIMIT]) == 1
 
 
@@ -138,7 +138,7 @@ def test_a_commissioned_limit_is_not_raised_by_a_restart_with_another_config() -
     line = Line(link=new_link(circuit_limit_ma=64_000), sim=SimController(circuit_limit_ma=20_000))
     (found,) = of(ControllerFound, line.run(5.0))
     assert isinstance(found, ControllerFound) and found.circuit_limit_ma == 20_000
-    assert line.sim.persistent["circuit_limit_ma"] == 20_000
+    assert line.sim.memory.circuit_limit_ma == 20_000
 
 
 @pytest.mark.promise("S9")

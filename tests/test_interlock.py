@@ -1,13 +1,28 @@
 """The two safety rules of the port controller, against independent statements of the same promises."""
 
+from collections.abc import Callable
+from copy import copy
 from itertools import product
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from board.controller.app.interlock import may_close, share
-from board.controller.contract import CP_A, CP_B, CP_D, CP_E, CP_F, FAULTS
+from board.controller.app import interlock
+from board.controller.app.interlock import may_close
+from board.controller.app.port import FRESH, GONE, SILENT, Pins, Port, PortBoard
+from board.controller.contract import (
+    CP_A,
+    CP_B,
+    CP_C,
+    CP_D,
+    CP_E,
+    CP_F,
+    FAULTS,
+    STOP_NONE,
+    TEST_PASSED,
+    TEST_RUNNING,
+)
 
 
 @pytest.mark.promise("S1")
@@ -36,6 +51,82 @@ def test_a_contactor_closes_in_exactly_the_states_that_the_promise_names() -> No
         assert got is (not any(refusals)), (cp, offer_ma, stop, fresh, faults, tested, feedback, ventilated, socketed)
         closed += got
     assert closed > 0
+
+
+# What may be the matter with a port's pins at the instant of closing; one at a time, and all at once.
+FLAWS: dict[str, Callable[[Pins], None]] = {
+    "none": lambda pins: None,
+    "tripped": lambda pins: setattr(pins, "tripped", True),
+    "emergency stop": lambda pins: setattr(pins, "emergency_stop", True),
+    "meter": lambda pins: setattr(pins, "meter_ok", False),
+    "hot": lambda pins: setattr(pins, "temperature_dc", 850),
+    "sensor torn off": lambda pins: setattr(pins, "temperature_dc", -1_000),
+    "sensor shorted": lambda pins: setattr(pins, "temperature_dc", 30_000),
+    "no diode": lambda pins: setattr(pins, "diode_ok", False),
+    "voltage high": lambda pins: setattr(pins, "voltage_mv", (270_000, 0, 0)),
+    "voltage low": lambda pins: setattr(pins, "voltage_mv", (180_000, 0, 0)),
+}
+
+
+def everything(pins: Pins) -> None:
+    for flaw in list(FLAWS.values())[:-1]:
+        flaw(pins)
+
+
+FLAWS["all"] = everything
+WISHES = tuple((offer_ma, stop, 1, 0) for offer_ma in (0, 5_999, 6_000, 16_000) for stop in (0, 1, 2))
+
+
+def about_to_close(board: PortBoard) -> tuple[Port, Pins]:
+    """A port that lacks only the car's C: tested, offered for a second, locked."""
+    port, pins = Port(board), Pins()
+    pins.cp, pins.voltage_mv, pins.cable_ma = CP_B, (230_000, 230_000, 230_000), 32_000
+    port.wish(16_000, 0, 1, 0)
+    for now_ms in range(0, 2_000, 10):
+        port.step(now_ms, pins)
+        pins.locked, pins.tripped = port.lock, port.testing
+    assert port.offer_ma == 16_000 and not port.coil and port.self_test == TEST_PASSED and not port.faults
+    return port, pins
+
+
+@pytest.mark.promise("S1")
+@pytest.mark.parametrize("ventilated", [False, True])
+@pytest.mark.parametrize("socketed", [False, True])
+def test_the_real_port_closes_in_exactly_the_states_that_the_promise_names(ventilated: bool, socketed: bool) -> None:
+    ready, ready_pins = about_to_close(PortBoard(ventilated=ventilated, socketed=socketed))
+    yes_no, closed = (False, True), 0
+    for (cp, wish, host), (welded, locked, tested), cable_ma, flaw in product(
+        product(range(6), WISHES, (FRESH, SILENT, GONE)), product(yes_no, yes_no, yes_no), (0, 13_000, 32_000), FLAWS
+    ):
+        port, pins = copy(ready), copy(ready_pins)
+        port._since = list(ready._since)
+        pins.cp, pins.contactor, pins.locked, pins.cable_ma = cp, welded, locked, cable_ma
+        FLAWS[flaw](pins)
+        port.self_test = TEST_PASSED if tested else TEST_RUNNING  # still running: due to fail or to pass later
+        port._test_by = 10_000
+        port.testing = not tested and not pins.tripped
+        port.wish(*wish)
+        port.step(2_000, pins, host, 6_000)
+        good = (
+            (cp == CP_C or (cp == CP_D and ventilated))
+            and wish[0] >= 6_000
+            and wish[1] == STOP_NONE
+            and host == FRESH
+            and not welded
+            and tested
+            and flaw == "none"
+            and (not socketed or (locked and cable_ma > 0))
+        )
+        assert port.coil is good, (cp, wish, host, welded, locked, tested, cable_ma, flaw)
+        assert not port.coil or not socketed or port.offer_ma <= cable_ma
+        closed += port.coil
+    assert closed > 0
+
+
+def share(asked: list[int], in_force: list[int], claims: list[int], circuit_ma: int) -> list[int]:
+    offers = [-1] * len(asked)
+    interlock.share(asked, in_force, claims, circuit_ma, offers)
+    return offers
 
 
 currents = st.just(0) | st.integers(6_000, 80_000)

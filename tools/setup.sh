@@ -72,9 +72,21 @@ install_python_packages() {
     fi
 }
 
+install_wasm() {  # for one test, which is skipped without it; the lock file holds its hash
+    if ! command -v npm >/dev/null; then
+        say "no npm: without MicroPython's WebAssembly build (apt-get install nodejs npm, if you want it)"
+        return
+    fi
+    mkdir -p "$venv/wasm"
+    cp tools/wasm/package.json tools/wasm/package-lock.json "$venv/wasm/"
+    npm ci --prefix "$venv/wasm" --ignore-scripts --no-audit --no-fund --silent ||
+        say "npm could not bring MicroPython's WebAssembly build; its test will be skipped"
+}
+
 install_debian_packages
 if [[ $venv == --debian ]]; then exit; fi
 make_venv
 install_python_packages
+install_wasm
 touch "$venv/.stamp"
 say "done"

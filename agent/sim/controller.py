@@ -13,6 +13,7 @@ from typing import Any
 from agent.sim.car import Car, Phases
 from board.controller import contract
 from board.controller.app.controller import Controller
+from board.controller.app.memory import Memory
 from board.controller.app.port import Pins, PortBoard
 
 CONTACTOR_MS = 20  # from coil to contact, either way
@@ -134,13 +135,11 @@ class SimController:
         self.controller: Controller | None = None  # None = no power
         self.emergency_stop = False
         self.pins: deque[tuple[float, int, str, int]] = deque(maxlen=PINS_MAX)
-        self.persistent: dict[str, Any] = {}
+        self.memory = Memory(len(boards))
         if circuit_limit_ma:
-            self.persistent = {
-                "circuit_limit_ma": circuit_limit_ma,
-                "failsafe_ma": failsafe_ma,
-                "host_grace_s": host_grace_s,
-            }
+            self.memory.circuit_limit_ma = circuit_limit_ma
+            self.memory.failsafe_ma = failsafe_ma
+            self.memory.host_grace_s = host_grace_s
         self._random = random.Random(seed)
         self._meter_every_ms = meter_every_ms
         self._on_pin = on_pin
@@ -157,7 +156,7 @@ class SimController:
         boot_id = self._random.getrandbits(32)
         self._host_alive = False
         boards = tuple(bay.board for bay in self.bays)
-        self.controller = Controller(boards, self.persistent, boot_id, reset_cause, now_ms=self._now_ms)
+        self.controller = Controller(boards, self.memory, boot_id, reset_cause, now_ms=self._now_ms)
         for bay in self.bays:
             bay.told = ()
         self._settle()

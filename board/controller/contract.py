@@ -120,8 +120,11 @@ MESSAGES: "dict[int, Table]" = {
 
 def contract_hash() -> str:
     """Eight hex digits over order and names of the tables above: what both ends must share to understand each other."""
-    spelled = ["%d%s" % (number, _names(MESSAGES[number])) for number in sorted(MESSAGES)]
-    return hexlify(sha256((";".join(spelled) + ";" + ",".join(FAULTS)).encode()).digest()).decode()[:8]
+    digest = sha256()
+    for number in sorted(MESSAGES):  # piece by piece: the controller has no room for the whole
+        digest.update(("%d%s;" % (number, _names(MESSAGES[number]))).encode())
+    digest.update(",".join(FAULTS).encode())
+    return hexlify(digest.digest()).decode()[:8]
 
 
 def _names(table: "Table") -> str:
@@ -179,7 +182,7 @@ def _listed(values: "Any") -> "Any":
     return [_listed(value) for value in values] if type(values) is tuple else values
 
 
-def clamped(table: "Table", row: "tuple[int, ...]") -> "tuple[int, ...]":
+def clamped(table: "Table", row: "list[int] | tuple[int, ...]") -> "tuple[int, ...]":
     """The row with each integer brought within its bounds: a meter may say anything."""
     return tuple([min(max(value, low), high) for value, (_, low, high) in zip(row, table)])
 

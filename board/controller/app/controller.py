@@ -1,11 +1,13 @@
 """The port controller: its ports, the host's link, and the circuit they share. Pure; MicroPython subset.
 
 Firmware: `receive` what came, fill the pins, `step` every 10 ms, set the outputs of each port, send `transmit()`.
+What is received and sent allocates memory; a step without either does not.
 """
 
 from board.controller import contract
 from board.controller.app.interlock import share
-from board.controller.app.port import FRESH, GONE, SILENT, Pins, Port, PortBoard
+from board.controller.app.memory import Memory
+from board.controller.app.port import FRESH, GONE, LATCHES, SILENT, UNTIL_POWER_CYCLE, Pins, Port, PortBoard
 from board.controller.contract import HEARTBEAT_MS, HOST_SILENT_MS
 from board.controller.link import Deframer, frame
 
@@ -16,32 +18,35 @@ if TYPE_CHECKING:
 
 LINE_IDLE_MS = 100  # longer than any frame lasts at 115,200 baud: a gap in it means that its rest is lost
 OUT_MAX_BYTES = 2_048  # the line is slower than we speak: newer reports replace what is dropped
-HOST_GRACE_S = 60
+EDGES = (0, 1, 2, 3, 4, 5, 6, 16, 18)  # of a report: states and faults; what is measured waits for its 500 ms
 
 
 class Controller:
-    """`persistent` survives resets: `circuit_limit_ma`, `failsafe_ma`, `host_grace_s` (commissioning; a controller that
-    was never commissioned offers nothing) and `closes` per port. `save` writes it to flash before LIMIT is answered."""
+    """`memory` survives resets; a controller that was never commissioned offers nothing. `save(now_ms)` writes it to
+    flash before LIMIT is answered; False: written too often lately."""
 
     def __init__(
         self,
         boards: "tuple[PortBoard, ...]",
-        persistent: "dict[str, Any]",
+        memory: Memory,
         boot_id: int,
         reset_cause: int = contract.RESET_POWER_ON,
         circuit_max_ma: int = 80_000,  # what the board itself can carry; no commissioning goes above it
         now_ms: int = 0,
-        save: "Callable[[], None]" = lambda: None,
+        save: "Callable[[int], bool]" = lambda now_ms: True,
     ) -> None:
-        assert 1 <= len(boards) <= contract.PORTS_MAX
-        persistent.setdefault("closes", [0] * len(boards))
-        self.ports = [Port(boards[i], persistent["closes"][i]) for i in range(len(boards))]
+        count = len(boards)
+        assert 1 <= count <= contract.PORTS_MAX and len(memory.closes) == count
+        kept = LATCHES & ~UNTIL_POWER_CYCLE if reset_cause == contract.RESET_POWER_ON else LATCHES
+        self.ports = [
+            Port(boards[i], memory.closes[i], memory.latched[i] & kept, memory.retries[i], now_ms) for i in range(count)
+        ]
         self.boot_id = boot_id
         self.minor: int | None = None  # agreed with the host; None: not yet
         self.bad_messages = 0  # intact frames that make no sense
         self.dropped_reports = 0
         self.deframer = Deframer()
-        self._persistent = persistent
+        self._memory = memory
         self._save = save
         self._reset_cause = reset_cause
         self._circuit_max_ma = circuit_max_ma
@@ -50,12 +55,14 @@ class Controller:
         self._received_ms = now_ms
         self._seq = 0
         self._out = b""
-        self._reported: list[tuple[int, ...] | None] = [None] * len(boards)  # what of the last report tells a change
-        self._report_due_ms = [now_ms] * len(boards)
+        self._asked, self._in_force, self._claims, self._granted = [0] * count, [0] * count, [0] * count, [0] * count
+        self._rows = [[0] * len(contract.PORT_REPORT) for _ in range(count)]
+        self._reported = [[-1] * len(EDGES) for _ in range(count)]  # what of the last report tells a change
+        self._report_due_ms = [now_ms] * count
 
     @property
     def circuit_limit_ma(self) -> int:
-        return int(min(self._persistent.get("circuit_limit_ma", 0), self._circuit_max_ma))
+        return min(self._memory.circuit_limit_ma, self._circuit_max_ma)
 
     def uptime_ms(self, now_ms: int) -> int:
         return now_ms - self._booted_ms
@@ -78,6 +85,9 @@ class Controller:
                 self.wish(message[2], now_ms)
             else:
                 self.limit(message[1], message[2], message[3], now_ms)
+
+    def has_output(self) -> bool:
+        return len(self._out) > 0
 
     def transmit(self) -> bytes:
         """Bytes for the line, once."""
@@ -116,7 +126,10 @@ class Controller:
     def limit(self, circuit_ma: int, failsafe_ma: int, host_grace_s: int, now_ms: int) -> bool:
         """Commission; answered by a WELCOME with the new limit. Raised only while nothing is offered or closed, so that
         a host gone wild cannot do it in mid-session, and never above what the board can carry."""
-        raised = circuit_ma > self.circuit_limit_ma or failsafe_ma > self._persistent.get("failsafe_ma", 0)
+        memory = self._memory
+        limits = (circuit_ma, failsafe_ma, host_grace_s)
+        before = (memory.circuit_limit_ma, memory.failsafe_ma, memory.host_grace_s)
+        raised = circuit_ma > self.circuit_limit_ma or failsafe_ma > memory.failsafe_ma
         if circuit_ma > self._circuit_max_ma:
             text = "this board carries %d mA: set a circuit limit up to that" % self._circuit_max_ma
         elif failsafe_ma * len(self.ports) > circuit_ma:
@@ -124,12 +137,12 @@ class Controller:
         elif raised and [port for port in self.ports if port.offer_ma or port.coil]:
             text = "a port is in use: raise the circuit limit when all are idle"
         else:
-            self._persistent["circuit_limit_ma"] = circuit_ma
-            self._persistent["failsafe_ma"] = failsafe_ma
-            self._persistent["host_grace_s"] = host_grace_s
-            self._save()
-            self._send(*self.welcome(now_ms))
-            return True
+            memory.circuit_limit_ma, memory.failsafe_ma, memory.host_grace_s = limits
+            if limits == before or self._save(now_ms):
+                self._send(*self.welcome(now_ms))
+                return True
+            memory.circuit_limit_ma, memory.failsafe_ma, memory.host_grace_s = before
+            text = "the flash was written too often lately: ask again in ten seconds"
         self._refuse(contract.LIMIT_REFUSED, text)
         return False
 
@@ -139,7 +152,8 @@ class Controller:
             self._refuse(code, text)
             return
         self._send(*self.welcome(now_ms))
-        self._reported = [None] * len(self.ports)
+        for edges in self._reported:
+            edges[0] = -1
 
     def _refuse(self, code: int, text: str) -> None:
         self._send(contract.REFUSED, code, text)
@@ -156,42 +170,62 @@ class Controller:
     def step(self, now_ms: int, pins: "list[Pins]") -> None:
         """Every 10 ms, or when a pin changes or `next_due_ms` comes. Read the outputs of `ports` afterwards."""
         host = self._host(now_ms)
-        failsafe_ma = self._persistent.get("failsafe_ma", 0)
         ports = self.ports
-        asked = [ports[i].asks(now_ms, pins[i], host, failsafe_ma) for i in range(len(ports))]
-        in_force, claims = [port.offer_ma for port in ports], [port.claim_ma() for port in ports]
-        granted = share(asked, in_force, claims, self.circuit_limit_ma)
         for i in range(len(ports)):
-            ports[i].drive(now_ms, pins[i], host, granted[i])
-            self._persistent["closes"][i] = ports[i].closes
+            self._asked[i] = ports[i].asks(now_ms, pins[i], host, self._memory.failsafe_ma)
+            self._in_force[i] = ports[i].offer_ma
+            self._claims[i] = ports[i].claim_ma()
+        share(self._asked, self._in_force, self._claims, self.circuit_limit_ma, self._granted)
+        for i in range(len(ports)):
+            ports[i].drive(now_ms, pins[i], host, self._granted[i])
+            self._remember(i)
         if self.minor is not None:
             self._send_reports(now_ms, pins)
 
     def report(self, index: int, now_ms: int, pins: Pins) -> "tuple[int, ...]":
         """One port as `PORT_REPORT` says."""
-        port = self.ports[index]
-        return (
-            pins.cp,
-            int(port.offer_ma > 0),
-            int(pins.contactor),
-            int(pins.locked),
-            pins.cable_ma if port.board.socketed else port.board.max_ma,
-            port.offer_ma,
-            port.faults,
-            pins.energy_wh,
-            pins.power_w,
-            pins.current_ma[0],
-            pins.current_ma[1],
-            pins.current_ma[2],
-            pins.voltage_mv[0],
-            pins.voltage_mv[1],
-            pins.voltage_mv[2],
-            pins.temperature_dc,
-            port.self_test,
-            port.retry_in_s(now_ms),
-            port.unplugs,
-            port.closes,
-        )
+        return tuple(self._fill_row(index, now_ms, pins))
+
+    def _fill_row(self, index: int, now_ms: int, pins: Pins) -> "list[int]":
+        port, row = self.ports[index], self._rows[index]
+        row[0] = pins.cp
+        row[1] = int(port.offer_ma > 0)
+        row[2] = int(pins.contactor)
+        row[3] = int(pins.locked)
+        row[4] = pins.cable_ma if port.board.socketed else port.board.max_ma
+        row[5] = port.offer_ma
+        row[6] = port.faults
+        row[7] = pins.energy_wh
+        row[8] = pins.power_w
+        for i in range(3):
+            row[9 + i] = pins.current_ma[i]
+            row[12 + i] = pins.voltage_mv[i]
+        row[15] = pins.temperature_dc
+        row[16] = port.self_test
+        row[17] = port.retry_in_s(now_ms)
+        row[18] = port.unplugs
+        row[19] = port.closes
+        return row
+
+    def _remember(self, i: int) -> None:
+        port, memory = self.ports[i], self._memory
+        latched = port.faults & LATCHES
+        if port.closes != memory.closes[i]:
+            memory.closes[i] = port.closes
+            memory.changed = True
+        if latched != memory.latched[i] or port.retries != memory.retries[i]:
+            memory.latched[i], memory.retries[i] = latched, port.retries
+            memory.urgent = True
+
+    def rebase(self, by_ms: int) -> None:
+        """The clock goes back by so much; uptime goes on."""
+        for i in range(len(self.ports)):
+            self.ports[i].rebase(by_ms)
+            self._report_due_ms[i] -= by_ms
+        self._booted_ms -= by_ms
+        self._received_ms -= by_ms
+        if self._heard_ms is not None:
+            self._heard_ms -= by_ms
 
     def next_due_ms(self, now_ms: int) -> "int | None":
         """When the next step must come if no pin changes and nothing is received before."""
@@ -209,13 +243,25 @@ class Controller:
         return SILENT if now_ms - self._heard_ms >= HOST_SILENT_MS else FRESH
 
     def _grace_ms(self) -> int:
-        return int(max(HOST_SILENT_MS, self._persistent.get("host_grace_s", HOST_GRACE_S) * 1000))
+        return max(HOST_SILENT_MS, self._memory.host_grace_s * 1000)
 
     def _send_reports(self, now_ms: int, pins: "list[Pins]") -> None:
+        """At most one in a step, or four at once would make that step too long."""
+        sent = False
         for i in range(len(self.ports)):
-            row = self.report(i, now_ms, pins[i])
-            edge = row[:7] + (row[16], row[18])  # states and faults; what is measured waits for its 500 ms
-            if edge != self._reported[i] or now_ms >= self._report_due_ms[i]:
-                self._reported[i] = edge
+            row = self._fill_row(i, now_ms, pins[i])
+            if self._is_edge(i, row):
+                self._report_due_ms[i] = now_ms
+            if now_ms >= self._report_due_ms[i] and not sent:
+                sent = True
                 self._report_due_ms[i] = now_ms + HEARTBEAT_MS
                 self._send(contract.REPORT, self.uptime_ms(now_ms), i, contract.clamped(contract.PORT_REPORT, row))
+                for k in range(len(EDGES)):
+                    self._reported[i][k] = row[EDGES[k]]
+
+    def _is_edge(self, index: int, row: "list[int]") -> bool:
+        reported = self._reported[index]
+        for k in range(len(EDGES)):
+            if row[EDGES[k]] != reported[k]:
+                return True
+        return False

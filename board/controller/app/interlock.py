@@ -34,8 +34,11 @@ def may_close(
     )
 
 
-def share(asked_ma: list[int], in_force_ma: list[int], claims_ma: list[int], circuit_ma: int) -> list[int]:
-    """Promise S11: the offers from now on. Their sum is at most `circuit_ma`; each is 0 or >= 6 A, none is above asked.
+def share(
+    asked_ma: list[int], in_force_ma: list[int], claims_ma: list[int], circuit_ma: int, offers_ma: list[int]
+) -> None:
+    """Promise S11: fills in the offers from now on. Their sum is at most `circuit_ma`; each is 0 or >= 6 A, none is
+    above asked.
 
     A claim is what a port may draw at this instant whatever we tell it: its offer in force, or the higher one before it
     that the car has 5 s to leave (IEC 61851-1 Annex A). Lowering needs nobody's leave. A port is raised, in port order,
@@ -44,12 +47,11 @@ def share(asked_ma: list[int], in_force_ma: list[int], claims_ma: list[int], cir
     """
     claimed = sum(claims_ma)
     left = circuit_ma  # less than what is in force only when the limit itself was lowered: then the last ports give way
-    offers = []
-    for asked, in_force, claim in zip(asked_ma, in_force_ma, claims_ma):
-        offer = min(asked, max(in_force, circuit_ma - (claimed - claim)), left)
+    for i in range(len(asked_ma)):
+        claim = claims_ma[i]
+        offer = min(asked_ma[i], max(in_force_ma[i], circuit_ma - (claimed - claim)), left)
         if offer < CURRENT_MIN_MA:
             offer = 0
         claimed += max(0, offer - claim)
         left -= offer
-        offers.append(offer)
-    return offers
+        offers_ma[i] = offer

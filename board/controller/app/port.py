@@ -2,6 +2,7 @@
 
 A step may come every 10 ms (firmware) or only when something changes or falls due (simulator): results depend on the
 times of changes alone. A step has two halves, `asks` and `drive`, because between them the ports share the circuit.
+A step in which nothing changes allocates nothing: no tuple, list or closure is made on that way.
 
 A faulted port holds the pilot at steady +12 V, never at state F: it must still see the car leave.
 """
@@ -37,13 +38,16 @@ RETRIES_MAX = 3
 VOLTAGE_LOST_MV = 50_000
 COOLER_DC = 100  # an overheated port is good again this much below its limit
 CURRENT_NOISE_MA = 500
+TEMPERATURE_MIN_DC = -500  # colder is no place on earth but a broken sensor, and what cannot be measured may be hot
 
 NOW, ORDERLY = True, False  # how a fault opens: at once, or PWM off first
 GONE_TOO, UNPLUG, CLEAR = 0, 1, 2  # until when it lasts: gone with its cause, until unplugged, until a clear
 
+PLUGGED, BROKEN = (CP_B, CP_C, CP_D), (CP_E, CP_F)
+
 # In the order of FAULTS: the cause must last for hold_ms, must be away for quiet_ms; how it opens; until when it lasts.
-# The three ground-fault rows latch by themselves (Port._supervise, Port._run_self_test). A power cycle clears all, but
-# each cause is sensed anew and the self-test must pass before anything closes.
+# The three ground-fault rows latch by themselves (Port._supervise, Port._run_self_test). A power cycle clears what a
+# clear would, but each cause is sensed anew and the self-test must pass before anything closes; a reset clears nothing.
 RULES = (
     (0, 0, NOW, GONE_TOO),  # ground_fault
     (0, 0, NOW, GONE_TOO),  # ground_fault_halted
@@ -56,7 +60,7 @@ RULES = (
     (7_000, 0, ORDERLY, UNPLUG),  # over_current: the car's 5 s to follow, and 2 s more (EVerest's default)
     (1_000, 10_000, ORDERLY, GONE_TOO),  # over_voltage
     (1_000, 10_000, ORDERLY, GONE_TOO),  # under_voltage
-    (1_000, 60_000, ORDERLY, GONE_TOO),  # over_temperature: the hard limit; derating before it is the host's
+    (1_000, 60_000, ORDERLY, GONE_TOO),  # over_temperature: the hard limit, or a dead sensor; derating is the host's
     (3_000, 0, ORDERLY, UNPLUG),  # lock_failure
     (1_000, 0, NOW, UNPLUG),  # proximity_fault: while a plug is pulled, proximity breaks first
     (5_000, 0, ORDERLY, GONE_TOO),  # meter_fault
@@ -65,11 +69,30 @@ RULES = (
 )
 assert len(RULES) == len(FAULTS)
 
-OVER_CURRENT = FAULTS.index("over_current")
-OVER_TEMPERATURE = FAULTS.index("over_temperature")
+(
+    GROUND_FAULT,
+    GROUND_FAULT_HALTED,
+    GROUND_FAULT_SELF_TEST,
+    CONTACTOR_WELDED,
+    CONTACTOR_STUCK_OPEN,
+    PILOT_FAULT,
+    DIODE_FAULT,
+    VENTILATION_MISSING,
+    OVER_CURRENT,
+    OVER_VOLTAGE,
+    UNDER_VOLTAGE,
+    OVER_TEMPERATURE,
+    LOCK_FAILURE,
+    PROXIMITY_FAULT,
+    METER_FAULT,
+    EMERGENCY_STOP,
+    PHASE_LOSS,
+) = range(len(FAULTS))
 AT_ONCE = sum([1 << i for i, rule in enumerate(RULES) if rule[2] is NOW])
 UNTIL_UNPLUG = sum([1 << i for i, rule in enumerate(RULES) if rule[3] == UNPLUG])
 UNTIL_CLEAR = sum([1 << i for i, rule in enumerate(RULES) if rule[3] == CLEAR])
+UNTIL_POWER_CYCLE = UNTIL_CLEAR | 1 << GROUND_FAULT_SELF_TEST
+LATCHES = UNTIL_POWER_CYCLE | UNTIL_UNPLUG | 1 << GROUND_FAULT | 1 << GROUND_FAULT_HALTED  # what a reset keeps
 
 
 class PortBoard:
@@ -109,25 +132,28 @@ class Pins:
         self.meter_ok = True
         self.energy_wh = 0
         self.power_w = 0
-        self.current_ma = (0, 0, 0)
-        self.voltage_mv = (0, 0, 0)
+        self.current_ma: list[int] | tuple[int, int, int] = (0, 0, 0)
+        self.voltage_mv: list[int] | tuple[int, int, int] = (0, 0, 0)
 
 
 class Port:
     """Outputs, to be read after each step: `offer_ma` (pilot: 0 = steady +12 V), `coil`, `lock`, `testing` (drive the
-    self-test current)."""
+    self-test current). `closes`, `latched` and `retries` are what is kept over a reset."""
 
-    def __init__(self, board: PortBoard, closes: int = 0) -> None:
+    def __init__(
+        self, board: PortBoard, closes: int = 0, latched: int = 0, retries: int = 0, now_ms: int = 0
+    ) -> None:
         self.board = board
         self.offer_ma = 0
         self.coil = False
         self.lock = False
         self.testing = False
 
-        self.faults = 0
-        self.self_test = TEST_NOT_RUN
+        self.faults = latched
+        self.self_test = TEST_FAILED if latched >> GROUND_FAULT_SELF_TEST & 1 else TEST_NOT_RUN
         self.unplugs = 0
         self.closes = closes
+        self.retries = retries
         self.due_ms: int | None = None  # when to step again if nothing changes before
 
         self._wish = (0, STOP_ORDERLY, 0, 0)
@@ -137,17 +163,17 @@ class Port:
         self._present = 0  # causes there at this instant: enough to keep a contactor from closing
         self._raised = 0  # causes after their hold and quiet times: faults
         self._since: list[int | None] = [None] * len(FAULTS)  # since when a cause differs from _raised
+        self._waiting = 0  # causes with a _since
         self._stop_by: int | None = None  # an orderly stop's end
         self._close_from = 0  # not before: the contactor rests, the pilot is looked at
         self._held_ma = 0  # the offer that the car may still be leaving
         self._held_until = 0
-        self._test_wanted = True
+        self._test_failed = self.self_test == TEST_FAILED
+        self._test_wanted = not self._test_failed
         self._test_by = 0
-        self._test_failed = False
         self._tested_for = 0  # closes at the last self-test: what is more was closed on its strength
-        self._retries = 0
-        self._retry_at: int | None = None
-        self._halted = False
+        self._retry_at: int | None = now_ms + RETRY_MS if latched >> GROUND_FAULT & 1 else None
+        self._halted = bool(latched >> GROUND_FAULT_HALTED & 1)
 
     def wish(self, offer_ma: int, stop: int, lock: int, clear: int) -> None:
         """The host's whole wish, as `PORT_WISH` says."""
@@ -164,6 +190,21 @@ class Port:
     def next_due_ms(self, now_ms: int) -> int | None:
         """When to step again if no input changes before; None: not at all. After an output changed: at once."""
         return None if self.due_ms is None else max(now_ms, self.due_ms)
+
+    def rebase(self, by_ms: int) -> None:
+        """The clock goes back by so much: a small controller's integers end after days, and larger ones cost memory."""
+        for i in range(len(self._since)):
+            since = self._since[i]
+            if since is not None:
+                self._since[i] = since - by_ms
+        if self._stop_by is not None:
+            self._stop_by -= by_ms
+        if self._retry_at is not None:
+            self._retry_at -= by_ms
+        self._close_from = max(0, self._close_from - by_ms)
+        self._held_until = max(0, self._held_until - by_ms)
+        self._test_by -= by_ms
+        self.due_ms = None  # until the next step
 
     def retry_in_s(self, now_ms: int) -> int:
         return 0 if self._retry_at is None else max(1, (self._retry_at - now_ms + 999) // 1000)
@@ -190,7 +231,7 @@ class Port:
     def _hold(self, now: int, pins: Pins) -> None:
         live = self.coil or pins.contactor
         if self.offer_ma == 0 and live:  # stopping, or welded: what flows is taken until it is off
-            self._held_ma = max(self._held_ma, *pins.current_ma)
+            self._held_ma = max(self._held_ma, max(pins.current_ma))
         elif now >= self._held_until or (pins.cp == CP_A and not live):
             self._held_ma = 0
         else:  # open or not: a car that has seen the old duty cycle might close and draw it
@@ -212,15 +253,15 @@ class Port:
 
     def _supervise(self, now: int, pins: Pins) -> None:
         """Ground faults: tried again after 15 minutes, three times; then halted until the car is unplugged."""
-        tripped = pins.tripped and self.self_test not in (TEST_RUNNING, TEST_FAILED)
+        tripped = pins.tripped and self.self_test != TEST_RUNNING and self.self_test != TEST_FAILED
         if not tripped and (pins.cp == CP_A or self._clear):
-            self._retries, self._retry_at, self._halted = 0, None, False
+            self.retries, self._retry_at, self._halted = 0, None, False
         if self._retry_at is not None and now >= self._retry_at:
-            self._retries += 1
+            self.retries += 1
             self._retry_at = None
             self._test_wanted = True
         if tripped and self._retry_at is None and not self._halted:
-            if self._retries < RETRIES_MAX:
+            if self.retries < RETRIES_MAX:
                 self._retry_at = now + RETRY_MS
             else:
                 self._halted = True
@@ -257,57 +298,63 @@ class Port:
         self._test_by = now + SELF_TEST_MS
         self._wake(now)
 
-    def _causes(self, pins: Pins) -> tuple[bool, ...]:
-        """Whether each fault's cause is there now, in the order of FAULTS."""
+    def _causes(self, pins: Pins) -> int:
+        """The faults whose cause is there now, bit i for FAULTS[i]."""
         board = self.board
-        plugged = pins.cp in (CP_B, CP_C, CP_D)
-        voltages = pins.voltage_mv[: board.phases]
-        lowest, highest = min(voltages), max(voltages)
-        lost = board.phases > 1 and lowest < VOLTAGE_LOST_MV
-        cooler = COOLER_DC if self._raised >> OVER_TEMPERATURE & 1 else 0
+        plugged = pins.cp in PLUGGED
+        lowest_mv = highest_mv = pins.voltage_mv[0]
+        for i in range(1, board.phases):
+            lowest_mv = min(lowest_mv, pins.voltage_mv[i])
+            highest_mv = max(highest_mv, pins.voltage_mv[i])
+        lost = board.phases > 1 and lowest_mv < VOLTAGE_LOST_MV
+        drawn_ma = max(pins.current_ma)
+        hot_dc = board.temperature_max_dc - (COOLER_DC if self._raised >> OVER_TEMPERATURE & 1 else 0)
         return (
-            self._retry_at is not None,
-            self._halted,
-            self._test_failed,
-            pins.contactor and not self.coil,
-            self.coil and not pins.contactor,
-            pins.cp in (CP_E, CP_F),
-            self.offer_ma > 0 and plugged and not pins.diode_ok,  # only PWM's negative half shows the diode
-            pins.cp == CP_D and not board.ventilated,
-            pins.contactor and self.offer_ma > 0 and max(pins.current_ma) > self.offer_ma * 11 // 10 + CURRENT_NOISE_MA,
-            pins.meter_ok and highest > board.voltage_max_mv,
-            pins.meter_ok and lowest < board.voltage_min_mv and not lost,
-            pins.temperature_dc >= board.temperature_max_dc - cooler,
-            board.socketed and self.lock != pins.locked,
-            board.socketed and plugged and not pins.cable_ma,
-            not pins.meter_ok,
-            pins.emergency_stop,
-            pins.meter_ok and lost,
+            (self._retry_at is not None) << GROUND_FAULT
+            | self._halted << GROUND_FAULT_HALTED
+            | self._test_failed << GROUND_FAULT_SELF_TEST
+            | (pins.contactor and not self.coil) << CONTACTOR_WELDED
+            | (self.coil and not pins.contactor) << CONTACTOR_STUCK_OPEN
+            | (pins.cp in BROKEN) << PILOT_FAULT
+            # Only PWM's negative half shows the diode.
+            | (self.offer_ma > 0 and plugged and not pins.diode_ok) << DIODE_FAULT
+            | (pins.cp == CP_D and not board.ventilated) << VENTILATION_MISSING
+            | (pins.contactor and drawn_ma > self.offer_ma * 11 // 10 + CURRENT_NOISE_MA and self.offer_ma > 0)
+            << OVER_CURRENT
+            | (pins.meter_ok and highest_mv > board.voltage_max_mv) << OVER_VOLTAGE
+            | (pins.meter_ok and lowest_mv < board.voltage_min_mv and not lost) << UNDER_VOLTAGE
+            | (not TEMPERATURE_MIN_DC <= pins.temperature_dc < hot_dc) << OVER_TEMPERATURE
+            | (board.socketed and self.lock != pins.locked) << LOCK_FAILURE
+            | (board.socketed and plugged and not pins.cable_ma) << PROXIMITY_FAULT
+            | (not pins.meter_ok) << METER_FAULT
+            | pins.emergency_stop << EMERGENCY_STOP
+            | (pins.meter_ok and lost) << PHASE_LOSS
         )
 
-    def _raise(self, now: int, causes: tuple[bool, ...]) -> None:
-        self._present = 0
+    def _raise(self, now: int, causes: int) -> None:
+        self._present = causes
+        moving = causes ^ self._raised
+        if not moving | self._waiting:
+            return
         for i in range(len(RULES)):
-            if causes[i]:
-                self._present |= 1 << i
-            raised = bool(self._raised >> i & 1)
-            since = self._since[i]
-            if causes[i] == raised:
+            if not moving >> i & 1:
                 self._since[i] = None
                 continue
+            since = self._since[i]
             if since is None:
                 self._since[i] = since = now
-            due = since + RULES[i][1 if raised else 0]
+            due = since + RULES[i][1 if self._raised >> i & 1 else 0]
             if now >= due:
                 self._raised ^= 1 << i
                 self._since[i] = None
             else:
                 self._wake(due)
+        self._waiting = causes ^ self._raised
 
     def _wanted_ma(self, pins: Pins, host: int, failsafe_ma: int) -> int:
         if not self._is_allowed() or self._void or host == GONE or self.faults or self.self_test != TEST_PASSED:
             return 0
-        if pins.cp not in (CP_B, CP_C, CP_D):  # an offer to nobody would only take current from the other ports
+        if pins.cp not in PLUGGED:  # an offer to nobody would only take current from the other ports
             return 0
         offer_ma = min(self._wish[0], self.board.max_ma)
         if self.board.socketed:
@@ -320,7 +367,7 @@ class Port:
 
     def drive(self, now_ms: int, pins: Pins, host: int, granted_ma: int) -> None:
         """Set the outputs; `granted_ma` is 0 or 6 A up to what `asks` returned."""
-        before = (self.offer_ma, self.coil, self.lock)
+        offered_ma, coil, lock = self.offer_ma, self.coil, self.lock
         if granted_ma < self.offer_ma:
             self._held_ma = max(self._held_ma, self.offer_ma)
             self._held_until = now_ms + FOLLOW_MS
@@ -333,7 +380,7 @@ class Port:
         in_socket = pins.cp != CP_A or pins.cable_ma > 0
         # A dead host must not keep a driver's cable; a live contactor must.
         self.lock = self.board.socketed and in_socket and (live or (self._wish[2] == 1 and host != GONE))
-        if before != (self.offer_ma, self.coil, self.lock):
+        if self.offer_ma != offered_ma or self.coil != coil or self.lock != lock:
             self._wake(now_ms)
 
     def _set_coil(self, now: int, pins: Pins, host: int) -> None:
@@ -350,7 +397,7 @@ class Port:
         elif self._stop_by is None:
             self._stop_by = now + ORDERLY_MS
         late = self._stop_by is not None and now >= self._stop_by
-        if late or pins.cp not in (CP_C, CP_D) or self._wish[1] == STOP_NOW or self.faults & AT_ONCE:
+        if late or (pins.cp != CP_C and pins.cp != CP_D) or self._wish[1] == STOP_NOW or self.faults & AT_ONCE:
             self.coil = False
             self._stop_by = None
             self._close_from = now + REST_MS

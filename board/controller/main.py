@@ -1,0 +1,78 @@
+"""The firmware's main loop, the same on the chip and on a PC: outputs safe first, then one turn every 10 ms.
+
+`hardware` is all that differs (`port_rp2.py`, `port_unix.py`):
+    safe()              outputs safe, at once; may be called at any time, also before boot()
+    boot() -> now_ms    opens the flash
+    wait() -> now_ms    until the next turn is due; the firmware's `inputs` are fresh then
+    apply()             the firmware's `outputs` to the pins
+    receive() -> bytes  what came over the line; None or b"" if nothing did
+    send(data) -> count how many bytes the line took
+    read(name), write(name, data)   files in flash; no such file is b""
+    feed()              the watchdog
+    boot_id(), reset_cause(), reset()
+    bind(firmware)      before the first turn
+"""
+
+import gc
+import sys
+
+from board.controller.app.firmware import Firmware
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+COLLECT_MS = 500  # what messages left behind is collected between two turns, never in the middle of one
+
+
+def run(hardware: "Any", boards: "Any", circuit_max_ma: int) -> None:
+    """Does not return but for Ctrl-C at the prompt; whatever else goes wrong ends in a reset, with safe outputs."""
+    hardware.safe()
+    try:
+        _loop(hardware, boards, circuit_max_ma)
+    except KeyboardInterrupt:
+        hardware.safe()
+    except BaseException as error:
+        hardware.safe()
+        _tell(error)
+        hardware.reset()
+
+
+def _loop(hardware: "Any", boards: "Any", circuit_max_ma: int) -> None:
+    now_ms = hardware.boot()
+    firmware = Firmware(
+        boards,
+        circuit_max_ma,
+        hardware.boot_id(),
+        hardware.reset_cause(),
+        now_ms,
+        hardware.read,
+        hardware.write,
+    )
+    hardware.bind(firmware)
+    collected_ms = -COLLECT_MS
+    while True:
+        now_ms = hardware.wait()
+        turn(firmware, hardware, now_ms)
+        if now_ms - collected_ms >= COLLECT_MS:
+            collected_ms = now_ms
+            gc.collect()
+
+
+def turn(firmware: Firmware, hardware: "Any", now_ms: int) -> None:
+    """Read, think, act, then speak and remember."""
+    data = hardware.receive()
+    if data:
+        firmware.receive(data, now_ms)
+    firmware.step(now_ms)
+    hardware.apply()
+    data = firmware.unsent()
+    if data:
+        firmware.sent(hardware.send(data))
+    firmware.keep(now_ms)
+    hardware.feed()
+
+
+def _tell(error: BaseException) -> None:
+    if hasattr(sys, "print_exception"):
+        sys.print_exception(error)

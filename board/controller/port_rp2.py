@@ -1,0 +1,183 @@
+"""The firmware's hardware on an RP2040. The module `pins` says where everything is (`board/firmware.py` has its shape):
+
+    PORTS[i]["pins"]    outputs, high = on: contactor, gf_test, lock; inputs, high = closed, locked, tripped:
+                        contactor_feedback, lock_feedback, gf_trip; pilot_pwm, high = +12 V; analogue: pilot,
+                        proximity, temperature
+    STATION             emergency_stop, an input, high = pressed, and so is a broken wire; uart, tx, rx, baud; mux, the
+                        select pins of an analogue multiplexer, lowest bit first, or (); pilot_mv, what the pilot's
+                        divider reads as 0 and as 65,535; meter, a module with `read(index, inputs, at)`, or None
+
+An analogue signal is (pin, position of the multiplexer). Temperature sensors give 500 mV at 0 degrees and 10 mV more
+for each (TMP235). Without a meter module every port stays in meter_fault: what is not measured is not sold.
+"""
+
+import os
+import time
+from array import array
+
+import machine
+import pins
+from machine import ADC, PWM, UART, WDT, Pin
+
+from board.controller import contract, main
+from board.controller.app import firmware
+from board.controller.app.port import PortBoard
+
+STEP_MS = 10
+WATCHDOG_MS = 2_000
+PILOT_US = 1_100  # a period of the pilot and a little: its halves are the highest and the lowest of what is read in it
+PILOT_HZ = 1_000
+SUPPLY_MV = 3_300
+LINE_MAX = 256
+OUTPUTS = ("contactor", "lock", "gf_test")  # in the order of firmware.COIL, LOCK, GF_TEST
+INPUTS = ("contactor_feedback", "lock_feedback", "gf_trip")  # in the order of firmware.CONTACTOR, LOCKED, TRIPPED
+
+
+class Analogue:
+    """One converter input, behind a multiplexer or not."""
+
+    def __init__(self, place, select):
+        self._adc = ADC(place[0])
+        self._position = place[1]
+        self._select = select
+
+    def choose(self):
+        for i in range(len(self._select)):
+            self._select[i].value(self._position >> i & 1)
+
+    def read(self):
+        return self._adc.read_u16()
+
+    def mv(self):
+        self.choose()
+        return self.read() * SUPPLY_MV // 65_535
+
+
+class PortPins:
+    def __init__(self, where, select):
+        self.outputs = [Pin(where[name], Pin.OUT, value=0) for name in OUTPUTS]
+        self.inputs = [Pin(where[name], Pin.IN) for name in INPUTS]
+        self.pilot_pwm = PWM(Pin(where["pilot_pwm"]), freq=PILOT_HZ, duty_u16=65_535)
+        self.pilot = Analogue(where["pilot"], select)
+        self.proximity = Analogue(where["proximity"], select)
+        self.temperature = Analogue(where["temperature"], select)
+
+    def set(self, outputs, at):
+        self.pilot_pwm.duty_u16(outputs[at + firmware.DUTY] * 65_535 // 10_000)
+        for i in range(len(self.outputs)):
+            self.outputs[i].value(outputs[at + firmware.COIL + i])
+
+    def get(self, inputs, at, low_mv, high_mv):
+        """`low_mv`, `high_mv`: what the pilot's divider reads as 0 and as 65,535."""
+        pilot = self.pilot
+        pilot.choose()
+        highest, lowest = 0, 65_535
+        begin_us = time.ticks_us()
+        while time.ticks_diff(time.ticks_us(), begin_us) < PILOT_US:
+            raw = pilot.read()
+            highest, lowest = max(highest, raw), min(lowest, raw)
+        span_mv = high_mv - low_mv
+        inputs[at + firmware.CP_HIGH] = low_mv + (highest >> 2) * span_mv // 16_383  # a small integer also on 32 bits
+        inputs[at + firmware.CP_LOW] = low_mv + (lowest >> 2) * span_mv // 16_383
+        inputs[at + firmware.PP] = self.proximity.mv()
+        for i in range(len(self.inputs)):
+            inputs[at + firmware.CONTACTOR + i] = self.inputs[i].value()
+        inputs[at + firmware.TEMPERATURE] = self.temperature.mv() - 500
+
+
+class Hardware:
+    def __init__(self):
+        station = pins.STATION
+        select = [Pin(pin, Pin.OUT, value=0) for pin in station["mux"]]
+        self._ports = [PortPins(port["pins"], select) for port in pins.PORTS]
+        self._stop = Pin(station["emergency_stop"], Pin.IN, Pin.PULL_UP)
+        tx, rx = Pin(station["tx"]), Pin(station["rx"])
+        self._uart = UART(station["uart"], station["baud"], tx=tx, rx=rx, rxbuf=512, txbuf=512, timeout=0)
+        self._pilot_mv = station["pilot_mv"]
+        self._meter = __import__(station["meter"]) if station["meter"] else None
+        self._line = bytearray(LINE_MAX)
+        self._outputs = array("i", [0] * (firmware.OUTPUTS_FIRST + firmware.OUTPUTS_PER_PORT * len(self._ports)))
+        self._firmware = self._watchdog = None
+        self._now_ms = self._due_ms = 0
+        self._ticks_ms = time.ticks_ms()
+
+    def safe(self):
+        firmware.safe(self._outputs)
+        self.apply()
+
+    def boot(self):
+        self._watchdog = WDT(timeout=WATCHDOG_MS)
+        return self._now_ms
+
+    def bind(self, chip):
+        self._firmware = chip
+        self._outputs = chip.outputs
+
+    def wait(self):
+        self._tick()
+        late_ms = self._now_ms - self._due_ms
+        if late_ms >= STEP_MS:
+            self._firmware.overruns += late_ms // STEP_MS
+            self._due_ms = self._now_ms
+        while self._now_ms < self._due_ms:
+            time.sleep_ms(1)
+            self._tick()
+        self._due_ms += STEP_MS
+        self._look()
+        return self._now_ms
+
+    def apply(self):
+        for i in range(len(self._ports)):
+            self._ports[i].set(self._outputs, firmware.OUTPUTS_FIRST + firmware.OUTPUTS_PER_PORT * i)
+
+    def receive(self):
+        if not self._uart.any():
+            return None
+        count = self._uart.readinto(self._line)
+        return bytes(self._line[:count]) if count else None
+
+    def send(self, data):
+        return self._uart.write(data) or 0
+
+    def read(self, name):
+        try:
+            with open(name, "rb") as file:
+                return file.read()
+        except OSError:
+            return b""
+
+    def write(self, name, data):
+        with open("new", "wb") as file:
+            file.write(data)
+        os.rename("new", name)
+
+    def feed(self):
+        self._watchdog.feed()
+
+    def boot_id(self):
+        return int.from_bytes(os.urandom(4), "little")
+
+    def reset_cause(self):
+        return contract.RESET_WATCHDOG if machine.reset_cause() == machine.WDT_RESET else contract.RESET_POWER_ON
+
+    def reset(self):
+        machine.reset()
+
+    def _tick(self):
+        ticks_ms = time.ticks_ms()
+        self._now_ms += time.ticks_diff(ticks_ms, self._ticks_ms)
+        self._ticks_ms = ticks_ms
+
+    def _look(self):
+        inputs = self._firmware.inputs
+        inputs[0] = self._stop.value()
+        for i in range(len(self._ports)):
+            at = firmware.INPUTS_FIRST + firmware.INPUTS_PER_PORT * i
+            self._ports[i].get(inputs, at, self._pilot_mv[0], self._pilot_mv[1])
+            if self._meter is not None:
+                self._meter.read(i, inputs, at)
+
+
+def start():
+    boards = tuple([PortBoard(**port["board"]) for port in pins.PORTS])
+    main.run(Hardware(), boards, pins.CIRCUIT_MAX_MA)

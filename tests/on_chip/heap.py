@@ -1,0 +1,77 @@
+"""Runs on MicroPython, in a chip: four ports charge through a thousand steps with the heap locked."""
+
+import gc
+
+import micropython
+import pins
+
+from board.controller import contract, link
+from board.controller.app import firmware
+from board.controller.app.port import PortBoard
+
+COUNT = len(pins.PORTS)
+READY = (6000, -12000, 1320, 0, 1, 0, 250, 1, 1000, 4000, 6000, 6000, 6000, 230000, 230000, 230000)
+
+
+class Probe:
+    def __init__(self):
+        boards = tuple([PortBoard(**port["board"]) for port in pins.PORTS])
+        self.files = {}
+        self.now_ms = 0
+        self.chip = firmware.Firmware(boards, 63_000, 7, 0, 0, self.read, self.files.__setitem__)
+        for i in range(COUNT):
+            for k in range(firmware.INPUTS_PER_PORT):
+                self.chip.inputs[1 + firmware.INPUTS_PER_PORT * i + k] = READY[k]
+
+    def read(self, name):
+        return self.files.get(name, b"")
+
+    def say(self, *message):
+        self.chip.receive(link.frame(0, contract.pack(*message)), self.now_ms)
+
+    def step(self, lock):
+        """One turn; with `lock`, and if nothing is said or due to be said, no allocation is possible."""
+        chip = self.chip
+        self.now_ms += 10
+        locked = lock and self.now_ms % 500 != 0 and min(chip.controller._report_due_ms) > self.now_ms
+        if self.now_ms % 500 == 0:
+            self.say(contract.WISH, 0, ((6_000, 0, 1, 0),) * COUNT)
+        if locked:
+            micropython.heap_lock()
+        chip.step(self.now_ms)
+        chip.keep(self.now_ms)
+        self.obey()
+        if locked:
+            micropython.heap_unlock()
+        chip.sent(len(chip.unsent()))
+        return locked
+
+    def obey(self):
+        """Contactors, bolts and detectors follow; meters count."""
+        inputs, outputs = self.chip.inputs, self.chip.outputs
+        for i in range(COUNT):
+            at, to = 1 + firmware.INPUTS_PER_PORT * i, 3 + firmware.OUTPUTS_PER_PORT * i
+            inputs[at + firmware.CONTACTOR] = outputs[to + firmware.COIL]
+            inputs[at + firmware.LOCKED] = outputs[to + firmware.LOCK]
+            inputs[at + firmware.TRIPPED] = outputs[to + firmware.GF_TEST]
+            inputs[at + firmware.ENERGY] += outputs[to + firmware.COIL]
+
+
+probe = Probe()
+gc.collect()
+free = gc.mem_free()
+probe.say(contract.HELLO, 1, 0, 0, contract.contract_hash())
+probe.say(contract.LIMIT, 63_000, 6_000, 60)
+for _ in range(1_000):
+    probe.step(False)
+used = locked = grown = 0  # names of a module cost memory when they are new
+gc.collect()
+used = gc.mem_alloc()
+for _ in range(1_000):
+    locked += probe.step(True)
+gc.collect()
+grown = gc.mem_alloc() - used
+print("coils = %d" % sum([port.coil for port in probe.chip.controller.ports]))
+print("locked steps = %d" % locked)
+print("free after boot = %d" % free)
+print("grown = %d" % grown)
