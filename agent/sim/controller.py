@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Iterable
 from typing import Any
 
-from agent.sim.plant import MJ_PER_WH, Bay, OnPin, Plant
+from agent.sim.plant import Bay, OnPin, Plant
 from board.controller import contract
 from board.controller.app.controller import Controller
 from board.controller.app.memory import Memory
@@ -43,11 +43,8 @@ class SimBay(Bay):
         pins.emergency_stop = emergency_stop
         pins.temperature_dc = self.temperature_dc
         pins.meter_ok = not self.meter_dead
-        if not self.meter_dead:
-            pins.energy_wh = self.register_mj // MJ_PER_WH
-            pins.power_w = self.power_w
-            pins.current_ma = self.current_ma
-            pins.voltage_mv = self.voltage_mv
+        pins.energy_wh, pins.power_w, *phases = self.meter()
+        pins.current_ma, pins.voltage_mv = (phases[0], phases[1], phases[2]), (phases[3], phases[4], phases[5])
 
 
 class SimController(Plant[SimBay]):

@@ -114,6 +114,7 @@ class Bay:
         self.power_w = 0
         self.current_ma: Phases = (0, 0, 0)
         self.out = RELEASED
+        self._metered: tuple[int, ...] = (0,) * 8
         self.shown: Mapping[str, int] = {}  # pins as last told to the observer
         self._at_ms = 0
 
@@ -155,6 +156,12 @@ class Bay:
             l1, l2, l3 = self.car.current_ma()
             self.current_ma = (l1, l2 if self.voltage_mv[1] else 0, l3 if self.voltage_mv[2] else 0)
         self.power_w = sum(a * v for a, v in zip(self.current_ma, self.voltage_mv, strict=True)) // 1_000_000
+
+    def meter(self) -> tuple[int, ...]:
+        """What it says: energy_wh, power_w, currents, voltages. A dead one says what it said last."""
+        if not self.meter_dead:
+            self._metered = (self.register_mj // MJ_PER_WH, self.power_w, *self.current_ma, *self.voltage_mv)
+        return self._metered
 
     def pins_mv(self) -> tuple[int, int, int]:
         """Pilot in the plus and the minus phase, proximity: what the ADC reads."""
@@ -247,3 +254,67 @@ class Plant(Generic[B]):
             self.pins.append((self._now_ms / 1000, i, name, value))
             if self._on_pin is not None:
                 self._on_pin(self._now_ms / 1000, i, name, value)
+
+
+class DrivenPlant(Plant[Bay]):
+    """Its pins are driven by whoever sets `out` of its bays. `pins` has the edges of `cp`, `offer_ma`, `coil`,
+    `contactor`, `locked` and `testing`; `watch` is called with each instant, in ms, at which one may have changed."""
+
+    def __init__(
+        self,
+        boards: tuple[PortBoard, ...] = (PortBoard(), PortBoard()),
+        *,
+        coil_circuit: bool = True,  # emergency stop and trip line break the coil's own circuit, as they must
+        on_pin: OnPin | None = None,
+        watch: Callable[[int], None] = lambda now_ms: None,
+    ) -> None:
+        super().__init__([Bay(board) for board in boards], on_pin)
+        self.powered = False
+        self.watch = watch
+        self._coil_circuit = coil_circuit
+
+    def drive(self, index: int, out: Outputs, now: float) -> None:
+        self.touch(now, lambda plant: setattr(plant.bays[index], "out", out))
+
+    def release(self) -> None:
+        """Nobody drives the pins any more; a bolt stays where it is."""
+        for bay in self.bays:
+            bay.out = RELEASED._replace(lock=int(bay.bolt.wanted))
+
+    def next_due(self) -> float | None:
+        """When the hardware does something by itself."""
+        dues = [due for bay in self.bays for due in bay.dues(self._now_ms) if due is not None]
+        return min(dues) / 1000 if dues else None
+
+    def _reach(self, now: float) -> None:
+        target_ms = round(now * 1000)
+        assert target_ms >= self._now_ms, f"{now} is in the past of {self._now_ms / 1000}"
+        while (due := self.next_due()) is not None and round(due * 1000) <= target_ms:
+            self._now_ms = max(self._now_ms, round(due * 1000))
+            self._settle()
+        self._now_ms = target_ms
+
+    def _settle(self) -> None:
+        now = self._now_ms
+        for bay in self.bays:
+            bay.integrate(now)
+            is_broken = self._coil_circuit and (self.emergency_stop or bay.tripped(now))
+            bay.contactor.follow(now, bool(bay.out.coil) and self.powered and not is_broken)
+            bay.bolt.follow(now, bool(bay.out.lock))
+            bay.detector.follow(now, bool(bay.out.gf_test) and self.powered)
+            bay.flow(now, self.offer_ma(bay), self.powered)
+        self._show([self._state(bay) for bay in self.bays])
+        self.watch(now)
+
+    def offer_ma(self, bay: Bay) -> int:
+        return offered_ma(bay.out.duty) if self.powered else 0
+
+    def _state(self, bay: Bay) -> dict[str, int]:
+        return {
+            "cp": bay.cp(),
+            "offer_ma": self.offer_ma(bay),
+            "locked": int(bay.bolt.value),
+            "testing": bay.out.gf_test,
+            "coil": bay.out.coil,
+            "contactor": int(bay.contactor.value),
+        }
