@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from agent.loop import monotonic
 from agent.sim.car import Car
-from agent.sim.interpreter import AGAIN_MS, BOOT_MS, WATCHDOG_MS, BusReader, RealController, bus_frame
+from agent.sim.interpreter import AGAIN_MS, BOOT_MS, WATCHDOG_MS, BusReader, Program, RealController, bus_frame
 from board.controller import contract
 from tests.process import until
 
@@ -63,7 +63,11 @@ while True:
 """
 
 
-STAND_IN = sys.executable, "-c", CODE
+def script(code: str) -> Program:
+    return lambda *args: [sys.executable, "-c", code, *map(str, args)]
+
+
+STAND_IN = script(CODE)
 
 
 @pytest.fixture(params=[True, False], ids=["lockstep", "free"])
@@ -188,7 +192,7 @@ def test_a_power_cut_ends_it_at_once_and_flash_outlives_it_unless_erased(control
 
 
 def test_one_that_never_comes_up_is_tried_again_and_again_but_not_faster_than_it_can(tmp_path: Path) -> None:
-    controller = RealController((sys.executable, "-c", ""), tmp_path / "flash.img")
+    controller = RealController(script(""), tmp_path / "flash.img")
     clock = Clock(controller)
     controller.power_on(clock.now())
     began = monotonic()

@@ -12,11 +12,11 @@ import select
 import socket
 import struct
 import subprocess
-import sys
 import tty
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -38,7 +38,7 @@ FLASH_B = 256 * 1024
 HEAD_OUT, ROW_OUT = 3, 4
 FREE = -1  # clock_ms
 
-Program = tuple[str, ...]  # what one boot runs, followed by LINK_FD PINS_FD FLASH_FILE RESET_CAUSE
+Program = Callable[[int, int, Path, int], list[str]]  # (link fd, pins fd, flash file, reset cause): what one boot runs
 
 
 
@@ -53,7 +53,7 @@ def firmware(folder: Path, boards: Sequence[PortBoard], circuit_max_ma: int) -> 
     rom = folder / "rom"
     ports = [{"board": vars(board), "pins": {}} for board in boards]
     rom.write_bytes(image(pin_table("simulated", circuit_max_ma, ports)))
-    return sys.executable, chip.__file__, str(rom)
+    return partial(chip.firmware, rom)
 
 
 # -- the pins bus -----------------------------------------------------------------------------------------------------
@@ -102,7 +102,7 @@ class Boot:
         self.bus = BusReader()
         with log.open("ab") as out:
             self.process = subprocess.Popen(
-                [*program, str(their_link), str(theirs.fileno()), str(flash.absolute()), str(cause)],
+                program(their_link, theirs.fileno(), flash, cause),
                 pass_fds=(their_link, theirs.fileno()),
                 stdin=subprocess.DEVNULL, stdout=out, stderr=out,
             )  # fmt: skip
