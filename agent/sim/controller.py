@@ -104,7 +104,7 @@ class SimController(Plant[SimBay]):
 
     def receive(self, data: bytes, now: float) -> None:
         self._reach(now)
-        if self.controller is not None:
+        if self.controller is not None and data:
             self.controller.receive(data, self._now_ms)
             self._settle()
 

@@ -31,7 +31,7 @@ STEP_MS = 10
 BOOT_MS = 50  # in lockstep; nobody drives the pins meanwhile
 ANSWER_S = 10.0  # in lockstep: a step that takes longer never ends
 EXIT_S = 1.0  # between a process's last word and its exit code
-WATCHDOG_MS = 1_000  # OUTPUTS come every 100 ms: a firmware that is silent for longer hangs, and is reset
+WATCHDOG_MS = 2_000  # OUTPUTS come every 100 ms: a firmware that is silent for longer hangs, and is reset
 ALIVE_MS = 1_000  # a boot that ends earlier has failed: the next one comes a little later
 AGAIN_MS = 200
 FLASH_B = 256 * 1024
@@ -172,7 +172,8 @@ class RealController(DrivenPlant):
     """As SimController, by bytes: `receive` and `transmit` are the serial line.
 
     In lockstep the time is the caller's, and every verb moves firmware and hardware up to it. Else the firmware runs by
-    itself, and whoever owns this object calls `poll` whenever one of `fds` has something to read, or `next_due` comes.
+    itself, and whoever owns this object calls `poll` or `receive` whenever one of `fds` has something to read, and at
+    least every 10 ms.
     """
 
     def __init__(

@@ -234,6 +234,30 @@ class Plant(Generic[B]):
         self.bays[index].integrate(self._now_ms)
         return self.bays[index].register_mj / MJ_PER_WH
 
+    # -- power and the serial line
+
+    @property
+    def fds(self) -> list[int]:
+        """What to wait for: when one of them has something to read, `receive` is due."""
+        return []
+
+    def power_on(self, now: float) -> object:
+        raise NotImplementedError
+
+    def power_off(self, now: float) -> None:
+        raise NotImplementedError
+
+    def receive(self, data: bytes, now: float) -> None:
+        """Bytes from the host, if any; and let everything happen that is due."""
+        raise NotImplementedError
+
+    def transmit(self) -> bytes:
+        """Bytes for the host, once."""
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """Nothing of it runs on."""
+
     # -- time
 
     def _reach(self, now: float) -> None:
