@@ -114,6 +114,10 @@ class Box:
     def cut_power(self) -> None:
         self._do(self.controller.power_off)
 
+    def reset_controller(self) -> None:
+        """It alone, as its watchdog does."""
+        self._do(self.controller.reset)
+
     def plug(self, evse_id: int, car: Car) -> None:
         self._do(lambda now: self.controller.plug(evse_id - 1, car, now))
 

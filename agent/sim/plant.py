@@ -247,6 +247,10 @@ class Plant(Generic[B]):
     def power_off(self, now: float) -> None:
         raise NotImplementedError
 
+    def reset(self, now: float) -> object:
+        """The controller alone reboots: its coils drop for that moment."""
+        raise NotImplementedError
+
     def receive(self, data: bytes, now: float) -> None:
         """Bytes from the host, if any; and let everything happen that is due."""
         raise NotImplementedError
