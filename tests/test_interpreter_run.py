@@ -141,6 +141,7 @@ def test_a_ground_fault_ends_the_power_at_once_and_is_told(site: Site) -> None:
 def test_a_weld_is_told_and_lasts_when_the_contact_has_come_loose(site: Site) -> None:
     site.charging()
     site.box.touch(lambda hardware: setattr(hardware.bays[0].contactor, "stuck", True))
+    site.heartbeats(6)  # a second tap at once is the first one's echo
     site.box.tap(ANN)
     until(lambda: "contactor_welded" in site.faults())
     site.box.touch(lambda hardware: setattr(hardware.bays[0].contactor, "stuck", False))
