@@ -191,3 +191,9 @@ def test_nothing_that_can_happen_to_the_real_firmware_breaks_a_promise_at_the_pi
 @pytest.mark.parametrize("seed", range(100, 140))
 def test_nothing_that_can_happen_breaks_a_promise_at_the_pins_in_100_000_events(tmp_path: Path, seed: int) -> None:
     check_that_something_happened(soak(tmp_path, seed, 2_500), 2_500)
+
+
+def test_the_same_seed_gives_the_same_world(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    assert soak(tmp_path / "a", 5, 150).sim.pins == soak(tmp_path / "b", 5, 150).sim.pins
