@@ -78,6 +78,7 @@ class Rig:
         *,
         seed: int = 0,
         coil_circuit: bool = True,
+        is_host_there: bool = True,
     ) -> None:
         need_interpreter()
         self.rng = random.Random(seed)
@@ -88,6 +89,7 @@ class Rig:
         self.sim.watch = self.observer.look
         self.now = 0.0
         self.circuit_ma = 0  # by the firmware's own word; it does not leave the factory commissioned
+        self.limits = 0  # how often it was told one
         self.commands = [OFF] * len(boards)
         self.noise = 0.0  # how probably a byte on the line is another
         self.is_cut = False
@@ -98,7 +100,9 @@ class Rig:
         self._tap, self._ear = Tap(len(boards)), Deframer()
         self._boots = 0
         self.sim.power_on(0.0)
-        self.start_host().after(2.0)
+        if is_host_there:
+            self.start_host()
+        self.after(2.0)
 
     def close(self) -> None:
         self.sim.close()
@@ -170,6 +174,7 @@ class Rig:
             case (contract.WISH, _, tuple(rows)):
                 self.observer.heard(round(self.now * 1000), rows)
             case (contract.LIMIT, int(circuit_ma), *_):  # from here on, unless it is refused
+                self.limits += 1
                 self.observer.circuit_ma = max(self.circuit_ma, circuit_ma)
 
     def _understand(self, message: tuple[object, ...] | None) -> None:

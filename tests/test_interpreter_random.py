@@ -162,7 +162,7 @@ def soak(folder: Path, seed: int, events: int) -> Rig:
             (event,) = rng.choices(kinds, weights)
             index = rng.randrange(len(rig.bays))
             event(rig, index)
-            rig.after(8.0 if rng.random() < 0.002 else rng.choice(GAPS_S))
+            rig.after(8.0 if rng.random() < 0.005 else rng.choice(GAPS_S))
     except (AssertionError, TimeoutError) as wrong:
         said = rig.sim.log.read_text()[-500:]
         raise AssertionError(f"{seed=} event {n} {event.__name__} at {index}: {wrong} {said}") from wrong
