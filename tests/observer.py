@@ -21,7 +21,7 @@ Row = tuple[int, ...]  # (offer_ma, stop, lock, clear)
 
 OPEN_MS = 100  # S1: at once means within this, to the contact
 ORDERLY_MS = 6_100  # 6 s, and the contact's own time
-SAMPLED_MS = 50  # a pilot is believed when it has been seen a few times: a closing may be that late for it
+SAMPLED_MS = {"the car is ready": 50, "the cable carries it": 100}  # seen a few times before it is believed
 AWAY_MS = 100  # a car that was gone for longer is another one, and wants another self-test
 WELDED_MS = 300
 NEVER_MS, FOREVER_MS = -1 << 40, 1 << 40
@@ -98,10 +98,9 @@ class PinObserver:
         eye.held.update({name: now for name, holds in conditions.items() if holds})
         if bay.out.coil and not eye.coil:
             self.closes += 1
-            slack = {"the car is ready": SAMPLED_MS}
             missing = [
                 name for name in conditions
-                if now - eye.held.get(name, NEVER_MS) > slack.get(name, 0) + self._latency_ms
+                if now - eye.held.get(name, NEVER_MS) > SAMPLED_MS.get(name, 0) + self._latency_ms
             ]  # fmt: skip
             if missing:
                 raise Broken(f"S1 at {now} ms: port {index} closes, but not: {', '.join(missing)}")
