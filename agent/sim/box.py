@@ -187,8 +187,13 @@ class Box:
                     return
                 verb()
             now = self._now()
-            self.controller.receive(self._spoilt(self.link.read()), now)
+            if said := self.link.read():
+                self.heard(said)
+            self.controller.receive(self._spoilt(said), now)
             self.link.write(self._spoilt(self.controller.transmit()))
+
+    def heard(self, data: bytes) -> None:
+        """What the agent has said, before the line spoils it: for whoever measures."""
 
     def _spoilt(self, data: bytes) -> bytes:
         if not self.noise:
