@@ -164,10 +164,10 @@ class Stage:
         ledger.close()
         self.until(lambda: self.said(f"with {CARDS} cards is in force") > already)
 
-    def tap_s(self, number: int, evse_id: int) -> float:
+    def tap_s(self, number: int, evse_id: int, pause_s: float = 0.1) -> float:
         """A car comes, its driver taps, the car goes. From the card's line on the pty to the pilot's offer."""
         self.box.plug(evse_id, Car(reaction_ms=60_000))
-        time.sleep(random.uniform(0.1, 0.2))
+        time.sleep(random.uniform(pause_s, 2 * pause_s))
         while not self._offers.empty():
             self._offers.get()
         began = time.perf_counter()

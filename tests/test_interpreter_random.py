@@ -53,7 +53,7 @@ def mended(bay: Bay) -> None:
 
 
 def good_session(rig: Rig, index: int) -> None:
-    """Somebody mends everything, and a good car charges a while."""
+    """Somebody mends everything, and a car charges a while, mostly a good one."""
     bay = rig.bays[index]
     rig.noise, rig.is_cut, rig.sim.emergency_stop = 0.0, False, False
     rig.sim.power_on(rig.now)
@@ -64,7 +64,8 @@ def good_session(rig: Rig, index: int) -> None:
     bay.abandoned_cable_ma = 0
     clear = rig.commands[index].clear + 1
     rig.wish(index, PortCommand(clear=clear)).after(rig.rng.choice((0.3, 1.0)))
-    rig.plug(index, Car(need_wh=rig.rng.choice((1, 50_000)), reaction_ms=rig.rng.choice((50, 300))))
+    good = Car(need_wh=rig.rng.choice((1, 50_000)), reaction_ms=rig.rng.choice((50, 300)))
+    rig.plug(index, rig.rng.choice((good, good, random_car(rig.rng))))
     rig.wish(index, PortCommand(rig.rng.choice((6_000, 16_000, 32_000)), Stop.NONE, lock=True, clear=clear))
     rig.after(rig.rng.choice((1.0, 1.5, 2.0)))
 
