@@ -1,7 +1,9 @@
 """The real firmware in lockstep: simulated hardware behind its pins, our own end of the link as its host, a line that
 may be bad, and the observer. Time is simulated, 10 ms by 10 ms; the same seed gives the same world."""
 
+import atexit
 import random
+import shutil
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -40,7 +42,9 @@ def need_interpreter() -> None:
 
 @cache
 def program(boards: tuple[PortBoard, ...], circuit_max_ma: int = CIRCUIT_MAX_MA) -> Program:
-    return firmware(Path(mkdtemp(prefix="firmware-")), boards, circuit_max_ma)
+    folder = Path(mkdtemp(prefix="firmware-"))
+    atexit.register(shutil.rmtree, folder)
+    return firmware(folder, boards, circuit_max_ma)
 
 
 class Tap:

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.loop import monotonic
+from agent.sim import interpreter
 from agent.sim.car import Car
 from agent.sim.interpreter import AGAIN_MS, BOOT_MS, WATCHDOG_MS, BusReader, Program, RealController, bus_frame
 from board.controller import contract
@@ -199,6 +200,12 @@ def test_one_that_never_comes_up_is_tried_again_and_again_but_not_faster_than_it
     clock.until(lambda: controller.boots == 4)
     assert monotonic() - began > 3 * AGAIN_MS / 1000
     controller.close()
+
+
+@pytest.mark.promise("S9")
+def test_where_there_is_no_interpreter_a_sentence_says_what_to_type(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(interpreter, "PACKAGES", {"no_such_module": "some-package", "pytest": "pytest"})
+    assert interpreter.missing() == "no MicroPython here: type pip install some-package"
 
 
 def test_a_boot_takes_its_time_in_lockstep_too(tmp_path: Path) -> None:

@@ -84,6 +84,7 @@ class Box:
     def __init__(self, controller: Plant[Any], folder: Path | None = None) -> None:
         self.controller = controller
         self.noise = 0.0
+        self.spoilt = 0  # bytes so far
         self._random = random.Random(1)
         self.link = Line(folder / "controller" if folder else None)
         self.reader = Line(folder / "reader" if folder else None)
@@ -199,4 +200,6 @@ class Box:
         if not self.noise:
             return data
         rng = self._random
-        return bytes(byte ^ rng.randint(1, 255) if rng.random() < self.noise else byte for byte in data)
+        noisy = bytes(byte ^ rng.randint(1, 255) if rng.random() < self.noise else byte for byte in data)
+        self.spoilt += sum(a != b for a, b in zip(noisy, data, strict=True))
+        return noisy
