@@ -119,6 +119,7 @@ def site(tmp_path: Path, pki: Path) -> Iterator[Site]:
     need_interpreter()
     site = Site(tmp_path, pki)
     yield site
+    print(site.agent.status(), list(site.hardware.pins)[-20:], site.hardware.resets, site.agent.log(), sep="\n")
     site.close()
     assert site.hardware.broken == []
     assert set(site.hardware.resets) <= {-9}, site.hardware.log.read_text()
