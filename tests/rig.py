@@ -87,8 +87,9 @@ class Rig:
         need_interpreter()
         self.rng = random.Random(seed)
         self.sim = RealController(
-            program(tuple(boards)), folder / "flash.img", tuple(boards), lockstep=True, coil_circuit=coil_circuit
-        )
+            program(tuple(boards)), folder / "flash.img", tuple(boards),
+            lockstep=True, on_a_tty=False, coil_circuit=coil_circuit,
+        )  # fmt: skip
         self.observer = PinObserver(self.sim, 0, failsafe_ma=FAILSAFE_MA, grace_s=GRACE_S)
         self.sim.watch = self.observer.look
         self.now = 0.0

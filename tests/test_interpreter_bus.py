@@ -73,7 +73,7 @@ STAND_IN = script(CODE)
 
 @pytest.fixture(params=[True, False], ids=["lockstep", "free"])
 def controller(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[RealController]:
-    made = RealController(STAND_IN, tmp_path / "flash.img", lockstep=request.param)
+    made = RealController(STAND_IN, tmp_path / "flash.img", lockstep=request.param, on_a_tty=not request.param)
     yield made
     made.close()
 
@@ -209,7 +209,7 @@ def test_where_there_is_no_interpreter_a_sentence_says_what_to_type(monkeypatch:
 
 
 def test_a_boot_takes_its_time_in_lockstep_too(tmp_path: Path) -> None:
-    controller = RealController(STAND_IN, tmp_path / "flash.img", lockstep=True)
+    controller = RealController(STAND_IN, tmp_path / "flash.img", lockstep=True, on_a_tty=False)
     controller.power_on(0.0)
     controller.poll(2.0)
     controller.reset(2.0)

@@ -1,4 +1,7 @@
-"""A real agent process, a pty, the real firmware in MicroPython on its own clock: what goes wrong at a real station."""
+"""A real agent process, a pty, the real firmware in MicroPython, in real time: what goes wrong at a real station.
+
+Firmware and hardware go in step, so that a busy machine shows no weld where none is; one story runs on the chip's clock.
+"""
 
 import signal
 from collections.abc import Iterator
@@ -21,9 +24,9 @@ LATE_MS = 1_000  # a machine that runs other tests as well stops a process for a
 class Hardware(RealController):
     """With the observer at its pins and on its line; what it sees broken is kept for the test's end."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, lockstep: bool) -> None:
         boards = (TETHERED, TETHERED)
-        super().__init__(program(boards, CIRCUIT_MA), folder / "flash.img", boards, watch=self._look)
+        super().__init__(program(boards, CIRCUIT_MA), folder / "flash.img", boards, lockstep=lockstep, watch=self._look)
         self.observer = PinObserver(self, CIRCUIT_MA, latency_ms=LATE_MS)
         self.broken: list[str] = []
         self.wishes = 0
@@ -49,9 +52,9 @@ class Hardware(RealController):
 
 
 class Site:
-    def __init__(self, folder: Path, pki: Path) -> None:
+    def __init__(self, folder: Path, pki: Path, *, lockstep: bool = True) -> None:
         self.folder = folder
-        self.hardware = Hardware(folder)
+        self.hardware = Hardware(folder, lockstep=lockstep)
         self.box = Box(self.hardware, folder).start()
         self.box.power_on()
         write_list(folder / "state", ANN)
@@ -115,9 +118,9 @@ def pki(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def site(tmp_path: Path, pki: Path) -> Iterator[Site]:
+def site(tmp_path: Path, pki: Path, request: pytest.FixtureRequest) -> Iterator[Site]:
     need_interpreter()
-    site = Site(tmp_path, pki)
+    site = Site(tmp_path, pki, lockstep=getattr(request, "param", True))
     yield site
     print(site.agent.status(), list(site.hardware.pins)[-20:], site.hardware.resets, site.agent.log(), sep="\n")
     site.close()
@@ -136,6 +139,14 @@ def test_a_ground_fault_ends_the_power_at_once_and_is_told(site: Site) -> None:
     site.touch(cable_leaks=False)
     site.heartbeats()
     assert site.clicks() == [1, 0]  # it is tried again after 15 minutes, not before
+
+
+@pytest.mark.promise("S1")
+@pytest.mark.parametrize("site", [False], indirect=True)
+def test_on_its_own_clock_a_session_starts_and_ends(site: Site) -> None:
+    site.charging().heartbeats(6)
+    site.box.tap(ANN)
+    until(lambda: site.clicks() == [1, 0])
 
 
 @pytest.mark.promise("S1")

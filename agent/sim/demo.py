@@ -336,7 +336,8 @@ def make_controller(folder: Path, *, real: bool) -> Plant[Any]:
     board = load(BOARD)
     ports = tuple(PortBoard(max_ma=port.limit_ma, phases=board.phases) for port in board.port)
     if real:
-        return RealController(firmware(folder, ports, board.circuit_limit_ma), folder / "flash.img", ports)
+        program = firmware(folder, ports, board.circuit_limit_ma)
+        return RealController(program, folder / "flash.img", ports, lockstep=True)  # in step even on a busy machine
     return SimController(ports, circuit_limit_ma=board.circuit_limit_ma)
 
 

@@ -171,9 +171,10 @@ def socket_pair() -> tuple[int, int]:
 class RealController(DrivenPlant):
     """As SimController, by bytes: `receive` and `transmit` are the serial line.
 
-    In lockstep the time is the caller's, and every verb moves firmware and hardware up to it. Else the firmware runs by
-    itself, and whoever owns this object calls `poll` or `receive` whenever one of `fds` has something to read, and at
-    least every 10 ms.
+    In lockstep the time is the caller's, simulated or real, and every verb moves firmware and hardware up to it:
+    neither ever waits for the other, however busy the machine. Else the firmware runs on its own clock, as on a chip,
+    and what comes late from us is late for it. Either way, in real time the owner calls `poll` or `receive` every 10 ms
+    and when one of `fds` has something to read. `on_a_tty`: the line is a pty; else it is one that loses no time.
     """
 
     def __init__(
@@ -183,6 +184,7 @@ class RealController(DrivenPlant):
         boards: tuple[PortBoard, ...] = (PortBoard(), PortBoard()),
         *,
         lockstep: bool = False,
+        on_a_tty: bool = True,
         coil_circuit: bool = True,
         on_pin: OnPin | None = None,
         watch: Callable[[int], None] = lambda now_ms: None,
@@ -193,7 +195,7 @@ class RealController(DrivenPlant):
         self.resets: Counter[int] = Counter()  # by exit code: below 0 a signal ended it
         self.steps = self.overruns = 0  # of this boot, by its own word
         self.flash, self.log = flash, flash.with_suffix(".log")
-        self.lockstep = lockstep
+        self.lockstep, self._on_a_tty = lockstep, on_a_tty
         self._program = program
         self._cause = contract.RESET_POWER_ON  # of the next boot
         self._boot_at_ms = 0
@@ -313,7 +315,7 @@ class RealController(DrivenPlant):
         assert self.boot is not None
         values = [clock_ms, int(self.emergency_stop)]
         for bay in self.bays:
-            values += inputs_of(bay, self._now_ms)
+            values += inputs_of(bay, self._now_ms, is_ahead=clock_ms == FREE)
         if values != self._told and self.boot.inputs(values):
             self._told = values
 
@@ -330,7 +332,7 @@ class RealController(DrivenPlant):
     def _start_boot(self) -> None:
         if not self.flash.exists():
             self.flash.write_bytes(b"\xff" * FLASH_B)
-        self.boot = Boot(self._program, self.flash, self.log, self._cause, on_a_tty=not self.lockstep)
+        self.boot = Boot(self._program, self.flash, self.log, self._cause, on_a_tty=self._on_a_tty)
         self.boots += 1
         self.steps = self.overruns = 0
         self._told = []
@@ -351,9 +353,9 @@ class RealController(DrivenPlant):
         return code
 
 
-def inputs_of(bay: Bay, now_ms: int) -> list[int]:
+def inputs_of(bay: Bay, now_ms: int, *, is_ahead: bool) -> list[int]:
     """One port's row of INPUTS."""
     return [
-        *bay.pins_mv(), int(bay.contactor.value), int(bay.bolt.value), int(bay.tripped(now_ms)), bay.temperature_dc,
-        int(not bay.meter_dead), *bay.meter(),
+        *bay.pins_mv(is_ahead=is_ahead), int(bay.contactor.value), int(bay.bolt.value), int(bay.tripped(now_ms)),
+        bay.temperature_dc, int(not bay.meter_dead), *bay.meter(),
     ]  # fmt: skip

@@ -163,11 +163,12 @@ class Bay:
             self._metered = (self.register_mj // MJ_PER_WH, self.power_w, *self.current_ma, *self.voltage_mv)
         return self._metered
 
-    def pins_mv(self) -> tuple[int, int, int]:
-        """Pilot in the plus and the minus phase, proximity: what the ADC reads."""
+    def pins_mv(self, *, is_ahead: bool = False) -> tuple[int, int, int]:
+        """Pilot in the plus and the minus phase, proximity: what the ADC reads. `is_ahead`: the minus phase as PWM
+        would show it, for a reader that looks at it only under PWM and may get it too late."""
         state, diode, duty = self.cp(), self.diode_ok, self.out.duty
         high = pilot_mv(PILOT_MV if duty else -PILOT_MV, state, diode)
-        low = pilot_mv(-PILOT_MV, state, diode) if duty < 10_000 else high
+        low = pilot_mv(-PILOT_MV, state, diode) if duty < 10_000 or is_ahead else high
         plug = self.board.socketed and (self.car is not None or self.abandoned_cable_ma)
         return high, low, proximity_mv(self.cable_ma if plug else None)
 
