@@ -1,6 +1,6 @@
 """A real agent process, a pty, the real firmware in MicroPython, in real time: what goes wrong at a real station.
 
-Firmware and hardware go in step, so that a busy machine shows no weld where none is; one story runs on the chip's clock.
+Firmware and hardware go in step, so that a busy machine shows no weld where none is; one story has the chip's clock.
 """
 
 import signal
