@@ -17,13 +17,15 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
-from agent.board import load
+from agent.board import Board, load
 from agent.sim.box import Box
 from agent.sim.car import Car
 from agent.sim.controller import SimController
 from agent.sim.demo import BOARD, CONFIG, DEVCLOUD, ROOT, STATION_ID
 from agent.sim.mosquitto import BrokerError, Mosquitto, free_port
+from agent.sim.plant import OnPin, Plant
 from bench.figure import Figures, cpu_s, digits, figure, missing, percentile, resident_mb
 from board.controller import contract
 from board.controller.app.port import PortBoard
@@ -54,27 +56,34 @@ def card(number: int) -> str:
     return f"04A1{number:04X}"
 
 
-class Controller(SimController):
-    """Notes when the host's wishes came, as frames on the line."""
+class Ear(Box):
+    """Notes when the agent's wishes came, as frames on the line, and when one changed."""
 
-    def __init__(self, boards: tuple[PortBoard, ...], limit_ma: int, on_pin: Callable[..., None]) -> None:
-        super().__init__(boards, circuit_limit_ma=limit_ma, on_pin=on_pin)
+    def __init__(self, controller: Plant[Any]) -> None:
+        super().__init__(controller)
         self.wishes: deque[float] = deque(maxlen=10_000)
+        self.changes: deque[tuple[float, int, int]] = deque(maxlen=10_000)  # when, which port, to what offer
         self._frames = Deframer()
+        self._offers: dict[int, int] = {}
 
-    def receive(self, data: bytes, now: float) -> None:
+    def heard(self, data: bytes) -> None:
         for _, body in self._frames.feed(data):
-            if (message := contract.unpack(body)) and message[0] == contract.WISH:
-                self.wishes.append(time.perf_counter())
-        super().receive(data, now)
+            match contract.unpack(body):
+                case (contract.WISH, _, tuple(rows)):
+                    self.wishes.append(time.perf_counter())
+                    for index, (offer_ma, *_) in enumerate(rows):
+                        if offer_ma != self._offers.get(index, 0):
+                            self.changes.append((self.wishes[-1], index, offer_ma))
+                        self._offers[index] = offer_ma
 
 
 class Stage:
     """Everything around one agent process, in one folder."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, make: Callable[[Path, OnPin], Plant[Any]]) -> None:
         self.folder = folder
         self._processes: list[subprocess.Popen[bytes]] = []
+        self.offered: list[tuple[float, int]] = []
         self._offers: queue.SimpleQueue[tuple[float, int]] = queue.SimpleQueue()
         pki = folder / "pki"
         ca_init(pki)
@@ -82,10 +91,8 @@ class Stage:
         self.broker = Mosquitto(
             folder / "broker", cafile=pki / "ca.pem", certfile=pki / "broker.pem", keyfile=pki / "broker.key"
         )
-        board = load(BOARD)
-        ports = tuple(PortBoard(max_ma=port.limit_ma, phases=board.phases) for port in board.port)
-        self.controller = Controller(ports, board.circuit_limit_ma, self._on_pin)
-        self.box = Box(self.controller).start()
+        self.box = Ear(make(folder, self._on_pin))
+        self.box.start()
         self.box.power_on()
         self.panel_port = free_port()
 
@@ -97,7 +104,8 @@ class Stage:
 
     def _on_pin(self, _: float, index: int, name: str, value: int) -> None:
         if name == "offer_ma" and value:
-            self._offers.put((time.perf_counter(), index))
+            self.offered.append((time.perf_counter(), index))
+            self._offers.put(self.offered[-1])
 
     # -- processes
 
@@ -111,10 +119,10 @@ class Stage:
         config = self.folder / "config.toml"
         text = CONFIG if panel else CONFIG.replace(PANEL, "")
         config.write_text(text.format(station_id=STATION_ID, port=self.broker.port, panel=self.panel_port))
-        self.controller.wishes.clear()
+        self.box.wishes.clear()
         lines = self.box.link.path, self.box.reader.path
         process = self._spawn("agent.log", "-c", RUN, str(BOARD), str(config), *lines)
-        self.until(lambda: bool(self.controller.wishes))
+        self.until(lambda: bool(self.box.wishes))
         return process
 
     def _spawn(self, log: str, *command: str) -> subprocess.Popen[bytes]:
@@ -156,10 +164,10 @@ class Stage:
         ledger.close()
         self.until(lambda: self.said(f"with {CARDS} cards is in force") > already)
 
-    def tap_s(self, number: int, evse_id: int) -> float:
+    def tap_s(self, number: int, evse_id: int, pause_s: float = 0.1) -> float:
         """A car comes, its driver taps, the car goes. From the card's line on the pty to the pilot's offer."""
         self.box.plug(evse_id, Car(reaction_ms=60_000))
-        time.sleep(random.uniform(0.1, 0.2))
+        time.sleep(random.uniform(pause_s, 2 * pause_s))
         while not self._offers.empty():
             self._offers.get()
         began = time.perf_counter()
@@ -172,10 +180,19 @@ class Stage:
         time.sleep(0.05)
 
 
+def in_memory(folder: Path, on_pin: OnPin) -> SimController:
+    board = load(BOARD)
+    return SimController(ports_of(board), circuit_limit_ma=board.circuit_limit_ma, on_pin=on_pin)
+
+
+def ports_of(board: Board) -> tuple[PortBoard, ...]:
+    return tuple(PortBoard(max_ma=port.limit_ma, phases=board.phases) for port in board.port)
+
+
 @contextmanager
-def stage() -> Iterator[Stage]:
+def stage(make: Callable[[Path, OnPin], Plant[Any]] = in_memory) -> Iterator[Stage]:
     with tempfile.TemporaryDirectory(prefix="bench-") as name:
-        made = Stage(Path(name))
+        made = Stage(Path(name), make)
         try:
             yield made
         finally:
@@ -200,13 +217,13 @@ def online(s: Stage) -> Figures:
     with watching(s.panel_port):
         time.sleep(3.0)
         idle = [idle_percent(agent.pid) for _ in range(IDLE_RUNS)]
-        quiet_s = gaps(s.controller.wishes)
-        s.controller.wishes.clear()
+        quiet_s = gaps(s.box.wishes)
+        s.box.wishes.clear()
         began = time.perf_counter()
         for n in range(LISTS):
             s.new_list(f"again-{n}")
         each_s = (time.perf_counter() - began) / LISTS
-        loaded_s = gaps(s.controller.wishes)
+        loaded_s = gaps(s.box.wishes)
         rss_mb = resident_mb(agent.pid)
     s.end(agent)
     s.broker.stop()

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from agent.sim.box import Box
 from agent.sim.car import Car
-from agent.sim.controller import Bay, SimController
+from agent.sim.controller import SimController
+from agent.sim.plant import Bay
 from board.controller import contract
 from board.controller.app.port import Pins, Port, PortBoard
 from board.controller.contract import CP_A, CP_B, CP_C, CP_D, CP_E, FAULTS, pack, unpack

@@ -10,19 +10,26 @@ from hypothesis import strategies as st
 
 from agent.app import RESTART
 from agent.sim.demo import STATION_ID, Demo
+from agent.sim.interpreter import RealController, missing
 from agent.sim.scenario import CONDITIONS, DEMO, VERBS, StoryError, parse, play
 from tools import devcloud
 
-REAL = pytest.param("mosquitto", marks=pytest.mark.needs("mosquitto", "mosquitto"))
+REAL = pytest.param("mosquitto", True, marks=pytest.mark.needs("mosquitto", "mosquitto"))
 
 
 @pytest.mark.promise("S1", "S2", "S3", "S7")
-@pytest.mark.parametrize("broker", [REAL, pytest.param("own", marks=pytest.mark.long)])
-def test_the_demo_comes_true_on_either_broker_and_its_ledger_equals_the_meters(tmp_path: Path, broker: str) -> None:
+@pytest.mark.parametrize(
+    ("broker", "real"),
+    [REAL, pytest.param("own", True, marks=pytest.mark.long), pytest.param("own", False, marks=pytest.mark.long)],
+)
+def test_the_demo_comes_true_on_either_broker_and_its_ledger_equals_the_meters(
+    tmp_path: Path, broker: str, real: bool
+) -> None:
     told: list[str] = []
-    demo = Demo(tmp_path, told.append, broker)
+    demo = Demo(tmp_path, told.append, broker, real=real and not missing())
     try:
         demo.start()
+        assert isinstance(demo.box.controller, RealController) == (real and not missing())
         play(DEMO, demo)
         assert len(demo.sessions()) == 3 and demo.is_equal()
     except StoryError as error:
@@ -118,7 +125,7 @@ def test_any_story_is_played_or_fails_with_its_line(story: str) -> None:
 @pytest.mark.needs("mosquitto", "mosquitto")
 @pytest.mark.promise("S2")
 def test_a_real_agent_that_is_reset_from_afar_ends_and_its_next_run_says_so(tmp_path: Path) -> None:
-    demo = Demo(tmp_path, lambda _: None)
+    demo = Demo(tmp_path, lambda _: None, real=not missing())
     try:
         demo.start()
         assert demo.until(lambda: demo.holds("online", ()), 20)

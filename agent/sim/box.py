@@ -7,19 +7,20 @@ done it.
 import os
 import pty
 import queue
+import random
 import select
 import threading
 import tty
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from agent.loop import monotonic
 from agent.sim.car import Car
-from agent.sim.controller import SimController
+from agent.sim.plant import Plant
 
 T = TypeVar("T")
-POLL_S = 0.02  # the controller's own loop turns every 10 ms
+POLL_S = 0.01  # the controller's own loop turns every 10 ms
 VERB_S = 5.0  # a verb that takes longer is a bug
 
 
@@ -28,17 +29,24 @@ class Line:
 
     def __init__(self, name: Path | None = None) -> None:
         self._name = name
+        self.device = ""
         self.master: int | None = None
         self.mend()
 
     def mend(self) -> None:
         """The line is there (again), as another device."""
         self.master, self._slave = pty.openpty()  # the slave is held: a restarting agent does not hang the line up
+        if os.ttyname(self._slave) == self.device:
+            former = self.master, self._slave
+            self.master, self._slave = pty.openpty()
+            for fd in former:
+                os.close(fd)
+        self.device = os.ttyname(self._slave)
         tty.setraw(self._slave)
         os.set_blocking(self.master, False)
-        self.path = os.ttyname(self._slave)
+        self.path = self.device
         if self._name:
-            self._name.symlink_to(self.path)
+            self._name.symlink_to(self.device)
             self.path = str(self._name)
 
     def cut(self) -> None:
@@ -70,10 +78,14 @@ class Line:
 
 
 class Box:
-    """`folder`, if given, holds names for the lines that stay while devices come and go."""
+    """`folder`, if given, holds names for the lines that stay while devices come and go. `noise`: how probably a byte
+    between agent and controller, either way, becomes another."""
 
-    def __init__(self, controller: SimController, folder: Path | None = None) -> None:
+    def __init__(self, controller: Plant[Any], folder: Path | None = None) -> None:
         self.controller = controller
+        self.noise = 0.0
+        self.spoilt = 0  # bytes so far
+        self._random = random.Random(1)
         self.link = Line(folder / "controller" if folder else None)
         self.reader = Line(folder / "reader" if folder else None)
         self._began = monotonic()
@@ -89,6 +101,7 @@ class Box:
         self._verbs.put(None)
         os.write(self._wake_write, b"x")
         self._thread.join(VERB_S)
+        self.controller.close()
         self.link.close()
         self.reader.close()
         os.close(self._wake_read)
@@ -102,11 +115,19 @@ class Box:
     def cut_power(self) -> None:
         self._do(self.controller.power_off)
 
+    def reset_controller(self) -> None:
+        """It alone, as its watchdog does."""
+        self._do(self.controller.reset)
+
     def plug(self, evse_id: int, car: Car) -> None:
         self._do(lambda now: self.controller.plug(evse_id - 1, car, now))
 
     def unplug(self, evse_id: int) -> bool:
         return self._do(lambda now: self.controller.unplug(evse_id - 1, now))
+
+    def touch(self, change: Callable[[Any], object]) -> None:
+        """Change the hardware: `box.touch(lambda plant: setattr(plant, "emergency_stop", True))`."""
+        self._do(lambda now: self.controller.touch(now, change))
 
     def tap(self, uid: str) -> None:
         self._do(lambda _: self.reader.write(uid.encode() + b"\n"))
@@ -128,11 +149,11 @@ class Box:
         return self._do(lambda now: self.controller.register_wh(evse_id - 1, now))
 
     def power_w(self, evse_id: int) -> int:
-        return self._do(lambda now: self.controller.bays[evse_id - 1].power_w)
+        return self._do(lambda now: int(self.controller.bays[evse_id - 1].power_w))
 
     def is_closed(self, evse_id: int) -> bool:
         """The contactor, seen at the pins."""
-        return self._do(lambda now: self.controller.bays[evse_id - 1].contactor.value)
+        return self._do(lambda now: bool(self.controller.bays[evse_id - 1].contactor.value))
 
     # -- the thread
 
@@ -158,7 +179,7 @@ class Box:
     def _run(self) -> None:
         while True:
             lines = [] if self.link.master is None else [self.link.master]
-            readable, _, _ = select.select([*lines, self._wake_read], [], [], POLL_S)
+            readable, _, _ = select.select([*lines, self._wake_read, *self.controller.fds], [], [], POLL_S)
             if self._wake_read in readable:
                 os.read(self._wake_read, 4096)
             while not self._verbs.empty():
@@ -167,5 +188,18 @@ class Box:
                     return
                 verb()
             now = self._now()
-            self.controller.receive(self.link.read(), now)
-            self.link.write(self.controller.transmit())
+            if said := self.link.read():
+                self.heard(said)
+            self.controller.receive(self._spoilt(said), now)
+            self.link.write(self._spoilt(self.controller.transmit()))
+
+    def heard(self, data: bytes) -> None:
+        """What the agent has said, before the line spoils it: for whoever measures."""
+
+    def _spoilt(self, data: bytes) -> bytes:
+        if not self.noise:
+            return data
+        rng = self._random
+        noisy = bytes(byte ^ rng.randint(1, 255) if rng.random() < self.noise else byte for byte in data)
+        self.spoilt += sum(a != b for a, b in zip(noisy, data, strict=True))
+        return noisy

@@ -27,7 +27,9 @@ from agent.settings import ConfigError
 from agent.sim.box import Box
 from agent.sim.car import Car
 from agent.sim.controller import SimController
+from agent.sim.interpreter import RealController, firmware, missing
 from agent.sim.mosquitto import BrokerError, Mosquitto, find_program, free_port
+from agent.sim.plant import Plant
 from agent.sim.scenario import CARDS, DEMO, StoryError, play
 from agent.ui.view import ScreenModel
 from board.controller.app.port import PortBoard
@@ -71,9 +73,11 @@ restart_delay_max_s = 2.0
 class Demo:
     """The stage: what a story does to it, it does to real processes."""
 
-    def __init__(self, folder: Path, out: Callable[[str], None] = print, broker: str = "mosquitto") -> None:
-        """`broker`: mosquitto or own."""
-        self.folder, self._print, self._which = folder, out, broker
+    def __init__(
+        self, folder: Path, out: Callable[[str], None] = print, broker: str = "mosquitto", *, real: bool = True
+    ) -> None:
+        """`broker`: mosquitto or own; `real`: the controller's firmware in MicroPython, else its logic in memory."""
+        self.folder, self._print, self._which, self._real = folder, out, broker, real
         self.story: list[str] = []
         self.meters: list[dict[str, Any]] = []  # what each car has had, by the simulated meter
         self._since: dict[int, int] = {}  # evse_id -> register when its car came
@@ -95,9 +99,7 @@ class Demo:
         self.broker = make_broker(self._which, self.folder / "broker", pki)
         self.broker.start()
         self._start_cloud()
-        board = load(BOARD)
-        ports = tuple(PortBoard(max_ma=port.limit_ma, phases=board.phases) for port in board.port)
-        self.box = Box(SimController(ports, circuit_limit_ma=board.circuit_limit_ma)).start()
+        self.box = Box(make_controller(self.folder, real=self._real)).start()
         self.panel_port = free_port()
         config = CONFIG.format(station_id=STATION_ID, port=self.broker.port, panel=self.panel_port)
         (self.folder / "config.toml").write_text(config)
@@ -330,6 +332,15 @@ def choose_broker(which: str) -> str:
     return which
 
 
+def make_controller(folder: Path, *, real: bool) -> Plant[Any]:
+    board = load(BOARD)
+    ports = tuple(PortBoard(max_ma=port.limit_ma, phases=board.phases) for port in board.port)
+    if real:
+        program = firmware(folder, ports, board.circuit_limit_ma)
+        return RealController(program, folder / "flash.img", ports, lockstep=True)  # in step even on a busy machine
+    return SimController(ports, circuit_limit_ma=board.circuit_limit_ma)
+
+
 def make_broker(which: str, folder: Path, pki: Path) -> "Mosquitto | Broker":
     ca, cert, key = pki / "ca.pem", pki / "broker.pem", pki / "broker.key"
     if which == "mosquitto":
@@ -350,9 +361,11 @@ def main(*, once: bool, page_port: int | None, keep: bool, broker: str = "auto")
         raise ConfigError(f"{DEVCLOUD} is not there: run the demo from a checkout of the project")
     broker = choose_broker(broker)
     print(f"The broker: {broker if broker == 'mosquitto' else 'our own, agent/sim/broker.py'}", flush=True)
+    why = missing()
+    print(f"The controller: {f'its logic in memory, {why}' if why else 'its firmware in MicroPython'}", flush=True)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # what was started here ends here
     folder = Path(tempfile.mkdtemp(prefix="station-demo-"))
-    demo = Demo(folder, lambda line: print(line, flush=True), broker)
+    demo = Demo(folder, lambda line: print(line, flush=True), broker, real=not why)
     try:
         return show(demo, once=once, page_port=page_port)
     except (StoryError, BrokerError) as error:
