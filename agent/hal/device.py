@@ -6,10 +6,12 @@ board file. Nothing of this raises and nothing spins.
 """
 
 import errno
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import inf
-from typing import Annotated, Any, Protocol
+from pathlib import Path
+from typing import Annotated, Any, Protocol, TypeVar
 
 from msgspec import Meta
 
@@ -39,6 +41,7 @@ class DeviceWorks:
     device: str
 
 
+T = TypeVar("T")
 Post = Callable[[Any], None]
 Job = Callable[[], Any]
 Aside = Callable[[Job, Callable[[Any], None]], None]  # does a job that may hang elsewhere, its result on this thread
@@ -58,21 +61,21 @@ class Presence:
         self.device, self.why = device, ""
         self.retry_at = -inf
         self._post = post
-        self._is_told = False  # that it fails
+        self.is_told = False  # that it fails
         self._works_since = -inf
 
     def failed(self, why: str, now: float) -> None:
         self.why, self.retry_at, self._works_since = why, now + RETRY_S, inf
-        if not self._is_told:
-            self._is_told = True
+        if not self.is_told:
+            self.is_told = True
             self._post(DeviceFailed(self.device, why))
 
     def worked(self, now: float) -> None:
         """Say so at least every few seconds while it does."""
         self.why, self.retry_at = "", inf
         self._works_since = min(self._works_since, now)
-        if self._is_told and now >= self._works_since + STEADY_S:
-            self._is_told = False
+        if self.is_told and now >= self._works_since + STEADY_S:
+            self.is_told = False
             self._post(DeviceWorks(self.device))
 
 
@@ -86,3 +89,59 @@ def sentence(error: OSError, path: str, permit: str) -> str:
         case errno.EBUSY:
             return f"{path} is in use by another program or driver: end that one, or correct the board file"
     return f"{path} does not work: {error.strerror or error}"
+
+
+# -- files that may hang ----------------------------------------------------------------------------------------------
+
+HANG_S = 5.0  # a job that takes longer hangs: a bus held low, a driver stuck
+READ_MAX = 4_096  # bytes: a page, the most that sysfs says
+
+
+SYSFS_PERMIT = "install board/systemd/60-station-agent.rules and devices.conf, and type udevadm trigger"
+
+
+class Sysfs:
+    """Files of the kernel: one read or write is one question or order. OSError."""
+
+    def read(self, path: Path) -> str:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        try:
+            return os.read(fd, READ_MAX).decode("ascii", "replace").strip()
+        finally:
+            os.close(fd)
+
+    def write(self, path: Path, text: str) -> None:
+        fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # never makes a file that is not there
+        try:
+            os.write(fd, text.encode("ascii"))
+        finally:
+            os.close(fd)
+
+
+class Errand:
+    """A job that may hang, done elsewhere, one at a time: a hung one is waited for, and not joined by others."""
+
+    def __init__(self, aside: Aside) -> None:
+        self._aside = aside
+        self._began: float | None = None
+
+    @property
+    def is_out(self) -> bool:
+        return self._began is not None
+
+    def hangs(self, now: float) -> bool:
+        return self._began is not None and now >= self._began + HANG_S
+
+    def next_deadline(self) -> float:
+        """When it begins to hang; inf while nothing is out."""
+        return inf if self._began is None else self._began + HANG_S
+
+    def go(self, job: Callable[[], T], then: Callable[[T], None], now: float) -> None:
+        assert not self.is_out
+        self._began = now
+
+        def back(result: T) -> None:
+            self._began = None
+            then(result)
+
+        self._aside(job, back)
