@@ -70,7 +70,8 @@ class Story:
         threading.Thread(target=lambda: self.loop.call_soon_threadsafe(then, job()), daemon=True).start()
 
     def said(self) -> list[str]:
-        taken, self.posted = [str(each) for each in self.posted], []
+        taken = [str(each) for each in self.posted]
+        self.posted.clear()  # the drivers hold on to this list
         return taken
 
 
@@ -81,9 +82,11 @@ async def outputs_and_button(story: Story) -> None:
     tell(took=[gpio.set(each.name, not each.safe, monotonic()) for each in OUTPUTS])
     await story.ask("look set", gpio)
     tell(before_press=story.said())
-    for _ in range(3):
+    for presses in (1, 2, 3):
         await story.ask("press", gpio)
-    await story.until(lambda: len(story.posted) >= 3, gpio)
+        await story.until(lambda presses=presses: len(story.posted) == presses, gpio)  # type: ignore[misc]
+        for _ in range(6):  # it is held for 100 ms
+            await story.turn(gpio)
     tell(presses=story.said())
     gpio.close()
     await story.ask("look closed")

@@ -28,11 +28,12 @@ CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "stat
 PACKAGES = "python3,busybox-static,linux-image-arm64"
 WHEELS = ("cbor2", "msgspec", "gpiod")
 UNUSED = re.compile(  # of what the packages bring; a kernel alone has 400 MB of modules
-    r"\./(boot|etc|var|usr/share|usr/sbin|usr/lib/(udev|systemd|firmware)|lib/(modules|systemd|udev)"
+    r"\./(boot|etc|var|s?bin/(?!busybox)[^/]*|usr/share|usr/sbin|usr/bin/(?!python)[^/]*|lib/(modules|systemd|udev)"
+    r"|usr/lib/(apt|dpkg|firmware|initramfs-tools|klibc|linux-image[^/]*|systemd|udev|[^/]*/(gconv|perl[^/]*))"
     r"|usr/lib/python3[^/]*/(test|idlelib|lib2to3|pydoc_data|ensurepip|unittest|distutils))(/|$)"
 )
 MACHINE = ["-M", "virt", "-cpu", "cortex-a57", "-m", "512", "-display", "none", "-no-reboot", "-nodefaults"]
-DEVICES = ["-device", "virtio-keyboard-device"]
+DEVICES = ["-global", "virtio-mmio.force-legacy=false", "-device", "virtio-keyboard-device"]
 PL061_DATA, PL061_DIR = 0x0903_03FC, 0x0903_0400  # the addresses mask the data register: 0x3fc shows all eight lines
 
 Ask = Callable[["Machine", str], Awaitable[Any]]
@@ -223,7 +224,8 @@ class Machine:
 @asynccontextmanager
 async def machine(folder: Path, kernel: Path, initrd: Path, dtb: Path) -> AsyncIterator[Machine]:
     socket = folder / "qmp"
-    options = ["-kernel", kernel, "-initrd", initrd, "-dtb", dtb, "-append", "console=ttyAMA0 quiet panic=-1"]
+    parts = ["-kernel", str(kernel), "-initrd", str(initrd), "-dtb", str(dtb)]
+    options = [*parts, "-append", "console=ttyAMA0 quiet panic=-1"]
     talk = ["-serial", "stdio", "-qmp", f"unix:{socket},server=on,wait=on"]
     process = await asyncio.create_subprocess_exec(
         "qemu-system-aarch64", *MACHINE, *DEVICES, *options, *talk,

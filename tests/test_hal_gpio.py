@@ -1,6 +1,7 @@
 """Relays and inputs against chips that bounce, vanish and refuse, in simulated time."""
 
 import random
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
@@ -17,6 +18,7 @@ from agent.hal.gpio import (
     FOLLOW_S,
     Debounced,
     Gpio,
+    Gpiod,
     InputChanged,
     InputFacts,
     OutputFacts,
@@ -266,6 +268,12 @@ def test_random_lives_end_safe_and_tell_the_truth() -> None:
         assert told[-1].active == bench.chips.level(wire(TAMPER)), seed
         bench.gpio.close()
         assert bench.chips.level(wire(FAN)) is False, seed
+
+
+def test_without_libgpiod_a_board_with_lines_says_what_to_type(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "gpiod", None)
+    with pytest.raises(ConfigError, match=r"pip install 'station-agent\[device\]'"):
+        Gpiod()
 
 
 LINE = {"name": "k1", "role": "contactor", "chip": CHIP, "line": 1}

@@ -114,6 +114,13 @@ def test_touch_only_wakes_and_a_resting_finger_wakes_once_a_second(fifo: Fifo, k
     assert set(said) == {ScreenTouched()} and 8 <= len(said) <= 11
 
 
+def test_a_keyboard_gone_wild_buries_nobody(fifo: Fifo, keys: Keys) -> None:
+    fifo.plug()
+    fifo.turn(0.1, keys)
+    said = [e for _ in range(50) for e in fifo.says(press(KEY_1) * 100, keys)]
+    assert len(said) <= 20 * 10 + 11  # in 10 simulated seconds
+
+
 def test_bytes_in_pieces_are_the_same_events(fifo: Fifo, keys: Keys) -> None:
     fifo.plug()
     fifo.turn(0.1, keys)

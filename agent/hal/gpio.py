@@ -6,12 +6,13 @@ safe only if somebody makes it so: `close` does on every orderly end and on an e
 (systemd runs ExecStopPost= even then), and when Linux itself is dead, only a resistor or a watchdog in hardware.
 Therefore a power contactor here is refused, unless the board names the hardware that opens it without Linux.
 
-The lines stand behind `Chips` and `Line`; tests bring lines that bounce, vanish and refuse.
+The lines stand behind `Chips` and `Line`; agent/sim/gpio.py has some that bounce, vanish and refuse. They are read and
+set on the loop's thread: microseconds on a chip of the processor, a millisecond on an I2C expander.
 """
 
 import errno
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from math import inf
@@ -401,12 +402,8 @@ class Gpiod:
 
     def _request(self, facts: OutputFacts | InputFacts, settings: Any) -> Line:
         consumer = f"station-agent {facts.name}"[:31]  # the kernel keeps no more
-        try:
-            with self._gpiod.Chip(self._path(facts.chip)) as chip:
-                return GpiodLine(self._gpiod, chip.request_lines({facts.line: settings}, consumer), facts.line)
-        except (ValueError, NotImplementedError) as error:  # libgpiod's names for EINVAL and EOPNOTSUPP
-            why = f"the chip has no such line, or not what the board file asks of it: {error}"
-            raise OSError(errno.EINVAL, why) from None
+        with oserrors(), self._gpiod.Chip(self._path(facts.chip)) as chip:
+            return GpiodLine(self._gpiod, chip.request_lines({facts.line: settings}, consumer), facts.line)
 
     def _path(self, chip: str) -> str:
         if chip.startswith("/"):
@@ -418,6 +415,16 @@ class Gpiod:
         raise FileNotFoundError(errno.ENOENT, "no GPIO chip has this label", chip)
 
 
+@contextmanager
+def oserrors() -> Iterator[None]:
+    """libgpiod has its own names for EINVAL and EOPNOTSUPP."""
+    try:
+        yield
+    except (ValueError, NotImplementedError) as error:
+        why = f"the chip has no such line, or not what the board file asks of it: {error}"
+        raise OSError(errno.EINVAL, why) from None
+
+
 class GpiodLine:
     def __init__(self, gpiod: Any, request: Any, line: int) -> None:
         self._gpiod, self._request, self._line = gpiod, request, line
@@ -427,16 +434,19 @@ class GpiodLine:
         return int(self._request.fd)
 
     def get(self) -> bool:
-        return bool(self._request.get_value(self._line))
+        with oserrors():
+            return bool(self._request.get_value(self._line))
 
     def set(self, active: bool) -> None:
-        self._request.set_value(self._line, self._gpiod.line.Value(active))
+        with oserrors():
+            self._request.set_value(self._line, self._gpiod.line.Value(active))
 
     def edges(self) -> list[bool]:
-        if not self._request.wait_edge_events(timedelta()):
-            return []
         rising = self._gpiod.EdgeEvent.Type.RISING_EDGE
-        return [event.event_type is rising for event in self._request.read_edge_events(EDGES_MAX)]
+        with oserrors():
+            if not self._request.wait_edge_events(timedelta()):
+                return []
+            return [event.event_type is rising for event in self._request.read_edge_events(EDGES_MAX)]
 
     def release(self) -> None:
         self._request.release()

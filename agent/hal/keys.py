@@ -143,9 +143,10 @@ class Keys:
         return self._heard(list(self._stream.feed(data)), now)
 
     def _heard(self, events: list[InputEvent], now: float) -> None:
-        for event in events:
-            if event.type == EV_KEY and event.value == PRESSED and event.code in self.facts.port_keys:
-                self._post(PortChosen(self.facts.port_keys.index(event.code) + 1))
+        """Of keys that come at once the last counts: a keyboard gone wild must not bury the loop."""
+        pressed = [event.code for event in events if event.type == EV_KEY and event.value == PRESSED]
+        if chosen := [code for code in pressed if code in self.facts.port_keys]:
+            self._post(PortChosen(self.facts.port_keys.index(chosen[-1]) + 1))
         if now >= self._woken_at + WAKE_S and any(event.type in (EV_KEY, EV_ABS) for event in events):
             self._woken_at = now
             self._post(ScreenTouched())
