@@ -80,6 +80,15 @@ def test_one_that_hangs_is_waited_for_once(turns: Turns, kernel: Kernel, backlig
     assert turns.run(30.0, backlight) == [DeviceWorks("backlight")]
 
 
+def test_a_touch_while_it_is_being_set_counts_at_once(turns: Turns, kernel: Kernel, backlight: Backlight) -> None:
+    turns.run(59.0, backlight)
+    turns.hangs = True
+    turns.run(2.0, backlight)  # it begins to dim
+    backlight.active(turns.time)
+    turns.come_back()
+    assert shown(kernel) == ("31", "0")
+
+
 def test_a_board_without_one_wants_nothing(turns: Turns) -> None:
     none = Backlight(DisplayFacts(), turns.post, turns.aside, turns.now)
     none.active(1.0)

@@ -147,6 +147,19 @@ def test_a_driver_that_was_reloaded_is_lit_again_without_a_new_wish(turns: Turns
     assert played(shows(kernel, "p1:blue"), 100) == 255
 
 
+def test_a_light_that_is_absent_stays_so_and_puts_off_nobodys_check(turns: Turns, kernel: Kernel) -> None:
+    three(kernel)
+    facts = [THREE, LedFacts("port2", red="p2:red")]
+    lights = Leds(facts, turns.post, turns.aside, turns.now, folder=kernel.folder, sysfs=kernel)
+    lights.show({"port1": PATTERNS[Light.CHARGING], "port2": PATTERNS[Light.CHARGING]}, 0.0)
+    turns.run(30.0, lights)
+    three(kernel)  # the first one's driver is reloaded
+    (kernel.folder / "p1:blue" / "pattern").unlink()
+    turns.run(CHECK_S + 1.0, lights)
+    assert played(shows(kernel, "p1:blue"), 100) == 255
+    assert [type(e) for e in turns.posted] == [DeviceFailed]
+
+
 def test_a_light_that_is_absent_costs_a_look_a_second(turns: Turns, kernel: Kernel) -> None:
     lights = leds(turns, kernel, THREE)
     lights.show({"port1": PATTERNS[Light.CHARGING]}, 0.0)

@@ -19,6 +19,7 @@ BOARD = SensorFacts("supply", "hwmon", "lm75", 2)
 def kernel(tmp_path: Path) -> Kernel:
     kernel = Kernel(tmp_path)
     kernel.make("thermal/cooling_device0", type="pwm-fan")
+    kernel.make("thermal/nameless", temp=1)
     kernel.make("thermal/thermal_zone0", type="gpu-thermal", temp=99_000)
     kernel.make("thermal/thermal_zone1", type="cpu-thermal", temp=48_312)
     kernel.make("hwmon/hwmon0", name="lm75", temp1_input=1_000, temp2_input=-12_345)

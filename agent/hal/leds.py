@@ -179,7 +179,8 @@ class Leds:
         check = now >= self._check_at
         todo = {name: pattern for name, pattern in self._wished.items() if self._is_due(name, now) or check}
         if todo:
-            self._check_at = now + CHECK_S
+            if check or self._check_at == inf:  # a light that is tried again puts off nobody's check
+                self._check_at = now + CHECK_S
             self._errand.go(lambda: self._do(todo, check), self._done, now)
 
     def next_deadline(self) -> float:

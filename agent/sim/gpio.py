@@ -73,8 +73,8 @@ class SimChips:
         self._lines.clear()
         self._readers.clear()
 
-    def run(self, until: float, *drivers: Driver) -> None:
-        """Let time pass; whoever watches a line is called, and drivers whenever they want to be."""
+    def run(self, until: float, *drivers: Driver, is_busy: bool = False) -> None:
+        """Let time pass; whoever watches a line is called, unless the loop is busy, and drivers whenever they want."""
         while True:
             at = min((d.next_deadline() for d in drivers), default=inf)
             at = max(self.now, min(at, self._ahead[0][0] if self._ahead else inf))
@@ -83,12 +83,14 @@ class SimChips:
             self.now = at
             while self._ahead and self._ahead[0][0] <= at:
                 heappop(self._ahead)[2]()
-                self._wake()
+                if not is_busy:
+                    self._wake()
             for driver in drivers:
                 if driver.next_deadline() <= at:
                     driver.due(at)
                     assert driver.next_deadline() > at, f"{driver} spins"
-            self._wake()
+            if not is_busy:
+                self._wake()
         self.now = until
 
     # -- the kernel ---------------------------------------------------------------------------------------------------
