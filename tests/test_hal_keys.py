@@ -1,5 +1,6 @@
 """Keys and touch: recorded bytes through a real fifo, and any bytes through the parser."""
 
+import asyncio
 import errno
 import os
 from collections.abc import Callable, Iterator
@@ -172,6 +173,16 @@ def test_what_may_not_be_grabbed_or_read_is_a_sentence(fifo: Fifo, monkeypatch: 
     monkeypatch.setattr(os, "open", denied)
     Keys(KeysFacts(str(fifo.path)), fifo, fifo.post, fifo.now).due(fifo.time)
     assert "usermod -aG input" in fifo.posted.pop().why
+
+
+def test_a_path_that_cannot_be_is_a_sentence(fifo: Fifo) -> None:
+    async def on_a_real_loop() -> None:
+        for path in ("/dev/input/\0", "/", __file__, "/" + "x" * 999):
+            Keys(KeysFacts(path), asyncio.get_running_loop(), fifo.post, fifo.now).due(fifo.time)
+
+    asyncio.run(on_a_real_loop())
+    assert [type(e) for e in fifo.posted] == [DeviceFailed] * 4
+    assert [("no input device" in e.why) for e in fifo.posted] == [False, True, True, False]
 
 
 def test_after_the_kernel_lost_events_nothing_counts_until_the_next_report() -> None:

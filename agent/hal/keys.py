@@ -115,17 +115,23 @@ class Keys:
                 fcntl.ioctl(self._fd, EVIOCGRAB, 1)
         except OSError as error:
             return self._gone(error, now)
+        except ValueError as error:  # a path with a zero byte, which TOML can spell
+            return self._gone(OSError(errno.EINVAL, str(error)), now)
         self._stream = EventStream()
         self._listen(now)
 
     def _listen(self, now: float) -> None:
         """A device that is gone is readable, so this is also how it is known to be there."""
         assert self._fd is not None
-        self._watch.add_reader(self._fd, self._readable)
+        try:
+            self._watch.add_reader(self._fd, self._readable)
+        except OSError:  # nobody can wait for a file or a folder
+            return self._gone(OSError(errno.EINVAL, "it is no input device"), now)
         self._is_watched, self._read_at = True, inf
         self.presence.worked(now)
         if self.presence.is_told:
             self._read_at = now + 1.0
+        return None
 
     def _readable(self) -> None:
         assert self._fd is not None
