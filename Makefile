@@ -3,7 +3,7 @@ VENV := .venv
 BIN  := $(VENV)/bin
 CODE  = $(wildcard agent board tools tests bench)
 
-.PHONY: help setup debian run test test-long mutation lint bench constraints clean
+.PHONY: help setup debian rigs run test test-long mutation lint bench constraints clean
 .DEFAULT_GOAL := help
 
 help:           ## this list
@@ -26,8 +26,11 @@ lint: setup     ## ruff, mypy --strict, the borders
 test: lint      ## lint, then every test but the long ones; the same result every time
 	@$(BIN)/pytest -q -m "not long" -n 2 --dist loadfile
 
-test-long: lint ## all tests, with long seeds, sweeps and rigs; a missing Debian package fails, by name
+test-long: rigs lint  ## all tests, with long seeds, sweeps and rigs; a missing Debian package fails, by name
 	@STATION_LONG=1 $(BIN)/pytest -q -n auto --dist worksteal --timeout 7200
+
+rigs:
+	@tools/setup.sh --rigs
 
 mutation: setup ## break the durable code in each way that matters; the tests must notice, or this fails
 	@$(BIN)/python -m tests.mutation

@@ -1,17 +1,19 @@
 #!/bin/bash
-# tools/setup.sh --debian | [--resolve] VENV
-# Brings what the project needs: Debian packages (only those that are missing; --debian: no more than these), then the
-# virtual environment VENV with the versions of tools/constraints.txt. --resolve ignores that file, takes the newest that
-# fit, and writes it anew.
+# tools/setup.sh --debian | --rigs | [--resolve] VENV
+# Brings what the project needs: Debian packages (only those that are missing; --debian: no more than these; --rigs: and
+# those of the long tests' virtual machines), then the virtual environment VENV with the versions of
+# tools/constraints.txt. --resolve ignores that file, takes the newest that fit, and writes it anew.
 set -euo pipefail
 cd -P "$(dirname "$0")/.."
 
 debian_packages=(mosquitto python3 python3-venv strace)
+rig_packages=(device-tree-compiler mmdebstrap qemu-system-arm)  # make test-long only: 100 MB
 constraints=tools/constraints.txt
 
 resolve=
 if [[ ${1:-} == --resolve ]]; then resolve=yes; shift; fi
-venv=${1:?usage: tools/setup.sh --debian | [--resolve] VENV}
+if [[ ${1:-} == --rigs ]]; then debian_packages+=("${rig_packages[@]}"); set -- --debian; fi
+venv=${1:?usage: tools/setup.sh --debian | --rigs | [--resolve] VENV}
 
 say() { echo "setup: $*"; }
 fail() { echo "setup: $*" >&2; exit 1; }
