@@ -28,7 +28,8 @@ Three = tuple[int, int, int]
 PERIOD_S = 1.0
 TIMEOUT_S = 0.5  # a meter answers within 0.2 s; at 1,200 baud the longest answer lasts as long again
 FAULT_AFTER_S = 5.0  # without a plausible reading; board/controller/app/port.py waits as long for its own meter
-TAKEOVER_S = 10.0  # a reset register is taken over so much later: by then every report has shown the fault
+MISSES = 3  # and so many that were none: a process that stood still for some seconds has missed nothing
+DEAD_S = 15.0  # without any reading at all
 CONFIRMATIONS = 3  # readings in a row that agree with each other, before a register is taken over
 LAG_S = 15.0  # a meter may refresh its register so rarely
 VOLTAGE_MAX_V, TRIP = 264, 1.45  # 240 V + 10 %; what a breaker carries for an hour, IEC 60898-1 table 7
@@ -204,6 +205,7 @@ class Meter:
     spare_wh: float = 0.0  # by so much the register may move beyond what flows from now on
     doubt: Doubt | None = None
     why: str = "the meter has not answered yet"  # it is not believed now; "" if it is
+    missed: int = 0  # readings since then
     takeovers: int = 0  # registers that went on elsewhere
 
 
@@ -212,32 +214,30 @@ def remembered(energy_wh: int, now: float, limits: Possible) -> Meter:
     return Meter(now, Sample(energy_wh), limits.energy_wh(RESUME_S) + limits.slack_wh)
 
 
-def plausible(meter: Meter, reading: Sample | str, at: float, limits: Possible, *, is_free: bool) -> Meter:
+def plausible(meter: Meter, reading: Sample | str, at: float, limits: Possible, *, is_billed: bool) -> Meter:
     """Take in a reading of the time `at`, or the sentence that says why there is none.
 
     Over any time the register moves by no more than the limits' power times that time plus one slack. One that went on
-    elsewhere (reset, exchanged, another meter) is taken over when nothing is billed by it (`is_free`), it agrees with
-    itself, and every report has shown the fault for long enough.
+    elsewhere (reset, exchanged, another meter) is taken over once it agrees with itself, unless something is or might
+    be billed by the old one (`is_billed`).
     """
     if isinstance(reading, str):
-        return replace(meter, why=reading, doubt=None)
-    taken_over = Meter(at, reading, limits.slack_wh, None, "", meter.takeovers + (meter.sample is not None))
+        return replace(meter, why=reading, doubt=None, missed=meter.missed + 1)
     why = "the meter's register has just been found"
     if meter.sample is not None:
         moved_wh = reading.energy_wh - meter.sample.energy_wh
         spare_wh = meter.spare_wh + limits.energy_wh(at - meter.at)
         if 0 <= moved_wh <= spare_wh:
             return replace(
-                meter, at=max(at, meter.at), sample=reading, doubt=None, why="",
+                meter, at=max(at, meter.at), sample=reading, doubt=None, why="", missed=0,
                 spare_wh=min(spare_wh - moved_wh, limits.slack_wh),
             )  # fmt: skip
         how = "went back" if moved_wh < 0 else "jumped"
         why = f"the meter's register {how} from {meter.sample.energy_wh} to {reading.energy_wh} Wh"
     doubt = doubted(meter.doubt, reading, at, limits)
-    is_told = meter.sample is None or at >= meter.at + TAKEOVER_S
-    if is_free and is_told and doubt.count >= CONFIRMATIONS:
-        return taken_over
-    return replace(meter, doubt=doubt, why=why)
+    if doubt.count < CONFIRMATIONS or is_billed:
+        return replace(meter, doubt=doubt, why=why, missed=meter.missed + 1)
+    return Meter(at, reading, limits.slack_wh, why="", takeovers=meter.takeovers + (meter.sample is not None))
 
 
 def doubted(before: Doubt | None, reading: Sample, at: float, limits: Possible) -> Doubt:
@@ -249,12 +249,13 @@ def doubted(before: Doubt | None, reading: Sample, at: float, limits: Possible) 
 
 
 def is_faulty(meter: Meter, now: float) -> bool:
-    return now >= meter.at + FAULT_AFTER_S
+    silent_s = now - meter.at
+    return silent_s >= FAULT_AFTER_S and (meter.missed >= MISSES or silent_s >= DEAD_S)
 
 
 def amended(report: Report, meter: Meter, now: float) -> Report | None:
     """The controller's report with this meter's values; None while nobody can know the register, for at most
-    FAULT_AFTER_S: a session that waits to be resumed would take 0 Wh for a register that went back."""
+    DEAD_S: a session that waits to be resumed would take 0 Wh for a register that went back."""
     if is_faulty(meter, now):
         energy_wh = meter.sample.energy_wh if meter.sample else report.energy_wh
         silent = replace(report, energy_wh=energy_wh, power_w=0, current_ma=(0, 0, 0), voltage_mv=(0, 0, 0))
@@ -285,7 +286,10 @@ class Meters:
 
     def heard(self, index: int, reading: Sample | str, at: float) -> None:
         before = self.meters[index]
-        meter = plausible(before, reading, at, self._limits, is_free=self._is_free(index + 1))
+        # Without a session one may begin at any moment, with the old register, unless the core has heard of the fault.
+        may_begin = before.sample is not None and not self._told[index]
+        is_billed = may_begin or not self._is_free(index + 1)
+        meter = plausible(before, reading, at, self._limits, is_billed=is_billed)
         self.meters[index] = meter
         if meter.takeovers > before.takeovers and before.sample and meter.sample:
             self._tell(index + 1, f"{before.why}, and goes on from {meter.sample.energy_wh} Wh")
