@@ -234,6 +234,15 @@ def test_a_register_that_moves_as_the_supply_can_is_passed_on() -> None:
         assert not report.faults
 
 
+def test_a_register_that_runs_faster_than_the_supply_is_a_fault_however_small_its_jumps() -> None:
+    bench = Bench().found(5_000)
+    bench.is_free = False
+    report = bench.hear(*range(5_000, 9_000, 20))  # 72 kW
+    assert faulty(report)
+    assert report is not None
+    assert report.energy_wh <= 5_000 + LIMITS.energy_wh(30) + LIMITS.slack_wh
+
+
 def test_a_coarse_meter_may_jump_by_its_step() -> None:
     bench = Bench(limits=replace(LIMITS, step_wh=100.0)).found(5_000)
     for wh in range(5_000, 9_000, 100):
@@ -625,6 +634,26 @@ def test_a_meter_that_is_not_there_does_not_silence_the_other(street: Street) ->
     seen = [street.heard.get(timeout=TIMEOUT_S) for _ in range(4)]
     assert {index: reading for index, reading, _ in seen if index == 1} == {1: GOOD}
     assert all("9 on" in str(reading) for index, reading, _ in seen if index == 0)
+
+
+@pytest.mark.promise("S9")
+def test_an_answer_that_comes_when_nobody_waits_any_more_is_forgotten(street: Street) -> None:
+    street.open()
+    street.next(lambda reading: reading == GOOD)
+    late: list[bytes] = []
+
+    def held_back(data: bytes) -> bytes:
+        """The power, once; it has the size of the energy."""
+        if len(data) != 9 or late:
+            return data
+        late.append(data)
+        return b""
+
+    street.accident = held_back
+    street.read("does not answer")
+    street.host.write(late[0])
+    for _ in range(3):
+        assert street.heard.get(timeout=TIMEOUT_S)[1] == GOOD
 
 
 @pytest.mark.promise("S9")

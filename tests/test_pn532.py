@@ -369,6 +369,12 @@ def test_an_answer_gives_an_id_that_the_core_takes_or_none(answer: bytes) -> Non
     assert uid is None or normalised(uid) == uid
 
 
+@pytest.mark.parametrize("size", range(14))
+def test_an_id_of_a_length_that_no_card_has_is_none(size: int) -> None:
+    answer = b"\x01\x01\x00\x04\x08" + bytes((size,)) + bytes(range(4, 4 + size))
+    assert (uid_of(answer) is not None) == (size in UID_LENGTHS)
+
+
 uids = st.sampled_from(UID_LENGTHS).flatmap(lambda size: st.binary(min_size=size, max_size=size))
 
 

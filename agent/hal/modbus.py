@@ -339,17 +339,18 @@ class Bus:
             for index, unit in enumerate(self._facts.units):
                 reading = self._read(unit)
                 self._heard(index, reading, self._now())
+                if isinstance(reading, str):
+                    due = max(due, self._now() + TIMEOUT_S)
             self._closed.wait(max(0.0, due - self._now()))
         self._client.close()
 
     def _read(self, unit: int) -> Sample | str:
+        """An answer does not say what it answers. So after one that is missing nothing more is asked of that meter in
+        this round, and the pause lets a late one arrive; pymodbus throws away what has come unasked."""
         words: dict[tuple[int, int], int] = {}
         for span in self._spans:
             answer = self._asked(unit, span)
             if isinstance(answer, str):
-                # An answer does not say what it answers: one that comes late would pass for the next. A line that is
-                # opened anew has forgotten it.
-                self._client.close()
                 return answer
             words |= {(span.function, span.address + i): word for i, word in enumerate(answer)}
         return sample_of(self._facts, words)
