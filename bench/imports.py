@@ -18,6 +18,8 @@ USED = {
     "gpiod": "import gpiod",
     "msgspec": "import msgspec",
     "paho-mqtt": "import paho.mqtt.client",
+    "pymodbus": "from pymodbus.client import ModbusSerialClient",
+    "pyscard": "from smartcard import scard",
     "pyserial": "import serial",
     "starlette + uvicorn": "import starlette.applications, starlette.routing, uvicorn",
     "tzdata": "import zoneinfo; zoneinfo.ZoneInfo('Europe/Amsterdam')",

@@ -6,7 +6,7 @@
 set -euo pipefail
 cd -P "$(dirname "$0")/.."
 
-debian_packages=(mosquitto python3 python3-venv strace)
+debian_packages=(gcc libpcsclite-dev mosquitto pcscd python3 python3-dev python3-venv strace vsmartcard-vpcd)
 rig_packages=(device-tree-compiler mmdebstrap qemu-system-arm)  # make test-long only: 100 MB
 constraints=tools/constraints.txt
 
@@ -64,13 +64,15 @@ make_venv() {
 install_python_packages() {
     local pip=("$venv/bin/python" -m pip --disable-pip-version-check -qq)
     if [[ $resolve ]]; then
-        "${pip[@]}" install --editable '.[dev,device,flash]'
+        "${pip[@]}" install --editable '.[dev,device,flash,modbus,pcsc]'
         { echo "# Written by make constraints: the versions that make setup installs."
           "${pip[@]}" freeze --exclude-editable; } >"$constraints"
         say "$constraints: $(grep -c == "$constraints") packages"
     else
         say "Python packages of pyproject.toml [dev] into $venv, versions of $constraints"
         PIP_CONSTRAINT=$constraints "${pip[@]}" install --editable '.[dev]'
+        PIP_CONSTRAINT=$constraints "${pip[@]}" install --editable '.[pcsc]' 2>/dev/null ||
+            say "pyscard has no wheel for Linux and could not be built: the tests of PC/SC readers are skipped"
     fi
 }
 

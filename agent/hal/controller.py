@@ -4,6 +4,8 @@ Sans-IO: `agent/hal/tty.py` moves the bytes, the simulator hands them over in me
 and of the meter every few seconds; a lost frame or a rebooted controller heals itself with the next heartbeat.
 """
 
+from collections.abc import Callable
+
 from agent.effects import PortCommand, Stop
 from agent.events import ControllerFound, ControllerLost, Cp, Event, PortReported, Report, SelfTest
 from agent.faults import Fault
@@ -89,16 +91,24 @@ class Filter:
         self._newest = [None] * len(self._newest)
 
 
+Amend = Callable[[int, Report, float], Report | None]  # port's index, its report, now; None: nothing to tell yet
+
+
 class ControllerLink:
-    """One link, from hello to hello. Silent until negotiated; a refusal is an event with its sentence.
+    """One link, from hello to hello. Silent until negotiated; a refusal is an event with its sentence. `amend` puts in
+    what this board reads elsewhere than at the controller.
 
     A host that has just come (restarted, line mended) knows nothing of sessions that the controller has kept running,
     and its wish would end them. So the first wish waits until every port has been heard, and up to SETTLE_S for the
     core to go on with what is in force there.
     """
 
-    def __init__(self, port_count: int, circuit_limit_ma: int, failsafe_ma: int, host_grace_s: int) -> None:
+    def __init__(
+        self, port_count: int, circuit_limit_ma: int, failsafe_ma: int, host_grace_s: int,
+        amend: Amend = lambda index, report, now: report,
+    ) -> None:  # fmt: skip
         self.port_count = port_count
+        self._amend = amend
         self.limit = (circuit_limit_ma, failsafe_ma, host_grace_s)
         self.commands: tuple[PortCommand, ...] = (PortCommand(),) * port_count
         self.bad_messages = 0  # intact frames that say nothing we understand
@@ -176,7 +186,8 @@ class ControllerLink:
                 return self._welcomed(minor, boot_id, uptime_ms / 1000, circuit_ma, now)
             case (contract.REPORT, _, int(index), tuple(fields)) if self._minor is not None and index < self.port_count:
                 self._heard_at, self._offers[index] = now, fields[OFFER]
-                event = self._filter.passed(index, report_of(fields), now)
+                report = self._amend(index, report_of(fields), now)
+                event = self._filter.passed(index, report, now) if report else None
                 return b"", [event] if event else []
             case (contract.REFUSED, int(code), str(text)):
                 self._minor = None
