@@ -8,6 +8,7 @@ from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
 
+import cbor2
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -600,9 +601,9 @@ def test_a_controller_that_was_never_commissioned_offers_nothing_until_it_is() -
     stage = Stage(circuit_limit_ma=0)
     stage.circuit_ma = 0
     assert stage.plug(0).wish(0, GO).after(60).port(0, "offer_ma") == 0
-    assert sent(stage, *hello())[0][-1] == 0
+    assert sent(stage, *hello())[0][9] == 0
     stage.circuit_ma = 20_000
-    assert sent(stage, contract.LIMIT, 20_000, 10_000, 60)[0][-1] == 20_000
+    assert sent(stage, contract.LIMIT, 20_000, 10_000, 60)[0][9] == 20_000
     assert stage.wish(0, GO).after(1).sim.bays[0].shown["offer_ma"] == 20_000
 
 
@@ -621,9 +622,9 @@ def test_the_limit_is_stored_lowered_at_any_time_and_raised_only_when_idle() -> 
     stage.circuit_ma = 20_000
     assert [bay.shown["offer_ma"] for bay in stage.sim.bays] == [20_000, 0]
     stage.sim.reset(stage.now)
-    assert sent(stage.wish(0, OFF).wish(1, OFF).after(10), *hello())[0][-1] == 20_000
+    assert sent(stage.wish(0, OFF).wish(1, OFF).after(10), *hello())[0][9] == 20_000
     stage.circuit_ma = 30_000
-    assert sent(stage, contract.LIMIT, 30_000, 6_000, 60)[0][-1] == 30_000
+    assert sent(stage, contract.LIMIT, 30_000, 6_000, 60)[0][9] == 30_000
 
 
 # -- resets
@@ -654,18 +655,28 @@ def test_a_swap_during_a_power_cut_is_not_seen_but_a_departure_is() -> None:
 # -- the link
 
 
+def test_a_host_of_minor_0_is_answered_in_minor_0() -> None:
+    stage = Stage()
+    stage.sim.receive(frame(0, contract.pack(*hello(last=0, hash="4bcacaeb"))), stage.now)
+    ((_, body),) = Deframer().feed(stage.sim.transmit())[:1]
+    assert cbor2.loads(body)[0] == contract.WELCOME and len(cbor2.loads(body)) == 10
+    assert sent(stage, contract.WISH, 1, (OFF, OFF))[0][1] == contract.HELLO_FIRST
+    assert sent(stage, contract.WISH, 0, (OFF, OFF)) == []
+
+
 @pytest.mark.promise("S9")
 def test_only_a_greeted_host_is_obeyed_and_every_refusal_says_what_to_do() -> None:
     stage = Stage()
-    wish = (contract.WISH, 0, ((32_000, 0, 1, 0), OFF))
+    wish = (contract.WISH, contract.MINOR_LAST, ((32_000, 0, 1, 0), OFF))
     assert sent(stage, *wish)[0][:2] == (contract.REFUSED, contract.HELLO_FIRST)
     assert sent(stage, *hello(major=9))[0][:2] == (contract.REFUSED, contract.NO_COMMON_VERSION)
     assert sent(stage, *hello(first=200, last=201))[0][:2] == (contract.REFUSED, contract.NO_COMMON_VERSION)
     assert sent(stage, *hello(hash="deadbeef"))[0][:2] == (contract.REFUSED, contract.OTHER_CONTRACT)
     assert sent(stage, *wish)[0][1] == contract.HELLO_FIRST
     welcome = sent(stage, *hello())[0]
-    assert welcome[0] == contract.WELCOME and welcome[8:] == (2, 40_000)
-    assert sent(stage, contract.WISH, 0, (OFF,))[0][:2] == (contract.REFUSED, contract.WRONG_PORT_COUNT)
+    assert welcome[0] == contract.WELCOME and welcome[8:] == (2, 40_000, "")
+    one_port = (contract.WISH, contract.MINOR_LAST, (OFF,))
+    assert sent(stage, *one_port)[0][:2] == (contract.REFUSED, contract.WRONG_PORT_COUNT)
     assert sent(stage, contract.WISH, 7, (OFF, OFF))[0][1] == contract.HELLO_FIRST
     assert sent(stage, *wish) == []
     stage.sim.reset(stage.now)
@@ -704,7 +715,7 @@ def test_a_rest_of_a_frame_does_not_spoil_the_next_heartbeat() -> None:
     sent(stage, *hello())
     stage.sim.receive(b"\x7e\xfa" + bytes(20), stage.now)
     stage.plug(0).after(1)
-    assert sent(stage, contract.WISH, 0, ((16_000, 0, 1, 0), OFF)) == []
+    assert sent(stage, contract.WISH, contract.MINOR_LAST, ((16_000, 0, 1, 0), OFF)) == []
     assert stage.sim.bays[0].shown["offer_ma"] == 16_000
 
 
@@ -721,7 +732,7 @@ def test_over_the_line_a_silent_host_is_noticed_by_its_missing_heartbeats() -> N
     sent(stage, *hello())
     stage.plug(0)
     for _ in range(40):
-        sent(stage.after(0.5), contract.WISH, 0, (GO, OFF))
+        sent(stage.after(0.5), contract.WISH, contract.MINOR_LAST, (GO, OFF))
     assert stage.closed() and stage.sim.bays[0].shown["offer_ma"] == 32_000
     assert stage.after(3.1).sim.bays[0].shown["offer_ma"] == 6_000
     assert not stage.after(60).closed()
@@ -912,7 +923,7 @@ def test_over_a_real_tty_a_host_greets_wishes_and_is_reported_to() -> None:
         os.write(host, frame(0, pack(*hello())))
         assert wait_for(lambda m: m[0] == contract.WELCOME)[8] == 2
         box.plug(1, Car(reaction_ms=10))
-        os.write(host, frame(1, pack(contract.WISH, 0, (GO, OFF))))
+        os.write(host, frame(1, pack(contract.WISH, contract.MINOR_LAST, (GO, OFF))))
         row = wait_for(lambda m: m[0] == contract.REPORT and m[2] == 0 and m[3][2] == 1)[3]
         assert row[5] == 32_000
         with pytest.raises(AssertionError, match="has a car already"):

@@ -20,8 +20,8 @@ TURN_S = 0.02
 ON, OFF = PortCommand(16_000, Stop.NONE, lock=False), PortCommand()
 
 
-def new_link(circuit_limit_ma: int = 32_000, failsafe_ma: int = 6_000) -> ControllerLink:
-    return ControllerLink(2, circuit_limit_ma, failsafe_ma, 60)
+def new_link(circuit_limit_ma: int = 32_000, failsafe_ma: int = 6_000, pins_hash: str = "") -> ControllerLink:
+    return ControllerLink(2, circuit_limit_ma, failsafe_ma, 60, pins_hash)
 
 
 @dataclass
@@ -85,7 +85,7 @@ def welcome(**changed: object) -> bytes:
     fields: dict[str, object] = {
         "major": contract.MAJOR, "minor_first": contract.MINOR_FIRST, "minor_last": contract.MINOR_LAST,
         "hash": contract.contract_hash(), "boot_id": 7, "uptime_ms": 1_000, "reset_cause": 0, "ports": 2,
-        "circuit_limit_ma": 32_000,
+        "circuit_limit_ma": 32_000, "pins_hash": "",
     }  # fmt: skip
     return frame(0, contract.pack(contract.WELCOME, *(fields | changed).values()))
 
@@ -96,7 +96,7 @@ def welcome(**changed: object) -> bytes:
 def test_hello_welcome_and_every_port_is_reported() -> None:
     line = Line()
     events = line.run(1.0)
-    assert line.said[0][1] == (contract.HELLO, contract.MAJOR, 0, 0, contract.contract_hash())
+    assert line.said[0][1] == (contract.HELLO, contract.MAJOR, 0, 1, contract.contract_hash())
     assert isinstance(events[0], ControllerFound) and events[0].circuit_limit_ma == 32_000
     assert {event.evse_id for event in events if isinstance(event, PortReported)} == {1, 2}
 
@@ -123,6 +123,33 @@ def test_a_controller_that_does_not_fit_is_refused_with_a_sentence_said_once(ans
     assert isinstance(said[0], ControllerLost) and words in said[0].why
     messages = [contract.unpack(body) for _, body in Deframer().feed(out)]
     assert len(messages) == 20 and all(message and message[0] == contract.HELLO for message in messages)
+
+
+@pytest.mark.promise("S1")
+@pytest.mark.parametrize(("ours", "theirs"), [("0badc0de", "0badc0de"), ("", "0badc0de"), ("0badc0de", "")])
+def test_a_pin_table_that_only_one_end_knows_is_not_compared(ours: str, theirs: str) -> None:
+    _, news = new_link(pins_hash=ours).received(welcome(pins_hash=theirs), 0.0)
+    assert isinstance(news[0], ControllerFound)
+
+
+@pytest.mark.promise("S1")
+def test_a_controller_with_the_pin_table_of_another_board_is_refused_and_wished_nothing() -> None:
+    link = new_link(pins_hash="0badc0de")
+    link.poll(0.0)
+    reply, news = link.received(welcome(pins_hash="600dc0de"), 0.0)
+    (lost,) = news
+    assert not reply and isinstance(lost, ControllerLost)
+    assert "600dc0de" in lost.why and "tools/flash.py" in lost.why and "--board" in lost.why
+    assert not link.wish((PortCommand(offer_ma=6_000, stop=Stop.NONE),) * 2, 0.1)
+
+
+def test_a_controller_of_minor_0_knows_no_pin_table_and_is_spoken_to_in_minor_0() -> None:
+    link = new_link(pins_hash="0badc0de")
+    old = (contract.WELCOME, contract.MAJOR, 0, 0, "4bcacaeb", 7, 1_000, 0, 2, 32_000)
+    _, news = link.received(frame(0, contract.pack(*old)), 0.0)
+    assert isinstance(news[0], ControllerFound)
+    out, _ = link.poll(5.0)
+    assert [contract.unpack(body)[:2] for _, body in Deframer().feed(out)] == [(contract.WISH, 0)]  # type: ignore[index]
 
 
 def test_a_new_controller_is_commissioned_once_with_our_limits() -> None:
@@ -162,7 +189,7 @@ def test_the_whole_wish_is_said_again_with_every_heartbeat() -> None:
     first = len(line.wishes()) - 1
     line.run(10.0)
     beats = line.wishes()[first:]
-    assert {message for _, message in beats} == {(contract.WISH, 0, ((16_000, 0, 0, 0), (0, 1, 1, 0)))}
+    assert {message for _, message in beats} == {(contract.WISH, contract.MINOR_LAST, ((16_000, 0, 0, 0), (0, 1, 1, 0)))}
     gaps = [later - earlier for (earlier, _), (later, _) in pairwise(beats)]
     assert max(gaps) <= 0.5 + TURN_S and len(beats) >= 20
 
@@ -211,7 +238,7 @@ def test_a_controller_that_was_reset_is_greeted_again_and_gets_the_whole_wish() 
     found = of(ControllerFound, events)[-1]
     assert isinstance(found, ControllerFound)
     assert line.sim.controller and found.boot_id == line.sim.controller.boot_id
-    assert line.wishes()[-1][1] == (contract.WISH, 0, ((16_000, 0, 0, 0), (0, 1, 0, 0)))
+    assert line.wishes()[-1][1] == (contract.WISH, contract.MINOR_LAST, ((16_000, 0, 0, 0), (0, 1, 0, 0)))
 
 
 @pytest.mark.promise("S3")

@@ -104,11 +104,11 @@ class ControllerLink:
     """
 
     def __init__(
-        self, port_count: int, circuit_limit_ma: int, failsafe_ma: int, host_grace_s: int,
+        self, port_count: int, circuit_limit_ma: int, failsafe_ma: int, host_grace_s: int, pins_hash: str = "",
         amend: Amend = lambda index, report, now: report,
     ) -> None:  # fmt: skip
-        self.port_count = port_count
-        self._amend = amend
+        """`pins_hash` is the board file's (agent/pintable.py); "" is not compared, here or there."""
+        self.port_count, self.pins_hash, self._amend = port_count, pins_hash, amend
         self.limit = (circuit_limit_ma, failsafe_ma, host_grace_s)
         self.commands: tuple[PortCommand, ...] = (PortCommand(),) * port_count
         self.bad_messages = 0  # intact frames that say nothing we understand
@@ -179,10 +179,11 @@ class ControllerLink:
     def _understood(self, message: tuple[object, ...], now: float) -> tuple[bytes, list[Event]]:
         match message:
             case (contract.WELCOME, int(major), int(first), int(last), str(their_hash), int(boot_id), int(uptime_ms),
-                  _, int(ports), int(circuit_ma)):  # fmt: skip
+                  _, int(ports), int(circuit_ma), str(pins)):  # fmt: skip
                 minor, _, sentence = contract.agree(major, first, last, their_hash)
-                if minor is None or ports != self.port_count:
-                    return b"", self._refused(sentence or f"it has {ports} ports, the board file {self.port_count}")
+                sentence = sentence or self._other_board(ports, pins)
+                if minor is None or sentence:
+                    return b"", self._refused(sentence)
                 return self._welcomed(minor, boot_id, uptime_ms / 1000, circuit_ma, now)
             case (contract.REPORT, _, int(index), tuple(fields)) if self._minor is not None and index < self.port_count:
                 self._heard_at, self._offers[index] = now, fields[OFFER]
@@ -196,6 +197,15 @@ class ControllerLink:
                 return b"", self._refused(text)
         self.bad_messages += 1
         return b"", []
+
+    def _other_board(self, ports: int, pins_hash: str) -> str:
+        """Why it is not the controller of our board file; "" if it is."""
+        if ports != self.port_count:
+            return f"it has {ports} ports, the board file {self.port_count}: name its own board file with --board"
+        if pins_hash and self.pins_hash and pins_hash != self.pins_hash:
+            fix = "flash the controller: tools/flash.py, or name its own board file with --board"
+            return f"its pin table is {pins_hash}, the board file's {self.pins_hash}: {fix}"
+        return ""
 
     def _welcomed(
         self, minor: int, boot_id: int, uptime_s: float, circuit_ma: int, now: float

@@ -249,7 +249,7 @@ class World:
         if self.shell is None or self.line.is_cut or self.controller.controller is None:
             return
         board, now_ms = self.controller.controller, round(self.now * 1000)
-        _, _, _, _, _, boot_id, uptime_ms, _, _, limit_ma = board.welcome(now_ms)
+        _, _, _, _, _, boot_id, uptime_ms, _, _, limit_ma, _ = board.welcome(now_ms)
         self.shell.happened(ControllerFound(boot_id, uptime_ms / 1000, limit_ma), self.mono())
         for event in self.line.look(self.mono()):
             self.shell.happened(event, self.mono())

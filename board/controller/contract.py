@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 MAJOR = 1
 MINOR_FIRST = 0
-MINOR_LAST = 0
+MINOR_LAST = 1  # 1.1: WELCOME tells pins_hash
 
 HEARTBEAT_MS = 500  # WISH one way, a REPORT per port the other way, and at once on a change
 HOST_SILENT_MS = 3_000  # no WISH for so long: the stored failsafe current
@@ -112,10 +112,12 @@ MESSAGES: "dict[int, Table]" = {
         ("reset_cause", RESET_POWER_ON, 255),
         ("port_count", 1, PORTS_MAX),
         ("circuit_limit_ma", 0, PORTS_MAX * CURRENT_MAX_MA),  # 0 = not commissioned: offers nothing
+        ("pins_hash", TEXT, 8),  # of the pin table it was built with; "" = it has none, or speaks 1.0
     ),
     REPORT: (("uptime_ms", 0, 1 << 53), ("index", 0, PORTS_MAX - 1), ("port", PORT_REPORT, ONE_ROW)),
     REFUSED: (("code", 0, 255), ("text", TEXT, 160)),
 }
+APPENDED = {WELCOME: 1}  # texts at the end that an older minor does not know: it leaves them out, here they are ""
 
 
 def contract_hash() -> str:
@@ -133,7 +135,7 @@ def _names(table: "Table") -> str:
 
 def pack(*message: "Any") -> bytes:
     """One message as CBOR; out of bounds is our own bug."""
-    values = _checked(MESSAGES[message[0]], message[1:])
+    values = _checked(_table(message[0], len(message) - 1), message[1:])
     assert values is not None, message
     return cbor2.dumps([message[0]] + _listed(values))
 
@@ -146,8 +148,16 @@ def unpack(body: bytes) -> "tuple[Any, ...] | None":
         return None
     if type(items) is not list or not items or type(items[0]) is not int or items[0] not in MESSAGES:
         return None
-    values = _checked(MESSAGES[items[0]], items[1:])
-    return None if values is None else (items[0],) + values
+    values = _checked(_table(items[0], len(items) - 1), items[1:])
+    if values is None:
+        return None
+    return (items[0],) + values + ("",) * (len(MESSAGES[items[0]]) - len(values))
+
+
+def _table(number: int, count: int) -> "Table":
+    """The table of a message that has so many fields: perhaps without what was appended."""
+    table = MESSAGES[number]
+    return table[:count] if len(table) - APPENDED.get(number, 0) <= count else table
 
 
 def _checked(table: "Table", values: "Any") -> "tuple[Any, ...] | None":

@@ -25,11 +25,11 @@ if TYPE_CHECKING:
 COLLECT_MS = 500  # what messages left behind is collected between two turns, never in the middle of one
 
 
-def run(hardware: "Any", boards: "Any", circuit_max_ma: int) -> None:
+def run(hardware: "Any", boards: "Any", circuit_max_ma: int, pins_hash: str = "") -> None:
     """Does not return but for Ctrl-C at the prompt; whatever else goes wrong ends in a reset, with safe outputs."""
     hardware.safe()
     try:
-        _loop(hardware, boards, circuit_max_ma)
+        _loop(hardware, boards, circuit_max_ma, pins_hash)
     except KeyboardInterrupt:
         hardware.safe()
     except BaseException as error:
@@ -38,7 +38,7 @@ def run(hardware: "Any", boards: "Any", circuit_max_ma: int) -> None:
         hardware.reset()
 
 
-def _loop(hardware: "Any", boards: "Any", circuit_max_ma: int) -> None:
+def _loop(hardware: "Any", boards: "Any", circuit_max_ma: int, pins_hash: str) -> None:
     now_ms = hardware.boot()
     firmware = Firmware(
         boards,
@@ -48,6 +48,7 @@ def _loop(hardware: "Any", boards: "Any", circuit_max_ma: int) -> None:
         now_ms,
         hardware.read,
         hardware.write,
+        pins_hash,
     )
     hardware.bind(firmware)
     collected_ms = -COLLECT_MS

@@ -258,5 +258,5 @@ def start(link_fd, pins_fd, flash_path, reset_cause):
 
     boards = tuple([PortBoard(**port["board"]) for port in pins.PORTS])
     hardware = Hardware(int(link_fd), int(pins_fd), flash_path, int(reset_cause), len(boards))
-    main.run(hardware, boards, pins.CIRCUIT_MAX_MA)
+    main.run(hardware, boards, pins.CIRCUIT_MAX_MA, pins.HASH)
 

@@ -34,6 +34,7 @@ class Controller:
         circuit_max_ma: int = 80_000,  # what the board itself can carry; no commissioning goes above it
         now_ms: int = 0,
         save: "Callable[[int], bool]" = lambda now_ms: True,
+        pins_hash: str = "",
     ) -> None:
         count = len(boards)
         assert 1 <= count <= contract.PORTS_MAX and len(memory.closes) == count
@@ -49,6 +50,7 @@ class Controller:
         self._memory = memory
         self._save = save
         self._reset_cause = reset_cause
+        self._pins_hash = pins_hash
         self._circuit_max_ma = circuit_max_ma
         self._booted_ms = now_ms
         self._heard_ms: int | None = None  # the last WISH
@@ -95,7 +97,7 @@ class Controller:
         return out
 
     def welcome(self, now_ms: int) -> "tuple[Any, ...]":
-        return (
+        fields = (
             contract.WELCOME,
             contract.MAJOR,
             contract.MINOR_FIRST,
@@ -107,6 +109,7 @@ class Controller:
             len(self.ports),
             self.circuit_limit_ma,
         )
+        return fields if self.minor == 0 else fields + (self._pins_hash,)
 
     def wish(self, rows: "tuple[tuple[int, int, int, int], ...]", now_ms: int) -> bool:
         """The host's wish, `(offer_ma, stop, lock, clear)` for each port; False if there are not as many ports."""

@@ -81,6 +81,7 @@ class Firmware:
         now_ms: int,
         read: "Callable[[str], bytes]",
         write: "Callable[[str, bytes], None]",
+        pins_hash: str = "",
     ) -> None:
         self.inputs = array("i", [0] * (INPUTS_FIRST + INPUTS_PER_PORT * len(boards)))
         self.outputs = array("i", [0] * (OUTPUTS_FIRST + OUTPUTS_PER_PORT * len(boards)))
@@ -89,7 +90,8 @@ class Firmware:
         self.keeper = Keeper(len(boards), read, write, now_ms)
         memory = self.keeper.memory
         self.controller = Controller(
-            boards, memory, boot_id, reset_cause, circuit_max_ma, now_ms=now_ms, save=self.keeper.save
+            boards, memory, boot_id, reset_cause, circuit_max_ma, now_ms=now_ms, save=self.keeper.save,
+            pins_hash=pins_hash,
         )
         self._senses = [
             Senses(boards[i], memory.register_wh[i], memory.energy_wh[i]) for i in range(len(boards))
