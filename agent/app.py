@@ -23,7 +23,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_public_key
 from agent import __version__, clockset
 from agent.authcache.listfile import read_key
 from agent.authcache.lists import Lists
-from agent.board import Board, load, load_config
+from agent.board import Board, Chosen, LineFacts, load, load_config
 from agent.clock import BUILD_S, Clock, ClockSource, earliest, wall
 from agent.control import ControlServer, control_handlers, dead_letters_handler
 from agent.core import born
@@ -36,6 +36,7 @@ from agent.identity import Aside, Folder, Held, Identity, folder_of, open_identi
 from agent.loop import Inbox, Loop, monotonic, notify_systemd, system_wall
 from agent.machine import machine_of
 from agent.outbox import Connect, StoreError, connect
+from agent.pintable import pins_hash
 from agent.settings import Config, ConfigError, Layer, Merged, Settings, merge
 from agent.shell import KEEPALIVE, Shell
 from agent.station import Boot, BootReason, boot_reason
@@ -119,7 +120,8 @@ class App:
         expiry_s = held.in_use.not_after_s if held.in_use else None
         machine = replace(machine_of(board), certificate_expiry_s=expiry_s, can_renew=self.identity is not None)
         station, first = born(settings, boot, clock, ports, facts, jitter, now, machine)
-        link = ControllerLink(ports, settings.circuit_limit_ma, settings.failsafe_ma, settings.host_grace_s)
+        limits = (settings.circuit_limit_ma, settings.failsafe_ma, settings.host_grace_s)
+        link = ControllerLink(ports, *limits, pins_hash=pins_hash(board))
         self.controller = SerialController(link, checked_tty(board.controller.tty), inbox.post, monotonic)
         undo.callback(self.controller.close)
         self.reader = LineReader(checked_tty(board.reader.tty), inbox.post) if board.reader.kind == "line" else None
@@ -262,10 +264,10 @@ def with_ttys(board: Board, controller_tty: str, reader_tty: str) -> Board:
     from msgspec import structs
 
     if controller_tty:
-        controller = structs.replace(board.controller, link="serial", tty=controller_tty)
+        controller = structs.replace(board.controller, link="serial", tty=controller_tty, chip="unix")
         board = structs.replace(board, controller=controller)
     if reader_tty:
-        board = structs.replace(board, reader=structs.replace(board.reader, kind="line", tty=reader_tty))
+        board = structs.replace(board, reader=Chosen("line", LineFacts(reader_tty)))
     return board
 
 

@@ -1,14 +1,29 @@
 """A board is one TOML file of facts that checks itself. A new board is a copied file, never an `if board ==`.
 
-Bounds stand beside the fields; a key that nobody reads is refused with the nearest one that somebody does.
+One table, one driver: each table is the Struct of facts in that driver's file; here is what the tables must agree on.
+Bounds stand beside the fields; a key that nobody reads is refused with the nearest one that somebody does. How to make
+such a file: docs/boards.md.
 """
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 from msgspec import Meta, Struct
 
 import board
+from agent.hal.device import Name
+from agent.hal.display import DisplayFacts
+from agent.hal.gpio import InputFacts, OutputFacts, check_lines
+from agent.hal.keys import KeysFacts
+from agent.hal.leds import LedFacts
+from agent.hal.modbus import ModbusFacts
+from agent.hal.pcsc import PcscFacts
+from agent.hal.pn532 import Pn532Facts
+from agent.hal.power import ModemFacts, check_modem
+from agent.hal.rtc import RtcFacts
+from agent.hal.thermal import SensorFacts
+from agent.pintable import ControllerPins, PortPins, check_pins, refuse_twice
 from agent.settings import (
     CircuitMa,
     Config,
@@ -16,32 +31,31 @@ from agent.settings import (
     FilePath,
     Phases,
     PortMa,
+    T,
     Text,
     read_config,
     read_toml,
+    shown,
     table,
 )
 
 BOARDS = Path(board.__file__).parent  # the boards that come with the software
 PORTS_MAX = 4  # board/controller/contract.py
+ROWS_MAX = 64  # in any [[table]]
 
-Name = Annotated[
-    str, Meta(pattern=r"^[a-z][a-z0-9_]{0,31}\Z", description="a name in quotes: lower-case letters, digits and _")
-]
+Millivolts = Annotated[int, Meta(ge=80_000, le=300_000)]
 
 
 class Controller(Struct, frozen=True):
-    """[controller]: how the port controller is reached. A simulated one has no tty."""
+    """[controller]: how the port controller is reached, and what it is. A simulated one has no tty.
+
+    `chip`: "rp2040" has pins; "unix" is the same firmware in MicroPython on a PC; "none" is its logic in memory.
+    """
 
     link: Literal["serial", "sim"]
     tty: FilePath
-
-
-class Reader(Struct, frozen=True):
-    """[reader]: what reads cards, for all ports. `line`: a serial reader that sends each id as a line of text."""
-
-    kind: Literal["line", "sim", "none"]
-    tty: FilePath = "none"
+    chip: Literal["rp2040", "unix", "none"] = "none"
+    pins: ControllerPins | None = None
 
 
 class PortFacts(Struct, frozen=True):
@@ -49,11 +63,50 @@ class PortFacts(Struct, frozen=True):
 
     limit_ma: PortMa  # per phase: contactor, wires, cable
     connector: Literal["cType1", "cType2", "sType2", "sType3"]  # OCPP 2.1 ConnectorEnumType: c = cable, s = socket
-    led: Annotated[str, Meta(min_length=1, max_length=32)]
+    led: Annotated[str, Meta(min_length=1, max_length=32)]  # the [[led]] that shows this port
+    temperature_max_dc: Annotated[int, Meta(ge=500, le=1_200)] = 850  # the controller stops there
+    pins: PortPins | None = None
 
     @property
     def socketed(self) -> bool:
         return self.connector.startswith("s")
+
+
+# -- tables of which `kind` chooses the driver -----------------------------------------------------------------------
+
+
+class NoFacts(Struct, frozen=True):
+    """Nothing more to say."""
+
+
+class LineFacts(Struct, frozen=True):
+    """A serial reader that sends each id as a line of text, at 9,600 baud."""
+
+    tty: FilePath
+
+
+READERS: dict[str, type[Struct]] = {
+    "line": LineFacts, "pcsc": PcscFacts, "pn532": Pn532Facts, "sim": NoFacts, "none": NoFacts,
+}  # fmt: skip
+METERS: dict[str, type[Struct]] = {"controller": NoFacts, "modbus": ModbusFacts}
+
+
+class Chosen(Struct, frozen=True):
+    """[reader]: what reads cards, for all ports. [meter]: what measures energy. `facts` is its driver's Struct."""
+
+    kind: str
+    facts: Struct
+
+    @property
+    def tty(self) -> str:
+        """Empty where it is on no serial line."""
+        return str(getattr(self.facts, "tty", ""))
+
+
+CONTROLLER_METER = Chosen("controller", NoFacts())
+
+
+# -- the whole --------------------------------------------------------------------------------------------------------
 
 
 class Board(Struct, frozen=True):
@@ -63,22 +116,33 @@ class Board(Struct, frozen=True):
     phases: Phases
     ventilated: bool  # state D may be served: the board switches a fan, or stands outdoors
     controller: Controller
-    reader: Reader
+    reader: Chosen
     port: tuple[PortFacts, ...]
+    voltage_min_mv: Millivolts = 187_000  # 208 V less 10 %: below it the controller stops
+    voltage_max_mv: Millivolts = 264_000  # 240 V and 10 %
+    meter: Chosen = CONTROLLER_METER
+    output: tuple[OutputFacts, ...] = ()
+    input: tuple[InputFacts, ...] = ()
+    led: tuple[LedFacts, ...] = ()
+    keys: tuple[KeysFacts, ...] = ()
+    sensor: tuple[SensorFacts, ...] = ()
+    display: DisplayFacts | None = None
+    rtc: RtcFacts | None = None
+    modem_lines: ModemFacts | None = None
 
     def __post_init__(self) -> None:
-        if not 1 <= len(self.port) <= PORTS_MAX:
-            raise ValueError(f"{len(self.port)} ports: describe 1 to {PORTS_MAX}, each under [[port]]")
-        if len({(port.limit_ma, port.socketed) for port in self.port}) > 1:
-            raise ValueError("the ports differ: give all of them the same limit_ma, and all sockets or all cables")
-        if len({port.led for port in self.port}) < len(self.port):
-            raise ValueError("two ports share an led: name one for each")
-        if (self.controller.link == "sim") != (self.controller.tty == "sim"):
-            raise ValueError('[controller] contradicts itself: type tty = "sim" exactly where link = "sim"')
-        if (self.reader.kind == "line") != (self.reader.tty != "none"):
-            raise ValueError('[reader] contradicts itself: type a tty exactly where kind = "line"')
-        if self.phases == 3 and any(port.connector == "cType1" for port in self.port):
-            raise ValueError("cType1 has one phase: type phases = 1, or another connector")
+        """What the tables must agree on: ValueError, one sentence that says what to type."""
+        check_ports(self)
+        check_controller(self)
+        check_pins(self)
+        check_meter(self)
+        check_lights(self)
+        check_lines(self.output, self.input)
+        if self.modem_lines:
+            check_modem(self.modem_lines, self.output)
+        refuse_twice(ttys(self))
+        refuse_twice(people(self))
+        refuse_twice((f"the name {each.name}", f"[[sensor]] {i}") for i, each in enumerate(self.sensor, 1))
 
     def layer(self) -> dict[str, Any]:
         """What this board says for Layer.BOARD."""
@@ -89,6 +153,74 @@ class Board(Struct, frozen=True):
             "ventilated": self.ventilated,
             "socketed": self.port[0].socketed,
         }
+
+
+def check_ports(board: Board) -> None:
+    if not 1 <= len(board.port) <= PORTS_MAX:
+        raise ValueError(f"{len(board.port)} ports: describe 1 to {PORTS_MAX}, each under [[port]]")
+    if len({(port.limit_ma, port.socketed) for port in board.port}) > 1:
+        raise ValueError("the ports differ: give all of them the same limit_ma, and all sockets or all cables")
+    if len({port.led for port in board.port}) < len(board.port):
+        raise ValueError("two ports share an led: name one for each")
+    if board.phases == 3 and any(port.connector == "cType1" for port in board.port):
+        raise ValueError("cType1 has one phase: type phases = 1, or another connector")
+    if board.voltage_min_mv >= board.voltage_max_mv:
+        raise ValueError(f"voltage_min_mv is not below voltage_max_mv: type less than {board.voltage_max_mv}")
+
+
+def check_controller(board: Board) -> None:
+    controller = board.controller
+    if (controller.link == "sim") != (controller.tty == "sim"):
+        raise ValueError('[controller] contradicts itself: type tty = "sim" exactly where link = "sim"')
+    if (controller.link == "sim") != (controller.chip == "none"):
+        raise ValueError('[controller] contradicts itself: type chip = "rp2040" or "unix" exactly where it is serial')
+
+
+def check_meter(board: Board) -> None:
+    if isinstance(facts := board.meter.facts, ModbusFacts):
+        if len(facts.units) != len(board.port):
+            raise ValueError(f"[meter] has {len(facts.units)} units, not {len(board.port)}: name one for each port")
+        if len(facts.current_ma) != board.phases:
+            raise ValueError(f"[meter] has registers of {len(facts.current_ma)} phases, not {board.phases}: describe each")
+
+
+def check_lights(board: Board) -> None:
+    """Where Linux has lights, each port has one; where it has none, the port's led is a name for the screen alone."""
+    names = [led.name for led in board.led]
+    for port in board.port if names else ():
+        if port.led not in names:
+            raise ValueError(f"no [[led]] is named {port.led}: add it, or type led = {' or '.join(map(repr, names))}")
+    refuse_twice((f"the name {led.name}", f"[[led]] {i}") for i, led in enumerate(board.led, 1))
+    refuse_twice(
+        (f"/sys/class/leds/{folder}", f"[[led]] {led.name}")
+        for led in board.led for folder in (*led.single.values(), led.multicolour) if folder
+    )  # fmt: skip
+
+
+def ttys(board: Board) -> Iterator[tuple[str, str]]:
+    """Who is on which serial line or input device."""
+    if board.controller.link != "sim":
+        yield board.controller.tty, "[controller]"
+    for where, each in (("[reader]", board.reader), ("[meter]", board.meter)):
+        if each.tty:
+            yield each.tty, where
+    for i, keys in enumerate(board.keys, 1):
+        yield keys.path, f"[[keys]] {i}"
+
+
+def people(board: Board) -> Iterator[tuple[str, str]]:
+    """What a person presses to choose a port. ValueError if there is no such port."""
+    for each in board.input:
+        if each.evse_id > len(board.port):
+            raise ValueError(f"{each.name}: there is no port {each.evse_id}: type evse_id = 1 to {len(board.port)}")
+        if each.evse_id:
+            yield f"the button of port {each.evse_id}", each.name
+    for i, keys in enumerate(board.keys, 1):
+        if len(keys.port_keys) > len(board.port):
+            raise ValueError(f"[[keys]] {i}: port_keys names more keys than there are ports: type {len(board.port)}")
+
+
+# -- from text ---------------------------------------------------------------------------------------------------------
 
 
 def load(path: Path) -> Board:
@@ -119,15 +251,54 @@ def text_of(path: Path, missing: str) -> str:
 
 
 def read_board(text: str, where: str) -> Board:
+    """ConfigError, whatever the text is."""
     facts = read_toml(text, where)
-    ports = facts.get("port")
-    if not isinstance(ports, list):
-        raise ConfigError(f"{where}: no port: describe each one under [[port]]")
-    return table(
-        facts,
-        Board,
-        f"{where}:",
-        controller=table(facts.get("controller", {}), Controller, f"{where}: [controller]"),
-        reader=table(facts.get("reader", {}), Reader, f"{where}: [reader]"),
-        port=tuple(table(each, PortFacts, f"{where}: [[port]] {i}") for i, each in enumerate(ports, 1)),
-    )
+    where = f"{where}:"
+    if not isinstance(facts.get("port"), list):
+        raise ConfigError(f"{where} no port: describe each one under [[port]]")
+    made: dict[str, object] = {"reader": chosen(facts.get("reader", {}), READERS, f"{where} [reader]")}
+    if "meter" in facts:
+        made["meter"] = chosen(facts["meter"], METERS, f"{where} [meter]")
+    return built(facts, Board, where, "[", "]", **made)
+
+
+def chosen(value: object, drivers: dict[str, type[Struct]], where: str) -> Chosen:
+    """A table of which `kind` names the driver, and the rest are that driver's facts."""
+    if not isinstance(value, dict):
+        raise ConfigError(f"{where}: write it as a table, [name] and below it one key = value a line")
+    kinds = " or ".join(f'"{name}"' for name in drivers)
+    if "kind" not in value:
+        raise ConfigError(f"{where} kind is missing: add kind = {kinds}")
+    kind = value["kind"]
+    if not isinstance(kind, str) or kind not in drivers:
+        raise ConfigError(f"{where} kind = {shown(kind)} cannot be: type {kinds}")
+    rest = {key: each for key, each in value.items() if key != "kind"}
+    return Chosen(kind, built(rest, drivers[kind], f"{where}"))
+
+
+def built(value: object, type_: type[T], where: str, left: str = "", right: str = "", **made: object) -> T:
+    """A table as a Struct, with the tables in it; `left` and `right` spell the name of a table as TOML does."""
+    hints = get_type_hints(type_, include_extras=True)
+    for key, each in value.items() if isinstance(value, dict) else ():
+        if key in made or key not in hints:
+            continue
+        struct, is_rows = struct_of(hints[key])
+        if struct and is_rows:
+            made[key] = built_rows(each, struct, f"{where} {left * 2}{key}{right * 2}")
+        elif struct:
+            made[key] = built(each, struct, f"{where} {left}{key}{right}")
+    return table(value, type_, where, **made)
+
+
+def built_rows(value: object, struct: type[T], where: str) -> tuple[T, ...]:
+    if not isinstance(value, list) or len(value) > ROWS_MAX:
+        raise ConfigError(f"{where}: write each one as a table of its own, up to {ROWS_MAX}")
+    return tuple(built(each, struct, f"{where} {i}") for i, each in enumerate(value, 1))
+
+
+def struct_of(hint: Any) -> tuple[type[Struct] | None, bool]:
+    """The Struct that a field holds, or holds in rows."""
+    for each in (hint, *get_args(hint)):
+        if isinstance(each, type) and issubclass(each, Struct):
+            return each, get_origin(hint) is tuple
+    return None, False

@@ -276,6 +276,8 @@ def expected(bounds: Any) -> str:
     args = get_args(bounds)
     if get_origin(bounds) is Literal:
         return " or ".join(f'"{arg}"' if isinstance(arg, str) else str(arg) for arg in args)
+    if get_origin(bounds) is tuple:
+        return f"a list in [ ], each of it {expected(args[0])}"
     kind, meta = (args[0], args[1]) if args and isinstance(args[1], Meta) else (bounds, Meta())
     words = WORDS.get(kind, "a table")
     if meta.description:

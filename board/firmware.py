@@ -4,16 +4,19 @@ The pin table, the module `pins`, is the only part that differs from board to bo
 
     BOARD           the board file's name
     CIRCUIT_MAX_MA  what the board can carry; no commissioning goes above it
-    PORTS           a tuple, for each port {"board": arguments of `port.PortBoard`, "pins": {signal: pin number}}
-    STATION         what belongs to no port: {signal: pin number}
+    PORTS           a tuple, for each port {"board": arguments of `port.PortBoard`, "pins": {signal: where}}
+    STATION         what belongs to no port: {signal: where}
+    HASH            of the three above: compared at connect with the board file's (agent/pintable.py)
 
-"pins" and STATION may be empty where no chip is behind them; `controller/port_rp2.py` names the signals.
+"pins" and STATION are empty where no chip is behind them; `controller/port_rp2.py` names the signals.
 """
 
 import subprocess
 from collections.abc import Iterable, Mapping
+from hashlib import sha256
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from types import MappingProxyType
 
 ROOT = Path(__file__).parent
 CONTROLLER = ROOT / "controller"
@@ -21,12 +24,25 @@ OF_A_CHIP = {"boot.py", "manifest.py", "port_rp2.py"}  # a chip's own build free
 
 
 def pin_table(
-    board: str, circuit_max_ma: int, ports: Iterable[Mapping[str, object]], station: Mapping[str, object] | None = None
+def pin_table(
+    board: str,
+    circuit_max_ma: int,
+    ports: Iterable[Mapping[str, object]],
+    station: Mapping[str, object] = MappingProxyType({}),
 ) -> str:
-    """The text of the module `pins`."""
+    """The text of the module `pins`: the same for the same facts, to the byte."""
+    facts = facts_of(circuit_max_ma, ports, station)
+    return f"BOARD = {board!r}\n{facts}HASH = {hash_of(facts)!r}\n"
+
+
+def facts_of(circuit_max_ma: int, ports: Iterable[Mapping[str, object]], station: Mapping[str, object]) -> str:
     rows = "".join(f"    {dict(port)!r},\n" for port in ports)
-    head = f"BOARD = {board!r}\nCIRCUIT_MAX_MA = {circuit_max_ma}\n"
-    return f"{head}STATION = {dict(station or {})!r}\nPORTS = (\n{rows})\n"
+    return f"CIRCUIT_MAX_MA = {circuit_max_ma}\nSTATION = {dict(station)!r}\nPORTS = (\n{rows})\n"
+
+
+def hash_of(facts: str) -> str:
+    """Eight hex digits: what WELCOME tells."""
+    return sha256(facts.encode()).hexdigest()[:8]
 
 
 def image(pins: str, with_rp2: bool = False) -> bytes:

@@ -69,7 +69,7 @@ def test_every_mistake_is_one_sentence_that_names_file_key_and_what_to_type() ->
     )
     assert 'type "cType1" or "cType2"' in refused('"cType1"', '"J1772"')
     assert 'tty = "sim"' in refused('tty = "sim"', 'tty = "/dev/ttyS1"')
-    assert "type a tty exactly where" in refused('kind = "sim"', 'kind = "line"')
+    assert "[reader] tty is missing" in refused('kind = "sim"', 'kind = "line"')
     assert "led" in refused('led = "port2"', 'led = "port1"')
     assert "the ports differ" in refused('"cType1"\nled = "port2"', '"sType2"\nled = "port2"')
     assert "phases = 1" in refused("phases = 1", "phases = 3")

@@ -23,6 +23,7 @@ import msgspec
 from agent.board import load
 from agent.control import ask
 from agent.loop import monotonic
+from agent.pintable import port_board
 from agent.settings import ConfigError
 from agent.sim.box import Box
 from agent.sim.car import Car
@@ -32,7 +33,6 @@ from agent.sim.mosquitto import BrokerError, Mosquitto, find_program, free_port
 from agent.sim.plant import Plant
 from agent.sim.scenario import CARDS, DEMO, StoryError, play
 from agent.ui.view import ScreenModel
-from board.controller.app.port import PortBoard
 
 if TYPE_CHECKING:
     from agent.sim.broker import Broker
@@ -334,7 +334,7 @@ def choose_broker(which: str) -> str:
 
 def make_controller(folder: Path, *, real: bool) -> Plant[Any]:
     board = load(BOARD)
-    ports = tuple(PortBoard(max_ma=port.limit_ma, phases=board.phases) for port in board.port)
+    ports = tuple(port_board(board, port) for port in board.port)
     if real:
         program = firmware(folder, ports, board.circuit_limit_ma)
         return RealController(program, folder / "flash.img", ports, lockstep=True)  # in step even on a busy machine
