@@ -33,6 +33,7 @@ from agent.events import ClockTold, ListChanged
 from agent.hal.controller import ControllerLink
 from agent.hal.tty import LineReader, SerialController, checked_tty
 from agent.identity import Aside, Folder, Held, Identity, folder_of, open_identity
+from agent.lock import exclusive
 from agent.loop import Inbox, Loop, monotonic, notify_systemd, system_wall
 from agent.machine import machine_of
 from agent.outbox import Connect, StoreError, connect
@@ -120,6 +121,7 @@ class App:
         expiry_s = held.in_use.not_after_s if held.in_use else None
         machine = replace(machine_of(board), certificate_expiry_s=expiry_s, can_renew=self.identity is not None)
         station, first = born(settings, boot, clock, ports, facts, jitter, now, machine)
+        undo.enter_context(exclusive(state, "station-agent board try has the hardware: end it first"))
         limits = (settings.circuit_limit_ma, settings.failsafe_ma, settings.host_grace_s)
         link = ControllerLink(ports, *limits, pins_hash=pins_hash(board))
         self.controller = SerialController(link, checked_tty(board.controller.tty), inbox.post, monotonic)

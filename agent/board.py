@@ -173,15 +173,15 @@ def check_controller(board: Board) -> None:
     if (controller.link == "sim") != (controller.tty == "sim"):
         raise ValueError('[controller] contradicts itself: type tty = "sim" exactly where link = "sim"')
     if (controller.link == "sim") != (controller.chip == "none"):
-        raise ValueError('[controller] contradicts itself: type chip = "rp2040" or "unix" exactly where it is serial')
+        raise ValueError('[controller] contradicts itself: type another chip, for chip = "none" belongs to link = "sim"')
 
 
 def check_meter(board: Board) -> None:
     if isinstance(facts := board.meter.facts, ModbusFacts):
         if len(facts.units) != len(board.port):
-            raise ValueError(f"[meter] has {len(facts.units)} units, not {len(board.port)}: name one for each port")
+            raise ValueError(f"[meter] has {len(facts.units)} units: name {len(board.port)}, one for each port")
         if len(facts.current_ma) != board.phases:
-            raise ValueError(f"[meter] has registers of {len(facts.current_ma)} phases, not {board.phases}: describe each")
+            raise ValueError(f"[meter] has registers of {len(facts.current_ma)} phases: describe {board.phases}")
 
 
 def check_lights(board: Board) -> None:

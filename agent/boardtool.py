@@ -72,7 +72,7 @@ def devices(board: Board, machine: Machine) -> Iterator[Finding]:
             if folder:
                 yield sys_finding(f"led {led.name}", f"sys/class/leds/{folder}", "brightness", machine)
     for i, keys in enumerate(board.keys, 1):
-        yield node_finding(f"keys {i}", keys.path, machine, "input", is_read_only=True)
+        yield node_finding(f"keys {i}", keys.path, machine, "input", is_read_only=True, table="[[keys]]")
     for sensor in board.sensor:
         yield sensor_finding(sensor, machine)
     if display := board.display:
@@ -88,16 +88,19 @@ def tty_finding(name: str, path: str, machine: Machine) -> Finding:
     return node_finding(name, path, machine, "dialout")
 
 
-def node_finding(name: str, path: str, machine: Machine, group: str, *, is_read_only: bool = False) -> Finding:
+def node_finding(
+    name: str, path: str, machine: Machine, group: str, *, is_read_only: bool = False, table: str = ""
+) -> Finding:
     """A character device. It is only looked at: to open one would talk to it."""
+    table = table or f"[{name}]"
     at = machine.path(path)
     try:
         is_device = stat.S_ISCHR(at.stat().st_mode)
     except OSError as error:
-        fix = f"check its cable, or correct [{name.split()[0]}] in the board file"
+        fix = f"check its cable, or correct {table} in the board file"
         return Finding(name, FAIL, f"{path}: {error.strerror}", fix)
     if not is_device:
-        return Finding(name, FAIL, f"{path} is no device", f"correct [{name.split()[0]}] in the board file")
+        return Finding(name, FAIL, f"{path} is no device", f"correct {table} in the board file")
     if not os.access(at, os.R_OK if is_read_only else os.R_OK | os.W_OK):
         return Finding(name, FAIL, f"{path} is not ours to open", f"type: usermod -aG {group} $USER, or sudo before it")
     return Finding(name, OK, f"{path} is there")
@@ -125,13 +128,13 @@ def sensor_finding(sensor: SensorFacts, machine: Machine) -> Finding:
 
 
 def gpio_findings(board: Board, machine: Machine) -> Iterator[Finding]:
-    lines = [*board.output, *board.input]
+    lines: list[OutputFacts | InputFacts] = [*board.output, *board.input]
     if lines and not machine.has_library("gpiod"):
         yield Finding("gpio", FAIL, "gpiod is not installed", "type: pip install 'station-agent[device]'")
     for chip in dict.fromkeys(each.chip for each in lines):
         users = ", ".join(each.name for each in lines if each.chip == chip)
         if chip.startswith("/"):
-            yield node_finding(f"gpio {chip}", chip, machine, "gpio")
+            yield node_finding(f"gpio {chip}", chip, machine, "gpio", table="[[output]] and [[input]] chip")
         elif machine.root == ROOT and machine.has_library("gpiod"):
             yield labelled(chip, users)
         else:
@@ -246,7 +249,7 @@ def new(source: str, path: Path) -> Board:
     )
     copied = re.sub(r"^name\s*=.*$", f'name = "{path.stem}"', text, count=1, flags=re.MULTILINE)
     copied = re.sub(
-        r"^description\s*=.*$", f'description = "TODO, begun as {old.name}"', copied, count=1, flags=re.MULTILINE
+        r"^description\s*=.*$", f'description = "A copy of {old.name}"', copied, count=1, flags=re.MULTILINE
     )
     board = written(head + copied, path)
     assert board.name == path.stem

@@ -1,4 +1,4 @@
-"""`station-agent run | demo | doctor | explain | status | deadletters | csr | certificate`.
+"""`station-agent run | demo | doctor | explain | status | deadletters | csr | certificate | board`.
 
 What an operator can mend is one sentence on stderr and exit code 2. Modules are imported by the command that needs
 them: `run` has a budget from exec to the first tap.
@@ -84,6 +84,8 @@ def parser() -> argparse.ArgumentParser:
     certificate.add_argument("file", type=Path, metavar="FILE", help="the certificate, then the CAs above it (PEM)")
     certificate.set_defaults(command=command_certificate)
 
+    add_board(commands)
+
     for command in (run, doctor, explain, status, letters, csr, certificate):
         command.add_argument("--board", type=Path, default=BOARD, metavar="FILE", help=f"default: {BOARD}")
         command.add_argument("--config", type=Path, default=CONFIG, metavar="FILE", help=f"default: {CONFIG}")
@@ -91,6 +93,99 @@ def parser() -> argparse.ArgumentParser:
         command.add_argument("--json", action="store_true", help="for a machine to read")
     letters.add_argument("--json", action="store_true", help="all that is in them: JSON, a line each")
     return top
+
+
+def add_board(commands: Any) -> None:
+    """Its commands name a board file where the others have --board."""
+    board = commands.add_parser("board", help="make a board file, and prove it on the hardware")
+    does = board.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    file = {"type": Path, "metavar": "FILE", "help": "a board file"}
+
+    check = does.add_parser("check", help="is the file right, and what of it does this machine lack")
+    check.add_argument("file", **file)
+    check.add_argument("--json", action="store_true", help="for a machine to read")
+    check.set_defaults(command=command_board_check)
+
+    describe = does.add_parser("describe", help="every input, output, part and pin, for who wires it")
+    describe.add_argument("file", **file)
+    describe.set_defaults(command=command_board_describe)
+
+    pins = does.add_parser("pins", help="the pin table that the controller's firmware is built with")
+    pins.add_argument("file", **file)
+    pins.set_defaults(command=command_board_pins)
+
+    new = does.add_parser("new", help="begin a board file as a copy of another one")
+    new.add_argument("--from", dest="source", required=True, metavar="NAME", help="one of our boards, or a file")
+    new.add_argument("file", **{**file, "help": "the new file; its name is the board's"})
+    new.set_defaults(command=command_board_new)
+
+    try_ = does.add_parser("try", help="every input and output, one at a time, by hand; not while the agent runs")
+    try_.add_argument("file", **file)
+    try_.add_argument("--config", type=Path, default=CONFIG, metavar="FILE", help=f"default: {CONFIG}")
+    try_.set_defaults(command=command_board_try)
+
+
+def command_board_check(args: argparse.Namespace) -> int:
+    from dataclasses import asdict
+
+    from agent.boardtool import check, this_machine
+    from agent.doctor import as_text, is_fit
+
+    findings = check(args.file, this_machine())
+    print(as_json([asdict(finding) for finding in findings]) if args.json else as_text(findings))
+    return 0 if is_fit(findings) else FAILED
+
+
+def command_board_describe(args: argparse.Namespace) -> int:
+    from agent.board import load
+    from agent.boardtool import described
+
+    print(described(load(args.file)))
+    return 0
+
+
+def command_board_pins(args: argparse.Namespace) -> int:
+    from agent.board import load
+    from agent.pintable import pin_table
+
+    print(pin_table(load(args.file)), end="")
+    return 0
+
+
+def command_board_new(args: argparse.Namespace) -> int:
+    from agent.boardtool import new
+
+    new(args.source, args.file)
+    print(f"{args.file} is written: correct every fact in it, then type station-agent board check {args.file}")
+    return 0
+
+
+def command_board_try(args: argparse.Namespace) -> int:
+    import signal
+
+    from agent.board import load
+    from agent.lock import exclusive
+    from agent.trial import Verdict, run, summary
+    from agent.trialhands import hands_of
+
+    board = load(args.file)
+    with exclusive(state_of(args.config), "the agent runs and has the hardware: type systemctl stop station-agent"):
+        signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGINT))  # ends as Ctrl-C does: with safe outputs
+        hands = hands_of(board)
+        try:
+            results = run(board, hands)
+        finally:
+            hands.close()
+    print(summary(results))
+    return FAILED if any(result.verdict is Verdict.FAILS for result in results) else 0
+
+
+def state_of(config_path: Path) -> Path:
+    """The folder that a running agent has locked. On a desk there may be no config file, and then no agent of it."""
+    from agent.board import load_config
+    from agent.settings import Paths
+
+    return Path(load_config(config_path).paths.state if config_path.exists() else Paths().state)
 
 
 def command_run(args: argparse.Namespace) -> int:

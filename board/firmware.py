@@ -24,7 +24,6 @@ OF_A_CHIP = {"boot.py", "manifest.py", "port_rp2.py"}  # a chip's own build free
 
 
 def pin_table(
-def pin_table(
     board: str,
     circuit_max_ma: int,
     ports: Iterable[Mapping[str, object]],

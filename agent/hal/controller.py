@@ -109,7 +109,8 @@ class ControllerLink:
     ) -> None:  # fmt: skip
         """`pins_hash` is the board file's (agent/pintable.py); "" is not compared, here or there."""
         self.port_count, self.pins_hash, self._amend = port_count, pins_hash, amend
-        self.limit = (circuit_limit_ma, failsafe_ma, host_grace_s)
+        # None: never commissions
+        self.limit: tuple[int, int, int] | None = (circuit_limit_ma, failsafe_ma, host_grace_s)
         self.commands: tuple[PortCommand, ...] = (PortCommand(),) * port_count
         self.bad_messages = 0  # intact frames that say nothing we understand
         self.deframer = Deframer()
@@ -219,6 +220,8 @@ class ControllerLink:
             self._filter.forget()
         self._boot_id = boot_id
         self._beat_at = now
+        if self.limit is None:
+            return b"", [ControllerFound(boot_id, uptime_s, circuit_ma)]
         out = b"" if circuit_ma else self._frame(contract.pack(contract.LIMIT, *self.limit))  # once, at commissioning
         limit_ma = min(circuit_ma, self.limit[0]) if circuit_ma else self.limit[0]
         return out, [ControllerFound(boot_id, uptime_s, limit_ma)]
