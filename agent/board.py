@@ -173,7 +173,7 @@ def check_controller(board: Board) -> None:
     if (controller.link == "sim") != (controller.tty == "sim"):
         raise ValueError('[controller] contradicts itself: type tty = "sim" exactly where link = "sim"')
     if (controller.link == "sim") != (controller.chip == "none"):
-        raise ValueError('[controller] contradicts itself: type another chip, for chip = "none" belongs to link = "sim"')
+        raise ValueError('[controller] contradicts itself: type chip = "none" exactly where link = "sim"')
 
 
 def check_meter(board: Board) -> None:
