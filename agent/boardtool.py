@@ -30,6 +30,7 @@ class Machine:
 
     root: Path
     has_library: Callable[[str], bool]
+    may: Callable[[Path, int], bool] = os.access
 
     def path(self, path: str) -> Path:
         return self.root / path.lstrip("/")
@@ -101,7 +102,7 @@ def node_finding(
         return Finding(name, FAIL, f"{path}: {error.strerror}", fix)
     if not is_device:
         return Finding(name, FAIL, f"{path} is no device", f"correct {table} in the board file")
-    if not os.access(at, os.R_OK if is_read_only else os.R_OK | os.W_OK):
+    if not machine.may(at, os.R_OK if is_read_only else os.R_OK | os.W_OK):
         return Finding(name, FAIL, f"{path} is not ours to open", f"type: usermod -aG {group} $USER, or sudo before it")
     return Finding(name, OK, f"{path} is there")
 
@@ -112,7 +113,7 @@ def sys_finding(name: str, folder: str, file: str, machine: Machine) -> Finding:
         others = sorted(each.name for each in at.parent.iterdir()) if at.parent.is_dir() else []
         there = f"there is {', '.join(others[:8])}" if others else "there is none at all: is its driver loaded?"
         return Finding(name, FAIL, f"/{folder} is not there; {there}", "correct its name in the board file")
-    if not os.access(at / file, os.W_OK if file == "brightness" else os.R_OK):
+    if not machine.may(at / file, os.W_OK if file == "brightness" else os.R_OK):
         fix = "install board/systemd/60-station-agent.rules, and type udevadm trigger; or type sudo before it"
         return Finding(name, FAIL, f"/{folder}/{file} is not ours to use", fix)
     return Finding(name, OK, f"/{folder} is there")

@@ -57,7 +57,9 @@ class Result:
 class Hands(Protocol):
     """What a trial does, and what has happened so far."""
 
-    chips: Chips
+    @property
+    def chips(self) -> Chips: ...
+
     reports: dict[int, Report]  # newest of each port of the controller, by evse_id
     lost: str  # why the controller does not answer, "" while it does
     cards: list[str]  # ids that were read

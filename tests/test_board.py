@@ -1,18 +1,25 @@
 """A board is one file of facts that checks itself: every board of ours, and every way to get one wrong."""
 
+import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.board import BOARDS, Board, load, load_config, read_board
+from agent.pintable import pin_table, pins_hash, port_board
 from agent.policy.sharing import CURRENT_MIN_MA
 from agent.settings import ConfigError, Layer, Settings, merge
+from agent.sim.car import Car
+from agent.sim.world import STATION_ID, World
 from board.controller import contract
+from board.controller.app.port import PortBoard
 
 ALL_BOARDS = sorted(BOARDS.glob("*.toml"))
 DUO = (BOARDS / "duo_sim.toml").read_text()
+CM4, SOLO = (BOARDS / "duo_cm4.toml").read_text(), (BOARDS / "solo_modbus.toml").read_text()
 NO_READER = DUO.replace('[reader]\nkind = "sim"', "")
 
 
@@ -46,10 +53,77 @@ def test_every_board_can_hold_its_circuit_when_the_host_is_silent(path: Path) ->
     assert all(CURRENT_MIN_MA <= port.limit_ma <= contract.CURRENT_MAX_MA for port in board.port)
 
 
+@pytest.mark.promise("S1", "S11")
+@pytest.mark.parametrize("path", ALL_BOARDS, ids=lambda path: path.stem)
+def test_a_car_charges_at_every_port_of_every_board_and_all_of_them_at_once_stay_within_its_circuit(path: Path) -> None:
+    board = load(path)
+    settings = merge({Layer.BOARD: board.layer(), Layer.CONFIG: {"station_id": STATION_ID}}).settings
+    with World(7, settings, ports=len(board.port)).closing() as world:
+        world.power_on().run(30)
+        cards = [f"04A1B2C{i}" for i in range(1, len(board.port) + 1)]
+        world.allow(*cards).run(10)
+        for evse_id, card in enumerate(cards, 1):
+            car = Car(need_wh=50_000, phases=board.phases, cable_ma=board.port[evse_id - 1].limit_ma)
+            world.plug(evse_id, car).run(2)
+            world.tap(card)
+            world.run_until(lambda: world.is_closed(evse_id), 30)  # noqa: B023
+        began_wh = [world.register_wh(evse_id) for evse_id in range(1, len(cards) + 1)]
+        offers = [port.offer_ma for port in world.controller.controller.ports]  # type: ignore[union-attr]
+        assert all(CURRENT_MIN_MA <= offer <= board.port[0].limit_ma for offer in offers)
+        assert sum(offers) <= board.circuit_limit_ma
+        world.run(600)
+        for evse_id, card in enumerate(cards, 1):
+            had_wh = world.register_wh(evse_id) - began_wh[evse_id - 1]
+            hour_wh = 230 * board.phases * board.port[0].limit_ma / 1000
+            least = CURRENT_MIN_MA / board.port[0].limit_ma
+            assert 0.9 * least * hour_wh / 6 <= had_wh <= hour_wh * (600 + 60 * len(cards)) / 3600
+            world.tap(card)
+            world.run_until(lambda: not world.is_closed(evse_id), 30)  # noqa: B023
+            assert world.unplug(evse_id) or world.run(5).unplug(evse_id)  # a lock opens first
+        world.run(60)
+        assert world.is_equal() and len(world.cloud.sessions) == len(cards)
+
+
 def test_the_simulated_boards_are_a_tethered_pair_and_a_three_phase_socket() -> None:
     duo, solo = load(BOARDS / "duo_sim.toml"), load(BOARDS / "solo_sim.toml")
     assert (len(duo.port), duo.circuit_limit_ma, duo.phases, duo.layer()["socketed"]) == (2, 32_000, 1, False)
     assert (len(solo.port), solo.phases, solo.layer()["socketed"]) == (1, 3, True)
+
+
+# -- the controller's pin table
+
+
+def table_of(board: Board) -> dict[str, object]:
+    """The module `pins`, as the firmware imports it."""
+    module: dict[str, object] = {}
+    exec(pin_table(board), module)
+    return module
+
+
+@pytest.mark.parametrize("path", ALL_BOARDS, ids=lambda path: path.stem)
+def test_the_pin_table_is_python_for_the_controller_and_the_same_each_time(path: Path) -> None:
+    board = load(path)
+    module = table_of(board)
+    assert pin_table(board) == pin_table(load(path)) and module["BOARD"] == board.name
+    assert module["CIRCUIT_MAX_MA"] == board.circuit_limit_ma
+    assert pins_hash(board) in (module["HASH"], "")
+    for port, row in zip(board.port, module["PORTS"], strict=True):  # type: ignore[call-overload]
+        assert vars(PortBoard(**row["board"])) == vars(port_board(board, port))
+
+
+@pytest.mark.promise("S1")
+def test_the_hash_changes_with_every_fact_of_the_firmware_and_with_nothing_else() -> None:
+    board = read_board(CM4, "b.toml")
+    same = [("duo_cm4", "other"), ("ttyAMA3", "ttyUSB7"), ("line = 17", "line = 18"), ("port1", "left")]
+    for old, new in same:
+        assert pins_hash(read_board(CM4.replace(old, new), "b.toml")) == pins_hash(board)
+    other = [
+        ('pilot_pwm = "GP6"', 'pilot_pwm = "GP18"'), ('emergency_stop = "GP5"\n', ""), ("63_000", "62_000"),
+        ("limit_ma = 32_000", "limit_ma = 31_000"), ("ventilated = false", "ventilated = true"),
+        ("voltage_max_mv = 253_000", "voltage_max_mv = 254_000"), ("cType2", "cType1\"\ntemperature_max_dc = 800 #"),
+    ]  # fmt: skip
+    hashes = {pins_hash(read_board(CM4.replace(old, new).replace("cType1", "cType2"), "b.toml")) for old, new in other}
+    assert len(hashes | {pins_hash(board)}) == len(other) + 1
 
 
 # -- mistakes
@@ -78,6 +152,57 @@ def test_every_mistake_is_one_sentence_that_names_file_key_and_what_to_type() ->
     assert "[reader]: write it as a table" in refused("ventilated", "reader = 3\nventilated", NO_READER)
 
 
+@pytest.mark.promise("S9")
+@pytest.mark.parametrize(
+    ("text", "old", "new", "words"),
+    [
+        (CM4, 'chip = "rp2040"\n', "", "type chip"),
+        (CM4, 'chip = "rp2040"', 'chip = "unix"', "[controller.pins] belongs to chip"),
+        (CM4, "pilot_pwm", "pilot_pmw", "[[port]] 1 pins unknown key 'pilot_pmw': did you mean pilot_pwm?"),
+        (CM4, 'pilot_pwm = "GP12"', 'pilot_pwm = "GP6"', "pin GP6 is used twice, by pilot_pwm of port 1 and pilot_pwm"),
+        (CM4, 'pilot_pwm = "GP12"', 'pilot_pwm = "GP22"', "PWM channel 6 is used twice"),
+        (CM4, 'pilot_adc = "GP26"', 'pilot_adc = "GP20"', "pilot_adc of port 1: GP20 cannot measure: type GP26"),
+        (CM4, 'pilot_adc = "GP26"', 'pilot_adc = "GP30"', 'type a pin of the controller in quotes, "GP0" to "GP29"'),
+        (CM4, 'uart_rx = "GP1"', 'uart_rx = "GP19"', "GP0 and GP19 are no UART"),
+        (CM4, 'meter_miso = "GP4"', 'meter_miso = "GP18"', "are no SPI bus"),
+        (CM4, 'meter_sck = "GP2"\n', "", "name them, or describe another meter under [meter]"),
+        (CM4, 'meter_cs = "GP11"\n', "", "meter_cs of port 1 belongs to a controller that measures energy"),
+        (CM4, 'meter_cs = "GP11"', 'meter_cs = "GP11"\nlock = "GP25"', "lock of port 1 belongs to a socket: remove it"),
+        (SOLO, 'lock = "GP11"\n', "", 'lock of port 1 belongs to a socket: type lock = "GP…"'),
+        (CM4, "line = 27", "line = 17", "line 17 of pinctrl-bcm2711 is used twice"),
+        (CM4, 'tty = "/dev/ttyAMA4"', 'tty = "/dev/ttyAMA3"', "/dev/ttyAMA3 is used twice, by [controller]"),
+        (CM4, 'led = "port2"', 'led = "porto2"', "no [[led]] is named porto2: add it, or type led = 'port1' or"),
+        (CM4, 'red = "port2:red"', 'red = "port1:red"', "/sys/class/leds/port1:red is used twice"),
+        (CM4, "evse_id = 2", "evse_id = 3", "there is no port 3: type evse_id = 1 to 2"),
+        (CM4, "evse_id = 2", "evse_id = 1", "the button of port 1 is used twice"),
+        (CM4, 'role = "fan"', 'role = "contactor"', "name the hardware that opens it without Linux, dropped_by"),
+        (CM4, "safe = true", "safe = false", "a modem without supply calls nobody"),
+        (CM4, 'kind = "pn532"', 'kind = "pn523"', '[reader] kind = \'pn523\' cannot be: type "line" or "pcsc"'),
+        (CM4, 'device = "rtc0"', 'device = "/dev/rtc0"', "[rtc] device"),
+        (CM4, "voltage_max_mv = 253_000", "voltage_max_mv = 200_000", "voltage_min_mv is not below"),
+        (CM4, "[[led]]", "[led]\n[[lde]]", "TOML"),
+        (SOLO, "units = [1]", "units = [1, 2]", "[meter] has 2 units: name 1, one for each port"),
+        (SOLO, "units = [1]", "units = [0]", "a list in [ ], each of it a whole number from 1 to 247"),
+        (SOLO, "phases = 3", "phases = 1", "[meter] has registers of 3 phases: describe 1"),
+        (SOLO, "address = 72, type", "adress = 72, type", "[meter] energy_wh unknown key 'adress': did you mean"),
+        (SOLO, 'address = 6, type = "float32"', 'address = 6, type = "float16"', "[meter] current_ma 1 type"),
+    ],
+)
+def test_facts_that_contradict_each_other_are_one_sentence_that_says_what_to_type(
+    text: str, old: str, new: str, words: str
+) -> None:
+    assert old in text
+    with pytest.raises(ConfigError) as caught:
+        read_board(text.replace(old, new, 1), "b.toml")
+    said = str(caught.value)
+    assert words in said and said.startswith("b.toml") and "\n" not in said
+
+
+def test_a_power_contactor_on_linux_is_taken_with_the_hardware_that_drops_it() -> None:
+    text = CM4.replace('role = "fan"', 'role = "contactor"\ndropped_by = "watchdog relay K2, 1 s"')
+    assert read_board(text, "b.toml").output[0].dropped_by == "watchdog relay K2, 1 s"
+
+
 def test_a_board_that_is_not_there_names_the_ones_that_are(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"no board file at .*nine\.toml: .*duo_sim\.toml, .*solo_sim\.toml"):
         load(tmp_path / "nine.toml")
@@ -95,13 +220,86 @@ def test_a_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
         load(tmp_path)
 
 
-@pytest.mark.promise("S9")
-@given(st.integers(0, len(DUO)), st.integers(0, 20), st.text(max_size=10))
-def test_a_board_file_damaged_anywhere_is_a_board_or_one_sentence(at: int, cut: int, put: str) -> None:
+TEXTS = [path.read_text() for path in ALL_BOARDS]
+
+
+def is_board_or_sentence(text: str) -> None:
     try:
-        board = read_board(DUO[:at] + put + DUO[at + cut :], "b.toml")
+        board = read_board(text, "b.toml")
     except ConfigError as error:
-        assert "b.toml" in str(error)
+        assert str(error).startswith("b.toml") and len(str(error)) < 2_000
     else:
-        assert isinstance(board, Board)
         merge({Layer.BOARD: board.layer()})
+        assert pin_table(board)
+
+
+@pytest.mark.promise("S9")
+@given(st.sampled_from(TEXTS), st.data())
+def test_a_board_file_damaged_anywhere_is_a_board_or_one_sentence(text: str, data: st.DataObject) -> None:
+    at = data.draw(st.integers(0, len(text)))
+    is_board_or_sentence(text[:at] + data.draw(st.text(max_size=10)) + text[at + data.draw(st.integers(0, 20)) :])
+
+
+@pytest.mark.promise("S9")
+@given(st.sampled_from(TEXTS), st.data())
+def test_a_board_file_with_any_line_lost_doubled_or_moved_is_a_board_or_one_sentence(
+    text: str, data: st.DataObject
+) -> None:
+    lines = text.splitlines()
+    i, k = (data.draw(st.integers(0, len(lines) - 1)) for _ in range(2))
+    what = data.draw(st.sampled_from(["lost", "doubled", "moved"]))
+    line = lines.pop(i) if what != "doubled" else lines[i]
+    if what != "lost":
+        lines.insert(k, line)
+    is_board_or_sentence("\n".join(lines))
+
+
+plain = st.one_of(
+    st.booleans(), st.integers(), st.floats(), st.text(max_size=5), st.sampled_from(["sim", "modbus", "GP1", "rp2040"])
+)
+keys = st.text(max_size=5)
+values = st.recursive(plain, lambda each: st.lists(each, max_size=3) | st.dictionaries(keys, each, max_size=3))
+fields = st.sampled_from(Board.__struct_fields__)
+
+
+def toml_file(facts: dict[str, Any]) -> str:
+    return "\n".join(f"{key} = {toml(value)}" for key, value in facts.items())
+
+
+def toml(value: object) -> str:
+    match value:
+        case bool():
+            return str(value).lower()
+        case str():
+            return '"' + "".join(f"\\U{ord(c):08x}" for c in value if not 0xD800 <= ord(c) < 0xE000) + '"'
+        case list():
+            return f"[{', '.join(map(toml, value))}]"
+        case dict():
+            return "{" + ", ".join(f"{toml(key)} = {toml(each)}" for key, each in value.items()) + "}"
+    return str(value)
+
+
+@pytest.mark.promise("S9")
+@given(st.dictionaries(fields, values, max_size=20), st.sampled_from(["", *TEXTS]))
+def test_any_value_of_any_key_is_a_board_or_one_sentence(tables: dict[str, object], others: str) -> None:
+    """Alone, or where the other facts are right."""
+    is_board_or_sentence(toml_file({**tomllib.loads(others), **tables}))
+
+
+@pytest.mark.promise("S9")
+@given(st.sampled_from(TEXTS), st.data())
+def test_any_value_deep_in_a_right_file_is_a_board_or_one_sentence(text: str, data: st.DataObject) -> None:
+    facts = tomllib.loads(text)
+    at: Any = facts
+    while isinstance(at, dict | list) and at:
+        key = data.draw(st.sampled_from(sorted(at) if isinstance(at, dict) else range(len(at))))
+        if not isinstance(at[key], dict | list) or data.draw(st.integers(0, 3)) == 0:
+            at[key] = data.draw(values)
+            break
+        at = at[key]
+    is_board_or_sentence(toml_file(facts))
+
+
+@pytest.mark.parametrize("path", ALL_BOARDS, ids=lambda path: path.stem)
+def test_a_board_that_was_read_and_written_anew_is_the_same(path: Path) -> None:
+    assert read_board(toml_file(tomllib.loads(path.read_text())), "b.toml") == load(path)

@@ -1,4 +1,4 @@
-"""`station-agent board try`, with hands that touch simulated hardware, and a person who follows the prompts or does not."""
+"""`station-agent board try`: hands on simulated hardware, and a person who follows the prompts or does not."""
 
 import fcntl
 import os
