@@ -203,10 +203,9 @@ def rows(board: Board) -> Iterator[Row]:
 
 
 DIRECTIONS = {
-    "pilot_pwm": "out, PWM 1 kHz", "pilot_adc": "in, analogue", "temperature_adc": "in, analogue",
-    "proximity_adc": "in, analogue", "contactor": "out, high = closed", "lock": "out, high = locked",
-    "ground_fault_test": "out, high = test current", "uart_tx": "out, to Linux RX", "uart_rx": "in, from Linux TX",
-    "meter_sck": "out", "meter_mosi": "out", "meter_cs": "out, low = chosen",
+    "pilot_pwm": "out, PWM 1 kHz", "pilot": "in, analogue", "temperature": "in, analogue",
+    "proximity": "in, analogue", "contactor": "out, high = closed", "lock": "out, high = locked",
+    "gf_test": "out, high = test current", "tx": "out, to Linux RX", "rx": "in, from Linux TX", "mux": "out",
 }  # fmt: skip
 
 

@@ -17,41 +17,47 @@ from board.firmware import pin_table as table_text
 if TYPE_CHECKING:
     from agent.board import Board, PortFacts
 
+NUMBER = "GP([0-9]|[12][0-9])"
 WORDS = 'a pin of the controller in quotes, "GP0" to "GP29"'
-Pin = Annotated[str, Meta(pattern=r"^GP([0-9]|[12][0-9])\Z", description=WORDS)]
-PinOrNone = Annotated[str, Meta(pattern=r"^(GP([0-9]|[12][0-9]))?\Z", description=WORDS)]
+ANALOGUE = f'{WORDS}, behind the multiplexer "GP26:0" to "GP26:7"'
+Pin = Annotated[str, Meta(pattern=rf"^{NUMBER}\Z", description=WORDS)]
+PinOrNone = Annotated[str, Meta(pattern=rf"^({NUMBER})?\Z", description=WORDS)]
+Analogue = Annotated[str, Meta(pattern=rf"^{NUMBER}(:[0-7])?\Z", description=ANALOGUE)]
+AnalogueOrNone = Annotated[str, Meta(pattern=rf"^({NUMBER}(:[0-7])?)?\Z", description=ANALOGUE)]
+Module = Annotated[str, Meta(pattern=r"^([a-z][a-z0-9_]{0,31})?\Z", description="a Python module's name in quotes")]
+Millivolts = Annotated[int, Meta(ge=-100_000, le=100_000)]
+
+BAUD = 115_200  # agent/hal/tty.py
 
 
 class ControllerPins(Struct, frozen=True):
-    """[controller.pins]: what serves all ports. The UART leads to Linux, the SPI bus to the meters."""
+    """[controller.pins]: what serves all ports. The UART leads to Linux."""
 
-    uart_tx: Pin
-    uart_rx: Pin
+    tx: Pin
+    rx: Pin
+    pilot_mv: tuple[Millivolts, Millivolts]  # what the pilot's divider reads as nothing, and as all
     emergency_stop: PinOrNone = ""  # high = pressed, or its wire broken; the stop itself is in the coils' circuit
-    meter_sck: PinOrNone = ""
-    meter_mosi: PinOrNone = ""
-    meter_miso: PinOrNone = ""
+    mux: tuple[Pin, ...] = ()  # select pins of an analogue multiplexer, lowest bit first
+    meter: Module = ""  # reads the metering chips, and knows their pins
 
 
 class PortPins(Struct, frozen=True):
     """[port.pins], below its [[port]]."""
 
     pilot_pwm: Pin
-    pilot_adc: Pin
-    temperature_adc: Pin
+    pilot: Analogue
+    temperature: Analogue
     contactor: Pin  # the coil; a resistor holds it low while the chip is in reset
     contactor_feedback: Pin  # auxiliary contact: high = the power path is closed
-    ground_fault: Pin  # the detector's trip line
-    ground_fault_test: Pin
-    proximity_adc: PinOrNone = ""  # this and the lock: a socket has them, a cable has not
+    gf_trip: Pin  # the ground-fault detector's trip line
+    gf_test: Pin
+    proximity: AnalogueOrNone = ""  # this and the lock: a socket has them, a cable has not
     lock: PinOrNone = ""
     lock_feedback: PinOrNone = ""
-    meter_cs: PinOrNone = ""
 
 
-SOCKET_PINS = ("proximity_adc", "lock", "lock_feedback")
-ADC_PINS = ("pilot_adc", "temperature_adc", "proximity_adc")
-METER_PINS = ("meter_sck", "meter_mosi", "meter_miso")
+SOCKET_PINS = ("proximity", "lock", "lock_feedback")
+ANALOGUE_PINS = ("pilot", "temperature", "proximity")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +66,6 @@ class Chip:
 
     adc: set[int]
     uarts: list[tuple[set[int], set[int]]]  # tx, rx
-    spis: list[tuple[set[int], set[int], set[int]]]  # sck, mosi, miso
     pwm_channels: int  # pins that are so far apart share a channel, and can only show the same
 
 
@@ -68,7 +73,6 @@ CHIPS = {
     "rp2040": Chip(  # RP2040 datasheet, 1.4.3 and 4.5.2
         adc={26, 27, 28, 29},
         uarts=[({0, 12, 16, 28}, {1, 13, 17, 29}), ({4, 8, 20, 24}, {5, 9, 21, 25})],
-        spis=[({2, 6, 18, 22}, {3, 7, 19, 23}, {0, 4, 16, 20}), ({10, 14, 26}, {11, 15, 27}, {8, 12, 24, 28})],
         pwm_channels=16,
     )
 }
@@ -89,48 +93,45 @@ def check_pins(board: "Board") -> None:
             raise ValueError(f"[port.pins] of port {evse_id} belongs to [controller.pins]: {fix}")
     if shared is None or chip is None:
         return
-    refuse_twice((f"pin {pin}", who) for who, pin in signals(board))
+    refuse_twice((f"pin {pin}", who) for who, pin in users(board))
     check_wires(shared, chip, is_metering=board.meter.kind == "controller")
     for evse_id, port in enumerate(board.port, 1):
-        check_port(port, evse_id, chip, is_metering=board.meter.kind == "controller")
+        check_port(port, evse_id, chip, positions=1 << len(shared.mux) if shared.mux else 0)
     pilots = [(port.pins.pilot_pwm, f"pilot_pwm of port {i}") for i, port in enumerate(board.port, 1) if port.pins]
     refuse_twice((f"PWM channel {number(pin) % chip.pwm_channels}", f"{who} = {pin}") for pin, who in pilots)
 
 
 def check_wires(pins: ControllerPins, chip: Chip, *, is_metering: bool) -> None:
-    if not any(number(pins.uart_tx) in tx and number(pins.uart_rx) in rx for tx, rx in chip.uarts):
+    if uart_of(pins, chip) is None:
         raise ValueError(
-            f"[controller.pins] {pins.uart_tx} and {pins.uart_rx} are no UART: type uart_tx and uart_rx as"
-            " GP0 and GP1, or another pair of the chip's data sheet"
+            f"[controller.pins] {pins.tx} and {pins.rx} are no UART: type tx and rx as GP0 and GP1, or another pair of"
+            " the chip's data sheet"
         )
-    bus = [getattr(pins, name) for name in METER_PINS]
-    if not all(bus) if is_metering else any(bus):
-        raise ValueError(
-            f'[controller.pins] {", ".join(METER_PINS)} belong to a controller that measures energy: '
-            + ("name them, or describe another meter under [meter]" if is_metering else "remove them, or [meter]")
-        )
-    spi = [[number(pin) in can for pin, can in zip(bus, each, strict=True)] for each in chip.spis if all(bus)]
-    if is_metering and not any(map(all, spi)):
-        raise ValueError(
-            f"[controller.pins] {', '.join(bus)} are no SPI bus: type {', '.join(METER_PINS)} as GP2, GP3, GP4, or"
-            " another three of the chip's data sheet"
-        )
+    if pins.pilot_mv[0] >= pins.pilot_mv[1]:
+        raise ValueError("[controller.pins] pilot_mv: type the lower voltage first, and another one after it")
+    if len(pins.mux) > 3:
+        raise ValueError("[controller.pins] mux: name up to 3 select pins, for 8 positions")
+    if bool(pins.meter) != is_metering:
+        fix = (
+            "add it, the module that reads its metering chips, or describe another meter under [meter]"
+            if is_metering else "remove it, or [meter]"
+        )  # fmt: skip
+        raise ValueError(f"[controller.pins] meter belongs to a controller that measures energy: {fix}")
 
 
-def check_port(port: "PortFacts", evse_id: int, chip: Chip, *, is_metering: bool) -> None:
+def check_port(port: "PortFacts", evse_id: int, chip: Chip, *, positions: int) -> None:
     assert port.pins
-    for name in ADC_PINS:
+    for name in ANALOGUE_PINS:
         pin = getattr(port.pins, name)
         if pin and number(pin) not in chip.adc:
             can = " or ".join(f"GP{each}" for each in sorted(chip.adc))
             raise ValueError(f"{name} of port {evse_id}: {pin} cannot measure: type {can}")
-    for name, is_wanted, whose in (
-        *((name, port.socketed, "a socket") for name in SOCKET_PINS),
-        ("meter_cs", is_metering, "a controller that measures energy"),
-    ):
-        if bool(getattr(port.pins, name)) != is_wanted:
-            fix = f'type {name} = "GP…"' if is_wanted else "remove it"
-            raise ValueError(f"{name} of port {evse_id} belongs to {whose}: {fix}")
+        if pin and ":" in pin and position(pin) >= positions:
+            raise ValueError(f"{name} of port {evse_id}: {pin} is no position of mux: remove it, or add select pins")
+    for name in SOCKET_PINS:
+        if bool(getattr(port.pins, name)) != port.socketed:
+            fix = f'type {name} = "GP…"' if port.socketed else "remove it"
+            raise ValueError(f"{name} of port {evse_id} belongs to a socket: {fix}")
 
 
 def refuse_twice(users: Iterable[tuple[str, str]]) -> None:
@@ -144,16 +145,38 @@ def refuse_twice(users: Iterable[tuple[str, str]]) -> None:
 
 def signals(board: "Board") -> Iterator[tuple[str, str]]:
     """Every signal of the controller and its pin."""
-    owners = [("the controller", board.controller.pins)]
-    owners += [(f"port {i}", port.pins) for i, port in enumerate(board.port, 1)]  # type: ignore[misc]
-    for who, pins in owners:
-        for signal in pins.__struct_fields__ if pins else ():
-            if pin := getattr(pins, signal):
-                yield f"{signal} of {who}", pin
+    shared = board.controller.pins
+    for signal in ("tx", "rx", "emergency_stop") if shared else ():
+        if pin := getattr(shared, signal):
+            yield f"{signal} of the controller", pin
+    for i, pin in enumerate(shared.mux if shared else ()):
+        yield f"mux {i} of the controller", pin
+    for i, port in enumerate(board.port, 1):
+        for signal in port.pins.__struct_fields__ if port.pins else ():
+            if pin := getattr(port.pins, signal):
+                yield f"{signal} of port {i}", pin
+
+
+def users(board: "Board") -> Iterator[tuple[str, str]]:
+    """`signals`, and once each pin that a multiplexer leads to, which nobody else may use."""
+    found = list(signals(board))
+    yield from found
+    for pin in {pin.partition(":")[0] for _, pin in found if ":" in pin}:
+        yield "the multiplexer", pin
 
 
 def number(pin: str) -> int:
-    return int(pin.removeprefix("GP"))
+    return int(pin.removeprefix("GP").partition(":")[0])
+
+
+def position(pin: str) -> int:
+    """Of the multiplexer; 0 without one."""
+    return int(pin.partition(":")[2] or 0)
+
+
+def uart_of(pins: ControllerPins, chip: Chip) -> int | None:
+    found = (i for i, (tx, rx) in enumerate(chip.uarts) if number(pins.tx) in tx and number(pins.rx) in rx)
+    return next(found, None)
 
 
 # -- the table -------------------------------------------------------------------------------------------------------
@@ -164,27 +187,42 @@ def port_board(board: "Board", port: "PortFacts") -> PortBoard:
     return PortBoard(
         max_ma=port.limit_ma, socketed=port.socketed, ventilated=board.ventilated, phases=board.phases,
         voltage_min_mv=board.voltage_min_mv, voltage_max_mv=board.voltage_max_mv,
-        temperature_max_dc=port.temperature_max_dc,
+        temperature_max_dc=port.temperature_max_dc, metered=board.meter.kind == "controller",
     )  # fmt: skip
 
 
 def pin_table(board: "Board") -> str:
     """The text of the module `pins`, see board/firmware.py."""
-    return table_text(board.name, board.circuit_limit_ma, rows(board), numbered(board.controller.pins))
+    return table_text(board.name, board.circuit_limit_ma, rows(board), of_station(board))
 
 
 def pins_hash(board: "Board") -> str:
     """What the controller's WELCOME must tell; "" where no firmware was built from a board file."""
     if board.controller.chip == "none":
         return ""
-    return hash_of(facts_of(board.circuit_limit_ma, rows(board), numbered(board.controller.pins)))
+    return hash_of(facts_of(board.circuit_limit_ma, rows(board), of_station(board)))
 
 
 def rows(board: "Board") -> list[dict[str, object]]:
-    return [{"board": vars(port_board(board, port)), "pins": numbered(port.pins)} for port in board.port]
+    return [{"board": vars(port_board(board, port)), "pins": of_port(port.pins)} for port in board.port]
 
 
-def numbered(pins: Struct | None) -> dict[str, object]:
-    if pins is None:
+def of_port(pins: PortPins | None) -> dict[str, object]:
+    """None: the board has no such signal."""
+    found: dict[str, object] = {}
+    for signal in pins.__struct_fields__ if pins else ():
+        pin = getattr(pins, signal)
+        where = (number(pin), position(pin)) if pin and signal in ANALOGUE_PINS else pin and number(pin)
+        found[signal] = where if pin else None
+    return found
+
+
+def of_station(board: "Board") -> dict[str, object]:
+    pins, chip = board.controller.pins, CHIPS.get(board.controller.chip)
+    if pins is None or chip is None:
         return {}
-    return {signal: number(pin) for signal in pins.__struct_fields__ if (pin := getattr(pins, signal))}
+    return {
+        "emergency_stop": number(pins.emergency_stop) if pins.emergency_stop else None,
+        "uart": uart_of(pins, chip), "tx": number(pins.tx), "rx": number(pins.rx), "baud": BAUD,
+        "mux": tuple(map(number, pins.mux)), "pilot_mv": pins.pilot_mv, "meter": pins.meter or None,
+    }  # fmt: skip

@@ -34,8 +34,15 @@ NOTHING = (12_000, 12_000, 3_300, 0, 0, 0, 250, 1, 0, 0, 0, 0, 0, 230_000, 230_0
 
 @cache
 def rom(*ports: tuple[tuple[str, Any], ...]) -> bytes:
-    rows = [{"board": dict(port), "pins": {}} for port in ports]
-    return firmware.image(firmware.pin_table("test", CIRCUIT_MAX_MA, rows))
+    return firmware.image(firmware.pin_table("test", CIRCUIT_MAX_MA, rows(*map(dict, ports))))
+
+
+def rows(*ports: Options) -> list[dict[str, object]]:
+    return [{"board": port, "pins": {}} for port in ports]
+
+
+def pins_hash(*ports: Options) -> str:
+    return firmware.hash_of(firmware.facts_of(CIRCUIT_MAX_MA, rows(*ports), {}))
 
 
 def rom_file(folder: Path, *ports: Options) -> Path:
@@ -194,7 +201,7 @@ class Life:
         )
         good = rng.choice((
             HELLO,
-            (contract.WISH, 0, wish), (contract.WISH, 0, wish), (contract.WISH, 0, wish), (contract.WISH, 0, wish),
+            *[(contract.WISH, contract.MINOR_LAST, wish)] * 4,
             (contract.LIMIT, rng.choice((0, 20_000, 63_000, 64_000)), rng.choice((0, 6_000)), rng.choice((0, 60))),
         ))  # fmt: skip
         data = frame(self.seq, pack(*good))
@@ -230,7 +237,7 @@ class Twin:
         boards = tuple(PortBoard(**port) for port in self.ports)
         self.firmware = Firmware(
             boards, CIRCUIT_MAX_MA, boot_id, reset_cause, clock_ms,
-            lambda name: self.files.get(name, b""), self.files.__setitem__,
+            lambda name: self.files.get(name, b""), self.files.__setitem__, pins_hash(*self.ports),
         )  # fmt: skip
         self._line = b""
 

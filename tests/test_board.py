@@ -1,5 +1,6 @@
 """A board is one file of facts that checks itself: every board of ours, and every way to get one wrong."""
 
+import ast
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -16,10 +17,15 @@ from agent.sim.car import Car
 from agent.sim.world import STATION_ID, World
 from board.controller import contract
 from board.controller.app.port import PortBoard
+from board.firmware import CONTROLLER
 
 ALL_BOARDS = sorted(BOARDS.glob("*.toml"))
 DUO = (BOARDS / "duo_sim.toml").read_text()
 CM4, SOLO = (BOARDS / "duo_cm4.toml").read_text(), (BOARDS / "solo_modbus.toml").read_text()
+MUX = CM4.replace('rx = "GP1"', 'rx = "GP1"\nmux = ["GP2"]').replace("GP27", "GP26:1").replace('"GP26"', '"GP26:0"')
+MEASURES = CM4.replace('tx = "GP0"', 'meter = "atm90e36"\ntx = "GP0"').replace(
+    CM4[CM4.index("[meter]") : CM4.index("[reader]")], ""
+)
 NO_READER = DUO.replace('[reader]\nkind = "sim"', "")
 
 
@@ -126,6 +132,41 @@ def test_the_hash_changes_with_every_fact_of_the_firmware_and_with_nothing_else(
     assert len(hashes | {pins_hash(board)}) == len(other) + 1
 
 
+def signals_read() -> tuple[set[str], set[str]]:
+    """What the RP2040's port layer asks of STATION, and of a port's pins."""
+    tree = ast.parse((CONTROLLER / "port_rp2.py").read_text())
+    found: dict[str, set[str]] = {"station": set(), "where": set()}
+    for node in ast.walk(tree):
+        match node:
+            case ast.Subscript(value=ast.Name(id=table), slice=ast.Constant(value=str(signal))) if table in found:
+                found[table].add(signal)
+            case ast.Assign(targets=[ast.Name(id="OUTPUTS" | "INPUTS")], value=names):
+                found["where"] |= set(ast.literal_eval(names))
+    return found["station"], found["where"]
+
+
+@pytest.mark.parametrize("text", [CM4, MUX, SOLO, MEASURES], ids=["cables", "multiplexer", "socket", "measures"])
+def test_the_chips_port_layer_reads_each_signal_of_the_table_and_no_other(text: str) -> None:
+    module: Any = table_of(read_board(text, "b.toml"))
+    of_station, of_port = signals_read()
+    assert len(of_station) > 5 and len(of_port) > 8
+    assert module["STATION"].keys() == of_station
+    assert all(port["pins"].keys() == of_port for port in module["PORTS"])
+
+
+def test_a_signal_in_the_table_is_the_pin_of_the_board_file() -> None:
+    module: Any = table_of(read_board(MUX, "b.toml"))
+    assert module["STATION"] == {
+        "emergency_stop": 5, "uart": 0, "tx": 0, "rx": 1, "baud": 115_200, "mux": (2,), "pilot_mv": (-15_000, 15_000),
+        "meter": None,
+    }  # fmt: skip
+    first, second = (port["pins"] for port in module["PORTS"])
+    assert first["pilot"] == (26, 0) and first["temperature"] == (26, 1) and second["pilot"] == (28, 0)
+    assert first["contactor"] == 7 and first["lock"] is None and first["proximity"] is None
+    assert table_of(read_board(MEASURES, "b.toml"))["STATION"]["meter"] == "atm90e36"  # type: ignore[index]
+    assert not module["PORTS"][0]["board"]["metered"], "its meter is on Linux' side"
+
+
 # -- mistakes
 
 
@@ -161,13 +202,18 @@ def test_every_mistake_is_one_sentence_that_names_file_key_and_what_to_type() ->
         (CM4, "pilot_pwm", "pilot_pmw", "[[port]] 1 pins unknown key 'pilot_pmw': did you mean pilot_pwm?"),
         (CM4, 'pilot_pwm = "GP12"', 'pilot_pwm = "GP6"', "pin GP6 is used twice, by pilot_pwm of port 1 and pilot_pwm"),
         (CM4, 'pilot_pwm = "GP12"', 'pilot_pwm = "GP22"', "PWM channel 6 is used twice"),
-        (CM4, 'pilot_adc = "GP26"', 'pilot_adc = "GP20"', "pilot_adc of port 1: GP20 cannot measure: type GP26"),
-        (CM4, 'pilot_adc = "GP26"', 'pilot_adc = "GP30"', 'type a pin of the controller in quotes, "GP0" to "GP29"'),
-        (CM4, 'uart_rx = "GP1"', 'uart_rx = "GP19"', "GP0 and GP19 are no UART"),
-        (CM4, 'meter_miso = "GP4"', 'meter_miso = "GP18"', "are no SPI bus"),
-        (CM4, 'meter_sck = "GP2"\n', "", "name them, or describe another meter under [meter]"),
-        (CM4, 'meter_cs = "GP11"\n', "", "meter_cs of port 1 belongs to a controller that measures energy"),
-        (CM4, 'meter_cs = "GP11"', 'meter_cs = "GP11"\nlock = "GP25"', "lock of port 1 belongs to a socket: remove it"),
+        (CM4, 'pilot = "GP26"', 'pilot = "GP20"', "pilot of port 1: GP20 cannot measure: type GP26"),
+        (CM4, 'pilot = "GP26"', 'pilot = "GP30"', 'type a pin of the controller in quotes, "GP0" to "GP29"'),
+        (CM4, 'pilot = "GP26"', 'pilot = "GP26:1"', "pilot of port 1: GP26:1 is no position of mux: remove it, or add"),
+        (MUX, 'pilot = "GP26:0"', 'pilot = "GP26"', "pin GP26 is used twice, by pilot of port 1 and the multiplexer"),
+        (MUX, 'pilot = "GP26:0"', 'pilot = "GP26:1"', "pin GP26:1 is used twice, by pilot of port 1 and temperature"),
+        (MUX, 'pilot = "GP26:0"', 'pilot = "GP26:2"', "pilot of port 1: GP26:2 is no position of mux"),
+        (MUX, 'mux = ["GP2"]', 'mux = ["GP6"]', "pin GP6 is used twice, by mux 0 of the controller and pilot_pwm"),
+        (CM4, "pilot_mv = [-15_000, 15_000]", "pilot_mv = [15_000, 15_000]", "type the lower voltage first"),
+        (CM4, 'rx = "GP1"', 'rx = "GP19"', "GP0 and GP19 are no UART"),
+        (CM4, 'tx = "GP0"', 'tx = "GP0"\nmeter = "atm90e36"', "belongs to a controller that measures energy: remove"),
+        (MEASURES, 'meter = "atm90e36"\n', "", "add it, the module that reads its metering chips, or describe another"),
+        (CM4, 'gf_test = "GP10"', 'gf_test = "GP10"\nlock = "GP25"', "lock of port 1 belongs to a socket: remove it"),
         (SOLO, 'lock = "GP11"\n', "", 'lock of port 1 belongs to a socket: type lock = "GP…"'),
         (CM4, "line = 27", "line = 17", "line 17 of pinctrl-bcm2711 is used twice"),
         (CM4, 'tty = "/dev/ttyAMA4"', 'tty = "/dev/ttyAMA3"', "/dev/ttyAMA3 is used twice, by [controller]"),

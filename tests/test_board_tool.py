@@ -143,7 +143,7 @@ def test_the_real_firmware_tells_the_hash_of_the_table_it_was_built_with(tmp_pat
                 controller.receive(answer, now)
                 events += [*news, *more]
             assert isinstance(events[0], ControllerFound if is_ours else ControllerLost), events
-            assert is_ours or hash_ in events[0].why
+            assert is_ours or hash_ in str(events[0])
             controller.power_off(4.0 if is_ours else 8.0)
     finally:
         controller.close()

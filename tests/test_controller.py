@@ -652,6 +652,15 @@ def test_a_swap_during_a_power_cut_is_not_seen_but_a_departure_is() -> None:
     assert stage.at(stage.now + 61).port(0, "unplugs") == 1
 
 
+@pytest.mark.promise("S1")
+def test_a_port_whose_meter_linux_reads_has_no_fault_of_what_it_cannot_measure_and_every_other() -> None:
+    stage = Stage(PortBoard(metered=False, phases=3), TETHERED)
+    stage.touch(hardware(meter_dead=True)).plug(0).after(1).wish(0, GO).after(60)
+    assert stage.closed() and not stage.faults()
+    stage.touch(hardware(temperature_dc=900)).after(10)
+    assert not stage.closed() and stage.faults() == {"over_temperature"}
+
+
 # -- the link
 
 

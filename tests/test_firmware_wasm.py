@@ -11,7 +11,7 @@ import pytest
 from board import firmware
 from board.controller.contract import pack
 from board.controller.link import frame
-from tests.chip import HELLO, LINE_MAX, SOCKETED, TETHERED, Life, Twin
+from tests.chip import HELLO, LINE_MAX, SOCKETED, TETHERED, Life, Twin, pins_hash
 from tests.conftest import LONG
 
 MODULE = Path(sys.prefix, "wasm/node_modules/@micropython/micropython-webassembly-pyscript/micropython.mjs")
@@ -30,7 +30,8 @@ def replay():
     files = {}
     boards = tuple([PortBoard(**port) for port in life["ports"]])
     chip = Firmware(
-        boards, 63_000, 7, 0, life["steps"][0][0], lambda name: files.get(name, b""), files.__setitem__
+        boards, 63_000, 7, 0, life["steps"][0][0], lambda name: files.get(name, b""), files.__setitem__,
+        life["pins_hash"],
     )
     for clock_ms, inputs, line in life["steps"]:
         if line:
@@ -79,7 +80,8 @@ def test_the_official_interpreter_does_the_same_as_cpython_to_the_bit(seed: int)
         assert len(line) <= LINE_MAX
         steps.append([life.clock_ms, inputs, list(line)])
         life.pause()
-    assert run(REPLAY, steps__json=json.dumps({"ports": ports, "steps": steps})) == expected
+    story = {"ports": ports, "steps": steps, "pins_hash": pins_hash(*ports)}
+    assert run(REPLAY, steps__json=json.dumps(story)) == expected
 
 
 @pytest.mark.needs("node", "nodejs")

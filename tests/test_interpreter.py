@@ -93,7 +93,7 @@ def test_a_host_that_dies_leaves_the_failsafe_current_and_then_an_orderly_stop(r
 def test_one_that_was_never_commissioned_offers_nothing_and_one_that_was_remembers_it(lone: Rig) -> None:
     rig = lone
     greet = frame(0, contract.pack(contract.HELLO, contract.MAJOR, 0, 0, contract.contract_hash()))
-    go = frame(1, contract.pack(contract.WISH, 0, ((16_000, 0, 0, 0), (0, 1, 0, 0))))
+    go = frame(1, contract.pack(contract.WISH, contract.MINOR_LAST, ((16_000, 0, 0, 0), (0, 1, 0, 0))))
     rig.plug(0).say(greet + go).after(2)
     assert rig.sim.offer_ma(rig.bays[0]) == 0 == rig.circuit_ma
     rig.start_host().after(1)

@@ -387,7 +387,7 @@ class Told:
 
 def test_the_controllers_reports_carry_the_meters_of_the_line() -> None:
     told, now = Told(None, None), 0.0
-    sim, link = SimController(), ControllerLink(2, 32_000, 6_000, 60, told.meters.amend)
+    sim, link = SimController(), ControllerLink(2, 32_000, 6_000, 60, amend=told.meters.amend)
     sim.power_on(now)
     reports: list[PortReported] = []
 

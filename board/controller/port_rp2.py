@@ -7,8 +7,10 @@
                         select pins of an analogue multiplexer, lowest bit first, or (); pilot_mv, what the pilot's
                         divider reads as 0 and as 65,535; meter, a module with `read(index, inputs, at)`, or None
 
-An analogue signal is (pin, position of the multiplexer). Temperature sensors give 500 mV at 0 degrees and 10 mV more
-for each (TMP235). Without a meter module every port stays in meter_fault: what is not measured is not sold.
+An analogue signal is (pin, position of the multiplexer). None: the board has no such signal. It may lack a socket's
+lock, lock_feedback and proximity, and the emergency stop, if that is in the coils' circuit alone. Temperature sensors
+give 500 mV at 0 degrees and 10 mV more for each (TMP235). Without a meter module a port stays in meter_fault, for what
+is not measured is not sold, unless Linux reads its meter.
 """
 
 import os
@@ -53,13 +55,26 @@ class Analogue:
         return self.read() * SUPPLY_MV // 65_535
 
 
+class Nothing:
+    """In the place of a signal that the board has not."""
+
+    def value(self, level=None):
+        return 0
+
+    def mv(self):
+        return SUPPLY_MV  # no cable
+
+
+NOTHING = Nothing()
+
+
 class PortPins:
     def __init__(self, where, select):
-        self.outputs = [Pin(where[name], Pin.OUT, value=0) for name in OUTPUTS]
-        self.inputs = [Pin(where[name], Pin.IN) for name in INPUTS]
+        self.outputs = [NOTHING if where[name] is None else Pin(where[name], Pin.OUT, value=0) for name in OUTPUTS]
+        self.inputs = [NOTHING if where[name] is None else Pin(where[name], Pin.IN) for name in INPUTS]
         self.pilot_pwm = PWM(Pin(where["pilot_pwm"]), freq=PILOT_HZ, duty_u16=65_535)
         self.pilot = Analogue(where["pilot"], select)
-        self.proximity = Analogue(where["proximity"], select)
+        self.proximity = Analogue(where["proximity"], select) if where["proximity"] else NOTHING
         self.temperature = Analogue(where["temperature"], select)
 
     def set(self, outputs, at):
@@ -90,7 +105,8 @@ class Hardware:
         station = pins.STATION
         select = [Pin(pin, Pin.OUT, value=0) for pin in station["mux"]]
         self._ports = [PortPins(port["pins"], select) for port in pins.PORTS]
-        self._stop = Pin(station["emergency_stop"], Pin.IN, Pin.PULL_UP)
+        stop = station["emergency_stop"]
+        self._stop = NOTHING if stop is None else Pin(stop, Pin.IN, Pin.PULL_UP)
         tx, rx = Pin(station["tx"]), Pin(station["rx"])
         self._uart = UART(station["uart"], station["baud"], tx=tx, rx=rx, rxbuf=512, txbuf=512, timeout=0)
         self._pilot_mv = station["pilot_mv"]
@@ -180,4 +196,4 @@ class Hardware:
 
 def start():
     boards = tuple([PortBoard(**port["board"]) for port in pins.PORTS])
-    main.run(Hardware(), boards, pins.CIRCUIT_MAX_MA)
+    main.run(Hardware(), boards, pins.CIRCUIT_MAX_MA, pins.HASH)

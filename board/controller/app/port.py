@@ -107,6 +107,7 @@ class PortBoard:
         voltage_min_mv: int = 187_000,  # 208 V less 10 %
         voltage_max_mv: int = 264_000,  # 240 V and 10 %
         temperature_max_dc: int = 850,
+        metered: bool = True,  # False: Linux reads the meter, and judges it; the controller sees no current or voltage
     ) -> None:
         self.max_ma = max_ma
         self.socketed = socketed
@@ -115,6 +116,7 @@ class PortBoard:
         self.voltage_min_mv = voltage_min_mv
         self.voltage_max_mv = voltage_max_mv
         self.temperature_max_dc = temperature_max_dc
+        self.metered = metered
 
 
 class Pins:
@@ -308,6 +310,7 @@ class Port:
             highest_mv = max(highest_mv, pins.voltage_mv[i])
         lost = board.phases > 1 and lowest_mv < VOLTAGE_LOST_MV
         drawn_ma = max(pins.current_ma)
+        measured = board.metered and pins.meter_ok
         hot_dc = board.temperature_max_dc - (COOLER_DC if self._raised >> OVER_TEMPERATURE & 1 else 0)
         return (
             (self._retry_at is not None) << GROUND_FAULT
@@ -321,14 +324,14 @@ class Port:
             | (pins.cp == CP_D and not board.ventilated) << VENTILATION_MISSING
             | (pins.contactor and drawn_ma > self.offer_ma * 11 // 10 + CURRENT_NOISE_MA and self.offer_ma > 0)
             << OVER_CURRENT
-            | (pins.meter_ok and highest_mv > board.voltage_max_mv) << OVER_VOLTAGE
-            | (pins.meter_ok and lowest_mv < board.voltage_min_mv and not lost) << UNDER_VOLTAGE
+            | (measured and highest_mv > board.voltage_max_mv) << OVER_VOLTAGE
+            | (measured and lowest_mv < board.voltage_min_mv and not lost) << UNDER_VOLTAGE
             | (not TEMPERATURE_MIN_DC <= pins.temperature_dc < hot_dc) << OVER_TEMPERATURE
             | (board.socketed and self.lock != pins.locked) << LOCK_FAILURE
             | (board.socketed and plugged and not pins.cable_ma) << PROXIMITY_FAULT
-            | (not pins.meter_ok) << METER_FAULT
+            | (board.metered and not pins.meter_ok) << METER_FAULT
             | pins.emergency_stop << EMERGENCY_STOP
-            | (pins.meter_ok and lost) << PHASE_LOSS
+            | (measured and lost) << PHASE_LOSS
         )
 
     def _raise(self, now: int, causes: int) -> None:
