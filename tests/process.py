@@ -40,6 +40,7 @@ phases = 1
 ventilated = false
 [controller]
 link = "serial"
+chip = "unix"
 tty = "{link}"
 [reader]
 kind = "line"

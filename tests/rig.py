@@ -184,7 +184,7 @@ class Rig:
 
     def _understand(self, message: tuple[object, ...] | None) -> None:
         match message:
-            case (contract.WELCOME, *_, int(circuit_ma)):
+            case (contract.WELCOME, *_, int(circuit_ma), str()):
                 self.circuit_ma = self.observer.circuit_ma = circuit_ma
             case (contract.REFUSED, contract.LIMIT_REFUSED, _):
                 self.observer.circuit_ma = self.circuit_ma

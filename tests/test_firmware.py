@@ -353,7 +353,8 @@ def test_the_table_of_each_board_with_the_chip_is_all_that_its_port_layer_asks_f
     rom = tmp_path / "rom"
     rom.write_bytes(firmware.image(pin_table(board), with_rp2=True))
     stand_in = (Path(__file__).parent / "on_chip" / "rp2.py").read_text().partition("\nfrom board")[0]
-    probe = "HELLO = b''\nfrom board.controller import port_rp2\nport_rp2.Hardware().safe()\nprint(sorted(LEVELS.items()))"
+    probe = "HELLO = b''\nfrom board.controller import port_rp2\nport_rp2.Hardware().safe()\n"
+    probe += "print(sorted(LEVELS.items()))"
     done = subprocess.run(
         chip_command(rom, f"{stand_in}\n{probe}"), capture_output=True, text=True, timeout=60, check=False
     )

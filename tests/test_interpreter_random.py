@@ -122,7 +122,8 @@ def line_is_bad(rig: Rig, index: int) -> None:
 
 def line_babbles(rig: Rig, index: int) -> None:
     rng = rig.rng
-    good = frame(rng.randrange(256), contract.pack(contract.WISH, contract.MINOR_LAST, (tuple(wild_row(rng)),) * len(rig.bays)))
+    rows = (tuple(wild_row(rng)),) * len(rig.bays)
+    good = frame(rng.randrange(256), contract.pack(contract.WISH, contract.MINOR_LAST, rows))
     at = rng.randrange(len(good))
     rig.say(rng.choice((
         rng.randbytes(rng.randrange(1, 300)), b"\x7e\xfa", good[:at], good[at:], good + good,
@@ -136,7 +137,8 @@ def host_goes_wild(rig: Rig, index: int) -> None:
     rows = tuple(wild_row(rng) for _ in range(rng.choice((len(rig.bays), rng.randint(1, 4)))))
     circuit_ma = rng.choice((12_000, 24_000, CIRCUIT_MA, CIRCUIT_MAX_MA, 200_000))
     messages: tuple[tuple[object, ...], ...] = (
-        (contract.WISH, contract.MINOR_LAST, rows), (contract.WISH, 3, rows), (contract.LIMIT, circuit_ma, FAILSAFE_MA, GRACE_S),
+        (contract.WISH, contract.MINOR_LAST, rows), (contract.WISH, 3, rows),
+        (contract.LIMIT, circuit_ma, FAILSAFE_MA, GRACE_S),
         (contract.HELLO, contract.MAJOR, 0, 0, contract.contract_hash()), (contract.HELLO, 9, 0, 0, "00000000"),
     )  # fmt: skip
     rig.say(frame(rng.randrange(256), contract.pack(*rng.choice(messages))))
