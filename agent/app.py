@@ -19,6 +19,7 @@ from typing import Any
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
+from msgspec import Struct, structs
 
 from agent import __version__, clockset
 from agent.authcache.listfile import read_key
@@ -29,9 +30,11 @@ from agent.control import ControlServer, control_handlers, dead_letters_handler
 from agent.core import born
 from agent.effects import Save
 from agent.est import EstServer
-from agent.events import ClockTold, ListChanged
-from agent.hal.controller import ControllerLink
+from agent.events import ClockTold, ListChanged, PartTold
+from agent.hal.controller import Amend, ControllerLink
+from agent.hal.modbus import Bus, Meters, ModbusFacts, possible
 from agent.hal.tty import LineReader, SerialController, checked_tty
+from agent.hardware import Hardware
 from agent.identity import Aside, Folder, Held, Identity, folder_of, open_identity
 from agent.lock import exclusive
 from agent.loop import Inbox, Loop, monotonic, notify_systemd, system_wall
@@ -40,7 +43,7 @@ from agent.outbox import Connect, StoreError, connect
 from agent.pintable import pins_hash
 from agent.settings import Config, ConfigError, Layer, Merged, Settings, merge
 from agent.shell import KEEPALIVE, Shell
-from agent.station import Boot, BootReason, boot_reason
+from agent.station import Boot, BootReason, Station, boot_reason
 from agent.store import Crashed, Opened, Store, sync_folder
 from agent.ui.view import ScreenModel, screen
 from agent.uplink.codec import Will
@@ -123,7 +126,8 @@ class App:
         station, first = born(settings, boot, clock, ports, facts, jitter, now, machine)
         undo.enter_context(exclusive(state, "station-agent board try has the hardware: end it first"))
         limits = (settings.circuit_limit_ma, settings.failsafe_ma, settings.host_grace_s)
-        link = ControllerLink(ports, *limits, pins_hash=pins_hash(board))
+        amend = self._amend_of(board.meter.facts, settings.port_limit_ma, station, now, undo)
+        link = ControllerLink(ports, *limits, pins_hash(board), amend)
         self.controller = SerialController(link, checked_tty(board.controller.tty), inbox.post, monotonic)
         undo.callback(self.controller.close)
         self.reader = LineReader(checked_tty(board.reader.tty), inbox.post) if board.reader.kind == "line" else None
@@ -140,11 +144,34 @@ class App:
             lists=self.lists, seen=SeenCommands(facts), keys=OperatorKeys(operator_keys(config), facts),
             work=self._elsewhere, now=now, log=log, restart=self._restart, identity=self.identity,
         )  # fmt: skip
+        watch = asyncio.get_running_loop()
+        self.hardware = Hardware(board, inbox.post, self._aside, watch, monotonic, self._tampered)
+        undo.callback(self.hardware.close)
         for problem in problems(config, held, merged, opened, self.lists):
             log(problem)
         inbox.post(ListChanged(self.lists.state))
-        if RTC.exists():
+        if RTC.exists() and not board.rtc:
             inbox.post(ClockTold(system_wall(), ClockSource.RTC))
+
+    def _amend_of(
+        self, facts: Struct, port_limit_ma: int, station: Station, now: float, undo: ExitStack
+    ) -> Amend:
+        """A meter on Linux' side: its readings go into the reports before anybody sees them."""
+        if not isinstance(facts, ModbusFacts):
+            return lambda index, report, now: report
+        post = self._inbox.post
+        stored_wh = [port.transaction.last.energy_wh if port.transaction else None for port in station.ports]
+        meters = Meters(
+            possible(facts, port_limit_ma), stored_wh, now,
+            is_free=lambda evse_id: self.shell.station.ports[evse_id - 1].transaction is None,
+            tell=lambda evse_id, why: post(PartTold(f"Meter.{evse_id}", why, code="meter" if why else "")),
+        )  # fmt: skip
+        bus = Bus(facts, lambda i, reading, at: post(lambda _: meters.heard(i, reading, at)), monotonic)
+        undo.callback(bus.close)
+        return meters.amend
+
+    def _tampered(self, name: str) -> None:
+        self._inbox.post(lambda now: self.shell.security_event("TamperDetectionActivated", name, now))
 
     # -- a turn (agent/loop.py) ---------------------------------------------------------------------------------------
 
@@ -153,13 +180,16 @@ class App:
             happening(now)
         else:
             self.shell.happened(happening, now)  # type: ignore[arg-type]  # whoever posts, posts Happenings
+        self.hardware.show(self.shell.station, now)
 
     def due(self, now: float) -> None:
         self.controller.due(now)
         self.shell.due(now)
+        self.hardware.due(now)
+        self.hardware.show(self.shell.station, now)
 
     def next_deadline(self) -> float:
-        return min(self.controller.next_deadline(), self.shell.next_deadline())
+        return min(self.controller.next_deadline(), self.shell.next_deadline(), self.hardware.next_deadline())
 
     # -- what others ask of it ----------------------------------------------------------------------------------------
 
@@ -263,8 +293,6 @@ async def open_doors(app: App, config: Config, undo: AsyncExitStack) -> None:
 
 
 def with_ttys(board: Board, controller_tty: str, reader_tty: str) -> Board:
-    from msgspec import structs
-
     if controller_tty:
         controller = structs.replace(board.controller, link="serial", tty=controller_tty, chip="unix")
         board = structs.replace(board, controller=controller)

@@ -1,0 +1,184 @@
+"""The drivers that the board file names, on the agent's loop: what they find becomes the core's events, and what the
+core shows becomes light. A part that fails is told to the core, which tells everybody (`PartTold`); nothing else stops.
+
+A board without a table has no such driver, and that driver's library (gpiod, pyscard) is not imported.
+"""
+
+import re
+from collections.abc import Callable
+from contextlib import ExitStack
+from math import inf
+from typing import Any, Protocol
+
+from agent.board import Board
+from agent.events import Cp, PartTold
+from agent.hal.device import Aside, DeviceFailed, DeviceWorks, Post, Presence, Watch
+from agent.hal.display import Backlight
+from agent.hal.gpio import Chips, Gpio, Gpiod, InputChanged
+from agent.hal.keys import Keys, ScreenTouched
+from agent.hal.leds import Leds
+from agent.hal.pcsc import PcscReader
+from agent.hal.pn532 import Pn532Reader
+from agent.hal.rtc import Rtc
+from agent.hal.thermal import TemperatureRead, Thermal
+from agent.station import Station
+from agent.ui.led import PATTERNS
+from agent.ui.view import screen
+
+FAN_ON_DC, FAN_OFF_DC = 450, 400  # tenths of a degree Celsius; between them the fan stays as it is
+SHOW_S = 1.0  # what is shown changes with time, too: a refusal is over
+TAMPER_S = 60.0  # a contact that chatters is told so often, not each time
+READER = "TokenReader"  # component name
+
+
+class Driver(Protocol):
+    def due(self, now: float) -> None: ...
+    def next_deadline(self) -> float: ...
+    def close(self) -> None: ...
+
+
+class Hardware:
+    """`watch` is asyncio's loop; `tampered` hears the name of a contact that opened."""
+
+    def __init__(
+        self, board: Board, post: Post, aside: Aside, watch: Watch, now: Callable[[], float],
+        tampered: Callable[[str], None], *, chips: Chips | None = None,
+    ) -> None:  # fmt: skip
+        """`chips`: libgpiod's, unless there are others. ConfigError: the board asks for a library that is missing."""
+        self._board, self._post, self._now, self._tampered = board, post, now, tampered
+        self._drivers: list[Driver] = []
+        self._gpio: Gpio | None = None
+        self._leds: Leds | None = None
+        self._backlight: Backlight | None = None
+        self._shown: Station | None = None
+        self._show_at = -inf
+        self._inside_dc: dict[str, int] = {}  # temperatures that Linux reads
+        self._is_fan_on = False
+        self._tampered_at: dict[str, float] = {}
+        with ExitStack() as undo:
+            parts = [*self._drive(undo, aside, watch, chips), *self._read_cards(undo)]
+            self._undo = undo.pop_all()
+        for part in parts:
+            post(PartTold(part))  # a part that does not work says so in the first turn, before any self-test is over
+
+    def _drive(self, undo: ExitStack, aside: Aside, watch: Watch, chips: Chips | None) -> list[str]:
+        """What lives on the loop; the names of its parts."""
+        board, hear, now = self._board, self._heard, self._now
+        presences: list[Presence] = []
+
+        def driven(driver: Any, *those: Presence) -> Any:
+            undo.callback(driver.close)
+            self._drivers.append(driver)
+            presences.extend(those)
+            return driver
+
+        if board.output or board.input:
+            gpio = Gpio(board.output, board.input, chips or Gpiod(), watch, hear, now)
+            outputs = (each.presence for each in gpio.outputs.values())
+            self._gpio = driven(gpio, *outputs, *(each.presence for each in gpio.inputs.values()))
+        if board.led:
+            leds = Leds(board.led, hear, aside, now)
+            self._leds = driven(leds, *leds.presences.values())
+        if board.display:
+            backlight = Backlight(board.display, hear, aside, now)
+            self._backlight = driven(backlight, backlight.presence)
+        for facts in board.keys:
+            keys = Keys(facts, watch, hear, now)
+            driven(keys, keys.presence)
+        if board.sensor:
+            thermal = Thermal(board.sensor, hear, aside, now)
+            driven(thermal, *thermal.presences.values())
+        if board.rtc:
+            rtc = Rtc(board.rtc, hear, aside, now)
+            driven(rtc, rtc.presence)
+        return [component(presence.device) for presence in presences]
+
+    def _read_cards(self, undo: ExitStack) -> list[str]:
+        facts: Any = self._board.reader.facts
+        match self._board.reader.kind:
+            case "pcsc":
+                undo.callback(PcscReader(facts, self._post, self._now, self._reader_told).close)
+            case "pn532":
+                undo.callback(Pn532Reader(facts, self._post, self._now, self._reader_told).close)
+            case _:
+                return []
+        return [READER]
+
+    # -- a turn (agent/loop.py)
+
+    def due(self, now: float) -> None:
+        for driver in self._drivers:
+            if driver.next_deadline() <= now:
+                driver.due(now)
+
+    def next_deadline(self) -> float:
+        return min([self._show_at, *(driver.next_deadline() for driver in self._drivers)])
+
+    def close(self) -> None:
+        """Outputs go to their safe values."""
+        self._undo.close()
+
+    def show(self, station: Station, now: float) -> None:
+        """The ports' lights, the screen's, and the fan: as often as you like, something is done where it may differ."""
+        if not (self._leds or self._backlight or self._gpio):
+            self._show_at = inf
+            return
+        if station is self._shown and now < self._show_at:
+            return
+        self._shown, self._show_at = station, now + SHOW_S
+        if self._leds:
+            lights = (PATTERNS[port.led] for port in screen(station, now).ports)
+            self._leds.show({facts.led: light for facts, light in zip(self._board.port, lights, strict=True)}, now)
+        if self._backlight and (station.notices or any(p.report and p.report.cp is not Cp.A for p in station.ports)):
+            self._backlight.active(now)
+        if self._gpio:
+            self._cool(self._gpio, [port.report.temperature_dc for port in station.ports if port.report], now)
+
+    def _cool(self, gpio: Gpio, ports_dc: list[int], now: float) -> None:
+        self._is_fan_on = is_fan_wanted(self._is_fan_on, [*self._inside_dc.values(), *ports_dc])
+        for each in self._board.output:
+            if each.role == "fan" and gpio.outputs[each.name].wished != self._is_fan_on:
+                gpio.set(each.name, self._is_fan_on, now)
+
+    # -- what the drivers say, on the loop
+
+    def _heard(self, event: Any) -> None:
+        match event:
+            case DeviceFailed(device=device, why=why):
+                self._post(PartTold(component(device), why, code="device"))
+            case DeviceWorks(device=device):
+                self._post(PartTold(component(device)))
+            case InputChanged(name=name, role="emergency_stop", active=active):
+                why, code = ("the emergency stop is pressed", "stop") if active else ("", "")
+                self._post(PartTold(f"EmergencyStop.{name}", why, code=code))
+            case InputChanged(name=name, role="tamper", active=active):
+                self._touched(name, active=active)
+            case InputChanged():  # feedback is the output's, auxiliary is nobody's
+                pass
+            case TemperatureRead(name=name, temperature_dc=temperature_dc):
+                self._inside_dc[name] = temperature_dc
+            case ScreenTouched():
+                if self._backlight:
+                    self._backlight.active(self._now())
+            case _:
+                self._post(event)
+
+    def _touched(self, name: str, *, active: bool) -> None:
+        now = self._now()
+        if active and now >= self._tampered_at.get(name, -inf) + TAMPER_S:
+            self._tampered_at[name] = now
+            self._tampered(name)
+
+    def _reader_told(self, problem: str) -> None:
+        """From the reader's own thread, perhaps."""
+        self._post(PartTold(READER, problem, code="reader" if problem else ""))
+
+
+def component(device: str) -> str:
+    """A driver's name for its device as OCPP 2.1 can say it: an identifierString of at most 50."""
+    return re.sub(r"[^A-Za-z0-9*_=:+|@.-]", ".", device)[-50:]
+
+
+def is_fan_wanted(was: bool, temperatures_dc: list[int]) -> bool:
+    """Hysteresis: a fan that is on goes on until it is a good deal cooler. Unknown is not hot."""
+    return max(temperatures_dc, default=-inf) >= (FAN_OFF_DC if was else FAN_ON_DC)

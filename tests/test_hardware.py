@@ -1,0 +1,216 @@
+"""The drivers of a board on the agent's loop: what fails is told, what is to be seen is shown."""
+
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agent.board import BOARDS, Board, read_board
+from agent.events import Cp, PartTold, PortChosen
+from agent.hal.device import STEADY_S
+from agent.hardware import FAN_OFF_DC, FAN_ON_DC, TAMPER_S, Hardware, component, is_fan_wanted
+from agent.settings import Settings
+from agent.sim.gpio import SimChips
+from agent.ui.led import PATTERNS, Light
+from agent.ui.view import screen
+from tests.hal import Turns
+from tests.play import Play
+
+CHIP = "gpiochip0"
+FAN, LID, STOP, BUTTON = ((CHIP, line) for line in range(4))
+LINES = f"""
+[[output]]
+name = "fan"
+role = "fan"
+chip = "{CHIP}"
+line = 0
+[[input]]
+name = "lid"
+role = "tamper"
+chip = "{CHIP}"
+line = 1
+bias = "pull_up"
+[[input]]
+name = "stop"
+role = "emergency_stop"
+chip = "{CHIP}"
+line = 2
+bias = "pull_up"
+[[input]]
+name = "button1"
+role = "button"
+evse_id = 1
+chip = "{CHIP}"
+line = 3
+"""
+
+
+def board(tables: str = "") -> Board:
+    return read_board((BOARDS / "duo_sim.toml").read_text() + tables, "b.toml")
+
+
+class Bench:
+    """A board's hardware in simulated time. Lid and stop are closed contacts to ground, as they should be wired."""
+
+    def __init__(self, tables: str = LINES) -> None:
+        self.chips, self.turns = SimChips(), Turns()
+        self.play = Play(Settings(), ports=2, plug=False)
+        self.station = self.play.see(1).see(2).station
+        self.tampered: list[str] = []
+        for wire in (LID, STOP, BUTTON):
+            self.chips.contact(wire, False)
+        self.hardware = Hardware(
+            board(tables), self.turns.post, self.turns.aside, self.chips, lambda: self.chips.now,
+            self.tampered.append, chips=self.chips,
+        )  # fmt: skip
+        self.run(1)
+
+    def due(self, now: float) -> None:
+        self.hardware.due(now)
+        self.hardware.show(self.station, now)
+
+    def next_deadline(self) -> float:
+        return self.hardware.next_deadline()
+
+    def run(self, seconds: float) -> list[Any]:
+        """What was posted meanwhile."""
+        before = len(self.turns.posted)
+        self.chips.run(self.chips.now + seconds, self)
+        return self.turns.posted[before:]
+
+    def hot(self, temperature_dc: int) -> "Bench":
+        first, *rest = self.station.ports
+        assert first.report
+        warm = replace(first, report=replace(first.report, temperature_dc=temperature_dc))
+        self.station = replace(self.station, ports=(warm, *rest))
+        self.run(2)
+        return self
+
+    def told(self) -> dict[str, PartTold]:
+        """Of each part the last word."""
+        return {event.part: event for event in self.turns.posted if isinstance(event, PartTold)}
+
+
+def test_every_part_of_the_board_is_told_of_and_works_until_it_does_not() -> None:
+    told = Bench().told()
+    assert told.keys() == {"output.fan", "input.lid", "input.stop", "input.button1", "EmergencyStop.stop"}
+    assert not any(part.problem for part in told.values())
+
+
+@pytest.mark.promise("S9")
+def test_a_part_that_fails_is_told_with_its_sentence_once_and_comes_back() -> None:
+    bench = Bench()
+    bench.chips.unplug(CHIP)
+    failed = [event for event in bench.run(30) if isinstance(event, PartTold)]
+    assert sorted(event.part for event in failed) == ["input.button1", "input.lid", "input.stop", "output.fan"]
+    assert all(event.code == "device" and "check its cable" in event.problem for event in failed)
+    bench.chips.gone.clear()
+    bench.run(STEADY_S + 3)
+    assert not any(part.problem for part in bench.told().values())
+
+
+def test_a_chip_that_is_not_there_at_the_start_is_a_failed_part_in_the_first_turn() -> None:
+    chips, turns = SimChips(), Turns()
+    chips.gone.add(CHIP)
+    Hardware(board(LINES), turns.post, turns.aside, chips, turns.now, print, chips=chips).due(0.0)
+    last = {event.part: event.problem for event in turns.posted}
+    assert len(last) == 4 and all(last.values())
+
+
+def test_an_emergency_stop_is_told_while_it_is_pressed_and_a_broken_wire_is_one() -> None:
+    bench = Bench()
+    bench.chips.contact(STOP, None)
+    bench.run(1)
+    assert bench.told()["EmergencyStop.stop"].problem == "the emergency stop is pressed"
+    bench.chips.contact(STOP, False, bounce_s=0.01)
+    bench.run(1)
+    assert not bench.told()["EmergencyStop.stop"].problem
+
+
+def test_a_button_chooses_its_port() -> None:
+    bench = Bench()
+    bench.chips.contact(BUTTON, True, bounce_s=0.005)
+    assert [event for event in bench.run(1) if isinstance(event, PortChosen)] == [PortChosen(1)]
+
+
+@pytest.mark.promise("S9")
+def test_an_opened_lid_is_told_and_one_that_chatters_once_a_minute() -> None:
+    bench = Bench()
+    assert bench.tampered == []
+    for i in range(round(TAMPER_S) * 2):
+        bench.chips.contact(LID, None if i % 2 else False)
+        bench.run(1)
+    assert bench.tampered == ["lid", "lid"]
+
+
+def test_a_fan_has_hysteresis_and_stands_still_when_all_ends() -> None:
+    bench = Bench()
+    for temperature_dc, is_on in (
+        (FAN_ON_DC - 1, False), (FAN_ON_DC, True), (FAN_OFF_DC, True), (FAN_OFF_DC - 1, False),
+        (FAN_ON_DC - 1, False), (FAN_ON_DC + 200, True),
+    ):  # fmt: skip
+        assert bench.hot(temperature_dc).chips.level(FAN) is is_on, temperature_dc
+    bench.hardware.close()
+    assert bench.chips.level(FAN) is False
+
+
+@given(st.lists(st.integers(-400, 1_200), min_size=1, max_size=50))
+def test_a_fan_never_stands_still_above_its_band_and_never_runs_below(temperatures_dc: list[int]) -> None:
+    is_on = False
+    for temperature_dc in temperatures_dc:
+        was, is_on = is_on, is_fan_wanted(is_on, [temperature_dc, -400])
+        assert is_on or temperature_dc < FAN_ON_DC
+        assert not is_on or temperature_dc >= FAN_OFF_DC
+        assert is_on == was or not FAN_OFF_DC <= temperature_dc < FAN_ON_DC
+
+
+def lights(bench: Bench) -> list[Light]:
+    wished = bench.hardware._leds._wished  # type: ignore[union-attr]
+    names = {pattern: light for light, pattern in PATTERNS.items()}
+    return [names[wished[f"port{evse_id}"]] for evse_id in (1, 2)]
+
+
+LEDS = '\n[[led]]\nname = "port1"\nred = "a:red"\n[[led]]\nname = "port2"\nred = "b:red"\n'
+
+
+def test_lights_follow_the_ports_and_a_light_that_is_not_there_is_a_failed_part() -> None:
+    bench = Bench(LEDS)
+    shown = [port.led for port in screen(bench.station, bench.chips.now).ports]
+    assert lights(bench) == shown
+    assert "not there" in bench.told()["light.port1"].problem
+    bench.station = bench.play.see(1, cp=Cp.B).station
+    bench.run(2)
+    after = [port.led for port in screen(bench.station, bench.chips.now).ports]
+    assert lights(bench) == after and after[0] != shown[0] and after[1] == shown[1]
+
+
+def test_a_board_without_drivers_costs_no_turn() -> None:
+    bench = Bench("")
+    assert bench.next_deadline() == float("inf") and not bench.turns.posted
+
+
+@pytest.mark.parametrize("device", ["output fan", "keys /dev/input/by-path/platform-gpio-keys-with-a-long-name-event"])
+def test_a_parts_name_can_be_said_on_the_wire(device: str) -> None:
+    name = component(device)
+    assert 0 < len(name) <= 50 and " " not in name and "/" not in name
+
+
+def test_what_a_board_does_not_name_is_not_imported() -> None:
+    code = """
+import sys
+from agent.app import App
+from agent.board import BOARDS, load
+from agent.hardware import Hardware
+Hardware(load(BOARDS / "duo_sim.toml"), print, print, None, float, print)
+assert "agent.hal.modbus" in sys.modules
+print({"gpiod", "pymodbus", "smartcard"} & sys.modules.keys())
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=Path(__file__).parent.parent, capture_output=True, text=True, check=False
+    )
+    assert done.stdout == "set()\n", done.stdout + done.stderr
