@@ -119,6 +119,10 @@ def add_board(commands: Any) -> None:
     new.add_argument("file", **{**file, "help": "the new file; its name is the board's"})
     new.set_defaults(command=command_board_new)
 
+    safe = does.add_parser("safe", help="every output at its safe value, after an agent that was killed")
+    safe.add_argument("file", **file)
+    safe.set_defaults(command=command_board_safe)
+
     try_ = does.add_parser("try", help="every input and output, one at a time, by hand; not while the agent runs")
     try_.add_argument("file", **file)
     try_.add_argument("--config", type=Path, default=CONFIG, metavar="FILE", help=f"default: {CONFIG}")
@@ -158,6 +162,17 @@ def command_board_new(args: argparse.Namespace) -> int:
     new(args.source, args.file)
     print(f"{args.file} is written: correct every fact in it, then type station-agent board check {args.file}")
     return 0
+
+
+def command_board_safe(args: argparse.Namespace) -> int:
+    from agent.board import load
+    from agent.hal.gpio import Gpiod, make_safe
+
+    outputs = load(args.file).output
+    problems = make_safe(outputs, Gpiod()) if outputs else []
+    for problem in problems:
+        print(problem)
+    return FAILED if problems else 0
 
 
 def command_board_try(args: argparse.Namespace) -> int:

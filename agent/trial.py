@@ -196,7 +196,7 @@ def try_contactor(evse_id: int, hands: Hands) -> Outcome:
 
 def try_pilot(evse_id: int, hands: Hands) -> Outcome:
     if not awaited(hands, "plug a car or a tester in", lambda: newest(hands, evse_id).cp in (Cp.B, Cp.C, Cp.D)):
-        return FAILS, f"the pilot stays in state {newest(hands, evse_id).cp}: check pilot_adc and its dividers"
+        return FAILS, f"the pilot stays in state {newest(hands, evse_id).cp}: check pilot and its divider"
     if not awaited(hands, "unplug it", lambda: newest(hands, evse_id).cp is Cp.A):
         return FAILS, f"the pilot stays in state {newest(hands, evse_id).cp}"
     return WORKS, ""
@@ -204,7 +204,7 @@ def try_pilot(evse_id: int, hands: Hands) -> Outcome:
 
 def try_lock(evse_id: int, count: int, hands: Hands) -> Outcome:
     if not awaited(hands, "put a cable into the socket", lambda: newest(hands, evse_id).cable_ma > 0):
-        return FAILS, "no cable is seen: check proximity_adc"
+        return FAILS, "no cable is seen: check proximity"
     amperes = newest(hands, evse_id).cable_ma // 1000
     for is_locked in (True, False):
         hands.wish(only(evse_id, count, PortCommand(stop=Stop.NOW, lock=is_locked)))
@@ -222,7 +222,7 @@ def try_self_test(evse_id: int, count: int, hands: Hands) -> Outcome:
     hands.wait(lambda: newest(hands, evse_id).self_test is SelfTest.RUNNING, 1.0)
     if hands.wait(done, SELF_TEST_S) and newest(hands, evse_id).self_test is SelfTest.PASSED:
         return WORKS, ""
-    return FAILS, "the detector does not see its test current: check ground_fault and ground_fault_test"
+    return FAILS, "the detector does not see its test current: check gf_trip and gf_test"
 
 
 def try_readings(evse_id: int, hands: Hands) -> Outcome:

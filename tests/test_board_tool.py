@@ -1,6 +1,7 @@
 """`station-agent board check | describe | pins | new`, and the real hands of `try` on simulated serial lines."""
 
 import json
+import subprocess
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -23,10 +24,12 @@ from agent.sim.interpreter import RealController
 from agent.trial import Verdict, run
 from agent.trialhands import RealHands
 from board import chip
+from board.chip import command as chip_command
 from board.firmware import image
 from tests.rig import need_interpreter
 
 ALL_BOARDS = sorted(BOARDS.glob("*.toml"))
+PINNED = [path for path in ALL_BOARDS if load(path).controller.pins]
 CM4, SIM = BOARDS / "duo_cm4.toml", BOARDS / "duo_sim.toml"
 
 
@@ -147,6 +150,22 @@ def test_the_real_firmware_tells_the_hash_of_the_table_it_was_built_with(tmp_pat
             controller.power_off(4.0 if is_ours else 8.0)
     finally:
         controller.close()
+
+
+@pytest.mark.promise("S1")
+@pytest.mark.parametrize("path", PINNED, ids=lambda path: path.stem)
+def test_the_chips_port_layer_finds_every_pin_in_the_table_of_every_board(path: Path, tmp_path: Path) -> None:
+    need_interpreter()
+    board, rom = load(path), tmp_path / "rom"
+    rom.write_bytes(image(pin_table(board), with_rp2=True))
+    probe = (Path(__file__).parent / "on_chip" / "board.py").read_text()
+    done = subprocess.run(chip_command(rom, probe), capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    levels, inputs, hash_ = done.stdout.splitlines()
+    pins = [port.pins for port in board.port if port.pins]
+    outputs = {pin for each in pins for pin in (each.contactor, each.gf_test, each.lock) if pin}
+    assert dict(eval(levels)) == {int(pin.removeprefix("GP")): 0 for pin in outputs}
+    assert len(eval(inputs)) == 1 + 16 * len(board.port) and hash_ == pins_hash(board)
 
 
 # -- new

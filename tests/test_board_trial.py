@@ -189,7 +189,7 @@ def test_a_welded_contactor_and_a_dead_detector_are_found() -> None:
     results = {result.name: result for result in run(hands.board, hands)}
     assert "weld" in results["port 1: contactor open"].note
     assert results["port 2: contactor open"].verdict is Verdict.WORKS
-    assert "ground_fault_test" in results["port 2: ground-fault self-test"].note
+    assert "gf_test" in results["port 2: ground-fault self-test"].note
 
 
 def test_a_controller_that_does_not_answer_fails_its_steps_and_the_rest_goes_on() -> None:

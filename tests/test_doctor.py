@@ -335,7 +335,7 @@ def test_files_that_do_not_fit_each_other_are_found_before_the_handshake(etc: Pa
 
 
 def test_a_serial_port_must_be_there_and_be_one(tmp_path: Path) -> None:
-    text = DUO.read_text().replace('link = "sim"', 'link = "serial"')
+    text = DUO.read_text().replace('link = "sim"', 'link = "serial"\nchip = "unix"')
     for tty, verdict in (("/dev/null", OK), (str(DUO), FAIL), (str(tmp_path / "ttyS9"), FAIL)):
         path = tmp_path / "board.toml"
         path.write_text(text.replace('tty = "sim"', f'tty = "{tty}"'))

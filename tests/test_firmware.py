@@ -14,8 +14,6 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from agent.board import BOARDS, load
-from agent.pintable import number, pin_table
 from board import firmware
 from board.chip import command as chip_command
 from board.controller import contract
@@ -217,7 +215,7 @@ def test_a_killed_chip_boots_safe_and_closes_nothing_before_a_host_wishes_anew(s
         story.wishes = (GO, OFF)
         assert story.after(1_500).port()[:2] == (5_333, 1)
     welcome = [message for message in messages(story.heard) if message[0] == contract.WELCOME][-1]
-    assert welcome[7:] == (contract.RESET_SOFT, 2, 40_000)
+    assert welcome[7:-1] == (contract.RESET_SOFT, 2, 40_000)
 
 
 BROKEN = """
@@ -345,22 +343,6 @@ def test_the_chips_own_port_layer_compiles_for_it_and_drives_its_pins(tmp_path: 
     assert lines[0] == lines[1] == "[0, 0, 0] 65535"
     assert "ValueError: bug" in done.stdout and lines[-2] == "[0, 0, 0] 65535", done.stdout
     assert lines[-1] == f"{contract.RESET_WATCHDOG} {contract.CP_B} 250"
-
-
-@pytest.mark.parametrize("name", ["duo_cm4", "solo_modbus"])
-def test_the_table_of_each_board_with_the_chip_is_all_that_its_port_layer_asks_for(tmp_path: Path, name: str) -> None:
-    board = load(BOARDS / f"{name}.toml")
-    rom = tmp_path / "rom"
-    rom.write_bytes(firmware.image(pin_table(board), with_rp2=True))
-    stand_in = (Path(__file__).parent / "on_chip" / "rp2.py").read_text().partition("\nfrom board")[0]
-    probe = "HELLO = b''\nfrom board.controller import port_rp2\nport_rp2.Hardware().safe()\n"
-    probe += "print(sorted(LEVELS.items()))"
-    done = subprocess.run(
-        chip_command(rom, f"{stand_in}\n{probe}"), capture_output=True, text=True, timeout=60, check=False
-    )
-    driven = ("contactor", "gf_test", "lock")
-    pins = [getattr(port.pins, signal) for port in board.port for signal in driven]
-    assert done.stdout.strip() == str(sorted((number(pin), 0) for pin in pins if pin)), done.stdout + done.stderr
 
 
 def test_the_manifest_names_every_file_that_a_chip_runs_and_no_library_that_none_imports() -> None:

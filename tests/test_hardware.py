@@ -10,16 +10,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from agent import cli
 from agent.board import BOARDS, Board, read_board
 from agent.events import Cp, PartTold, PortChosen
+from agent.faults import Fault
 from agent.hal.device import STEADY_S
 from agent.hardware import FAN_OFF_DC, FAN_ON_DC, TAMPER_S, Hardware, component, is_fan_wanted
+from agent.port import faults
 from agent.settings import Settings
 from agent.sim.gpio import SimChips
 from agent.ui.led import PATTERNS, Light
 from agent.ui.view import screen
 from tests.hal import Turns
 from tests.play import Play
+from tests.process import started_box, until, write_files
+from tests.test_together import Running
 
 CHIP = "gpiochip0"
 FAN, LID, STOP, BUTTON = ((CHIP, line) for line in range(4))
@@ -200,10 +205,67 @@ def test_a_parts_name_can_be_said_on_the_wire(device: str) -> None:
     assert 0 < len(name) <= 50 and " " not in name and "/" not in name
 
 
+def test_after_a_kill_the_outputs_of_a_board_are_made_safe_or_said(tmp_path: Path, capsys: Any) -> None:
+    path = tmp_path / "b.toml"
+    path.write_text((BOARDS / "duo_sim.toml").read_text())
+    assert cli.main(["board", "safe", str(path)]) == 0
+    pytest.importorskip("gpiod", reason='needs gpiod: pip install "station-agent[device]"')
+    path.write_text(path.read_text() + LINES.replace(CHIP, str(tmp_path / "gpiochip9")))
+    assert cli.main(["board", "safe", str(path)]) == cli.FAILED
+    assert "(fan) is not there: check its cable" in capsys.readouterr().out
+
+
+EVERYTHING = """
+[meter]
+kind = "modbus"
+tty = "{folder}/ttyS9"
+units = [1, 2]
+energy_wh = {{ address = 0, type = "uint32" }}
+power_w = {{ address = 2, type = "uint16" }}
+current_ma = [{{ address = 3, type = "uint16" }}]
+voltage_mv = [{{ address = 4, type = "uint32" }}]
+[[led]]
+name = "port1"
+red = "nothing:red"
+[[led]]
+name = "port2"
+red = "nothing:green"
+[[keys]]
+path = "{folder}/event9"
+[[sensor]]
+name = "case"
+kind = "hwmon"
+chip = "nothing"
+[display]
+backlight = "nothing"
+[rtc]
+device = "rtc99"
+"""
+
+
+@pytest.mark.promise("S9")
+def test_an_agent_whose_every_driver_finds_nothing_runs_and_says_so_of_each(tmp_path: Path) -> None:
+    pytest.importorskip("pymodbus")
+    box, _ = started_box(tmp_path)
+    board_path, config = write_files(tmp_path, box)
+    board_path.write_text(board_path.read_text() + EVERYTHING.format(folder=tmp_path))
+    running = Running(board_path, config)
+    keys = component(f"keys {tmp_path}/event9")
+    lights = {"light.port1", "light.port2"}
+    missing = lights | {keys, "temperature.case", "backlight", "clock.chip", "Meter.1", "Meter.2"}
+    try:
+        until(lambda: {part for part, told in running.app.shell.station.parts.items() if told.problem} == missing)
+        until(lambda: all(Fault.METER_FAULT in faults(port) for port in running.app.shell.station.ports))
+    finally:
+        running.close()
+        box.close()
+
+
 def test_what_a_board_does_not_name_is_not_imported() -> None:
     code = """
 import sys
 from agent.app import App
+from agent import cli
 from agent.board import BOARDS, load
 from agent.hardware import Hardware
 Hardware(load(BOARDS / "duo_sim.toml"), print, print, None, float, print)

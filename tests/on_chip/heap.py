@@ -35,7 +35,7 @@ class Probe:
         self.now_ms += 10
         locked = lock and self.now_ms % 500 != 0 and min(chip.controller._report_due_ms) > self.now_ms
         if self.now_ms % 500 == 0:
-            self.say(contract.WISH, 0, ((6_000, 0, 1, 0),) * COUNT)
+            self.say(contract.WISH, contract.MINOR_LAST, ((6_000, 0, 1, 0),) * COUNT)
         if locked:
             micropython.heap_lock()
         chip.step(self.now_ms)
@@ -60,7 +60,7 @@ class Probe:
 probe = Probe()
 gc.collect()
 free = gc.mem_free()
-probe.say(contract.HELLO, 1, 0, 0, contract.contract_hash())
+probe.say(contract.HELLO, contract.MAJOR, contract.MINOR_FIRST, contract.MINOR_LAST, contract.contract_hash())
 probe.say(contract.LIMIT, 63_000, 6_000, 60)
 for _ in range(1_000):
     probe.step(False)

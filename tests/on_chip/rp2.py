@@ -100,7 +100,8 @@ sys.modules["machine"] = Machine
 from board.controller import contract, link, port_rp2  # noqa: E402
 
 SENT = []
-HELLO = link.frame(0, contract.pack(contract.HELLO, 1, 0, 0, contract.contract_hash()))
+VERSION = (contract.MAJOR, contract.MINOR_FIRST, contract.MINOR_LAST, contract.contract_hash())
+HELLO = link.frame(0, contract.pack(contract.HELLO, *VERSION))
 port_rp2.start()
 welcome, report = [contract.unpack(body) for _, body in link.Deframer().feed(b"".join(SENT))][:2]
 print(welcome[7], report[3][0], report[3][15])
