@@ -1,10 +1,12 @@
 """A station always has a pair that works: through power cuts, refusals, a real broker's mind, and years of sleep."""
 
+import gc
 import queue
 import random
 import socket
 import ssl
 import stat
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -576,6 +578,10 @@ def test_a_hostile_est_server_is_one_sentence_in_bounded_time(
             begun = monotonic()
             assert why in asked(listener.getsockname()[1], whole_s=whole_s)
             assert monotonic() - begun < 4.0
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        gc.collect()
+    assert [str(warning.message) for warning in seen] == [], "no socket is left open"
 
 
 def hostile(listener: socket.socket, context: ssl.SSLContext, said: bytes | None) -> None:
