@@ -4,6 +4,7 @@ Bytes of a stranger come to certified(), read_chain() and read_pkcs7(): what the
 CertificateError with one sentence, and nothing else. A private key never stands in such a sentence.
 """
 
+import warnings
 from base64 import b64decode
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -149,7 +150,11 @@ def read_chain(pem: bytes) -> list[x509.Certificate]:
 
 def read_pkcs7(body: bytes) -> list[x509.Certificate]:
     """An EST answer: base64 of a PKCS#7 that holds certificates only (RFC 7030 §4.1.3). CertificateError."""
-    return bounded(body, lambda: pkcs7.load_der_pkcs7_certificates(b64decode(b"".join(body.split()), validate=True)))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # that it is BER, which RFC 5652 §3 allows
+        return bounded(
+            body, lambda: pkcs7.load_der_pkcs7_certificates(b64decode(b"".join(body.split()), validate=True))
+        )
 
 
 def bounded(data: bytes, read: Callable[[], list[x509.Certificate]]) -> list[x509.Certificate]:

@@ -71,8 +71,8 @@ def posted(connection: http.client.HTTPSConnection, csr: str) -> bytes:
     body = encodebytes(x509.load_pem_x509_csr(csr.encode()).public_bytes(Encoding.DER))
     headers = {"Content-Type": "application/pkcs10", "Content-Transfer-Encoding": "base64"}
     connection.request("POST", PATH, body, headers)
-    answer = connection.getresponse()
-    said = answer.read(ANSWER_MAX_B + 1)
+    with connection.getresponse() as answer:  # one that is not read to its end keeps the socket open
+        said = answer.read(ANSWER_MAX_B + 1)
     if answer.status != 200:
         raise EstError(f"the EST server answers {answer.status}", retry_after_s(answer.getheader("Retry-After", "")))
     if len(said) > ANSWER_MAX_B:

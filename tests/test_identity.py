@@ -1,10 +1,12 @@
 """A station always has a pair that works: through power cuts, refusals, a real broker's mind, and years of sleep."""
 
+import gc
 import queue
 import random
 import socket
 import ssl
 import stat
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -563,19 +565,23 @@ def test_a_hostile_est_server_is_one_sentence_in_bounded_time(
     assert "CERTIFICATE_VERIFY_FAILED" in asked(est.port, stranger)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(pki / "broker.pem", pki / "broker.key")
-    for said, whole_s, why in (
-        (b"", 5.0, "localhost"),
-        (b"SSH-2.0\r\n", 5.0, "SSH"),
-        (b"HTTP/1.1 200 OK\r\nContent-Length: 99999999\r\n\r\n" + b"A" * 200_000, 5.0, "more than a certificate"),
-        (b"HTTP/1.1 202 Accepted\r\nRetry-After: 600\r\n\r\n", 5.0, "answers 202"),
-        (None, 5.0, "timed out"),  # accepts, and says nothing
-        (b"drip", 0.3, "localhost"),
-    ):
-        with socket.create_server(("127.0.0.1", 0)) as listener:
-            Thread(target=hostile, args=(listener, context, said), daemon=True).start()
-            begun = monotonic()
-            assert why in asked(listener.getsockname()[1], whole_s=whole_s)
-            assert monotonic() - begun < 4.0
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        for said, whole_s, why in (
+            (b"", 5.0, "localhost"),
+            (b"SSH-2.0\r\n", 5.0, "SSH"),
+            (b"HTTP/1.1 200 OK\r\nContent-Length: 99999999\r\n\r\n" + b"A" * 200_000, 5.0, "more than a certificate"),
+            (b"HTTP/1.1 202 Accepted\r\nRetry-After: 600\r\n\r\n", 5.0, "answers 202"),
+            (None, 5.0, "timed out"),  # accepts, and says nothing
+            (b"drip", 0.3, "localhost"),
+        ):
+            with socket.create_server(("127.0.0.1", 0)) as listener:
+                Thread(target=hostile, args=(listener, context, said), daemon=True).start()
+                begun = monotonic()
+                assert why in asked(listener.getsockname()[1], whole_s=whole_s)
+                assert monotonic() - begun < 4.0
+        gc.collect()
+    assert [str(warning.message) for warning in seen] == [], "no socket is left open"
 
 
 def hostile(listener: socket.socket, context: ssl.SSLContext, said: bytes | None) -> None:
