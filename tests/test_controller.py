@@ -159,7 +159,7 @@ class Stage:
             "silent": (silent is not None and t - silent >= self.grace_s, 6.1),
             "hot": (bay.temperature_dc >= bay.board.temperature_max_dc, 7.1),
             "voltage": (not 187_000 <= bay.voltage_mv[0] <= 264_000, 7.1),
-            "meter": (bay.meter_dead, 11.1),
+            "meter": (bay.meter_dead and bay.board.metered, 11.1),
         }
         return [(name, limit) for name, (there, limit) in reasons.items() if there]
 
