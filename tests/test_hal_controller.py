@@ -205,6 +205,20 @@ def test_a_changed_wish_waits_for_no_heartbeat() -> None:
     assert not line.sim.bays[0].contactor.value
 
 
+@pytest.mark.promise("S1")
+def test_a_changed_wish_whose_frame_is_lost_on_the_line_waits_for_no_heartbeat() -> None:
+    line = Line()
+    line.charge()
+    line.run(0.3)  # the heartbeat is not due
+    line.is_cut = True
+    line.wish(replace(OFF, stop=Stop.NOW), OFF)
+    line.is_cut = False
+    line.run(0.1)
+    assert not line.sim.bays[0].contactor.value
+    line.run(2.0)
+    assert len([at for at, _ in line.wishes() if at > line.now - 2.0]) <= 4  # it ends
+
+
 def test_edges_are_told_at_once_and_a_moving_meter_every_few_seconds() -> None:
     line = Line()
     line.charge()

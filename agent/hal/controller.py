@@ -13,6 +13,7 @@ from board.controller import contract
 from board.controller.link import Deframer, frame
 
 HEARTBEAT_S = contract.HEARTBEAT_MS / 1000
+AGAIN_S, AGAINS = 0.02, 2  # a changed wish is said so often again, so soon: noise must not hold it back for a heartbeat
 LOST_S = 3.0  # no intact frame for so long: the controller is lost
 SETTLE_S = 2.0  # so long may a host that has just come be silent about what it finds running
 IDLE_S = 0.1  # longer than any frame lasts at 115,200 baud: a gap in it means that its rest is lost
@@ -124,6 +125,7 @@ class ControllerLink:
         self._seq = 0
         self._heard_at: float | None = None
         self._beat_at = 0.0
+        self._agains = 0  # still to be said of the newest wish
         self._refusal = ""
 
     # -- towards the controller
@@ -133,7 +135,7 @@ class ControllerLink:
         assert len(commands) == self.port_count
         if commands == self.commands:
             return b""
-        self.commands = commands
+        self.commands, self._agains = commands, AGAINS + 1
         return self._beat(now) if self._minor is not None and not self._is_adopting(now) else b""
 
     def poll(self, now: float) -> tuple[bytes, list[Event]]:
@@ -256,7 +258,8 @@ class ControllerLink:
 
     def _beat(self, now: float) -> bytes:
         assert self._minor is not None
-        self._beat_at = now + HEARTBEAT_S
+        self._agains = max(0, self._agains - 1)
+        self._beat_at = now + (AGAIN_S if self._agains else HEARTBEAT_S)
         rows = tuple(wish_row(command) for command in self.commands)
         return self._frame(contract.pack(contract.WISH, self._minor, rows))
 
