@@ -3,9 +3,15 @@
 import os
 import shutil
 from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import settings
+
+if TYPE_CHECKING:
+    from agent.outbox import Database
 
 LONG = "STATION_LONG" in os.environ
 
@@ -30,6 +36,16 @@ def judged(monkeypatch: pytest.MonkeyPatch) -> None:
 
     referee.COMMANDS.clear()
     monkeypatch.setattr(SimCloud, "judge", staticmethod(referee.heard))
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Iterator["Database"]:
+    from agent.outbox import Database
+    from tests.ledger import BOOT
+
+    made = Database(tmp_path / "s.db", BOOT)
+    yield made
+    made.close()
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
