@@ -73,6 +73,7 @@ class Entry:
     group_id: str | None = None  # OCPP groupIdToken: cards of one group stop each other's sessions
     pending: bool = False  # the owner has the request but has not approved it yet
     removed: bool = False  # was connected once
+    language: str | None = None  # of the texts for this driver: OCPP's language1
 
 
 class Source(StrEnum):

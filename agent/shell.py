@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from agent import reporting
-from agent.authcache.listfile import Built
-from agent.authcache.lists import Lists, Outcome, Plan
+from agent.authcache.lists import Lists, Made, Outcome, Plan
 from agent.clock import earliest, wall
 from agent.core import handle, next_deadline
 from agent.effects import (
@@ -111,7 +110,7 @@ class ListBuilt:
     """The file of a new allowlist is written, or could not be."""
 
     command_id: str
-    built: Built | Outcome
+    made: Made | Outcome
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,8 +270,8 @@ class Shell:
                 self._act(self.uplink.epoch_opened(epoch, marks, now), now)
             case CommandOpened(command=command):
                 self._opened(command, now)
-            case ListBuilt(command_id=command_id, built=built):
-                self._built(command_id, built, now)
+            case ListBuilt(command_id=command_id, made=made):
+                self._built(command_id, made, now)
             case Searched(search=search, is_held=is_held):
                 response = reporting.transaction_status(self.station, search.transaction_id, is_held)
                 self._answer(search.search_id, response, now)
@@ -504,16 +503,18 @@ class Shell:
 
     def _replace_list(self, command_id: str, request: dict[str, Any], now: float) -> None:
         """Planned here, built elsewhere, in force with the commit."""
-        plan = self.lists.plan(request)
+        plan = self.lists.plan(request, wall(self.station.clock, now))
         if not isinstance(plan, Plan):
-            return self._answer(command_id, plan.response, now)
+            return self._list_done(command_id, plan, now)
         self._seen.begin(command_id)
-        self._work(plan.build, lambda built: self._todo.append(ListBuilt(command_id, built)))
+        self._work(plan.build, lambda made: self._todo.append(ListBuilt(command_id, made)))
         return None
 
-    def _built(self, command_id: str, built: Built | Outcome, now: float) -> None:
-        outcome = self.lists.apply(built, wall(self.station.clock, now)) if isinstance(built, Built) else built
+    def _built(self, command_id: str, made: Made | Outcome, now: float) -> None:
+        outcome = self.lists.apply(made, wall(self.station.clock, now)) if isinstance(made, Made) else made
+        self._list_done(command_id, outcome, now)
 
+    def _list_done(self, command_id: str, outcome: Outcome, now: float) -> None:
         def in_force(later: float) -> None:
             state = self.lists.committed()
             self._log(f"allowlist {state.version} with {state.entries} cards is in force")

@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 
 from agent.authcache.cache import ENTRIES_MAX, LIFETIME_S, Cache
 from agent.authcache.listfile import (
-    Built,
     Edition,
     Files,
     ListError,
@@ -24,7 +23,7 @@ from agent.authcache.listfile import (
     open_list,
     read_key,
 )
-from agent.authcache.lists import Lists, Outcome, Plan, Status
+from agent.authcache.lists import Lists, Made, Outcome, Plan, Status
 from agent.effects import Remember, Save
 from agent.events import AuthorizationStatus as Said
 from agent.events import Entry, ListState
@@ -34,9 +33,10 @@ OURS = "station-agent"
 CARD, OTHER = "04A22B1C", "04FFEE01"
 T0 = 1_767_261_600.0
 STATUSES = st.sampled_from(list(Said))
+EXPIRIES = st.none() | st.integers(1, 4 * 10**12).map(lambda ms: ms / 1000)
 ENTRIES = st.builds(
-    Entry, STATUSES, st.none() | st.floats(0, 4e9), st.frozensets(st.text("abé", min_size=1, max_size=3), max_size=3),
-    st.none() | st.text("ab", max_size=4), st.booleans(), st.booleans(),
+    Entry, STATUSES, EXPIRIES, st.frozensets(st.text("abé", min_size=1, max_size=3), max_size=3),
+    st.none() | st.text("ab", max_size=4), st.booleans(), st.booleans(), st.none() | st.sampled_from(["en", "de-CH"]),
 )  # fmt: skip
 
 
@@ -122,7 +122,7 @@ def test_the_same_list_has_the_same_name_in_whatever_order_it_came(tmp_path: Pat
     entries = [(f"04A22B{n:02X}", Entry(groups=frozenset({"x", f"g{n}"}))) for n in range(9)]
     first, second = build(tmp_path, entries, Edition(1, 1), KEY), build(tmp_path, entries[::-1], Edition(1, 1), KEY)
     assert first == second and len(list(tmp_path.iterdir())) == 1
-    assert build(tmp_path, entries[:-1], Edition(1, 1), KEY).content_hash != first.content_hash
+    assert build(tmp_path, entries[:-1], Edition(1, 1), KEY).content.hash != first.content.hash
 
 
 @pytest.mark.parametrize("spelling", ["04:a2:2b:1c", " 04a2 2b1c", "0x04A22B1C", "04-A2-2B-1C"])
@@ -269,9 +269,8 @@ def test_a_wrong_entry_refuses_the_whole_list_and_says_why(station: Station, ent
 
 def test_a_list_that_lost_entries_on_its_way_is_refused(station: Station) -> None:
     request = full(1, one(), one(OTHER))
-    assert (
-        "1 entries have come, 2 were announced" in station.send({**request, "localAuthorizationList": [one()]}).reason
-    )
+    outcome = station.send({**request, "localAuthorizationList": [one()]})
+    assert "a list of 1 entries, 2 were announced" in outcome.reason
 
 
 @pytest.mark.promise("S9")
@@ -310,13 +309,13 @@ def test_while_one_list_waits_for_the_disk_another_is_put_off(station: Station) 
 
 
 def test_a_list_built_meanwhile_elsewhere_is_judged_again_when_it_is_applied(station: Station) -> None:
-    late = station.lists.plan(full(1, one(OTHER)))
+    late = station.lists.plan(full(1, one(OTHER)), T0)
     assert isinstance(late, Plan)
-    built = late.build()
-    assert isinstance(built, Built)
+    made = late.build()
+    assert isinstance(made, Made)
     station.send(full(2, one()))
-    assert station.lists.apply(built, T0).status is Status.VersionMismatch
-    assert not built.path.exists() and station.listed()
+    assert station.lists.apply(made, T0).status is Status.VersionMismatch
+    assert not made.built.path.exists() and station.listed()
 
 
 @pytest.mark.promise("S4")
@@ -539,8 +538,8 @@ def test_list_beats_cache_and_takes_its_cards_out_in_the_same_commit(station: St
     station.hear("Accepted")
     station.hear("Accepted", OTHER)
     outcome = station.send(full(1, one(status="Blocked")))
-    assert [save.key for save in outcome.saves][:1] == ["allowlist"] and len(outcome.saves) == 2
-    assert station.lists.lookup(CARD, 0.0, None) == (Entry(Said.BLOCKED), None) and station.cached(OTHER)
+    assert [save.key for save in outcome.saves][:1] == ["allowlist"] and len(outcome.saves) == 3
+    assert station.lists.lookup(CARD, 0.0, None) == (Entry(Said.BLOCKED), None) and not station.cached(OTHER)
     station.hear("Accepted")
     station.send(full(2))
     assert station.lists.lookup(CARD, 0.0, None) == (None, None), "what the list holds never gets into the cache"

@@ -1,23 +1,28 @@
-"""The allowlist in force and the cache beside it. A new list is in force when the fact that names it is on the disk.
+"""The allowlist in force and the cache beside it. A new list is in force when the facts that name it are on the disk.
 
-plan       may this list be taken, by its version? Quick; the loop's thread
-build      read the entries and write the file; slow, any thread, one at a time
+A list is a file (listfile.py), written once, and what differential lists have changed since (overlay.py), as facts.
+
+plan       may this list be taken, by its version? A short differential is staged at once; the loop's thread
+build      keep the part that came; when none is missing, write the file; slow, any thread, one at a time
 apply      open and check it; the saves, committed together with the command's result, are the commit point
-committed  they are on the disk: the new file answers from here on, the old one is removed
+committed  they are on the disk: the new list answers from here on, the old file is removed
 
 A power cut before the commit leaves the old list and a stray file that the next start removes; after it, the new one.
 """
 
+from base64 import b64decode, b64encode
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
-from datetime import datetime
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from msgspec import ValidationError, convert
 
+from agent.authcache import overlay as overlays
+from agent.authcache.builder import HERE_MAX, Found, Job, changed, elsewhere, run
 from agent.authcache.cache import Cache
+from agent.authcache.content import Content
 from agent.authcache.listfile import (
     DISK,
     NAME,
@@ -27,27 +32,18 @@ from agent.authcache.listfile import (
     Files,
     ListError,
     ListFile,
-    build,
-    canonical,
     key_hash,
     open_list,
 )
+from agent.authcache.overlay import Overlay
+from agent.authcache.parts import Parts
+from agent.authcache.request import Offer, read_changes, read_offer
 from agent.effects import Remember, Save
 from agent.events import AuthorizationStatus, Entry, ListState
-from agent.policy.id_token import masked
-from agent.reporting import VENDOR_ID
 from agent.uplink.codec import WireError
-from agent.uplink.messages import (
-    AuthorizationData,
-    CustomData,
-    SendLocalListRequest,
-    SendLocalListStatusEnumType,
-    UpdateEnumType,
-    from_wire,
-)
+from agent.uplink.messages import SendLocalListStatusEnumType
 
 FACT = "allowlist"
-GROUPS_MAX, GROUP_MAX = 32, 255  # of one entry; characters of a group's name
 
 Status = SendLocalListStatusEnumType
 REASON_CODES = {Status.Failed: "InvalidList", Status.VersionMismatch: "OldVersion"}
@@ -55,14 +51,15 @@ REASON_CODES = {Status.Failed: "InvalidList", Status.VersionMismatch: "OldVersio
 
 @dataclass(frozen=True, slots=True)
 class Fact:
-    """The commit point: which file is the list. `hash` is its content's."""
+    """The commit point: which file, and what it says with the overlay's facts upon it. `hash` is the content's."""
 
-    file: str
+    file: str  # "": all is in the overlay
     generation: int
     version: int
     hash: str
     count: int
-    synced_s: float | None  # the cloud's time when it was told to be current
+    synced_s: float | None  # the cloud's time when this was the newest
+    content: str = ""  # base64; "": the file's
 
     @property
     def edition(self) -> Edition:
@@ -92,20 +89,65 @@ class Outcome:
 
 
 @dataclass(frozen=True, slots=True)
+class Made:
+    """What a Plan has built, and what it was to be."""
+
+    built: Built
+    offer: Offer
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """A list that may be built, and everything that takes: a thread can do it."""
 
-    directory: Path
-    request: Mapping[str, Any]
-    edition: Edition
-    key: bytes
+    request: Mapping[str, Any] = field(repr=False)
+    offer: Offer
+    job: Job
     files: Files
 
-    def build(self) -> Built | Outcome:
+    def build(self) -> Made | Outcome:
         try:
-            return build(self.directory, read_entries(self.request), self.edition, self.key, self.files)
+            job = self.job
+            if self.offer.parts > 1 or self._is_long:
+                parts = Parts(Path(job.directory), self.files).put(self.offer, self.request)
+                if not parts:
+                    return Outcome(Status.Accepted)
+                job = replace(job, parts=[str(path) for path in parts])
+            else:
+                job = replace(job, requests=[dict(self.request)])
+            built = elsewhere(job) if self._is_long else run(job, self.files)
         except (WireError, ListError) as error:
             return Outcome(Status.Failed, str(error))
+        if wrong := difference(built.content, self.offer):
+            with suppress(OSError):
+                self.files.remove(built.path)
+            return Outcome(Status.Failed, wrong)
+        return Made(built, self.offer)
+
+    @property
+    def _is_long(self) -> bool:
+        here = len(self.request.get("localAuthorizationList", ()))
+        return max(here, self.offer.count or 0) > HERE_MAX
+
+
+def difference(content: Content, offer: Offer) -> str:
+    """Why this is not what was announced; "" if it is."""
+    if offer.count is not None and offer.count != content.count:
+        return f"this makes a list of {content.count} entries, {offer.count} were announced"
+    if offer.hash is not None and offer.hash != content.hash:
+        made, said = content.hash[:16], offer.hash[:16]
+        return f"this makes a list with hash {made}, {said} was announced: compare the two, or send it whole"
+    return ""
+
+
+@dataclass(frozen=True, slots=True)
+class Staged:
+    """Applied, not committed."""
+
+    file: ListFile | None
+    overlay: Overlay
+    content: Content
+    fact: Fact
 
 
 class Lists:
@@ -119,28 +161,39 @@ class Lists:
         self.problem = ""
         self._directory, self._key, self._files = directory, key, files
         self._current: ListFile | None = None
-        self._staged: tuple[ListFile, Fact] | None = None  # applied, not committed
-        self._fact = self._read(facts.get(FACT))
+        self._overlay: Overlay = {}
+        self._content = Content()
+        self._overlay_facts = {name for name in facts if name.startswith(overlays.PREFIX)}  # on the disk
+        self._staged: Staged | None = None
+        self._has_list = False
+        self._fact = self._read(facts)
         for path in directory.iterdir():
-            is_ours = NAME.fullmatch(path.name) or path.name == NEW
+            is_ours = NAME.fullmatch(path.name) or path.name in (NEW, "part.new")
             if is_ours and (self._fact is None or path.name != self._fact.file):
                 self._discard(path)
 
     @property
     def state(self) -> ListState:
         """Of the list in force; version 0 if there is none."""
-        return self._fact.state if self._fact and self._current else ListState()
+        return self._fact.state if self._fact and self._has_list else ListState()
+
+    @property
+    def content(self) -> Content:
+        """Of the list in force, to be compared."""
+        return self._content.copy()
 
     def lookup(self, id_token: str, now: float, wall_s: float | None) -> tuple[Entry | None, Entry | None]:
         """(listed, cached) for any text; at most one of them."""
-        listed = self._current.lookup(id_token) if self._current else None
-        return listed, None if listed else self.cache.lookup(key_hash(self._key, id_token), now, wall_s)
+        hashed = key_hash(self._key, id_token)
+        listed = Found(self._current, self._overlay)(hashed)
+        return listed, None if listed else self.cache.lookup(hashed, now, wall_s)
 
     def remember(self, effect: Remember, now: float, wall_s: float | None) -> list[Save]:
         """Put the cloud's answer into the cache, unless the list has the last word about this card."""
         hashed = key_hash(self._key, effect.id_token)
-        newest = self._staged[0] if self._staged else self._current
-        if newest and newest.contains(hashed):
+        newest = self._staged
+        file, overlay = (newest.file, newest.overlay) if newest else (self._current, self._overlay)
+        if Found(file, overlay)(hashed):
             return []
         status = AuthorizationStatus(effect.status)
         return self.cache.remember(
@@ -151,76 +204,131 @@ class Lists:
 
     def replace(self, request: Mapping[str, Any], wall_s: float | None) -> Outcome:
         """SendLocalList in OCPP's JSON form, all in this thread; `wall_s`: the wall time, None if nobody knows."""
-        plan = self.plan(request)
-        built = plan.build() if isinstance(plan, Plan) else plan
-        return self.apply(built, wall_s) if isinstance(built, Built) else built
+        plan = self.plan(request, wall_s)
+        made = plan.build() if isinstance(plan, Plan) else plan
+        return self.apply(made, wall_s) if isinstance(made, Made) else made
 
-    def plan(self, request: Mapping[str, Any]) -> Plan | Outcome:
+    def plan(self, request: Mapping[str, Any], wall_s: float | None) -> Plan | Outcome:
+        """An Outcome with saves is staged, as `apply` does it."""
         try:
-            head = {name: value for name, value in request.items() if name != "localAuthorizationList"}
-            asked = from_wire(SendLocalListRequest, head)
-            edition = Edition(_generation(asked.customData), asked.versionNumber)
-            if asked.updateType is not UpdateEnumType.Full:
-                raise ListError("differential updates are not supported yet: send the full list")
+            offer = read_offer(request)
+            if refused := self._refusal(offer):
+                return refused
+            changes = len(request.get("localAuthorizationList", ()))
+            is_short = offer.parts == 1 and not offer.is_full and self._has_list and not offer.buckets
+            if is_short and changes + len(self._overlay) <= overlays.ENTRIES_MAX:
+                return self._change(offer, request, wall_s)
         except (WireError, ListError) as error:
             return Outcome(Status.Failed, str(error))
-        return self._refusal(edition, None) or Plan(self._directory, request, edition, self._key, self._files)
+        return Plan(request, offer, self._job(offer), self._files)
 
-    def apply(self, built: Built, wall_s: float | None) -> Outcome:
+    def apply(self, made: Made, wall_s: float | None) -> Outcome:
         """Stage what was built. The same list again changes nothing but the time of being current."""
-        outcome = self._refusal(built.edition, built.content_hash) or self._stage(built, wall_s)
-        kept = {fact.file for fact in (self._fact, self._staged and self._staged[1]) if fact}
+        built, offer = made.built, made.offer
+        outcome = self._refusal(offer, built.content) or self._stage(built, offer, wall_s)
+        kept = {fact.file for fact in (self._fact, self._staged and self._staged.fact) if fact}
         if built.path.name not in kept:
             self._discard(built.path)
         return outcome
 
     def committed(self) -> ListState:
-        """The saves of the last apply are on the disk. Returns the state in force."""
+        """The saves of the last apply, or plan, are on the disk. Returns the state in force."""
         if self._staged:
+            new, self._staged = self._staged, None
             old, old_file = self._current, self._fact and self._fact.file
-            (self._current, self._fact), self._staged, self.problem = self._staged, None, ""
-            if old:
+            self._current, self._overlay, self._content, self._fact = new.file, new.overlay, new.content, new.fact
+            self._has_list, self.problem = True, ""
+            self._overlay_facts = {overlays.name_of(hashed) for hashed in new.overlay}
+            if old and old is not new.file:
                 old.close()
             if old_file and old_file != self._fact.file and NAME.fullmatch(old_file):
                 self._discard(self._directory / old_file)
+            Parts(self._directory, self._files).forget(self._fact.edition)
         return self.state
 
-    def _refusal(self, edition: Edition, content_hash: str | None) -> Outcome | None:
+    def _refusal(self, offer: Offer, content: Content | None = None) -> Outcome | None:
         """OCPP D01, with our order of (generation, version): a version never goes back, nor changes its content."""
+        edition = offer.edition
         if edition.version <= 0:
             return Outcome(Status.Failed, f"version {edition.version}: versions begin at 1")
         if self._staged:
             return Outcome(Status.Failed, "another list is on its way to the disk: send this one again")
-        if self._fact and edition < self._fact.edition:
-            have = self._fact.edition
-            return Outcome(
-                Status.VersionMismatch,
-                f"list {edition.generation}/{edition.version} is older than {have.generation}/{have.version} here",
-            )
-        here = self._current.built if self._current else None
-        if here and content_hash and edition == here.edition and content_hash != here.content_hash:
+        have = self._fact.edition if self._fact else Edition(0, 0)
+        if edition < have:
+            said = f"list {edition.generation}/{edition.version} is older than {have.generation}/{have.version} here"
+            return Outcome(Status.VersionMismatch, said)
+        if not offer.is_full and not (self._has_list and have.generation == edition.generation):
+            return Outcome(Status.VersionMismatch, "there is no list here to change: send it whole")
+        if not offer.is_full and offer.base not in (None, have.version) and edition != have:
+            return Outcome(Status.VersionMismatch, f"this leads from version {offer.base}, here is {have.version}")
+        said_hash = content.hash if content else offer.hash
+        if self._has_list and edition == have and said_hash and said_hash != self._content.hash:
             return Outcome(Status.VersionMismatch, f"version {edition.version} is here with other content: count it up")
         return None
 
-    def _stage(self, built: Built, wall_s: float | None) -> Outcome:
-        if self._fact and self._current and self._current.built.edition == built.edition:
-            self._fact = replace(self._fact, synced_s=self._fact.synced_s if wall_s is None else wall_s)
-            return Outcome(Status.Accepted, saves=(Save(FACT, asdict(self._fact)),), state=self._fact.state)
+    def _change(self, offer: Offer, request: Mapping[str, Any], wall_s: float | None) -> Outcome:
+        """A short differential list: nothing is written but facts."""
+        assert self._fact
+        if offer.edition == self._fact.edition and request.get("localAuthorizationList") and offer.hash is None:
+            return Outcome(Status.VersionMismatch, f"version {offer.edition.version} is here: count it up")
+        if offer.edition == self._fact.edition:
+            return self._current_again(offer, wall_s)
+        content = self._content.copy()
+        changes = changed(content, read_changes(request), Found(self._current, self._overlay), self._key, ())
+        if wrong := difference(content, offer):
+            return Outcome(Status.Failed, wrong)
+        fact = replace(
+            self._fact, version=offer.edition.version, hash=content.hash, count=content.count,
+            content=b64encode(content.dump()).decode(), synced_s=self._synced_s(offer, wall_s),
+        )  # fmt: skip
+        self._staged = Staged(self._current, {**self._overlay, **changes}, content, fact)
+        saves = (Save(FACT, asdict(fact)), *overlays.saves(changes), *self.cache.list_changed(changes.__contains__))
+        return Outcome(Status.Accepted, saves=saves, state=fact.state)
+
+    def _current_again(self, offer: Offer, wall_s: float | None) -> Outcome:
+        """The list in force is the newest one: nothing but its age changes."""
+        assert self._fact
+        self._fact = replace(self._fact, synced_s=self._synced_s(offer, wall_s))
+        return Outcome(Status.Accepted, saves=(Save(FACT, asdict(self._fact)),), state=self._fact.state)
+
+    def _synced_s(self, offer: Offer, wall_s: float | None) -> float | None:
+        """The cloud's own time if it says so: a command may have been on its way for a day. It never goes back."""
+        told = [each for each in (offer.as_of_s if offer.as_of_s is not None else wall_s, self._synced()) if each]
+        return max(told, default=None)
+
+    def _synced(self) -> float | None:
+        return self._fact.synced_s if self._fact else None
+
+    def _job(self, offer: Offer) -> Job:
+        job = Job(str(self._directory), offer.edition.generation, offer.edition.version, self._key, offer.is_full)
+        if offer.is_full:
+            return job
+        overlay = [(hashed, overlays.fact_of(entry)) for hashed, entry in self._overlay.items()]
+        base = self._current.path.name if self._current else ""
+        return replace(job, base=base, overlay=overlay, content=self._content.dump(), buckets=list(offer.buckets))
+
+    def _stage(self, built: Built, offer: Offer, wall_s: float | None) -> Outcome:
+        if self._fact and self._has_list and self._fact.edition == built.edition:
+            return self._current_again(offer, wall_s)
         try:
             new = open_list(built.path, self._key)
         except ListError as error:
             return Outcome(Status.Failed, str(error))
-        edition = built.edition
-        fact = Fact(built.path.name, edition.generation, edition.version, built.content_hash, built.count, wall_s)
-        self._staged = new, fact
-        saves = (Save(FACT, asdict(fact)), *self.cache.list_changed(new.contains))
+        edition, content, synced_s = built.edition, built.content, self._synced_s(offer, wall_s)
+        name = built.path.name
+        fact = Fact(name, edition.generation, edition.version, content.hash, content.count, synced_s)
+        self._staged = Staged(new, {}, content, fact)
+        saves = (Save(FACT, asdict(fact)), *self._forgotten(), *self.cache.clear())
         return Outcome(Status.Accepted, saves=saves, state=fact.state)
+
+    def _forgotten(self) -> list[Save]:
+        return [Save(name, None) for name in sorted(self._overlay_facts)]
 
     # -- the directory ------------------------------------------------------------------------------------------------
 
-    def _read(self, value: Any) -> Fact | None:
+    def _read(self, facts: Mapping[str, Any]) -> Fact | None:
         """The fact decides; without its file there is no list, but still no way back to an older one."""
-        if value is None:
+        if (value := facts.get(FACT)) is None:
             return None
         try:
             fact = convert(value, Fact)
@@ -228,68 +336,19 @@ class Lists:
             self.problem = f"the allowlist's fact is malformed: {error}"
             return None
         try:
+            overlay = overlays.load(facts)
             current = open_list(self._directory / fact.file, self._key)
-        except ListError as error:
+            content = Content.load(b64decode(fact.content)) if fact.content else current.built.content
+        except (ListError, ValueError) as error:
             self.problem = f"no allowlist: {error}"
             return fact
-        if (current.built.edition, current.built.content_hash) != (fact.edition, fact.hash):
+        if content.hash != fact.hash or not (fact.content or current.built.edition == fact.edition):
             current.close()
             self.problem = f"no allowlist: {fact.file} is not the list that was committed"
             return fact
-        self._current = current
+        self._current, self._overlay, self._content, self._has_list = current, overlay, content, True
         return fact
 
     def _discard(self, path: Path) -> None:
         with suppress(OSError):  # the next start tries again
             self._files.remove(path)
-
-
-# -- OCPP's form of an entry ------------------------------------------------------------------------------------------
-
-
-def read_entries(request: Mapping[str, Any]) -> list[tuple[str, Entry]]:
-    """What a full SendLocalList lists. WireError, ListError."""
-    asked = from_wire(SendLocalListRequest, request)
-    entries = [read_entry(data) for data in asked.localAuthorizationList or ()]
-    announced = _custom(asked.customData).get("count", len(entries))
-    if announced != len(entries):
-        raise ListError(f"{len(entries)} entries have come, {announced!r} were announced")
-    return entries
-
-
-def read_entry(data: AuthorizationData) -> tuple[str, Entry]:
-    """(canonical id, entry) of OCPP's AuthorizationData. ListError."""
-    id_token, info, custom = canonical(data.idToken.idToken), data.idTokenInfo, _custom(data.customData)
-    if info is None:
-        raise ListError(f"{masked(id_token)} has no idTokenInfo, which a full list needs")
-    group_id = info.groupIdToken.idToken if info.groupIdToken else None
-    groups = custom.get("groups", [group_id] if group_id else [])
-    if not isinstance(groups, list) or len(groups) > GROUPS_MAX or not all(map(_is_group, groups)):
-        raise ListError(f"{masked(id_token)}: groups are up to {GROUPS_MAX} names of 1 to {GROUP_MAX} characters")
-    pending, removed = custom.get("pending", False), custom.get("removed", False)
-    if not isinstance(pending, bool) or not isinstance(removed, bool):
-        raise ListError(f"{masked(id_token)}: pending and removed are true or false")
-    expiry_s = _seconds(info.cacheExpiryDateTime) if info.cacheExpiryDateTime else None
-    return id_token, Entry(AuthorizationStatus(info.status), expiry_s, frozenset(groups), group_id, pending, removed)
-
-
-def _is_group(name: object) -> bool:
-    return isinstance(name, str) and 1 <= len(name) <= GROUP_MAX
-
-
-def _seconds(time: str) -> float:
-    try:
-        return datetime.fromisoformat(time).timestamp()
-    except ValueError:
-        raise ListError(f"{time} is no time") from None
-
-
-def _custom(data: CustomData | None) -> CustomData:
-    return data if data and data["vendorId"] == VENDOR_ID else CustomData()
-
-
-def _generation(data: CustomData | None) -> int:
-    generation = _custom(data).get("generation", 0)
-    if type(generation) is not int or not 0 <= generation < 2**63:
-        raise ListError("generation is a number from 0")
-    return generation

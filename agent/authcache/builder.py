@@ -1,0 +1,172 @@
+"""Writes a list's file: here for a short list, in a niced process of its own for a long one, so that neither memory nor
+processor of the agent feels it. The process reads one Job as CBOR and answers with what it built, or a sentence.
+"""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import cbor2
+
+from agent.authcache.content import Content
+from agent.authcache.listfile import (
+    DISK,
+    Built,
+    Edition,
+    Files,
+    ListError,
+    ListFile,
+    Rows,
+    build,
+    entry_of,
+    key_hash,
+    open_list,
+    write,
+)
+from agent.authcache.parts import read_parts
+from agent.authcache.request import Change, read_changes
+from agent.events import Entry
+from agent.uplink.codec import WireError
+
+HERE_MAX = 2_000  # entries that are written without a process
+TIMEOUT_S = 600.0
+NICENESS = 15
+
+
+Find = Callable[[bytes], Entry | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """`requests`, or the files that hold them, are a full list, or lead from `base` and `overlay`, whose `content` is
+    known, to another. An overlay's entry is `[attributes, expiry_ms]`, or empty: taken off."""
+
+    directory: str
+    generation: int
+    version: int
+    key: bytes = field(repr=False)
+    is_full: bool = True
+    parts: list[str] = field(default_factory=list)
+    requests: list[dict[str, Any]] = field(default_factory=list)
+    base: str = ""
+    overlay: list[tuple[bytes, list[Any]]] = field(default_factory=list)
+    content: bytes = b""
+    buckets: list[int] = field(default_factory=list)
+
+
+def run(job: Job, files: Files = DISK) -> Built:
+    """Any thread. ListError: nothing was written."""
+    directory, edition = Path(job.directory), Edition(job.generation, job.version)
+    try:
+        if job.is_full:
+            return build(directory, Listed(job), edition, job.key, files)
+        kept = (each for each in job.overlay if each[0][0] not in job.buckets)
+        overlay = {hashed: entry_of(*said) if said else None for hashed, said in kept}
+        base = open_list(directory / job.base, job.key) if job.base else None
+        try:
+            content = Content.load(job.content)
+            overlay |= changed(content, changes_of(job), Found(base, overlay), job.key, job.buckets)
+            rows = Rows()
+            for hashed, entry in base.entries() if base else ():
+                if hashed not in overlay and hashed[0] not in job.buckets:
+                    rows.add(hashed, entry)
+            for hashed, said in overlay.items():
+                if said:
+                    rows.add(hashed, said)
+            assert not rows.twice()
+            return write(directory, rows, Built(directory, edition, content), job.key, files)
+        finally:
+            if base:
+                base.close()
+    except WireError as error:
+        raise ListError(str(error)) from None
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What the list says by key_hash."""
+
+    base: ListFile | None
+    overlay: Mapping[bytes, Entry | None]
+
+    def __call__(self, hashed: bytes) -> Entry | None:
+        if hashed in self.overlay:
+            return self.overlay[hashed]
+        return self.base.find(hashed) if self.base else None
+
+
+def changed(
+    content: Content, changes: Iterable[Change], find: Find, key: bytes, buckets: Sequence[int]
+) -> dict[bytes, Entry | None]:
+    """The changes by key_hash; `content` is what holds after them. In `buckets` nothing counts that was there before.
+    ListError: a card comes twice."""
+    found: dict[bytes, Entry | None] = {}
+    for number in buckets:
+        content.empty(number)
+    for id_token, entry in changes:
+        hashed = key_hash(key, id_token)
+        if hashed in found:
+            raise ListError("a card is changed twice")
+        before = None if hashed[0] in buckets else find(hashed)
+        if before:
+            content.remove(id_token, before)
+        if entry:
+            content.add(id_token, entry)
+        found[hashed] = entry
+    return found
+
+
+def changes_of(job: Job) -> Iterator[Change]:
+    """Of one message after the other."""
+    for request in job.requests:
+        yield from read_changes(request)
+    for request in read_parts([Path(path) for path in job.parts]):
+        yield from read_changes(request)
+
+
+class Listed:
+    """The entries of a full list, as often as they are asked for."""
+
+    def __init__(self, job: Job) -> None:
+        self._job = job
+
+    def __iter__(self) -> Iterator[tuple[str, Entry]]:
+        return ((id_token, entry) for id_token, entry in changes_of(self._job) if entry)
+
+
+# -- the process ------------------------------------------------------------------------------------------------------
+
+
+def elsewhere(job: Job) -> Built:
+    """`run` in a process of its own. Blocks until it has ended. ListError."""
+    command = [sys.executable, "-m", "agent.authcache.builder"]
+    try:
+        asked = cbor2.dumps(asdict(job))
+        done = subprocess.run(command, input=asked, capture_output=True, timeout=TIMEOUT_S, check=False)
+        answer = cbor2.loads(done.stdout)
+    except (OSError, subprocess.TimeoutExpired, cbor2.CBORDecodeError) as error:
+        raise ListError(f"the process that writes the list has failed: {type(error).__name__}") from None
+    if isinstance(answer, str):
+        raise ListError(answer)
+    path, content = answer
+    return Built(Path(path), Edition(job.generation, job.version), Content.load(content))
+
+
+def main() -> None:
+    os.nice(NICENESS)
+    said = cbor2.loads(sys.stdin.buffer.read())
+    job = Job(**said | {"overlay": [tuple(each) for each in said["overlay"]]})
+    try:
+        built = run(job)
+        answer: Any = [str(built.path), built.content.dump()]
+    except ListError as error:
+        answer = str(error)
+    sys.stdout.buffer.write(cbor2.dumps(answer))
+
+
+if __name__ == "__main__":
+    main()
