@@ -1,7 +1,7 @@
-"""Lists that come whole, as differences, in parts and in buckets: the station has the cloud's list or the one before."""
+"""Lists that come whole, as differences, in parts, in buckets: the station has the cloud's list or the one before."""
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pytest
@@ -55,7 +55,7 @@ class Cloud:
     def full(self) -> dict[str, Any]:
         return self.request("Full", [said(*each) for each in self.entries.items()])
 
-    def differential(self, changes: dict[str, Entry | None], **custom: Any) -> dict[str, Any]:
+    def differential(self, changes: Mapping[str, Entry | None], **custom: Any) -> dict[str, Any]:
         return self.request("Differential", [said(*each) for each in changes.items()], **custom)
 
 
