@@ -1,5 +1,6 @@
 """Cards in a list of drivers, few bytes each, and OCPP's list again at the other end."""
 
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -88,7 +89,5 @@ def test_a_small_message_cannot_grow_without_bounds() -> None:
 @given(st.binary(max_size=60))
 def test_random_cards_never_do_worse_than_a_wire_error(noise: bytes) -> None:
     for first in (b"\x83", b"\x84"):
-        try:
+        with suppress(WireError):
             decode_payload({LIST: [first + noise]})
-        except WireError:
-            pass
