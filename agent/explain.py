@@ -15,6 +15,7 @@ from agent.core import born
 from agent.events import AuthorizationStatus, Entry, ListState, Report
 from agent.policy.authorize import Accept, Decision, Opinion, Refuse, walk
 from agent.policy.authorize import Ask as AskCloud
+from agent.policy.freshness import age_s
 from agent.policy.id_token import UID_LENGTHS, normalised
 from agent.policy.reasons import WORDS, Reason
 from agent.port import Port
@@ -85,7 +86,7 @@ def stopping(port: Port) -> dict[str, object]:
 
 
 def walked(station: Station, ask: Ask, now: float) -> tuple[tuple[tuple[str, str], ...], Decision]:
-    steps = list(walk(question(station, ask, None), now))
+    steps = list(walk(question(station, ask, None, now), now))
     decision = steps[-1][1]
     assert decision is not None, "the last rule always decides"
     return tuple((name, spelled(opinion)) for name, opinion in steps), decision
@@ -124,11 +125,11 @@ def words_of(reason: Reason) -> dict[str, object]:
 
 def basis(station: Station, now: float) -> dict[str, object]:
     """What the decision rested on: how old the list is, and what time it is."""
-    state, wall_s = station.allowlist, wall(station.clock, now)
+    state = station.allowlist
     return {
         "list_version": state.version,
         "list_entries": state.entries,
-        "list_age_s": None if wall_s is None or state.synced_s is None else max(0.0, wall_s - state.synced_s),
+        "list_age_s": age_s(state, station.clock, now),
         "clock": clock_text(station, now),
     }
 

@@ -56,6 +56,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     activated: bool = True
     free: bool = False
     offline_tx_for_unknown_id: bool = False
+    list_grace_days: Annotated[int, Meta(ge=0, le=3_650)] = 7
     master_pass_group_id: Annotated[str, Meta(max_length=255)] = ""  # OCPP 2.1: identifierString[255]
     concurrent_tx: bool = False
     stop_tx_on_invalid_id: bool = True
@@ -109,6 +110,10 @@ SETTINGS: dict[str, Setting] = {
     "free": Setting("everybody, without a card", CLOUD, "", "AuthCtrlr.Enabled", is_opposite=True),
     "offline_tx_for_unknown_id": Setting(
         "unknown cards start while nobody can be asked", CLOUD, "", "AuthCtrlr.OfflineTxForUnknownIdEnabled"
+    ),
+    "list_grace_days": Setting(
+        "how long members charge by a list that the cloud has not called current since; 0: for ever", CLOUD, "d",
+        "LocalAuthListCtrlr.GraceDays",
     ),
     "master_pass_group_id": Setting("stops any session, starts none", CLOUD, "", "AuthCtrlr.MasterPassGroupId"),
     "concurrent_tx": Setting("one card may charge at two ports at once", CLOUD, "", "TxCtrlr.ConcurrentTx"),

@@ -11,6 +11,7 @@ from agent.effects import AskOnline, Effect, Lookup, Remember
 from agent.events import AuthorizationStatus, CardTapped, Entry, LookedUp, OnlineAnswered, PortChosen
 from agent.policy.authorize import Accept, Decision, Question, Refuse, decide, is_good
 from agent.policy.authorize import Ask as AskCloud
+from agent.policy.freshness import age_s
 from agent.policy.id_token import normalised
 from agent.policy.reasons import Reason
 from agent.port import Grant, Port, is_plugged, why_not
@@ -219,7 +220,7 @@ def driver_left(station: Station, evse_id: int, now: float) -> Station:
 # -- the decision -----------------------------------------------------------------------------------------------------
 
 
-def question(station: Station, ask: Ask, online: Entry | None) -> Question:
+def question(station: Station, ask: Ask, online: Entry | None, now: float) -> Question:
     port = port_of(station, ask.evse_id)
     others = [p.transaction for p in station.ports if p.transaction and p.evse_id != ask.evse_id]
     running = [p.transaction for p in station.ports if p.transaction]
@@ -234,6 +235,7 @@ def question(station: Station, ask: Ask, online: Entry | None) -> Question:
         in_use=any(tx.id_token == ask.id_token for tx in others),
         may_stop=bool(is_unknown and stoppable),
         listed=ask.listed,
+        list_age_s=age_s(station.allowlist, station.clock, now),
         cached=ask.cached,
         online=online,
         asked=ask.stage is not Stage.LOOKUP,
@@ -253,7 +255,7 @@ def decided(station: Station, ask: Ask, online: Entry | None, now: float) -> Ste
     entry = replace(online, expiry_s=None) if online else ask.listed or ask.cached
     if entry and (stop := stops_instead(station, ask, entry, now)) is not None:
         return stopped(without(station, ask), *stop, ask.id_token, now), ()
-    decision: Decision = decide(question(station, ask, online), now)
+    decision: Decision = decide(question(station, ask, online, now), now)
     match decision:
         case AskCloud(timeout_s=timeout_s):
             ask = replace(ask, stage=Stage.ONLINE, due=ask.at + timeout_s)

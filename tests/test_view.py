@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from agent.clock import Clock, ClockSource
 from agent.events import Cp, Entry, Link, ListState, Report, SelfTest
 from agent.faults import FAULTS, Cure, Fault, Latch
+from agent.policy.freshness import ALARM_S, WARNING_S
 from agent.policy.reasons import WORDS, Led, Reason
 from agent.port import Grant, Level, Port, Status, faults, is_ready, operative, status
 from agent.settings import Settings
@@ -18,8 +19,6 @@ from agent.station import Ask, Boot, BootReason, Controller, Holding, Notice, St
 from agent.transaction import ChargingState, Ending, Reading, StoppedReason, Transaction, Trigger
 from agent.ui.led import PATTERNS, Colour, Light, Pattern, coded, is_lit
 from agent.ui.view import (
-    LIST_ALARM_S,
-    LIST_WARNING_S,
     NoticeModel,
     PortModel,
     ScreenModel,
@@ -438,8 +437,8 @@ def test_an_old_list_shows_its_age_and_is_called_late() -> None:
     def of(age_s: float) -> ScreenModel:
         return screen(station(FREE, allowlist=ListState(7, 10, WALL - age_s)), NOW)
 
-    assert not of(LIST_WARNING_S - 1).list_late and of(LIST_WARNING_S).list_late
-    assert "too old" not in of(LIST_ALARM_S - 1).list_text and "too old" in of(LIST_ALARM_S).list_text
+    assert not of(WARNING_S - 1).list_late and of(WARNING_S).list_late
+    assert "too old" not in of(ALARM_S - 1).list_text and "too old" in of(ALARM_S).list_text
     assert screen(station(FREE, allowlist=ListState(7, 10)), NOW).list_age_s is None
     assert screen(station(FREE), NOW).list_text == "No list of connected drivers yet"
 

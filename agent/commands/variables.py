@@ -16,6 +16,7 @@ from agent import network
 from agent.clock import iso8601, wall
 from agent.effects import Record, Stream
 from agent.events import ReportRequested, VariableChangesRequested, VariablesRequested
+from agent.policy.freshness import age_s
 from agent.port import Port, faults, operative, status
 from agent.reporting import answer, away, message, result, timestamp
 from agent.settings import BOUNDS, SETTINGS, ConfigError, Layer, Merged, Settings, checked, fitting
@@ -91,8 +92,8 @@ def availability(station: Station) -> str:
 
 
 def list_age_s(station: Station, port: Port | None, now: float) -> Value:
-    wall_s, synced_s = wall(station.clock, now), station.allowlist.synced_s
-    return None if wall_s is None or synced_s is None else round(max(0.0, wall_s - synced_s))
+    old_s = age_s(station.allowlist, station.clock, now)
+    return None if old_s is None else round(old_s)
 
 
 def clock_now(station: Station, port: Port | None, now: float) -> Value:

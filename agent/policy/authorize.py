@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from agent.clock import Clock, is_expired
 from agent.events import AuthorizationStatus as Status
 from agent.events import Entry, Link, Source
+from agent.policy.freshness import Freshness, freshness
 from agent.policy.id_token import is_random
 from agent.policy.reasons import Reason
 from agent.settings import Settings
@@ -28,6 +29,7 @@ class Question:
     in_use: bool = False  # this card has a transaction at another port
     may_stop: bool = False  # nothing is known here about the card, and a session runs that the cloud may let it stop
     listed: Entry | None = None
+    list_age_s: float | None = None  # since the cloud last called the list current; None: nobody knows
     cached: Entry | None = None
     online: Entry | None = None  # the cloud's answer to this very tap
     asked: bool = False  # we asked, and waited long enough
@@ -102,8 +104,12 @@ def one_port_per_card(q: Question, now: float) -> Opinion:
 
 
 def allowlist(q: Question, now: float) -> Opinion:
-    """The list is final, for and against: it was signed by the operator."""
-    return judged("allowlist", Source.LIST, q.listed, q, now) if q.listed else None
+    """The list is final, for and against: it was signed by the operator. One that is too old lets nobody in."""
+    if q.listed is None:
+        return None
+    opinion = judged("allowlist", Source.LIST, q.listed, q, now)
+    lapsed = freshness(q.list_age_s, q.settings.list_grace_days) is Freshness.LAPSED
+    return None if lapsed and isinstance(opinion, Accept) else opinion
 
 
 def cloud_answer(q: Question, now: float) -> Opinion:

@@ -15,6 +15,7 @@ from agent import __version__
 from agent.clock import wall
 from agent.events import Link, SelfTest
 from agent.faults import FAULTS, Cure, Fault, Latch
+from agent.policy.freshness import ALARM_S, WARNING_S, age_s
 from agent.policy.reasons import WORDS, Led, Reason
 from agent.policy.sharing import CURRENT_MIN_MA
 from agent.port import (
@@ -32,10 +33,6 @@ from agent.selftest import PartResult, results
 from agent.station import Stage, Station, charging_state, targets_ma
 from agent.transaction import ChargingState, StoppedReason, Transaction
 from agent.ui.led import Light
-
-LIST_WARNING_S = 20 * 3600.0  # S5
-LIST_ALARM_S = 24 * 3600.0
-
 
 # -- the model --------------------------------------------------------------------------------------------------------
 
@@ -131,7 +128,7 @@ def screen(station: Station, now: float) -> ScreenModel:
         link_text=LINKS[station.link],
         list_version=station.allowlist.version,
         list_age_s=age_s,
-        list_late=age_s is not None and age_s >= LIST_WARNING_S,
+        list_late=age_s is not None and age_s >= WARNING_S,
         list_text=list_text(station, age_s),
         store_ok=station.store_ok,
         store_text="Sessions are recorded." if station.store_ok else WORDS[Reason.CANNOT_RECORD].text,
@@ -589,8 +586,8 @@ def ways(station: Station) -> tuple[str, ...]:
 
 def list_age_s(station: Station, now: float) -> int | None:
     """Since the cloud last said, by its own time, that the list is current (S5)."""
-    wall_s, synced_s = wall(station.clock, now), station.allowlist.synced_s
-    return None if wall_s is None or synced_s is None else max(0, int(wall_s - synced_s))
+    old_s = age_s(station.allowlist, station.clock, now)
+    return None if old_s is None else int(old_s)
 
 
 def list_text(station: Station, age_s: int | None) -> str:
@@ -598,7 +595,7 @@ def list_text(station: Station, age_s: int | None) -> str:
     if not state.version:
         return "No list of connected drivers yet"
     confirmed = f"confirmed {age(age_s)} ago" if age_s is not None else "age unknown"
-    too_old = ": too old" if age_s is not None and age_s >= LIST_ALARM_S else ""
+    too_old = ": too old" if age_s is not None and age_s >= ALARM_S else ""
     return f"List {state.version}, {state.entries} cards, {confirmed}{too_old}"
 
 
