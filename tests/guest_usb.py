@@ -89,6 +89,7 @@ async def story() -> None:
     await agent.end()
     agent = Agent(name, facts["pins_hash"], *facts["limits"])
     found = await agent.next(ControllerFound)
+    await agent.until(lambda: bool(names_of(name)))
     device, by_path = os.path.realpath(name), names_of(name)
     latency = Path(f"/sys/bus/usb-serial/devices/{Path(device).name}/latency_timer").read_text()
     tell(circuit_ma=found.circuit_limit_ma, device=device, latency_timer_ms=int(latency))
@@ -101,18 +102,21 @@ async def story() -> None:
     tell(charging=charging.cp.value)
 
     # For long; meanwhile another adapter takes the device's number.
+    agent.happenings.clear()
     await talk.ask("pull")
     lost = await agent.next(ControllerLost)
     await talk.ask("other")
     await agent.until(Path(other).exists)
     await talk.ask("plug_in")
     again = await agent.next(ControllerFound)
+    await agent.until(lambda: bool(names_of(name)))
     tell(lost=lost.why, same_boot=again.boot_id == found.boot_id)
-    tell(devices=[os.path.realpath(each) for each in (name, other)], same_names=names_of(name) == by_path != [])
+    tell(devices=[os.path.realpath(each) for each in (name, other)], same_names=names_of(name) == by_path)
     await talk.ask("again")
 
     # And for a moment. Now and then a busy machine takes long for it, but not always.
     for _ in range(4):
+        agent.happenings.clear()
         await talk.ask("flick")
         await agent.next(ControllerLost)
         await agent.next(ControllerFound)
@@ -124,7 +128,8 @@ async def story() -> None:
 
 def names_of(name: str) -> list[str]:
     """By the socket that it is plugged into, what else leads to the same device."""
-    return [str(each) for each in Path("/dev/serial/by-path").iterdir() if os.path.samefile(each, name)]
+    device = os.path.realpath(name)
+    return [str(each) for each in Path("/dev/serial/by-path").glob("*") if os.path.realpath(each) == device]
 
 
 async def trips(path: str) -> list[float]:
