@@ -65,6 +65,9 @@ from agent.port import (
     Level,
     Port,
     controller_lost,
+    counts,
+    faults,
+    followed,
     has_ended,
     is_capped,
     is_over_at,
@@ -191,9 +194,17 @@ def port_reported(station: Station, evse_id: int, report: Report, now: float) ->
     if port is None:
         return station
     boot_id = station.controller.boot_id if station.controller else 0
-    after = reported(port, report, station.settings, boot_id, now)
+    after = reported(read_last(station, port, report), report, station.settings, boot_id, now)
     station = with_port(station, after)
     return taps.driver_left(station, evse_id, now) if port.plugged_at not in (None, after.plugged_at) else station
+
+
+def read_last(station: Station, port: Port, report: Report) -> Port:
+    """When a meter fails, what it said before is its session's last reading."""
+    tx, good, at = port.transaction, port.report, port.seen_at
+    if Fault.METER_FAULT not in report.faults or tx is None or tx.interrupted or good is None or not counts(good, tx):
+        return port
+    return replace(port, transaction=replace(tx, last=reading(good, at, *stamp(station, at))))
 
 
 def clock_told(station: Station, clock: Clock, now: float) -> Step:
@@ -309,7 +320,9 @@ def recovered(station: Station, evse_id: int, now: float) -> Station:
     match resumes(station, port, tx, now):
         case True:
             ending = replace(tx.ending, at=now) if tx.ending else None  # its time was another run's
-            return with_port(station, replace(port, transaction=replace(tx, interrupted=False, ending=ending)))
+            tx = replace(tx, interrupted=False, ending=ending)
+            assert port.report
+            return with_port(station, replace(port, transaction=followed(tx, port.report, faults(port), now)))
         case False:
             tx = ended_by(tx, StoppedReason.POWER_LOSS, Trigger.ABNORMAL_CONDITION, now)
             return with_port(station, finished(port, tx))
@@ -349,12 +362,12 @@ def abandoned_at(station: Station, evse_id: int) -> float | None:
 
 
 def ended(station: Station, evse_id: int, now: float) -> Station:
-    """TxStopPoint: the contactor is open, so the register is final, unless it is the meter that failed."""
+    """TxStopPoint: the contactor is open, so the register is final, if its meter has not failed."""
     port = port_of(station, evse_id)
     if port is None or port.transaction is None or not has_ended(port, now):
         return station
     tx, report = port.transaction, port.report
-    if report and report.energy_wh >= tx.last.energy_wh and Fault.METER_FAULT not in report.faults:
+    if report and counts(report, tx):
         tx = replace(tx, last=reading(report, now, *stamp(station, now)))
     return with_port(station, finished(port, tx))
 

@@ -213,6 +213,11 @@ def followed(tx: Transaction, report: Report, faults: frozenset[Fault], now: flo
     return tx
 
 
+def counts(report: Report, tx: Transaction) -> bool:
+    """Whether this reading may go on the bill: a failed meter has no say, and a register never goes back."""
+    return report.energy_wh >= tx.last.energy_wh and Fault.METER_FAULT not in report.faults
+
+
 def controller_lost(port: Port) -> Port:
     return replace(port, lost=True, report=None) if port.report else port
 

@@ -65,19 +65,22 @@ def is_edge(old: Report | None, new: Report) -> bool:
 
 
 class Filter:
-    """Lets edges through at once and a moving meter every METER_PERIOD_S, per port."""
+    """Lets edges through at once and a moving meter every METER_PERIOD_S, per port; when a meter fails, first its newest
+    good reading."""
 
     def __init__(self, port_count: int) -> None:
         self._told: list[tuple[Report | None, float]] = [(None, 0.0)] * port_count
         self._newest: list[Report | None] = [None] * port_count
 
-    def passed(self, index: int, report: Report, now: float) -> Event | None:
-        old, at = self._told[index]
+    def passed(self, index: int, report: Report, now: float) -> list[Event]:
+        (old, at), newest = self._told[index], self._newest[index]
         self._newest[index] = report
         if not is_edge(old, report) and (report == old or now < at + METER_PERIOD_S):
-            return None
+            return []
         self._told[index] = (report, now)
-        return PortReported(index + 1, report)
+        if newest and newest != old and Fault.METER_FAULT in report.faults - newest.faults:
+            return [PortReported(index + 1, newest), PortReported(index + 1, report)]
+        return [PortReported(index + 1, report)]
 
     def fresh(self, index: int, now: float) -> Event | None:
         """What was held back: a reading that is about to be stored is to be the newest one."""
@@ -191,8 +194,7 @@ class ControllerLink:
             case (contract.REPORT, _, int(index), tuple(fields)) if self._minor is not None and index < self.port_count:
                 self._heard_at, self._offers[index] = now, fields[OFFER]
                 report = self._amend(index, report_of(fields), now)
-                event = self._filter.passed(index, report, now) if report else None
-                return b"", [event] if event else []
+                return b"", self._filter.passed(index, report, now) if report else []
             case (contract.REFUSED, int(code), str(text)):
                 self._minor = None
                 if code == contract.LIMIT_REFUSED:
