@@ -41,11 +41,13 @@ from agent.hal.modbus import (
     spans,
     value,
 )
+from agent.hal.supervision import Supervision
 from agent.loop import monotonic
 from agent.port import Status, status
 from agent.sim.box import Line
 from agent.sim.car import Car
 from agent.sim.controller import SimController
+from board.controller.app.port import PortBoard
 from tests.play import ANN, Play
 
 TIMEOUT_S = 10.0
@@ -65,8 +67,18 @@ def three_phases(tty: str = "/dev/ttyS2", units: tuple[int, ...] = (1,)) -> Modb
 
 FACTS = three_phases()
 LIMITS = possible(FACTS, 32_000)
+BOARD = PortBoard(phases=3, metered=False)
 GOOD = Sample(123_400, 7_360, (32_000, 0, 0), (230_000, 231_000, 229_000))
 VALUES = {0: 230.0, 2: 231.0, 4: 229.0, 6: 32.0, 8: 0.0, 10: 0.0, 52: 7_360.0, 72: 123.4}
+
+
+def mains(energy_wh: int, power_w: int = 1_000, current_ma: int = 0, volts: int = 230) -> Sample:
+    """A reading on three healthy phases, or what is left of them."""
+    return Sample(energy_wh, power_w, (current_ma,) * 3, (volts * 1_000,) * 3)
+
+
+def passed_on(energy_wh: int) -> Report:
+    return Report(energy_wh=energy_wh, power_w=1_000, voltage_mv=(230_000,) * 3)
 
 
 def float_words(values: dict[int, float], function: int = 4) -> Words:
@@ -186,19 +198,20 @@ class Bench:
         self.now, self.is_free = 100.0, True
         self.told: list[str] = []
         self.meters = Meters(
-            limits, [stored_wh], self.now, lambda _: self.is_free, lambda _, sentence: self.told.append(sentence)
-        )
+            limits, [stored_wh], [Supervision(BOARD, 1.0)], self.now, lambda _: self.is_free,
+            lambda _, sentence: self.told.append(sentence),
+        )  # fmt: skip
 
     @property
     def meter(self) -> Meter:
         return self.meters.meters[0]
 
-    def hear(self, *readings: int | str) -> Report | None:
+    def hear(self, *readings: int | str | Sample) -> Report | None:
         """What the core is told at the end; it is told something after each."""
         report = None
         for reading in readings:
             self.now += 1.0
-            heard = Sample(reading, 1_000) if isinstance(reading, int) else reading
+            heard = mains(reading) if isinstance(reading, int) else reading
             self.meters.heard(0, heard, self.now)
             report = self.report()
         return report
@@ -208,7 +221,7 @@ class Bench:
 
     def found(self, register_wh: int) -> "Bench":
         self.hear(*[register_wh] * CONFIRMATIONS)
-        assert self.meter.sample == Sample(register_wh, 1_000)
+        assert self.meter.sample == mains(register_wh)
         return self
 
 
@@ -222,7 +235,7 @@ def test_nobody_sees_a_register_before_it_is_known_or_the_meter_is_faulty() -> N
     bench.hear(*["silence"] * int(FAULT_AFTER_S))
     assert faulty(bench.report())
     assert not faulty(bench.hear(5_000, 5_000, 5_000))
-    assert bench.report() == Report(energy_wh=5_000, power_w=1_000)
+    assert bench.report() == passed_on(5_000)
 
 
 def test_a_register_that_moves_as_the_supply_can_is_passed_on() -> None:
@@ -256,8 +269,8 @@ def test_a_coarse_meter_may_jump_by_its_step() -> None:
 def test_one_wrong_register_changes_nothing(elsewhere: int) -> None:
     bench = Bench().found(5_000)
     bench.is_free = False
-    assert bench.hear(elsewhere) == Report(energy_wh=5_000, power_w=1_000)
-    assert bench.hear(5_001) == Report(energy_wh=5_001, power_w=1_000)
+    assert bench.hear(elsewhere) == passed_on(5_000)
+    assert bench.hear(5_001) == passed_on(5_001)
     assert bench.meter.why == ""
 
 
@@ -278,7 +291,7 @@ def test_a_register_that_went_on_elsewhere_is_a_fault_and_is_taken_over_only_bet
 def test_a_takeover_waits_until_the_core_has_heard_of_the_fault() -> None:
     bench = Bench().found(5_000)
     for second in range(100):  # no report goes out: a session might begin, at the register of the last one
-        bench.meters.heard(0, Sample(0), bench.now + second)
+        bench.meters.heard(0, mains(0), bench.now + second)
     assert bench.meter.takeovers == 0
     bench.now += 100
     assert faulty(bench.report())
@@ -382,7 +395,10 @@ class Told:
     def __init__(self, *stored_wh: int | None) -> None:
         self.said: list[tuple[int, str]] = []
         self.is_free = True
-        self.meters = Meters(LIMITS, stored_wh, 0.0, lambda _: self.is_free, lambda *said: self.said.append(said))
+        watches = [Supervision(BOARD, 1.0) for _ in stored_wh]
+        self.meters = Meters(
+            LIMITS, stored_wh, watches, 0.0, lambda _: self.is_free, lambda *said: self.said.append(said)
+        )
 
 
 def test_the_controllers_reports_carry_the_meters_of_the_line() -> None:
@@ -404,14 +420,14 @@ def test_the_controllers_reports_carry_the_meters_of_the_line() -> None:
 
     for second in range(4):
         run(1.0)
-        told.meters.heard(0, Sample(7_000), now)
+        told.meters.heard(0, mains(7_000), now)
         assert not [r for r in reports if r.evse_id == 1] or second == 3
     run(1.0)
     assert [r.report.energy_wh for r in reports if r.evse_id == 1] == [7_000]
     sim.plug(0, Car(), now)
     sim.receive(link.wish((PortCommand(16_000, Stop.NONE, lock=False), PortCommand()), now), now)
     for wh in range(7_000, 7_040, 2):
-        told.meters.heard(0, Sample(wh, 7_000), now)
+        told.meters.heard(0, mains(wh, 7_000), now)
         run(1.0)
     newest = [r.report for r in reports if r.evse_id == 1][-1]
     assert newest.contactor
@@ -434,7 +450,7 @@ def charging(told: Told) -> tuple[Play, Callable[[Report], Report]]:
 
     for _ in range(CONFIRMATIONS):
         play.after(1.0)
-        told.meters.heard(0, Sample(7_000), play.now)
+        told.meters.heard(0, mains(7_000), play.now)
     report(Report(cp=Cp.B))
     play.tap(ANN).after(0.5)
     report(Report(cp=Cp.C, contactor=True, offer_ma=16_000))
@@ -451,11 +467,11 @@ def test_a_session_whose_meter_is_reset_ends_at_a_register_it_has_seen_and_the_n
     play, report = charging(told)
     for wh in range(7_000, 7_100, 2):
         play.after(1.0)
-        told.meters.heard(0, Sample(wh, 7_000), play.now)
+        told.meters.heard(0, mains(wh, 7_000), play.now)
         report(Report(cp=Cp.C, contactor=True, offer_ma=16_000))
     for _ in range(60):
         play.after(1.0)
-        told.meters.heard(0, Sample(elsewhere, 7_000), play.now)
+        told.meters.heard(0, mains(elsewhere, 7_000), play.now)
         is_charging = told.is_free is False
         report(Report(cp=Cp.B if not is_charging else Cp.C, contactor=is_charging and play.wish[0].offer_ma > 0))
     port = play.station.ports[0]

@@ -9,7 +9,7 @@ last good reading; energy is never guessed.
 
 import logging
 import struct
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import isfinite
 from threading import Event as Flag
@@ -20,6 +20,7 @@ from msgspec import Meta, Struct
 
 from agent.events import Report
 from agent.faults import Fault
+from agent.hal.supervision import Supervision
 from agent.settings import ConfigError, FilePath
 from board.controller.contract import PORT_REPORT
 
@@ -76,6 +77,7 @@ class ModbusFacts(Struct, frozen=True, forbid_unknown_fields=True):
     power_w: Register
     current_ma: tuple[Register, ...]  # of each phase
     voltage_mv: tuple[Register, ...]
+    refresh_s: Annotated[float, Meta(ge=0.1, le=3)] = 1.0  # it measures current, voltage and power anew so often
     energy_step_wh: Annotated[float, Meta(ge=0, le=1_000)] = 10.0  # the register moves by so much at once
     baudrate: Literal[1_200, 2_400, 4_800, 9_600, 19_200, 38_400, 57_600, 115_200] = 9_600
     parity: Literal["N", "E", "O"] = "N"
@@ -271,17 +273,19 @@ def amended(report: Report, meter: Meter, now: float) -> Report | None:
 class Meters:
     """The meters of all ports, on the event loop. `heard` takes what a bus reads, `amend` is for the ControllerLink.
 
-    `stored_wh`: of each port the newest reading of the session that stands open on the disk, or None. `is_free` says
-    whether a port (by evse_id) has no session. `tell` hears of each port when its meter fails, why, and "" when it is
+    `stored_wh`: of each port the newest reading of the session that stands open on the disk, or None; `supervisions`: who
+    watches its current. `is_free` says whether a port (by evse_id) has no session. `tell` hears of each port when its meter fails, why, and "" when it is
     well again; and of each register that was taken over.
     """
 
     def __init__(
-        self, limits: Possible, stored_wh: Iterable[int | None], now: float, is_free: Callable[[int], bool],
+        self, limits: Possible, stored_wh: Iterable[int | None], supervisions: Sequence[Supervision], now: float,
+        is_free: Callable[[int], bool],
         tell: Callable[[int, str], None] = lambda evse_id, sentence: None,
     ) -> None:  # fmt: skip
         self.meters = [Meter(now) if wh is None else remembered(wh, now, limits) for wh in stored_wh]
-        self._limits, self._is_free, self._tell = limits, is_free, tell
+        assert len(supervisions) == len(self.meters)
+        self._limits, self._supervisions, self._is_free, self._tell = limits, supervisions, is_free, tell
         self._told = [False] * len(self.meters)
 
     def heard(self, index: int, reading: Sample | str, at: float) -> None:
@@ -291,14 +295,21 @@ class Meters:
         is_billed = may_begin or not self._is_free(index + 1)
         meter = plausible(before, reading, at, self._limits, is_billed=is_billed)
         self.meters[index] = meter
+        if isinstance(reading, Sample) and meter.sample is reading:  # believed
+            self._supervisions[index].read(reading.current_ma, reading.voltage_mv, at)
         if meter.takeovers > before.takeovers and before.sample and meter.sample:
             self._tell(index + 1, f"{before.why}, and goes on from {meter.sample.energy_wh} Wh")
 
     def amend(self, index: int, report: Report, now: float) -> Report | None:
-        meter = self.meters[index]
+        meter, supervision = self.meters[index], self._supervisions[index]
         if is_faulty(meter, now) != self._told[index]:
             self._told[index] = not self._told[index]
             self._tell(index + 1, meter.why if self._told[index] else "")
+        supervision.reported(report)
+        if self._told[index]:
+            supervision.blind(now)
+        if supervision.faults:
+            report = replace(report, faults=report.faults | supervision.faults)
         return amended(report, meter, now)
 
 
