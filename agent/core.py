@@ -503,13 +503,16 @@ def saved(port: Port) -> dict[str, Any]:
     return {
         "off": sorted(port.off),
         "off_next": sorted(port.off_next),
+        "latched": sorted(port.latched),
+        "arrivals": port.arrivals if port.latched else None,
         "transaction": saved_transaction(port.transaction) if port.transaction else None,
     }
 
 
 def is_saved_alike(old: Port, new: Port) -> bool:
     same_tx = old.transaction is new.transaction or old.transaction == new.transaction
-    return same_tx and old.off == new.off and old.off_next == new.off_next
+    same_latches = old.latched == new.latched and (not new.latched or old.arrivals == new.arrivals)
+    return same_tx and same_latches and old.off == new.off and old.off_next == new.off_next
 
 
 def saves(before: Station, after: Station) -> tuple[Save, ...]:
@@ -574,11 +577,20 @@ def lost_facts(station: Station, facts: Mapping[str, Any], now: float) -> Iterat
             yield lost_session(station, port.evse_id, fact, now)
 
 
+def relatched(fact: Mapping[str, Any]) -> dict[str, Any]:
+    """What the driver is still to see, until the plug is out; names that this software does not know are left out."""
+    known = frozenset(Fault(name) for name in fact.get("latched") or () if name in set(Fault))
+    match fact.get("arrivals"):
+        case [int(boot_id), int(unplugs)] if known:
+            return {"latched": known, "arrivals": (boot_id, unplugs)}
+    return {"latched": known}
+
+
 def reborn(evse_id: int, fact: Any, held_until: float | None, now: float) -> Port:
     port = Port(evse_id, held_until=held_until, status_at=now)  # what the cloud heard last was another run's truth
     try:
         off, off_next = (frozenset(map(Level, fact[key])) - {Level.RESET} for key in ("off", "off_next"))
-        port = replace(port, off=off, off_next=off_next)
+        port = replace(port, off=off, off_next=off_next, **relatched(fact))
         return replace(port, transaction=restored(fact["transaction"]) if fact["transaction"] else None)
     except (TypeError, KeyError, ValueError, msgspec.ValidationError):
         return port

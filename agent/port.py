@@ -166,7 +166,7 @@ def reported(port: Port, report: Report, settings: Settings, boot_id: int, now: 
     known = port.arrivals is not None and port.arrivals[0] == boot_id
     missed = known and port.arrivals != (boot_id, report.unplugs)
     arrivals = (boot_id, report.unplugs)
-    if missed and is_plugged(port) and report.cp is not Cp.A:
+    if missed and (is_plugged(port) or port.latched) and report.cp is not Cp.A:
         port = seen(port, replace(report, cp=Cp.A), arrivals, settings, now)
     return seen(port, report, arrivals, settings, now)
 
