@@ -165,6 +165,12 @@ def test_a_reading_is_in_our_units() -> None:
         ({52: -500.0}, "-500 W: it is wired backwards"),
         ({6: 4_000.0}, "current_ma is 4000000"),
         ({4: -230.0}, "voltage_mv is -230000"),
+        ({6: 0.0}, "7360 W is more than its currents carry"),
+        ({6: 0.32}, "7360 W is more than its currents carry"),
+        ({52: 736_000 / 4}, "184000 W is more than its currents carry"),
+        ({0: 0.0, 2: 0.0, 4: 0.0}, "7360 W is more than its currents carry"),
+        ({8: 32.0, 10: 32.0}, "7360 W is less than half of what its currents carry"),
+        ({52: 0.0}, "0 W is less than half of what its currents carry"),
         ({0: 23_000.0}, "voltage_mv is 23000000"),
     ],
 )
@@ -173,6 +179,23 @@ def test_what_no_meter_can_read_is_a_sentence(change: dict[int, float], says: st
     answer = sample_of(FACTS, float_words({**VALUES, **change}))
     assert isinstance(answer, str)
     assert says in answer
+
+
+@given(
+    st.lists(st.floats(0, 40), min_size=3, max_size=3), st.lists(st.floats(180, 260), min_size=3, max_size=3),
+    st.floats(0.6, 1.0), st.sampled_from([0.01, 0.1, 1.0]),
+)  # fmt: skip
+def test_no_load_makes_an_honest_meter_contradict_itself_however_coarse_it_is(
+    amps: list[float], volts: list[float], power_factor: float, step_a: float
+) -> None:
+    watts = power_factor * sum(a * v for a, v in zip(amps, volts, strict=True))
+    shown = {6 + 2 * i: a // step_a * step_a for i, a in enumerate(amps)} | {2 * i: v for i, v in enumerate(volts)}
+    assert isinstance(sample_of(FACTS, float_words({**VALUES, **shown, 52: watts})), Sample)
+
+
+def test_what_a_parked_car_draws_without_power_is_no_contradiction() -> None:
+    filters = {6: 1.9, 8: 1.9, 10: 1.9, 52: -30.0}
+    assert isinstance(sample_of(FACTS, float_words({**VALUES, **filters})), Sample)
 
 
 @given(st.lists(st.integers(0, 65_535), min_size=16, max_size=16))

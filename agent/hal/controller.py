@@ -65,7 +65,7 @@ def is_edge(old: Report | None, new: Report) -> bool:
 
 
 class Filter:
-    """Lets edges through at once and a moving meter every METER_PERIOD_S, per port; when a meter fails, first its newest
+    """Lets edges through at once and a moving meter every METER_PERIOD_S, per port; before a meter fails, its newest
     good reading."""
 
     def __init__(self, port_count: int) -> None:

@@ -35,6 +35,7 @@ CONFIRMATIONS = 3  # readings in a row that agree with each other, before a regi
 LAG_S = 15.0  # a meter may refresh its register so rarely
 VOLTAGE_MAX_V, TRIP = 264, 1.45  # 240 V + 10 %; what a breaker carries for an hour, IEC 60898-1 table 7
 RESUME_S = 600.0  # after a power cut a session resumes within so long (the default of tx_resumption_timeout_s)
+LOADED_VA = 1_400  # a car that charges draws as much (6 A); below it may be the reactive current of its filters
 BACKWARDS_W = 50  # what flows out of a car by more than noise is a meter that is wired backwards
 UPPER = {name: upper for name, _, upper in PORT_REPORT}
 
@@ -158,7 +159,24 @@ def sample_of(facts: ModbusFacts, words: Words) -> Sample | str:
     ):  # fmt: skip
         if wrong := [number for number in each if not 0 <= number <= UPPER[bound]]:
             return f"the meter's {name} is {wrong[0]}: correct the register map"
-    return Sample(energy_wh, power_w, three(current_ma), three(voltage_mv))
+    why = contradiction(power_w, current_ma, voltage_mv)
+    return why or Sample(energy_wh, power_w, three(current_ma), three(voltage_mv))
+
+
+def contradiction(power_w: int, current_ma: Iterable[int], voltage_mv: Sequence[int]) -> str:
+    """How power, current and voltage disagree; "" if they do not.
+
+    Whichever of them is wrong, the cable is supervised by the one and the energy is sold by a meter that has the other.
+    So such a reading is none at all: once it changes nothing, and if it lasts it is a meter_fault.
+    """
+    apparent_va = sum(ma * mv for ma, mv in zip(current_ma, voltage_mv, strict=True)) / 1e6
+    coarse_va = sum(voltage_mv) / 1000  # a meter may cut off whole amperes
+    says = f"the meter's {power_w} W is"
+    if power_w > 1.1 * apparent_va + coarse_va + BACKWARDS_W:
+        return f"{says} more than its currents carry: check its transformers, or correct the register map"
+    if apparent_va >= LOADED_VA and power_w < apparent_va / 2:  # cars have a power factor near 1
+        return f"{says} less than half of what its currents carry: is a phase wired backwards?"
+    return ""
 
 
 def three(values: Iterable[int]) -> Three:
@@ -273,9 +291,9 @@ def amended(report: Report, meter: Meter, now: float) -> Report | None:
 class Meters:
     """The meters of all ports, on the event loop. `heard` takes what a bus reads, `amend` is for the ControllerLink.
 
-    `stored_wh`: of each port the newest reading of the session that stands open on the disk, or None; `supervisions`: who
-    watches its current. `is_free` says whether a port (by evse_id) has no session. `tell` hears of each port when its meter fails, why, and "" when it is
-    well again; and of each register that was taken over.
+    `stored_wh`: of each port the newest reading of the session that stands open on the disk, or None; `supervisions`:
+    who watches its current. `is_free` says whether a port (by evse_id) has no session. `tell` hears of each port when
+    its meter fails, why, and "" when it is well again; and of each register that was taken over.
     """
 
     def __init__(

@@ -1,9 +1,10 @@
 """Current and mains of a port whose meter Linux reads: its controller sees neither, so the host supervises them. Pure.
 
-Causes, hold and quiet times, and what latches are the controller's own code (board/controller/app/port.py). What differs
-is the lag: a meter measures anew every `refresh_s` and is read about once a second. So a fault must last longer by
-`refresh_s`, which is at once the time in which a car that follows a lowered offer still shows its old current, and the
-time for which one wild measurement can be read: no fault ever stands on a single one.
+Causes, hold and quiet times, and what latches are the controller's own code (board/controller/app/port.py). What
+differs is the lag: a meter measures anew every `refresh_s` and is read about once a second. So a cause must last
+longer by `refresh_s`: for so long a car that has followed a lowered offer still shows its old current, and for so long
+one wild measurement can be read. No fault stands on a single one; it is found two refreshes and two readings late at
+most.
 
 Nothing but a reading that is believed says that there is a cause, or that it is gone. A missing one says neither, or a
 noisy line would hide an over-current; and when too many are missing, meter_fault ends the session.

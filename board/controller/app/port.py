@@ -107,7 +107,7 @@ class PortBoard:
         voltage_min_mv: int = 187_000,  # 208 V less 10 %
         voltage_max_mv: int = 264_000,  # 240 V and 10 %
         temperature_max_dc: int = 850,
-        metered: bool = True,  # False: Linux reads the meter and supervises by it; the controller sees no current or voltage
+        metered: bool = True,  # False: Linux reads the meter, and supervises by it; here is no current or voltage
     ) -> None:
         self.max_ma = max_ma
         self.socketed = socketed
