@@ -15,6 +15,7 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace as replaced
 
 from agent.effects import PortCommand, Stop
 from agent.events import Cp, PortReported, Report
@@ -523,6 +524,7 @@ class Street:
         self.values: dict[int, dict[int, float]] = {1: dict(VALUES), 2: {**VALUES, 72: 50.0}}
         self.refuses = 0  # Modbus exception code
         self.accident: Callable[[bytes], bytes] = lambda data: data
+        self.baudrate, self.thinks_s = 9_600, 0.0  # a pty knows no baudrate: at 1,200 the line is made slow
         self.heard: queue.Queue[tuple[int, Sample | str, float]] = queue.Queue()
         self.host, self._meters = Line(folder / "meters"), Line()
         self._lock = threading.Lock()
@@ -536,7 +538,7 @@ class Street:
         self.bus: Bus | None = None
 
     def open(self, *units: int) -> "Street":
-        facts = three_phases(str(self.host.path), units or (1,))
+        facts = replaced(three_phases(str(self.host.path), units or (1,)), baudrate=self.baudrate)
         self.bus = Bus(facts, lambda *heard: self.heard.put(heard), monotonic, period_s=0.05)
         return self
 
@@ -580,9 +582,11 @@ class Street:
                     if master == host:
                         self._meters.write(self.host.read())
                         continue
-                    threading.Event().wait(0.002)  # the whole answer
+                    threading.Event().wait(0.002 + self.thinks_s)  # the whole answer
                     for byte in self.accident(self._meters.read()):
                         self.host.write(bytes((byte,)))
+                        if self.baudrate < 9_600:
+                            threading.Event().wait(11 / self.baudrate)
             self._closed.wait(0.001)
 
     def _serve(self) -> None:
@@ -653,6 +657,16 @@ def test_every_accident_on_the_line_is_a_sentence_and_the_next_reading_is_right(
         street.accident = accident
         street.read(says)
         street.accident = lambda data: data
+    street.next(lambda reading: reading == GOOD)
+
+
+def test_the_slowest_line_is_slow_and_no_fault_of_the_meter(street: Street) -> None:
+    street.baudrate, street.thinks_s = 1_200, 0.2
+    street.open()
+    assert street.heard.get(timeout=TIMEOUT_S)[1] == GOOD
+    street.accident = flipped
+    street.read("does not answer")
+    street.accident = lambda data: data
     street.next(lambda reading: reading == GOOD)
 
 

@@ -27,7 +27,9 @@ from board.controller.contract import PORT_REPORT
 Three = tuple[int, int, int]
 
 PERIOD_S = 1.0
-TIMEOUT_S = 0.5  # a meter answers within 0.2 s; at 1,200 baud the longest answer lasts as long again
+TIMEOUT_S = 0.5  # within which a meter begins to answer, and what the line takes
+BYTE_BITS = 11  # at most: start, data, parity, stop
+REQUEST_BYTES, ANSWER_BYTES = 8, 5  # and of the answer two more for each word
 FAULT_AFTER_S = 5.0  # without a plausible reading; board/controller/app/port.py waits as long for its own meter
 MISSES = 3  # and so many that were none: a process that stood still for some seconds has missed nothing
 DEAD_S = 15.0  # without any reading at all
@@ -133,6 +135,12 @@ def spans(registers: Iterable[Register]) -> tuple[Span, ...]:
         else:
             found.append(each)
     return tuple(found)
+
+
+def timeout_s(facts: ModbusFacts) -> float:
+    """Until the last byte of the longest answer."""
+    longest = max(span.count for span in spans(facts.registers))
+    return TIMEOUT_S + (REQUEST_BYTES + ANSWER_BYTES + 2 * longest) * BYTE_BITS / facts.baudrate
 
 
 def value(register: Register, words: Words) -> float:
@@ -348,9 +356,10 @@ class Bus:
         except ImportError:
             raise ConfigError('pymodbus is not installed: install the extra "modbus"') from None
         logging.getLogger("pymodbus.logging").disabled = True  # every failure is a sentence of ours
+        self._timeout_s = timeout_s(facts)
         self._client: Any = ModbusSerialClient(
             facts.tty, baudrate=facts.baudrate, parity=facts.parity, stopbits=facts.stop_bits,
-            timeout=TIMEOUT_S, retries=0,
+            timeout=self._timeout_s, retries=0,
         )  # fmt: skip
         self._facts, self._heard, self._now, self._period_s = facts, heard, now, period_s
         self._spans = spans(facts.registers)
@@ -369,7 +378,7 @@ class Bus:
                 reading = self._read(unit)
                 self._heard(index, reading, self._now())
                 if isinstance(reading, str):
-                    due = max(due, self._now() + TIMEOUT_S)
+                    due = max(due, self._now() + self._timeout_s)
             self._closed.wait(max(0.0, due - self._now()))
         self._client.close()
 
