@@ -32,7 +32,7 @@ from agent.effects import Save
 from agent.est import EstServer
 from agent.events import ClockTold, ListChanged, PartTold
 from agent.hal.controller import Amend, ControllerLink
-from agent.hal.modbus import Bus, Meters, ModbusFacts, possible
+from agent.hal.modbus import Bus, Meters, ModbusFacts, begun, possible
 from agent.hal.supervision import Supervision
 from agent.hal.tty import LineReader, SerialController, checked_tty
 from agent.hardware import Hardware
@@ -161,10 +161,11 @@ class App:
         if not isinstance(facts, ModbusFacts):
             return lambda index, report, now: report
         post = self._inbox.post
-        stored_wh = [port.transaction.last.energy_wh if port.transaction else None for port in station.ports]
+        stored_wh = (port.transaction.last.energy_wh if port.transaction else None for port in station.ports)
+        limits = possible(facts, port_limit_ma)
         meters = Meters(
-            possible(facts, port_limit_ma), stored_wh,
-            [Supervision(port_board(board, port), facts.refresh_s) for port in board.port], now,
+            limits, [begun(wh, now, limits, station.settings) for wh in stored_wh],
+            [Supervision(port_board(board, port), facts.refresh_s) for port in board.port],
             is_free=lambda evse_id: self.shell.station.ports[evse_id - 1].transaction is None,
             tell=lambda evse_id, why: post(PartTold(f"Meter.{evse_id}", why, code="meter" if why else "")),
         )  # fmt: skip

@@ -12,7 +12,7 @@ from agent.board import BOARDS, load
 from agent.events import Cp, Report
 from agent.faults import Fault
 from agent.hal.controller import ControllerLink
-from agent.hal.modbus import PERIOD_S, Meters, ModbusFacts, Sample, possible, three
+from agent.hal.modbus import PERIOD_S, Meters, ModbusFacts, Sample, begun, possible, three
 from agent.hal.supervision import SUPERVISED, Supervision, Three
 from agent.pintable import port_board
 from agent.port import Status, faults, status
@@ -177,9 +177,10 @@ class Charger:
     def start(self) -> None:
         """The agent, as agent/app.py puts it together."""
         tx = self.play.port(1).transaction
+        limits = possible(self.facts, SOLO.port[0].limit_ma)
         self.meters = Meters(
-            possible(self.facts, SOLO.port[0].limit_ma), [tx.last.energy_wh if tx else None],
-            [Supervision(port_board(SOLO, SOLO.port[0]), self.facts.refresh_s)], self.play.now,
+            limits, [begun(tx.last.energy_wh if tx else None, self.play.now, limits, self.play.station.settings)],
+            [Supervision(port_board(SOLO, SOLO.port[0]), self.facts.refresh_s)],
             lambda evse_id: self.play.port(evse_id).transaction is None,
         )  # fmt: skip
         self.link = ControllerLink(1, SOLO.circuit_limit_ma, 6_000, 60, amend=self.meters.amend)

@@ -21,13 +21,14 @@ from msgspec import Meta, Struct
 from agent.events import Report
 from agent.faults import Fault
 from agent.hal.supervision import Supervision
-from agent.settings import ConfigError, FilePath
+from agent.settings import ConfigError, FilePath, Settings
 from board.controller.contract import PORT_REPORT
 
 Three = tuple[int, int, int]
 
 PERIOD_S = 1.0
 TIMEOUT_S = 0.5  # within which a meter begins to answer, and what the line takes
+QUIET_S = 0.05  # between two questions; RTU asks for the time of 3.5 bytes
 BYTE_BITS = 11  # at most: start, data, parity, stop
 REQUEST_BYTES, ANSWER_BYTES = 8, 5  # and of the answer two more for each word
 FAULT_AFTER_S = 5.0  # without a plausible reading; board/controller/app/port.py waits as long for its own meter
@@ -36,7 +37,7 @@ DEAD_S = 15.0  # without any reading at all
 CONFIRMATIONS = 3  # readings in a row that agree with each other, before a register is taken over
 LAG_S = 15.0  # a meter may refresh its register so rarely
 VOLTAGE_MAX_V, TRIP = 264, 1.45  # 240 V + 10 %; what a breaker carries for an hour, IEC 60898-1 table 7
-RESUME_S = 600.0  # after a power cut a session resumes within so long (the default of tx_resumption_timeout_s)
+ALONE_S = 10.0  # beyond its grace for a silent host: the controller's orderly stop, and what a commit takes
 LOADED_VA = 1_400  # a car that charges draws as much (6 A); below it may be the reactive current of its filters
 BACKWARDS_W = 50  # what flows out of a car by more than noise is a meter that is wired backwards
 UPPER = {name: upper for name, _, upper in PORT_REPORT}
@@ -237,9 +238,18 @@ class Meter:
     takeovers: int = 0  # registers that went on elsewhere
 
 
-def remembered(energy_wh: int, now: float, limits: Possible) -> Meter:
-    """A meter whose register stands in a stored session: it goes on from there, or that session has seen its last."""
-    return Meter(now, Sample(energy_wh), limits.energy_wh(RESUME_S) + limits.slack_wh)
+def begun(stored_wh: int | None, now: float, limits: Possible, settings: Settings) -> Meter:
+    """A meter at the agent's start. `stored_wh`: the newest reading of the session that stands open on the disk, or
+    None. From there its register goes on, or that session has seen its last."""
+    if stored_wh is None:
+        return Meter(now)
+    return Meter(now, Sample(stored_wh), limits.energy_wh(unseen_s(settings)) + limits.slack_wh)
+
+
+def unseen_s(settings: Settings) -> float:
+    """For how long energy may have flowed since a session's stored reading: until the next one would have been stored,
+    and while the controller went on alone. However long the station was away: without it nothing flows."""
+    return settings.tx_updated_interval_s + settings.host_grace_s + ALONE_S
 
 
 def plausible(meter: Meter, reading: Sample | str, at: float, limits: Possible, *, is_billed: bool) -> Meter:
@@ -299,17 +309,17 @@ def amended(report: Report, meter: Meter, now: float) -> Report | None:
 class Meters:
     """The meters of all ports, on the event loop. `heard` takes what a bus reads, `amend` is for the ControllerLink.
 
-    `stored_wh`: of each port the newest reading of the session that stands open on the disk, or None; `supervisions`:
-    who watches its current. `is_free` says whether a port (by evse_id) has no session. `tell` hears of each port when
-    its meter fails, why, and "" when it is well again; and of each register that was taken over.
+    `meters` and `supervisions`: of each port, as they begin. `is_free` says whether a port (by evse_id) has no session.
+    `tell` hears of each port when its meter fails, why, and "" when it is well again; and of each register that was
+    taken over.
     """
 
     def __init__(
-        self, limits: Possible, stored_wh: Iterable[int | None], supervisions: Sequence[Supervision], now: float,
+        self, limits: Possible, meters: Iterable[Meter], supervisions: Sequence[Supervision],
         is_free: Callable[[int], bool],
         tell: Callable[[int, str], None] = lambda evse_id, sentence: None,
     ) -> None:  # fmt: skip
-        self.meters = [Meter(now) if wh is None else remembered(wh, now, limits) for wh in stored_wh]
+        self.meters = list(meters)
         assert len(supervisions) == len(self.meters)
         self._limits, self._supervisions, self._is_free, self._tell = limits, supervisions, is_free, tell
         self._told = [False] * len(self.meters)
@@ -407,4 +417,15 @@ class Bus:
             return f"{where} refuses register {span.address} (exception {code}): correct the register map"
         if answer.function_code != span.function or len(answer.registers) != span.count:
             return f"{where} answers another question than {span.address}: check that no two have one address"
+        if self._is_more_said():
+            return f"{where} is answered twice: check that no two have one address"
         return list(answer.registers)
+
+    def _is_more_said(self) -> bool:
+        """Whether somebody speaks unasked: a second meter's answer would pass for that to the next question. A few bytes
+        are noise, for the line floats when a meter lets it go."""
+        self._closed.wait(QUIET_S)
+        try:
+            return bool(self._client.socket.in_waiting >= ANSWER_BYTES)
+        except Exception:  # the line is gone: the next question will say so
+            return False
