@@ -25,6 +25,8 @@ from agent.hal.modbus import (
     CONFIRMATIONS,
     FAULT_AFTER_S,
     FORMATS,
+    LAG_S,
+    UNEVEN,
     Bus,
     Meter,
     Meters,
@@ -36,12 +38,14 @@ from agent.hal.modbus import (
     Words,
     amended,
     begun,
+    disagreement,
     is_faulty,
     plausible,
     possible,
     sample_of,
     spans,
     value,
+    weighed,
 )
 from agent.hal.supervision import Supervision
 from agent.loop import monotonic
@@ -269,8 +273,8 @@ def test_nobody_sees_a_register_before_it_is_known_or_the_meter_is_faulty() -> N
 
 def test_a_register_that_moves_as_the_supply_can_is_passed_on() -> None:
     bench = Bench().found(5_000)
-    for wh in range(5_000, 6_000, 9):  # 32 kW
-        report = bench.hear(wh)
+    for wh in range(5_000, 6_000, 9):
+        report = bench.hear(mains(wh, 32_400))
         assert report is not None
         assert report.energy_wh == wh
         assert not report.faults
@@ -288,7 +292,7 @@ def test_a_register_that_runs_faster_than_the_supply_is_a_fault_however_small_it
 def test_a_coarse_meter_may_jump_by_its_step() -> None:
     bench = Bench(limits=replace(LIMITS, step_wh=100.0)).found(5_000)
     for wh in range(5_000, 9_000, 100):
-        report = bench.hear(*[wh] * 20)  # 18 kW
+        report = bench.hear(*[mains(wh, 18_000)] * 20)
         assert report is not None
         assert report.energy_wh == wh
         assert not report.faults
@@ -301,6 +305,52 @@ def test_one_wrong_register_changes_nothing(elsewhere: int) -> None:
     assert bench.hear(elsewhere) == passed_on(5_000)
     assert bench.hear(5_001) == passed_on(5_001)
     assert bench.meter.why == ""
+
+
+def lasting(bench: Bench, says_w: int, counts_w: float) -> tuple[float, int]:
+    """A session in which the meter says and counts so much: after how many seconds it is a fault, and at which
+    register; at most an hour."""
+    bench.is_free = False
+    for second in range(3_600):
+        sample = mains(5_000 + int(counts_w * second / 3600), says_w, says_w * 1000 // 690)
+        report = bench.hear(sample)
+        if report and faulty(report):
+            return second, report.energy_wh
+    return 3_600, 0
+
+
+@pytest.mark.promise("S2")
+@pytest.mark.parametrize(("says_w", "counts_w"), [(22_000, 2_200), (22_000, 0), (0, 7_000), (7_000, 36_000)])
+def test_a_register_that_its_own_power_denies_is_a_fault_before_much_is_sold(says_w: int, counts_w: int) -> None:
+    bench = Bench().found(5_000)
+    seconds, register_wh = lasting(bench, says_w, counts_w)
+    assert seconds < 200
+    assert register_wh - 5_000 <= UNEVEN * says_w * seconds / 3600 + LIMITS.slack_wh
+    assert "the meter's register says" in bench.meter.why
+    bench.is_free = True
+    assert not faulty(bench.hear(*[register_wh] * CONFIRMATIONS)), "the next session may show it anew"
+
+
+@pytest.mark.parametrize("load_w", [0, 30, 1_400, 7_000, 22_000])
+@pytest.mark.parametrize("error", [0.9, 1.0, 1.1])
+def test_a_meter_that_agrees_with_itself_is_never_a_fault(load_w: int, error: float) -> None:
+    assert lasting(Bench().found(5_000), load_w, load_w * error) == (3_600, 0)
+
+
+@given(st.lists(st.tuples(st.integers(0, 22_000), st.integers(1, 40)), max_size=30), st.sampled_from([1, 10, 100]))
+def test_no_changing_load_makes_an_honest_meter_disagree_with_itself_however_rarely_it_counts(
+    loads: list[tuple[int, int]], step_wh: int
+) -> None:
+    limits = replace(LIMITS, step_wh=float(step_wh))
+    balance, now, true_wh, counted_wh = None, 0, 0.0, 0
+    for load_w, seconds in loads:
+        for _ in range(seconds):
+            now += 1
+            true_wh += load_w / 3600
+            counted_wh = int(true_wh) // step_wh * step_wh if now % int(LAG_S) == 0 else counted_wh
+            reading = mains(counted_wh, load_w)
+            balance = weighed(balance, reading, now, limits)
+            assert not disagreement(balance, counted_wh, limits)
 
 
 @pytest.mark.promise("S3")

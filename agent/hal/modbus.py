@@ -39,6 +39,7 @@ LAG_S = 15.0  # a meter may refresh its register so rarely
 VOLTAGE_MAX_V, TRIP = 264, 1.45  # 240 V + 10 %; what a breaker carries for an hour, IEC 60898-1 table 7
 ALONE_S = 10.0  # beyond its grace for a silent host: the controller's orderly stop, and what a commit takes
 LOADED_VA = 1_400  # a car that charges draws as much (6 A); below it may be the reactive current of its filters
+BALANCE_WH, UNEVEN = 1_000, 1.25  # weighed over so much; register and power may differ by a quarter
 BACKWARDS_W = 50  # what flows out of a car by more than noise is a meter that is wired backwards
 UPPER = {name: upper for name, _, upper in PORT_REPORT}
 
@@ -306,6 +307,41 @@ def amended(report: Report, meter: Meter, now: float) -> Report | None:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Balance:
+    """A meter's two witnesses of energy, since a beginning: its register, and its power times time. The power is known
+    only where it is read: between `low_wh` and `high_wh` have flowed."""
+
+    begun_wh: int
+    at: float
+    power_w: int
+    low_wh: float = 0.0
+    high_wh: float = 0.0
+
+
+def weighed(balance: Balance | None, reading: Sample, at: float, limits: Possible) -> Balance:
+    """The balance with this reading's power; anew after BALANCE_WH, so that old agreement hides no new quarrel, and
+    after a silence."""
+    if balance is None or at - balance.at > DEAD_S or balance.high_wh > BALANCE_WH + limits.slack_wh:
+        return Balance(reading.energy_wh, at, reading.power_w)
+    low_w, high_w = sorted((balance.power_w, reading.power_w))
+    hours = max(0.0, at - balance.at) / 3600
+    return replace(
+        balance, at=max(at, balance.at), power_w=reading.power_w,
+        low_wh=balance.low_wh + low_w * hours, high_wh=balance.high_wh + high_w * hours,
+    )  # fmt: skip
+
+
+def disagreement(balance: Balance, register_wh: int, limits: Possible) -> str:
+    """How its register and its power disagree about what has flowed; "" if they do not. Nobody can tell which of them
+    is right, so neither is sold."""
+    moved_wh = register_wh - balance.begun_wh
+    if balance.low_wh / UNEVEN - limits.slack_wh <= moved_wh <= balance.high_wh * UNEVEN + limits.slack_wh:
+        return ""
+    flowed = f"its power {balance.low_wh:.0f} to {balance.high_wh:.0f} Wh"
+    return f"the meter's register says {moved_wh} Wh, {flowed}: correct the register map, or replace the meter"
+
+
 class Meters:
     """The meters of all ports, on the event loop. `heard` takes what a bus reads, `amend` is for the ControllerLink.
 
@@ -320,6 +356,7 @@ class Meters:
         tell: Callable[[int, str], None] = lambda evse_id, sentence: None,
     ) -> None:  # fmt: skip
         self.meters = list(meters)
+        self._balances: list[Balance | None] = [None] * len(self.meters)
         assert len(supervisions) == len(self.meters)
         self._limits, self._supervisions, self._is_free, self._tell = limits, supervisions, is_free, tell
         self._told = [False] * len(self.meters)
@@ -330,9 +367,14 @@ class Meters:
         may_begin = before.sample is not None and not self._told[index]
         is_billed = may_begin or not self._is_free(index + 1)
         meter = plausible(before, reading, at, self._limits, is_billed=is_billed)
+        if isinstance(reading, Sample) and meter.sample is reading:  # believed so far
+            balance = weighed(self._balances[index] if is_billed else None, reading, at, self._limits)
+            self._balances[index] = balance
+            if why := disagreement(balance, reading.energy_wh, self._limits):
+                meter = plausible(before, why, at, self._limits, is_billed=is_billed)
+            else:
+                self._supervisions[index].read(reading.current_ma, reading.voltage_mv, at)
         self.meters[index] = meter
-        if isinstance(reading, Sample) and meter.sample is reading:  # believed
-            self._supervisions[index].read(reading.current_ma, reading.voltage_mv, at)
         if meter.takeovers > before.takeovers and before.sample and meter.sample:
             self._tell(index + 1, f"{before.why}, and goes on from {meter.sample.energy_wh} Wh")
 
@@ -422,8 +464,8 @@ class Bus:
         return list(answer.registers)
 
     def _is_more_said(self) -> bool:
-        """Whether somebody speaks unasked: a second meter's answer would pass for that to the next question. A few bytes
-        are noise, for the line floats when a meter lets it go."""
+        """Whether somebody speaks unasked: a second meter's answer would pass for that to the next question. A few
+        bytes are noise, for the line floats when a meter lets it go."""
         self._closed.wait(QUIET_S)
         try:
             return bool(self._client.socket.in_waiting >= ANSWER_BYTES)
