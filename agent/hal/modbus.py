@@ -3,8 +3,8 @@
     Bus (a thread, pymodbus)  --reading-->  Meters (on the loop)  --amend-->  the controller's report, for the core
 
 A reading is only what a meter says. `plausible` decides what a session may see of it: a register that never goes back
-and never moves by more than the supply can deliver. Everything else is a meter_fault, which ends the session at the
-last good reading; energy is never guessed.
+and never moves by more than the supply can deliver, nor otherwise than the meter's own power says (`disagreement`).
+Everything else is a meter_fault, which ends the session at the last good reading; energy is never guessed.
 """
 
 import logging
