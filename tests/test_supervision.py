@@ -286,3 +286,27 @@ def test_a_session_whose_meter_falls_silent_is_billed_to_the_last_answer_and_not
     charger.until(lambda: not charger.play.port(1).transaction, 20.0)
     assert charger.play.transactions()[-1] == ("Ended", "Other")
     assert charger.play.energy_wh()[-1] == last_wh.energy_wh > 0
+
+
+@pytest.mark.promise("S1", "S3")
+def test_an_agent_that_restarts_in_mid_session_moves_no_contactor_and_supervises_again() -> None:
+    charger = Charger().charging(Car(phases=3, need_wh=90_000)).run(30.0)
+    charger.restart(5.0)
+    charger.run(20.0)
+    assert charger.bay.contactor.value and charger.play.port(1).report.closes == 1  # type: ignore[union-attr]
+    assert charger.play.transactions()[-1] == ("Updated", "TxResumed")
+    charger.sim.touch(charger.play.now, lambda sim: setattr(sim.bays[0].car, "greed_ma", 6_400))
+    assert charger.until(lambda: faults(charger.play.port(1)), 60.0) <= 7.0 + LAG_S + HEARTBEAT_MS / 1000
+
+
+@pytest.mark.promise("S2", "S3")
+def test_a_meter_that_is_swapped_while_the_agent_restarts_sells_nothing_of_its_own() -> None:
+    charger = Charger().charging(Car(phases=3, need_wh=90_000)).run(310.0)
+    stored_wh = charger.play.energy_wh()[-1]
+    assert stored_wh > 0
+    charger.restart(5.0)
+    charger.sim.touch(charger.play.now, lambda sim: setattr(sim.bays[0], "register_mj", 50_000 * 3_600_000))
+    charger.until(lambda: not charger.play.port(1).transaction, 60.0)
+    assert charger.play.transactions()[-1][0] == "Ended" and charger.play.energy_wh()[-1] == stored_wh
+    charger.run(10.0)
+    assert not charger.bay.contactor.value
