@@ -277,6 +277,18 @@ def test_bad_mains_suspend_the_session_in_order_and_it_goes_on_when_they_are_goo
     assert [kind for kind, _ in charger.play.transactions()].count("Started") == 1
 
 
+def test_what_a_meter_said_before_it_fell_silent_is_forgotten_as_at_the_controller() -> None:
+    charger = Charger().charging(Car(phases=3, need_wh=90_000)).run(5.0)
+    charger.sim.touch(charger.play.now, lambda sim: setattr(sim.bays[0], "voltage_mv", MAINS[1]))
+    charger.until(lambda: faults(charger.play.port(1)), 30.0)
+    charger.is_dead = True
+    charger.run(5.0 + 1.0 + 10.0 + 1.0)
+    assert faults(charger.play.port(1)) == {Fault.METER_FAULT}
+    charger.is_dead = False
+    charger.run(2.0)
+    assert not faults(charger.play.port(1)), "the first reading after it stands alone"
+
+
 @pytest.mark.promise("S2")
 def test_a_session_whose_meter_falls_silent_is_billed_to_the_last_answer_and_not_a_watt_hour_less() -> None:
     charger = Charger().charging(Car(phases=3, need_wh=90_000)).run(33.3)
