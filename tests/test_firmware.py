@@ -325,12 +325,13 @@ RP2_PORT = {
 }  # fmt: skip
 RP2_STATION = {
     "emergency_stop": 22, "uart": 0, "tx": 0, "rx": 1, "baud": 115_200, "mux": (10,), "pilot_mv": (-15_000, 15_000),
-    "meter": None,
+    "meter": "meter",
 }  # fmt: skip
 
 
 def test_the_chips_own_port_layer_compiles_for_it_and_drives_its_pins(tmp_path: Path) -> None:
-    """A stand-in for `machine` remembers; the trip line is wired to the test current, as a detector would follow it."""
+    """A stand-in for `machine` remembers; the trip line is wired to the test current, as a detector would follow it.
+    A broken wire reads closed, unlocked, tripped; a host that floods, and a meter that is deaf, stop nothing."""
     controller = firmware.CONTROLLER
     for name in ("boot.py", "port_rp2.py"):
         assert firmware.compiled(name, (controller / name).read_text(), "-march=armv6m")
@@ -338,10 +339,13 @@ def test_the_chips_own_port_layer_compiles_for_it_and_drives_its_pins(tmp_path: 
     rom = tmp_path / "rom"
     rom.write_bytes(firmware.image(table, with_rp2=True))
     probe = (Path(__file__).parent / "on_chip" / "rp2.py").read_text()
-    done = subprocess.run(chip_command(rom, probe), capture_output=True, text=True, timeout=60, check=False)
+    command = chip_command(rom, probe, heap_kb=128)  # the stand-in lives in it, too
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     lines = done.stdout.splitlines()
     assert lines[0] == lines[1] == "[0, 0, 0] 65535"
-    assert "ValueError: bug" in done.stdout and lines[-2] == "[0, 0, 0] 65535", done.stdout
+    assert "ValueError: bug" in done.stdout and lines[-3] == "[0, 0, 0] 65535", done.stdout
+    pull_up, pull_down = 2, 3
+    assert lines[-2] == f"{[pull_up, pull_down, pull_up]} 0", "what it must not wait for"
     assert lines[-1] == f"{contract.RESET_WATCHDOG} {contract.CP_B} 250"
 
 

@@ -120,8 +120,17 @@ MESSAGES: "dict[int, Table]" = {
 APPENDED = {WELCOME: 1}  # texts at the end that an older minor does not know: it leaves them out, here they are ""
 
 
+_hash: "list[str]" = []
+
+
 def contract_hash() -> str:
     """Eight hex digits over order and names of the tables above: what both ends must share to understand each other."""
+    if not _hash:  # once: it takes a controller milliseconds and a good piece of its heap, and anybody may greet it
+        _hash.append(hash_of_tables())
+    return _hash[0]
+
+
+def hash_of_tables() -> str:
     digest = sha256()
     for number in sorted(MESSAGES):  # piece by piece: the controller has no room for the whole
         digest.update(("%d%s;" % (number, _names(MESSAGES[number]))).encode())
