@@ -284,6 +284,17 @@ def test_a_car_that_leaves_its_cable_behind_ends_the_power_not_the_lock() -> Non
     assert stage.wish(0, OFF).after(1).port(0, "locked") == 0
 
 
+@pytest.mark.promise("S1")
+def test_a_live_contact_holds_its_lock_even_if_car_and_cable_are_not_seen_any_more() -> None:
+    stage = Stage(SOCKETED).charging().touch(lambda sim: setattr(sim.bays[0].contactor, "stuck", True))
+    stage.sim.leave(0, stage.now)
+    stage.touch(lambda sim: setattr(sim.bays[0], "abandoned_cable_ma", 0)).wish(0, OFF).after(2)
+    assert stage.port(0, "cp") == CP_A and stage.port(0, "cable_ma") == 0
+    assert stage.sim.bays[0].contactor.value and stage.sim.bays[0].bolt.value
+    stage.touch(lambda sim: setattr(sim.bays[0].contactor, "stuck", False)).after(1)
+    assert not stage.sim.bays[0].bolt.value
+
+
 def test_a_dead_host_does_not_keep_a_drivers_cable() -> None:
     stage = Stage(SOCKETED).charging().silence().after(70)
     assert not stage.closed() and stage.sim.unplug(0, stage.now)
@@ -574,6 +585,37 @@ def test_a_weld_keeps_what_flows_through_it_even_after_a_reboot() -> None:
     stage.sim.reset(stage.now)
     stage.after(1).plug(1).wish(1, GO).after(10)
     assert stage.port(0, "power_w") > 0 and stage.port(1, "offer_ma") == 12_000
+
+
+@pytest.mark.promise("S11")
+@pytest.mark.parametrize("unknown", ["no meter here", "dead meter"])
+def test_a_weld_of_which_nobody_knows_what_it_carries_keeps_all_that_it_could(unknown: str) -> None:
+    board = PortBoard(max_ma=20_000, metered=unknown == "dead meter")
+    stage = Stage(board, TETHERED, circuit_limit_ma=32_000).charging(0, Car(stubborn=True))
+    stage.touch(lambda sim: vars(sim.bays[0]).update(meter_dead=True, _metered=(0,) * 8))
+    stage.touch(lambda sim: setattr(sim.bays[0].contactor, "stuck", True))
+    stage.sim.reset(stage.now)
+    stage.after(1).plug(1).wish(1, GO).after(10)
+    assert stage.port(1, "offer_ma") == 12_000
+    stage.touch(lambda sim: setattr(sim.bays[0].contactor, "stuck", False)).after(1)
+    assert stage.port(1, "offer_ma") == 32_000
+
+
+@pytest.mark.promise("S11")
+def test_a_host_that_moves_the_offer_all_the_time_does_not_cover_a_car_that_draws_too_much() -> None:
+    stage = Stage().plug(0, Car(max_ma=32_000, greed_ma=20_000, need_wh=50_000)).wish(0, (10_000, 0, 1, 0)).after(2)
+    assert stage.closed()
+    for n in range(20):
+        stage.after(1).wish(0, (10_000 - n % 2 * 100, 0, 1, 0))
+    assert stage.faults() == {"over_current"}
+
+
+@pytest.mark.promise("S11")
+def test_what_was_offered_before_is_not_kept_for_a_car_by_moving_the_offer_all_the_time() -> None:
+    stage = Stage(circuit_limit_ma=32_000).charging(0, Car(reaction_ms=100, need_wh=50_000)).plug(1).wish(1, GO)
+    for n in range(20):
+        stage.after(1).wish(0, (10_000 - n % 2 * 100, 0, 1, 0))
+    assert stage.port(1, "offer_ma") >= 21_900 and stage.faults() == set()
 
 
 def sent(stage: Stage, *message: Any) -> list[tuple[Any, ...]]:

@@ -270,6 +270,30 @@ def test_flash_is_written_no_faster_than_its_wear_allows(
         assert keeper.writes <= BURST + 1 + now_ms // GAP_MS
 
 
+@pytest.mark.promise("S1")
+@pytest.mark.parametrize("error", [OSError(28), MemoryError()])
+def test_a_flash_that_takes_nothing_more_is_tried_again_and_its_good_copies_stay(error: Exception) -> None:
+    """Neither a reset, which would forget the latch, nor a copy lost."""
+    files: dict[str, bytes] = {}
+    is_broken = False
+
+    def write(name: str, data: bytes) -> None:
+        if is_broken:
+            raise error
+        files[name] = data
+
+    keeper = Keeper(1, lambda name: files.get(name, b""), write)
+    assert keeper.save(0) and keeper.save(0)
+    before, is_broken = dict(files), True
+    keeper.memory.latched[0], keeper.memory.urgent = 8, True
+    for now_ms in range(10, 60_000, 10):
+        keeper.step(now_ms, False)
+    assert files == before and keeper.memory.urgent and 0 < keeper.failures <= BURST + 60_000 // GAP_MS
+    is_broken = False
+    keeper.step(60_000 + GAP_MS, False)
+    assert not keeper.memory.urgent and Keeper(1, lambda name: files.get(name, b""), write).memory.latched == [8]
+
+
 def test_a_latch_is_written_at_once_a_counter_when_no_contactor_is_closed_or_after_a_while() -> None:
     keeper = Disk().keeper()
     keeper.memory.changed = True

@@ -61,6 +61,7 @@ FLAWS: dict[str, Callable[[Pins], None]] = {
     "meter": lambda pins: setattr(pins, "meter_ok", False),
     "hot": lambda pins: setattr(pins, "temperature_dc", 850),
     "sensor torn off": lambda pins: setattr(pins, "temperature_dc", -1_000),
+    "sensor without power": lambda pins: setattr(pins, "temperature_dc", -500),  # 0 mV of a TMP235
     "sensor shorted": lambda pins: setattr(pins, "temperature_dc", 30_000),
     "no diode": lambda pins: setattr(pins, "diode_ok", False),
     "voltage high": lambda pins: setattr(pins, "voltage_mv", (270_000, 0, 0)),

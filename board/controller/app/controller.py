@@ -145,7 +145,7 @@ class Controller:
                 self._send(*self.welcome(now_ms))
                 return True
             memory.circuit_limit_ma, memory.failsafe_ma, memory.host_grace_s = before
-            text = "the flash was written too often lately: ask again in ten seconds"
+            text = "the flash was written too often lately, or takes nothing: ask again in ten seconds"
         self._refuse(contract.LIMIT_REFUSED, text)
         return False
 

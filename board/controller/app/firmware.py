@@ -162,8 +162,10 @@ class Firmware:
 
 def safe(outputs: "Numbers") -> None:
     """Contactors open, pilots at steady +12 V, no test current. Locks stay: a live contact may still be behind one, and
-    without power they stay too."""
-    for at in range(OUTPUTS_FIRST, len(outputs), OUTPUTS_PER_PORT):
+    without power they stay too. No allocation: it may be called because there is no memory left."""
+    at = OUTPUTS_FIRST
+    while at < len(outputs):
         outputs[at + DUTY] = STEADY
         outputs[at + COIL] = 0
         outputs[at + GF_TEST] = 0
+        at += OUTPUTS_PER_PORT

@@ -38,7 +38,7 @@ RETRIES_MAX = 3
 VOLTAGE_LOST_MV = 50_000
 COOLER_DC = 100  # an overheated port is good again this much below its limit
 CURRENT_NOISE_MA = 500
-TEMPERATURE_MIN_DC = -500  # colder is no place on earth but a broken sensor, and what cannot be measured may be hot
+TEMPERATURE_MIN_DC = -400  # no sensor says less unless it is broken (0 mV are -50.0), and what is not measured may be hot
 
 NOW, ORDERLY = True, False  # how a fault opens: at once, or PWM off first
 GONE_TOO, UNPLUG, CLEAR = 0, 1, 2  # until when it lasts: gone with its cause, until unplugged, until a clear
@@ -170,6 +170,8 @@ class Port:
         self._close_from = 0  # not before: the contactor rests, the pilot is looked at
         self._held_ma = 0  # the offer that the car may still be leaving
         self._held_until = 0
+        self._next_ma = 0  # a lower one, left later: what is held from then on
+        self._next_until = 0
         self._test_failed = self.self_test == TEST_FAILED
         self._test_wanted = not self._test_failed
         self._test_by = 0
@@ -205,6 +207,7 @@ class Port:
             self._retry_at -= by_ms
         self._close_from = max(0, self._close_from - by_ms)
         self._held_until = max(0, self._held_until - by_ms)
+        self._next_until = max(0, self._next_until - by_ms)
         self._test_by -= by_ms
         self.due_ms = None  # until the next step
 
@@ -232,12 +235,30 @@ class Port:
 
     def _hold(self, now: int, pins: Pins) -> None:
         live = self.coil or pins.contactor
-        if self.offer_ma == 0 and live:  # stopping, or welded: what flows is taken until it is off
-            self._held_ma = max(self._held_ma, max(pins.current_ma))
-        elif now >= self._held_until or (pins.cp == CP_A and not live):
-            self._held_ma = 0
-        else:  # open or not: a car that has seen the old duty cycle might close and draw it
+        if pins.cp == CP_A and not live:
+            self._held_ma = self._next_ma = 0
+        elif self.offer_ma == 0 and live:  # stopping, or welded: what flows is taken until it is off
+            self._held_ma = max(self._held_ma, self._flowing_ma(now, pins))
+            return
+        while self._held_ma and now >= self._held_until:
+            self._held_ma, self._held_until, self._next_ma = self._next_ma, self._next_until, 0
+        if self._held_ma:  # open or not: a car that has seen the old duty cycle might close and draw it
             self._wake(self._held_until)
+
+    def _flowing_ma(self, now: int, pins: Pins) -> int:
+        """What flows though nothing is offered; through a weld that nobody measures, all that could."""
+        if pins.contactor and not self.coil and now >= self._close_from and not (self.board.metered and pins.meter_ok):
+            return self.board.max_ma
+        return max(pins.current_ma)
+
+    def _leave(self, now: int, pins: Pins) -> None:
+        """The offer in force is lowered: the car has its time to follow, unless it has not followed before."""
+        if max(pins.current_ma) <= self.claim_ma() * 11 // 10 + CURRENT_NOISE_MA:
+            self._since[OVER_CURRENT] = None
+        if self.offer_ma >= self._held_ma:
+            self._held_ma, self._held_until, self._next_ma = self.offer_ma, now + FOLLOW_MS, 0
+        else:
+            self._next_ma, self._next_until = max(self._next_ma, self.offer_ma), now + FOLLOW_MS
 
     def _see_plug(self, pins: Pins) -> None:
         if pins.cp == CP_A != self._cp:
@@ -372,17 +393,15 @@ class Port:
         """Set the outputs; `granted_ma` is 0 or 6 A up to what `asks` returned."""
         offered_ma, coil, lock = self.offer_ma, self.coil, self.lock
         if granted_ma < self.offer_ma:
-            self._held_ma = max(self._held_ma, self.offer_ma)
-            self._held_until = now_ms + FOLLOW_MS
-            self._since[OVER_CURRENT] = None  # the car may take its time to follow from here
+            self._leave(now_ms, pins)
         if granted_ma and not self.offer_ma:
             self._close_from = max(self._close_from, now_ms + PWM_MS)
         self.offer_ma = granted_ma
         self._set_coil(now_ms, pins, host)
         live = self.offer_ma > 0 or self.coil or pins.contactor
         in_socket = pins.cp != CP_A or pins.cable_ma > 0
-        # A dead host must not keep a driver's cable; a live contactor must.
-        self.lock = self.board.socketed and in_socket and (live or (self._wish[2] == 1 and host != GONE))
+        # A dead host must not keep a driver's cable; a live contactor must, whatever is or is not seen in the socket.
+        self.lock = self.board.socketed and (live or (in_socket and self._wish[2] == 1 and host != GONE))
         if self.offer_ma != offered_ma or self.coil != coil or self.lock != lock:
             self._wake(now_ms)
 
