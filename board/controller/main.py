@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 COLLECT_MS = 500  # what messages left behind is collected between two turns, never in the middle of one
+STARVED_MAX = 100  # turns without memory for what is said: then nothing but a reset will find any
 
 
 def run(hardware: "Any", boards: "Any", circuit_max_ma: int, pins_hash: str = "") -> None:
@@ -61,16 +62,28 @@ def _loop(hardware: "Any", boards: "Any", circuit_max_ma: int, pins_hash: str) -
 
 
 def turn(firmware: Firmware, hardware: "Any", now_ms: int) -> None:
-    """Read, think, act, then speak and remember."""
-    data = hardware.receive()
-    if data:
-        firmware.receive(data, now_ms)
+    """Listen, think, act, then speak and remember. Only thinking and acting need no memory: a message for which there
+    is none is lost, as on a bad line, and the ports go on."""
+    starved = firmware.starved
+    try:
+        data = hardware.receive()
+        if data:
+            firmware.receive(data, now_ms)
+    except MemoryError:
+        firmware.starved += 1
     firmware.step(now_ms)
     hardware.apply()
-    data = firmware.unsent()
-    if data:
-        firmware.sent(hardware.send(data))
-    firmware.keep(now_ms)
+    try:
+        data = firmware.unsent(now_ms)
+        if data:
+            firmware.sent(hardware.send(data))
+        firmware.keep(now_ms)
+    except MemoryError:
+        firmware.starved += 1
+    if firmware.starved == starved:
+        firmware.starved = 0
+    elif firmware.starved > STARVED_MAX:
+        raise MemoryError()
     hardware.feed()
 
 

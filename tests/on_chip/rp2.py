@@ -132,6 +132,6 @@ VERSION = (contract.MAJOR, contract.MINOR_FIRST, contract.MINOR_LAST, contract.c
 HELLO = link.frame(0, contract.pack(contract.HELLO, *VERSION))
 port_rp2.start()
 said = [contract.unpack(body) for _, body in link.Deframer().feed(b"".join(SENT))]
-welcome, report = said[0], [message for message in said if message[0] == contract.REPORT][0]
+welcome, report = said[0], next(message for message in said if message[0] == contract.REPORT)
 print([PULLS[pin] for pin in (7, 8, 6)], WAITED[0])
 print(welcome[7], report[3][0], report[3][15])

@@ -2,8 +2,8 @@
 on CPython and MicroPython.
 
 `inputs`: [emergency_stop], then for each port INPUTS_PER_PORT numbers. `outputs`: [now_ms, step_count, overruns], then
-for each port OUTPUTS_PER_PORT. Both are `array("i")`, filled in place: a step in which nothing changes allocates
-nothing.
+for each port OUTPUTS_PER_PORT. Both are `array("i")`, filled in place: a step allocates nothing. What is heard and said
+does, and may raise MemoryError; then that is lost, and the next step is as good as ever.
 """
 
 from array import array
@@ -87,6 +87,7 @@ class Firmware:
         self.outputs = array("i", [0] * (OUTPUTS_FIRST + OUTPUTS_PER_PORT * len(boards)))
         safe(self.outputs)
         self.overruns = 0
+        self.starved = 0  # times in a row that there was no memory for what was heard or said
         self.keeper = Keeper(len(boards), read, write, now_ms)
         memory = self.keeper.memory
         self.controller = Controller(
@@ -124,8 +125,11 @@ class Firmware:
         """Bytes from the host; before the step of the same time."""
         self.controller.receive(data, now_ms - self._rebased_ms)
 
-    def unsent(self) -> bytes:
-        """Bytes for the host; the same again until `sent` says that they went out."""
+    def unsent(self, now_ms: int) -> bytes:
+        """After the step: bytes for the host; the same again until `sent` says that they went out."""
+        now_ms -= self._rebased_ms
+        if now_ms >= self._settled_ms:
+            self.controller.speak(now_ms, self._pins)
         if not self._unsent and self.controller.has_output():
             self._unsent = self.controller.transmit()
         return self._unsent

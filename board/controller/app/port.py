@@ -38,7 +38,7 @@ RETRIES_MAX = 3
 VOLTAGE_LOST_MV = 50_000
 COOLER_DC = 100  # an overheated port is good again this much below its limit
 CURRENT_NOISE_MA = 500
-TEMPERATURE_MIN_DC = -400  # no sensor says less unless it is broken (0 mV are -50.0), and what is not measured may be hot
+TEMPERATURE_MIN_DC = -400  # a sensor that says less is broken (0 mV are -50.0), and what is not measured may be hot
 
 NOW, ORDERLY = True, False  # how a fault opens: at once, or PWM off first
 GONE_TOO, UNPLUG, CLEAR = 0, 1, 2  # until when it lasts: gone with its cause, until unplugged, until a clear
@@ -181,9 +181,10 @@ class Port:
 
     def wish(self, offer_ma: int, stop: int, lock: int, clear: int) -> None:
         """The host's whole wish, as `PORT_WISH` says."""
+        wish = (offer_ma, stop, lock, clear)  # first: there may be no memory for it
         if clear > self._wish[3]:
             self._clear = True
-        self._wish = (offer_ma, stop, lock, clear)
+        self._wish = wish
         self._void = self._void and self._is_allowed()
 
     def step(self, now_ms: int, pins: Pins, host: int = FRESH, failsafe_ma: int = 0) -> tuple[int, bool, bool, bool]:
