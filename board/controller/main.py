@@ -3,7 +3,7 @@
 `hardware` is all that differs (`port_rp2.py`, `port_unix.py`):
     safe()              outputs safe, at once; may be called at any time, also before boot()
     boot() -> now_ms    opens the flash
-    wait() -> now_ms    until the next turn is due; the firmware's `inputs` are fresh then
+    wait() -> now_ms    (which may start anew, see firmware.CLOCK_MASK) until the next turn is due; the firmware's `inputs` are fresh then
     apply()             the firmware's `outputs` to the pins
     receive() -> bytes  what came over the line; None or b"" if nothing did
     send(data) -> count how many bytes the line took
@@ -16,7 +16,7 @@
 import gc
 import sys
 
-from board.controller.app.firmware import Firmware
+from board.controller.app.firmware import CLOCK_MASK, Firmware
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -52,11 +52,11 @@ def _loop(hardware: "Any", boards: "Any", circuit_max_ma: int, pins_hash: str) -
         pins_hash,
     )
     hardware.bind(firmware)
-    collected_ms = -COLLECT_MS
+    collected_ms = now_ms
     while True:
         now_ms = hardware.wait()
         turn(firmware, hardware, now_ms)
-        if now_ms - collected_ms >= COLLECT_MS:
+        if now_ms - collected_ms & CLOCK_MASK >= COLLECT_MS:
             collected_ms = now_ms
             gc.collect()
 

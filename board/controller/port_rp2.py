@@ -116,8 +116,7 @@ class Hardware:
         self._line = bytearray(LINE_MAX)
         self._outputs = array("i", [0] * (firmware.OUTPUTS_FIRST + firmware.OUTPUTS_PER_PORT * len(self._ports)))
         self._firmware = self._watchdog = None
-        self._now_ms = self._due_ms = 0
-        self._ticks_ms = time.ticks_ms()
+        self._due_ms = 0
 
     def safe(self):
         firmware.safe(self._outputs)
@@ -125,24 +124,25 @@ class Hardware:
 
     def boot(self):
         self._watchdog = WDT(timeout=WATCHDOG_MS)
-        return self._now_ms
+        self._due_ms = time.ticks_ms()
+        return self._due_ms
 
     def bind(self, chip):
         self._firmware = chip
         self._outputs = chip.outputs
 
     def wait(self):
-        self._tick()
-        late_ms = self._now_ms - self._due_ms
+        now_ms = time.ticks_ms()
+        late_ms = time.ticks_diff(now_ms, self._due_ms)
         if late_ms >= STEP_MS:
             self._firmware.overruns += late_ms // STEP_MS
-            self._due_ms = self._now_ms
-        while self._now_ms < self._due_ms:
+            self._due_ms = now_ms
+        while time.ticks_diff(self._due_ms, now_ms) > 0:
             time.sleep_ms(1)
-            self._tick()
-        self._due_ms += STEP_MS
+            now_ms = time.ticks_ms()
+        self._due_ms = time.ticks_add(self._due_ms, STEP_MS)
         self._look()
-        return self._now_ms
+        return now_ms
 
     def apply(self):
         for i in range(len(self._ports)):
@@ -182,11 +182,6 @@ class Hardware:
 
     def reset(self):
         machine.reset()
-
-    def _tick(self):
-        ticks_ms = time.ticks_ms()
-        self._now_ms += time.ticks_diff(ticks_ms, self._ticks_ms)
-        self._ticks_ms = ticks_ms
 
     def _look(self):
         inputs = self._firmware.inputs

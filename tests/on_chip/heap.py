@@ -17,8 +17,9 @@ class Probe:
     def __init__(self):
         boards = tuple([PortBoard(**port["board"]) for port in pins.PORTS])
         self.files = {}
-        self.now_ms = 0
-        self.chip = firmware.Firmware(boards, 63_000, 7, 0, 0, self.read, self.files.__setitem__)
+        self.count = 0
+        self.now_ms = 0x3FFF_FFFF - 15_000  # as a chip's own clock, it starts anew at 1 << 30
+        self.chip = firmware.Firmware(boards, 63_000, 7, 0, self.now_ms, self.read, self.files.__setitem__)
         for i in range(COUNT):
             for k in range(firmware.INPUTS_PER_PORT):
                 self.chip.inputs[1 + firmware.INPUTS_PER_PORT * i + k] = READY[k]
@@ -32,8 +33,9 @@ class Probe:
     def step(self, lock):
         """One turn; with `lock` no allocation is possible in it but for what is heard and said."""
         chip = self.chip
-        self.now_ms += 10
-        if self.now_ms % 500 == 0:
+        self.now_ms = self.now_ms + 10 & 0x3FFF_FFFF
+        self.count += 1
+        if self.count % 50 == 0:
             self.say(contract.WISH, contract.MINOR_LAST, ((6_000, 0, 1, 0),) * COUNT)
         if lock:
             micropython.heap_lock()

@@ -225,11 +225,13 @@ class Controller:
         """The clock goes back by so much; uptime goes on."""
         for i in range(len(self.ports)):
             self.ports[i].rebase(by_ms)
-            self._report_due_ms[i] -= by_ms
+            self._report_due_ms[i] = max(0, self._report_due_ms[i] - by_ms)
         self._booted_ms -= by_ms
-        self._received_ms -= by_ms
+        self._received_ms = max(-LINE_IDLE_MS - 1, self._received_ms - by_ms)
         if self._heard_ms is not None:
             self._heard_ms -= by_ms
+            if self._host(0) == GONE:
+                self._heard_ms = None
 
     def next_due_ms(self, now_ms: int) -> "int | None":
         """When the next step must come if no pin changes and nothing is received before."""
