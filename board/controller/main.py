@@ -3,7 +3,8 @@
 `hardware` is all that differs (`port_rp2.py`, `port_unix.py`):
     safe()              outputs safe, at once; may be called at any time, also before boot()
     boot() -> now_ms    opens the flash
-    wait() -> now_ms    (which may start anew, see firmware.CLOCK_MASK) until the next turn is due; the firmware's `inputs` are fresh then
+    wait() -> now_ms    until the next turn is due; the firmware's `inputs` are fresh then. It may start anew at
+                        firmware.CLOCK_MASK
     apply()             the firmware's `outputs` to the pins
     receive() -> bytes  what came over the line; None or b"" if nothing did
     send(data) -> count how many bytes the line took
