@@ -239,6 +239,7 @@ firmware.Firmware.step = broken
         ("import sys; sys.exit(0)", 1),
         ("step(self, None)", 1),
         ("(lambda f: f(f))(lambda f: f(f))", 1),
+        ("import micropython; micropython.heap_lock(); bytearray(1)", 1),  # nothing left at all, not even to end
         ("raise KeyboardInterrupt", 0),
     ],
 )

@@ -36,8 +36,10 @@ def run(hardware: "Any", boards: "Any", circuit_max_ma: int, pins_hash: str = ""
         hardware.safe()
     except BaseException as error:
         hardware.safe()
-        _tell(error)
-        hardware.reset()
+        try:
+            _tell(error)
+        finally:
+            hardware.reset()
 
 
 def _loop(hardware: "Any", boards: "Any", circuit_max_ma: int, pins_hash: str) -> None:
