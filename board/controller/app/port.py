@@ -30,7 +30,9 @@ FRESH, SILENT, GONE = 0, 1, 2  # the host: heard lately; silent, the failsafe cu
 
 ORDERLY_MS = 6_000  # PWM is off; a car that has not left C/D by then is cut off (IEC 61851-1 Annex A)
 FOLLOW_MS = 5_000  # what a car may take to follow a lowered duty cycle (IEC 61851-1 Annex A)
-REST_MS = 500  # open at least so long: the weld check comes first, and a fluttering pilot must not wear the contactor
+REST_MS = 500  # open at least so long: the weld check comes first
+BRIEF_MS = 60_000  # a contactor that was closed for less rests twice as long as before, so that nothing wears it out
+REST_MAX_MS = 60_000
 PWM_MS = 100  # PWM must have been on so long before closing: only then the pilot shows C2, and whether there is a diode
 SELF_TEST_MS = 1_000  # for the trip line to rise under the test current, and again to fall without it
 RETRY_MS = 15 * 60_000
@@ -167,6 +169,8 @@ class Port:
         self._since: list[int | None] = [None] * len(FAULTS)  # since when a cause differs from _raised
         self._waiting = 0  # causes with a _since
         self._stop_by: int | None = None  # an orderly stop's end
+        self._rest_ms = REST_MS  # of the next opening
+        self._closed_at = 0
         self._close_from = 0  # not before: the contactor rests, the pilot is looked at
         self._held_ma = 0  # the offer that the car may still be leaving
         self._held_until = 0
@@ -210,6 +214,7 @@ class Port:
         self._held_until = max(0, self._held_until - by_ms)
         self._next_until = max(0, self._next_until - by_ms)
         self._test_by -= by_ms
+        self._closed_at = max(-BRIEF_MS, self._closed_at - by_ms)
         self.due_ms = None  # until the next step
 
     def retry_in_s(self, now_ms: int) -> int:
@@ -221,7 +226,7 @@ class Port:
         """Take in the pins; return the offer this port would make if the circuit has room. 0 or >= 6 A."""
         self.due_ms = None
         self._hold(now_ms, pins)
-        self._see_plug(pins)
+        self._see_plug(now_ms, pins)
         self._supervise(now_ms, pins)
         self._run_self_test(now_ms, pins)
         self._raise(now_ms, self._causes(pins))
@@ -261,9 +266,10 @@ class Port:
         else:
             self._next_ma, self._next_until = max(self._next_ma, self.offer_ma), now + FOLLOW_MS
 
-    def _see_plug(self, pins: Pins) -> None:
+    def _see_plug(self, now: int, pins: Pins) -> None:
         if pins.cp == CP_A != self._cp:
             self.unplugs += 1
+            self._rest_ms, self._close_from = REST_MS, min(self._close_from, now + REST_MS)
             self._void = self._is_allowed()
         if pins.cp != CP_A == self._cp and not self._test_failed:
             self._test_wanted = True
@@ -412,6 +418,7 @@ class Port:
                 if now >= self._close_from:
                     self.coil = True
                     self.closes += 1
+                    self._closed_at = now
                 else:
                     self._wake(self._close_from)
             return
@@ -423,7 +430,8 @@ class Port:
         if late or (pins.cp != CP_C and pins.cp != CP_D) or self._wish[1] == STOP_NOW or self.faults & AT_ONCE:
             self.coil = False
             self._stop_by = None
-            self._close_from = now + REST_MS
+            self._close_from = now + self._rest_ms
+            self._rest_ms = REST_MS if now - self._closed_at >= BRIEF_MS else min(2 * self._rest_ms, REST_MAX_MS)
         elif self._stop_by is not None:
             self._wake(self._stop_by)
 
