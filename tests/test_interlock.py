@@ -124,6 +124,26 @@ def test_the_real_port_closes_in_exactly_the_states_that_the_promise_names(venti
     assert closed > 0
 
 
+def just_closed() -> tuple[Port, Pins]:
+    port, pins = about_to_close(PortBoard())
+    pins.cp = CP_C
+    for now_ms in (2_000, 2_010):
+        port.step(now_ms, pins)
+        pins.contactor = port.coil
+    assert port.coil and not port.faults
+    return port, pins
+
+
+@pytest.mark.promise("S1")
+@pytest.mark.parametrize("retries", range(4))
+def test_a_trip_opens_in_the_same_step_the_first_time_and_the_last(retries: int) -> None:
+    port, pins = just_closed()
+    port.retries, pins.tripped = retries, True
+    port.step(2_020, pins)
+    assert not port.coil
+    assert port.faults == 1 << FAULTS.index("ground_fault_halted" if retries == 3 else "ground_fault")
+
+
 def share(asked: list[int], in_force: list[int], claims: list[int], circuit_ma: int) -> list[int]:
     offers = [-1] * len(asked)
     interlock.share(asked, in_force, claims, circuit_ma, offers)
@@ -155,4 +175,5 @@ def test_ports_share_in_order_and_nobody_gets_less_than_six_amperes() -> None:
     assert share([32_000, 32_000], [0, 0], [0, 0], 32_000) == [32_000, 0]
     assert share([16_000, 32_000], [0, 32_000], [0, 32_000], 40_000) == [8_000, 32_000]  # what is in force stays
     assert share([16_000, 16_000], [16_000, 0], [32_000, 0], 32_000) == [16_000, 0]  # the car may still draw 32 A
+    assert share([16_000, 32_000, 0], [0] * 3, [0, 0, 20_000], 40_000) == [16_000, 0, 0]  # 36 A are spoken for
     assert share([16_000, 16_000], [16_000] * 2, [16_000] * 2, 20_000) == [16_000, 0]  # the limit itself was lowered

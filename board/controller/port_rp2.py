@@ -5,7 +5,8 @@
                         proximity, temperature
     STATION             emergency_stop, an input, high = pressed, and so is a broken wire; uart, tx, rx, baud; mux, the
                         select pins of an analogue multiplexer, lowest bit first, or (); pilot_mv, what the pilot's
-                        divider reads as 0 and as 65,535; meter, a module with `read(index, inputs, at)`, or None
+                        divider reads as 0 and as 65,535; meter, a module with `read(index, inputs, at)`, or None;
+                        its OSError is a meter that does not answer
 
 An analogue signal is (pin, position of the multiplexer). None: the board has no such signal. It may lack a socket's
 lock, lock_feedback and proximity, and the emergency stop, if that is in the coils' circuit alone. Temperature sensors
