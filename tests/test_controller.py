@@ -780,6 +780,20 @@ def test_noise_on_the_line_changes_nothing(chunks: list[bytes]) -> None:
     assert (list(stage.edges), stage.reports) == before
 
 
+@pytest.mark.promise("S1")
+def test_of_more_frames_than_the_ports_leave_time_for_only_the_newest_are_looked_at() -> None:
+    stage = Stage()
+    sent(stage, *hello())
+    stage.plug(0).after(1)
+    nonsense = b"".join(frame(n, b"no message") for n in range(6))
+    wishes = (pack(contract.WISH, contract.MINOR_LAST, ((6_000 + 1_000 * n, 0, 1, 0), OFF)) for n in range(4))
+    stage.said((9_000, 0, 1, 0), OFF)
+    stage.sim.receive(nonsense + b"".join(frame(6 + n, wish) for n, wish in enumerate(wishes)), stage.now)
+    controller = stage.sim.controller
+    assert controller and (controller.dropped_frames, controller.bad_messages) == (6, 0)
+    assert stage.sim.bays[0].shown["offer_ma"] == 9_000
+
+
 def test_a_rest_of_a_frame_does_not_spoil_the_next_heartbeat() -> None:
     stage = Stage()
     sent(stage, *hello())
