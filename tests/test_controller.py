@@ -822,6 +822,16 @@ def test_over_the_line_a_silent_host_is_noticed_by_its_missing_heartbeats() -> N
     assert not stage.after(60).closed()
 
 
+def test_over_the_line_a_host_without_grace_is_not_gone_between_two_heartbeats() -> None:
+    stage = Stage(host_grace_s=0)
+    sent(stage, *hello())
+    stage.plug(0)
+    for _ in range(20):
+        sent(stage.after(0.5), contract.WISH, contract.MINOR_LAST, (GO, OFF))
+    assert stage.after(2.9).closed() and stage.sim.bays[0].shown["offer_ma"] == 32_000
+    assert stage.after(0.2).sim.bays[0].shown["offer_ma"] == 0 and not stage.after(6).closed()
+
+
 # -- everything at once
 
 
