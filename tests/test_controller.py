@@ -18,6 +18,8 @@ from agent.sim.car import Car
 from agent.sim.controller import SimController
 from agent.sim.plant import Bay
 from board.controller import contract
+from board.controller.app.controller import Controller
+from board.controller.app.memory import Memory
 from board.controller.app.port import Pins, Port, PortBoard
 from board.controller.contract import CP_A, CP_B, CP_C, CP_D, CP_E, FAULTS, pack, unpack
 from board.controller.link import Deframer, frame
@@ -1062,3 +1064,31 @@ def test_a_ground_fault_waits_its_fifteen_minutes_also_over_a_power_cut() -> Non
     stage.at(stage.now + 2).wish(0, GO).after(880)
     assert stage.faults() == {"ground_fault"} and not stage.closed()
     assert stage.after(30).closed()
+
+
+@pytest.mark.promise("S1")
+def test_a_latch_is_to_be_stored_at_once_also_while_another_port_delivers() -> None:
+    stage = Stage().charging(1).wish(0, (20_000, 0, 1, 0))
+    assert not stage.sim.memory.urgent
+    stage.plug(0).touch(car(diode=False)).after(1)
+    assert stage.faults() == {"diode_fault"} and stage.closed(1)
+    assert stage.sim.memory.urgent and stage.sim.memory.latched[0] == 1 << FAULTS.index("diode_fault")
+
+
+def test_the_next_car_has_its_three_tries_also_after_a_reset() -> None:
+    stage = Stage().charging(0, Car(leak_after_ms=20_000, need_wh=50_000)).after(15 + 900)
+    assert stage.sim.memory.retries[0] == 1
+    stage.sim.unplug(0, stage.now)
+    stage.after(1)
+    assert stage.sim.memory.retries[0] == 0
+
+
+@pytest.mark.promise("S11")
+def test_a_limit_that_cannot_be_stored_is_not_in_force() -> None:
+    memory = Memory(1)
+    memory.circuit_limit_ma, memory.failsafe_ma = 20_000, 6_000
+    controller = Controller((TETHERED,), memory, boot_id=1, save=lambda now_ms: False)
+    for limits in ((16_000, 6_000, 60), (32_000, 10_000, 0)):
+        assert not controller.limit(*limits, 0)
+    assert (memory.circuit_limit_ma, memory.failsafe_ma, memory.host_grace_s) == (20_000, 6_000, 60)
+    assert controller.limit(20_000, 6_000, 60, 0)  # nothing to store
