@@ -18,6 +18,7 @@ from board import firmware
 from board.chip import command as chip_command
 from board.controller import contract
 from board.controller.app.pilot import STEADY
+from board.controller.app.port import Port, PortBoard
 from board.controller.contract import pack
 from board.controller.link import frame
 from tests.chip import HELLO, NOTHING, SOCKETED, TETHERED, Chip, Life, Twin, blank, bus_frame, messages, rom_file
@@ -356,6 +357,11 @@ def test_a_step_in_which_nothing_is_said_allocates_nothing_and_four_ports_leave_
     assert int(found["coils"]) == 4 and int(found["locked steps"]) == 1_000
     assert int(found["free after boot"]) > 6_000, found
     assert int(found["grown"]) <= 0, found
+
+
+def test_a_ports_attributes_fit_a_table_that_a_small_heap_still_has_in_one_piece() -> None:
+    """MicroPython's tables hold 29 names; the next size, 37, was more than four ports found at boot."""
+    assert len(vars(Port(PortBoard()))) <= 29
 
 
 @pytest.mark.promise("S8", "S11")

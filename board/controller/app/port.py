@@ -170,12 +170,9 @@ class Port:
         self._waiting = 0  # causes with a _since
         self._stop_by: int | None = None  # an orderly stop's end
         self._rest_ms = REST_MS  # of the next opening
-        self._closed_at = 0
-        self._close_from = 0  # not before: the contactor rests, the pilot is looked at
-        self._held_ma = 0  # the offer that the car may still be leaving
-        self._held_until = 0
-        self._next_ma = 0  # a lower one, left later: what is held from then on
-        self._next_until = 0
+        self._close_from = 0  # open: not before, the contactor rests, the pilot is looked at; closed: since then
+        # The offer that the car may still be leaving, and until when; a lower one that it left later, and until when.
+        self._held = [0, 0, 0, 0]
         self._test_failed = self.self_test == TEST_FAILED
         self._test_wanted = not self._test_failed
         self._test_by = 0
@@ -210,11 +207,10 @@ class Port:
             self._stop_by -= by_ms
         if self._retry_at is not None:
             self._retry_at -= by_ms
-        self._close_from = max(0, self._close_from - by_ms)
-        self._held_until = max(0, self._held_until - by_ms)
-        self._next_until = max(0, self._next_until - by_ms)
+        self._close_from = max(-BRIEF_MS, self._close_from - by_ms)
+        self._held[1] = max(0, self._held[1] - by_ms)
+        self._held[3] = max(0, self._held[3] - by_ms)
         self._test_by -= by_ms
-        self._closed_at = max(-BRIEF_MS, self._closed_at - by_ms)
         self.due_ms = None  # until the next step
 
     def retry_in_s(self, now_ms: int) -> int:
@@ -237,19 +233,19 @@ class Port:
 
     def claim_ma(self) -> int:
         """What the car may draw at this instant: no other port may have it."""
-        return max(self.offer_ma, self._held_ma)
+        return max(self.offer_ma, self._held[0])
 
     def _hold(self, now: int, pins: Pins) -> None:
-        live = self.coil or pins.contactor
+        live, held = self.coil or pins.contactor, self._held
         if pins.cp == CP_A and not live:
-            self._held_ma = self._next_ma = 0
+            held[0] = held[2] = 0
         elif self.offer_ma == 0 and live:  # stopping, or welded: what flows is taken until it is off
-            self._held_ma = max(self._held_ma, self._flowing_ma(now, pins))
+            held[0] = max(held[0], self._flowing_ma(now, pins))
             return
-        while self._held_ma and now >= self._held_until:
-            self._held_ma, self._held_until, self._next_ma = self._next_ma, self._next_until, 0
-        if self._held_ma:  # open or not: a car that has seen the old duty cycle might close and draw it
-            self._wake(self._held_until)
+        while held[0] and now >= held[1]:
+            held[0], held[1], held[2] = held[2], held[3], 0
+        if held[0]:  # open or not: a car that has seen the old duty cycle might close and draw it
+            self._wake(held[1])
 
     def _flowing_ma(self, now: int, pins: Pins) -> int:
         """What flows though nothing is offered; through a weld that nobody measures, all that could."""
@@ -261,10 +257,11 @@ class Port:
         """The offer in force is lowered: the car has its time to follow, unless it has not followed before."""
         if max(pins.current_ma) <= self.claim_ma() * 11 // 10 + CURRENT_NOISE_MA:
             self._since[OVER_CURRENT] = None
-        if self.offer_ma >= self._held_ma:
-            self._held_ma, self._held_until, self._next_ma = self.offer_ma, now + FOLLOW_MS, 0
+        held = self._held
+        if self.offer_ma >= held[0]:
+            held[0], held[1], held[2] = self.offer_ma, now + FOLLOW_MS, 0
         else:
-            self._next_ma, self._next_until = max(self._next_ma, self.offer_ma), now + FOLLOW_MS
+            held[2], held[3] = max(held[2], self.offer_ma), now + FOLLOW_MS
 
     def _see_plug(self, now: int, pins: Pins) -> None:
         if pins.cp == CP_A != self._cp:
@@ -418,7 +415,7 @@ class Port:
                 if now >= self._close_from:
                     self.coil = True
                     self.closes += 1
-                    self._closed_at = now
+                    self._close_from = now
                 else:
                     self._wake(self._close_from)
             return
@@ -430,8 +427,9 @@ class Port:
         if late or (pins.cp != CP_C and pins.cp != CP_D) or self._wish[1] == STOP_NOW or self.faults & AT_ONCE:
             self.coil = False
             self._stop_by = None
+            is_brief = now - self._close_from < BRIEF_MS
             self._close_from = now + self._rest_ms
-            self._rest_ms = REST_MS if now - self._closed_at >= BRIEF_MS else min(2 * self._rest_ms, REST_MAX_MS)
+            self._rest_ms = min(2 * self._rest_ms, REST_MAX_MS) if is_brief else REST_MS
         elif self._stop_by is not None:
             self._wake(self._stop_by)
 
