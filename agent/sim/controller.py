@@ -176,6 +176,7 @@ class SimController(Plant[SimBay]):
             due = None
             if self.controller is not None:
                 self.controller.step(now, [bay.pins for bay in self.bays])
+                self.controller.speak(now, [bay.pins for bay in self.bays])
                 due = self.controller.next_due_ms(now)
             self._show([self._state(i, bay) for i, bay in enumerate(self.bays)])
             dues = [due, *(d for bay in self.bays for d in bay.dues(now))]

@@ -120,8 +120,17 @@ MESSAGES: "dict[int, Table]" = {
 APPENDED = {WELCOME: 1}  # texts at the end that an older minor does not know: it leaves them out, here they are ""
 
 
+_hash: "list[str]" = []
+
+
 def contract_hash() -> str:
     """Eight hex digits over order and names of the tables above: what both ends must share to understand each other."""
+    if not _hash:  # once: it takes a controller milliseconds and a good piece of its heap, and anybody may greet it
+        _hash.append(hash_of_tables())
+    return _hash[0]
+
+
+def hash_of_tables() -> str:
     digest = sha256()
     for number in sorted(MESSAGES):  # piece by piece: the controller has no room for the whole
         digest.update(("%d%s;" % (number, _names(MESSAGES[number]))).encode())
@@ -135,9 +144,8 @@ def _names(table: "Table") -> str:
 
 def pack(*message: "Any") -> bytes:
     """One message as CBOR; out of bounds is our own bug."""
-    values = _checked(_table(message[0], len(message) - 1), message[1:])
-    assert values is not None, message
-    return cbor2.dumps([message[0]] + _listed(values))
+    assert _fit(_table(message[0], len(message) - 1), message[1:]), message
+    return cbor2.dumps([message[0]] + _listed(message[1:]))
 
 
 def unpack(body: bytes) -> "tuple[Any, ...] | None":
@@ -148,10 +156,10 @@ def unpack(body: bytes) -> "tuple[Any, ...] | None":
         return None
     if type(items) is not list or not items or type(items[0]) is not int or items[0] not in MESSAGES:
         return None
-    values = _checked(_table(items[0], len(items) - 1), items[1:])
-    if values is None:
+    if not _fit(_table(items[0], len(items) - 1), items[1:]):
         return None
-    return (items[0],) + values + ("",) * (len(MESSAGES[items[0]]) - len(values))
+    message: "tuple[Any, ...]" = _tupled(items)
+    return message + ("",) * (len(MESSAGES[items[0]]) + 1 - len(items))
 
 
 def _table(number: int, count: int) -> "Table":
@@ -160,31 +168,33 @@ def _table(number: int, count: int) -> "Table":
     return table[:count] if len(table) - APPENDED.get(number, 0) <= count else table
 
 
-def _checked(table: "Table", values: "Any") -> "tuple[Any, ...] | None":
-    if type(values) not in (list, tuple) or len(values) != len(table):
-        return None
-    checked = []
+def _fit(table: "Table", values: "Any") -> bool:
+    """Whether these are the fields of the table, each within its bounds."""
+    if (type(values) is not list and type(values) is not tuple) or len(values) != len(table):
+        return False
     for i in range(len(table)):
-        _, low, high = table[i]
-        value = values[i]
-        if low is TEXT:
-            good = type(value) is str and len(value) <= high
-        elif type(low) is tuple:
-            value = _checked(low, value) if high == ONE_ROW else _checked_rows(low, high, value)
-            good = value is not None
-        else:
-            good = type(value) is int and low <= value <= high  # a CBOR bool is no int here
-        if not good:
-            return None
-        checked.append(value)
-    return tuple(checked)
+        if not _fits(table[i][1], table[i][2], values[i]):
+            return False
+    return True
 
 
-def _checked_rows(table: "Table", most: int, rows: "Any") -> "tuple[Any, ...] | None":
-    if type(rows) not in (list, tuple) or not 1 <= len(rows) <= most:
-        return None
-    checked = [_checked(table, row) for row in rows]
-    return None if None in checked else tuple(checked)
+def _fits(low: "Any", high: int, value: "Any") -> bool:
+    if low is TEXT:
+        return type(value) is str and len(value) <= high
+    if type(low) is not tuple:
+        return type(value) is int and low <= value <= high  # a CBOR bool is no int here
+    if high == ONE_ROW:
+        return _fit(low, value)
+    if (type(value) is not list and type(value) is not tuple) or not 1 <= len(value) <= high:
+        return False
+    for row in value:
+        if not _fit(low, row):
+            return False
+    return True
+
+
+def _tupled(values: "Any") -> "Any":
+    return tuple([_tupled(value) for value in values]) if type(values) is list else values
 
 
 def _listed(values: "Any") -> "Any":
@@ -192,9 +202,12 @@ def _listed(values: "Any") -> "Any":
     return [_listed(value) for value in values] if type(values) is tuple else values
 
 
-def clamped(table: "Table", row: "list[int] | tuple[int, ...]") -> "tuple[int, ...]":
+def clamped(table: "Table", row: "list[int] | tuple[int, ...]") -> "list[int]":
     """The row with each integer brought within its bounds: a meter may say anything."""
-    return tuple([min(max(value, low), high) for value, (_, low, high) in zip(row, table)])
+    bounded = [0] * len(table)  # a list that grows takes twice the room, in one piece that a small heap may not have
+    for i in range(len(table)):
+        bounded[i] = min(max(row[i], table[i][1]), table[i][2])
+    return bounded
 
 
 def common_minor(ours: "tuple[int, int]", theirs: "tuple[int, int]") -> "int | None":

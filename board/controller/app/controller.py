@@ -1,7 +1,7 @@
 """The port controller: its ports, the host's link, and the circuit they share. Pure; MicroPython subset.
 
-Firmware: `receive` what came, fill the pins, `step` every 10 ms, set the outputs of each port, send `transmit()`.
-What is received and sent allocates memory; a step without either does not.
+Firmware: `receive` what came, fill the pins, `step` every 10 ms, set the outputs of each port, `speak`, send
+`transmit()`. What is received and said allocates memory, and may find none; a step allocates nothing.
 """
 
 from board.controller import contract
@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from typing import Any
 
 LINE_IDLE_MS = 100  # longer than any frame lasts at 115,200 baud: a gap in it means that its rest is lost
-OUT_MAX_BYTES = 2_048  # the line is slower than we speak: newer reports replace what is dropped
+OUT_MAX_BYTES = 512  # the line is slower than we speak: newer reports replace what is dropped
+FRAMES_MAX = 4  # in one turn, the newest: each takes its time, and a host that floods must not take that of the ports
 EDGES = (0, 1, 2, 3, 4, 5, 6, 16, 18)  # of a report: states and faults; what is measured waits for its 500 ms
 
 
@@ -45,7 +46,7 @@ class Controller:
         self.boot_id = boot_id
         self.minor: int | None = None  # agreed with the host; None: not yet
         self.bad_messages = 0  # intact frames that make no sense
-        self.dropped_reports = 0
+        self.dropped_frames = self.dropped_reports = 0
         self.deframer = Deframer()
         self._memory = memory
         self._save = save
@@ -75,7 +76,9 @@ class Controller:
         """Bytes from the line, in any cut. What makes no sense is counted and changes nothing."""
         frames = self.deframer.idle() if now_ms - self._received_ms > LINE_IDLE_MS else []
         self._received_ms = now_ms
-        for _, body in frames + self.deframer.feed(data):
+        frames += self.deframer.feed(data)
+        self.dropped_frames += max(0, len(frames) - FRAMES_MAX)
+        for _, body in frames[-FRAMES_MAX:]:
             message = contract.unpack(body)
             if message is None or message[0] not in (contract.HELLO, contract.WISH, contract.LIMIT):
                 self.bad_messages += 1
@@ -145,7 +148,7 @@ class Controller:
                 self._send(*self.welcome(now_ms))
                 return True
             memory.circuit_limit_ma, memory.failsafe_ma, memory.host_grace_s = before
-            text = "the flash was written too often lately: ask again in ten seconds"
+            text = "the flash was written too often lately, or takes nothing: ask again in ten seconds"
         self._refuse(contract.LIMIT_REFUSED, text)
         return False
 
@@ -182,8 +185,6 @@ class Controller:
         for i in range(len(ports)):
             ports[i].drive(now_ms, pins[i], host, self._granted[i])
             self._remember(i)
-        if self.minor is not None:
-            self._send_reports(now_ms, pins)
 
     def report(self, index: int, now_ms: int, pins: Pins) -> "tuple[int, ...]":
         """One port as `PORT_REPORT` says."""
@@ -224,11 +225,13 @@ class Controller:
         """The clock goes back by so much; uptime goes on."""
         for i in range(len(self.ports)):
             self.ports[i].rebase(by_ms)
-            self._report_due_ms[i] -= by_ms
+            self._report_due_ms[i] = max(0, self._report_due_ms[i] - by_ms)
         self._booted_ms -= by_ms
-        self._received_ms -= by_ms
+        self._received_ms = max(-LINE_IDLE_MS - 1, self._received_ms - by_ms)
         if self._heard_ms is not None:
             self._heard_ms -= by_ms
+            if self._host(0) == GONE:
+                self._heard_ms = None
 
     def next_due_ms(self, now_ms: int) -> "int | None":
         """When the next step must come if no pin changes and nothing is received before."""
@@ -248,9 +251,9 @@ class Controller:
     def _grace_ms(self) -> int:
         return max(HOST_SILENT_MS, self._memory.host_grace_s * 1000)
 
-    def _send_reports(self, now_ms: int, pins: "list[Pins]") -> None:
-        """At most one in a step, or four at once would make that step too long."""
-        sent = False
+    def speak(self, now_ms: int, pins: "list[Pins]") -> None:
+        """After the step: the reports that are due. At most one at a time, or four at once would take too long."""
+        sent = self.minor is None
         for i in range(len(self.ports)):
             row = self._fill_row(i, now_ms, pins[i])
             if self._is_edge(i, row):

@@ -30,7 +30,9 @@ FRESH, SILENT, GONE = 0, 1, 2  # the host: heard lately; silent, the failsafe cu
 
 ORDERLY_MS = 6_000  # PWM is off; a car that has not left C/D by then is cut off (IEC 61851-1 Annex A)
 FOLLOW_MS = 5_000  # what a car may take to follow a lowered duty cycle (IEC 61851-1 Annex A)
-REST_MS = 500  # open at least so long: the weld check comes first, and a fluttering pilot must not wear the contactor
+REST_MS = 500  # open at least so long: the weld check comes first
+BRIEF_MS = 60_000  # a contactor that was closed for less rests twice as long as before, so that nothing wears it out
+REST_MAX_MS = 60_000
 PWM_MS = 100  # PWM must have been on so long before closing: only then the pilot shows C2, and whether there is a diode
 SELF_TEST_MS = 1_000  # for the trip line to rise under the test current, and again to fall without it
 RETRY_MS = 15 * 60_000
@@ -38,7 +40,7 @@ RETRIES_MAX = 3
 VOLTAGE_LOST_MV = 50_000
 COOLER_DC = 100  # an overheated port is good again this much below its limit
 CURRENT_NOISE_MA = 500
-TEMPERATURE_MIN_DC = -500  # colder is no place on earth but a broken sensor, and what cannot be measured may be hot
+TEMPERATURE_MIN_DC = -400  # a sensor that says less is broken (0 mV are -50.0), and what is not measured may be hot
 
 NOW, ORDERLY = True, False  # how a fault opens: at once, or PWM off first
 GONE_TOO, UNPLUG, CLEAR = 0, 1, 2  # until when it lasts: gone with its cause, until unplugged, until a clear
@@ -231,9 +233,10 @@ class Port:
         self._present = 0  # causes there at this instant: enough to keep a contactor from closing
         self.holds = Holds()
         self._stop_by: int | None = None  # an orderly stop's end
-        self._close_from = 0  # not before: the contactor rests, the pilot is looked at
-        self._held_ma = 0  # the offer that the car may still be leaving
-        self._held_until = 0
+        self._rest_ms = REST_MS  # of the next opening
+        self._close_from = 0  # open: not before, the contactor rests, the pilot is looked at; closed: since then
+        # The offer that the car may still be leaving, and until when; a lower one that it left later, and until when.
+        self._held = [0, 0, 0, 0]
         self._test_failed = self.self_test == TEST_FAILED
         self._test_wanted = not self._test_failed
         self._test_by = 0
@@ -243,9 +246,10 @@ class Port:
 
     def wish(self, offer_ma: int, stop: int, lock: int, clear: int) -> None:
         """The host's whole wish, as `PORT_WISH` says."""
+        wish = (offer_ma, stop, lock, clear)  # first: there may be no memory for it
         if clear > self._wish[3]:
             self._clear = True
-        self._wish = (offer_ma, stop, lock, clear)
+        self._wish = wish
         self._void = self._void and self._is_allowed()
 
     def step(self, now_ms: int, pins: Pins, host: int = FRESH, failsafe_ma: int = 0) -> tuple[int, bool, bool, bool]:
@@ -264,8 +268,9 @@ class Port:
             self._stop_by -= by_ms
         if self._retry_at is not None:
             self._retry_at -= by_ms
-        self._close_from = max(0, self._close_from - by_ms)
-        self._held_until = max(0, self._held_until - by_ms)
+        self._close_from = max(-BRIEF_MS, self._close_from - by_ms)
+        self._held[1] = max(0, self._held[1] - by_ms)
+        self._held[3] = max(0, self._held[3] - by_ms)
         self._test_by -= by_ms
         self.due_ms = None  # until the next step
 
@@ -278,7 +283,7 @@ class Port:
         """Take in the pins; return the offer this port would make if the circuit has room. 0 or >= 6 A."""
         self.due_ms = None
         self._hold(now_ms, pins)
-        self._see_plug(pins)
+        self._see_plug(now_ms, pins)
         self._supervise(now_ms, pins)
         self._run_self_test(now_ms, pins)
         self._present = self._causes(pins)
@@ -292,20 +297,40 @@ class Port:
 
     def claim_ma(self) -> int:
         """What the car may draw at this instant: no other port may have it."""
-        return max(self.offer_ma, self._held_ma)
+        return max(self.offer_ma, self._held[0])
 
     def _hold(self, now: int, pins: Pins) -> None:
-        live = self.coil or pins.contactor
-        if self.offer_ma == 0 and live:  # stopping, or welded: what flows is taken until it is off
-            self._held_ma = max(self._held_ma, max(pins.current_ma))
-        elif now >= self._held_until or (pins.cp == CP_A and not live):
-            self._held_ma = 0
-        else:  # open or not: a car that has seen the old duty cycle might close and draw it
-            self._wake(self._held_until)
+        live, held = self.coil or pins.contactor, self._held
+        if pins.cp == CP_A and not live:
+            held[0] = held[2] = 0
+        elif self.offer_ma == 0 and live:  # stopping, or welded: what flows is taken until it is off
+            held[0] = max(held[0], self._flowing_ma(now, pins))
+            return
+        while held[0] and now >= held[1]:
+            held[0], held[1], held[2] = held[2], held[3], 0
+        if held[0]:  # open or not: a car that has seen the old duty cycle might close and draw it
+            self._wake(held[1])
 
-    def _see_plug(self, pins: Pins) -> None:
+    def _flowing_ma(self, now: int, pins: Pins) -> int:
+        """What flows though nothing is offered; through a weld that nobody measures, all that could."""
+        if pins.contactor and not self.coil and now >= self._close_from and not (self.board.metered and pins.meter_ok):
+            return self.board.max_ma
+        return max(pins.current_ma)
+
+    def _leave(self, now: int, pins: Pins) -> None:
+        """The offer in force is lowered: the car has its time to follow, unless it has not followed before."""
+        if max(pins.current_ma) <= self.claim_ma() * 11 // 10 + CURRENT_NOISE_MA:
+            self.holds.restart(OVER_CURRENT)
+        held = self._held
+        if self.offer_ma >= held[0]:
+            held[0], held[1], held[2] = self.offer_ma, now + FOLLOW_MS, 0
+        else:
+            held[2], held[3] = max(held[2], self.offer_ma), now + FOLLOW_MS
+
+    def _see_plug(self, now: int, pins: Pins) -> None:
         if pins.cp == CP_A != self._cp:
             self.unplugs += 1
+            self._rest_ms, self._close_from = REST_MS, min(self._close_from, now + REST_MS)
             self._void = self._is_allowed()
         if pins.cp != CP_A == self._cp and not self._test_failed:
             self._test_wanted = True
@@ -406,17 +431,15 @@ class Port:
         """Set the outputs; `granted_ma` is 0 or 6 A up to what `asks` returned."""
         offered_ma, coil, lock = self.offer_ma, self.coil, self.lock
         if granted_ma < self.offer_ma:
-            self._held_ma = max(self._held_ma, self.offer_ma)
-            self._held_until = now_ms + FOLLOW_MS
-            self.holds.restart(OVER_CURRENT)  # the car may take its time to follow from here
+            self._leave(now_ms, pins)
         if granted_ma and not self.offer_ma:
             self._close_from = max(self._close_from, now_ms + PWM_MS)
         self.offer_ma = granted_ma
         self._set_coil(now_ms, pins, host)
         live = self.offer_ma > 0 or self.coil or pins.contactor
         in_socket = pins.cp != CP_A or pins.cable_ma > 0
-        # A dead host must not keep a driver's cable; a live contactor must.
-        self.lock = self.board.socketed and in_socket and (live or (self._wish[2] == 1 and host != GONE))
+        # A dead host must not keep a driver's cable; a live contactor must, whatever is or is not seen in the socket.
+        self.lock = self.board.socketed and (live or (in_socket and self._wish[2] == 1 and host != GONE))
         if self.offer_ma != offered_ma or self.coil != coil or self.lock != lock:
             self._wake(now_ms)
 
@@ -426,6 +449,7 @@ class Port:
                 if now >= self._close_from:
                     self.coil = True
                     self.closes += 1
+                    self._close_from = now
                 else:
                     self._wake(self._close_from)
             return
@@ -437,7 +461,9 @@ class Port:
         if late or (pins.cp != CP_C and pins.cp != CP_D) or self._wish[1] == STOP_NOW or self.faults & AT_ONCE:
             self.coil = False
             self._stop_by = None
-            self._close_from = now + REST_MS
+            is_brief = now - self._close_from < BRIEF_MS
+            self._close_from = now + self._rest_ms
+            self._rest_ms = min(2 * self._rest_ms, REST_MAX_MS) if is_brief else REST_MS
         elif self._stop_by is not None:
             self._wake(self._stop_by)
 
