@@ -185,7 +185,7 @@ def contradiction(power_w: int, current_ma: Iterable[int], voltage_mv: Sequence[
     if power_w > 1.1 * apparent_va + coarse_va + BACKWARDS_W:
         return f"{says} more than its currents carry: check its transformers, or correct the register map"
     if apparent_va >= LOADED_VA and power_w < apparent_va / 2:  # cars have a power factor near 1
-        return f"{says} less than half of what its currents carry: turn the phase that is wired backwards, or correct the map"
+        return f"{says} less than half of what its currents carry: is a phase wired backwards, or the map another's?"
     return ""
 
 
