@@ -99,7 +99,7 @@ class Stage:
 
     def charging(self, index: int = 0, car: Car | None = None) -> "Stage":
         self.plug(index, car).after(1).wish(index, GO).after(10)
-        assert self.closed(index) and self.port(index, "power_w") > 0
+        assert self.closed(index) and self.sim.bays[index].power_w > 0
         return self
 
     # -- what the story asks
