@@ -21,6 +21,9 @@ STEADY_S = 5.0  # a device that failed must work so long before it is told to wo
 Name = Annotated[
     str, Meta(pattern=r"^[a-z][a-z0-9_]{0,31}\Z", description="a name in quotes: lower-case letters, digits and _")
 ]
+DEVICE = r"(/(?!\.\.?(/|\Z))[^/\x00-\x20\x7f]+)+"  # in one spelling each, or two parts on one line are not noticed
+DEVICE_WORDS = '"/dev/…", the path of a device in quotes'
+DevicePath = Annotated[str, Meta(pattern=rf"^{DEVICE}\Z", max_length=1_000, description=DEVICE_WORDS)]
 SysName = Annotated[  # no slash and no "..": it must not lead out of its folder
     str, Meta(pattern=r"^([A-Za-z0-9_][A-Za-z0-9_.:-]{0,62})?\Z", description="the name of a folder in /sys in quotes")
 ]

@@ -23,7 +23,7 @@ from msgspec import Meta, Struct
 
 from agent.events import PortChosen
 from agent.hal.device import Name, Post, Presence, Watch, sentence
-from agent.settings import ConfigError, FilePath
+from agent.settings import ConfigError, FilePath, bring
 
 CHECK_S = 1.0  # each line is read so often, whatever its edges said
 QUIET_S = 0.1  # after an edge a line is left alone so long: what bounces or oscillates is read ten times a second
@@ -91,7 +91,8 @@ def check_lines(outputs: Iterable[OutputFacts], inputs: Iterable[InputFacts]) ->
     if twice := {name for name in names if names.count(name) > 1}:
         raise ValueError(f"two lines are named {min(twice)}: name each once")
     if shared := {line for line in lines if lines.count(line) > 1}:
-        raise ValueError(f"line {min(shared)[1]} of {min(shared)[0]} is used twice: give each output and input its own")
+        users = " and ".join(each.name for each in both if (each.chip, each.line) == min(shared))
+        raise ValueError(f"line {min(shared)[1]} of {min(shared)[0]} is used twice, by {users}: give each its own")
     followers = {each.name for each in inputs if each.role == "feedback"}
     for output in outputs:
         if output.feedback and output.feedback not in followers:
@@ -379,7 +380,7 @@ class Gpiod:
         try:
             import gpiod
         except ImportError:
-            raise ConfigError("this board has GPIO lines: type pip install 'station-agent[device]'") from None
+            raise ConfigError(f"this board has GPIO lines: type {bring('device')}") from None
         self._gpiod = gpiod
 
     def output(self, facts: OutputFacts) -> Line:

@@ -20,7 +20,8 @@ from msgspec import Meta, Struct
 
 from agent.events import Report
 from agent.faults import Fault
-from agent.settings import ConfigError, FilePath
+from agent.hal.device import DevicePath
+from agent.settings import ConfigError
 from board.controller.contract import PORT_REPORT
 
 Three = tuple[int, int, int]
@@ -45,6 +46,8 @@ FORMATS = {
     "float32": "f", "float64": "d",
 }  # fmt: skip
 
+Scale = Annotated[float, Meta(gt=0, le=1_000_000, description="a number above 0, at most 1000000")]
+
 
 class Register(Struct, frozen=True, forbid_unknown_fields=True):
     """Where a value stands, and what one count of it is worth.
@@ -54,7 +57,7 @@ class Register(Struct, frozen=True, forbid_unknown_fields=True):
 
     address: Annotated[int, Meta(ge=0, le=65_535)]
     type: Literal["int16", "uint16", "int32", "uint32", "int64", "uint64", "float32", "float64"]
-    scale: Annotated[float, Meta(gt=0, le=1_000_000)] = 1.0  # in the unit of the field: kWh in energy_wh is 1000
+    scale: Scale = 1.0  # in the unit of the field: kWh in energy_wh is 1000
     function: Literal[3, 4] = 4  # 3: holding registers, 4: input registers
     word_order: Literal["big", "little"] = "big"  # big: the high word comes first
 
@@ -70,7 +73,7 @@ class Register(Struct, frozen=True, forbid_unknown_fields=True):
 class ModbusFacts(Struct, frozen=True, forbid_unknown_fields=True):
     """One line with one meter a port, all of one make."""
 
-    tty: FilePath
+    tty: DevicePath
     units: tuple[Annotated[int, Meta(ge=1, le=247)], ...]  # address of each port's meter, in order of evse_id
     energy_wh: Register  # imported, since the meter was made
     power_w: Register
