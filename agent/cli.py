@@ -176,23 +176,38 @@ def command_board_safe(args: argparse.Namespace) -> int:
 
 
 def command_board_try(args: argparse.Namespace) -> int:
-    import signal
-
     from agent.board import load
     from agent.lock import exclusive
-    from agent.trial import Verdict, run, summary
+    from agent.trial import Verdict, run, steps, summary
     from agent.trialhands import hands_of
 
     board = load(args.file)
-    with exclusive(state_of(args.config), "the agent runs and has the hardware: type systemctl stop station-agent"):
-        signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGINT))  # ends as Ctrl-C does: with safe outputs
+    taken = "the agent or another board try has the hardware: end it first, type systemctl stop station-agent"
+    with exclusive(state_of(args.config), taken):
+        end_once()
         hands = hands_of(board)
         try:
             results = run(board, hands)
         finally:
             hands.close()
     print(summary(results))
-    return FAILED if any(result.verdict is Verdict.FAILS for result in results) else 0
+    is_whole = len(results) == len(list(steps(board)))
+    return 0 if is_whole and all(result.verdict is not Verdict.FAILS for result in results) else FAILED
+
+
+def end_once() -> None:
+    """Ctrl-C, SIGTERM and a lost terminal end us by KeyboardInterrupt; the next ones do not disturb that."""
+    import signal
+
+    those = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+    def end(number: int, frame: object) -> None:
+        for each in those:
+            signal.signal(each, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    for each in those:
+        signal.signal(each, end)
 
 
 def state_of(config_path: Path) -> Path:
