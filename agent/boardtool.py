@@ -13,12 +13,12 @@ from pathlib import Path
 
 from agent.board import BOARDS, Board, load, text_of
 from agent.doctor import FAIL, OK, WARN, Finding
-from agent.hal.device import Sysfs
+from agent.hal.device import Sysfs, bring
 from agent.hal.gpio import InputFacts, OutputFacts
 from agent.hal.modbus import ModbusFacts
 from agent.hal.thermal import SensorFacts, file_of
 from agent.pintable import pins_hash, signals
-from agent.settings import ConfigError, bring
+from agent.settings import ConfigError
 
 ROOT = Path("/")
 EXTRAS = {"pcsc": ("smartcard", "pcsc"), "modbus": ("pymodbus", "modbus")}  # kind: library, extra

@@ -484,7 +484,8 @@ def check_parts(patient: Patient) -> Finding | None:
     if not failed:
         return Finding("self-test", OK, f"{len(parts)} parts, none of the station's has failed")
     fixes = dict.fromkeys(part["fix"] for part in failed)
-    return Finding("self-test", FAIL, "; ".join(f"{part['part']}: {part['text']}" for part in failed), " ".join(fixes))
+    said = "; ".join(f"{part['part']} ({part['code']}): {part['text']}" for part in failed)
+    return Finding("self-test", FAIL, said, " ".join(fixes))
 
 
 def check_outbox(patient: Patient) -> Finding | None:

@@ -4,7 +4,6 @@ Layers, weakest first: defaults < board < config file < wizard < cloud. `Setting
 list of settings; the core sees the merged, frozen value and nothing else.
 """
 
-import sys
 import tomllib
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
@@ -246,11 +245,6 @@ def table(value: object, type_: type[T], where: str, **made: object) -> T:
         return type_(**values, **made)
     except ValueError as error:  # __post_init__: facts that contradict each other
         raise ConfigError(f"{where} {error}") from None
-
-
-def bring(extra: str) -> str:
-    """What to type for an extra's packages; with the Python that runs us, for Debian's own pip refuses."""
-    return f"{sys.executable} -m pip install 'station-agent[{extra}]'"
 
 
 def how_to_add(key: str, bounds: Any) -> str:

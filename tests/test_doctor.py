@@ -368,11 +368,15 @@ def asked(**status: Any) -> list[Finding]:
 
 
 def test_a_part_that_failed_its_self_test_is_named_with_its_fix() -> None:
-    failed = {"part": "TokenReader", "evse_id": 0, "result": "failed", "text": "no reader.", "fix": "Check its cable."}
+    failed = {
+        "part": "TokenReader", "evse_id": 0, "result": "failed", "code": "reader",
+        "text": "no reader.", "fix": "Check its cable.",
+    }  # fmt: skip
     passed = {"part": "Meter", "evse_id": 1, "result": "passed", "text": "", "fix": ""}
     for parts, verdict, fix in (([failed, passed], FAIL, "Check its cable."), ([passed], OK, "")):
         finding = check_parts(Patient(None, Config(), {}, {"self_test": parts}, NOW_S))
         assert finding and (finding.verdict, finding.fix) == (verdict, fix)
+        assert verdict is OK or finding.text == "TokenReader (reader): no reader."
 
 
 def test_a_well_running_agent_has_no_bad_finding() -> None:

@@ -419,7 +419,7 @@ def test_the_controllers_reports_carry_the_meters_of_the_line() -> None:
     assert 7_020 < newest.energy_wh <= 7_040
     second_port = [r.report for r in reports if r.evse_id == 2][-1]
     assert Fault.METER_FAULT in second_port.faults
-    assert told.said == [(2, "the meter has not answered yet")]
+    assert told.said == [(2, "the meter has not answered yet: check its wires and supply")]
 
 
 def charging(told: Told) -> tuple[Play, Callable[[Report], Report]]:

@@ -7,6 +7,7 @@ board file. Nothing of this raises and nothing spins.
 
 import errno
 import os
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import inf
@@ -82,6 +83,11 @@ class Presence:
             self._post(DeviceWorks(self.device))
 
 
+def bring(extra: str) -> str:
+    """What to type for an extra's packages; with the Python that runs us, for Debian's own pip refuses."""
+    return f"{sys.executable} -m pip install 'station-agent[{extra}]'"
+
+
 def sentence(error: OSError, path: str, permit: str) -> str:
     """What is wrong with `path`, and what to do. `permit`: what to type where it may not be used."""
     match error.errno:
@@ -91,7 +97,7 @@ def sentence(error: OSError, path: str, permit: str) -> str:
             return f"{path} is not ours to use: {permit}"
         case errno.EBUSY:
             return f"{path} is in use by another program or driver: end that one, or correct the board file"
-    return f"{path} does not work: {error.strerror or error}"
+    return f"{path} does not work ({error.strerror or error}): check its cable and its supply"
 
 
 # -- files that may hang ----------------------------------------------------------------------------------------------

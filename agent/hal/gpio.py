@@ -22,8 +22,8 @@ from typing import Annotated, Any, Literal, Protocol, Self
 from msgspec import Meta, Struct
 
 from agent.events import PortChosen
-from agent.hal.device import Name, Post, Presence, Watch, sentence
-from agent.settings import ConfigError, FilePath, bring
+from agent.hal.device import Name, Post, Presence, Watch, bring, sentence
+from agent.settings import ConfigError, FilePath
 
 CHECK_S = 1.0  # each line is read so often, whatever its edges said
 QUIET_S = 0.1  # after an edge a line is left alone so long: what bounces or oscillates is read ten times a second
@@ -422,7 +422,7 @@ def oserrors() -> Iterator[None]:
     try:
         yield
     except (ValueError, NotImplementedError) as error:
-        why = f"the chip has no such line, or not what the board file asks of it: {error}"
+        why = f"the chip has no such line, or not what the board file asks of it ({error}): correct the board file"
         raise OSError(errno.EINVAL, why) from None
 
 

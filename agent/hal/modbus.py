@@ -207,7 +207,7 @@ class Meter:
     sample: Sample | None = None
     spare_wh: float = 0.0  # by so much the register may move beyond what flows from now on
     doubt: Doubt | None = None
-    why: str = "the meter has not answered yet"  # it is not believed now; "" if it is
+    why: str = "the meter has not answered yet: check its wires and supply"  # it is not believed now; "" if it is
     missed: int = 0  # readings since then
     takeovers: int = 0  # registers that went on elsewhere
 
