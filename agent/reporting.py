@@ -14,7 +14,7 @@ from agent.events import Link, Registration
 from agent.faults import FAULTS
 from agent.policy.id_token import masked
 from agent.policy.reasons import WORDS
-from agent.port import Port, faults, status
+from agent.port import Port, counts, faults, status
 from agent.selftest import PartResult, is_over, results
 from agent.station import Notice, Station, charging_state, outage_s, stamp
 from agent.transaction import Reading, Transaction, Trigger, reading
@@ -109,7 +109,8 @@ def transaction_edges(before: Station, station: Station, old: Port, new: Port, n
             Trigger.METER_VALUE_PERIODIC: "Sample.Periodic",
             Trigger.TRIGGER: "Trigger",
         }
-        tx = replace(tx, last=reading(new.report, now, *stamp(station, now)), unplugs=new.report.unplugs)
+        last = reading(new.report, now, *stamp(station, now)) if counts(new.report, tx) else tx.last
+        tx = replace(tx, last=last, unplugs=new.report.unplugs)
         is_sample = trigger in (Trigger.METER_VALUE_CLOCK, Trigger.METER_VALUE_PERIODIC)
         stream = Stream.SAMPLES if is_sample else Stream.MONEY
         stream = asked_for(station, stream) if trigger is Trigger.TRIGGER else stream

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from agent.effects import PortCommand, Stop
 from agent.events import ControllerFound, ControllerLost, Cp, Event, PortReported, SelfTest
+from agent.faults import Fault
 from agent.hal.controller import LOST_S, METER_PERIOD_S, ControllerLink, report_of
 from agent.sim.car import Car
 from agent.sim.controller import SimController
@@ -205,6 +206,20 @@ def test_a_changed_wish_waits_for_no_heartbeat() -> None:
     assert not line.sim.bays[0].contactor.value
 
 
+@pytest.mark.promise("S1")
+def test_a_changed_wish_whose_frame_is_lost_on_the_line_waits_for_no_heartbeat() -> None:
+    line = Line()
+    line.charge()
+    line.run(0.3)  # the heartbeat is not due
+    line.is_cut = True
+    line.wish(replace(OFF, stop=Stop.NOW), OFF)
+    line.is_cut = False
+    line.run(0.1)
+    assert not line.sim.bays[0].contactor.value
+    line.run(2.0)
+    assert len([at for at, _ in line.wishes() if at > line.now - 2.0]) <= 4  # it ends
+
+
 def test_edges_are_told_at_once_and_a_moving_meter_every_few_seconds() -> None:
     line = Line()
     line.charge()
@@ -213,6 +228,19 @@ def test_edges_are_told_at_once_and_a_moving_meter_every_few_seconds() -> None:
     assert line.sim.unplug(0, line.now)
     (first, *_) = line.run(0.1)
     assert isinstance(first, PortReported) and first.report.cp is Cp.A
+
+
+@pytest.mark.promise("S2")
+def test_the_newest_good_reading_is_told_before_a_meter_fails() -> None:
+    line = Line()
+    line.charge()
+    line.run(METER_PERIOD_S - 1.0)
+    line.sim.touch(line.now, lambda sim: setattr(sim.bays[0], "meter_dead", True))
+    told = [event.report for event in line.run(8.0) if isinstance(event, PortReported) and event.evse_id == 1]
+    fails = next(i for i, report in enumerate(told) if Fault.METER_FAULT in report.faults)
+    assert fails > 0
+    assert not told[fails - 1].faults
+    assert told[fails - 1].energy_wh == told[fails].energy_wh == int(line.sim.bays[0].meter()[0])
 
 
 # -- what heals -------------------------------------------------------------------------------------------------------

@@ -1,7 +1,7 @@
 """The two safety rules of the port controller, against independent statements of the same promises."""
 
 from collections.abc import Callable
-from copy import copy
+from copy import copy, deepcopy
 from itertools import product
 
 import pytest
@@ -99,7 +99,7 @@ def test_the_real_port_closes_in_exactly_the_states_that_the_promise_names(venti
         product(range(6), WISHES, (FRESH, SILENT, GONE)), product(yes_no, yes_no, yes_no), (0, 13_000, 32_000), FLAWS
     ):
         port, pins = copy(ready), copy(ready_pins)
-        port._since = list(ready._since)
+        port.holds = deepcopy(ready.holds)
         pins.cp, pins.contactor, pins.locked, pins.cable_ma = cp, welded, locked, cable_ma
         FLAWS[flaw](pins)
         port.self_test = TEST_PASSED if tested else TEST_RUNNING  # still running: due to fail or to pass later

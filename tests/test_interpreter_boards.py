@@ -13,9 +13,10 @@ from agent.board import Board, read_board
 from agent.effects import PortCommand, Stop
 from agent.events import ControllerFound, PortReported, Report
 from agent.hal.controller import ControllerLink
-from agent.hal.modbus import Bus, Meters, ModbusFacts, Register, Sample, Words, possible
+from agent.hal.modbus import Bus, Meter, Meters, ModbusFacts, Register, Sample, Words, possible
+from agent.hal.supervision import Supervision
 from agent.loop import monotonic
-from agent.pintable import pins_hash
+from agent.pintable import pins_hash, port_board
 from agent.sim.car import Car
 from tests import pinned
 from tests.rig import FAILSAFE_MA, GRACE_S, OFF, Rig, need_interpreter
@@ -84,7 +85,8 @@ class Site:
         amend: Any = lambda index, report, now: report
         if isinstance(facts, ModbusFacts):
             limits = possible(facts, board.port[0].limit_ma)
-            self.meters = Meters(limits, [None] * len(board.port), 0.0, is_free=lambda evse_id: True)
+            supervisions = [Supervision(port_board(board, port), facts.refresh_s) for port in board.port]
+            self.meters = Meters(limits, [Meter(0.0) for _ in board.port], supervisions, is_free=lambda evse_id: True)
             self.street = undo.enter_context(closing(BoardMeters(folder, facts, len(board.port))))
             amend = self.meters.amend
         limit = board.circuit_limit_ma, FAILSAFE_MA, GRACE_S

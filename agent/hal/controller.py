@@ -13,6 +13,7 @@ from board.controller import contract
 from board.controller.link import Deframer, frame
 
 HEARTBEAT_S = contract.HEARTBEAT_MS / 1000
+AGAIN_S, AGAINS = 0.02, 2  # a changed wish is said so often again, so soon: noise must not hold it back for a heartbeat
 LOST_S = 3.0  # no intact frame for so long: the controller is lost
 SETTLE_S = 2.0  # so long may a host that has just come be silent about what it finds running
 IDLE_S = 0.1  # longer than any frame lasts at 115,200 baud: a gap in it means that its rest is lost
@@ -64,19 +65,22 @@ def is_edge(old: Report | None, new: Report) -> bool:
 
 
 class Filter:
-    """Lets edges through at once and a moving meter every METER_PERIOD_S, per port."""
+    """Lets edges through at once and a moving meter every METER_PERIOD_S, per port; before a meter fails, its newest
+    good reading."""
 
     def __init__(self, port_count: int) -> None:
         self._told: list[tuple[Report | None, float]] = [(None, 0.0)] * port_count
         self._newest: list[Report | None] = [None] * port_count
 
-    def passed(self, index: int, report: Report, now: float) -> Event | None:
-        old, at = self._told[index]
+    def passed(self, index: int, report: Report, now: float) -> list[Event]:
+        (old, at), newest = self._told[index], self._newest[index]
         self._newest[index] = report
         if not is_edge(old, report) and (report == old or now < at + METER_PERIOD_S):
-            return None
+            return []
         self._told[index] = (report, now)
-        return PortReported(index + 1, report)
+        if newest and newest != old and Fault.METER_FAULT in report.faults - newest.faults:
+            return [PortReported(index + 1, newest), PortReported(index + 1, report)]
+        return [PortReported(index + 1, report)]
 
     def fresh(self, index: int, now: float) -> Event | None:
         """What was held back: a reading that is about to be stored is to be the newest one."""
@@ -124,6 +128,7 @@ class ControllerLink:
         self._seq = 0
         self._heard_at: float | None = None
         self._beat_at = 0.0
+        self._agains = 0  # still to be said of the newest wish
         self._refusal = ""
 
     # -- towards the controller
@@ -133,7 +138,7 @@ class ControllerLink:
         assert len(commands) == self.port_count
         if commands == self.commands:
             return b""
-        self.commands = commands
+        self.commands, self._agains = commands, AGAINS + 1
         return self._beat(now) if self._minor is not None and not self._is_adopting(now) else b""
 
     def poll(self, now: float) -> tuple[bytes, list[Event]]:
@@ -189,8 +194,7 @@ class ControllerLink:
             case (contract.REPORT, _, int(index), tuple(fields)) if self._minor is not None and index < self.port_count:
                 self._heard_at, self._offers[index] = now, fields[OFFER]
                 report = self._amend(index, report_of(fields), now)
-                event = self._filter.passed(index, report, now) if report else None
-                return b"", [event] if event else []
+                return b"", self._filter.passed(index, report, now) if report else []
             case (contract.REFUSED, int(code), str(text)):
                 self._minor = None
                 if code == contract.LIMIT_REFUSED:
@@ -256,7 +260,8 @@ class ControllerLink:
 
     def _beat(self, now: float) -> bytes:
         assert self._minor is not None
-        self._beat_at = now + HEARTBEAT_S
+        self._agains = max(0, self._agains - 1)
+        self._beat_at = now + (AGAIN_S if self._agains else HEARTBEAT_S)
         rows = tuple(wish_row(command) for command in self.commands)
         return self._frame(contract.pack(contract.WISH, self._minor, rows))
 

@@ -43,7 +43,7 @@ class SimBay(Bay):
         pins.emergency_stop = emergency_stop
         pins.temperature_dc = self.temperature_dc
         pins.meter_ok = not self.meter_dead
-        pins.energy_wh, pins.power_w, *phases = self.meter()
+        pins.energy_wh, pins.power_w, *phases = self.seen()
         pins.current_ma, pins.voltage_mv = (phases[0], phases[1], phases[2]), (phases[3], phases[4], phases[5])
 
 

@@ -107,7 +107,7 @@ class PortBoard:
         voltage_min_mv: int = 187_000,  # 208 V less 10 %
         voltage_max_mv: int = 264_000,  # 240 V and 10 %
         temperature_max_dc: int = 850,
-        metered: bool = True,  # False: Linux reads the meter, and judges it; the controller sees no current or voltage
+        metered: bool = True,  # False: Linux reads the meter, and supervises by it; here is no current or voltage
     ) -> None:
         self.max_ma = max_ma
         self.socketed = socketed
@@ -138,6 +138,72 @@ class Pins:
         self.voltage_mv: list[int] | tuple[int, int, int] = (0, 0, 0)
 
 
+class Holds:
+    """From causes to faults: RULES' hold and quiet times. `raised`: causes after them; `due_ms`: when to look again if
+    nothing changes. Linux runs it too, where it reads the meter (agent/hal/supervision.py); what it knows is up to
+    `lag_ms` old, and so a cause must last longer by that."""
+
+    def __init__(self, lag_ms: int = 0) -> None:
+        self.raised = 0
+        self.due_ms: int | None = None
+        self._lag_ms = lag_ms
+        self._since: list[int | None] = [None] * len(RULES)  # since when a cause differs from raised
+        self._waiting = 0  # causes with a _since
+
+    def see(self, now_ms: int, causes: int) -> None:
+        """`causes`: those that are there at this instant."""
+        self.due_ms = None
+        moving = causes ^ self.raised
+        if not moving | self._waiting:
+            return
+        for i in range(len(RULES)):
+            if not moving >> i & 1:
+                self._since[i] = None
+                continue
+            since = self._since[i]
+            if since is None:
+                self._since[i] = since = now_ms
+            due = since + (RULES[i][1] if self.raised >> i & 1 else RULES[i][0] + self._lag_ms)
+            if now_ms >= due:
+                self.raised ^= 1 << i
+                self._since[i] = None
+            elif self.due_ms is None or due < self.due_ms:
+                self.due_ms = due
+        self._waiting = causes ^ self.raised
+
+    def restart(self, fault: int) -> None:
+        """Its time begins anew with the next look."""
+        self._since[fault] = None
+
+    def rebase(self, by_ms: int) -> None:
+        for i in range(len(self._since)):
+            since = self._since[i]
+            if since is not None:
+                self._since[i] = since - by_ms
+
+
+def measured_causes(
+    board: PortBoard,
+    is_measured: bool,
+    contactor: bool,
+    offer_ma: int,
+    current_ma: "list[int] | tuple[int, int, int]",
+    voltage_mv: "list[int] | tuple[int, int, int]",
+) -> int:
+    """The faults of current and mains whose cause is there now, bit i for FAULTS[i]. Linux runs it too."""
+    lowest_mv = highest_mv = voltage_mv[0]
+    for i in range(1, board.phases):
+        lowest_mv = min(lowest_mv, voltage_mv[i])
+        highest_mv = max(highest_mv, voltage_mv[i])
+    lost = board.phases > 1 and lowest_mv < VOLTAGE_LOST_MV
+    return (
+        (contactor and max(current_ma) > offer_ma * 11 // 10 + CURRENT_NOISE_MA and offer_ma > 0) << OVER_CURRENT
+        | (is_measured and highest_mv > board.voltage_max_mv) << OVER_VOLTAGE
+        | (is_measured and lowest_mv < board.voltage_min_mv and not lost) << UNDER_VOLTAGE
+        | (is_measured and lost) << PHASE_LOSS
+    )
+
+
 class Port:
     """Outputs, to be read after each step: `offer_ma` (pilot: 0 = steady +12 V), `coil`, `lock`, `testing` (drive the
     self-test current). `closes`, `latched` and `retries` are what is kept over a reset."""
@@ -163,9 +229,7 @@ class Port:
         self._void = False  # the wish in force ended here (unplugged, emergency stop): the host must withdraw it first
         self._cp = -1  # of the step before; -1 = first step after boot
         self._present = 0  # causes there at this instant: enough to keep a contactor from closing
-        self._raised = 0  # causes after their hold and quiet times: faults
-        self._since: list[int | None] = [None] * len(FAULTS)  # since when a cause differs from _raised
-        self._waiting = 0  # causes with a _since
+        self.holds = Holds()
         self._stop_by: int | None = None  # an orderly stop's end
         self._close_from = 0  # not before: the contactor rests, the pilot is looked at
         self._held_ma = 0  # the offer that the car may still be leaving
@@ -195,10 +259,7 @@ class Port:
 
     def rebase(self, by_ms: int) -> None:
         """The clock goes back by so much: a small controller's integers end after days, and larger ones cost memory."""
-        for i in range(len(self._since)):
-            since = self._since[i]
-            if since is not None:
-                self._since[i] = since - by_ms
+        self.holds.rebase(by_ms)
         if self._stop_by is not None:
             self._stop_by -= by_ms
         if self._retry_at is not None:
@@ -220,9 +281,12 @@ class Port:
         self._see_plug(pins)
         self._supervise(now_ms, pins)
         self._run_self_test(now_ms, pins)
-        self._raise(now_ms, self._causes(pins))
+        self._present = self._causes(pins)
+        self.holds.see(now_ms, self._present)
+        if self.holds.due_ms is not None:
+            self._wake(self.holds.due_ms)
         keep = 0 if self._clear else self.faults & (UNTIL_CLEAR if pins.cp == CP_A else UNTIL_CLEAR | UNTIL_UNPLUG)
-        self.faults = keep | self._raised
+        self.faults = keep | self.holds.raised
         self._clear = False
         return self._wanted_ma(pins, host, failsafe_ma)
 
@@ -304,16 +368,11 @@ class Port:
         """The faults whose cause is there now, bit i for FAULTS[i]."""
         board = self.board
         plugged = pins.cp in PLUGGED
-        lowest_mv = highest_mv = pins.voltage_mv[0]
-        for i in range(1, board.phases):
-            lowest_mv = min(lowest_mv, pins.voltage_mv[i])
-            highest_mv = max(highest_mv, pins.voltage_mv[i])
-        lost = board.phases > 1 and lowest_mv < VOLTAGE_LOST_MV
-        drawn_ma = max(pins.current_ma)
         measured = board.metered and pins.meter_ok
-        hot_dc = board.temperature_max_dc - (COOLER_DC if self._raised >> OVER_TEMPERATURE & 1 else 0)
+        hot_dc = board.temperature_max_dc - (COOLER_DC if self.holds.raised >> OVER_TEMPERATURE & 1 else 0)
         return (
-            (self._retry_at is not None) << GROUND_FAULT
+            measured_causes(board, measured, pins.contactor, self.offer_ma, pins.current_ma, pins.voltage_mv)
+            | (self._retry_at is not None) << GROUND_FAULT
             | self._halted << GROUND_FAULT_HALTED
             | self._test_failed << GROUND_FAULT_SELF_TEST
             | (pins.contactor and not self.coil) << CONTACTOR_WELDED
@@ -322,37 +381,12 @@ class Port:
             # Only PWM's negative half shows the diode.
             | (self.offer_ma > 0 and plugged and not pins.diode_ok) << DIODE_FAULT
             | (pins.cp == CP_D and not board.ventilated) << VENTILATION_MISSING
-            | (pins.contactor and drawn_ma > self.offer_ma * 11 // 10 + CURRENT_NOISE_MA and self.offer_ma > 0)
-            << OVER_CURRENT
-            | (measured and highest_mv > board.voltage_max_mv) << OVER_VOLTAGE
-            | (measured and lowest_mv < board.voltage_min_mv and not lost) << UNDER_VOLTAGE
             | (not TEMPERATURE_MIN_DC <= pins.temperature_dc < hot_dc) << OVER_TEMPERATURE
             | (board.socketed and self.lock != pins.locked) << LOCK_FAILURE
             | (board.socketed and plugged and not pins.cable_ma) << PROXIMITY_FAULT
             | (board.metered and not pins.meter_ok) << METER_FAULT
             | pins.emergency_stop << EMERGENCY_STOP
-            | (measured and lost) << PHASE_LOSS
         )
-
-    def _raise(self, now: int, causes: int) -> None:
-        self._present = causes
-        moving = causes ^ self._raised
-        if not moving | self._waiting:
-            return
-        for i in range(len(RULES)):
-            if not moving >> i & 1:
-                self._since[i] = None
-                continue
-            since = self._since[i]
-            if since is None:
-                self._since[i] = since = now
-            due = since + RULES[i][1 if self._raised >> i & 1 else 0]
-            if now >= due:
-                self._raised ^= 1 << i
-                self._since[i] = None
-            else:
-                self._wake(due)
-        self._waiting = causes ^ self._raised
 
     def _wanted_ma(self, pins: Pins, host: int, failsafe_ma: int) -> int:
         if not self._is_allowed() or self._void or host == GONE or self.faults or self.self_test != TEST_PASSED:
@@ -374,7 +408,7 @@ class Port:
         if granted_ma < self.offer_ma:
             self._held_ma = max(self._held_ma, self.offer_ma)
             self._held_until = now_ms + FOLLOW_MS
-            self._since[OVER_CURRENT] = None  # the car may take its time to follow from here
+            self.holds.restart(OVER_CURRENT)  # the car may take its time to follow from here
         if granted_ma and not self.offer_ma:
             self._close_from = max(self._close_from, now_ms + PWM_MS)
         self.offer_ma = granted_ma
