@@ -30,12 +30,12 @@ from agent.control import ControlServer, control_handlers, dead_letters_handler
 from agent.core import born
 from agent.effects import Save
 from agent.est import EstServer
-from agent.events import ClockTold, ListChanged, PartTold
+from agent.events import ClockTold, ListChanged, of_driver
 from agent.hal.controller import Amend, ControllerLink
 from agent.hal.modbus import Bus, Meters, ModbusFacts, begun, possible
 from agent.hal.supervision import Supervision
 from agent.hal.tty import LineReader, SerialController, checked_tty
-from agent.hardware import Hardware
+from agent.hardware import READER, Hardware
 from agent.identity import Aside, Folder, Held, Identity, folder_of, open_identity
 from agent.lock import exclusive
 from agent.loop import Inbox, Loop, monotonic, notify_systemd, system_wall
@@ -131,8 +131,10 @@ class App:
         link = ControllerLink(ports, *limits, pins_hash(board), amend)
         self.controller = SerialController(link, checked_tty(board.controller.tty), inbox.post, monotonic)
         undo.callback(self.controller.close)
-        self.reader = LineReader(checked_tty(board.reader.tty), inbox.post) if board.reader.kind == "line" else None
-        if self.reader:
+        self.reader: LineReader | None = None
+        if board.reader.kind == "line":
+            tell = lambda problem: inbox.post(of_driver(READER, problem, "reader"))
+            self.reader = LineReader(checked_tty(board.reader.tty), inbox.post, tell)
             undo.callback(self.reader.close)
         will, keepalive_s = Will(opened.epoch, boot_id), learned_s(facts.get(KEEPALIVE))
         self.broker = broker_of(config, folder, held, will, inbox.post, dial, keepalive_s)
@@ -167,7 +169,7 @@ class App:
             limits, [begun(wh, now, limits, station.settings) for wh in stored_wh],
             [Supervision(port_board(board, port), facts.refresh_s) for port in board.port],
             is_free=lambda evse_id: self.shell.station.ports[evse_id - 1].transaction is None,
-            tell=lambda evse_id, why: post(PartTold(f"Meter.{evse_id}", why, code="meter" if why else "")),
+            tell=lambda evse_id, why: post(of_driver(f"Meter.{evse_id}", why, "meter")),
         )  # fmt: skip
         bus = Bus(facts, lambda i, reading, at: post(lambda _: meters.heard(i, reading, at)), monotonic)
         undo.callback(bus.close)

@@ -22,6 +22,7 @@ from agent.transaction import Reading, Transaction, Trigger, reading
 VENDOR_ID = "station-agent"
 RECONFIGURED = "ReconfigurationOfSecurityParameters"  # OCPP 2.1 security event
 SERIAL_NUMBER_MAX = 25  # OCPP 2.1: fewer characters than a station id may have
+TECH_INFO_MAX = 500  # OCPP 2.1
 
 
 def next_sample_at(station: Station, port: Port) -> float | None:
@@ -281,7 +282,8 @@ def self_test_record(station: Station, tested: tuple[PartResult, ...], now: floa
             "component": component,
             "variable": {"name": "SelfTest"},
         }
-        events.append({**event, "techCode": part.code, "techInfo": part.fix} if part.code else event)
+        more = {"techCode": part.code, "techInfo": f"{part.text} {part.fix}"[:TECH_INFO_MAX]}
+        events.append({**event, **more} if part.code else event)
     return message(station, Stream.STATUS, "NotifyEvent", {"generatedAt": dated, "seqNo": 0, "eventData": events}, now)
 
 
@@ -292,7 +294,8 @@ def part_records(before: Station, after: Station, now: float) -> Iterator[Record
     for name, told in sorted(after.parts.items()):
         was = before.parts.get(name)
         if bool(told.problem) != bool(was and was.problem):
-            more = {"techInfo": told.fix[:500]} if told.problem else {"cleared": True}
+            what = {"techCode": told.code, "techInfo": told.fix[:TECH_INFO_MAX]}
+            more: dict[str, Any] = what if told.problem else {"cleared": True}
             yield notify_event(after, Stream.STATUS, now, {"name": name}, "Problem", told.problem or "none", **more)
 
 

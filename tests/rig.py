@@ -5,7 +5,7 @@ is the same without a host and in real time, for a host that is a process or a m
 import atexit
 import random
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 from tempfile import mkdtemp
@@ -122,26 +122,31 @@ class Rig:
         seed: int = 0,
         coil_circuit: bool = True,
         is_host_there: bool = True,
+        sim: RealController | None = None,
+        link: Callable[[], ControllerLink] | None = None,
     ) -> None:
+        """`sim`, `link`: another controller than that of `boards`, and our end of the line to it."""
         need_interpreter()
         self.rng = random.Random(seed)
-        self.sim = RealController(
+        self.sim = sim or RealController(
             program(tuple(boards)), folder / "flash.img", tuple(boards),
             lockstep=True, on_a_tty=False, coil_circuit=coil_circuit,
         )  # fmt: skip
+        ports = len(self.sim.bays)
+        self._link = link or (lambda: ControllerLink(ports, CIRCUIT_MA, FAILSAFE_MA, GRACE_S))
         self.observer = PinObserver(self.sim, 0, failsafe_ma=FAILSAFE_MA, grace_s=GRACE_S)
         self.sim.watch = self.observer.look
         self.now = 0.0
         self.circuit_ma = 0  # by the firmware's own word; it does not leave the factory commissioned
         self.limits = 0  # how often it was told one
-        self.commands = [OFF] * len(boards)
+        self.commands = [OFF] * ports
         self.noise = 0.0  # how probably a byte on the line is another
         self.is_cut = False
         self.host: ControllerLink | None = None
         self.events: list[Event] = []
-        self.reports: list[tuple[int, ...]] = [()] * len(boards)
+        self.reports: list[tuple[int, ...]] = [()] * ports
         self._queue = b""
-        self._tap, self._ear = Tap(len(boards)), Deframer()
+        self._tap, self._ear = Tap(ports), Deframer()
         self._boots = 0
         self.sim.power_on(0.0)
         if is_host_there:
@@ -155,7 +160,7 @@ class Rig:
 
     def start_host(self) -> "Rig":
         """Also after `kill_host`: it knows nothing."""
-        self.host = ControllerLink(len(self.sim.bays), CIRCUIT_MA, FAILSAFE_MA, GRACE_S)
+        self.host = self._link()
         self.commands = [OFF] * len(self.sim.bays)
         return self
 

@@ -530,7 +530,7 @@ def test_the_controllers_reports_carry_the_meters_of_the_line() -> None:
     assert 7_020 < newest.energy_wh <= 7_040
     second_port = [r.report for r in reports if r.evse_id == 2][-1]
     assert Fault.METER_FAULT in second_port.faults
-    assert told.said == [(2, "the meter has not answered yet")]
+    assert told.said == [(2, "the meter has not answered yet: check its wires and supply")]
 
 
 def charging(told: Told) -> tuple[Play, Callable[[Report], Report]]:
@@ -591,7 +591,8 @@ def test_a_session_whose_meter_is_reset_ends_at_a_register_it_has_seen_and_the_n
 class Street:
     """Meters (pymodbus's server) and the driver, on two ptys with a wire between them on which accidents happen."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, facts: ModbusFacts = FACTS) -> None:
+        self.facts = facts
         self.values: dict[int, dict[int, float]] = {1: dict(VALUES), 2: {**VALUES, 72: 50.0}}
         self.refuses = 0  # Modbus exception code
         self.accident: Callable[[bytes], bytes] = lambda data: data
@@ -608,6 +609,10 @@ class Street:
             thread.start()
         assert self._serving.wait(TIMEOUT_S)
         self.bus: Bus | None = None
+
+    def words(self, unit: int) -> Words:
+        """What the registers of this meter hold."""
+        return float_words(self.values[unit])
 
     def open(self, *units: int) -> "Street":
         facts = replaced(three_phases(str(self.host.path), units or (1,)), baudrate=self.baudrate)
@@ -677,13 +682,15 @@ class Street:
             async def action(_: int, start: int, address: int, count: int, words: list[int], written: Any) -> Any:
                 if self.refuses:
                     return ExcCodes(self.refuses)
-                for (_, place), word in float_words(self.values[unit]).items():
+                for (_, place), word in self.words(unit).items():
                     if 0 <= place - start < len(words):
                         words[place - start] = word
                 return None
 
-            places = ((0, 12), (52, 2), (72, 2))
-            blocks = [SimData(address, count=n, values=0, datatype=DataType.REGISTERS) for address, n in places]
+            blocks = [
+                SimData(span.address, count=span.count, values=0, datatype=DataType.REGISTERS)
+                for span in spans(self.facts.registers)
+            ]
             return SimDevice(unit, blocks, action=action)
 
         devices = [device(unit) for unit in self.values]

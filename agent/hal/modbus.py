@@ -20,8 +20,9 @@ from msgspec import Meta, Struct
 
 from agent.events import Report
 from agent.faults import Fault
+from agent.hal.device import DevicePath
 from agent.hal.supervision import Supervision
-from agent.settings import ConfigError, FilePath, Settings
+from agent.settings import ConfigError, Settings
 from board.controller.contract import PORT_REPORT
 
 Three = tuple[int, int, int]
@@ -51,6 +52,8 @@ FORMATS = {
     "float32": "f", "float64": "d",
 }  # fmt: skip
 
+Scale = Annotated[float, Meta(gt=0, le=1_000_000, description="a number above 0, at most 1000000")]
+
 
 class Register(Struct, frozen=True, forbid_unknown_fields=True):
     """Where a value stands, and what one count of it is worth.
@@ -60,7 +63,7 @@ class Register(Struct, frozen=True, forbid_unknown_fields=True):
 
     address: Annotated[int, Meta(ge=0, le=65_535)]
     type: Literal["int16", "uint16", "int32", "uint32", "int64", "uint64", "float32", "float64"]
-    scale: Annotated[float, Meta(gt=0, le=1_000_000)] = 1.0  # in the unit of the field: kWh in energy_wh is 1000
+    scale: Scale = 1.0  # in the unit of the field: kWh in energy_wh is 1000
     function: Literal[3, 4] = 4  # 3: holding registers, 4: input registers
     word_order: Literal["big", "little"] = "big"  # big: the high word comes first
 
@@ -76,7 +79,7 @@ class Register(Struct, frozen=True, forbid_unknown_fields=True):
 class ModbusFacts(Struct, frozen=True, forbid_unknown_fields=True):
     """One line with one meter a port, all of one make."""
 
-    tty: FilePath
+    tty: DevicePath
     units: tuple[Annotated[int, Meta(ge=1, le=247)], ...]  # address of each port's meter, in order of evse_id
     energy_wh: Register  # imported, since the meter was made
     power_w: Register
@@ -185,7 +188,7 @@ def contradiction(power_w: int, current_ma: Iterable[int], voltage_mv: Sequence[
     if power_w > 1.1 * apparent_va + coarse_va + BACKWARDS_W:
         return f"{says} more than its currents carry: check its transformers, or correct the register map"
     if apparent_va >= LOADED_VA and power_w < apparent_va / 2:  # cars have a power factor near 1
-        return f"{says} less than half of what its currents carry: is a phase wired backwards, or the map another's?"
+        return f"{says} less than half of what its currents carry: turn the phase wired backwards, or correct the map"
     return ""
 
 
@@ -234,7 +237,7 @@ class Meter:
     sample: Sample | None = None
     spare_wh: float = 0.0  # by so much the register may move beyond what flows from now on
     doubt: Doubt | None = None
-    why: str = "the meter has not answered yet"  # it is not believed now; "" if it is
+    why: str = "the meter has not answered yet: check its wires and supply"  # it is not believed now; "" if it is
     missed: int = 0  # readings since then
     takeovers: int = 0  # registers that went on elsewhere
 
