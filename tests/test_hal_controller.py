@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.effects import PortCommand, Stop
-from agent.events import ControllerFound, ControllerLost, Cp, Event, PortReported, SelfTest
+from agent.events import ControllerFound, ControllerLost, Cp, Event, PartTold, PortReported, SelfTest
 from agent.faults import Fault
 from agent.hal.controller import LOST_S, METER_PERIOD_S, ControllerLink, report_of
 from agent.sim.car import Car
@@ -167,6 +167,30 @@ def test_a_commissioned_limit_is_not_raised_by_a_restart_with_another_config() -
     (found,) = of(ControllerFound, line.run(5.0))
     assert isinstance(found, ControllerFound) and found.circuit_limit_ma == 20_000
     assert line.sim.memory.circuit_limit_ma == 20_000
+
+
+@pytest.mark.promise("S11")
+def test_a_circuit_that_was_made_smaller_is_told_to_the_controller_also_in_mid_session() -> None:
+    line = Line()  # commissioned with 32 A
+    line.charge()
+    line.link = new_link(circuit_limit_ma=20_000)
+    found = of(ControllerFound, line.run(1.0))
+    assert {event.circuit_limit_ma for event in found if isinstance(event, ControllerFound)} == {20_000}
+    assert line.sim.memory.circuit_limit_ma == 20_000 and line.sim.bays[0].contactor.value
+    assert len([message for _, message in line.said if message[0] == contract.LIMIT]) == 2, "commissioned, and lowered"
+
+
+@pytest.mark.promise("S9", "S11")
+def test_a_smaller_circuit_that_the_controller_does_not_take_is_a_part_that_failed_and_no_lost_controller() -> None:
+    line = Line(link=new_link(circuit_limit_ma=10_000), sim=SimController(circuit_limit_ma=32_000))
+    events = line.run(20.0)
+    (told,) = of(PartTold, events)
+    assert isinstance(told, PartTold) and told.fix == "Set at most 5000 mA."
+    found = {event.circuit_limit_ma for event in events if isinstance(event, ControllerFound)}
+    assert not of(ControllerLost, events) and found == {10_000}
+    assert len([message for _, message in line.said if message[0] == contract.LIMIT]) == 1
+    line.link = new_link(circuit_limit_ma=12_000)
+    assert not of(PartTold, line.run(5.0)) and line.sim.memory.circuit_limit_ma == 12_000
 
 
 @pytest.mark.promise("S9")

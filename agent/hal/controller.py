@@ -7,7 +7,7 @@ and of the meter every few seconds; a lost frame or a rebooted controller heals 
 from collections.abc import Callable
 
 from agent.effects import PortCommand, Stop
-from agent.events import ControllerFound, ControllerLost, Cp, Event, PortReported, Report, SelfTest
+from agent.events import ControllerFound, ControllerLost, Cp, Event, PortReported, Report, SelfTest, of_driver
 from agent.faults import Fault
 from board.controller import contract
 from board.controller.link import Deframer, frame
@@ -18,6 +18,7 @@ LOST_S = 3.0  # no intact frame for so long: the controller is lost
 SETTLE_S = 2.0  # so long may a host that has just come be silent about what it finds running
 IDLE_S = 0.1  # longer than any frame lasts at 115,200 baud: a gap in it means that its rest is lost
 METER_PERIOD_S = 10.0  # the core hears of a merely moving meter this often
+CIRCUIT = "CircuitLimit"  # component name
 CPS = tuple(Cp)
 SELF_TESTS = (SelfTest.NOT_RUN, SelfTest.RUNNING, SelfTest.PASSED, SelfTest.FAILED)
 OFFER = [name for name, _, _ in contract.PORT_REPORT].index("offer_ma")
@@ -121,7 +122,8 @@ class ControllerLink:
         self._filter = Filter(port_count)
         self._minor: int | None = None
         self._boot_id: int | None = None
-        self._uncommissioned: int | None = None  # boot id of a controller that refused our limits
+        self._circuit_ma = 0  # as the controller has it; 0: never commissioned
+        self._unwilling: int | None = None  # boot id of a controller that refused our limits
         self._adopt_until: float | None = None  # the first wish waits at most so long; None: it is out
         self._offers: list[int | None] = [None] * port_count  # in force, as reported since the welcome
         self._received_at = 0.0
@@ -196,9 +198,13 @@ class ControllerLink:
                 report = self._amend(index, report_of(fields), now)
                 return b"", self._filter.passed(index, report, now) if report else []
             case (contract.REFUSED, int(code), str(text)):
+                if code != contract.LIMIT_REFUSED:
+                    self._minor = None
+                    return b"", self._refused(text)
+                self._unwilling = self._boot_id
+                if self._circuit_ma:  # it goes on with its own; the sum of our offers is the smaller one's anyway
+                    return b"", [of_driver(CIRCUIT, text, "limit")]
                 self._minor = None
-                if code == contract.LIMIT_REFUSED:
-                    self._uncommissioned = self._boot_id
                 return b"", self._refused(text)
         self.bad_messages += 1
         return b"", []
@@ -215,20 +221,23 @@ class ControllerLink:
     def _welcomed(
         self, minor: int, boot_id: int, uptime_s: float, circuit_ma: int, now: float
     ) -> tuple[bytes, list[Event]]:
-        if not circuit_ma and boot_id == self._uncommissioned:
+        is_unwilling = boot_id == self._unwilling
+        if is_unwilling and not circuit_ma:
             return b"", []  # it has said why; it offers nothing, and would refuse the same limits again
         if self._minor is None:
             self._adopt_until, self._offers = now + SETTLE_S, [None] * self.port_count
         self._minor, self._heard_at, self._refusal = minor, now, ""
         if boot_id != self._boot_id:
             self._filter.forget()
-        self._boot_id = boot_id
+        self._boot_id, self._circuit_ma = boot_id, circuit_ma
         self._beat_at = now
         if self.limit is None:
             return b"", [ControllerFound(boot_id, uptime_s, circuit_ma)]
-        out = b"" if circuit_ma else self._frame(contract.pack(contract.LIMIT, *self.limit))  # once, at commissioning
-        limit_ma = min(circuit_ma, self.limit[0]) if circuit_ma else self.limit[0]
-        return out, [ControllerFound(boot_id, uptime_s, limit_ma)]
+        found = ControllerFound(boot_id, uptime_s, min(circuit_ma, self.limit[0]) if circuit_ma else self.limit[0])
+        if is_unwilling or 0 < circuit_ma <= self.limit[0]:
+            return b"", [found]
+        # At commissioning; and when the circuit was made smaller: without us, too, the ports must fit it.
+        return self._frame(contract.pack(contract.LIMIT, *self.limit)), [found]
 
     def _is_adopting(self, now: float) -> bool:
         """Whether the core may not know yet what our wish would end."""
