@@ -10,7 +10,8 @@
 What agent/identity.py holds in files survives a power cut; the rest of the facts may be forgotten at any time.
 """
 
-from dataclasses import dataclass, replace
+from msgspec import Struct
+from msgspec.structs import replace
 
 RENEW_AT = 2 / 3  # of a certificate's life
 SIGN_WAIT_S, SIGN_WAIT_MAX_S = 60.0, 86_400.0  # OCPP CertSigningWaitMinimum; doubled, and never given up
@@ -22,8 +23,7 @@ RETRY_S = 60.0  # files that could not be written
 NEVER = float("inf")
 
 
-@dataclass(frozen=True, slots=True)
-class Validity:
+class Validity(Struct, frozen=True):
     """What matters of a pair: its name, and from when to when it is good."""
 
     name: str
@@ -31,8 +31,7 @@ class Validity:
     not_after_s: float
 
 
-@dataclass(frozen=True, slots=True)
-class Facts:
+class Facts(Struct, frozen=True):
     # on the disk
     current: Validity | None = None
     trial: Validity | None = None
@@ -56,27 +55,23 @@ class Facts:
 # -- what happens ------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Connected:
+class Connected(Struct, frozen=True):
     connection: int
     pair: str
 
 
-@dataclass(frozen=True, slots=True)
-class Disconnected:
+class Disconnected(Struct, frozen=True):
     """Or an attempt failed. `is_refusal`: the certificate may well be why."""
 
     pair: str
     is_refusal: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Up:
+class Up(Struct, frozen=True):
     """The cloud has acknowledged."""
 
 
-@dataclass(frozen=True, slots=True)
-class FilesChanged:
+class FilesChanged(Struct, frozen=True):
     """What the folder holds now; `is_new`: there is another trial, or another current without one."""
 
     current: Validity | None
@@ -85,28 +80,23 @@ class FilesChanged:
     is_new: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class FilesFailed:
+class FilesFailed(Struct, frozen=True):
     """The action that was being performed has changed nothing."""
 
 
-@dataclass(frozen=True, slots=True)
-class EnrolFailed:
+class EnrolFailed(Struct, frozen=True):
     wait_s: float
 
 
-@dataclass(frozen=True, slots=True)
-class RenewalWanted:
+class RenewalWanted(Struct, frozen=True):
     """OCPP TriggerMessage SignChargingStationCertificate."""
 
 
-@dataclass(frozen=True, slots=True)
-class Registered:
+class Registered(Struct, frozen=True):
     """The cloud has accepted the station: before that, what was asked may not have gone out."""
 
 
-@dataclass(frozen=True, slots=True)
-class Tick:
+class Tick(Struct, frozen=True):
     """Time has passed."""
 
 
@@ -116,50 +106,42 @@ Event = Connected | Disconnected | Up | FilesChanged | FilesFailed | EnrolFailed
 # -- what to do --------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class MakeRequest:
+class MakeRequest(Struct, frozen=True):
     """Answered by FilesChanged."""
 
 
-@dataclass(frozen=True, slots=True)
-class Ask:
+class Ask(Struct, frozen=True):
     """OCPP SignCertificate; CertificateSigned may follow, as FilesChanged."""
 
     csr: str
 
 
-@dataclass(frozen=True, slots=True)
-class Enrol:
+class Enrol(Struct, frozen=True):
     """Ask the EST server, with the current pair. Answered by FilesChanged or EnrolFailed."""
 
     csr: str
     tries: int  # before this one, in a row
 
 
-@dataclass(frozen=True, slots=True)
-class Use:
+class Use(Struct, frozen=True):
     """For connections to come."""
 
     is_trial: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Reconnect:
+class Reconnect(Struct, frozen=True):
     connection: int
 
 
-@dataclass(frozen=True, slots=True)
-class Promote:
+class Promote(Struct, frozen=True):
     """The trial is the current pair, and the old one is gone. Answered by FilesChanged."""
 
 
-@dataclass(frozen=True, slots=True)
-class GoBack:
+class GoBack(Struct, frozen=True):
     """The trial is gone. Answered by FilesChanged."""
 
 
-@dataclass(frozen=True, slots=True)
-class Report:
+class Report(Struct, frozen=True):
     """OCPP SecurityEventNotification."""
 
     kind: str

@@ -19,6 +19,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from msgspec import Struct
+
 from agent.effects import Durable, Record, Save, Stream
 from agent.events import StoreFailed, StoreRecovered
 from agent.outbox import (
@@ -66,24 +68,21 @@ class Opened:
     dead_letters: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Committed:
+class Committed(Struct, frozen=True):
     """The batch is on disk. `next_seq` of the streams that grew, as of this transaction."""
 
     batch_id: int
     next_seq: dict[int, int]
 
 
-@dataclass(frozen=True, slots=True)
-class CommitFailed:
+class CommitFailed(Struct, frozen=True):
     """The batch is in memory only. Said once; Committed follows when the disk takes it."""
 
     batch_id: int
     why: str
 
 
-@dataclass(frozen=True, slots=True)
-class Fetched:
+class Fetched(Struct, frozen=True):
     """Records of a stream from after_seq + 1 on, in order; None if they could not be read."""
 
     stream: int
@@ -91,8 +90,7 @@ class Fetched:
     rows: tuple[Row, ...] | None
 
 
-@dataclass(frozen=True, slots=True)
-class Search:
+class Search(Struct, frozen=True):
     """Is anything about this transaction (None: any) not acknowledged? `owed`: of streams, what the cloud lacks."""
 
     search_id: str
@@ -100,20 +98,17 @@ class Search:
     owed: Mapping[int, Sequence[tuple[int, int]]]
 
 
-@dataclass(frozen=True, slots=True)
-class Searched:
+class Searched(Struct, frozen=True):
     search: Search
     is_held: bool
 
 
-@dataclass(frozen=True, slots=True)
-class EpochOpened:
+class EpochOpened(Struct, frozen=True):
     epoch: bytes
     marks: Marks
 
 
-@dataclass(frozen=True, slots=True)
-class Buried:
+class Buried(Struct, frozen=True):
     """The record is among the dead letters, and a tombstone stands in its place."""
 
     stream: int
@@ -121,15 +116,13 @@ class Buried:
     why: str
 
 
-@dataclass(frozen=True, slots=True)
-class StoreForked:
+class StoreForked(Struct, frozen=True):
     """The cloud holds other records than we do under keys of this epoch."""
 
     why: str
 
 
-@dataclass(frozen=True, slots=True)
-class Crashed:
+class Crashed(Struct, frozen=True):
     """A bug of ours ended the owner thread: raise the error where it is seen."""
 
     error: BaseException
@@ -295,8 +288,7 @@ def patience_s(durable: Sequence[Durable], group_s: float = GROUP_S) -> float:
     return ALIVE_WAIT_S if saved and set(saved) == {ALIVE_FACT} else 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class Letters:
+class Letters(Struct, frozen=True):
     """Dead letters that somebody wants to read."""
 
     after_id: int

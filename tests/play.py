@@ -37,7 +37,7 @@ from agent.port import Port
 from agent.settings import Settings
 from agent.station import Boot, BootReason, boot_reason
 from agent.uplink.commands import Command, Refusal, to_event
-from agent.uplink.messages import MESSAGES, from_wire
+from agent.uplink.messages import COMMANDS, from_wire
 from tests import referee
 
 Json = dict[str, Any]
@@ -114,7 +114,7 @@ class Play:
         """What the station answers in this step to a command of the cloud; {} if it takes its time."""
         self.commands += 1
         command_id = f"c{self.commands}"
-        request = from_wire(MESSAGES[action][0], payload)
+        request = from_wire(COMMANDS[action], payload)
         event = to_event(Command(command_id, action, payload, request))
         assert not isinstance(event, Refusal), event
         referee.expect(command_id, action)

@@ -14,7 +14,7 @@ from agent.settings import BOUNDS, SETTINGS, Layer, Settings
 from agent.station import Boot, BootReason
 from agent.uplink.codec import encode_payload, to_cbor
 from agent.uplink.commands import Command, Refusal, to_event
-from agent.uplink.messages import MESSAGES, from_wire
+from agent.uplink.messages import COMMANDS, from_wire
 from tests.play import ANN, WALL_S, Json, Play
 
 
@@ -83,7 +83,7 @@ def test_what_is_not_there_is_named_as_unknown() -> None:
 @pytest.mark.promise("S10")
 def test_too_many_items_are_refused_before_anything_is_done() -> None:
     payload = {"getVariableData": [named("ChargingStation.Model")] * (ITEMS_MAX + 1)}
-    request = from_wire(MESSAGES["GetVariables"][0], payload)
+    request = from_wire(COMMANDS["GetVariables"], payload)
     said = to_event(Command("c1", "GetVariables", payload, request))
     assert isinstance(said, Refusal) and said.result and said.result["errorCode"] == "OccurrenceConstraintViolation"
 
