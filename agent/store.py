@@ -37,7 +37,6 @@ from agent.outbox import (
     StoreError,
     connect,
 )
-from agent.salvage import salvage
 from agent.uplink.codec import Mark
 
 RETRY_S = 5.0
@@ -189,6 +188,8 @@ def open_database(path: Path, boot_id: bytes, connect: Connect = connect) -> tup
 def rebuilt(path: Path, boot_id: bytes, connect: Connect) -> tuple[Database, Path, int]:
     """A new database with what could be read of the damaged one. Complete under another name before it takes the place:
     a power cut in between finds the damaged one again."""
+    from agent.salvage import salvage  # once in the life of a bad disk
+
     found = salvage(path)
     facts = {key: value for key, value in found.facts.items() if not key.startswith(FORGOTTEN)}
     draft = draft_of(path)
