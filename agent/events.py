@@ -112,6 +112,8 @@ class Machine:
     modem_type: str = ""
     gateway: str = ""
     certificate_expiry_s: float | None = None  # wall: notAfter of the station's own certificate
+    outputs: tuple[tuple[str, bool], ...] = ()  # that the cloud may set, each with its safe value
+    contacts: tuple[str, ...] = ()  # of the enclosure, against tampering
     can_renew: bool = False  # somebody performs RenewCertificate
 
 
@@ -160,6 +162,13 @@ class MachineTold(Struct, frozen=True):
     """Something about the machine has become known: the whole of it, anew."""
 
     machine: Machine
+
+
+class CaseTold(Struct, frozen=True):
+    """A contact of the enclosure has opened, or has stayed closed for a while; or is so at the start."""
+
+    name: str
+    is_open: bool
 
 
 class PartTold(Struct, frozen=True):
@@ -369,6 +378,7 @@ Event = (
     | ControllerLost
     | PortReported
     | PartTold
+    | CaseTold
     | StoreFailed
     | StoreRecovered
     | ClockTold
