@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from agent.board import Board
 from agent.events import CaseTold, Cp, PartTold, PortChosen
-from agent.hal.device import Aside, DeviceFailed, DeviceWorks, Post, Presence, Watch
+from agent.hal.device import STEADY_S, Aside, DeviceFailed, DeviceWorks, Post, Presence, Watch
 from agent.hal.display import Backlight
 from agent.hal.gpio import CLOUDS_OUTPUTS, Chips, Gpio, Gpiod, InputChanged
 from agent.hal.keys import Keys, ScreenTouched
@@ -30,7 +30,7 @@ from agent.ui.view import screen
 FAN_ON_DC, FAN_OFF_DC = 450, 400  # tenths of a degree Celsius; between them the fan stays as it is
 SHOW_S = 1.0  # what is shown changes with time, too: a refusal is over
 LIGHT_S = 60.0  # after somebody was seen to be there
-CLOSED_S = 60.0  # a contact that has opened is told to be closed when it was so long: one that chatters is told once
+CLOSED_S = 60.0  # a lid that has opened is told to be closed when it was so long: a contact that chatters is told once
 READER = "TokenReader"  # component name
 
 
@@ -59,7 +59,10 @@ class Hardware:
         self._is_fan_on = False
         self._plugged: list[bool] = []
         self._somebody_at = -inf  # the last sign that somebody is there
-        self._closed_at: dict[str, float] = {}  # contacts that were closed a moment ago
+        self._active: set[str] = set()  # contacts that were told to be open, or pressed
+        self._calm: dict[str, tuple[float, Any]] = {}  # since when they are not, and what to tell when that has lasted
+        self._reader = Presence(READER, self._heard)
+        self._reader_problem: str | None = None  # None: there is no reader. Written by its own thread, perhaps
         with ExitStack() as undo:
             self._drive(undo, aside, watch, chips)
             self._read_cards(undo)
@@ -102,6 +105,7 @@ class Hardware:
         facts: Any = self._board.reader.facts
         kind = self._board.reader.kind
         if kind in ("line", "pcsc", "pn532"):
+            self._post(PartTold(READER))
             self._reader_told("")  # before it can say anything else, perhaps from a thread
         match kind:
             case "line":
@@ -117,13 +121,18 @@ class Hardware:
         for driver in self._drivers:
             if driver.next_deadline() <= now:
                 driver.due(now)
-        for name in [name for name, at in self._closed_at.items() if now >= at + CLOSED_S]:
-            del self._closed_at[name]
-            self._post(CaseTold(name, is_open=False))
+        for name in [name for name, (at, _) in self._calm.items() if now >= at]:
+            self._active.discard(name)
+            self._post(self._calm.pop(name)[1])
+        if self._reader_problem:
+            self._reader.failed(self._reader_problem, now)
+        elif self._reader_problem is not None:
+            self._reader.worked(now)
 
     def next_deadline(self) -> float:
-        closed = (at + CLOSED_S for at in self._closed_at.values())
-        return min([self._show_at, *closed, *(driver.next_deadline() for driver in self._drivers)])
+        """A reader is looked at in every turn."""
+        calm = (at for at, _ in self._calm.values())
+        return min([self._show_at, *calm, *(driver.next_deadline() for driver in self._drivers)])
 
     def close(self) -> None:
         """Outputs go to their safe values."""
@@ -176,9 +185,9 @@ class Hardware:
                 self._post(PartTold(component(device)))
             case InputChanged(name=name, role="emergency_stop", active=active):
                 why, code = ("the emergency stop is pressed", "stop") if active else ("", "")
-                self._post(PartTold(f"EmergencyStop.{name}", why, code=code))
+                self._changed(name, PartTold(f"EmergencyStop.{name}", why, code=code), STEADY_S, active=active)
             case InputChanged(name=name, role="tamper", active=active):
-                self._touched(name, is_open=active)
+                self._changed(name, CaseTold(name, is_open=active), CLOSED_S, active=active)
             case InputChanged():  # feedback is the output's, auxiliary is nobody's
                 pass
             case TemperatureRead(name=name, temperature_dc=temperature_dc):
@@ -193,17 +202,20 @@ class Hardware:
             case _:
                 self._post(event)
 
-    def _touched(self, name: str, *, is_open: bool) -> None:
-        """Who opens is told at once, each time: whether the cloud knows already is the core's to say."""
-        if is_open:
-            self._closed_at.pop(name, None)
-            self._post(CaseTold(name, is_open=True))
-        else:
-            self._closed_at[name] = self._now()
+    def _changed(self, name: str, told: CaseTold | PartTold, calm_s: float, *, active: bool) -> None:
+        """That a contact is active is told at once, and that it is not any more when that has lasted: one that chatters
+        fills no journal."""
+        if not active and name in self._active:
+            self._calm[name] = (self._now() + calm_s, told)
+            return
+        self._calm.pop(name, None)
+        if name not in self._active:
+            self._post(told)
+        if active:
+            self._active.add(name)
 
     def _reader_told(self, problem: str) -> None:
-        """From the reader's own thread, perhaps."""
-        self._post(PartTold(READER, problem, code="reader" if problem else ""))
+        self._reader_problem = problem
 
 
 def component(device: str) -> str:

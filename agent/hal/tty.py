@@ -17,7 +17,7 @@ import serial
 from agent.effects import PortCommand
 from agent.events import CardTapped, Event
 from agent.hal.controller import ControllerLink
-from agent.hal.device import RETRY_S, STEADY_S, sentence
+from agent.hal.device import RETRY_S, sentence
 from agent.settings import ConfigError
 
 OUT_MAX = 4_096  # bytes that wait for the line; beyond it they are dropped, for the next heartbeat says it all again
@@ -151,40 +151,22 @@ class LineReader:
     """A card reader that sends each id as a line of text, as serial and keyboard-wedge readers do.
 
     Of lines that come at once the last counts: nobody taps twice within milliseconds, and a reader gone wild must not
-    bury the loop in taps. `tell` hears each new `problem`, "" is none: that the line is not there, for a reader that is
-    silent is one that nobody has tapped.
+    bury the loop in taps. `tell` hears what is wrong with the line, "" is nothing; a silent reader on a line that
+    is there is one that nobody has tapped.
     """
 
     def __init__(
         self, path: str, post: Callable[[Event], None], tell: Callable[[str], None] = lambda _: None
     ) -> None:
         """ConfigError if the line may not be opened."""
-        self.problem = ""
-        self._post, self._tell = post, tell
+        self._post = post
         self._line = b""
         self._patience: asyncio.TimerHandle | None = None
-        self._steady: asyncio.TimerHandle | None = None
-        self._tty = Tty(checked_tty(path), 9_600, self._received, self._forget, self._judged)
+        self._tty = Tty(checked_tty(path), 9_600, self._received, self._forget, tell)
 
     def close(self) -> None:
         self._forget()
-        if self._steady:
-            self._steady.cancel()
         self._tty.close()
-
-    def _judged(self, problem: str) -> None:
-        """A failure counts at once, a recovery when it has lasted."""
-        if self._steady:
-            self._steady.cancel()
-        if problem:
-            self._say(problem)
-        elif self.problem:
-            self._steady = asyncio.get_running_loop().call_later(STEADY_S, self._say, "")
-
-    def _say(self, problem: str) -> None:
-        if bool(problem) != bool(self.problem):
-            self.problem = problem
-            self._tell(problem)
 
     def _received(self, data: bytes) -> None:
         *lines, rest = (self._line + data).replace(b"\r", b"\n").split(b"\n")
