@@ -34,8 +34,8 @@ from agent.events import ClockTold, ListChanged, of_driver
 from agent.hal.controller import Amend, ControllerLink
 from agent.hal.modbus import Bus, Meters, ModbusFacts, begun, possible
 from agent.hal.supervision import Supervision
-from agent.hal.tty import LineReader, SerialController, checked_tty
-from agent.hardware import READER, Hardware
+from agent.hal.tty import SerialController, checked_tty
+from agent.hardware import Hardware
 from agent.identity import Aside, Folder, Held, Identity, folder_of, open_identity
 from agent.lock import exclusive
 from agent.loop import Inbox, Loop, monotonic, notify_systemd, system_wall
@@ -131,11 +131,6 @@ class App:
         link = ControllerLink(ports, *limits, pins_hash(board), amend)
         self.controller = SerialController(link, checked_tty(board.controller.tty), inbox.post, monotonic)
         undo.callback(self.controller.close)
-        self.reader: LineReader | None = None
-        if board.reader.kind == "line":
-            tell = lambda problem: inbox.post(of_driver(READER, problem, "reader"))
-            self.reader = LineReader(checked_tty(board.reader.tty), inbox.post, tell)
-            undo.callback(self.reader.close)
         will, keepalive_s = Will(opened.epoch, boot_id), learned_s(facts.get(KEEPALIVE))
         self.broker = broker_of(config, folder, held, will, inbox.post, dial, keepalive_s)
         undo.callback(self.broker.stop)
@@ -148,7 +143,7 @@ class App:
             work=self._elsewhere, now=now, log=log, restart=self._restart, identity=self.identity,
         )  # fmt: skip
         watch = asyncio.get_running_loop()
-        self.hardware = Hardware(board, inbox.post, self._aside, watch, monotonic, self._tampered)
+        self.hardware = Hardware(board, inbox.post, self._aside, watch, monotonic)
         undo.callback(self.hardware.close)
         for problem in problems(config, held, merged, opened, self.lists):
             log(problem)
@@ -174,9 +169,6 @@ class App:
         bus = Bus(facts, lambda i, reading, at: post(lambda _: meters.heard(i, reading, at)), monotonic)
         undo.callback(bus.close)
         return meters.amend
-
-    def _tampered(self, name: str) -> None:
-        self._inbox.post(lambda now: self.shell.security_event("TamperDetectionActivated", name, now))
 
     # -- a turn (agent/loop.py) ---------------------------------------------------------------------------------------
 

@@ -21,6 +21,7 @@ from agent.events import (
     AuthorizationStatus,
     AvailabilityRequested,
     CardTapped,
+    CaseTold,
     ClearRequested,
     ClockTold,
     ConnectionEnded,
@@ -77,6 +78,7 @@ from agent.port import (
 )
 from agent.reporting import (
     RECONFIGURED,
+    case_records,
     lost_session,
     next_sample_at,
     outage_record,
@@ -151,6 +153,8 @@ def absorb(station: Station, event: Event, now: float) -> Step:
             return transaction_answered(station, transaction_id, status)
         case PartTold(part=part):
             return replace(station, parts={**station.parts, part: event}), ()
+        case CaseTold(name=name, is_open=is_open):
+            return case_told(station, name, is_open, now)
         case MachineTold(machine=machine):
             return replace(station, machine=machine), ()
         case OutboxCounted(waiting=waiting):
@@ -214,6 +218,13 @@ def clock_told(station: Station, clock: Clock, now: float) -> Step:
     station = replace(station, clock=clock, alive_at=now)
     away = None if station.outage_known else outage_record(station, now)
     return replace(station, outage_known=away is not None or station.outage_known), (away,) if away else ()
+
+
+def case_told(station: Station, name: str, is_open: bool, now: float) -> Step:
+    """The edge is told, also if it happened between two runs."""
+    if is_open == (name in station.opened):
+        return station, ()
+    return replace(station, opened=station.opened ^ {name}), case_records(station, name, is_open, now)
 
 
 def judged(station: Station, after: network.Network, now: float) -> Step:
@@ -525,6 +536,10 @@ def saves(before: Station, after: Station) -> tuple[Save, ...]:
         out.append(Save("station", alive(after)))
     if after.cloud is not before.cloud:
         out.append(Save("cloud", dict(after.cloud)))
+    if after.outputs is not before.outputs:
+        out.append(Save("outputs", dict(after.outputs)))
+    if after.opened != before.opened:
+        out.append(Save("opened", sorted(after.opened)))
     if after.network is not before.network and network.saved(after.network) != network.saved(before.network):
         out.append(Save("network", network.saved(after.network)))
     if after.reset and after.reset.going and after.reset is not before.reset:
@@ -552,6 +567,7 @@ def born(
 
     Facts that cannot be read are kept aside port by port, never raised: a port starts fresh rather than not at all.
     """
+    machine = machine or Machine()
     cloud, in_force = variables.with_cloud(settings, facts.get("cloud"))
     held = in_force.restart_delay_max_s if boot.reason is BootReason.POWER_UP and boot.count > 1 else None
     ports = tuple(
@@ -560,11 +576,17 @@ def born(
     )
     station = Station(
         settings=in_force, boot=boot, clock=clock, ports=ports, alive_at=now, ceiling=settings, cloud=cloud,
-        network=network.restored(facts.get("network")), machine=machine or Machine(),
+        network=network.restored(facts.get("network")), machine=machine,
+        outputs=variables.outputs_set(machine, facts.get("outputs")), opened=opened(machine, facts.get("opened")),
     )  # fmt: skip
     done = [Save("reset", None)] if facts.get("reset") is not None else []
     lost = lost_facts(station, facts, now)
     return station, (startup(station, now), Save("station", alive(station)), *done, *lost, Wish(wishes(station)))
+
+
+def opened(machine: Machine, fact: Any) -> frozenset[str]:
+    """Of the contacts that this board has."""
+    return frozenset(name for name in machine.contacts if isinstance(fact, list) and name in fact)
 
 
 def lost_facts(station: Station, facts: Mapping[str, Any], now: float) -> Iterator[Effect]:

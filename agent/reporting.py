@@ -20,6 +20,7 @@ from agent.station import Notice, Station, charging_state, outage_s, stamp
 from agent.transaction import Reading, Transaction, Trigger, reading
 
 VENDOR_ID = "station-agent"
+TAMPERED = "TamperDetectionActivated"
 RECONFIGURED = "ReconfigurationOfSecurityParameters"  # OCPP 2.1 security event
 SERIAL_NUMBER_MAX = 25  # OCPP 2.1: fewer characters than a station id may have
 TECH_INFO_MAX = 500  # OCPP 2.1
@@ -297,6 +298,14 @@ def part_records(before: Station, after: Station, now: float) -> Iterator[Record
             what = {"techCode": told.code, "techInfo": told.fix[:TECH_INFO_MAX]}
             more: dict[str, Any] = what if told.problem else {"cleared": True}
             yield notify_event(after, Stream.STATUS, now, {"name": name}, "Problem", told.problem or "none", **more)
+
+
+def case_records(station: Station, name: str, is_open: bool, now: float) -> tuple[Record, ...]:
+    """A contact of the enclosure. OCPP has a security event for its opening, and none for its closing."""
+    more = {} if is_open else {"cleared": True}
+    component = {"name": "CaseAccessSensor", "instance": name}
+    told = notify_event(station, Stream.STATUS, now, component, "Active", "true" if is_open else "false", **more)
+    return (security_event(station, TAMPERED, name, now), told) if is_open else (told,)
 
 
 def refusal(station: Station, notice: Notice, now: float) -> Record:

@@ -62,6 +62,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     max_energy_on_invalid_id_wh: Annotated[int, Meta(ge=0, le=100_000)] = 0
     support_number: Annotated[str, Meta(max_length=40)] = ""
     owner: Text = ""
+    light: Literal["auto", "on", "off"] = "auto"
     # times
     ev_connection_timeout_s: Annotated[float, Meta(ge=10, le=600)] = 60.0
     tx_resumption_timeout_s: Annotated[float, Meta(ge=0, le=86_400)] = 600.0
@@ -118,6 +119,7 @@ SETTINGS: dict[str, Setting] = {
     ),
     "support_number": Setting("telephone number beside every refusal", ALL, "", "ChargingStation.SupportNumber"),
     "owner": Setting("who runs the station, as drivers know it", CLOUD, "", "ChargingStation.Owner"),
+    "light": Setting("the enclosure's light; auto = while somebody is there", ALL, "", "EnvironmentalLighting.Mode"),
     "ev_connection_timeout_s": Setting("from tap to plug", CLOUD, "s", "TxCtrlr.EVConnectionTimeOut"),
     "tx_resumption_timeout_s": Setting("an outage a session survives", CLOUD, "s", "TxCtrlr.TxResumptionTimeout"),
     "tx_updated_interval_s": Setting("between two samples", CLOUD, "s", "SampledDataCtrlr.TxUpdatedInterval"),

@@ -20,7 +20,7 @@ from tests.guest import Talk, tell
 CHIP = "9030000.pl061"  # its label: the number is the kernel's to choose
 OUTPUTS = [
     OutputFacts("fan", "fan", CHIP, 0),
-    OutputFacts("lock", "lock", CHIP, 1, active_low=True),
+    OutputFacts("lock", "enclosure_lock", CHIP, 1, active_low=True),
     OutputFacts("light", "light", CHIP, 2, safe=True),
 ]
 BUTTON = InputFacts("button1", "button", CHIP, 3, debounce_ms=5, evse_id=1)

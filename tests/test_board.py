@@ -141,7 +141,8 @@ def signals_read() -> tuple[set[str], set[str]]:
             case ast.Subscript(value=ast.Name(id=table), slice=ast.Constant(value=str(signal))) if table in found:
                 found[table].add(signal)
             case ast.Assign(targets=[ast.Name(id="OUTPUTS" | "INPUTS")], value=names):
-                found["where"] |= set(ast.literal_eval(names))
+                words = (each.value for each in ast.walk(names) if isinstance(each, ast.Constant))
+                found["where"] |= {word for word in words if isinstance(word, str)}
     return found["station"], found["where"]
 
 

@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from agent.events import (
     ControllerFound,
@@ -94,7 +95,7 @@ def test_a_driver_of_this_machine_tells_about_its_part_before_and_after() -> Non
     play.on(PartTold("TokenReader")).on(PartTold("TokenReader"))
     back = play.payloads("NotifyEvent")[-1]["eventData"][0]
     assert back["component"] == {"name": "TokenReader"} and back["cleared"] is True
-    play.on(reader).on(replace(reader, problem="still none"))
+    play.on(reader).on(structs.replace(reader, problem="still none"))
     gone = play.payloads("NotifyEvent")[-1]["eventData"][0]
     assert gone["actualValue"] == "no reader at /dev/ttyS1", "the edge is told, not every word"
     assert len(told(play)) == 1

@@ -8,7 +8,7 @@ committed  they are on the disk: the new file answers from here on, the old one 
 A power cut before the commit leaves the old list and a stray file that the next start removes; after it, the new one.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
@@ -247,14 +247,14 @@ class Lists:
 # -- OCPP's form of an entry ------------------------------------------------------------------------------------------
 
 
-def read_entries(request: Mapping[str, Any]) -> list[tuple[str, Entry]]:
-    """What a full SendLocalList lists. WireError, ListError."""
+def read_entries(request: Mapping[str, Any]) -> Iterator[tuple[str, Entry]]:
+    """What a full SendLocalList lists, one by one. WireError, ListError."""
     asked = from_wire(SendLocalListRequest, request)
-    entries = [read_entry(data) for data in asked.localAuthorizationList or ()]
-    announced = _custom(asked.customData).get("count", len(entries))
-    if announced != len(entries):
-        raise ListError(f"{len(entries)} entries have come, {announced!r} were announced")
-    return entries
+    listed = asked.localAuthorizationList or ()
+    announced = _custom(asked.customData).get("count", len(listed))
+    if announced != len(listed):
+        raise ListError(f"{len(listed)} entries have come, {announced!r} were announced")
+    return map(read_entry, listed)
 
 
 def read_entry(data: AuthorizationData) -> tuple[str, Entry]:

@@ -61,10 +61,11 @@ class Watch(Protocol):
 class Presence:
     """Whether one device works, and when it is tried again. `why` is "" while it does."""
 
-    def __init__(self, device: str, post: Post) -> None:
+    def __init__(self, device: str, post: Post, steady_s: float = STEADY_S) -> None:
+        """`steady_s`: how long it must work before it is told to; 0 for what is asked once."""
         self.device, self.why = device, ""
         self.retry_at = -inf
-        self._post = post
+        self._post, self._steady_s = post, steady_s
         self.is_told = False  # that it fails
         self._works_since = -inf
 
@@ -78,7 +79,7 @@ class Presence:
         """Say so at least every few seconds while it does."""
         self.why, self.retry_at = "", inf
         self._works_since = min(self._works_since, now)
-        if self.is_told and now >= self._works_since + STEADY_S:
+        if self.is_told and now >= self._works_since + self._steady_s:
             self.is_told = False
             self._post(DeviceWorks(self.device))
 

@@ -30,16 +30,22 @@ QUIET_S = 0.1  # after an edge a line is left alone so long: what bounces or osc
 FOLLOW_S = 0.5  # a relay's feedback is there by then
 EDGES_MAX = 16  # taken at once; the kernel keeps as many for each line and drops the oldest
 
+CLOUDS_OUTPUTS = ("enclosure_lock", "auxiliary")  # roles that the cloud sets
+
 Chip = FilePath  # "/dev/gpiochip0", or better its label ("pinctrl-bcm2711"): numbers change with the kernel
 LineOffset = Annotated[int, Meta(ge=0, le=1_023)]
 Evidence = Annotated[str, Meta(max_length=200)]
 
 
 class OutputFacts(Struct, frozen=True):
-    """[[output]]: one line that we drive. Values are logical: true = on, whatever `active_low` makes of it."""
+    """[[output]]: one line that we drive. Values are logical: true = on, whatever `active_low` makes of it.
+
+    Fan and light follow the station, `enclosure_lock` and `auxiliary` the cloud. A connector's lock is none of them: it
+    belongs to what it guards against, and is the port controller's ([port.pins] lock).
+    """
 
     name: Name
-    role: Literal["fan", "light", "lock", "auxiliary", "modem", "contactor"]
+    role: Literal["fan", "light", "enclosure_lock", "auxiliary", "modem", "contactor"]
     chip: Chip
     line: LineOffset
     active_low: bool = False
