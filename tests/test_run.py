@@ -13,6 +13,7 @@ import pytest
 from agent import cli
 from agent.loop import monotonic
 from agent.sim.car import Car
+from board.controller import contract
 from tests.process import (
     ANN,
     BOB,
@@ -20,6 +21,7 @@ from tests.process import (
     Hardware,
     Systemd,
     edges,
+    longest_gap_s,
     started_box,
     until,
     write_files,
@@ -125,7 +127,9 @@ def test_a_restart_in_mid_session_is_not_noticed_by_the_car(site: Site, how: sig
     assert agent.port(1)["transaction_id"] == transaction_id
     beats = len(site.hardware.wished_at)
     until(lambda: len(site.hardware.wished_at) > beats + 3)
-    assert power_edges(site.hardware) == pins
+    was_silent = longest_gap_s(site.hardware.wished_at) >= contract.HOST_SILENT_MS / 1000  # a slow computer: failsafe
+    names = ("coil", "contactor") if was_silent else ("coil", "contactor", "offer_ma")
+    assert [pin for pin in power_edges(site.hardware) if pin[2] in names] == [pin for pin in pins if pin[2] in names]
     site.box.tap(ANN)
     until(lambda: edges(site.hardware, 0, "contactor") == [1, 0])
 
