@@ -86,6 +86,7 @@ class PinObserver:
             self._remember(bay, eye, now_ms)
             self._judge_closing(index, bay, eye, now_ms)
             self._judge_opening(index, bay, eye, now_ms)
+            self._judge_bolt(index, bay, now_ms)
 
     def _judge_current(self, now: int) -> None:
         sum_ma = sum(self.plant.offer_ma(bay) for bay in self.plant.bays)
@@ -119,6 +120,11 @@ class PinObserver:
                 raise Broken(f"S1 at {now} ms: port {index} is closed {late_ms} ms after: {name}")
             if offered_ma > most_ma and late_ms > OPEN_MS + self._latency_ms:
                 raise Broken(f"S11 at {now} ms: port {index} offers {offered_ma} mA {late_ms} ms after: {name}")
+
+    def _judge_bolt(self, index: int, bay: Bay, now: int) -> None:
+        """A plug cannot be pulled while it is live, welded or not."""
+        if bay.board.socketed and bay.contactor.value and not (bay.bolt.value or bay.bolt.stuck):
+            raise Broken(f"S1 at {now} ms: port {index} is closed, and its plug can be pulled")
 
     def _remember(self, bay: Bay, eye: Eye, now: int) -> None:
         if bay.cp() == CP_A:
@@ -178,7 +184,7 @@ class PinObserver:
             f"no more than {wished_ma} mA are asked for": (True, FOREVER_MS, wished_ma),
             "host silent for 3 s": (silent_ms is None or silent_ms >= HOST_SILENT_MS, FOREVER_MS, self.failsafe_ma),
             "host silent for its grace": (silent_ms is None or silent_ms >= self._grace_ms, ORDERLY_MS, 0),
-            "lock fails": (board.socketed and bool(bay.out.lock) != bay.bolt.value, 3_000 + ORDERLY_MS, ANY_MA),
+            "lock fails": (board.socketed and bay.lock_wanted() != bay.bolt.value, 3_000 + ORDERLY_MS, ANY_MA),
             "cable unreadable": (board.socketed and is_plugged and not bay.cable_ma, 1_000 + OPEN_MS, ANY_MA),
             "hot": (bay.temperature_dc >= board.temperature_max_dc, 1_000 + ORDERLY_MS, ANY_MA),
             "voltage": (not bay.meter_dead and not self._voltage_is_good(bay), 1_000 + ORDERLY_MS, ANY_MA),

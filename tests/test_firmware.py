@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from board import firmware
 from board.chip import command as chip_command
 from board.controller import contract
+from board.controller.app.firmware import HELD
 from board.controller.app.pilot import STEADY
 from board.controller.contract import pack
 from board.controller.link import frame
@@ -117,7 +118,8 @@ class Story:
             self.say((contract.WISH, contract.MINOR_LAST, self.wishes))
         self.now = self.chip.step(self.clock_ms, (0, *(number for row in self.rows for number in row)))
         for i, row in enumerate(self.rows):
-            _, row[3], row[4], row[5] = self.port(i)
+            _, row[3], lock, row[5] = self.port(i)
+            row[4] = row[4] if lock == HELD else lock
         self.heard += self.chip.said()
         return self.now
 
@@ -216,6 +218,24 @@ def test_a_killed_chip_boots_safe_and_closes_nothing_before_a_host_wishes_anew(s
         assert story.after(1_500).port()[:2] == (5_333, 1)
     welcome = [message for message in messages(story.heard) if message[0] == contract.WELCOME][-1]
     assert welcome[7:-1] == (contract.RESET_SOFT, 2, 40_000)
+
+
+@pytest.mark.promise("S1")
+@pytest.mark.parametrize("cause", [contract.RESET_WATCHDOG, contract.RESET_POWER_ON])
+@pytest.mark.parametrize("is_locked", [0, 1])
+def test_after_a_reset_the_bolt_stays_as_it_is_until_the_host_speaks_or_its_grace_is_over(
+    tmp_path: Path, is_locked: int, cause: int
+) -> None:
+    with Chip(tmp_path, SOCKETED) as chip:
+        story = Story(chip)
+        chip.kill()
+        story.rows[0][2], story.rows[0][4] = 1_320, is_locked  # a plug in the socket
+        story.boot(cause)
+        assert chip.boot_outputs[5] == HELD
+        assert story.port()[2] == is_locked
+        story.after(59_000)
+        assert story.port()[2] == is_locked and story.rows[0][4] == is_locked
+        assert story.after(1_500).port()[2] == 0, "a dead host must not keep a driver's cable"
 
 
 BROKEN = """
@@ -340,7 +360,7 @@ def test_the_chips_own_port_layer_compiles_for_it_and_drives_its_pins(tmp_path: 
     probe = (Path(__file__).parent / "on_chip" / "rp2.py").read_text()
     done = subprocess.run(chip_command(rom, probe), capture_output=True, text=True, timeout=60, check=False)
     lines = done.stdout.splitlines()
-    assert lines[0] == lines[1] == "[0, 0, 0] 65535"
+    assert lines[:2] == ["[0, 1, 0] 65535", "[0, 0, 0] 65535"], "the bolt stays, until it is known that there is no socket"
     assert "ValueError: bug" in done.stdout and lines[-2] == "[0, 0, 0] 65535", done.stdout
     assert lines[-1] == f"{contract.RESET_WATCHDOG} {contract.CP_B} 250"
 

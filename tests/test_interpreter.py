@@ -55,6 +55,45 @@ def test_each_fault_opens_in_time_and_is_reported(rig: Rig, fault: str) -> None:
 
 
 @pytest.mark.promise("S1")
+@pytest.mark.parametrize("is_host_dead", [False, True])
+@pytest.mark.parametrize("is_power_cut", [False, True])
+def test_a_reset_in_mid_session_never_moves_the_bolt_of_a_plug(
+    rig: Rig, is_power_cut: bool, is_host_dead: bool
+) -> None:
+    rig.charging(1)
+    if is_host_dead:
+        rig.kill_host()
+    if is_power_cut:
+        rig.sim.power_off(rig.now)
+        rig.after(0.5)
+        rig.sim.power_on(rig.now)
+    else:
+        rig.sim.reset(rig.now)
+    for _ in range(40):
+        assert not rig.after(0.1).sim.unplug(1, rig.now)
+    assert bolt(rig) == [1]
+    if is_host_dead:  # nobody is there to release it: its grace does, once nothing is live
+        rig.after(GRACE_S)
+        assert bolt(rig) == [1, 0] and not rig.closed(1)
+    else:
+        rig.until(lambda: rig.bays[1].power_w > 0)
+        assert bolt(rig) == [1] and rig.clicks(1) == [1, 0, 1]
+
+
+@pytest.mark.promise("S1")
+def test_a_welded_contactor_keeps_its_plug_locked_over_a_reset_without_a_host(rig: Rig) -> None:
+    rig.charging(1).touch(1)
+    rig.bays[1].contactor.stuck = True
+    rig.kill_host().sim.reset(rig.now)
+    rig.after(60)
+    assert bolt(rig) == [1] and rig.closed(1)
+
+
+def bolt(rig: Rig) -> list[int]:
+    return [value for _, i, name, value in rig.sim.pins if (i, name) == (1, "locked")]
+
+
+@pytest.mark.promise("S1")
 def test_a_trip_line_that_does_not_move_keeps_the_port_open(rig: Rig) -> None:
     rig.bays[0].detector.stuck = True
     rig.plug(0).wish(0, ON).after(5)

@@ -251,7 +251,7 @@ class ControllerLink:
     def _hello(self, now: float) -> bytes:
         self._beat_at = now + HEARTBEAT_S
         return self._frame(contract.pack(
-            contract.HELLO, contract.MAJOR, contract.MINOR_FIRST, contract.MINOR_LAST, contract.contract_hash()
+            contract.HELLO, contract.MAJOR, contract.MINOR_FIRST, contract.MINOR_LAST, contract.HASH
         ))  # fmt: skip
 
     def _beat(self, now: float) -> bytes:

@@ -133,6 +133,9 @@ def _names(table: "Table") -> str:
     return "(" + ",".join([name + (_names(low) if type(low) is tuple else "") for name, low, _ in table]) + ")"
 
 
+HASH = contract_hash()  # once, while there is room
+
+
 def pack(*message: "Any") -> bytes:
     """One message as CBOR; out of bounds is our own bug."""
     values = _checked(_table(message[0], len(message) - 1), message[1:])
@@ -211,7 +214,7 @@ def agree(major: int, minor_first: int, minor_last: int, their_hash: str) -> "tu
         theirs = "%d.%d-%d" % (major, minor_first, minor_last)
         fix = "flash the controller from the running slot: tools/flash.py"
         return None, NO_COMMON_VERSION, "this side speaks %s, the other %s: %s" % (ours, theirs, fix)
-    if minor_last == MINOR_LAST and their_hash != contract_hash():
+    if minor_last == MINOR_LAST and their_hash != HASH:
         fix = "one of them is not a released build; flash the controller: tools/flash.py"
         return None, OTHER_CONTRACT, "both speak %d.%d but mean different tables: %s" % (MAJOR, MINOR_LAST, fix)
     return minor, 0, ""

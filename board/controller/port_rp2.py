@@ -70,8 +70,11 @@ NOTHING = Nothing()
 
 class PortPins:
     def __init__(self, where, select):
-        self.outputs = [NOTHING if where[name] is None else Pin(where[name], Pin.OUT, value=0) for name in OUTPUTS]
         self.inputs = [NOTHING if where[name] is None else Pin(where[name], Pin.IN) for name in INPUTS]
+        self.outputs = []
+        for name, feedback in zip(OUTPUTS, self.inputs):  # a bolt stays as it is: not even for a moment is it released
+            level = feedback.value() if name == "lock" else 0
+            self.outputs.append(NOTHING if where[name] is None else Pin(where[name], Pin.OUT, value=level))
         self.pilot_pwm = PWM(Pin(where["pilot_pwm"]), freq=PILOT_HZ, duty_u16=65_535)
         self.pilot = Analogue(where["pilot"], select)
         self.proximity = Analogue(where["proximity"], select) if where["proximity"] else NOTHING
@@ -80,7 +83,8 @@ class PortPins:
     def set(self, outputs, at):
         self.pilot_pwm.duty_u16(outputs[at + firmware.DUTY] * 65_535 // 10_000)
         for i in range(len(self.outputs)):
-            self.outputs[i].value(outputs[at + firmware.COIL + i])
+            level = outputs[at + firmware.COIL + i]
+            self.outputs[i].value(self.inputs[i].value() if level == firmware.HELD else level)
 
     def get(self, inputs, at, low_mv, high_mv):
         """`low_mv`, `high_mv`: what the pilot's divider reads as 0 and as 65,535."""
@@ -113,6 +117,7 @@ class Hardware:
         self._meter = __import__(station["meter"]) if station["meter"] else None
         self._line = bytearray(LINE_MAX)
         self._outputs = array("i", [0] * (firmware.OUTPUTS_FIRST + firmware.OUTPUTS_PER_PORT * len(self._ports)))
+        firmware.begin(self._outputs)
         self._firmware = self._watchdog = None
         self._now_ms = self._due_ms = 0
         self._ticks_ms = time.ticks_ms()

@@ -23,7 +23,7 @@ from array import array
 import vfs
 
 from board.controller import main
-from board.controller.app.firmware import INPUTS_FIRST, INPUTS_PER_PORT, OUTPUTS_FIRST, OUTPUTS_PER_PORT, safe
+from board.controller.app.firmware import INPUTS_FIRST, INPUTS_PER_PORT, OUTPUTS_FIRST, OUTPUTS_PER_PORT, begin, safe
 from board.controller.app.port import PortBoard
 
 STEP_MS = 10
@@ -131,6 +131,7 @@ class Hardware:
         self._bus = Bus(pins_fd)
         self._link = open(link_fd, "r+b")
         self._outputs = array("i", [0] * (OUTPUTS_FIRST + OUTPUTS_PER_PORT * port_count))
+        begin(self._outputs)
         self._told = array("i", self._outputs)
         self._told_ms = 0
         self._inputs = array("i", [0] * (INPUTS_FIRST + INPUTS_PER_PORT * port_count))

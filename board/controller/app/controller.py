@@ -102,7 +102,7 @@ class Controller:
             contract.MAJOR,
             contract.MINOR_FIRST,
             contract.MINOR_LAST,
-            contract.contract_hash(),
+            contract.HASH,
             self.boot_id,
             self.uptime_ms(now_ms),
             self._reset_cause,
@@ -233,17 +233,19 @@ class Controller:
     def next_due_ms(self, now_ms: int) -> "int | None":
         """When the next step must come if no pin changes and nothing is received before."""
         dues = [port.due_ms for port in self.ports if port.due_ms is not None]
-        if self._heard_ms is not None:
-            limits = (self._heard_ms + HOST_SILENT_MS, self._heard_ms + self._grace_ms())
-            dues += [due for due in limits if due > now_ms]
+        heard_ms = self._booted_ms if self._heard_ms is None else self._heard_ms
+        limits = (heard_ms + HOST_SILENT_MS, heard_ms + self._grace_ms())
+        dues += [due for due in limits if due > now_ms]
         if self.minor is not None:
             dues += self._report_due_ms
         return max(now_ms, min(dues)) if dues else None
 
     def _host(self, now_ms: int) -> int:
-        if self._heard_ms is None or now_ms - self._heard_ms >= self._grace_ms():
+        """A host that has not come since the boot is silent, and gone after its grace: nothing starts without it."""
+        silent_ms = now_ms - (self._booted_ms if self._heard_ms is None else self._heard_ms)
+        if silent_ms >= self._grace_ms():
             return GONE
-        return SILENT if now_ms - self._heard_ms >= HOST_SILENT_MS else FRESH
+        return SILENT if self._heard_ms is None or silent_ms >= HOST_SILENT_MS else FRESH
 
     def _grace_ms(self) -> int:
         return max(HOST_SILENT_MS, self._memory.host_grace_s * 1000)

@@ -26,6 +26,7 @@ CP_HIGH, CP_LOW, PP, CONTACTOR, LOCKED, TRIPPED, TEMPERATURE, METER_OK, ENERGY, 
 VOLTAGES = CURRENTS + 3
 OUTPUTS_FIRST, OUTPUTS_PER_PORT = 3, 4
 DUTY, COIL, LOCK, GF_TEST = range(4)
+HELD = 2  # a LOCK that is not decided yet: the bolt stays as its feedback says
 
 SETTLE_MS = 50  # after boot: until the pilot is surely read, or a plugged car might pass for an empty cable (S3)
 STEPS_MASK = 0x3FFF_FFFF
@@ -43,9 +44,11 @@ class Senses:
         self.register = Register(power_max_w, register_wh, energy_wh)
         self._current_ma, self._voltage_mv = [0, 0, 0], [0, 0, 0]
         self.pins.current_ma, self.pins.voltage_mv = self._current_ma, self._voltage_mv
+        self.pins.energy_wh = energy_wh  # until the meter says more
 
-    def fill(self, now_ms: int, inputs: "Numbers", at: int, pwm: bool) -> None:
-        """`pwm`: what the pilot driver was told before these inputs were read."""
+    def fill(self, now_ms: int, inputs: "Numbers", at: int, pwm: bool, is_kept: bool) -> None:
+        """`pwm`: what the pilot driver was told before these inputs were read. `is_kept`: nothing urgent waits to be
+        written to flash."""
         pins = self.pins
         pins.emergency_stop = inputs[0] != 0
         pins.cp = self.pilot.see(now_ms, inputs[at + CP_HIGH], inputs[at + CP_LOW], pwm)
@@ -55,7 +58,10 @@ class Senses:
         pins.locked = inputs[at + LOCKED] != 0
         pins.tripped = inputs[at + TRIPPED] != 0
         pins.temperature_dc = inputs[at + TEMPERATURE]
-        pins.meter_ok = inputs[at + METER_OK] != 0 and self.register.see(now_ms, inputs[at + ENERGY])
+        meter_ok = inputs[at + METER_OK] != 0 and self.register.see(now_ms, inputs[at + ENERGY], is_kept)
+        if pins.meter_ok and not meter_ok:  # who knows what it says after a reset
+            self.register.is_news = True
+        pins.meter_ok = meter_ok
         if pins.meter_ok:
             pins.energy_wh = self.register.energy_wh
             pins.power_w = inputs[at + POWER]
@@ -85,7 +91,7 @@ class Firmware:
     ) -> None:
         self.inputs = array("i", [0] * (INPUTS_FIRST + INPUTS_PER_PORT * len(boards)))
         self.outputs = array("i", [0] * (OUTPUTS_FIRST + OUTPUTS_PER_PORT * len(boards)))
-        safe(self.outputs)
+        begin(self.outputs)
         self.overruns = 0
         self.keeper = Keeper(len(boards), read, write, now_ms)
         memory = self.keeper.memory
@@ -110,7 +116,8 @@ class Firmware:
         outputs, controller = self.outputs, self.controller
         for i in range(len(self._senses)):
             duty = outputs[OUTPUTS_FIRST + OUTPUTS_PER_PORT * i + DUTY]
-            self._senses[i].fill(now_ms, self.inputs, INPUTS_FIRST + INPUTS_PER_PORT * i, 0 < duty < STEADY)
+            at, is_kept = INPUTS_FIRST + INPUTS_PER_PORT * i, not self.keeper.memory.urgent
+            self._senses[i].fill(now_ms, self.inputs, at, 0 < duty < STEADY, is_kept)
         outputs[0] = now_ms + self._rebased_ms
         outputs[1] = outputs[1] + 1 & STEPS_MASK
         outputs[2] = self.overruns
@@ -150,6 +157,9 @@ class Firmware:
         if register.register_wh != memory.register_wh[i] or register.energy_wh != memory.energy_wh[i]:
             memory.register_wh[i], memory.energy_wh[i] = register.register_wh, register.energy_wh
             memory.changed = True
+        if register.is_news:
+            register.is_news = False
+            memory.urgent = memory.urgent or memory.changed
 
     def _rebase(self, by_ms: int) -> None:
         self._rebased_ms += by_ms
@@ -158,6 +168,13 @@ class Firmware:
         self.keeper.rebase(by_ms)
         for senses in self._senses:
             senses.rebase(by_ms)
+
+
+def begin(outputs: "Numbers") -> None:
+    """As a chip that starts: safe, and no bolt moves before pins and host are known."""
+    for at in range(OUTPUTS_FIRST, len(outputs), OUTPUTS_PER_PORT):
+        outputs[at + LOCK] = HELD
+    safe(outputs)
 
 
 def safe(outputs: "Numbers") -> None:

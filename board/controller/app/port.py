@@ -159,6 +159,7 @@ class Port:
         self.due_ms: int | None = None  # when to step again if nothing changes before
 
         self._wish = (0, STOP_ORDERLY, 0, 0)
+        self._is_wished = False  # since boot
         self._clear = False  # the host asked; done in the next step
         self._void = False  # the wish in force ended here (unplugged, emergency stop): the host must withdraw it first
         self._cp = -1  # of the step before; -1 = first step after boot
@@ -182,6 +183,7 @@ class Port:
         if clear > self._wish[3]:
             self._clear = True
         self._wish = (offer_ma, stop, lock, clear)
+        self._is_wished = True
         self._void = self._void and self._is_allowed()
 
     def step(self, now_ms: int, pins: Pins, host: int = FRESH, failsafe_ma: int = 0) -> tuple[int, bool, bool, bool]:
@@ -381,8 +383,9 @@ class Port:
         self._set_coil(now_ms, pins, host)
         live = self.offer_ma > 0 or self.coil or pins.contactor
         in_socket = pins.cp != CP_A or pins.cable_ma > 0
-        # A dead host must not keep a driver's cable; a live contactor must.
-        self.lock = self.board.socketed and in_socket and (live or (self._wish[2] == 1 and host != GONE))
+        # A dead host must not keep a driver's cable; a live contactor must. After a boot the bolt waits for the host.
+        wished = in_socket and self._wish[2] == 1 if self._is_wished else self.lock or pins.locked
+        self.lock = self.board.socketed and ((in_socket and live) or (wished and host != GONE))
         if self.offer_ma != offered_ma or self.coil != coil or self.lock != lock:
             self._wake(now_ms)
 
