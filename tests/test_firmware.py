@@ -130,7 +130,7 @@ class Story:
 
     def port(self, index: int = 0) -> tuple[int, ...]:
         """duty, coil, lock, gf_test"""
-        return self.now[3 + 4 * index : 7 + 4 * index]
+        return self.now[3 + 5 * index : 7 + 5 * index]
 
     def charging(self) -> "Story":
         self.rows[0][:2] = 9_000, -12_000
@@ -142,7 +142,7 @@ class Story:
 
 
 def is_safe(outputs: tuple[int, ...]) -> bool:
-    return all(outputs[at : at + 2] == (STEADY, 0) and outputs[at + 3] == 0 for at in range(3, len(outputs), 4))
+    return all(outputs[at : at + 2] == (STEADY, 0) and outputs[at + 3] == 0 for at in range(3, len(outputs), 5))
 
 
 def last_outputs(chip: Chip) -> tuple[int, ...]:
@@ -212,7 +212,7 @@ def test_a_killed_chip_boots_safe_and_closes_nothing_before_a_host_wishes_anew(s
     for cause in (contract.RESET_WATCHDOG, contract.RESET_POWER_ON, contract.RESET_SOFT):
         story.chip.kill()
         story.boot(cause)
-        assert messages(story.heard)[-1][0] == contract.REPORT
+        assert contract.REPORT in {message[0] for message in messages(story.heard)[-2:]}
         assert story.after(5_000).port()[:2] == (STEADY, 0)
         story.wishes = (GO, OFF)
         assert story.after(1_500).port()[:2] == (5_333, 1)
@@ -276,7 +276,7 @@ def test_running_freely_it_steps_every_10_ms_and_tells_at_least_every_100_ms(sto
     chip.bus.sendall(frame_of(-1, story.rows))
     frames = [chip.outputs() for _ in range(12)]
     for earlier, later in pairwise(frames[1:]):
-        assert later[0] - earlier[0] >= 100
+        assert later[0] - earlier[0] <= 100 + 50 or later[3:] != earlier[3:]
         assert later[1] - earlier[1] <= (later[0] - earlier[0]) // 10 + 2
     first, last = frames[1], frames[-1]
     made, missed, elapsed = last[1] - first[1], last[2] - first[2], (last[0] - first[0]) // 10
@@ -341,7 +341,7 @@ def test_a_power_cut_at_any_operation_on_the_flash_leaves_the_old_facts_or_the_n
 
 RP2_PORT = {
     "contactor": 4, "gf_test": 6, "lock": 5, "contactor_feedback": 7, "lock_feedback": 8, "gf_trip": 6, "pilot_pwm": 3,
-    "pilot": (26, 0), "proximity": (27, 1), "temperature": (27, 0),
+    "pilot": (26, 0), "proximity": (27, 1), "temperature": (27, 0), "led_red": 14, "led_green": 15, "led_blue": None,
 }  # fmt: skip
 RP2_STATION = {
     "emergency_stop": 22, "uart": 0, "tx": 0, "rx": 1, "baud": 115_200, "mux": (10,), "pilot_mv": (-15_000, 15_000),
@@ -358,11 +358,15 @@ def test_the_chips_own_port_layer_compiles_for_it_and_drives_its_pins(tmp_path: 
     rom = tmp_path / "rom"
     rom.write_bytes(firmware.image(table, with_rp2=True))
     probe = (Path(__file__).parent / "on_chip" / "rp2.py").read_text()
-    done = subprocess.run(chip_command(rom, probe), capture_output=True, text=True, timeout=60, check=False)
+    command = chip_command(rom, probe, heap_kb=128)  # the stand-ins want room, too
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     lines = done.stdout.splitlines()
-    assert lines[:2] == ["[0, 1, 0] 65535", "[0, 0, 0] 65535"], "the bolt stays, until it is known that there is no socket"
-    assert "ValueError: bug" in done.stdout and lines[-2] == "[0, 0, 0] 65535", done.stdout
-    assert lines[-1] == f"{contract.RESET_WATCHDOG} {contract.CP_B} 250"
+    assert lines[:2] == ["[0, 1, 0] 65535", "[0, 0, 0] 65535"], "the bolt stays until it is known that here is none"
+    at = lines.index(f"{contract.RESET_WATCHDOG} {contract.CP_B} 250")
+    assert "ValueError: bug" in done.stdout and lines[at - 1] == "[0, 0, 0] 65535", done.stdout
+    assert lines[-3] == "True True 599900", "it says so, hands over the line, and waits ten minutes for a flasher"
+    assert lines[-2] == "[0, 0, 0] 65535"
+    assert lines[-1] == "[1, 1]", "white, with red and green alone"
 
 
 def test_the_manifest_names_every_file_that_a_chip_runs_and_no_library_that_none_imports() -> None:

@@ -96,7 +96,7 @@ def welcome(**changed: object) -> bytes:
 def test_hello_welcome_and_every_port_is_reported() -> None:
     line = Line()
     events = line.run(1.0)
-    assert line.said[0][1] == (contract.HELLO, contract.MAJOR, 0, 1, contract.contract_hash())
+    assert line.said[0][1] == (contract.HELLO, contract.MAJOR, 2, 2, contract.HASH)
     assert isinstance(events[0], ControllerFound) and events[0].circuit_limit_ma == 32_000
     assert {event.evse_id for event in events if isinstance(event, PortReported)} == {1, 2}
 
@@ -143,13 +143,15 @@ def test_a_controller_with_the_pin_table_of_another_board_is_refused_and_wished_
     assert not link.wish((PortCommand(offer_ma=6_000, stop=Stop.NONE),) * 2, 0.1)
 
 
-def test_a_controller_of_minor_0_knows_no_pin_table_and_is_spoken_to_in_minor_0() -> None:
-    link = new_link(pins_hash="0badc0de")
-    old = (contract.WELCOME, contract.MAJOR, 0, 0, "4bcacaeb", 7, 1_000, 0, 2, 32_000)
-    _, news = link.received(frame(0, contract.pack(*old)), 0.0)
+def test_a_newer_controller_is_spoken_to_in_our_minor_and_an_older_one_is_refused() -> None:
+    link = new_link()
+    _, news = link.received(welcome(minor_last=contract.MINOR_LAST + 3, hash="00000000"), 0.0)
     assert isinstance(news[0], ControllerFound)
     out, _ = link.poll(2.0)
-    assert [contract.unpack(body)[:2] for _, body in Deframer().feed(out)] == [(contract.WISH, 0)]  # type: ignore[index]
+    assert [contract.unpack(body)[:2] for _, body in Deframer().feed(out)] == [(contract.WISH, contract.MINOR_LAST)]  # type: ignore[index]
+    older = contract.MINOR_FIRST - 1
+    _, news = new_link().received(welcome(minor_first=0, minor_last=older, hash="00000000"), 0.0)
+    assert isinstance(news[0], ControllerLost) and "flash the controller" in news[0].why
 
 
 def test_a_new_controller_is_commissioned_once_with_our_limits() -> None:

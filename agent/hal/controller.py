@@ -5,10 +5,13 @@ and of the meter every few seconds; a lost frame or a rebooted controller heals 
 """
 
 from collections.abc import Callable
+from math import inf
 
 from agent.effects import PortCommand, Stop
 from agent.events import ControllerFound, ControllerLost, Cp, Event, PortReported, Report, SelfTest
 from agent.faults import Fault
+from agent.hal.linkhealth import LinkHealth, health_of
+from agent.ui.led import Colour, Pattern
 from board.controller import contract
 from board.controller.link import Deframer, frame
 
@@ -18,6 +21,10 @@ SETTLE_S = 2.0  # so long may a host that has just come be silent about what it 
 IDLE_S = 0.1  # longer than any frame lasts at 115,200 baud: a gap in it means that its rest is lost
 METER_PERIOD_S = 10.0  # the core hears of a merely moving meter this often
 CPS = tuple(Cp)
+COLOURS = {
+    Colour.RED: contract.RED, Colour.GREEN: contract.GREEN, Colour.BLUE: contract.BLUE,
+    Colour.YELLOW: contract.RED | contract.GREEN, Colour.WHITE: contract.RED | contract.GREEN | contract.BLUE,
+}  # fmt: skip
 SELF_TESTS = (SelfTest.NOT_RUN, SelfTest.RUNNING, SelfTest.PASSED, SelfTest.FAILED)
 OFFER = [name for name, _, _ in contract.PORT_REPORT].index("offer_ma")
 FAULTS = tuple(Fault(name) for name in contract.FAULTS)
@@ -49,6 +56,13 @@ def report_of(fields: tuple[int, ...]) -> Report:
 
 def wish_row(command: PortCommand) -> tuple[int, int, int, int]:
     return command.offer_ma, int(command.stop), int(command.lock), command.clear
+
+
+def light_row(pattern: Pattern | None) -> tuple[int, int]:
+    """As PORT_LIGHT says; None is dark."""
+    if pattern is None:
+        return 0, 0
+    return COLOURS[pattern.colour], contract.rhythm_of(tuple(round(10 * step_s) for step_s in pattern.rhythm_s))
 
 
 def edges(report: Report) -> tuple[object, ...]:
@@ -112,7 +126,11 @@ class ControllerLink:
         # None: never commissions
         self.limit: tuple[int, int, int] | None = (circuit_limit_ma, failsafe_ma, host_grace_s)
         self.commands: tuple[PortCommand, ...] = (PortCommand(),) * port_count
+        self.lights: tuple[Pattern | None, ...] | None = None  # None: they are not the controller's
         self.bad_messages = 0  # intact frames that say nothing we understand
+        self.health = LinkHealth()
+        self.is_halted = False  # the controller is a flasher's, and we are silent until `resume`
+        self.halt_refusal = ""  # why it would not halt
         self.deframer = Deframer()
         self._filter = Filter(port_count)
         self._minor: int | None = None
@@ -136,9 +154,29 @@ class ControllerLink:
         self.commands = commands
         return self._beat(now) if self._minor is not None and not self._is_adopting(now) else b""
 
+    def show(self, lights: tuple[Pattern | None, ...], now: float) -> bytes:
+        """The lights of the ports, where they are the controller's; from now on in every heartbeat."""
+        assert len(lights) == self.port_count
+        if lights == self.lights:
+            return b""
+        self.lights = lights
+        return self._lights() if self._minor is not None and not self._is_adopting(now) else b""
+
+    def halt(self) -> bytes:
+        """Ask the controller to make room for a flasher; nothing may be wished then. The answer is `is_halted`, with a
+        ControllerLost, or `halt_refusal`. b"": nobody is greeted."""
+        self.halt_refusal = ""
+        return b"" if self._minor is None else self._frame(contract.pack(contract.HALT, self._minor))
+
+    def resume(self, now: float) -> None:
+        """The flasher is done: greet whoever is there."""
+        self.is_halted, self._beat_at = False, now
+
     def poll(self, now: float) -> tuple[bytes, list[Event]]:
         """What is due: a heartbeat or a hello, and the news that nobody answers any more."""
         events: list[Event] = []
+        if self.is_halted:
+            return b"", events
         if self._heard_at is not None and now >= self._heard_at + LOST_S:
             events.append(self._lost(f"no frame from the port controller for {LOST_S:.0f} s"))
         if now < self._beat_at:
@@ -149,6 +187,8 @@ class ControllerLink:
         return self._beat(now) if self._minor is not None else self._hello(now), events
 
     def next_deadline(self) -> float:
+        if self.is_halted:
+            return inf
         return self._beat_at if self._heard_at is None else min(self._beat_at, self._heard_at + LOST_S)
 
     def fresh(self, evse_id: int, now: float) -> Event | None:
@@ -191,6 +231,15 @@ class ControllerLink:
                 report = self._amend(index, report_of(fields), now)
                 event = self._filter.passed(index, report, now) if report else None
                 return b"", [event] if event else []
+            case (contract.COUNTERS, tuple(rows)) if self._minor is not None:
+                told = self.health.counted((count for (count,) in rows), self.deframer, self.bad_messages, now)
+                return b"", [told] if told else []
+            case (contract.HALTED, minor) if minor == self._minor:
+                self.is_halted = True
+                return b"", [self._lost("it was halted, to be flashed")]
+            case (contract.REFUSED, contract.HALT_REFUSED, str(text)):
+                self.halt_refusal = text
+                return b"", []
             case (contract.REFUSED, int(code), str(text)):
                 self._minor = None
                 if code == contract.LIMIT_REFUSED:
@@ -216,6 +265,7 @@ class ControllerLink:
         if self._minor is None:
             self._adopt_until, self._offers = now + SETTLE_S, [None] * self.port_count
         self._minor, self._heard_at, self._refusal = minor, now, ""
+        self.health.booted(is_new=boot_id != self._boot_id)
         if boot_id != self._boot_id:
             self._filter.forget()
         self._boot_id = boot_id
@@ -258,7 +308,17 @@ class ControllerLink:
         assert self._minor is not None
         self._beat_at = now + HEARTBEAT_S
         rows = tuple(wish_row(command) for command in self.commands)
-        return self._frame(contract.pack(contract.WISH, self._minor, rows))
+        return self._frame(contract.pack(contract.WISH, self._minor, rows)) + self._lights()
+
+    def _lights(self) -> bytes:
+        if self.lights is None:
+            return b""
+        rows = tuple(light_row(light) for light in self.lights)
+        return self._frame(contract.pack(contract.LIGHTS, self._minor, rows))
+
+    def counters(self) -> dict[str, dict[str, int]]:
+        """For `station-agent status`."""
+        return health_of(self.deframer, self.bad_messages, self.health)
 
     def _frame(self, body: bytes) -> bytes:
         self._seq = (self._seq + 1) & 0xFF

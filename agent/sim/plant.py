@@ -37,6 +37,7 @@ class Outputs(NamedTuple):
     coil: int
     lock: int  # HELD: nobody drives it, the bolt stays where it is
     gf_test: int
+    light: int = 0  # colours that are on: contract.RED, GREEN, BLUE
 
 
 RELEASED = Outputs(10_000, 0, HELD, 0)  # pull-ups and pull-downs, while nobody drives the pins
@@ -292,7 +293,8 @@ class Plant(Generic[B]):
 
 class DrivenPlant(Plant[Bay]):
     """Its pins are driven by whoever sets `out` of its bays. `pins` has the edges of `cp`, `offer_ma`, `coil`,
-    `contactor`, `locked` and `testing`; `watch` is called with each instant, in ms, at which one may have changed."""
+    `contactor`, `locked`, `testing`, `light`; `watch` is called with each instant, in ms, at which one may have
+    changed."""
 
     def __init__(
         self,
@@ -349,6 +351,7 @@ class DrivenPlant(Plant[Bay]):
             "offer_ma": self.offer_ma(bay),
             "locked": int(bay.bolt.value),
             "testing": bay.out.gf_test,
+            "light": bay.out.light,
             "coil": bay.out.coil,
             "contactor": int(bay.contactor.value),
         }

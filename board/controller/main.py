@@ -10,6 +10,9 @@
     read(name), write(name, data)   files in flash; no such file is b""
     feed()              the watchdog
     boot_id(), reset_cause(), reset()
+    heap_free_b()       0 = unknown
+    excuse()            a pause that was meant: what is late by now is no overrun
+    halt()              outputs stay safe; whoever flashes the chip has it until the reset
     bind(firmware)      before the first turn
 """
 
@@ -26,10 +29,13 @@ COLLECT_MS = 500  # what messages left behind is collected between two turns, ne
 
 
 def run(hardware: "Any", boards: "Any", circuit_max_ma: int, pins_hash: str = "") -> None:
-    """Does not return but for Ctrl-C at the prompt; whatever else goes wrong ends in a reset, with safe outputs."""
+    """Ends in `halt` when the host has asked for it, and with Ctrl-C at the prompt; whatever goes wrong ends in a
+    reset, with safe outputs."""
     hardware.safe()
     try:
         _loop(hardware, boards, circuit_max_ma, pins_hash)
+        hardware.safe()
+        hardware.halt()
     except KeyboardInterrupt:
         hardware.safe()
     except BaseException as error:
@@ -52,16 +58,18 @@ def _loop(hardware: "Any", boards: "Any", circuit_max_ma: int, pins_hash: str) -
     )
     hardware.bind(firmware)
     collected_ms = -COLLECT_MS
-    while True:
+    while not firmware.is_over():
         now_ms = hardware.wait()
         turn(firmware, hardware, now_ms)
         if now_ms - collected_ms >= COLLECT_MS:
             collected_ms = now_ms
             gc.collect()
+            firmware.heap_free_b = hardware.heap_free_b()
 
 
 def turn(firmware: Firmware, hardware: "Any", now_ms: int) -> None:
     """Read, think, act, then speak and remember."""
+    writes = firmware.keeper.writes
     data = hardware.receive()
     if data:
         firmware.receive(data, now_ms)
@@ -71,6 +79,8 @@ def turn(firmware: Firmware, hardware: "Any", now_ms: int) -> None:
     if data:
         firmware.sent(hardware.send(data))
     firmware.keep(now_ms)
+    if firmware.keeper.writes != writes:  # flash stops the chip
+        hardware.excuse()
     hardware.feed()
 
 

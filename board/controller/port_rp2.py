@@ -2,24 +2,26 @@
 
     PORTS[i]["pins"]    outputs, high = on: contactor, gf_test, lock; inputs, high = closed, locked, tripped:
                         contactor_feedback, lock_feedback, gf_trip; pilot_pwm, high = +12 V; analogue: pilot,
-                        proximity, temperature
+                        proximity, temperature; outputs, high = lit: led_red, led_green, led_blue
     STATION             emergency_stop, an input, high = pressed, and so is a broken wire; uart, tx, rx, baud; mux, the
                         select pins of an analogue multiplexer, lowest bit first, or (); pilot_mv, what the pilot's
                         divider reads as 0 and as 65,535; meter, a module with `read(index, inputs, at)`, or None
 
 An analogue signal is (pin, position of the multiplexer). None: the board has no such signal. It may lack a socket's
-lock, lock_feedback and proximity, and the emergency stop, if that is in the coils' circuit alone. Temperature sensors
+lock, lock_feedback and proximity, lights, and the emergency stop, if that is in the coils' circuit alone. Where a light
+lacks the colour that is asked for, it shows the rhythm in the first that it has. Temperature sensors
 give 500 mV at 0 degrees and 10 mV more for each (TMP235). Without a meter module a port stays in meter_fault, for what
 is not measured is not sold, unless Linux reads its meter.
 """
 
+import gc
 import os
 import time
 from array import array
 
 import machine
 import pins
-from machine import ADC, PWM, UART, WDT, Pin
+from machine import ADC, PWM, UART, WDT, Pin, Timer
 
 from board.controller import contract, main
 from board.controller.app import firmware
@@ -31,7 +33,9 @@ PILOT_US = 1_100  # a period of the pilot and a little: its halves are the highe
 PILOT_HZ = 1_000
 SUPPLY_MV = 3_300
 LINE_MAX = 256
+FLASHING_MS = 600_000  # a halted chip whose flasher never came, or has died, is back after this
 OUTPUTS = ("contactor", "lock", "gf_test")  # in the order of firmware.COIL, LOCK, GF_TEST
+LEDS = ("led_red", "led_green", "led_blue")  # in the order of contract.RED, GREEN, BLUE
 INPUTS = ("contactor_feedback", "lock_feedback", "gf_trip")  # in the order of firmware.CONTACTOR, LOCKED, TRIPPED
 
 
@@ -79,12 +83,18 @@ class PortPins:
         self.pilot = Analogue(where["pilot"], select)
         self.proximity = Analogue(where["proximity"], select) if where["proximity"] else NOTHING
         self.temperature = Analogue(where["temperature"], select)
+        self.leds = [(1 << i, Pin(where[LEDS[i]], Pin.OUT, value=0)) for i in range(3) if where[LEDS[i]] is not None]
+        self.colours = sum([colour for colour, _ in self.leds])
 
     def set(self, outputs, at):
         self.pilot_pwm.duty_u16(outputs[at + firmware.DUTY] * 65_535 // 10_000)
         for i in range(len(self.outputs)):
             level = outputs[at + firmware.COIL + i]
             self.outputs[i].value(self.inputs[i].value() if level == firmware.HELD else level)
+        light = outputs[at + firmware.LIGHT]
+        is_other = light > 0 and light & self.colours == 0
+        for i in range(len(self.leds)):
+            self.leds[i][1].value(int((is_other and i == 0) or light & self.leds[i][0] > 0))
 
     def get(self, inputs, at, low_mv, high_mv):
         """`low_mv`, `high_mv`: what the pilot's divider reads as 0 and as 65,535."""
@@ -183,6 +193,26 @@ class Hardware:
 
     def reset(self):
         machine.reset()
+
+    def heap_free_b(self):
+        return gc.mem_free()
+
+    def excuse(self):
+        self._tick()
+        self._due_ms = max(self._due_ms, self._now_ms)
+
+    def halt(self):
+        """To MicroPython's prompt, on the line that has carried frames: a flasher finds a raw REPL there. Nothing stops
+        the watchdog, so a timer feeds it for a while; then, or when the flasher resets, the firmware is back."""
+        self._uart.flush()
+        self._halted_ms = 0
+        self._timer = Timer(period=STEP_MS * 10, callback=self._wait_for_flasher)
+        os.dupterm(self._uart)
+
+    def _wait_for_flasher(self, _):
+        self._halted_ms += STEP_MS * 10
+        if self._halted_ms < FLASHING_MS:
+            self.feed()
 
     def _tick(self):
         ticks_ms = time.ticks_ms()

@@ -33,9 +33,11 @@ class Probe:
         """One turn; with `lock`, and if nothing is said or due to be said, no allocation is possible."""
         chip = self.chip
         self.now_ms += 10
-        locked = lock and self.now_ms % 500 != 0 and min(chip.controller._report_due_ms) > self.now_ms
+        due_ms = min(chip.controller._counters_due_ms, *chip.controller._report_due_ms)
+        locked = lock and self.now_ms % 500 != 0 and due_ms > self.now_ms
         if self.now_ms % 500 == 0:
             self.say(contract.WISH, contract.MINOR_LAST, ((6_000, 0, 1, 0),) * COUNT)
+            self.say(contract.LIGHTS, contract.MINOR_LAST, ((4, 20 << 5 | 20),) * COUNT)
         if locked:
             micropython.heap_lock()
         chip.step(self.now_ms)

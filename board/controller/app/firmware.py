@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 INPUTS_FIRST, INPUTS_PER_PORT = 1, 16
 CP_HIGH, CP_LOW, PP, CONTACTOR, LOCKED, TRIPPED, TEMPERATURE, METER_OK, ENERGY, POWER, CURRENTS = range(11)
 VOLTAGES = CURRENTS + 3
-OUTPUTS_FIRST, OUTPUTS_PER_PORT = 3, 4
-DUTY, COIL, LOCK, GF_TEST = range(4)
+OUTPUTS_FIRST, OUTPUTS_PER_PORT = 3, 5
+DUTY, COIL, LOCK, GF_TEST, LIGHT = range(5)
 HELD = 2  # a LOCK that is not decided yet: the bolt stays as its feedback says
 
 SETTLE_MS = 50  # after boot: until the pilot is surely read, or a plugged car might pass for an empty cable (S3)
@@ -93,11 +93,12 @@ class Firmware:
         self.outputs = array("i", [0] * (OUTPUTS_FIRST + OUTPUTS_PER_PORT * len(boards)))
         begin(self.outputs)
         self.overruns = 0
+        self.heap_free_b = 0
         self.keeper = Keeper(len(boards), read, write, now_ms)
         memory = self.keeper.memory
         self.controller = Controller(
             boards, memory, boot_id, reset_cause, circuit_max_ma, now_ms=now_ms, save=self.keeper.save,
-            pins_hash=pins_hash,
+            pins_hash=pins_hash, counts=self._counts,
         )
         self._senses = [
             Senses(boards[i], memory.register_wh[i], memory.energy_wh[i]) for i in range(len(boards))
@@ -125,7 +126,7 @@ class Firmware:
             return
         controller.step(now_ms, self._pins)
         for i in range(len(self._senses)):
-            self._act(i)
+            self._act(i, now_ms)
 
     def receive(self, data: bytes, now_ms: int) -> None:
         """Bytes from the host; before the step of the same time."""
@@ -140,6 +141,10 @@ class Firmware:
     def sent(self, count: int) -> None:
         self._unsent = self._unsent[count:]
 
+    def is_over(self) -> bool:
+        """It was halted, and has said so."""
+        return self.controller.is_halted and not self.unsent()
+
     def keep(self, now_ms: int) -> None:
         """After the outputs are set: write to flash what is worth it. Takes long, and not often."""
         is_live = False
@@ -147,12 +152,17 @@ class Firmware:
             is_live = is_live or port.coil
         self.keeper.step(now_ms - self._rebased_ms, is_live)
 
-    def _act(self, i: int) -> None:
+    def _counts(self) -> "tuple[int, int, int, int]":
+        leaps = sum([senses.register.leaps for senses in self._senses])
+        return self.overruns, self.keeper.writes, leaps, self.heap_free_b
+
+    def _act(self, i: int, now_ms: int) -> None:
         port, outputs, at = self.controller.ports[i], self.outputs, OUTPUTS_FIRST + OUTPUTS_PER_PORT * i
         outputs[at + DUTY] = duty_of(port.offer_ma)
         outputs[at + COIL] = int(port.coil)
         outputs[at + LOCK] = int(port.lock)
         outputs[at + GF_TEST] = int(port.testing)
+        outputs[at + LIGHT] = self.controller.light(i, now_ms)
         register, memory = self._senses[i].register, self.keeper.memory
         if register.register_wh != memory.register_wh[i] or register.energy_wh != memory.energy_wh[i]:
             memory.register_wh[i], memory.energy_wh[i] = register.register_wh, register.energy_wh

@@ -19,7 +19,7 @@ class Register:
         self._step_max_wh = SLACK_WH + power_max_w // 60
         self._first_max_wh = self._step_max_wh * 15  # memory is at most ten minutes old, and a little
         self._is_new = register_wh == 0 and energy_wh == 0
-        self.is_news = False  # memory must have `register_wh` and `energy_wh` now, or a reset would forget what was told
+        self.is_news = False  # memory must have the two above now, or a reset would forget what was told
         self._leapt_wh = -1  # where the meter seems to be now
         self._leapt_ms = 0
         self._has_leapt = False  # and no reading was believed since

@@ -11,7 +11,10 @@ def dumps(value: object) -> bytes:
         data = value.encode()
         return _head(3, len(data)) + data
     if type(value) is list:
-        return _head(4, len(value)) + b"".join([dumps(item) for item in value])
+        data = _head(4, len(value))
+        for item in value:
+            data += dumps(item)
+        return data
     raise ValueError("neither int, str nor list")
 
 
