@@ -192,6 +192,19 @@ def test_a_host_that_is_killed_in_mid_session_is_not_heard_in_the_contactor(site
     until(lambda: site.clicks() == [1, 0])
 
 
+def test_a_light_blinks_on_after_the_host_is_killed(site: Site) -> None:
+    site.charging()
+
+    def lights() -> list[int]:
+        return [value for _, i, name, value in list(site.hardware.pins) if (i, name) == (0, "light")]
+
+    until(lambda: lights()[-1] == contract.BLUE)
+    site.kill_agent()
+    before = len(lights())
+    until(lambda: len(lights()) >= before + 3)
+    assert set(lights()[before:]) == {0, contract.BLUE}, "charging, as the host said last"
+
+
 @pytest.mark.promise("S1", "S3")
 @pytest.mark.parametrize("how", ["reset", "power"])
 def test_a_controller_that_loses_its_mind_goes_on_with_the_same_session(site: Site, how: str) -> None:

@@ -142,6 +142,7 @@ class ControllerLink:
         self._seq = 0
         self._heard_at: float | None = None
         self._beat_at = 0.0
+        self._lights_at = inf
         self._refusal = ""
 
     # -- towards the controller
@@ -155,7 +156,7 @@ class ControllerLink:
         return self._beat(now) if self._minor is not None and not self._is_adopting(now) else b""
 
     def show(self, lights: tuple[Pattern | None, ...], now: float) -> bytes:
-        """The lights of the ports, where they are the controller's; from now on in every heartbeat."""
+        """The lights of the ports, where they are the controller's; from now on half a beat after every wish."""
         assert len(lights) == self.port_count
         if lights == self.lights:
             return b""
@@ -180,7 +181,7 @@ class ControllerLink:
         if self._heard_at is not None and now >= self._heard_at + LOST_S:
             events.append(self._lost(f"no frame from the port controller for {LOST_S:.0f} s"))
         if now < self._beat_at:
-            return b"", events
+            return self._lights() if now >= self._lights_at else b"", events
         if self._is_adopting(now):
             self._beat_at = now + IDLE_S
             return b"", events
@@ -189,7 +190,7 @@ class ControllerLink:
     def next_deadline(self) -> float:
         if self.is_halted:
             return inf
-        return self._beat_at if self._heard_at is None else min(self._beat_at, self._heard_at + LOST_S)
+        return min(self._beat_at, self._lights_at, inf if self._heard_at is None else self._heard_at + LOST_S)
 
     def fresh(self, evse_id: int, now: float) -> Event | None:
         """The newest report of this port, if the core has not heard it yet."""
@@ -308,10 +309,13 @@ class ControllerLink:
         assert self._minor is not None
         self._beat_at = now + HEARTBEAT_S
         rows = tuple(wish_row(command) for command in self.commands)
-        return self._frame(contract.pack(contract.WISH, self._minor, rows)) + self._lights()
+        self._lights_at = inf if self.lights is None else now + HEARTBEAT_S / 2
+        return self._frame(contract.pack(contract.WISH, self._minor, rows))
 
     def _lights(self) -> bytes:
-        if self.lights is None:
+        """Between two wishes: both in one turn are much for a small controller."""
+        self._lights_at = inf
+        if self.lights is None or self._minor is None:
             return b""
         rows = tuple(light_row(light) for light in self.lights)
         return self._frame(contract.pack(contract.LIGHTS, self._minor, rows))

@@ -124,7 +124,7 @@ MESSAGES: "dict[int, Table]" = {
         ("failsafe_ma", 0, CURRENT_MAX_MA),  # per port
         ("host_grace_s", 0, 3_600),  # 0 = stop as soon as the host is silent
     ),
-    # With each WISH, where the lights are the controller's.
+    # Half a heartbeat after each WISH, and at once on a change; where the lights are the controller's.
     LIGHTS: MINOR + (("ports", PORT_LIGHT, PORTS_MAX),),
     # To be flashed. Refused unless the last WISH stops all ports and all are open; from there to a reset it is deaf.
     HALT: MINOR,
