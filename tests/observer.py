@@ -21,7 +21,8 @@ Row = tuple[int, ...]  # (offer_ma, stop, lock, clear)
 
 OPEN_MS = 100  # S1: at once means within this, to the contact
 ORDERLY_MS = 6_100  # 6 s, and the contact's own time
-SAMPLED_MS = {"the car is ready": 50, "there is a diode": 50, "the cable carries it": 100}  # seen a few times before it is believed
+# Seen a few times before it is believed.
+SAMPLED_MS = {"the car is ready": 50, "there is a diode": 50, "the cable carries it": 100}
 AWAY_MS = 100  # a car that was gone for longer is another one, and wants another self-test
 WELDED_MS = 300
 PLUG_SEEN_MS = 150  # a plug that comes into a welded socket is seen a few times first

@@ -127,7 +127,7 @@ WRONG: dict[str, tuple[Change, str]] = {
     "welded": (weld, "the contactor was open"),
     "leak": (lambda hand: hand.bay_has(cable_leaks=True), "no current leaks"),
     "emergency": (lambda hand: hand.station_has(emergency_stop=True), "no emergency stop"),
-    "diode": (lambda hand: hand.car_has(diode=False), "there is a diode"),
+    "diode": (lambda hand: hand.car_has(diode=False).after(0.05), "there is a diode"),
     "unlocked": (lambda hand: hand.set(lock=0).after(0.5), "the plug is locked"),
     "thin cable": (lambda hand: hand.car_has(cable_ma=13_000).after(0.1), "the cable carries it"),
     "hot": (lambda hand: hand.bay_has(temperature_dc=900), "it is cool"),
