@@ -253,7 +253,7 @@ def status_of(station: Station, now: float) -> dict[str, Any]:
         "list_version": station.allowlist.version,
         "list_entries": station.allowlist.entries,
         "list_age_s": None if wall_s is None or synced_s is None else max(0.0, wall_s - synced_s),
-        "controller": station.controller is not None,
+        "controller": station.controller is not None and not any(port.lost for port in station.ports),
         "ports": [
             {
                 "evse_id": port.evse_id,

@@ -65,6 +65,9 @@ from agent.port import (
     Level,
     Port,
     controller_lost,
+    counts,
+    faults,
+    followed,
     has_ended,
     is_capped,
     is_over_at,
@@ -191,9 +194,17 @@ def port_reported(station: Station, evse_id: int, report: Report, now: float) ->
     if port is None:
         return station
     boot_id = station.controller.boot_id if station.controller else 0
-    after = reported(port, report, station.settings, boot_id, now)
+    after = reported(read_last(station, port, report), report, station.settings, boot_id, now)
     station = with_port(station, after)
     return taps.driver_left(station, evse_id, now) if port.plugged_at not in (None, after.plugged_at) else station
+
+
+def read_last(station: Station, port: Port, report: Report) -> Port:
+    """When a meter fails, what it said before is its session's last reading."""
+    tx, good, at = port.transaction, port.report, port.seen_at
+    if Fault.METER_FAULT not in report.faults or tx is None or tx.interrupted or good is None or not counts(good, tx):
+        return port
+    return replace(port, transaction=replace(tx, last=reading(good, at, *stamp(station, at))))
 
 
 def clock_told(station: Station, clock: Clock, now: float) -> Step:
@@ -309,7 +320,9 @@ def recovered(station: Station, evse_id: int, now: float) -> Station:
     match resumes(station, port, tx, now):
         case True:
             ending = replace(tx.ending, at=now) if tx.ending else None  # its time was another run's
-            return with_port(station, replace(port, transaction=replace(tx, interrupted=False, ending=ending)))
+            tx = replace(tx, interrupted=False, ending=ending)
+            assert port.report
+            return with_port(station, replace(port, transaction=followed(tx, port.report, faults(port), now)))
         case False:
             tx = ended_by(tx, StoppedReason.POWER_LOSS, Trigger.ABNORMAL_CONDITION, now)
             return with_port(station, finished(port, tx))
@@ -349,12 +362,12 @@ def abandoned_at(station: Station, evse_id: int) -> float | None:
 
 
 def ended(station: Station, evse_id: int, now: float) -> Station:
-    """TxStopPoint: the contactor is open, so the register is final, unless it is the meter that failed."""
+    """TxStopPoint: the contactor is open, so the register is final, if its meter has not failed."""
     port = port_of(station, evse_id)
     if port is None or port.transaction is None or not has_ended(port, now):
         return station
     tx, report = port.transaction, port.report
-    if report and report.energy_wh >= tx.last.energy_wh and Fault.METER_FAULT not in report.faults:
+    if report and counts(report, tx):
         tx = replace(tx, last=reading(report, now, *stamp(station, now)))
     return with_port(station, finished(port, tx))
 
@@ -490,13 +503,16 @@ def saved(port: Port) -> dict[str, Any]:
     return {
         "off": sorted(port.off),
         "off_next": sorted(port.off_next),
+        "latched": sorted(port.latched),
+        "arrivals": port.arrivals if port.latched else None,
         "transaction": saved_transaction(port.transaction) if port.transaction else None,
     }
 
 
 def is_saved_alike(old: Port, new: Port) -> bool:
     same_tx = old.transaction is new.transaction or old.transaction == new.transaction
-    return same_tx and old.off == new.off and old.off_next == new.off_next
+    same_latches = old.latched == new.latched and (not new.latched or old.arrivals == new.arrivals)
+    return same_tx and same_latches and old.off == new.off and old.off_next == new.off_next
 
 
 def saves(before: Station, after: Station) -> tuple[Save, ...]:
@@ -561,11 +577,20 @@ def lost_facts(station: Station, facts: Mapping[str, Any], now: float) -> Iterat
             yield lost_session(station, port.evse_id, fact, now)
 
 
+def relatched(fact: Mapping[str, Any]) -> dict[str, Any]:
+    """What the driver is still to see, until the plug is out; names that this software does not know are left out."""
+    known = frozenset(Fault(name) for name in fact.get("latched") or () if name in set(Fault))
+    match fact.get("arrivals"):
+        case [int(boot_id), int(unplugs)] if known:
+            return {"latched": known, "arrivals": (boot_id, unplugs)}
+    return {"latched": known}
+
+
 def reborn(evse_id: int, fact: Any, held_until: float | None, now: float) -> Port:
     port = Port(evse_id, held_until=held_until, status_at=now)  # what the cloud heard last was another run's truth
     try:
         off, off_next = (frozenset(map(Level, fact[key])) - {Level.RESET} for key in ("off", "off_next"))
-        port = replace(port, off=off, off_next=off_next)
+        port = replace(port, off=off, off_next=off_next, **relatched(fact))
         return replace(port, transaction=restored(fact["transaction"]) if fact["transaction"] else None)
     except (TypeError, KeyError, ValueError, msgspec.ValidationError):
         return port

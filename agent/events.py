@@ -173,6 +173,18 @@ class PartTold:
     code: str = ""  # a word for it that does not change
 
 
+def of_driver(part: str, sentence: str, code: str) -> PartTold:
+    """A driver says what is wrong, a colon, and what to do; or "" when its part works."""
+    if not sentence:
+        return PartTold(part)
+    problem, _, fix = sentence.rpartition(": ")
+    return PartTold(part, full(problem or fix), full(fix if problem else "type station-agent doctor"), code)
+
+
+def full(text: str) -> str:
+    return f"{text[:1].upper()}{text[1:].rstrip('.')}."
+
+
 @dataclass(frozen=True, slots=True)
 class OutboxCounted:
     """How many records of each stream the cloud has not acknowledged; told before somebody asks."""

@@ -11,7 +11,7 @@ from math import inf
 from typing import Any, Protocol
 
 from agent.board import Board
-from agent.events import Cp, PartTold
+from agent.events import Cp, PartTold, of_driver
 from agent.hal.device import Aside, DeviceFailed, DeviceWorks, Post, Presence, Watch
 from agent.hal.display import Backlight
 from agent.hal.gpio import Chips, Gpio, Gpiod, InputChanged
@@ -153,12 +153,12 @@ class Hardware:
     def _heard(self, event: Any) -> None:
         match event:
             case DeviceFailed(device=device, why=why):
-                self._post(PartTold(component(device), why, code="device"))
+                self._post(of_driver(component(device), why, "device"))
             case DeviceWorks(device=device):
                 self._post(PartTold(component(device)))
             case InputChanged(name=name, role="emergency_stop", active=active):
-                why, code = ("the emergency stop is pressed", "stop") if active else ("", "")
-                self._post(PartTold(f"EmergencyStop.{name}", why, code=code))
+                why = "the emergency stop is pressed: release it when the danger is over" if active else ""
+                self._post(of_driver(f"EmergencyStop.{name}", why, "stop"))
             case InputChanged(name=name, role="tamper", active=active):
                 self._touched(name, active=active)
             case InputChanged():  # feedback is the output's, auxiliary is nobody's
@@ -179,7 +179,7 @@ class Hardware:
 
     def _reader_told(self, problem: str) -> None:
         """From the reader's own thread, perhaps."""
-        self._post(PartTold(READER, problem, code="reader" if problem else ""))
+        self._post(of_driver(READER, problem, "reader"))
 
 
 def component(device: str) -> str:

@@ -228,7 +228,7 @@ def read_toml(text: str, where: str) -> dict[str, Any]:
     try:
         return tomllib.loads(text)
     except (ValueError, RecursionError) as error:  # a number of 5,000 digits, brackets 1,000 deep
-        raise ConfigError(f"{where}: not valid TOML: {error}") from None
+        raise ConfigError(f"{where}: not valid TOML: {error}: correct it there") from None
 
 
 def table(value: object, type_: type[T], where: str, **made: object) -> T:
@@ -239,12 +239,17 @@ def table(value: object, type_: type[T], where: str, **made: object) -> T:
     refuse_unknown(value, bounds, where)
     needed = {f.name for f in msgspec.structs.fields(type_) if f.required}
     if missing := sorted(needed - value.keys() - made.keys()):
-        raise ConfigError(f"{where} {missing[0]} is missing: add {missing[0]} = {expected(bounds[missing[0]])}")
+        raise ConfigError(f"{where} {missing[0]} is missing: add {how_to_add(missing[0], bounds[missing[0]])}")
     values = {k: fitted(v, bounds[k], f"{where} {k}") for k, v in value.items() if k not in made}
     try:
         return type_(**values, **made)
     except ValueError as error:  # __post_init__: facts that contradict each other
         raise ConfigError(f"{where} {error}") from None
+
+
+def how_to_add(key: str, bounds: Any) -> str:
+    is_table = isinstance(bounds, type) and issubclass(bounds, msgspec.Struct)
+    return f"it as a table, [{key}] and below it one key = value a line" if is_table else f"{key} = {expected(bounds)}"
 
 
 def refuse_unknown(keys: Collection[str], known: Collection[str], where: str) -> None:

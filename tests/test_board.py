@@ -243,7 +243,21 @@ def test_every_mistake_is_one_sentence_that_names_file_key_and_what_to_type() ->
         (CM4, 'kind = "pn532"', 'kind = "pn523"', '[reader] kind = \'pn523\' cannot be: type "line" or "pcsc"'),
         (CM4, 'device = "rtc0"', 'device = "/dev/rtc0"', "[rtc] device"),
         (CM4, "voltage_max_mv = 253_000", "voltage_max_mv = 200_000", "voltage_min_mv is not below"),
-        (CM4, "[[led]]", "[led]\n[[lde]]", "TOML"),
+        (CM4, "[[led]]", "[led]\n[[led]]", "TOML"),
+        (CM4, "[[port]]", "[[prot]]", "unknown key 'prot': did you mean port?"),
+        (CM4, "[controller]", "[controler]", "unknown key 'controler': did you mean controller?"),
+        (CM4, CM4[CM4.index("[controller]") : CM4.index("[[port]]")], "", "controller is missing: add it as a table"),
+        (CM4, "phases = 3", "phases = = 3", "(at line 6, column 10): correct it there"),
+        (CM4, "circuit_limit_ma = 63_000", "circuit_limit_ma = 31_000", "less than the limit_ma = 32000 of a port"),
+        (SOLO, "\nlimit_ma = 32_000", "\nlimit_ma = 64_000", "sType2 carries at most 63000 mA on 3 ph"),
+        (DUO, "\nlimit_ma = 32_000", "\nlimit_ma = 80_001", "limit_ma = 80001 cannot be"),
+        (CM4, "pilot_mv = [-15_000, 15_000]", "pilot_mv = [0, 3_300]", "type at most -12600 and at least 12600"),
+        (SOLO, "scale = 1_000.0", "scale = 0.0", "type a number above 0, at most 1000000"),
+        (CM4, 'tty = "/dev/ttyAMA4"', 'tty = "ttyAMA4"', 'tty = \'ttyAMA4\' cannot be: type "/dev/…", the path of a'),
+        (CM4, 'tty = "/dev/ttyAMA4"', 'tty = "/dev/x/../ttyAMA3"', 'cannot be: type "/dev/…", the path of a device'),
+        (CM4, 'tty = "/dev/ttyAMA4"', 'tty = "/dev//ttyAMA3"', 'cannot be: type "/dev/…", the path of a device'),
+        (CM4, "description = \"", "description = \"\\u001b[31m", "type a line of text in quotes, at most 100"),
+        (CM4, "line = 27", "line = 17", "is used twice, by fan and light"),
         (SOLO, "units = [1]", "units = [1, 2]", "[meter] has 2 units: name 1, one for each port"),
         (SOLO, "units = [1]", "units = [0]", "a list in [ ], each of it a whole number from 1 to 247"),
         (SOLO, "phases = 3", "phases = 1", "[meter] has registers of 3 phases: describe 1"),
@@ -267,7 +281,7 @@ def test_a_power_contactor_on_linux_is_taken_with_the_hardware_that_drops_it() -
 
 
 def test_a_board_that_is_not_there_names_the_ones_that_are(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"no board file at .*nine\.toml: .*duo_sim\.toml, .*solo_sim\.toml"):
+    with pytest.raises(ConfigError, match=r"no board file at .*nine\.toml: name another, .*duo_sim\.toml, .*solo_sim"):
         load(tmp_path / "nine.toml")
     with pytest.raises(ConfigError, match=r"no config file at .*: copy config/example\.toml"):
         load_config(tmp_path / "config.toml")
@@ -281,6 +295,34 @@ def test_a_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
         load(path)
     with pytest.raises(ConfigError, match="cannot be read"):
         load(tmp_path)
+
+
+@pytest.mark.promise("S9", "S10")
+def test_a_file_without_end_is_refused_and_one_with_nothing_in_it_says_how_to_begin(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="/dev/zero: more than 65536 bytes are no file of ours"):
+        load(Path("/dev/zero"))
+    (tmp_path / "b.toml").touch()
+    with pytest.raises(ConfigError, match="is empty: type station-agent board new --from"):
+        load(tmp_path / "b.toml")
+
+
+def test_a_file_saved_by_an_editor_on_windows_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "duo_cm4.toml"
+    path.write_bytes(b"\xef\xbb\xbf" + CM4.replace("\n", "\r\n").encode())
+    assert load(path) == read_board(CM4, "b.toml")
+
+
+@pytest.mark.parametrize(
+    ("connector", "phases", "most_ma"), [("cType1", 1, 80_000), ("cType2", 1, 70_000), ("cType2", 3, 63_000)]
+)
+def test_a_port_has_the_limit_that_its_connector_carries_and_no_more(connector: str, phases: int, most_ma: int) -> None:
+    def limited(limit_ma: int) -> Board:
+        text = DUO.replace("cType1", connector).replace("phases = 1", f"phases = {phases}")
+        return read_board(text.replace("= 32_000", f"= {limit_ma}"), "b.toml")
+
+    assert limited(most_ma).port[0].limit_ma == most_ma
+    with pytest.raises(ConfigError, match=rf"{connector} carries at most {most_ma} mA|cannot be: type .* to 80000"):
+        limited(most_ma + 1)
 
 
 TEXTS = [path.read_text() for path in ALL_BOARDS]

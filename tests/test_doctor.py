@@ -370,11 +370,20 @@ def asked(**status: Any) -> list[Finding]:
 
 
 def test_a_part_that_failed_its_self_test_is_named_with_its_fix() -> None:
-    failed = {"part": "TokenReader", "evse_id": 0, "result": "failed", "text": "no reader.", "fix": "Check its cable."}
+    failed = {
+        "part": "TokenReader", "evse_id": 0, "result": "failed", "code": "reader",
+        "text": "no reader.", "fix": "Check its cable.",
+    }  # fmt: skip
     passed = {"part": "Meter", "evse_id": 1, "result": "passed", "text": "", "fix": ""}
     for parts, verdict, fix in (([failed, passed], FAIL, "Check its cable."), ([passed], OK, "")):
         finding = check_parts(Patient(None, Config(), {}, {"self_test": parts}, NOW_S))
         assert finding and (finding.verdict, finding.fix) == (verdict, fix)
+        assert verdict is OK or finding.text == "TokenReader (reader): no reader."
+
+
+def test_an_agent_that_does_not_know_the_time_says_so_and_how_it_learns_it() -> None:
+    finding = asked(clock="unknown, not before 2026-09-21T14:13:27.991Z")[0]
+    assert finding.verdict is WARN and "does not know the time" in finding.text and "[rtc]" in finding.fix
 
 
 def test_what_both_ends_of_the_controllers_line_have_counted_is_told_by_doctor_and_status() -> None:
@@ -389,7 +398,8 @@ def test_what_both_ends_of_the_controllers_line_have_counted_is_told_by_doctor_a
 
 
 def test_a_well_running_agent_has_no_bad_finding() -> None:
-    found = asked(link="up", list_version=1, list_entries=3, list_age_s=60.0, ports=[], outbox_records=0)
+    known = {"link": "up", "clock": "2026-11-21T12:00:00Z, told by cloud", "list_version": 1, "list_entries": 3}
+    found = asked(**known, list_age_s=60.0, ports=[], outbox_records=0)
     assert [finding.verdict for finding in found] == [OK] * 5
 
 

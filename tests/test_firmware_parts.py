@@ -341,6 +341,30 @@ def test_flash_is_written_no_faster_than_its_wear_allows(
         assert keeper.writes <= BURST + 1 + now_ms // GAP_MS
 
 
+@pytest.mark.promise("S1")
+@pytest.mark.parametrize("error", [OSError(28), MemoryError()])
+def test_a_flash_that_takes_nothing_more_is_tried_again_and_its_good_copies_stay(error: Exception) -> None:
+    """Neither a reset, which would forget the latch, nor a copy lost."""
+    files: dict[str, bytes] = {}
+    is_broken = False
+
+    def write(name: str, data: bytes) -> None:
+        if is_broken:
+            raise error
+        files[name] = data
+
+    keeper = Keeper(1, lambda name: files.get(name, b""), write)
+    assert keeper.save(0) and keeper.save(0)
+    before, is_broken = dict(files), True
+    keeper.memory.latched[0], keeper.memory.urgent = 8, True
+    for now_ms in range(10, 60_000, 10):
+        keeper.step(now_ms, False)
+    assert files == before and keeper.memory.urgent and 0 < keeper.failures <= BURST + 60_000 // GAP_MS
+    is_broken = False
+    keeper.step(60_000 + GAP_MS, False)
+    assert not keeper.memory.urgent and Keeper(1, lambda name: files.get(name, b""), write).memory.latched == [8]
+
+
 def test_a_latch_is_written_at_once_a_counter_when_no_contactor_is_closed_or_after_a_while() -> None:
     keeper = Disk().keeper()
     keeper.memory.changed = True
@@ -400,7 +424,7 @@ def test_both_ends_take_a_damaged_message_for_the_same(message: tuple[Any, ...],
 @given(st.integers(0, 1 << 32), st.integers(0, 2_000))
 def test_the_clock_may_be_set_back_at_any_instant_and_nobody_notices(seed: int, lead_ms: int) -> None:
     """A 32-bit chip does so after six days; the outputs are those of a chip on which it did not happen."""
-    def play(first_ms: int) -> list[list[int]]:
+    def play(first_ms: int, mask: int = -1) -> list[list[int]]:
         life = Life(seed, 2)
         boards = (PortBoard(), PortBoard(socketed=True, phases=3))
         disk = Disk()
@@ -409,16 +433,19 @@ def test_the_clock_may_be_set_back_at_any_instant_and_nobody_notices(seed: int, 
         chip.receive(frame(0, contract.pack(*HELLO)), first_ms)
         for _ in range(150):
             life.pause()
-            now_ms = first_ms + life.clock_ms - start_ms
+            elapsed_ms = life.clock_ms - start_ms
+            now_ms = first_ms + elapsed_ms & mask
             chip.inputs = array("i", life.inputs())
             chip.receive(life.line(), now_ms)
             chip.step(now_ms)
             chip.keep(now_ms)
-            said = chip.unsent()
+            said = chip.unsent(now_ms)
             chip.sent(len(said))
+            assert chip.outputs[0] == now_ms
             outputs = list(chip.outputs[1:])
             del outputs[firmware.OUTPUTS_FIRST - 1 + firmware.LIGHT :: firmware.OUTPUTS_PER_PORT]  # out of step, once
-            seen.append([now_ms - first_ms, *outputs, len(said), crc32(said)])
+            seen.append([elapsed_ms, *outputs, len(said), crc32(said)])
         return seen
 
     assert play(firmware.REBASE_MS - 1 - lead_ms) == play(0)
+    assert play(firmware.CLOCK_MASK - lead_ms, firmware.CLOCK_MASK) == play(0)

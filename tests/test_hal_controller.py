@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from agent.effects import PortCommand, Stop
 from agent.events import ControllerFound, ControllerLost, Cp, Event, PartTold, PortReported, SelfTest
+from agent.faults import Fault
 from agent.hal.controller import LOST_S, METER_PERIOD_S, ControllerLink, light_row, report_of
 from agent.hal.linkhealth import PART, QUIET_S
 from agent.sim.car import Car
@@ -254,6 +255,30 @@ def test_a_commissioned_limit_is_not_raised_by_a_restart_with_another_config() -
     assert line.sim.memory.circuit_limit_ma == 20_000
 
 
+@pytest.mark.promise("S11")
+def test_a_circuit_that_was_made_smaller_is_told_to_the_controller_also_in_mid_session() -> None:
+    line = Line()  # commissioned with 32 A
+    line.charge()
+    line.link = new_link(circuit_limit_ma=20_000)
+    found = of(ControllerFound, line.run(1.0))
+    assert {event.circuit_limit_ma for event in found if isinstance(event, ControllerFound)} == {20_000}
+    assert line.sim.memory.circuit_limit_ma == 20_000 and line.sim.bays[0].contactor.value
+    assert len([message for _, message in line.said if message[0] == contract.LIMIT]) == 2, "commissioned, and lowered"
+
+
+@pytest.mark.promise("S9", "S11")
+def test_a_smaller_circuit_that_the_controller_does_not_take_is_a_part_that_failed_and_no_lost_controller() -> None:
+    line = Line(link=new_link(circuit_limit_ma=10_000), sim=SimController(circuit_limit_ma=32_000))
+    events = line.run(20.0)
+    (told,) = of(PartTold, events)
+    assert isinstance(told, PartTold) and told.fix == "Set at most 5000 mA."
+    found = {event.circuit_limit_ma for event in events if isinstance(event, ControllerFound)}
+    assert not of(ControllerLost, events) and found == {10_000}
+    assert len([message for _, message in line.said if message[0] == contract.LIMIT]) == 1
+    line.link = new_link(circuit_limit_ma=12_000)
+    assert not of(PartTold, line.run(5.0)) and line.sim.memory.circuit_limit_ma == 12_000
+
+
 @pytest.mark.promise("S9")
 def test_limits_that_the_controller_refuses_are_said_once_and_not_asked_again() -> None:
     line = Line(link=new_link(circuit_limit_ma=10_000, failsafe_ma=6_000), sim=SimController(circuit_limit_ma=0))
@@ -291,6 +316,20 @@ def test_a_changed_wish_waits_for_no_heartbeat() -> None:
     assert not line.sim.bays[0].contactor.value
 
 
+@pytest.mark.promise("S1")
+def test_a_changed_wish_whose_frame_is_lost_on_the_line_waits_for_no_heartbeat() -> None:
+    line = Line()
+    line.charge()
+    line.run(0.3)  # the heartbeat is not due
+    line.is_cut = True
+    line.wish(replace(OFF, stop=Stop.NOW), OFF)
+    line.is_cut = False
+    line.run(0.1)
+    assert not line.sim.bays[0].contactor.value
+    line.run(2.0)
+    assert len([at for at, _ in line.wishes() if at > line.now - 2.0]) <= 4  # it ends
+
+
 def test_edges_are_told_at_once_and_a_moving_meter_every_few_seconds() -> None:
     line = Line()
     line.charge()
@@ -299,6 +338,19 @@ def test_edges_are_told_at_once_and_a_moving_meter_every_few_seconds() -> None:
     assert line.sim.unplug(0, line.now)
     (first, *_) = line.run(0.1)
     assert isinstance(first, PortReported) and first.report.cp is Cp.A
+
+
+@pytest.mark.promise("S2")
+def test_the_newest_good_reading_is_told_before_a_meter_fails() -> None:
+    line = Line()
+    line.charge()
+    line.run(METER_PERIOD_S - 1.0)
+    line.sim.touch(line.now, lambda sim: setattr(sim.bays[0], "meter_dead", True))
+    told = [event.report for event in line.run(8.0) if isinstance(event, PortReported) and event.evse_id == 1]
+    fails = next(i for i, report in enumerate(told) if Fault.METER_FAULT in report.faults)
+    assert fails > 0
+    assert not told[fails - 1].faults
+    assert told[fails - 1].energy_wh == told[fails].energy_wh == int(line.sim.bays[0].meter()[0])
 
 
 # -- what heals -------------------------------------------------------------------------------------------------------

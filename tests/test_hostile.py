@@ -2,7 +2,6 @@
 
 import secrets
 import sqlite3
-from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from agent import outbox
 from agent.clock import ClockSource, iso8601
-from agent.effects import Record, Stream
+from agent.effects import Stream
 from agent.events import ClockTold, LinkChanged
 from agent.outbox import Database, is_tombstone
 from agent.settings import Settings
@@ -31,26 +30,14 @@ from agent.uplink.codec import (
     to_cbor,
 )
 from agent.uplink.protocol import Action, Alarm, Deliver, Publish, Uplink
+from tests.ledger import ALL_B, BOOT, record
 from tests.play import ANN, WALL_S, Play
 from tests.test_devcloud import STATION, batch, session_records
 from tests.test_outbox import Rig
 from tools.cloud.cloud import Cloud
 from tools.cloud.ledger import Ledger
 
-BOOT = b"BOOT...1"
 YEAR_S = 365 * 86_400
-ALL_B = 100_000_000
-
-
-def record(n: int, stream: Stream = Stream.MONEY, size_b: int = 0) -> Record:
-    return Record(stream, "TransactionEvent", {"seqNo": n, "info": "x" * size_b}, float(n), None, 0)
-
-
-@pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
-    made = Database(tmp_path / "s.db", BOOT)
-    yield made
-    made.close()
 
 
 # -- dead letters

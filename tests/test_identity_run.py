@@ -7,9 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import paho.mqtt.client as paho
 import pytest
-from paho.mqtt.enums import CallbackAPIVersion
 
 from agent import cli
 from agent.effects import Save
@@ -18,6 +16,7 @@ from agent.loop import monotonic, system_wall
 from agent.outbox import Database
 from agent.sim.mosquitto import Mosquitto
 from agent.uplink.codec import VolatileAnswer, decode_request, encode_response
+from tests.listener import Listener
 from tests.pki import DAY_S, Ca
 from tests.process import CONFIG, STATION_ID, Agent, started_box, until, write_files
 from tools import devcloud
@@ -42,19 +41,10 @@ class Cloud:
 
     def __init__(self, pki: Path, port: int) -> None:
         self.csrs: list[str] = []
-        self.heard: queue.Queue[tuple[str, bytes]] = queue.Queue()
         self.operator = read_operator(pki)
         self.ledger = devcloud.Ledger(":memory:")
         self.cloud = cloud.Cloud(self.ledger, self.operator)
-        subscribed: queue.Queue[None] = queue.Queue()
-        self.client = paho.Client(CallbackAPIVersion.VERSION2, "devcloud", protocol=paho.MQTTv5)
-        self.client.tls_set(str(pki / "ca.pem"), str(pki / "cloud.pem"), str(pki / "cloud.key"))
-        self.client.on_connect = lambda client, *_: client.subscribe("u/#", 1)
-        self.client.on_subscribe = lambda *_: subscribed.put(None)
-        self.client.on_message = lambda _client, _data, said: self.heard.put((said.topic, bytes(said.payload)))
-        self.client.connect("localhost", port)
-        self.client.loop_start()
-        subscribed.get(timeout=TIMEOUT_S)
+        self.mqtt = Listener(pki, port)
 
     def until(self, what: Callable[[], object]) -> None:
         """Be the cloud, until then."""
@@ -62,7 +52,7 @@ class Cloud:
         while not what():
             assert monotonic() < give_up_at, self.ledger.report()
             try:
-                topic, payload = self.heard.get(timeout=0.05)
+                topic, payload = self.mqtt.heard.get(timeout=0.05)
             except queue.Empty:
                 self._send([*self.cloud.acks(now_ms()), *self.cloud.due(now_ms())])
                 continue
@@ -70,13 +60,13 @@ class Cloud:
                 assert schema_fault("SignCertificateRequest", request.payload) is None
                 self.csrs.append(request.payload["csr"])
                 answer = VolatileAnswer(request.request_id, {"status": "Accepted"})
-                self.client.publish(f"d/{STATION_ID}/v", encode_response(answer))
+                self.mqtt.say(f"d/{STATION_ID}/v", encode_response(answer))
             else:
                 self._send(self.cloud.receive(topic, payload, now_ms()))
 
     def _send(self, messages: list[Any]) -> None:
         for message in messages:
-            self.client.publish(message.topic, message.payload, 1)
+            self.mqtt.say(message.topic, message.payload, 1)
 
     def command(self, action: str, payload: dict[str, Any]) -> dict[str, Any]:
         """Its CommandResult."""
@@ -88,8 +78,7 @@ class Cloud:
         return [record.payload["type"] for _, record in self.ledger.records(STATION_ID, "SecurityEventNotification")]
 
     def close(self) -> None:
-        self.client.disconnect()
-        self.client.loop_stop()
+        self.mqtt.close()
         self.ledger.close()
 
 

@@ -12,9 +12,9 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 import board.controller
-from board.controller import contract
+from board.controller import contract, link
 from board.controller.contract import ONE_ROW, TEXT, agree, common_minor, contract_hash, pack, unpack
-from board.controller.link import BODY_MAX, OVERHEAD, Deframer, crc16, frame
+from board.controller.link import BODY_MAX, OVERHEAD, WRONG_MAX, Deframer, crc16, frame
 
 bodies = st.binary(max_size=40)
 
@@ -76,6 +76,13 @@ def damaged_streams(draw: st.DrawFn) -> tuple[bytes, list[tuple[int, bytes]]]:
     return stream, intact
 
 
+def candidate_bytes(stream: bytes) -> int:
+    """How much looks like a frame, over all that does."""
+    ends = (i + OVERHEAD + stream[i + 1] for i in range(len(stream) - 1) if stream[i] == 0x7E)
+    starts = (i for i in range(len(stream) - 1) if stream[i] == 0x7E)
+    return sum(end - start for start, end in zip(starts, ends, strict=True) if end <= len(stream))
+
+
 def frames_by_chance(stream: bytes) -> Iterator[tuple[int, bytes]]:
     """Everything in the stream that looks like a frame with a good checksum, overlapping or not."""
     for i in range(len(stream) - OVERHEAD + 1):
@@ -92,6 +99,7 @@ def test_after_any_damage_every_intact_frame_is_delivered_and_no_other(
     given: tuple[bytes, list[tuple[int, bytes]]],
 ) -> None:
     stream, intact = given
+    assume(candidate_bytes(stream) - sum(OVERHEAD + len(body) for _, body in intact) <= WRONG_MAX)
     assume(list(frames_by_chance(stream)) == intact)  # one false frame in 65,536 has a good checksum: not this promise
     deframer = Deframer()
     assert bytewise(deframer, stream) + deframer.idle() == intact
@@ -104,6 +112,30 @@ def test_a_stray_start_byte_holds_back_frames_only_until_the_line_is_idle() -> N
     assert deframer.idle() == [(1, b"one"), (2, b"two")]
     assert deframer.noise_bytes == 2
     assert deframer.feed(frame(3, b"three")) == [(3, b"three")]
+
+
+@pytest.mark.promise("S1")
+@pytest.mark.parametrize("unit", [b"\x7e", b"\x7e\xfa", b"\x7e\xf0\x7e\x7e", b"\x7e\xfa" + b"\x7e" * 250])
+def test_a_line_full_of_false_starts_costs_no_more_time_than_a_few_frames(
+    unit: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deframer = Deframer()
+    checked: list[int] = []
+
+    def counted(data: bytes) -> int:
+        checked.append(len(data))
+        return crc16(data)
+
+    monkeypatch.setattr(link, "crc16", counted)
+    stream = unit * (10_000 // len(unit))
+    for at in range(0, len(stream), 128):
+        checked.clear()
+        deframer.feed(stream[at : at + 128])
+        if at % 1_024 == 0:
+            deframer.idle()
+        assert sum(checked) <= 2 * (WRONG_MAX + BODY_MAX)
+    deframer.idle()
+    assert deframer.noise_bytes == len(stream) and deframer.feed(frame(1, b"one")) == [(1, b"one")]
 
 
 def test_what_waits_is_never_more_than_a_frame() -> None:
@@ -224,14 +256,14 @@ def test_the_hash_stands_for_order_and_names_of_the_tables() -> None:
 
 
 def test_a_renamed_or_moved_field_changes_the_hash(monkeypatch: pytest.MonkeyPatch) -> None:
-    seen = {contract_hash()}
+    seen = {contract.hash_of_tables()}
     wish = contract.PORT_WISH
     for table in ((("offer", *wish[0][1:]), *wish[1:]), (wish[1], wish[0], *wish[2:]), wish[:-1]):
         messages = {**contract.MESSAGES, contract.WISH: (contract.MESSAGES[contract.WISH][0], ("ports", table, 4))}
         monkeypatch.setattr(contract, "MESSAGES", messages)
-        seen.add(contract_hash())
+        seen.add(contract.hash_of_tables())
     monkeypatch.setattr(contract, "FAULTS", contract.FAULTS[::-1])
-    seen.add(contract_hash())
+    seen.add(contract.hash_of_tables())
     assert len(seen) == 5
 
 

@@ -44,6 +44,7 @@ from agent.uplink.mqtt import (
     Received,
 )
 from agent.uplink.protocol import Action, Drop, Publish, Uplink
+from tests.listener import Listener
 from tools import devcloud
 
 CLOCK: Callable[[], float] = time.monotonic  # noqa: TID251 - a real broker keeps real time
@@ -78,28 +79,11 @@ class Station:
         assert self.mqtt.join(30)
 
 
-class Cloud:
-    """A second client, for what a test says in the cloud's name."""
+class Cloud(Listener):
+    """For what a test says in the cloud's name."""
 
-    def __init__(self, folder: Path, port: int) -> None:
-        self.heard: queue.Queue[tuple[str, bytes]] = queue.Queue()
-        subscribed: queue.Queue[None] = queue.Queue()
-        self.client = paho.Client(CallbackAPIVersion.VERSION2, "devcloud", protocol=paho.MQTTv5)
-        self.client.tls_set(str(folder / "ca.pem"), str(folder / "cloud.pem"), str(folder / "cloud.key"))
-        self.client.on_connect = lambda client, *_: client.subscribe("u/#", 1)
-        self.client.on_subscribe = lambda *_: subscribed.put(None)
-        self.client.on_message = lambda _client, _data, said: self.heard.put((said.topic, bytes(said.payload)))
-        self.client.connect("localhost", port)
-        self.client.loop_start()
-        subscribed.get(timeout=30)
-
-    def say(self, topic: str, payload: bytes, qos: int) -> None:
+    def say(self, topic: str, payload: bytes, qos: int = 0) -> None:
         self.client.publish(topic, payload, qos).wait_for_publish(30)
-
-    def close(self) -> None:
-        self.client.disconnect()
-        self.client.loop_stop()
-        self.client._reset_sockets()  # paho leaves its wake-up sockets to the garbage collector
 
 
 @pytest.fixture(scope="module")

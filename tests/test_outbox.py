@@ -13,25 +13,12 @@ from hypothesis import strategies as st
 
 from agent import outbox
 from agent import store as store_module
-from agent.effects import Record, Save, Stream
+from agent.effects import Save, Stream
 from agent.events import StoreFailed, StoreRecovered
 from agent.outbox import Database, Forked, Row, runs
 from agent.store import Buried, Committed, Fetched, Store, StoreForked, ballast_of, load_ballast, patience_s
 from agent.uplink.codec import Mark, decode_record, digest
-
-BOOT = b"BOOT...1"
-ALL_B = 100_000_000
-
-
-def record(n: int, stream: Stream = Stream.MONEY, size_b: int = 0) -> Record:
-    return Record(stream, "TransactionEvent", {"seqNo": n, "info": "x" * size_b}, float(n), None, 0)
-
-
-@pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
-    made = Database(tmp_path / "s.db", BOOT)
-    yield made
-    made.close()
+from tests.ledger import ALL_B, BOOT, record
 
 
 def rows_of(database: Database, stream: Stream, after: int = 0) -> list[Row]:

@@ -6,9 +6,11 @@ import socket
 import stat
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from agent import cli
 from agent.loop import monotonic
 from agent.sim.car import Car
 from tests.process import (
@@ -259,6 +261,24 @@ def test_a_controller_line_that_vanishes_and_returns_heals_by_itself(site: Site)
     assert power_edges(site.hardware) == pins
     site.box.tap(ANN)
     until(lambda: edges(site.hardware, 0, "contactor") == [1, 0])
+
+
+def test_a_card_reader_that_is_unplugged_is_a_part_that_failed_until_it_is_back(
+    site: Site, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def reader() -> dict[str, Any]:
+        return next((part for part in agent.status().get("self_test", []) if part["part"] == "TokenReader"), {})
+
+    agent = site.agent()
+    until(lambda: reader().get("result") == "passed")
+    site.box.cut_reader()
+    until(lambda: reader().get("result") == "failed")
+    assert reader()["code"] == "reader" and reader()["fix"] == "Check its cable and the board file."
+    assert cli.main(["status", "--config", str(site.config)]) == 0
+    said = capsys.readouterr().out
+    assert "TokenReader failed (reader): " in said and "'part'" not in said
+    site.box.mend_reader()
+    until(lambda: reader().get("result") == "passed")
 
 
 def test_a_controller_that_is_not_there_yet_is_waited_for(site: Site) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from math import inf
 
 from agent.effects import PortCommand, Stop
-from agent.events import ControllerFound, ControllerLost, Cp, Event, PortReported, Report, SelfTest
+from agent.events import ControllerFound, ControllerLost, Cp, Event, PortReported, Report, SelfTest, of_driver
 from agent.faults import Fault
 from agent.hal.linkhealth import LinkHealth, health_of
 from agent.ui.led import Colour, Pattern
@@ -16,10 +16,12 @@ from board.controller import contract
 from board.controller.link import Deframer, frame
 
 HEARTBEAT_S = contract.HEARTBEAT_MS / 1000
+AGAIN_S, AGAINS = 0.02, 2  # a changed wish is said so often again, so soon: noise must not hold it back for a heartbeat
 LOST_S = 3.0  # no intact frame for so long: the controller is lost
 SETTLE_S = 2.0  # so long may a host that has just come be silent about what it finds running
 IDLE_S = 0.1  # longer than any frame lasts at 115,200 baud: a gap in it means that its rest is lost
 METER_PERIOD_S = 10.0  # the core hears of a merely moving meter this often
+CIRCUIT = "CircuitLimit"  # component name
 CPS = tuple(Cp)
 COLOURS = {
     Colour.RED: contract.RED, Colour.GREEN: contract.GREEN, Colour.BLUE: contract.BLUE,
@@ -78,19 +80,22 @@ def is_edge(old: Report | None, new: Report) -> bool:
 
 
 class Filter:
-    """Lets edges through at once and a moving meter every METER_PERIOD_S, per port."""
+    """Lets edges through at once and a moving meter every METER_PERIOD_S, per port; before a meter fails, its newest
+    good reading."""
 
     def __init__(self, port_count: int) -> None:
         self._told: list[tuple[Report | None, float]] = [(None, 0.0)] * port_count
         self._newest: list[Report | None] = [None] * port_count
 
-    def passed(self, index: int, report: Report, now: float) -> Event | None:
-        old, at = self._told[index]
+    def passed(self, index: int, report: Report, now: float) -> list[Event]:
+        (old, at), newest = self._told[index], self._newest[index]
         self._newest[index] = report
         if not is_edge(old, report) and (report == old or now < at + METER_PERIOD_S):
-            return None
+            return []
         self._told[index] = (report, now)
-        return PortReported(index + 1, report)
+        if newest and newest != old and Fault.METER_FAULT in report.faults - newest.faults:
+            return [PortReported(index + 1, newest), PortReported(index + 1, report)]
+        return [PortReported(index + 1, report)]
 
     def fresh(self, index: int, now: float) -> Event | None:
         """What was held back: a reading that is about to be stored is to be the newest one."""
@@ -135,7 +140,8 @@ class ControllerLink:
         self._filter = Filter(port_count)
         self._minor: int | None = None
         self._boot_id: int | None = None
-        self._uncommissioned: int | None = None  # boot id of a controller that refused our limits
+        self._circuit_ma = 0  # as the controller has it; 0: never commissioned
+        self._unwilling: int | None = None  # boot id of a controller that refused our limits
         self._adopt_until: float | None = None  # the first wish waits at most so long; None: it is out
         self._offers: list[int | None] = [None] * port_count  # in force, as reported since the welcome
         self._received_at = 0.0
@@ -143,6 +149,7 @@ class ControllerLink:
         self._heard_at: float | None = None
         self._beat_at = 0.0
         self._lights_at = inf
+        self._agains = 0  # still to be said of the newest wish
         self._refusal = ""
 
     # -- towards the controller
@@ -152,7 +159,7 @@ class ControllerLink:
         assert len(commands) == self.port_count
         if commands == self.commands:
             return b""
-        self.commands = commands
+        self.commands, self._agains = commands, AGAINS + 1
         return self._beat(now) if self._minor is not None and not self._is_adopting(now) else b""
 
     def show(self, lights: tuple[Pattern | None, ...], now: float) -> bytes:
@@ -230,8 +237,7 @@ class ControllerLink:
             case (contract.REPORT, _, int(index), tuple(fields)) if self._minor is not None and index < self.port_count:
                 self._heard_at, self._offers[index] = now, fields[OFFER]
                 report = self._amend(index, report_of(fields), now)
-                event = self._filter.passed(index, report, now) if report else None
-                return b"", [event] if event else []
+                return b"", self._filter.passed(index, report, now) if report else []
             case (contract.COUNTERS, tuple(rows)) if self._minor is not None:
                 told = self.health.counted((count for (count,) in rows), self.deframer, self.bad_messages, now)
                 return b"", [told] if told else []
@@ -242,9 +248,13 @@ class ControllerLink:
                 self.halt_refusal = text
                 return b"", []
             case (contract.REFUSED, int(code), str(text)):
+                if code != contract.LIMIT_REFUSED:
+                    self._minor = None
+                    return b"", self._refused(text)
+                self._unwilling = self._boot_id
+                if self._circuit_ma:  # it goes on with its own; the sum of our offers is the smaller one's anyway
+                    return b"", [of_driver(CIRCUIT, text, "limit")]
                 self._minor = None
-                if code == contract.LIMIT_REFUSED:
-                    self._uncommissioned = self._boot_id
                 return b"", self._refused(text)
         self.bad_messages += 1
         return b"", []
@@ -261,7 +271,8 @@ class ControllerLink:
     def _welcomed(
         self, minor: int, boot_id: int, uptime_s: float, circuit_ma: int, now: float
     ) -> tuple[bytes, list[Event]]:
-        if not circuit_ma and boot_id == self._uncommissioned:
+        is_unwilling = boot_id == self._unwilling
+        if is_unwilling and not circuit_ma:
             return b"", []  # it has said why; it offers nothing, and would refuse the same limits again
         if self._minor is None:
             self._adopt_until, self._offers = now + SETTLE_S, [None] * self.port_count
@@ -269,13 +280,15 @@ class ControllerLink:
         self.health.booted(is_new=boot_id != self._boot_id)
         if boot_id != self._boot_id:
             self._filter.forget()
-        self._boot_id = boot_id
+        self._boot_id, self._circuit_ma = boot_id, circuit_ma
         self._beat_at = now
         if self.limit is None:
             return b"", [ControllerFound(boot_id, uptime_s, circuit_ma)]
-        out = b"" if circuit_ma else self._frame(contract.pack(contract.LIMIT, *self.limit))  # once, at commissioning
-        limit_ma = min(circuit_ma, self.limit[0]) if circuit_ma else self.limit[0]
-        return out, [ControllerFound(boot_id, uptime_s, limit_ma)]
+        found = ControllerFound(boot_id, uptime_s, min(circuit_ma, self.limit[0]) if circuit_ma else self.limit[0])
+        if is_unwilling or 0 < circuit_ma <= self.limit[0]:
+            return b"", [found]
+        # At commissioning; and when the circuit was made smaller: without us, too, the ports must fit it.
+        return self._frame(contract.pack(contract.LIMIT, *self.limit)), [found]
 
     def _is_adopting(self, now: float) -> bool:
         """Whether the core may not know yet what our wish would end."""
@@ -307,7 +320,8 @@ class ControllerLink:
 
     def _beat(self, now: float) -> bytes:
         assert self._minor is not None
-        self._beat_at = now + HEARTBEAT_S
+        self._agains = max(0, self._agains - 1)
+        self._beat_at = now + (AGAIN_S if self._agains else HEARTBEAT_S)
         rows = tuple(wish_row(command) for command in self.commands)
         self._lights_at = inf if self.lights is None else now + HEARTBEAT_S / 2
         return self._frame(contract.pack(contract.WISH, self._minor, rows))

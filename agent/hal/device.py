@@ -7,6 +7,7 @@ board file. Nothing of this raises and nothing spins.
 
 import errno
 import os
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import inf
@@ -21,6 +22,9 @@ STEADY_S = 5.0  # a device that failed must work so long before it is told to wo
 Name = Annotated[
     str, Meta(pattern=r"^[a-z][a-z0-9_]{0,31}\Z", description="a name in quotes: lower-case letters, digits and _")
 ]
+DEVICE = r"(/(?!\.\.?(/|\Z))[^/\x00-\x20\x7f]+)+"  # in one spelling each, or two parts on one line are not noticed
+DEVICE_WORDS = '"/dev/…", the path of a device in quotes'
+DevicePath = Annotated[str, Meta(pattern=rf"^{DEVICE}\Z", max_length=1_000, description=DEVICE_WORDS)]
 SysName = Annotated[  # no slash and no "..": it must not lead out of its folder
     str, Meta(pattern=r"^([A-Za-z0-9_][A-Za-z0-9_.:-]{0,62})?\Z", description="the name of a folder in /sys in quotes")
 ]
@@ -79,6 +83,11 @@ class Presence:
             self._post(DeviceWorks(self.device))
 
 
+def bring(extra: str) -> str:
+    """What to type for an extra's packages; with the Python that runs us, for Debian's own pip refuses."""
+    return f"{sys.executable} -m pip install 'station-agent[{extra}]'"
+
+
 def sentence(error: OSError, path: str, permit: str) -> str:
     """What is wrong with `path`, and what to do. `permit`: what to type where it may not be used."""
     match error.errno:
@@ -88,7 +97,7 @@ def sentence(error: OSError, path: str, permit: str) -> str:
             return f"{path} is not ours to use: {permit}"
         case errno.EBUSY:
             return f"{path} is in use by another program or driver: end that one, or correct the board file"
-    return f"{path} does not work: {error.strerror or error}"
+    return f"{path} does not work ({error.strerror or error}): check its cable and its supply"
 
 
 # -- files that may hang ----------------------------------------------------------------------------------------------

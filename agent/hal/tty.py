@@ -6,6 +6,7 @@ fresh one.
 """
 
 import asyncio
+import errno
 import os
 import termios
 from collections.abc import Callable
@@ -16,23 +17,28 @@ import serial
 from agent.effects import PortCommand
 from agent.events import CardTapped, Event
 from agent.hal.controller import ControllerLink
+from agent.hal.device import sentence
 from agent.settings import ConfigError
 from agent.ui.led import Pattern
 
 RETRY_S = 1.0
 OUT_MAX = 4_096  # bytes that wait for the line; beyond it they are dropped, for the next heartbeat says it all again
+PERMIT = "type usermod -aG dialout station-agent"
 LINE_MAX = 64  # characters of a card id
 LINE_S = 0.5  # a line comes within so long; what has begun then and not ended was noise
 
 
 class Tty:
-    """One serial line: `on_bytes` for what it says, `on_gone` when it is lost."""
+    """One serial line: `on_bytes` for what it says, `on_gone` when it is lost. `tell` hears why it cannot be used, and
+    "" when it can; each once."""
 
     def __init__(
-        self, path: str, baudrate: int, on_bytes: Callable[[bytes], None], on_gone: Callable[[], None]
-    ) -> None:
+        self, path: str, baudrate: int, on_bytes: Callable[[bytes], None], on_gone: Callable[[], None],
+        tell: Callable[[str], None] = lambda problem: None,
+    ) -> None:  # fmt: skip
         self.path, self._baudrate = path, baudrate
-        self._on_bytes, self._on_gone = on_bytes, on_gone
+        self._on_bytes, self._on_gone, self._tell = on_bytes, on_gone, tell
+        self._told: str | None = None
         self._loop = asyncio.get_running_loop()
         self._port: serial.Serial | None = None
         self._out = b""
@@ -57,9 +63,11 @@ class Tty:
         self._retry = None
         try:
             self._port = serial.Serial(self.path, self._baudrate, timeout=0, write_timeout=0, exclusive=True)
-        except (OSError, serial.SerialException, termios.error):  # the last: it vanished while it was opened
+        except (OSError, serial.SerialException, termios.error) as error:  # the last: it vanished while it was opened
             self._retry = self._loop.call_later(RETRY_S, self._open)
-            return
+            number = getattr(error, "errno", None) or errno.ENODEV
+            return self._say(sentence(OSError(number, os.strerror(number)), self.path, PERMIT))
+        self._say("")
         self._loop.add_reader(self._port.fileno(), self._readable)
 
     def _readable(self) -> None:
@@ -91,8 +99,14 @@ class Tty:
     def _gone(self) -> None:
         assert self._port
         self._release(self._port)
+        self._say(sentence(OSError(errno.ENODEV, ""), self.path, PERMIT))
         self._on_gone()
         self._retry = self._loop.call_later(RETRY_S, self._open)
+
+    def _say(self, problem: str) -> None:
+        if problem != self._told:
+            self._told = problem
+            self._tell(problem)
 
     def _release(self, port: serial.Serial) -> None:
         self._loop.remove_reader(port.fileno())
@@ -151,11 +165,13 @@ class LineReader:
     bury the loop in taps.
     """
 
-    def __init__(self, path: str, post: Callable[[Event], None]) -> None:
+    def __init__(
+        self, path: str, post: Callable[[Event], None], tell: Callable[[str], None] = lambda problem: None
+    ) -> None:
         self._post = post
         self._line = b""
         self._patience: asyncio.TimerHandle | None = None
-        self._tty = Tty(path, 9_600, self._received, self._forget)
+        self._tty = Tty(path, 9_600, self._received, self._forget, tell)
 
     def close(self) -> None:
         self._forget()
@@ -179,5 +195,5 @@ class LineReader:
 def checked_tty(path: str) -> str:
     """The path, if it is or may become a serial line. ConfigError says what to type."""
     if Path(path).exists() and not os.access(path, os.R_OK | os.W_OK):
-        raise ConfigError(f"{path} is not ours to open: type usermod -aG dialout station-agent")
+        raise ConfigError(f"{path} is not ours to open: {PERMIT}")
     return path

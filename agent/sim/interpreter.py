@@ -358,5 +358,5 @@ def inputs_of(bay: Bay, now_ms: int, *, is_ahead: bool) -> list[int]:
     """One port's row of INPUTS."""
     return [
         *bay.pins_mv(is_ahead=is_ahead), int(bay.contactor.value), int(bay.bolt.value), int(bay.tripped(now_ms)),
-        bay.temperature_dc, int(not bay.meter_dead), *bay.meter(),
+        bay.temperature_dc, int(bay.board.metered and not bay.meter_dead), *bay.seen(),
     ]  # fmt: skip

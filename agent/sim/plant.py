@@ -169,6 +169,10 @@ class Bay:
             self._metered = (self.register_mj // MJ_PER_WH, self.power_w, *self.current_ma, *self.voltage_mv)
         return self._metered
 
+    def seen(self) -> tuple[int, ...]:
+        """What the controller sees of it: nothing where Linux reads it."""
+        return self.meter() if self.board.metered else (0,) * 8
+
     def pins_mv(self, *, is_ahead: bool = False) -> tuple[int, int, int]:
         """Pilot in the plus and the minus phase, proximity: what the ADC reads. `is_ahead`: the minus phase as PWM
         would show it, for a reader that looks at it only under PWM and may get it too late."""

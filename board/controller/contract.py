@@ -145,8 +145,17 @@ MESSAGES: "dict[int, Table]" = {
 }
 
 
+_hash: "list[str]" = []
+
+
 def contract_hash() -> str:
     """Eight hex digits over order and names of the tables above: what both ends must share to understand each other."""
+    if not _hash:  # once: it takes a controller milliseconds and a good piece of its heap, and anybody may greet it
+        _hash.append(hash_of_tables())
+    return _hash[0]
+
+
+def hash_of_tables() -> str:
     digest = sha256()
     for number in sorted(MESSAGES):  # piece by piece: the controller has no room for the whole
         digest.update(("%d%s;" % (number, _names(MESSAGES[number]))).encode())
@@ -163,9 +172,8 @@ HASH = contract_hash()  # once, while there is room
 
 def pack(*message: "Any") -> bytes:
     """One message as CBOR; out of bounds is our own bug."""
-    values = _checked(MESSAGES[message[0]], message[1:])
-    assert values is not None, message
-    return cbor2.dumps([message[0]] + _listed(values))
+    assert _fit(MESSAGES[message[0]], message[1:]), message
+    return cbor2.dumps([message[0]] + _listed(message[1:]))
 
 
 def unpack(body: bytes) -> "tuple[Any, ...] | None":
@@ -176,35 +184,39 @@ def unpack(body: bytes) -> "tuple[Any, ...] | None":
         return None
     if type(items) is not list or not items or type(items[0]) is not int or items[0] not in MESSAGES:
         return None
-    values = _checked(MESSAGES[items[0]], items[1:])
-    return None if values is None else (items[0],) + values
-
-
-def _checked(table: "Table", values: "Any") -> "tuple[Any, ...] | None":
-    if type(values) not in (list, tuple) or len(values) != len(table):
+    if not _fit(MESSAGES[items[0]], items[1:]):
         return None
-    checked: "list[Any]" = [None] * len(values)  # a list that grows takes twice the room
+    message: "tuple[Any, ...]" = _tupled(items)
+    return message
+
+
+def _fit(table: "Table", values: "Any") -> bool:
+    """Whether these are the fields of the table, each within its bounds."""
+    if (type(values) is not list and type(values) is not tuple) or len(values) != len(table):
+        return False
     for i in range(len(table)):
-        _, low, high = table[i]
-        value = values[i]
-        if low is TEXT:
-            good = type(value) is str and len(value) <= high
-        elif type(low) is tuple:
-            value = _checked(low, value) if high == ONE_ROW else _checked_rows(low, high, value)
-            good = value is not None
-        else:
-            good = type(value) is int and low <= value <= high  # a CBOR bool is no int here
-        if not good:
-            return None
-        checked[i] = value
-    return tuple(checked)
+        if not _fits(table[i][1], table[i][2], values[i]):
+            return False
+    return True
 
 
-def _checked_rows(table: "Table", most: int, rows: "Any") -> "tuple[Any, ...] | None":
-    if type(rows) not in (list, tuple) or not 1 <= len(rows) <= most:
-        return None
-    checked = [_checked(table, row) for row in rows]
-    return None if None in checked else tuple(checked)
+def _fits(low: "Any", high: int, value: "Any") -> bool:
+    if low is TEXT:
+        return type(value) is str and len(value) <= high
+    if type(low) is not tuple:
+        return type(value) is int and low <= value <= high  # a CBOR bool is no int here
+    if high == ONE_ROW:
+        return _fit(low, value)
+    if (type(value) is not list and type(value) is not tuple) or not 1 <= len(value) <= high:
+        return False
+    for row in value:
+        if not _fit(low, row):
+            return False
+    return True
+
+
+def _tupled(values: "Any") -> "Any":
+    return tuple([_tupled(value) for value in values]) if type(values) is list else values
 
 
 def _listed(values: "Any") -> "Any":
@@ -217,13 +229,12 @@ def _listed(values: "Any") -> "Any":
     return listed
 
 
-def clamped(table: "Table", row: "list[int] | tuple[int, ...]") -> "tuple[int, ...]":
+def clamped(table: "Table", row: "list[int] | tuple[int, ...]") -> "list[int]":
     """The row with each integer brought within its bounds: a meter may say anything."""
-    within = [0] * len(row)
-    for i in range(len(within)):
-        _, low, high = table[i]
-        within[i] = min(max(row[i], low), high)
-    return tuple(within)
+    bounded = [0] * len(table)  # a list that grows takes twice the room, in one piece that a small heap may not have
+    for i in range(len(table)):
+        bounded[i] = min(max(row[i], table[i][1]), table[i][2])
+    return bounded
 
 
 def rhythm_of(steps: "tuple[int, ...]") -> int:

@@ -30,7 +30,7 @@ from board.controller.app.port import PortBoard
 STEP_MS = 10
 TELL_MS = 100
 BLOCK, ERASED = 4_096, b"\xff" * 256
-LINK_MAX = 256  # bytes taken from the line in one turn
+LINK_MAX = 128  # bytes taken from the line in one turn
 
 
 class Flash:

@@ -1,7 +1,7 @@
 """The port controller: its ports, the host's link, and the circuit they share. Pure; MicroPython subset.
 
-Firmware: `receive` what came, fill the pins, `step` every 10 ms, set the outputs of each port, send `transmit()`.
-What is received and sent allocates memory; a step without either does not.
+Firmware: `receive` what came, fill the pins, `step` every 10 ms, set the outputs of each port, `speak`, send
+`transmit()`. What is received and said allocates memory, and may find none; a step allocates nothing.
 """
 
 from board.controller import contract
@@ -18,8 +18,9 @@ if TYPE_CHECKING:
     from typing import Any
 
 LINE_IDLE_MS = 100  # longer than any frame lasts at 115,200 baud: a gap in it means that its rest is lost
-OUT_MAX_BYTES = 2_048  # the line is slower than we speak: newer reports replace what is dropped
-TIRED = "the flash was written too often lately: ask again in ten seconds"
+OUT_MAX_BYTES = 512  # the line is slower than we speak: newer reports replace what is dropped
+FRAMES_MAX = 4  # in one turn, the newest: each takes its time, and a host that floods must not take that of the ports
+TIRED = "the flash was written too often lately, or takes nothing: ask again in ten seconds"
 EDGES = (0, 1, 2, 3, 4, 5, 6, 16, 18)  # of a report: states and faults; what is measured waits for its 500 ms
 
 
@@ -48,7 +49,7 @@ class Controller:
         self.boot_id = boot_id
         self.minor: int | None = None  # agreed with the host; None: not yet
         self.bad_messages = 0  # intact frames that make no sense
-        self.dropped = 0
+        self.dropped_frames = self.dropped_reports = 0
         self.is_halted = False  # to be flashed: hears nothing any more
         self.deframer = Deframer()
         self._memory = memory
@@ -83,7 +84,9 @@ class Controller:
         """Bytes from the line, in any cut. What makes no sense is counted and changes nothing."""
         frames = self.deframer.idle() if now_ms - self._received_ms > LINE_IDLE_MS else []
         self._received_ms = now_ms
-        for _, body in frames + self.deframer.feed(data):
+        frames += self.deframer.feed(data)
+        self.dropped_frames += max(0, len(frames) - FRAMES_MAX)
+        for _, body in frames[-FRAMES_MAX:]:
             message = contract.unpack(body)
             if self.is_halted:
                 pass
@@ -203,7 +206,7 @@ class Controller:
 
     def _send(self, *message: "Any") -> None:
         if len(self._out) > OUT_MAX_BYTES:
-            self.dropped += 1
+            self.dropped_reports += 1
             return
         self._out += frame(self._seq, contract.pack(*message))
         self._seq = (self._seq + 1) & 0xFF
@@ -223,8 +226,6 @@ class Controller:
         for i in range(len(ports)):
             ports[i].drive(now_ms, pins[i], host, self._granted[i])
             self._remember(i)
-        if self.minor is not None and not self._send_report(now_ms, pins) and now_ms >= self._counters_due_ms:
-            self._send_counters(now_ms)
 
     def report(self, index: int, now_ms: int, pins: Pins) -> "tuple[int, ...]":
         """One port as `PORT_REPORT` says."""
@@ -265,12 +266,14 @@ class Controller:
         """The clock goes back by so much; uptime goes on."""
         for i in range(len(self.ports)):
             self.ports[i].rebase(by_ms)
-            self._report_due_ms[i] -= by_ms
-        self._counters_due_ms -= by_ms
+            self._report_due_ms[i] = max(0, self._report_due_ms[i] - by_ms)
+        self._counters_due_ms = max(0, self._counters_due_ms - by_ms)
         self._booted_ms -= by_ms
-        self._received_ms -= by_ms
+        self._received_ms = max(-LINE_IDLE_MS - 1, self._received_ms - by_ms)
         if self._heard_ms is not None:
             self._heard_ms -= by_ms
+            if self._host(0) == GONE:
+                self._heard_ms = None
 
     def next_due_ms(self, now_ms: int) -> "int | None":
         """When the next step must come if no pin changes and nothing is received before."""
@@ -293,9 +296,9 @@ class Controller:
     def _grace_ms(self) -> int:
         return max(HOST_SILENT_MS, self._memory.host_grace_s * 1000)
 
-    def _send_report(self, now_ms: int, pins: "list[Pins]") -> bool:
-        """At most one in a step, or four at once would make that step too long. False: none was due."""
-        sent = False
+    def speak(self, now_ms: int, pins: "list[Pins]") -> None:
+        """After the step: the reports that are due. At most one at a time, or four at once would take too long."""
+        sent = self.minor is None
         for i in range(len(self.ports)):
             row = self._fill_row(i, now_ms, pins[i])
             if self._is_edge(i, row):
@@ -306,13 +309,15 @@ class Controller:
                 self._send(contract.REPORT, self.uptime_ms(now_ms), i, contract.clamped(contract.PORT_REPORT, row))
                 for k in range(len(EDGES)):
                     self._reported[i][k] = row[EDGES[k]]
-        return sent
+        if not sent and now_ms >= self._counters_due_ms:
+            self._send_counters(now_ms)
 
     def _send_counters(self, now_ms: int) -> None:
         self._counters_due_ms = now_ms + COUNTERS_MS
         ear = self.deframer
-        row = (ear.noise_bytes, ear.crc_errors, ear.gaps, self.bad_messages, self.dropped) + self._counts()
-        self._send(contract.COUNTERS, [(min(count, contract.UINT32),) for count in row])
+        dropped = self.dropped_frames + self.dropped_reports
+        row = (ear.noise_bytes, ear.crc_errors, ear.gaps, self.bad_messages, dropped) + self._counts()
+        self._send(contract.COUNTERS, tuple([(min(count, contract.UINT32),) for count in row]))
 
     def _is_edge(self, index: int, row: "list[int]") -> bool:
         reported = self._reported[index]

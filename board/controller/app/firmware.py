@@ -2,8 +2,8 @@
 on CPython and MicroPython.
 
 `inputs`: [emergency_stop], then for each port INPUTS_PER_PORT numbers. `outputs`: [now_ms, step_count, overruns], then
-for each port OUTPUTS_PER_PORT. Both are `array("i")`, filled in place: a step in which nothing changes allocates
-nothing.
+for each port OUTPUTS_PER_PORT. Both are `array("i")`, filled in place: a step allocates nothing. What is heard and said
+does, and may raise MemoryError; then that is lost, and the next step is as good as ever.
 """
 
 from array import array
@@ -30,7 +30,8 @@ HELD = 2  # a LOCK that is not decided yet: the bolt stays as its feedback says
 
 SETTLE_MS = 50  # after boot: until the pilot is surely read, or a plugged car might pass for an empty cable (S3)
 STEPS_MASK = 0x3FFF_FFFF
-REBASE_MS = 1 << 29  # six days: a 32-bit MicroPython's small integers end at 1 << 30
+CLOCK_MASK = 0x3FFF_FFFF  # the port layer's clock may start anew there, as a 32-bit MicroPython's own does
+REBASE_MS = 1 << 29  # six days; small integers end at 1 << 30
 
 
 class Senses:
@@ -92,8 +93,11 @@ class Firmware:
         self.inputs = array("i", [0] * (INPUTS_FIRST + INPUTS_PER_PORT * len(boards)))
         self.outputs = array("i", [0] * (OUTPUTS_FIRST + OUTPUTS_PER_PORT * len(boards)))
         begin(self.outputs)
+        self._clock_ms = now_ms
+        self._now_ms = now_ms = now_ms % REBASE_MS  # ours
         self.overruns = 0
         self.heap_free_b = 0
+        self.starved = 0  # times in a row that there was no memory for what was heard or said
         self.keeper = Keeper(len(boards), read, write, now_ms)
         memory = self.keeper.memory
         self.controller = Controller(
@@ -106,11 +110,10 @@ class Firmware:
         self._pins = [senses.pins for senses in self._senses]
         self._unsent = b""
         self._settled_ms = now_ms + SETTLE_MS
-        self._rebased_ms = 0  # how much of the time given to `step` is left out
 
-    def step(self, now_ms: int) -> None:
-        """`now_ms` never goes back."""
-        now_ms -= self._rebased_ms
+    def step(self, clock_ms: int) -> None:
+        """`clock_ms` never goes back but by starting anew."""
+        now_ms = self._advance(clock_ms)
         if now_ms >= REBASE_MS:
             self._rebase(now_ms)
             now_ms = 0
@@ -119,7 +122,7 @@ class Firmware:
             duty = outputs[OUTPUTS_FIRST + OUTPUTS_PER_PORT * i + DUTY]
             at, is_kept = INPUTS_FIRST + INPUTS_PER_PORT * i, not self.keeper.memory.urgent
             self._senses[i].fill(now_ms, self.inputs, at, 0 < duty < STEADY, is_kept)
-        outputs[0] = now_ms + self._rebased_ms
+        outputs[0] = clock_ms
         outputs[1] = outputs[1] + 1 & STEPS_MASK
         outputs[2] = self.overruns
         if now_ms < self._settled_ms:
@@ -128,12 +131,15 @@ class Firmware:
         for i in range(len(self._senses)):
             self._act(i, now_ms)
 
-    def receive(self, data: bytes, now_ms: int) -> None:
+    def receive(self, data: bytes, clock_ms: int) -> None:
         """Bytes from the host; before the step of the same time."""
-        self.controller.receive(data, now_ms - self._rebased_ms)
+        self.controller.receive(data, self._advance(clock_ms))
 
-    def unsent(self) -> bytes:
-        """Bytes for the host; the same again until `sent` says that they went out."""
+    def unsent(self, clock_ms: int) -> bytes:
+        """After the step: bytes for the host; the same again until `sent` says that they went out."""
+        now_ms = self._advance(clock_ms)
+        if now_ms >= self._settled_ms:
+            self.controller.speak(now_ms, self._pins)
         if not self._unsent and self.controller.has_output():
             self._unsent = self.controller.transmit()
         return self._unsent
@@ -143,14 +149,14 @@ class Firmware:
 
     def is_over(self) -> bool:
         """It was halted, and has said so."""
-        return self.controller.is_halted and not self.unsent()
+        return self.controller.is_halted and not self._unsent and not self.controller.has_output()
 
-    def keep(self, now_ms: int) -> None:
+    def keep(self, clock_ms: int) -> None:
         """After the outputs are set: write to flash what is worth it. Takes long, and not often."""
         is_live = False
         for port in self.controller.ports:
             is_live = is_live or port.coil
-        self.keeper.step(now_ms - self._rebased_ms, is_live)
+        self.keeper.step(self._advance(clock_ms), is_live)
 
     def _counts(self) -> "tuple[int, int, int, int]":
         leaps = sum([senses.register.leaps for senses in self._senses])
@@ -171,8 +177,13 @@ class Firmware:
             register.is_news = False
             memory.urgent = memory.urgent or memory.changed
 
+    def _advance(self, clock_ms: int) -> int:
+        self._now_ms += clock_ms - self._clock_ms & CLOCK_MASK
+        self._clock_ms = clock_ms
+        return self._now_ms
+
     def _rebase(self, by_ms: int) -> None:
-        self._rebased_ms += by_ms
+        self._now_ms -= by_ms
         self._settled_ms -= by_ms
         self.controller.rebase(by_ms)
         self.keeper.rebase(by_ms)
@@ -189,8 +200,10 @@ def begin(outputs: "Numbers") -> None:
 
 def safe(outputs: "Numbers") -> None:
     """Contactors open, pilots at steady +12 V, no test current. Locks stay: a live contact may still be behind one, and
-    without power they stay too."""
-    for at in range(OUTPUTS_FIRST, len(outputs), OUTPUTS_PER_PORT):
+    without power they stay too. No allocation: it may be called because there is no memory left."""
+    at = OUTPUTS_FIRST
+    while at < len(outputs):
         outputs[at + DUTY] = STEADY
         outputs[at + COIL] = 0
         outputs[at + GF_TEST] = 0
+        at += OUTPUTS_PER_PORT

@@ -11,10 +11,10 @@ def dumps(value: object) -> bytes:
         data = value.encode()
         return _head(3, len(data)) + data
     if type(value) is list:
-        data = _head(4, len(value))
-        for item in value:
-            data += dumps(item)
-        return data
+        parts = [_head(4, len(value))] * (len(value) + 1)
+        for i in range(len(value)):
+            parts[i + 1] = dumps(value[i])
+        return b"".join(parts)
     raise ValueError("neither int, str nor list")
 
 
