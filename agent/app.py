@@ -143,7 +143,7 @@ class App:
             work=self._elsewhere, now=now, log=log, restart=self._restart, identity=self.identity,
         )  # fmt: skip
         watch = asyncio.get_running_loop()
-        self.hardware = Hardware(board, inbox.post, self._aside, watch, monotonic)
+        self.hardware = Hardware(board, inbox.post, self._aside, watch, monotonic, light=self.controller.show)
         undo.callback(self.hardware.close)
         for problem in problems(config, held, merged, opened, self.lists):
             log(problem)
@@ -410,8 +410,7 @@ def handlers(app: App) -> dict[str, Any]:
             "outbox_records": sum(next_seq - oldest for oldest, next_seq in marks),  # or fewer: there may be holes
             "dead_letters": app.dead_letters + app.shell.buried,
             "list_problem": app.lists.problem,
-            "controller_noise_bytes": link.deframer.noise_bytes,
-            "controller_crc_errors": link.deframer.crc_errors,
+            "controller_link": link.counters(),
             "operator_keys": [kid.hex() for kid in app.shell.operator_keys.keys],
         }
 

@@ -76,7 +76,8 @@ class PortFacts(Struct, frozen=True):
 
     limit_ma: PortMa  # per phase: contactor, wires, cable
     connector: Literal["cType1", "cType2", "sType2", "sType3"]  # OCPP 2.1 ConnectorEnumType: c = cable, s = socket
-    led: Annotated[str, Meta(min_length=1, max_length=32)]  # the [[led]] that shows this port
+    led: Annotated[str, Meta(min_length=1, max_length=32)]  # the light that shows this port: a [[led]], or one that the
+    # controller drives ([port.pins] led_red …; a simulated controller drives every light that Linux has not)
     temperature_max_dc: Annotated[int, Meta(ge=500, le=1_200)] = 850  # the controller stops there
     pins: PortPins | None = None
 
@@ -157,6 +158,12 @@ class Board(Struct, frozen=True):
         refuse_twice(people(self))
         refuse_twice((f"the name {each.name}", f"[[sensor]] {i}") for i, each in enumerate(self.sensor, 1))
 
+    @property
+    def lights_at_controller(self) -> tuple[bool, ...]:
+        """For each port whether its controller shows its light."""
+        names = {led.name for led in self.led}
+        return tuple(port.led not in names and (port.pins is None or bool(port.pins.leds)) for port in self.port)
+
     def layer(self) -> dict[str, Any]:
         """What this board says for Layer.BOARD."""
         return {
@@ -210,10 +217,16 @@ def check_meter(board: Board) -> None:
 
 
 def check_lights(board: Board) -> None:
-    """Where Linux has lights, each port has one; where it has none, the port's led is a name for the screen alone."""
+    """A port's light is Linux's or the controller's, never both; where there are none at all, led is a name for the
+    screen alone."""
     names = [led.name for led in board.led]
-    for port in board.port if names else ():
-        if port.led not in names:
+    for i, port in enumerate(board.port, 1):
+        is_controllers = port.pins is not None and bool(port.pins.leds)
+        if port.led in names and is_controllers:
+            raise ValueError(
+                f"{port.led} is a [[led]] and has led pins of port {i}, so two would drive it: remove one of them"
+            )
+        if names and port.led not in names and not is_controllers:
             raise ValueError(f"no [[led]] is named {port.led}: add it, or type led = {' or '.join(map(repr, names))}")
     refuse_twice((f"the name {led.name}", f"[[led]] {i}") for i, led in enumerate(board.led, 1))
     refuse_twice(

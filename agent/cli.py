@@ -454,6 +454,9 @@ def asked(config_path: Path, request: dict[str, Any]) -> dict[str, Any] | None:
 def status_text(answer: dict[str, Any]) -> str:
     """Facts a line each; every port on a line of its own."""
     ports, tested = answer.pop("ports", []), answer.pop("self_test", [])
+    for end, counters in answer.pop("controller_link", {}).items():
+        said = ", ".join(f"{name} {count}" for name, count in counters.items())
+        answer[f"line, {end.replace('_', ' ')}"] = said or None
     lines = [f"{key:14}  {'-' if value is None else value}" for key, value in answer.items()]
     for port in ports:
         known = [f"{key} {value}" for key, value in port.items() if value not in (None, []) and key != "evse_id"]

@@ -492,6 +492,20 @@ def check_parts(patient: Patient) -> Finding | None:
     return Finding("self-test", FAIL, said, " ".join(fixes))
 
 
+def check_line(patient: Patient) -> Finding | None:
+    """What both ends have counted; what is odd of it is a part that failed, above."""
+    ends = (asked(patient) or {}).get("controller_link")
+    if not ends or not ends["heard_there"]:
+        return None
+    here, there = ends["heard_here"], ends["heard_there"]
+    heap = f", {there['heap_free_b']} bytes of heap free" if there["heap_free_b"] else ""
+    return Finding(
+        "line", OK,
+        f"spoilt frames: {here['crc_errors']} here, {there['crc_errors']} at the controller, which has missed"
+        f" {there['overruns']} turns and written its flash {there['flash_writes']} times{heap}",
+    )  # fmt: skip
+
+
 def check_outbox(patient: Patient) -> Finding | None:
     status = asked(patient)
     if status is None or "outbox_records" not in status:
@@ -530,6 +544,7 @@ CHECKS: tuple[Callable[[Patient], Finding | None], ...] = (
     check_list,
     check_faults,
     check_parts,
+    check_line,
     check_outbox,
     check_dead_letters,
 )

@@ -24,7 +24,7 @@ from agent.hal.thermal import TemperatureRead, Thermal
 from agent.hal.tty import LineReader
 from agent.port import is_plugged
 from agent.station import Station
-from agent.ui.led import PATTERNS
+from agent.ui.led import PATTERNS, Pattern
 from agent.ui.view import screen
 
 FAN_ON_DC, FAN_OFF_DC = 450, 400  # tenths of a degree Celsius; between them the fan stays as it is
@@ -32,6 +32,7 @@ SHOW_S = 1.0  # what is shown changes with time, too: a refusal is over
 LIGHT_S = 60.0  # after somebody was seen to be there
 CLOSED_S = 60.0  # a lid that has opened is told to be closed when it was so long: a contact that chatters is told once
 READER = "TokenReader"  # component name
+Light = Callable[[tuple[Pattern | None, ...], float], None]  # each port's light, if it is there; now
 
 
 class Driver(Protocol):
@@ -45,10 +46,11 @@ class Hardware:
 
     def __init__(
         self, board: Board, post: Post, aside: Aside, watch: Watch, now: Callable[[], float],
-        *, chips: Chips | None = None,
+        *, chips: Chips | None = None, light: Light = lambda lights, now: None,
     ) -> None:  # fmt: skip
-        """`chips`: libgpiod's, unless there are others. ConfigError: the board asks for a library that is missing."""
-        self._board, self._post, self._now = board, post, now
+        """`light` shows at the controller. `chips`: libgpiod's, unless there are others. ConfigError: the board asks
+        for a library that is missing."""
+        self._board, self._post, self._now, self._light = board, post, now, light
         self._drivers: list[Driver] = []
         self._gpio: Gpio | None = None
         self._leds: Leds | None = None
@@ -140,15 +142,19 @@ class Hardware:
 
     def show(self, station: Station, now: float) -> None:
         """Lights, screen and outputs: as often as you like, something is done where it may differ."""
-        if not (self._leds or self._backlight or self._gpio):
+        at_controller = self._board.lights_at_controller
+        if not (self._leds or self._backlight or self._gpio or any(at_controller)):
             self._show_at = inf
             return
         if station is self._shown and now < self._show_at:
             return
         self._shown, self._show_at = station, now + SHOW_S
-        if self._leds:
-            lights = (PATTERNS[port.led] for port in screen(station, now).ports)
-            self._leds.show({facts.led: light for facts, light in zip(self._board.port, lights, strict=True)}, now)
+        if self._leds or any(at_controller):
+            lights = [PATTERNS[port.led] for port in screen(station, now).ports]
+            if self._leds:
+                self._leds.show({facts.led: light for facts, light in zip(self._board.port, lights, strict=True)}, now)
+            if any(at_controller):
+                self._light(tuple(light if at else None for at, light in zip(at_controller, lights, strict=True)), now)
         if self._backlight and (station.notices or any(p.report and p.report.cp is not Cp.A for p in station.ports)):
             self._backlight.active(now)
         if self._gpio:

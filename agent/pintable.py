@@ -55,6 +55,13 @@ class PortPins(Struct, frozen=True):
     proximity: AnalogueOrNone = ""  # this and the lock: a socket has them, a cable has not
     lock: PinOrNone = ""
     lock_feedback: PinOrNone = ""
+    led_red: PinOrNone = ""  # a light that the controller blinks, whatever happens to Linux: high = lit
+    led_green: PinOrNone = ""
+    led_blue: PinOrNone = ""
+
+    @property
+    def leds(self) -> tuple[str, ...]:
+        return tuple(pin for pin in (self.led_red, self.led_green, self.led_blue) if pin)
 
 
 SOCKET_PINS = ("proximity", "lock", "lock_feedback")

@@ -18,6 +18,7 @@ from agent.hal.controller import IDLE_S, ControllerLink
 from agent.sim.car import Car
 from agent.sim.interpreter import Program, RealController, firmware, missing
 from agent.sim.plant import Bay
+from agent.ui.led import Pattern
 from board.controller import contract
 from board.controller.app.port import PortBoard
 from board.controller.link import Deframer
@@ -178,6 +179,10 @@ class Rig:
         """Whatever goes down the line."""
         self._queue = (self._queue + data)[-QUEUE_B:]
         return self
+
+    def show(self, *lights: Pattern) -> "Rig":
+        assert self.host is not None
+        return self.say(self.host.show(lights, self.now))
 
     # -- time
 

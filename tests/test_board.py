@@ -140,7 +140,7 @@ def signals_read() -> tuple[set[str], set[str]]:
         match node:
             case ast.Subscript(value=ast.Name(id=table), slice=ast.Constant(value=str(signal))) if table in found:
                 found[table].add(signal)
-            case ast.Assign(targets=[ast.Name(id="OUTPUTS" | "INPUTS")], value=names):
+            case ast.Assign(targets=[ast.Name(id="OUTPUTS" | "INPUTS" | "LEDS")], value=names):
                 words = (each.value for each in ast.walk(names) if isinstance(each, ast.Constant))
                 found["where"] |= {word for word in words if isinstance(word, str)}
     return found["station"], found["where"]
@@ -166,6 +166,21 @@ def test_a_signal_in_the_table_is_the_pin_of_the_board_file() -> None:
     assert first["contactor"] == 7 and first["lock"] is None and first["proximity"] is None
     assert table_of(read_board(MEASURES, "b.toml"))["STATION"]["meter"] == "atm90e36"  # type: ignore[index]
     assert not module["PORTS"][0]["board"]["metered"], "its meter is on Linux' side"
+
+
+def test_a_light_is_linuxs_or_the_controllers_as_the_board_file_says() -> None:
+    assert read_board(CM4, "b.toml").lights_at_controller == (False, False)
+    head, _, second = CM4.split("[[led]]")
+    pinned = head.replace('pilot = "GP26"\n', 'pilot = "GP26"\nled_red = "GP17"\nled_green = "GP18"\n')
+    board = read_board(f"{pinned}[[led]]{second}", "b.toml")
+    assert board.lights_at_controller == (True, False)
+    assert table_of(board)["PORTS"][0]["pins"]["led_green"] == 18  # type: ignore[index]
+    assert board_of("duo_sim").lights_at_controller == (True, True), "where nothing is wired, all of them"
+    assert board_of("solo_virt").lights_at_controller == (False,)
+
+
+def board_of(name: str) -> Board:
+    return load(BOARDS / f"{name}.toml")
 
 
 # -- mistakes
@@ -219,6 +234,8 @@ def test_every_mistake_is_one_sentence_that_names_file_key_and_what_to_type() ->
         (CM4, "line = 27", "line = 17", "line 17 of pinctrl-bcm2711 is used twice"),
         (CM4, 'tty = "/dev/ttyAMA4"', 'tty = "/dev/ttyAMA3"', "/dev/ttyAMA3 is used twice, by [controller]"),
         (CM4, 'led = "port2"', 'led = "porto2"', "no [[led]] is named porto2: add it, or type led = 'port1' or"),
+        (CM4, 'pilot = "GP26"\n', 'pilot = "GP26"\nled_red = "GP17"\n', "port1 is a [[led]] and has led pins"),
+        (CM4, 'pilot = "GP26"\n', 'pilot = "GP26"\nled_red = "GP7"\n', "pin GP7 is used twice"),
         (CM4, 'red = "port2:red"', 'red = "port1:red"', "/sys/class/leds/port1:red is used twice"),
         (CM4, "evse_id = 2", "evse_id = 3", "there is no port 3: type evse_id = 1 to 2"),
         (CM4, "evse_id = 2", "evse_id = 1", "the button of port 1 is used twice"),

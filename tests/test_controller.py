@@ -8,7 +8,6 @@ from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
 
-import cbor2
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -727,13 +726,13 @@ def test_a_port_whose_meter_linux_reads_has_no_fault_of_what_it_cannot_measure_a
 # -- the link
 
 
-def test_a_host_of_minor_0_is_answered_in_minor_0() -> None:
-    stage = Stage()
-    stage.sim.receive(frame(0, contract.pack(*hello(last=0, hash="4bcacaeb"))), stage.now)
-    ((_, body),) = Deframer().feed(stage.sim.transmit())[:1]
-    assert cbor2.loads(body)[0] == contract.WELCOME and len(cbor2.loads(body)) == 10
-    assert sent(stage, contract.WISH, 1, (OFF, OFF))[0][1] == contract.HELLO_FIRST
-    assert sent(stage, contract.WISH, 0, (OFF, OFF)) == []
+def test_a_newer_host_is_spoken_to_in_our_minor_and_an_older_one_is_refused() -> None:
+    stage, newer, older = Stage(), contract.MINOR_LAST + 1, contract.MINOR_FIRST - 1
+    assert sent(stage, *hello(last=newer, hash="4bcacaeb"))[0][0] == contract.WELCOME
+    assert sent(stage, contract.WISH, newer, (OFF, OFF))[-1][1] == contract.HELLO_FIRST
+    assert sent(stage, contract.WISH, contract.MINOR_LAST, (OFF, OFF)) == []
+    refused = sent(stage, *hello(first=0, last=older, hash="4bcacaeb"))[0]
+    assert refused[:2] == (contract.REFUSED, contract.NO_COMMON_VERSION) and "tools/flash.py" in refused[2]
 
 
 @pytest.mark.promise("S9")

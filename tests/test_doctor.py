@@ -34,6 +34,7 @@ from agent.doctor import (
     check_certificate,
     check_faults,
     check_key,
+    check_line,
     check_link,
     check_list,
     check_operator,
@@ -46,6 +47,7 @@ from agent.doctor import (
     unit_finding,
 )
 from agent.faults import FAULTS, Fault
+from agent.hal.controller import ControllerLink
 from agent.identity import folder_of, requested
 from agent.settings import Broker, Config
 from board.controller import contract
@@ -382,6 +384,17 @@ def test_a_part_that_failed_its_self_test_is_named_with_its_fix() -> None:
 def test_an_agent_that_does_not_know_the_time_says_so_and_how_it_learns_it() -> None:
     finding = asked(clock="unknown, not before 2026-09-21T14:13:27.991Z")[0]
     assert finding.verdict is WARN and "does not know the time" in finding.text and "[rtc]" in finding.fix
+
+
+def test_what_both_ends_of_the_controllers_line_have_counted_is_told_by_doctor_and_status() -> None:
+    link = ControllerLink(1, 32_000, 6_000, 60)
+    assert check_line(Patient(None, Config(), {}, {"controller_link": link.counters()}, NOW_S)) is None
+    link.health.counted([0, 3, 0, 0, 0, 12, 5, 0, 9_000], link.deframer, 0, 0.0)
+    finding = check_line(Patient(None, Config(), {}, {"controller_link": link.counters()}, NOW_S))
+    assert finding and finding.verdict is OK
+    assert "0 here, 3 at the controller" in finding.text and "missed 12 turns" in finding.text
+    text = cli.status_text({"link": "up", "controller_link": link.counters()})
+    assert "line, heard there" in text and "overruns 12" in text and "{" not in text
 
 
 def test_a_well_running_agent_has_no_bad_finding() -> None:

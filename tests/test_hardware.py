@@ -21,7 +21,7 @@ from agent.hardware import CLOSED_S, FAN_OFF_DC, FAN_ON_DC, LIGHT_S, Hardware, c
 from agent.port import faults
 from agent.settings import ConfigError, Settings
 from agent.sim.gpio import SimChips
-from agent.ui.led import PATTERNS, Light
+from agent.ui.led import PATTERNS, Light, Pattern
 from agent.ui.view import screen
 from tests.hal import Turns
 from tests.play import Play
@@ -57,21 +57,27 @@ line = 3
 """
 
 
-def board(tables: str = "") -> Board:
-    return read_board((BOARDS / "duo_sim.toml").read_text() + tables, "b.toml")
+DUO, CM4 = ((BOARDS / f"{name}.toml").read_text() for name in ("duo_sim", "duo_cm4"))
+BARE = CM4[: CM4.index("[reader]")] + '[reader]\nkind = "none"\n'
+
+
+def board(tables: str = "", text: str = DUO) -> Board:
+    return read_board(text + tables, "b.toml")
 
 
 class Bench:
     """A board's hardware in simulated time. Lid and stop are closed contacts to ground, as they should be wired."""
 
-    def __init__(self, tables: str = LINES) -> None:
+    def __init__(self, tables: str = LINES, text: str = DUO) -> None:
         self.chips, self.turns = SimChips(), Turns()
         self.play = Play(Settings(), ports=2, plug=False)
         self.station = self.play.see(1).see(2).station
         for wire in (LID, STOP, BUTTON):
             self.chips.contact(wire, False)
+        self.shown: list[tuple[Pattern | None, ...]] = []  # at the controller
         self.hardware = Hardware(
-            board(tables), self.turns.post, self.turns.aside, self.chips, lambda: self.chips.now, chips=self.chips
+            board(tables, text), self.turns.post, self.turns.aside, self.chips, lambda: self.chips.now,
+            chips=self.chips, light=lambda lights, now: self.shown.append(lights),
         )  # fmt: skip
         self.run(1)
 
@@ -324,8 +330,18 @@ def test_lights_follow_the_ports_and_a_light_that_is_not_there_is_a_failed_part(
     assert lights(bench) == after and after[0] != shown[0] and after[1] == shown[1]
 
 
-def test_a_board_without_drivers_costs_no_turn() -> None:
+def test_lights_that_linux_has_not_are_shown_at_the_controller() -> None:
     bench = Bench("")
+    assert bench.shown[-1] == tuple(PATTERNS[port.led] for port in screen(bench.station, bench.chips.now).ports)
+    bench.station = bench.play.see(1, cp=Cp.B).station
+    bench.run(2)
+    assert bench.shown[-1] == tuple(PATTERNS[port.led] for port in screen(bench.station, bench.chips.now).ports)
+    assert bench.shown[-1] != bench.shown[0]
+    assert not Bench(LEDS).shown
+
+
+def test_a_board_without_drivers_or_lights_costs_no_turn() -> None:
+    bench = Bench("", BARE)
     assert bench.next_deadline() == float("inf") and not bench.turns.posted
 
 

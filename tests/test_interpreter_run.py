@@ -11,6 +11,7 @@ import pytest
 
 from agent.sim.box import Box
 from agent.sim.car import Car
+from board.controller import contract
 from tests.process import ANN, Agent, until, write_files, write_list, write_pki
 from tests.rig import LATE_MS, WatchedController, need_interpreter
 
@@ -155,6 +156,19 @@ def test_a_host_that_is_killed_in_mid_session_is_not_heard_in_the_contactor(site
     assert site.clicks() == [1] and site.hardware.boots == 1
     site.box.tap(ANN)
     until(lambda: site.clicks() == [1, 0])
+
+
+def test_a_light_blinks_on_after_the_host_is_killed(site: Site) -> None:
+    site.charging()
+
+    def lights() -> list[int]:
+        return [value for _, i, name, value in list(site.hardware.pins) if (i, name) == (0, "light")]
+
+    until(lambda: lights()[-1] == contract.BLUE)
+    site.kill_agent()
+    before = len(lights())
+    until(lambda: len(lights()) >= before + 3)
+    assert set(lights()[before:]) == {0, contract.BLUE}, "charging, as the host said last"
 
 
 @pytest.mark.promise("S1", "S3")

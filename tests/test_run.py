@@ -244,7 +244,7 @@ def test_rubbish_on_both_lines_changes_nothing(site: Site) -> None:
     after = agent.port(1)
     assert (after["transaction_id"], after["status"]) == (before["transaction_id"], before["status"])
     assert agent.port(2)["status"] == "Available" and agent.port(2)["transaction_id"] is None
-    assert agent.status()["controller_noise_bytes"] > 0
+    assert agent.status()["controller_link"]["heard_here"]["noise_bytes"] > 0
     assert power_edges(site.hardware) == pins
     site.box.plug(2, Car(reaction_ms=200))
     until(lambda: agent.port(2)["status"] == "Occupied")

@@ -5,10 +5,13 @@ and of the meter every few seconds; a lost frame or a rebooted controller heals 
 """
 
 from collections.abc import Callable
+from math import inf
 
 from agent.effects import PortCommand, Stop
 from agent.events import ControllerFound, ControllerLost, Cp, Event, PortReported, Report, SelfTest, of_driver
 from agent.faults import Fault
+from agent.hal.linkhealth import LinkHealth, health_of
+from agent.ui.led import Colour, Pattern
 from board.controller import contract
 from board.controller.link import Deframer, frame
 
@@ -20,6 +23,10 @@ IDLE_S = 0.1  # longer than any frame lasts at 115,200 baud: a gap in it means t
 METER_PERIOD_S = 10.0  # the core hears of a merely moving meter this often
 CIRCUIT = "CircuitLimit"  # component name
 CPS = tuple(Cp)
+COLOURS = {
+    Colour.RED: contract.RED, Colour.GREEN: contract.GREEN, Colour.BLUE: contract.BLUE,
+    Colour.YELLOW: contract.RED | contract.GREEN, Colour.WHITE: contract.RED | contract.GREEN | contract.BLUE,
+}  # fmt: skip
 SELF_TESTS = (SelfTest.NOT_RUN, SelfTest.RUNNING, SelfTest.PASSED, SelfTest.FAILED)
 OFFER = [name for name, _, _ in contract.PORT_REPORT].index("offer_ma")
 FAULTS = tuple(Fault(name) for name in contract.FAULTS)
@@ -51,6 +58,13 @@ def report_of(fields: tuple[int, ...]) -> Report:
 
 def wish_row(command: PortCommand) -> tuple[int, int, int, int]:
     return command.offer_ma, int(command.stop), int(command.lock), command.clear
+
+
+def light_row(pattern: Pattern | None) -> tuple[int, int]:
+    """As PORT_LIGHT says; None is dark."""
+    if pattern is None:
+        return 0, 0
+    return COLOURS[pattern.colour], contract.rhythm_of(tuple(round(10 * step_s) for step_s in pattern.rhythm_s))
 
 
 def edges(report: Report) -> tuple[object, ...]:
@@ -117,7 +131,11 @@ class ControllerLink:
         # None: never commissions
         self.limit: tuple[int, int, int] | None = (circuit_limit_ma, failsafe_ma, host_grace_s)
         self.commands: tuple[PortCommand, ...] = (PortCommand(),) * port_count
+        self.lights: tuple[Pattern | None, ...] | None = None  # None: they are not the controller's
         self.bad_messages = 0  # intact frames that say nothing we understand
+        self.health = LinkHealth()
+        self.is_halted = False  # the controller is a flasher's, and we are silent until `resume`
+        self.halt_refusal = ""  # why it would not halt
         self.deframer = Deframer()
         self._filter = Filter(port_count)
         self._minor: int | None = None
@@ -130,6 +148,7 @@ class ControllerLink:
         self._seq = 0
         self._heard_at: float | None = None
         self._beat_at = 0.0
+        self._lights_at = inf
         self._agains = 0  # still to be said of the newest wish
         self._refusal = ""
 
@@ -143,20 +162,42 @@ class ControllerLink:
         self.commands, self._agains = commands, AGAINS + 1
         return self._beat(now) if self._minor is not None and not self._is_adopting(now) else b""
 
+    def show(self, lights: tuple[Pattern | None, ...], now: float) -> bytes:
+        """The lights of the ports, where they are the controller's; from now on half a beat after every wish."""
+        assert len(lights) == self.port_count
+        if lights == self.lights:
+            return b""
+        self.lights = lights
+        return self._lights() if self._minor is not None and not self._is_adopting(now) else b""
+
+    def halt(self) -> bytes:
+        """Ask the controller to make room for a flasher; nothing may be wished then. The answer is `is_halted`, with a
+        ControllerLost, or `halt_refusal`. b"": nobody is greeted."""
+        self.halt_refusal = ""
+        return b"" if self._minor is None else self._frame(contract.pack(contract.HALT, self._minor))
+
+    def resume(self, now: float) -> None:
+        """The flasher is done: greet whoever is there."""
+        self.is_halted, self._beat_at = False, now
+
     def poll(self, now: float) -> tuple[bytes, list[Event]]:
         """What is due: a heartbeat or a hello, and the news that nobody answers any more."""
         events: list[Event] = []
+        if self.is_halted:
+            return b"", events
         if self._heard_at is not None and now >= self._heard_at + LOST_S:
             events.append(self._lost(f"no frame from the port controller for {LOST_S:.0f} s"))
         if now < self._beat_at:
-            return b"", events
+            return self._lights() if now >= self._lights_at else b"", events
         if self._is_adopting(now):
             self._beat_at = now + IDLE_S
             return b"", events
         return self._beat(now) if self._minor is not None else self._hello(now), events
 
     def next_deadline(self) -> float:
-        return self._beat_at if self._heard_at is None else min(self._beat_at, self._heard_at + LOST_S)
+        if self.is_halted:
+            return inf
+        return min(self._beat_at, self._lights_at, inf if self._heard_at is None else self._heard_at + LOST_S)
 
     def fresh(self, evse_id: int, now: float) -> Event | None:
         """The newest report of this port, if the core has not heard it yet."""
@@ -197,6 +238,15 @@ class ControllerLink:
                 self._heard_at, self._offers[index] = now, fields[OFFER]
                 report = self._amend(index, report_of(fields), now)
                 return b"", self._filter.passed(index, report, now) if report else []
+            case (contract.COUNTERS, tuple(rows)) if self._minor is not None:
+                told = self.health.counted((count for (count,) in rows), self.deframer, self.bad_messages, now)
+                return b"", [told] if told else []
+            case (contract.HALTED, minor) if minor == self._minor:
+                self.is_halted = True
+                return b"", [self._lost("it was halted, to be flashed")]
+            case (contract.REFUSED, contract.HALT_REFUSED, str(text)):
+                self.halt_refusal = text
+                return b"", []
             case (contract.REFUSED, int(code), str(text)):
                 if code != contract.LIMIT_REFUSED:
                     self._minor = None
@@ -227,6 +277,7 @@ class ControllerLink:
         if self._minor is None:
             self._adopt_until, self._offers = now + SETTLE_S, [None] * self.port_count
         self._minor, self._heard_at, self._refusal = minor, now, ""
+        self.health.booted(is_new=boot_id != self._boot_id)
         if boot_id != self._boot_id:
             self._filter.forget()
         self._boot_id, self._circuit_ma = boot_id, circuit_ma
@@ -264,7 +315,7 @@ class ControllerLink:
     def _hello(self, now: float) -> bytes:
         self._beat_at = now + HEARTBEAT_S
         return self._frame(contract.pack(
-            contract.HELLO, contract.MAJOR, contract.MINOR_FIRST, contract.MINOR_LAST, contract.contract_hash()
+            contract.HELLO, contract.MAJOR, contract.MINOR_FIRST, contract.MINOR_LAST, contract.HASH
         ))  # fmt: skip
 
     def _beat(self, now: float) -> bytes:
@@ -272,7 +323,20 @@ class ControllerLink:
         self._agains = max(0, self._agains - 1)
         self._beat_at = now + (AGAIN_S if self._agains else HEARTBEAT_S)
         rows = tuple(wish_row(command) for command in self.commands)
+        self._lights_at = inf if self.lights is None else now + HEARTBEAT_S / 2
         return self._frame(contract.pack(contract.WISH, self._minor, rows))
+
+    def _lights(self) -> bytes:
+        """Between two wishes: both in one turn are much for a small controller."""
+        self._lights_at = inf
+        if self.lights is None or self._minor is None:
+            return b""
+        rows = tuple(light_row(light) for light in self.lights)
+        return self._frame(contract.pack(contract.LIGHTS, self._minor, rows))
+
+    def counters(self) -> dict[str, dict[str, int]]:
+        """For `station-agent status`."""
+        return health_of(self.deframer, self.bad_messages, self.health)
 
     def _frame(self, body: bytes) -> bytes:
         self._seq = (self._seq + 1) & 0xFF

@@ -19,6 +19,7 @@ from agent.events import CardTapped, Event
 from agent.hal.controller import ControllerLink
 from agent.hal.device import RETRY_S, sentence
 from agent.settings import ConfigError
+from agent.ui.led import Pattern
 
 OUT_MAX = 4_096  # bytes that wait for the line; beyond it they are dropped, for the next heartbeat says it all again
 PERMIT = "type usermod -aG dialout station-agent"
@@ -120,6 +121,9 @@ class SerialController:
 
     def wish(self, commands: tuple[PortCommand, ...], now: float) -> None:
         self._tty.write(self.link.wish(commands, now))
+
+    def show(self, lights: tuple[Pattern | None, ...], now: float) -> None:
+        self._tty.write(self.link.show(lights, now))
 
     def fresh(self, evse_id: int, now: float) -> Event | None:
         return self.link.fresh(evse_id, now)

@@ -16,26 +16,28 @@ if TYPE_CHECKING:
     Table = tuple[tuple[str, Any, int], ...]
 
 MAJOR = 1
-MINOR_FIRST = 0
-MINOR_LAST = 1  # 1.1: WELCOME tells pins_hash
+MINOR_FIRST = 2  # 1.0 and 1.1 were never released
+MINOR_LAST = 2
 
 HEARTBEAT_MS = 500  # WISH one way, a REPORT per port the other way, and at once on a change
 HOST_SILENT_MS = 3_000  # no WISH for so long: the stored failsafe current
+COUNTERS_MS = 30_000  # COUNTERS so often, and after each WELCOME
 
 CURRENT_MIN_MA = 6_000  # IEC 61851-1 Annex A: no duty cycle says less
 CURRENT_MAX_MA = 80_000  # and none says more
 PORTS_MAX = 4
 
-HELLO, WISH, LIMIT = 0, 1, 2  # host -> controller
-WELCOME, REPORT, REFUSED = 16, 17, 18  # controller -> host
+HELLO, WISH, LIMIT, LIGHTS, HALT = 0, 1, 2, 3, 4  # host -> controller
+WELCOME, REPORT, REFUSED, COUNTERS, HALTED = 16, 17, 18, 19, 20  # controller -> host
 
 CP_A, CP_B, CP_C, CP_D, CP_E, CP_F = 0, 1, 2, 3, 4, 5
 STOP_NONE, STOP_ORDERLY, STOP_NOW = 0, 1, 2
 TEST_NOT_RUN, TEST_RUNNING, TEST_PASSED, TEST_FAILED = 0, 1, 2, 3
+RED, GREEN, BLUE = 1, 2, 4
 RESET_POWER_ON, RESET_WATCHDOG, RESET_SOFT = 0, 1, 2
 
 # REFUSED codes
-HELLO_FIRST, NO_COMMON_VERSION, OTHER_CONTRACT, WRONG_PORT_COUNT, LIMIT_REFUSED = 1, 2, 3, 4, 5
+HELLO_FIRST, NO_COMMON_VERSION, OTHER_CONTRACT, WRONG_PORT_COUNT, LIMIT_REFUSED, HALT_REFUSED = 1, 2, 3, 4, 5, 6
 
 FAULTS = (
     "ground_fault",
@@ -55,6 +57,18 @@ FAULTS = (
     "meter_fault",
     "emergency_stop",
     "phase_loss",
+)
+
+COUNTS = (  # a tuple of names: rows of a table are dear on a small heap
+    "noise_bytes",  # on the line to the controller, as link.Deframer counts: what belongs to no frame
+    "crc_errors",
+    "gaps",
+    "bad_messages",  # intact frames that make no sense
+    "dropped",  # messages that the line was too slow for
+    "overruns",  # turns of 10 ms that were missed
+    "flash_writes",  # each of them stops the chip; what they cost is no overrun
+    "leaps",  # of the meters' registers
+    "heap_free_b",  # now; 0 = unknown
 )
 
 # A field is (name, lowest, highest) for an integer, (name, TEXT, longest) for a text, (name, table, most) for 1..most
@@ -91,6 +105,11 @@ PORT_REPORT: "Table" = (
     ("unplugs", 0, UINT32),  # arrivals in state A since the controller's boot; 0 = never seen in A since
     ("closes", 0, UINT32),  # contactor cycles in its life
 )
+PORT_LIGHT: "Table" = (
+    ("colours", 0, RED | GREEN | BLUE),  # 0 = dark
+    ("rhythm", 0, (1 << 30) - 1),  # as `rhythm_of` makes it; 0 = on all the time
+)
+MINOR: "Table" = (("minor", 0, 255),)  # the one that is spoken
 VERSION: "Table" = (
     ("major", 0, 255),
     ("minor_first", 0, 255),
@@ -99,12 +118,16 @@ VERSION: "Table" = (
 )
 MESSAGES: "dict[int, Table]" = {
     HELLO: VERSION,
-    WISH: (("minor", 0, 255), ("ports", PORT_WISH, PORTS_MAX)),
+    WISH: MINOR + (("ports", PORT_WISH, PORTS_MAX),),
     LIMIT: (
         ("circuit_limit_ma", 0, PORTS_MAX * CURRENT_MAX_MA),
         ("failsafe_ma", 0, CURRENT_MAX_MA),  # per port
         ("host_grace_s", 0, 3_600),  # 0 = stop as soon as the host is silent
     ),
+    # Half a heartbeat after each WISH, and at once on a change; where the lights are the controller's.
+    LIGHTS: MINOR + (("ports", PORT_LIGHT, PORTS_MAX),),
+    # To be flashed. Refused unless the last WISH stops all ports and all are open; from there to a reset it is deaf.
+    HALT: MINOR,
     WELCOME: VERSION
     + (
         ("boot_id", 0, UINT32),
@@ -112,12 +135,14 @@ MESSAGES: "dict[int, Table]" = {
         ("reset_cause", RESET_POWER_ON, 255),
         ("port_count", 1, PORTS_MAX),
         ("circuit_limit_ma", 0, PORTS_MAX * CURRENT_MAX_MA),  # 0 = not commissioned: offers nothing
-        ("pins_hash", TEXT, 8),  # of the pin table it was built with; "" = it has none, or speaks 1.0
+        ("pins_hash", TEXT, 8),  # of the pin table it was built with; "" = it has none
     ),
     REPORT: (("uptime_ms", 0, 1 << 53), ("index", 0, PORTS_MAX - 1), ("port", PORT_REPORT, ONE_ROW)),
     REFUSED: (("code", 0, 255), ("text", TEXT, 160)),
+    COUNTERS: (("counts", (("count", 0, UINT32),), len(COUNTS)),),  # as COUNTS says, since the controller's boot
+    # Its outputs are safe, its memory is written, and whoever flashes it may have the line.
+    HALTED: MINOR,
 }
-APPENDED = {WELCOME: 1}  # texts at the end that an older minor does not know: it leaves them out, here they are ""
 
 
 _hash: "list[str]" = []
@@ -134,7 +159,7 @@ def hash_of_tables() -> str:
     digest = sha256()
     for number in sorted(MESSAGES):  # piece by piece: the controller has no room for the whole
         digest.update(("%d%s;" % (number, _names(MESSAGES[number]))).encode())
-    digest.update(",".join(FAULTS).encode())
+    digest.update(",".join(FAULTS + COUNTS).encode())
     return hexlify(digest.digest()).decode()[:8]
 
 
@@ -142,9 +167,12 @@ def _names(table: "Table") -> str:
     return "(" + ",".join([name + (_names(low) if type(low) is tuple else "") for name, low, _ in table]) + ")"
 
 
+HASH = contract_hash()  # once, while there is room
+
+
 def pack(*message: "Any") -> bytes:
     """One message as CBOR; out of bounds is our own bug."""
-    assert _fit(_table(message[0], len(message) - 1), message[1:]), message
+    assert _fit(MESSAGES[message[0]], message[1:]), message
     return cbor2.dumps([message[0]] + _listed(message[1:]))
 
 
@@ -156,16 +184,10 @@ def unpack(body: bytes) -> "tuple[Any, ...] | None":
         return None
     if type(items) is not list or not items or type(items[0]) is not int or items[0] not in MESSAGES:
         return None
-    if not _fit(_table(items[0], len(items) - 1), items[1:]):
+    if not _fit(MESSAGES[items[0]], items[1:]):
         return None
     message: "tuple[Any, ...]" = _tupled(items)
-    return message + ("",) * (len(MESSAGES[items[0]]) + 1 - len(items))
-
-
-def _table(number: int, count: int) -> "Table":
-    """The table of a message that has so many fields: perhaps without what was appended."""
-    table = MESSAGES[number]
-    return table[:count] if len(table) - APPENDED.get(number, 0) <= count else table
+    return message
 
 
 def _fit(table: "Table", values: "Any") -> bool:
@@ -199,7 +221,12 @@ def _tupled(values: "Any") -> "Any":
 
 def _listed(values: "Any") -> "Any":
     """The controller's CBOR encoder knows lists, no tuples."""
-    return [_listed(value) for value in values] if type(values) is tuple else values
+    if type(values) is not tuple:
+        return values
+    listed: "list[Any]" = [None] * len(values)
+    for i in range(len(values)):
+        listed[i] = _listed(values[i])
+    return listed
 
 
 def clamped(table: "Table", row: "list[int] | tuple[int, ...]") -> "list[int]":
@@ -208,6 +235,16 @@ def clamped(table: "Table", row: "list[int] | tuple[int, ...]") -> "list[int]":
     for i in range(len(table)):
         bounded[i] = min(max(row[i], table[i][1]), table[i][2])
     return bounded
+
+
+def rhythm_of(steps: "tuple[int, ...]") -> int:
+    """On, off, on, off … from the start again, up to six steps of 1 to 31 tenths of a second: five bits each, the first
+    lowest. () = 0, on all the time."""
+    assert len(steps) <= 6 and not [step for step in steps if not 1 <= step <= 31], steps
+    rhythm = 0
+    for i in range(len(steps)):
+        rhythm |= steps[i] << 5 * i
+    return rhythm
 
 
 def common_minor(ours: "tuple[int, int]", theirs: "tuple[int, int]") -> "int | None":
@@ -224,7 +261,7 @@ def agree(major: int, minor_first: int, minor_last: int, their_hash: str) -> "tu
         theirs = "%d.%d-%d" % (major, minor_first, minor_last)
         fix = "flash the controller from the running slot: tools/flash.py"
         return None, NO_COMMON_VERSION, "this side speaks %s, the other %s: %s" % (ours, theirs, fix)
-    if minor_last == MINOR_LAST and their_hash != contract_hash():
+    if minor_last == MINOR_LAST and their_hash != HASH:
         fix = "one of them is not a released build; flash the controller: tools/flash.py"
         return None, OTHER_CONTRACT, "both speak %d.%d but mean different tables: %s" % (MAJOR, MINOR_LAST, fix)
     return minor, 0, ""

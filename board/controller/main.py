@@ -11,6 +11,9 @@
     read(name), write(name, data)   files in flash; no such file is b""
     feed()              the watchdog
     boot_id(), reset_cause(), reset()
+    heap_free_b()       0 = unknown
+    excuse()            a pause that was meant: what is late by now is no overrun
+    halt()              outputs stay safe; whoever flashes the chip has it until the reset
     bind(firmware)      before the first turn
 """
 
@@ -28,10 +31,13 @@ STARVED_MAX = 100  # turns without memory for what is said: then nothing but a r
 
 
 def run(hardware: "Any", boards: "Any", circuit_max_ma: int, pins_hash: str = "") -> None:
-    """Does not return but for Ctrl-C at the prompt; whatever else goes wrong ends in a reset, with safe outputs."""
+    """Ends in `halt` when the host has asked for it, and with Ctrl-C at the prompt; whatever goes wrong ends in a
+    reset, with safe outputs."""
     hardware.safe()
     try:
         _loop(hardware, boards, circuit_max_ma, pins_hash)
+        hardware.safe()
+        hardware.halt()
     except KeyboardInterrupt:
         hardware.safe()
     except BaseException as error:
@@ -56,18 +62,19 @@ def _loop(hardware: "Any", boards: "Any", circuit_max_ma: int, pins_hash: str) -
     )
     hardware.bind(firmware)
     collected_ms = now_ms
-    while True:
+    while not firmware.is_over():
         now_ms = hardware.wait()
         turn(firmware, hardware, now_ms)
         if now_ms - collected_ms & CLOCK_MASK >= COLLECT_MS:
             collected_ms = now_ms
             gc.collect()
+            firmware.heap_free_b = hardware.heap_free_b()
 
 
 def turn(firmware: Firmware, hardware: "Any", now_ms: int) -> None:
     """Listen, think, act, then speak and remember. Only thinking and acting need no memory: a message for which there
     is none is lost, as on a bad line, and the ports go on."""
-    starved = firmware.starved
+    starved, writes = firmware.starved, firmware.keeper.writes
     try:
         data = hardware.receive()
         if data:
@@ -83,6 +90,8 @@ def turn(firmware: Firmware, hardware: "Any", now_ms: int) -> None:
         firmware.keep(now_ms)
     except MemoryError:
         firmware.starved += 1
+    if firmware.keeper.writes != writes:  # flash stops the chip
+        hardware.excuse()
     if firmware.starved == starved:
         firmware.starved = 0
     elif firmware.starved > STARVED_MAX:

@@ -2,25 +2,27 @@
 
     PORTS[i]["pins"]    outputs, high = on: contactor, gf_test, lock; inputs, high = closed, locked, tripped:
                         contactor_feedback, lock_feedback, gf_trip; pilot_pwm, high = +12 V; analogue: pilot,
-                        proximity, temperature
+                        proximity, temperature; outputs, high = lit: led_red, led_green, led_blue
     STATION             emergency_stop, an input, high = pressed, and so is a broken wire; uart, tx, rx, baud; mux, the
                         select pins of an analogue multiplexer, lowest bit first, or (); pilot_mv, what the pilot's
                         divider reads as 0 and as 65,535; meter, a module with `read(index, inputs, at)`, or None;
                         its OSError is a meter that does not answer
 
 An analogue signal is (pin, position of the multiplexer). None: the board has no such signal. It may lack a socket's
-lock, lock_feedback and proximity, and the emergency stop, if that is in the coils' circuit alone. Temperature sensors
+lock, lock_feedback and proximity, lights, and the emergency stop, if that is in the coils' circuit alone. Where a light
+lacks the colour that is asked for, it shows the rhythm in the first that it has. Temperature sensors
 give 500 mV at 0 degrees and 10 mV more for each (TMP235). Without a meter module a port stays in meter_fault, for what
 is not measured is not sold, unless Linux reads its meter.
 """
 
+import gc
 import os
 import time
 from array import array
 
 import machine
 import pins
-from machine import ADC, PWM, UART, WDT, Pin
+from machine import ADC, PWM, UART, WDT, Pin, Timer
 
 from board.controller import contract, main
 from board.controller.app import firmware
@@ -33,7 +35,9 @@ PILOT_HZ = 1_000
 SUPPLY_MV = 3_300
 LINE_MAX = 128  # bytes taken from the line in a turn; it brings 115
 SEND_MAX = 100  # and given to it: a UART whose buffer is full waits for the line
+FLASHING_MS = 600_000  # a halted chip whose flasher never came, or has died, is back after this
 OUTPUTS = ("contactor", "lock", "gf_test")  # in the order of firmware.COIL, LOCK, GF_TEST
+LEDS = ("led_red", "led_green", "led_blue")  # in the order of contract.RED, GREEN, BLUE
 # In the order of firmware.CONTACTOR, LOCKED, TRIPPED; what a broken wire reads: closed, unlocked, tripped.
 INPUTS = (("contactor_feedback", Pin.PULL_UP), ("lock_feedback", Pin.PULL_DOWN), ("gf_trip", Pin.PULL_UP))
 
@@ -70,17 +74,27 @@ NOTHING = Nothing()
 
 class PortPins:
     def __init__(self, where, select):
-        self.outputs = [NOTHING if where[name] is None else Pin(where[name], Pin.OUT, value=0) for name in OUTPUTS]
         self.inputs = [NOTHING if where[name] is None else Pin(where[name], Pin.IN, pull) for name, pull in INPUTS]
+        self.outputs = []
+        for name, feedback in zip(OUTPUTS, self.inputs):  # a bolt stays as it is: not even for a moment is it released
+            level = feedback.value() if name == "lock" else 0
+            self.outputs.append(NOTHING if where[name] is None else Pin(where[name], Pin.OUT, value=level))
         self.pilot_pwm = PWM(Pin(where["pilot_pwm"]), freq=PILOT_HZ, duty_u16=65_535)
         self.pilot = Analogue(where["pilot"], select)
         self.proximity = Analogue(where["proximity"], select) if where["proximity"] else NOTHING
         self.temperature = Analogue(where["temperature"], select)
+        self.leds = [(1 << i, Pin(where[LEDS[i]], Pin.OUT, value=0)) for i in range(3) if where[LEDS[i]] is not None]
+        self.colours = sum([colour for colour, _ in self.leds])
 
     def set(self, outputs, at):
         self.pilot_pwm.duty_u16(outputs[at + firmware.DUTY] * 65_535 // 10_000)
         for i in range(len(self.outputs)):
-            self.outputs[i].value(outputs[at + firmware.COIL + i])
+            level = outputs[at + firmware.COIL + i]
+            self.outputs[i].value(self.inputs[i].value() if level == firmware.HELD else level)
+        light = outputs[at + firmware.LIGHT]
+        is_other = light > 0 and light & self.colours == 0
+        for i in range(len(self.leds)):
+            self.leds[i][1].value(int((is_other and i == 0) or light & self.leds[i][0] > 0))
 
     def get(self, inputs, at, low_mv, high_mv):
         """`low_mv`, `high_mv`: what the pilot's divider reads as 0 and as 65,535."""
@@ -116,6 +130,7 @@ class Hardware:
         self._meter = __import__(station["meter"]) if station["meter"] else None
         self._line = bytearray(LINE_MAX)
         self._outputs = array("i", [0] * (firmware.OUTPUTS_FIRST + firmware.OUTPUTS_PER_PORT * len(self._ports)))
+        firmware.begin(self._outputs)
         self._firmware = self._watchdog = None
         self._due_ms = 0
 
@@ -183,6 +198,31 @@ class Hardware:
 
     def reset(self):
         machine.reset()
+
+    def heap_free_b(self):
+        return gc.mem_free()
+
+    def excuse(self):
+        self._tick()
+        self._due_ms = max(self._due_ms, self._now_ms)
+
+    def halt(self):
+        """To MicroPython's prompt, on the line that has carried frames: a flasher finds a raw REPL there. Nothing stops
+        the watchdog, so a timer feeds it for a while; then, or when the flasher resets, the firmware is back."""
+        self._uart.flush()
+        self._halted_ms = 0
+        self._timer = Timer(period=STEP_MS * 10, callback=self._wait_for_flasher)
+        os.dupterm(self._uart)
+
+    def _wait_for_flasher(self, _):
+        self._halted_ms += STEP_MS * 10
+        if self._halted_ms < FLASHING_MS:
+            self.feed()
+
+    def _tick(self):
+        ticks_ms = time.ticks_ms()
+        self._now_ms += time.ticks_diff(ticks_ms, self._ticks_ms)
+        self._ticks_ms = ticks_ms
 
     def _look(self):
         inputs = self._firmware.inputs

@@ -39,7 +39,7 @@ class Anything:
 
 
 class Machine:
-    PWM = UART = WDT = Anything
+    PWM = UART = WDT = Timer = Anything
 
 
 Machine.Pin, Machine.ADC = Pin, ADC

@@ -37,6 +37,8 @@ class Probe:
         self.count += 1
         if self.count % 50 == 0:
             self.say(contract.WISH, contract.MINOR_LAST, ((6_000, 0, 1, 0),) * COUNT)
+        if self.count % 50 == 25:
+            self.say(contract.LIGHTS, contract.MINOR_LAST, ((4, 20 << 5 | 20),) * COUNT)
         if lock:
             micropython.heap_lock()
         chip.step(self.now_ms)

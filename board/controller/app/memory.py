@@ -22,7 +22,7 @@ PATIENCE_MS = 600_000  # running numbers wait until no contactor is closed, or s
 
 
 class Memory:
-    """The facts. `urgent`: a latch changed; `changed`: a running number."""
+    """The facts. `urgent`: a latch changed, or a meter leapt; `changed`: a running number."""
 
     def __init__(self, port_count: int) -> None:
         self.circuit_limit_ma = 0  # 0 = never commissioned: offers nothing

@@ -42,6 +42,7 @@ COOLER_DC = 100  # an overheated port is good again this much below its limit
 CURRENT_NOISE_MA = 500
 TEMPERATURE_MIN_DC = -400  # a sensor that says less is broken (0 mV are -50.0), and what is not measured may be hot
 
+AS_IT_IS = -1  # a lock, before the host has wished
 NOW, ORDERLY = True, False  # how a fault opens: at once, or PWM off first
 GONE_TOO, UNPLUG, CLEAR = 0, 1, 2  # until when it lasts: gone with its cause, until unplugged, until a clear
 
@@ -50,24 +51,25 @@ PLUGGED, BROKEN = (CP_B, CP_C, CP_D), (CP_E, CP_F)
 # In the order of FAULTS: the cause must last for hold_ms, must be away for quiet_ms; how it opens; until when it lasts.
 # The three ground-fault rows latch by themselves (Port._supervise, Port._run_self_test). A power cycle clears what a
 # clear would, but each cause is sensed anew and the self-test must pass before anything closes; a reset clears nothing.
+LINE, FOR_THIS_CAR, SUPPLY = (0, 0, NOW, GONE_TOO), (0, 0, NOW, UNPLUG), (1_000, 10_000, ORDERLY, GONE_TOO)
 RULES = (
-    (0, 0, NOW, GONE_TOO),  # ground_fault
-    (0, 0, NOW, GONE_TOO),  # ground_fault_halted
-    (0, 0, NOW, GONE_TOO),  # ground_fault_self_test
+    LINE,  # ground_fault
+    LINE,  # ground_fault_halted
+    LINE,  # ground_fault_self_test
     (200, 0, NOW, CLEAR),  # contactor_welded: coil off, feedback closed
     (500, 0, NOW, CLEAR),  # contactor_stuck_open: coil on, feedback open
-    (0, 0, NOW, GONE_TOO),  # pilot_fault
-    (0, 0, NOW, UNPLUG),  # diode_fault
-    (0, 0, NOW, UNPLUG),  # ventilation_missing
+    LINE,  # pilot_fault
+    FOR_THIS_CAR,  # diode_fault
+    FOR_THIS_CAR,  # ventilation_missing
     (7_000, 0, ORDERLY, UNPLUG),  # over_current: the car's 5 s to follow, and 2 s more (EVerest's default)
-    (1_000, 10_000, ORDERLY, GONE_TOO),  # over_voltage
-    (1_000, 10_000, ORDERLY, GONE_TOO),  # under_voltage
+    SUPPLY,  # over_voltage
+    SUPPLY,  # under_voltage
     (1_000, 60_000, ORDERLY, GONE_TOO),  # over_temperature: the hard limit, or a dead sensor; derating is the host's
     (3_000, 0, ORDERLY, UNPLUG),  # lock_failure
     (1_000, 0, NOW, UNPLUG),  # proximity_fault: while a plug is pulled, proximity breaks first
     (5_000, 0, ORDERLY, GONE_TOO),  # meter_fault
-    (0, 0, NOW, GONE_TOO),  # emergency_stop: its release restarts nothing, the host must wish anew
-    (1_000, 10_000, ORDERLY, GONE_TOO),  # phase_loss
+    LINE,  # emergency_stop: its release restarts nothing, the host must wish anew
+    SUPPLY,  # phase_loss
 )
 assert len(RULES) == len(FAULTS)
 
@@ -226,7 +228,7 @@ class Port:
         self.retries = retries
         self.due_ms: int | None = None  # when to step again if nothing changes before
 
-        self._wish = (0, STOP_ORDERLY, 0, 0)
+        self._wish = (0, STOP_ORDERLY, AS_IT_IS, 0)
         self._clear = False  # the host asked; done in the next step
         self._void = False  # the wish in force ended here (unplugged, emergency stop): the host must withdraw it first
         self._cp = -1  # of the step before; -1 = first step after boot
@@ -250,7 +252,7 @@ class Port:
         if clear > self._wish[3]:
             self._clear = True
         self._wish = wish
-        self._void = self._void and self._is_allowed()
+        self._void = self._void and self.is_allowed()
 
     def step(self, now_ms: int, pins: Pins, host: int = FRESH, failsafe_ma: int = 0) -> tuple[int, bool, bool, bool]:
         """A port that has its circuit for itself: `(offer_ma, coil, lock, testing)`."""
@@ -331,14 +333,14 @@ class Port:
         if pins.cp == CP_A != self._cp:
             self.unplugs += 1
             self._rest_ms, self._close_from = REST_MS, min(self._close_from, now + REST_MS)
-            self._void = self._is_allowed()
+            self._void = self.is_allowed()
         if pins.cp != CP_A == self._cp and not self._test_failed:
             self._test_wanted = True
         if pins.emergency_stop:
-            self._void = self._is_allowed()
+            self._void = self.is_allowed()
         self._cp = pins.cp
 
-    def _is_allowed(self) -> bool:
+    def is_allowed(self) -> bool:
         """Whether the host's wish, as it stands, lets a car charge."""
         return self._wish[1] == STOP_NONE and self._wish[0] >= CURRENT_MIN_MA
 
@@ -414,7 +416,7 @@ class Port:
         )
 
     def _wanted_ma(self, pins: Pins, host: int, failsafe_ma: int) -> int:
-        if not self._is_allowed() or self._void or host == GONE or self.faults or self.self_test != TEST_PASSED:
+        if not self.is_allowed() or self._void or host == GONE or self.faults or self.self_test != TEST_PASSED:
             return 0
         if pins.cp not in PLUGGED:  # an offer to nobody would only take current from the other ports
             return 0
@@ -439,7 +441,9 @@ class Port:
         live = self.offer_ma > 0 or self.coil or pins.contactor
         in_socket = pins.cp != CP_A or pins.cable_ma > 0
         # A dead host must not keep a driver's cable; a live contactor must, whatever is or is not seen in the socket.
-        self.lock = self.board.socketed and (live or (in_socket and self._wish[2] == 1 and host != GONE))
+        # After a boot the bolt waits for the host.
+        wished = self.lock or pins.locked if self._wish[2] == AS_IT_IS else in_socket and self._wish[2] == 1
+        self.lock = self.board.socketed and (live or (wished and host != GONE))
         if self.offer_ma != offered_ma or self.coil != coil or self.lock != lock:
             self._wake(now_ms)
 
