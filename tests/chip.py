@@ -25,7 +25,7 @@ LINE_MAX = 128  # bytes that one step takes from the line
 PATIENCE_S = 20.0
 CIRCUIT_MAX_MA = 63_000
 OFFERS_MA = (0, 6_000, 16_000, 32_000, 52_000)
-HELLO = (contract.HELLO, contract.MAJOR, contract.MINOR_FIRST, contract.MINOR_LAST, contract.contract_hash())
+HELLO = (contract.HELLO, contract.MAJOR, contract.MINOR_FIRST, contract.MINOR_LAST, contract.HASH)
 
 TETHERED: Options = {}
 SOCKETED: Options = {"socketed": True, "phases": 3}

@@ -270,10 +270,10 @@ class Rig:
 
     def faults(self, index: int = 0) -> set[str]:
         mask = self.reports[index][6]
-        return {name for bit, name in enumerate(contract.FAULTS) if mask >> bit & 1}
+        return {name for bit, name in enumerate(contract.FAULTS.split()) if mask >> bit & 1}
 
     def reported(self, index: int, name: str) -> int:
-        return self.reports[index][[field for field, _, _ in contract.PORT_REPORT].index(name)]
+        return self.reports[index][contract.PORT_REPORT[::3].index(name)]
 
     def clicks(self, index: int = 0) -> list[int]:
         """What the contactor has done so far."""

@@ -20,7 +20,7 @@ from board.controller import contract
 from board.controller.app.controller import Controller
 from board.controller.app.memory import Memory
 from board.controller.app.port import Pins, Port, PortBoard
-from board.controller.contract import CP_A, CP_B, CP_C, CP_D, CP_E, FAULTS, pack, unpack
+from board.controller.contract import CP_A, CP_B, CP_C, CP_D, CP_E, pack, unpack
 from board.controller.link import Deframer, frame
 
 OFF, STOP_NOW = (0, 1, 0, 0), (0, 2, 0, 0)
@@ -104,10 +104,10 @@ class Stage:
     # -- what the story asks
 
     def port(self, index: int, name: str) -> int:
-        return self.reports[index][[field for field, _, _ in contract.PORT_REPORT].index(name)]
+        return self.reports[index][contract.PORT_REPORT[::3].index(name)]
 
     def faults(self, index: int = 0) -> set[str]:
-        return {name for i, name in enumerate(FAULTS) if self.port(index, "faults") >> i & 1}
+        return {name for i, name in enumerate(NAMES) if self.port(index, "faults") >> i & 1}
 
     def closed(self, index: int = 0) -> bool:
         return self.sim.bays[index].contactor.value
@@ -471,6 +471,7 @@ def car(**values: Any) -> Change:
     return lambda sim: vars(sim.bays[0].car).update(values)
 
 
+NAMES = contract.FAULTS.split()
 FAULT_STORIES = [
     # fault, board, cause, cure, open after, gone with its cause after: None = lasts until unplugged
     ("pilot_fault", TETHERED, hardware(pilot_fault=CP_E), hardware(pilot_fault=None), 0.1, 0.1),
@@ -545,7 +546,7 @@ def test_each_lowering_gives_the_car_its_time_anew() -> None:
     assert until(4_800, 16_000) == 0
     pins.current_ma = (16_000, 0, 0)
     assert until(9_600, 6_000) == 0  # above the offer for 9.6 s on end, yet in time each time
-    assert until(14_400, 6_000) == 1 << FAULTS.index("over_current")
+    assert until(14_400, 6_000) == 1 << NAMES.index("over_current")
 
 
 def test_a_lock_that_jams_keeps_the_port_open_until_unplugged() -> None:
@@ -655,7 +656,7 @@ def answers(stream: bytes) -> list[tuple[Any, ...]]:
 
 def hello(**wrong: Any) -> tuple[Any, ...]:
     fields = {"major": contract.MAJOR, "first": contract.MINOR_FIRST, "last": contract.MINOR_LAST}
-    return (contract.HELLO, *{**fields, "hash": contract.contract_hash(), **wrong}.values())
+    return (contract.HELLO, *{**fields, "hash": contract.HASH, **wrong}.values())
 
 
 @pytest.mark.promise("S11")
@@ -1071,7 +1072,7 @@ def test_a_latch_is_to_be_stored_at_once_also_while_another_port_delivers() -> N
     assert not stage.sim.memory.urgent
     stage.plug(0).touch(car(diode=False)).after(1)
     assert stage.faults() == {"diode_fault"} and stage.closed(1)
-    assert stage.sim.memory.urgent and stage.sim.memory.latched[0] == 1 << FAULTS.index("diode_fault")
+    assert stage.sim.memory.urgent and stage.sim.memory.latched[0] == 1 << NAMES.index("diode_fault")
 
 
 def test_the_next_car_has_its_three_tries_also_after_a_reset() -> None:

@@ -410,7 +410,7 @@ def test_the_age_of_the_list_warns_at_20_hours_and_alarms_at_24(hours: float | N
     assert next(finding.verdict for finding in found if finding.name == "list") is verdict
 
 
-@pytest.mark.parametrize("fault", contract.FAULTS)
+@pytest.mark.parametrize("fault", contract.FAULTS.split())
 def test_every_fault_comes_with_its_fix(fault: str) -> None:
     found = asked(link="down", ports=[{"evse_id": 2, "faults": [fault]}])
     ports = next(finding for finding in found if finding.name == "ports")

@@ -146,7 +146,7 @@ def host_goes_wild(rig: Rig, index: int) -> None:
 
 
 def wild_row(rng: random.Random) -> tuple[int, ...]:
-    offer_ma, stop, lock = (rng.randint(low, high) for _, low, high in contract.PORT_WISH[:3])
+    offer_ma, stop, lock = map(rng.randint, contract.PORT_WISH[1:9:3], contract.PORT_WISH[2:9:3])
     return offer_ma, stop, lock, rng.randrange(5)
 
 

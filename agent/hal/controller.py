@@ -28,8 +28,8 @@ COLOURS = {
     Colour.YELLOW: contract.RED | contract.GREEN, Colour.WHITE: contract.RED | contract.GREEN | contract.BLUE,
 }  # fmt: skip
 SELF_TESTS = (SelfTest.NOT_RUN, SelfTest.RUNNING, SelfTest.PASSED, SelfTest.FAILED)
-OFFER = [name for name, _, _ in contract.PORT_REPORT].index("offer_ma")
-FAULTS = tuple(Fault(name) for name in contract.FAULTS)
+OFFER = contract.PORT_REPORT[::3].index("offer_ma")
+FAULTS = tuple(Fault(name) for name in contract.FAULTS.split())
 
 
 def report_of(fields: tuple[int, ...]) -> Report:

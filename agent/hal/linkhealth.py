@@ -7,9 +7,10 @@ turns, lost messages or a meter that leaps are worth a look. Each is told once, 
 from collections.abc import Iterable, Mapping
 
 from agent.events import PartTold
-from board.controller.contract import COUNTS
+from board.controller import contract
 from board.controller.link import Deframer
 
+COUNTS = contract.COUNTS.split()
 PART = "ControllerLink"  # component name
 QUIET_S = 600.0
 

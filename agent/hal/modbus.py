@@ -42,7 +42,7 @@ ALONE_S = 10.0  # beyond its grace for a silent host: the controller's orderly s
 LOADED_VA = 1_400  # a car that charges draws as much (6 A); below it may be the reactive current of its filters
 BALANCE_WH, UNEVEN = 1_000, 1.25  # weighed over so much; register and power may differ by a quarter
 BACKWARDS_W = 50  # what flows out of a car by more than noise is a meter that is wired backwards
-UPPER = {name: upper for name, _, upper in PORT_REPORT}
+UPPER = dict(zip(PORT_REPORT[::3], PORT_REPORT[2::3], strict=True))
 
 
 # -- the facts of a board ---------------------------------------------------------------------------------------------

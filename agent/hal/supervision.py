@@ -12,6 +12,7 @@ noisy line would hide an over-current; and when too many are missing, meter_faul
 
 from agent.events import Cp, Report
 from agent.faults import Fault
+from board.controller import contract
 from board.controller.app.port import (
     OVER_CURRENT,
     OVER_VOLTAGE,
@@ -22,10 +23,10 @@ from board.controller.app.port import (
     PortBoard,
     measured_causes,
 )
-from board.controller.contract import FAULTS
 
 Three = tuple[int, int, int]
-SUPERVISED = {i: Fault(FAULTS[i]) for i in (OVER_CURRENT, OVER_VOLTAGE, UNDER_VOLTAGE, PHASE_LOSS)}
+NAMES = contract.FAULTS.split()
+SUPERVISED = {i: Fault(NAMES[i]) for i in (OVER_CURRENT, OVER_VOLTAGE, UNDER_VOLTAGE, PHASE_LOSS)}
 
 
 class Supervision:

@@ -13,7 +13,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    Table = tuple[tuple[str, Any, int], ...]
+    Table = tuple[Any, ...]
 
 MAJOR = 1
 MINOR_FIRST = 2  # 1.0 and 1.1 were never released
@@ -39,135 +39,119 @@ RESET_POWER_ON, RESET_WATCHDOG, RESET_SOFT = 0, 1, 2
 # REFUSED codes
 HELLO_FIRST, NO_COMMON_VERSION, OTHER_CONTRACT, WRONG_PORT_COUNT, LIMIT_REFUSED, HALT_REFUSED = 1, 2, 3, 4, 5, 6
 
+# Names with a space between: on a small heap a tuple of texts is dear.
 FAULTS = (
-    "ground_fault",
-    "ground_fault_halted",
-    "ground_fault_self_test",
-    "contactor_welded",
-    "contactor_stuck_open",
-    "pilot_fault",
-    "diode_fault",
-    "ventilation_missing",
-    "over_current",
-    "over_voltage",
-    "under_voltage",
-    "over_temperature",
-    "lock_failure",
-    "proximity_fault",
-    "meter_fault",
-    "emergency_stop",
-    "phase_loss",
+    "ground_fault ground_fault_halted ground_fault_self_test contactor_welded contactor_stuck_open "
+    "pilot_fault diode_fault ventilation_missing over_current over_voltage under_voltage "
+    "over_temperature lock_failure proximity_fault meter_fault emergency_stop phase_loss"
 )
+FAULT_COUNT = FAULTS.count(" ") + 1
+COUNTS = "noise_bytes crc_errors gaps bad_messages dropped overruns flash_writes leaps heap_free_b"
+# noise_bytes, crc_errors: on the line to the controller, as link.Deframer counts. bad_messages: intact frames that make
+# no sense. dropped: messages that the line was too slow for. overruns: turns of 10 ms that were missed. flash_writes:
+# each stops the chip; what they cost is no overrun. leaps: of the meters' registers. heap_free_b: now; 0 = unknown.
 
-COUNTS = (  # a tuple of names: rows of a table are dear on a small heap
-    "noise_bytes",  # on the line to the controller, as link.Deframer counts: what belongs to no frame
-    "crc_errors",
-    "gaps",
-    "bad_messages",  # intact frames that make no sense
-    "dropped",  # messages that the line was too slow for
-    "overruns",  # turns of 10 ms that were missed
-    "flash_writes",  # each of them stops the chip; what they cost is no overrun
-    "leaps",  # of the meters' registers
-    "heap_free_b",  # now; 0 = unknown
-)
-
-# A field is (name, lowest, highest) for an integer, (name, TEXT, longest) for a text, (name, table, most) for 1..most
-# rows of that table, (name, table, ONE_ROW) for the row itself.
+# A table is flat, name, lowest, highest for each field: a small heap holds it so. For a text it is name, TEXT, longest;
+# name, table, most for 1..most rows of that table; name, table, ONE_ROW for the row itself.
 TEXT = "text"
 ONE_ROW = 0
 UINT32 = 0xFFFF_FFFF
 
+# fmt: off
 PORT_WISH: "Table" = (
-    ("offer_ma", 0, CURRENT_MAX_MA),  # 0 = steady +12 V; else >= 6,000
-    ("stop", STOP_NONE, STOP_NOW),
-    ("lock", 0, 1),
-    ("clear", 0, UINT32),  # a counter: a rise asks to clear latched faults whose condition is gone, and to self-test
+    "offer_ma", 0, CURRENT_MAX_MA,  # 0 = steady +12 V; else >= 6,000
+    "stop", STOP_NONE, STOP_NOW,
+    "lock", 0, 1,
+    "clear", 0, UINT32,  # a counter: a rise asks to clear latched faults whose condition is gone, and to self-test
 )
 PORT_REPORT: "Table" = (
-    ("cp", CP_A, CP_F),
-    ("pwm", 0, 1),
-    ("contactor", 0, 1),  # feedback at the pins, not the coil's command
-    ("locked", 0, 1),
-    ("cable_ma", 0, CURRENT_MAX_MA),  # 0 = none in the socket; tethered: the board's
-    ("offer_ma", 0, CURRENT_MAX_MA),  # in force
-    ("faults", 0, (1 << len(FAULTS)) - 1),  # bit i = FAULTS[i]
-    ("energy_wh", 0, UINT32),  # register, survives resets
-    ("power_w", 0, 200_000),
-    ("current_l1_ma", 0, 200_000),
-    ("current_l2_ma", 0, 200_000),
-    ("current_l3_ma", 0, 200_000),
-    ("voltage_l1_mv", 0, 1_000_000),
-    ("voltage_l2_mv", 0, 1_000_000),
-    ("voltage_l3_mv", 0, 1_000_000),
-    ("temperature_dc", -1_000, 2_000),  # tenths of a degree Celsius
-    ("self_test", TEST_NOT_RUN, TEST_FAILED),
-    ("retry_in_s", 0, 3_600),  # until the ground-fault retry; 0 = none
-    ("unplugs", 0, UINT32),  # arrivals in state A since the controller's boot; 0 = never seen in A since
-    ("closes", 0, UINT32),  # contactor cycles in its life
+    "cp", CP_A, CP_F,
+    "pwm", 0, 1,
+    "contactor", 0, 1,  # feedback at the pins, not the coil's command
+    "locked", 0, 1,
+    "cable_ma", 0, CURRENT_MAX_MA,  # 0 = none in the socket; tethered: the board's
+    "offer_ma", 0, CURRENT_MAX_MA,  # in force
+    "faults", 0, (1 << FAULT_COUNT) - 1,  # bit i = FAULTS[i]
+    "energy_wh", 0, UINT32,  # register, survives resets
+    "power_w", 0, 200_000,
+    "current_l1_ma", 0, 200_000,
+    "current_l2_ma", 0, 200_000,
+    "current_l3_ma", 0, 200_000,
+    "voltage_l1_mv", 0, 1_000_000,
+    "voltage_l2_mv", 0, 1_000_000,
+    "voltage_l3_mv", 0, 1_000_000,
+    "temperature_dc", -1_000, 2_000,  # tenths of a degree Celsius
+    "self_test", TEST_NOT_RUN, TEST_FAILED,
+    "retry_in_s", 0, 3_600,  # until the ground-fault retry; 0 = none
+    "unplugs", 0, UINT32,  # arrivals in state A since the controller's boot; 0 = never seen in A since
+    "closes", 0, UINT32,  # contactor cycles in its life
 )
 PORT_LIGHT: "Table" = (
-    ("colours", 0, RED | GREEN | BLUE),  # 0 = dark
-    ("rhythm", 0, (1 << 30) - 1),  # as `rhythm_of` makes it; 0 = on all the time
+    "colours", 0, RED | GREEN | BLUE,  # 0 = dark
+    "rhythm", 0, (1 << 30) - 1,  # as `rhythm_of` makes it; 0 = on all the time
 )
-MINOR: "Table" = (("minor", 0, 255),)  # the one that is spoken
+MINOR: "Table" = ("minor", 0, 255)  # the one that is spoken
 VERSION: "Table" = (
-    ("major", 0, 255),
-    ("minor_first", 0, 255),
-    ("minor_last", 0, 255),
-    ("contract_hash", TEXT, 8),
+    "major", 0, 255,
+    "minor_first", 0, 255,
+    "minor_last", 0, 255,
+    "contract_hash", TEXT, 8,
 )
 MESSAGES: "dict[int, Table]" = {
     HELLO: VERSION,
-    WISH: MINOR + (("ports", PORT_WISH, PORTS_MAX),),
+    WISH: MINOR + ("ports", PORT_WISH, PORTS_MAX),
     LIMIT: (
-        ("circuit_limit_ma", 0, PORTS_MAX * CURRENT_MAX_MA),
-        ("failsafe_ma", 0, CURRENT_MAX_MA),  # per port
-        ("host_grace_s", 0, 3_600),  # 0 = stop as soon as the host is silent
+        "circuit_limit_ma", 0, PORTS_MAX * CURRENT_MAX_MA,
+        "failsafe_ma", 0, CURRENT_MAX_MA,  # per port
+        "host_grace_s", 0, 3_600,  # 0 = stop as soon as the host is silent
     ),
     # Half a heartbeat after each WISH, and at once on a change; where the lights are the controller's.
-    LIGHTS: MINOR + (("ports", PORT_LIGHT, PORTS_MAX),),
+    LIGHTS: MINOR + ("ports", PORT_LIGHT, PORTS_MAX),
     # To be flashed. Refused unless the last WISH stops all ports and all are open; from there to a reset it is deaf.
     HALT: MINOR,
     WELCOME: VERSION
     + (
-        ("boot_id", 0, UINT32),
-        ("uptime_ms", 0, 1 << 53),
-        ("reset_cause", RESET_POWER_ON, 255),
-        ("port_count", 1, PORTS_MAX),
-        ("circuit_limit_ma", 0, PORTS_MAX * CURRENT_MAX_MA),  # 0 = not commissioned: offers nothing
-        ("pins_hash", TEXT, 8),  # of the pin table it was built with; "" = it has none
+        "boot_id", 0, UINT32,
+        "uptime_ms", 0, 1 << 53,
+        "reset_cause", RESET_POWER_ON, 255,
+        "port_count", 1, PORTS_MAX,
+        "circuit_limit_ma", 0, PORTS_MAX * CURRENT_MAX_MA,  # 0 = not commissioned: offers nothing
+        "pins_hash", TEXT, 8,  # of the pin table it was built with; "" = it has none
     ),
-    REPORT: (("uptime_ms", 0, 1 << 53), ("index", 0, PORTS_MAX - 1), ("port", PORT_REPORT, ONE_ROW)),
-    REFUSED: (("code", 0, 255), ("text", TEXT, 160)),
-    COUNTERS: (("counts", (("count", 0, UINT32),), len(COUNTS)),),  # as COUNTS says, since the controller's boot
+    REPORT: (
+        "uptime_ms", 0, 1 << 53,
+        "index", 0, PORTS_MAX - 1,
+        "port", PORT_REPORT, ONE_ROW,
+    ),
+    REFUSED: (
+        "code", 0, 255,
+        "text", TEXT, 160,
+    ),
+    # Since the controller's boot, in the order of COUNTS.
+    COUNTERS: ("counts", ("count", 0, UINT32), COUNTS.count(" ") + 1),
     # Its outputs are safe, its memory is written, and whoever flashes it may have the line.
     HALTED: MINOR,
 }
-
-
-_hash: "list[str]" = []
-
-
-def contract_hash() -> str:
-    """Eight hex digits over order and names of the tables above: what both ends must share to understand each other."""
-    if not _hash:  # once: it takes a controller milliseconds and a good piece of its heap, and anybody may greet it
-        _hash.append(hash_of_tables())
-    return _hash[0]
+# fmt: on
 
 
 def hash_of_tables() -> str:
+    """Eight hex digits over order and names of the tables above: what both ends must share to understand each other."""
     digest = sha256()
     for number in sorted(MESSAGES):  # piece by piece: the controller has no room for the whole
         digest.update(("%d%s;" % (number, _names(MESSAGES[number]))).encode())
-    digest.update(",".join(FAULTS + COUNTS).encode())
+    digest.update((FAULTS + COUNTS).encode())
     return hexlify(digest.digest()).decode()[:8]
 
 
 def _names(table: "Table") -> str:
-    return "(" + ",".join([name + (_names(low) if type(low) is tuple else "") for name, low, _ in table]) + ")"
+    names = [
+        table[i] + (_names(table[i + 1]) if type(table[i + 1]) is tuple else "") for i in range(0, len(table), 3)
+    ]
+    return "(" + ",".join(names) + ")"
 
 
-HASH = contract_hash()  # once, while there is room
+HASH = hash_of_tables()  # once: it takes a good piece of a small heap
 
 
 def pack(*message: "Any") -> bytes:
@@ -192,10 +176,10 @@ def unpack(body: bytes) -> "tuple[Any, ...] | None":
 
 def _fit(table: "Table", values: "Any") -> bool:
     """Whether these are the fields of the table, each within its bounds."""
-    if (type(values) is not list and type(values) is not tuple) or len(values) != len(table):
+    if (type(values) is not list and type(values) is not tuple) or 3 * len(values) != len(table):
         return False
-    for i in range(len(table)):
-        if not _fits(table[i][1], table[i][2], values[i]):
+    for i in range(len(values)):
+        if not _fits(table[3 * i + 1], table[3 * i + 2], values[i]):
             return False
     return True
 
@@ -231,9 +215,9 @@ def _listed(values: "Any") -> "Any":
 
 def clamped(table: "Table", row: "list[int] | tuple[int, ...]") -> "list[int]":
     """The row with each integer brought within its bounds: a meter may say anything."""
-    bounded = [0] * len(table)  # a list that grows takes twice the room, in one piece that a small heap may not have
-    for i in range(len(table)):
-        bounded[i] = min(max(row[i], table[i][1]), table[i][2])
+    bounded = [0] * len(row)  # a list that grows takes twice the room, in one piece that a small heap may not have
+    for i in range(len(row)):
+        bounded[i] = min(max(row[i], table[3 * i + 1]), table[3 * i + 2])
     return bounded
 
 

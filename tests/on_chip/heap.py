@@ -62,7 +62,7 @@ class Probe:
 probe = Probe()
 gc.collect()
 free = gc.mem_free()
-probe.say(contract.HELLO, contract.MAJOR, contract.MINOR_FIRST, contract.MINOR_LAST, contract.contract_hash())
+probe.say(contract.HELLO, contract.MAJOR, contract.MINOR_FIRST, contract.MINOR_LAST, contract.HASH)
 probe.say(contract.LIMIT, 63_000, 6_000, 60)
 for _ in range(1_000):
     probe.step(False)

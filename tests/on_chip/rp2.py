@@ -152,7 +152,7 @@ from board.controller import contract, link, port_rp2  # noqa: E402
 from board.controller.app import firmware  # noqa: E402
 
 SENT = []
-VERSION = (contract.MAJOR, contract.MINOR_FIRST, contract.MINOR_LAST, contract.contract_hash())
+VERSION = (contract.MAJOR, contract.MINOR_FIRST, contract.MINOR_LAST, contract.HASH)
 HELLO = link.frame(0, contract.pack(contract.HELLO, *VERSION))
 HALTING = b""
 port_rp2.os = Os

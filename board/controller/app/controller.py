@@ -66,7 +66,7 @@ class Controller:
         self._seq = 0
         self._out = b""
         self._asked, self._in_force, self._claims, self._granted = [0] * count, [0] * count, [0] * count, [0] * count
-        self._row = [0] * len(contract.PORT_REPORT)  # of whichever port is looked at
+        self._row = [0] * (len(contract.PORT_REPORT) // 3)  # of whichever port is looked at
         self._reported = [[-1] * len(EDGES) for _ in range(count)]  # what of the last report tells a change
         self._report_due_ms = [now_ms] * count
         self._counters_due_ms = now_ms

@@ -16,7 +16,7 @@ from board.controller.contract import (
     CP_E,
     CP_F,
     CURRENT_MIN_MA,
-    FAULTS,
+    FAULT_COUNT,
     STOP_NONE,
     STOP_NOW,
     STOP_ORDERLY,
@@ -71,7 +71,7 @@ RULES = (
     LINE,  # emergency_stop: its release restarts nothing, the host must wish anew
     SUPPLY,  # phase_loss
 )
-assert len(RULES) == len(FAULTS)
+assert len(RULES) == FAULT_COUNT
 
 (
     GROUND_FAULT,
@@ -91,7 +91,7 @@ assert len(RULES) == len(FAULTS)
     METER_FAULT,
     EMERGENCY_STOP,
     PHASE_LOSS,
-) = range(len(FAULTS))
+) = range(FAULT_COUNT)
 AT_ONCE = sum([1 << i for i, rule in enumerate(RULES) if rule[2] is NOW])
 UNTIL_UNPLUG = sum([1 << i for i, rule in enumerate(RULES) if rule[3] == UNPLUG])
 UNTIL_CLEAR = sum([1 << i for i, rule in enumerate(RULES) if rule[3] == CLEAR])
