@@ -426,9 +426,9 @@ def test_the_chips_own_port_layer_compiles_for_it_and_drives_its_pins(tmp_path: 
     assert "ValueError: bug" in done.stdout and lines[at - 2] == "[0, 0, 0] 65535", done.stdout
     pull_up, pull_down = 2, 3
     assert lines[at - 1] == f"{[pull_up, pull_down, pull_up]} 0", "what it must not wait for"
-    assert lines[-3] == "True True 599900", "it says so, hands over the line, and waits ten minutes for a flasher"
-    assert lines[-2] == "[0, 0, 0] 65535"
-    assert lines[-1] == "[1, 1]", "white, with red and green alone"
+    assert lines[-6] == "True True 599900", "it says so, hands over the line, and waits ten minutes for a flasher"
+    assert lines[-5] == "[0, 0, 0] 65535"
+    assert lines[-4:] == ["[1, 1]", "[0, 0]", "[0, 1]", "[1, 0]"], "red and green alone: another colour is red"
 
 
 def test_the_manifest_names_every_file_that_a_chip_runs_and_no_library_that_none_imports() -> None:

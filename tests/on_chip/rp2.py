@@ -173,5 +173,8 @@ for _ in range(port_rp2.FLASHING_MS // timer.period + 100):
 said = [contract.unpack(body)[0] for _, body in link.Deframer().feed(b"".join(SENT))]
 print(contract.HALTED in said, isinstance(stream, UART), (dog.fed - fed) * timer.period)
 show()
-print([LEVELS[pin] for pin in (14, 15)])
+port = port_rp2.PortPins(port_rp2.pins.PORTS[0]["pins"], [])
+for light in (contract.RED | contract.GREEN | contract.BLUE, 0, contract.GREEN, contract.BLUE):
+    port.set([port_rp2.firmware.STEADY, 0, 0, 0, light], 0)
+    print([LEVELS[pin] for pin in (14, 15)])
 
