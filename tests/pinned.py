@@ -11,6 +11,7 @@ from agent.pintable import ANALOGUE_PINS, CHIPS, ControllerPins, PortPins, numbe
 from agent.sim.interpreter import HEAD_OUT, Program, RealController
 from agent.sim.plant import Bay
 from board import chip
+from board.controller import contract
 from board.firmware import CONTROLLER, image
 
 ON_CHIP = Path(__file__).parent / "on_chip" / "pins.py"
@@ -55,6 +56,7 @@ class PinnedController(RealController):
         self._shared: ControllerPins = board.controller.pins
         self._ports: Sequence[PortPins] = [port.pins for port in board.port if port.pins]
         self._coils = {number(pin) for each in self._ports for pin in (each.contactor, each.gf_test, each.lock) if pin}
+        self._lights = {number(pin) for each in self._ports for _, pin in lights(each)}
         self._pilots = {number(each.pilot_pwm) for each in self._ports}
         self._selects = set(map(number, self._shared.mux))
 
@@ -97,13 +99,20 @@ class PinnedController(RealController):
         clock_ms, *driven = frame
         assert len(driven) == 2 * PINS, frame
         levels, duties = driven[:PINS], driven[PINS:]
-        assert {pin for pin in range(PINS) if levels[pin] != NOT_DRIVEN} <= self._coils | self._selects
+        assert {pin for pin in range(PINS) if levels[pin] != NOT_DRIVEN} <= self._coils | self._selects | self._lights
         assert {pin for pin in range(PINS) if duties[pin] != NOT_DRIVEN} <= self._pilots
         rows: list[int] = []
         for pins in self._ports:
             high = [bool(pin) and levels[number(pin)] == 1 for pin in (pins.contactor, pins.lock, pins.gf_test)]
-            rows += [round(duties[number(pins.pilot_pwm)] * 10_000 / 65_535), *map(int, high)]
+            lit = [colour * (levels[number(pin)] == 1) for colour, pin in lights(pins)]
+            rows += [round(duties[number(pins.pilot_pwm)] * 10_000 / 65_535), *map(int, high), sum(lit)]
         super()._drive((clock_ms, *[0] * (HEAD_OUT - 1), *rows))
+
+
+def lights(pins: PortPins) -> list[tuple[int, str]]:
+    """Colour and pin of those that the port has."""
+    three = (contract.RED, pins.led_red), (contract.GREEN, pins.led_green), (contract.BLUE, pins.led_blue)
+    return [(colour, pin) for colour, pin in three if pin]
 
 
 def raw(mv: int, low_mv: int, high_mv: int) -> int:

@@ -203,8 +203,9 @@ class Hardware:
         return gc.mem_free()
 
     def excuse(self):
-        self._tick()
-        self._due_ms = max(self._due_ms, self._now_ms)
+        now_ms = time.ticks_ms()
+        if time.ticks_diff(now_ms, self._due_ms) > 0:
+            self._due_ms = now_ms
 
     def halt(self):
         """To MicroPython's prompt, on the line that has carried frames: a flasher finds a raw REPL there. Nothing stops
@@ -218,11 +219,6 @@ class Hardware:
         self._halted_ms += STEP_MS * 10
         if self._halted_ms < FLASHING_MS:
             self.feed()
-
-    def _tick(self):
-        ticks_ms = time.ticks_ms()
-        self._now_ms += time.ticks_diff(ticks_ms, self._ticks_ms)
-        self._ticks_ms = ticks_ms
 
     def _look(self):
         inputs = self._firmware.inputs

@@ -45,7 +45,7 @@ class Bench:
 
 
 class Pin:
-    IN, OUT, PULL_UP = 0, 1, 2
+    IN, OUT, PULL_UP, PULL_DOWN = 0, 1, 2, 3
 
     def __init__(self, number, mode=IN, pull=None, value=None):
         self.number = number
@@ -86,10 +86,10 @@ class UART:
         pass
 
     def any(self):
-        return int(bool(BENCH.readable.poll(0)))
+        return 115 * bool(BENCH.readable.poll(0))  # as many as come in a turn
 
-    def readinto(self, buffer):
-        return BENCH.link.readinto(buffer)
+    def readinto(self, buffer, count):
+        return BENCH.link.readinto(memoryview(buffer)[:count])
 
     def write(self, data):
         return BENCH.link.write(data)
@@ -103,6 +103,10 @@ class WDT:
 
     def feed(self):
         BENCH.tell()
+
+
+class Timer:
+    """For whoever flashes it: nobody does here."""
 
 
 class Machine:
@@ -124,6 +128,10 @@ class Time:
         return a - b
 
     @staticmethod
+    def ticks_add(a, b):
+        return a + b
+
+    @staticmethod
     def sleep_ms(ms):
         BENCH.take()
 
@@ -132,7 +140,7 @@ def start(link_fd, pins_fd, folder, reset_cause, mux):
     global BENCH  # noqa: PLW0603
     BENCH = Bench(link_fd, pins_fd, mux)
     os.chdir(folder)
-    for part in (Pin, ADC, PWM, UART, WDT):
+    for part in (Pin, ADC, PWM, UART, WDT, Timer):
         setattr(Machine, part.__name__, part)
     Machine.reset_cause = lambda: Machine.WDT_RESET if reset_cause else 0
     Machine.reset = lambda: sys.exit(1)
