@@ -90,7 +90,7 @@ def test_a_reader_on_a_line_is_a_part_of_the_station_and_a_loose_plug_fills_no_j
         hardware = Hardware(board, posted.append, lambda job, then: then(job()), loop, lambda: 0.0)
         hardware.due(0.0)
         assert parts(posted) == [(READER, False), (READER, True)]
-        assert "check its cable" in posted[-1].problem
+        assert posted[-1].fix.startswith("Check its cable")
         for now in range(1, 9):
             line.plug()
             await until(lambda: hardware._reader_problem == "")
