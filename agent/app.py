@@ -19,7 +19,7 @@ from typing import Any
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
-from msgspec import Struct, structs
+from msgspec import structs
 
 from agent import __version__, clockset
 from agent.authcache.listfile import read_key
@@ -30,17 +30,18 @@ from agent.control import ControlServer, control_handlers, dead_letters_handler
 from agent.core import born
 from agent.effects import Save
 from agent.est import EstServer
-from agent.events import ClockTold, ListChanged, PartTold
+from agent.events import ClockTold, ListChanged, of_driver
 from agent.hal.controller import Amend, ControllerLink
-from agent.hal.modbus import Bus, Meters, ModbusFacts, possible
-from agent.hal.tty import LineReader, SerialController, checked_tty
+from agent.hal.modbus import Bus, Meters, ModbusFacts, begun, possible
+from agent.hal.supervision import Supervision
+from agent.hal.tty import SerialController, checked_tty
 from agent.hardware import Hardware
 from agent.identity import Aside, Folder, Held, Identity, folder_of, open_identity
 from agent.lock import exclusive
 from agent.loop import Inbox, Loop, monotonic, notify_systemd, system_wall
 from agent.machine import machine_of
 from agent.outbox import Connect, StoreError, connect
-from agent.pintable import pins_hash
+from agent.pintable import pins_hash, port_board
 from agent.settings import Config, ConfigError, Layer, Merged, Settings, merge
 from agent.shell import KEEPALIVE, Shell
 from agent.station import Boot, BootReason, Station, boot_reason
@@ -126,13 +127,10 @@ class App:
         station, first = born(settings, boot, clock, ports, facts, jitter, now, machine)
         undo.enter_context(exclusive(state, "station-agent board try has the hardware: end it first"))
         limits = (settings.circuit_limit_ma, settings.failsafe_ma, settings.host_grace_s)
-        amend = self._amend_of(board.meter.facts, settings.port_limit_ma, station, now, undo)
+        amend = self._amend_of(board, settings.port_limit_ma, station, now, undo)
         link = ControllerLink(ports, *limits, pins_hash(board), amend)
         self.controller = SerialController(link, checked_tty(board.controller.tty), inbox.post, monotonic)
         undo.callback(self.controller.close)
-        self.reader = LineReader(checked_tty(board.reader.tty), inbox.post) if board.reader.kind == "line" else None
-        if self.reader:
-            undo.callback(self.reader.close)
         will, keepalive_s = Will(opened.epoch, boot_id), learned_s(facts.get(KEEPALIVE))
         self.broker = broker_of(config, folder, held, will, inbox.post, dial, keepalive_s)
         undo.callback(self.broker.stop)
@@ -145,7 +143,7 @@ class App:
             work=self._elsewhere, now=now, log=log, restart=self._restart, identity=self.identity,
         )  # fmt: skip
         watch = asyncio.get_running_loop()
-        self.hardware = Hardware(board, inbox.post, self._aside, watch, monotonic, self._tampered)
+        self.hardware = Hardware(board, inbox.post, self._aside, watch, monotonic, light=self.controller.show)
         undo.callback(self.hardware.close)
         for problem in problems(config, held, merged, opened, self.lists):
             log(problem)
@@ -153,25 +151,24 @@ class App:
         if RTC.exists() and not board.rtc:
             inbox.post(ClockTold(system_wall(), ClockSource.RTC))
 
-    def _amend_of(
-        self, facts: Struct, port_limit_ma: int, station: Station, now: float, undo: ExitStack
-    ) -> Amend:
-        """A meter on Linux' side: its readings go into the reports before anybody sees them."""
+    def _amend_of(self, board: Board, port_limit_ma: int, station: Station, now: float, undo: ExitStack) -> Amend:
+        """A meter on Linux' side: its readings, and what is wrong by them, go into the reports before anybody sees
+        them."""
+        facts = board.meter.facts
         if not isinstance(facts, ModbusFacts):
             return lambda index, report, now: report
         post = self._inbox.post
-        stored_wh = [port.transaction.last.energy_wh if port.transaction else None for port in station.ports]
+        stored_wh = (port.transaction.last.energy_wh if port.transaction else None for port in station.ports)
+        limits = possible(facts, port_limit_ma)
         meters = Meters(
-            possible(facts, port_limit_ma), stored_wh, now,
+            limits, [begun(wh, now, limits, station.settings) for wh in stored_wh],
+            [Supervision(port_board(board, port), facts.refresh_s) for port in board.port],
             is_free=lambda evse_id: self.shell.station.ports[evse_id - 1].transaction is None,
-            tell=lambda evse_id, why: post(PartTold(f"Meter.{evse_id}", why, code="meter" if why else "")),
+            tell=lambda evse_id, why: post(of_driver(f"Meter.{evse_id}", why, "meter")),
         )  # fmt: skip
         bus = Bus(facts, lambda i, reading, at: post(lambda _: meters.heard(i, reading, at)), monotonic)
         undo.callback(bus.close)
         return meters.amend
-
-    def _tampered(self, name: str) -> None:
-        self._inbox.post(lambda now: self.shell.security_event("TamperDetectionActivated", name, now))
 
     # -- a turn (agent/loop.py) ---------------------------------------------------------------------------------------
 
@@ -413,8 +410,7 @@ def handlers(app: App) -> dict[str, Any]:
             "outbox_records": sum(next_seq - oldest for oldest, next_seq in marks),  # or fewer: there may be holes
             "dead_letters": app.dead_letters + app.shell.buried,
             "list_problem": app.lists.problem,
-            "controller_noise_bytes": link.deframer.noise_bytes,
-            "controller_crc_errors": link.deframer.crc_errors,
+            "controller_link": link.counters(),
             "operator_keys": [kid.hex() for kid in app.shell.operator_keys.keys],
         }
 

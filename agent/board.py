@@ -5,6 +5,7 @@ Bounds stand beside the fields; a key that nobody reads is refused with the near
 such a file: docs/boards.md.
 """
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
@@ -12,7 +13,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 from msgspec import Meta, Struct
 
 import board
-from agent.hal.device import Name
+from agent.hal.device import DEVICE, DEVICE_WORDS, DevicePath, Name
 from agent.hal.display import DisplayFacts
 from agent.hal.gpio import InputFacts, OutputFacts, check_lines
 from agent.hal.keys import KeysFacts
@@ -25,16 +26,16 @@ from agent.hal.rtc import RtcFacts
 from agent.hal.thermal import SensorFacts
 from agent.pintable import ControllerPins, PortPins, check_pins, refuse_twice
 from agent.settings import (
+    CONFIG_MAX,
     CircuitMa,
     Config,
     ConfigError,
-    FilePath,
     Phases,
     PortMa,
     T,
-    Text,
     read_config,
     read_toml,
+    refuse_unknown,
     shown,
     table,
 )
@@ -43,7 +44,19 @@ BOARDS = Path(board.__file__).parent  # the boards that come with the software
 PORTS_MAX = 4  # board/controller/contract.py
 ROWS_MAX = 64  # in any [[table]]
 
+CONNECTOR_MA = {  # on one phase, on three: SAE J1772; IEC 62196-2:2022, 1
+    "cType1": (80_000, 0), "cType2": (70_000, 63_000), "sType2": (70_000, 63_000), "sType3": (70_000, 63_000),
+}  # fmt: skip
+HEADERS = re.compile(r"^\s*\[+\s*([A-Za-z0-9_-]+)", re.MULTILINE)  # first word of each table's name
+
 Millivolts = Annotated[int, Meta(ge=80_000, le=300_000)]
+Line = Annotated[
+    str,
+    Meta(
+        max_length=100, pattern=r"^[^\x00-\x1f\x7f-\x9f]*\Z",
+        description="a line of text in quotes, at most 100 characters",
+    ),
+]  # fmt: skip
 
 
 class Controller(Struct, frozen=True):
@@ -53,7 +66,7 @@ class Controller(Struct, frozen=True):
     """
 
     link: Literal["serial", "sim"]
-    tty: FilePath
+    tty: Annotated[str, Meta(pattern=rf"^(sim|{DEVICE})\Z", max_length=1_000, description=DEVICE_WORDS)]
     chip: Literal["rp2040", "unix", "none"] = "none"
     pins: ControllerPins | None = None
 
@@ -63,7 +76,8 @@ class PortFacts(Struct, frozen=True):
 
     limit_ma: PortMa  # per phase: contactor, wires, cable
     connector: Literal["cType1", "cType2", "sType2", "sType3"]  # OCPP 2.1 ConnectorEnumType: c = cable, s = socket
-    led: Annotated[str, Meta(min_length=1, max_length=32)]  # the [[led]] that shows this port
+    led: Annotated[str, Meta(min_length=1, max_length=32)]  # the light that shows this port: a [[led]], or one that the
+    # controller drives ([port.pins] led_red …; a simulated controller drives every light that Linux has not)
     temperature_max_dc: Annotated[int, Meta(ge=500, le=1_200)] = 850  # the controller stops there
     pins: PortPins | None = None
 
@@ -82,7 +96,7 @@ class NoFacts(Struct, frozen=True):
 class LineFacts(Struct, frozen=True):
     """A serial reader that sends each id as a line of text, at 9,600 baud."""
 
-    tty: FilePath
+    tty: DevicePath
 
 
 READERS: dict[str, type[Struct]] = {
@@ -111,7 +125,7 @@ CONTROLLER_METER = Chosen("controller", NoFacts())
 
 class Board(Struct, frozen=True):
     name: Name
-    description: Text
+    description: Line
     circuit_limit_ma: CircuitMa  # per phase, what the board's own supply can carry; the installer commissions less
     phases: Phases
     ventilated: bool  # state D may be served: the board switches a fan, or stands outdoors
@@ -144,6 +158,12 @@ class Board(Struct, frozen=True):
         refuse_twice(people(self))
         refuse_twice((f"the name {each.name}", f"[[sensor]] {i}") for i, each in enumerate(self.sensor, 1))
 
+    @property
+    def lights_at_controller(self) -> tuple[bool, ...]:
+        """For each port whether its controller shows its light."""
+        names = {led.name for led in self.led}
+        return tuple(port.led not in names and (port.pins is None or bool(port.pins.leds)) for port in self.port)
+
     def layer(self) -> dict[str, Any]:
         """What this board says for Layer.BOARD."""
         return {
@@ -164,6 +184,18 @@ def check_ports(board: Board) -> None:
         raise ValueError("two ports share an led: name one for each")
     if board.phases == 3 and any(port.connector == "cType1" for port in board.port):
         raise ValueError("cType1 has one phase: type phases = 1, or another connector")
+    for port in board.port:
+        most_ma = CONNECTOR_MA[port.connector][board.phases == 3]
+        if port.limit_ma > most_ma:
+            raise ValueError(
+                f"limit_ma = {port.limit_ma} is too much, {port.connector} carries at most {most_ma} mA on"
+                f" {board.phases} phase(s): type {most_ma} or less"
+            )
+        if port.limit_ma > board.circuit_limit_ma:
+            raise ValueError(
+                f"circuit_limit_ma = {board.circuit_limit_ma} is less than the limit_ma = {port.limit_ma} of a port:"
+                f" type limit_ma = {board.circuit_limit_ma} or less, or a greater circuit_limit_ma"
+            )
     if board.voltage_min_mv >= board.voltage_max_mv:
         raise ValueError(f"voltage_min_mv is not below voltage_max_mv: type less than {board.voltage_max_mv}")
 
@@ -185,10 +217,16 @@ def check_meter(board: Board) -> None:
 
 
 def check_lights(board: Board) -> None:
-    """Where Linux has lights, each port has one; where it has none, the port's led is a name for the screen alone."""
+    """A port's light is Linux's or the controller's, never both; where there are none at all, led is a name for the
+    screen alone."""
     names = [led.name for led in board.led]
-    for port in board.port if names else ():
-        if port.led not in names:
+    for i, port in enumerate(board.port, 1):
+        is_controllers = port.pins is not None and bool(port.pins.leds)
+        if port.led in names and is_controllers:
+            raise ValueError(
+                f"{port.led} is a [[led]] and has led pins of port {i}, so two would drive it: remove one of them"
+            )
+        if names and port.led not in names and not is_controllers:
             raise ValueError(f"no [[led]] is named {port.led}: add it, or type led = {' or '.join(map(repr, names))}")
     refuse_twice((f"the name {led.name}", f"[[led]] {i}") for i, led in enumerate(board.led, 1))
     refuse_twice(
@@ -226,7 +264,7 @@ def people(board: Board) -> Iterator[tuple[str, str]]:
 def load(path: Path) -> Board:
     """The board at `path`. ConfigError names file and key."""
     known = ", ".join(str(each) for each in sorted(BOARDS.glob("*.toml")))
-    return read_board(text_of(path, f"no board file at {path}: type --board and one of {known}"), str(path))
+    return read_board(text_of(path, f"no board file at {path}: name another, yours or one of {known}"), str(path))
 
 
 def load_config(path: Path) -> Config:
@@ -236,8 +274,13 @@ def load_config(path: Path) -> Config:
 
 
 def text_of(path: Path, missing: str) -> str:
+    """At most CONFIG_MAX bytes of text, whatever it is a path of."""
     try:
-        return path.read_text()
+        with path.open("rb") as file:
+            data = file.read(CONFIG_MAX + 1)
+        if len(data) > CONFIG_MAX:
+            raise ConfigError(f"{path}: more than {CONFIG_MAX} bytes are no file of ours: name another")
+        return data.decode("utf-8-sig").replace("\r\n", "\n")
     except FileNotFoundError:
         raise ConfigError(missing) from None
     except PermissionError:
@@ -252,7 +295,13 @@ def text_of(path: Path, missing: str) -> str:
 
 def read_board(text: str, where: str) -> Board:
     """ConfigError, whatever the text is."""
-    facts = read_toml(text, where)
+    if not text.strip():
+        raise ConfigError(f"{where} is empty: type station-agent board new --from duo_cm4 FILE, and correct that file")
+    try:
+        facts = read_toml(text, where)
+    except ConfigError:  # of a misspelt [[table]] TOML says what nobody can guess it from
+        refuse_unknown(HEADERS.findall(text[:CONFIG_MAX]), Board.__struct_fields__, f"{where}:")
+        raise
     where = f"{where}:"
     if not isinstance(facts.get("port"), list):
         raise ConfigError(f"{where} no port: describe each one under [[port]]")
@@ -279,6 +328,7 @@ def chosen(value: object, drivers: dict[str, type[Struct]], where: str) -> Chose
 def built(value: object, type_: type[T], where: str, left: str = "", right: str = "", **made: object) -> T:
     """A table as a Struct, with the tables in it; `left` and `right` spell the name of a table as TOML does."""
     hints = get_type_hints(type_, include_extras=True)
+    refuse_unknown(value if isinstance(value, dict) else (), hints, where)
     for key, each in value.items() if isinstance(value, dict) else ():
         if key in made or key not in hints:
             continue

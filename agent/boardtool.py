@@ -13,7 +13,7 @@ from pathlib import Path
 
 from agent.board import BOARDS, Board, load, text_of
 from agent.doctor import FAIL, OK, WARN, Finding
-from agent.hal.device import Sysfs
+from agent.hal.device import Sysfs, bring
 from agent.hal.gpio import InputFacts, OutputFacts
 from agent.hal.modbus import ModbusFacts
 from agent.hal.thermal import SensorFacts, file_of
@@ -66,7 +66,7 @@ def devices(board: Board, machine: Machine) -> Iterator[Finding]:
             yield tty_finding(name, each.tty, machine)
         if each.kind in EXTRAS and not machine.has_library(EXTRAS[each.kind][0]):
             library, extra = EXTRAS[each.kind]
-            yield Finding(name, FAIL, f"{library} is not installed", f"type: pip install 'station-agent[{extra}]'")
+            yield Finding(name, FAIL, f"{library} is not installed", f"type: {bring(extra)}")
     yield from gpio_findings(board, machine)
     for led in board.led:
         for folder in (*led.single.values(), led.multicolour):
@@ -131,7 +131,7 @@ def sensor_finding(sensor: SensorFacts, machine: Machine) -> Finding:
 def gpio_findings(board: Board, machine: Machine) -> Iterator[Finding]:
     lines: list[OutputFacts | InputFacts] = [*board.output, *board.input]
     if lines and not machine.has_library("gpiod"):
-        yield Finding("gpio", FAIL, "gpiod is not installed", "type: pip install 'station-agent[device]'")
+        yield Finding("gpio", FAIL, "gpiod is not installed", f"type: {bring('device')}")
     for chip in dict.fromkeys(each.chip for each in lines):
         users = ", ".join(each.name for each in lines if each.chip == chip)
         if chip.startswith("/"):

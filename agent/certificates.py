@@ -22,7 +22,6 @@ from cryptography.hazmat.primitives.serialization import (
     PrivateFormat,
     PublicFormat,
     load_pem_private_key,
-    pkcs7,
 )
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from cryptography.x509.verification import Criticality, ExtensionPolicy, Policy, PolicyBuilder, Store, VerificationError
@@ -150,6 +149,8 @@ def read_chain(pem: bytes) -> list[x509.Certificate]:
 
 def read_pkcs7(body: bytes) -> list[x509.Certificate]:
     """An EST answer: base64 of a PKCS#7 that holds certificates only (RFC 7030 §4.1.3). CertificateError."""
+    from cryptography.hazmat.primitives.serialization import pkcs7  # brings half of `email` along, for once a year
+
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # that it is BER, which RFC 5652 §3 allows
         return bounded(

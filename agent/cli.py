@@ -176,23 +176,38 @@ def command_board_safe(args: argparse.Namespace) -> int:
 
 
 def command_board_try(args: argparse.Namespace) -> int:
-    import signal
-
     from agent.board import load
     from agent.lock import exclusive
-    from agent.trial import Verdict, run, summary
+    from agent.trial import Verdict, run, steps, summary
     from agent.trialhands import hands_of
 
     board = load(args.file)
-    with exclusive(state_of(args.config), "the agent runs and has the hardware: type systemctl stop station-agent"):
-        signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGINT))  # ends as Ctrl-C does: with safe outputs
+    taken = "the agent or another board try has the hardware: end it first, type systemctl stop station-agent"
+    with exclusive(state_of(args.config), taken):
+        end_once()
         hands = hands_of(board)
         try:
             results = run(board, hands)
         finally:
             hands.close()
     print(summary(results))
-    return FAILED if any(result.verdict is Verdict.FAILS for result in results) else 0
+    is_whole = len(results) == len(list(steps(board)))
+    return 0 if is_whole and all(result.verdict is not Verdict.FAILS for result in results) else FAILED
+
+
+def end_once() -> None:
+    """Ctrl-C, SIGTERM and a lost terminal end us by KeyboardInterrupt; the next ones do not disturb that."""
+    import signal
+
+    those = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+    def end(number: int, frame: object) -> None:
+        for each in those:
+            signal.signal(each, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    for each in those:
+        signal.signal(each, end)
 
 
 def state_of(config_path: Path) -> Path:
@@ -438,12 +453,25 @@ def asked(config_path: Path, request: dict[str, Any]) -> dict[str, Any] | None:
 
 def status_text(answer: dict[str, Any]) -> str:
     """Facts a line each; every port on a line of its own."""
-    ports = answer.pop("ports", [])
+    ports, tested = answer.pop("ports", []), answer.pop("self_test", [])
+    for end, counters in answer.pop("controller_link", {}).items():
+        said = ", ".join(f"{name} {count}" for name, count in counters.items())
+        answer[f"line, {end.replace('_', ' ')}"] = said or None
     lines = [f"{key:14}  {'-' if value is None else value}" for key, value in answer.items()]
     for port in ports:
         known = [f"{key} {value}" for key, value in port.items() if value not in (None, []) and key != "evse_id"]
         lines.append(f"{'port ' + str(port.get('evse_id')):14}  {', '.join(known)}")
-    return "\n".join(lines)
+    return "\n".join([*lines, *self_test_text(tested)])
+
+
+def self_test_text(tested: list[dict[str, Any]]) -> Iterator[str]:
+    """What has not passed at this power-on, a line each, and how many have."""
+    open_ = [part for part in tested if part["result"] != "passed"]
+    yield f"{'self-test':14}  {len(tested) - len(open_)} of {len(tested)} parts have passed"
+    for part in open_:
+        where = f" of port {part['evse_id']}" if part["evse_id"] else ""
+        said = f" ({part['code']}): {part['text']} {part['fix']}" if part["code"] else ""
+        yield f"{'':14}  {part['part']}{where} {part['result']}{said}"
 
 
 def tcp_port(text: str) -> int:

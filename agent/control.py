@@ -253,7 +253,7 @@ def status_of(station: Station, now: float) -> dict[str, Any]:
         "list_version": station.allowlist.version,
         "list_entries": station.allowlist.entries,
         "list_age_s": age_s(station.allowlist, station.clock, now),
-        "controller": station.controller is not None,
+        "controller": station.controller is not None and not any(port.lost for port in station.ports),
         "ports": [
             {
                 "evse_id": port.evse_id,

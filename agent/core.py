@@ -21,6 +21,7 @@ from agent.events import (
     AuthorizationStatus,
     AvailabilityRequested,
     CardTapped,
+    CaseTold,
     ClearRequested,
     ClockTold,
     ConnectionEnded,
@@ -65,6 +66,9 @@ from agent.port import (
     Level,
     Port,
     controller_lost,
+    counts,
+    faults,
+    followed,
     has_ended,
     is_capped,
     is_over_at,
@@ -74,6 +78,7 @@ from agent.port import (
 )
 from agent.reporting import (
     RECONFIGURED,
+    case_records,
     lost_session,
     next_sample_at,
     outage_record,
@@ -148,6 +153,8 @@ def absorb(station: Station, event: Event, now: float) -> Step:
             return transaction_answered(station, transaction_id, status)
         case PartTold(part=part):
             return replace(station, parts={**station.parts, part: event}), ()
+        case CaseTold(name=name, is_open=is_open):
+            return case_told(station, name, is_open, now)
         case MachineTold(machine=machine):
             return replace(station, machine=machine), ()
         case OutboxCounted(waiting=waiting):
@@ -191,9 +198,17 @@ def port_reported(station: Station, evse_id: int, report: Report, now: float) ->
     if port is None:
         return station
     boot_id = station.controller.boot_id if station.controller else 0
-    after = reported(port, report, station.settings, boot_id, now)
+    after = reported(read_last(station, port, report), report, station.settings, boot_id, now)
     station = with_port(station, after)
     return taps.driver_left(station, evse_id, now) if port.plugged_at not in (None, after.plugged_at) else station
+
+
+def read_last(station: Station, port: Port, report: Report) -> Port:
+    """When a meter fails, what it said before is its session's last reading."""
+    tx, good, at = port.transaction, port.report, port.seen_at
+    if Fault.METER_FAULT not in report.faults or tx is None or tx.interrupted or good is None or not counts(good, tx):
+        return port
+    return replace(port, transaction=replace(tx, last=reading(good, at, *stamp(station, at))))
 
 
 def clock_told(station: Station, clock: Clock, now: float) -> Step:
@@ -203,6 +218,13 @@ def clock_told(station: Station, clock: Clock, now: float) -> Step:
     station = replace(station, clock=clock, alive_at=now)
     away = None if station.outage_known else outage_record(station, now)
     return replace(station, outage_known=away is not None or station.outage_known), (away,) if away else ()
+
+
+def case_told(station: Station, name: str, is_open: bool, now: float) -> Step:
+    """The edge is told, also if it happened between two runs."""
+    if is_open == (name in station.opened):
+        return station, ()
+    return replace(station, opened=station.opened ^ {name}), case_records(station, name, is_open, now)
 
 
 def judged(station: Station, after: network.Network, now: float) -> Step:
@@ -309,7 +331,9 @@ def recovered(station: Station, evse_id: int, now: float) -> Station:
     match resumes(station, port, tx, now):
         case True:
             ending = replace(tx.ending, at=now) if tx.ending else None  # its time was another run's
-            return with_port(station, replace(port, transaction=replace(tx, interrupted=False, ending=ending)))
+            tx = replace(tx, interrupted=False, ending=ending)
+            assert port.report
+            return with_port(station, replace(port, transaction=followed(tx, port.report, faults(port), now)))
         case False:
             tx = ended_by(tx, StoppedReason.POWER_LOSS, Trigger.ABNORMAL_CONDITION, now)
             return with_port(station, finished(port, tx))
@@ -349,12 +373,12 @@ def abandoned_at(station: Station, evse_id: int) -> float | None:
 
 
 def ended(station: Station, evse_id: int, now: float) -> Station:
-    """TxStopPoint: the contactor is open, so the register is final, unless it is the meter that failed."""
+    """TxStopPoint: the contactor is open, so the register is final, if its meter has not failed."""
     port = port_of(station, evse_id)
     if port is None or port.transaction is None or not has_ended(port, now):
         return station
     tx, report = port.transaction, port.report
-    if report and report.energy_wh >= tx.last.energy_wh and Fault.METER_FAULT not in report.faults:
+    if report and counts(report, tx):
         tx = replace(tx, last=reading(report, now, *stamp(station, now)))
     return with_port(station, finished(port, tx))
 
@@ -490,13 +514,16 @@ def saved(port: Port) -> dict[str, Any]:
     return {
         "off": sorted(port.off),
         "off_next": sorted(port.off_next),
+        "latched": sorted(port.latched),
+        "arrivals": port.arrivals if port.latched else None,
         "transaction": saved_transaction(port.transaction) if port.transaction else None,
     }
 
 
 def is_saved_alike(old: Port, new: Port) -> bool:
     same_tx = old.transaction is new.transaction or old.transaction == new.transaction
-    return same_tx and old.off == new.off and old.off_next == new.off_next
+    same_latches = old.latched == new.latched and (not new.latched or old.arrivals == new.arrivals)
+    return same_tx and same_latches and old.off == new.off and old.off_next == new.off_next
 
 
 def saves(before: Station, after: Station) -> tuple[Save, ...]:
@@ -509,6 +536,10 @@ def saves(before: Station, after: Station) -> tuple[Save, ...]:
         out.append(Save("station", alive(after)))
     if after.cloud is not before.cloud:
         out.append(Save("cloud", dict(after.cloud)))
+    if after.outputs is not before.outputs:
+        out.append(Save("outputs", dict(after.outputs)))
+    if after.opened != before.opened:
+        out.append(Save("opened", sorted(after.opened)))
     if after.network is not before.network and network.saved(after.network) != network.saved(before.network):
         out.append(Save("network", network.saved(after.network)))
     if after.reset and after.reset.going and after.reset is not before.reset:
@@ -536,6 +567,7 @@ def born(
 
     Facts that cannot be read are kept aside port by port, never raised: a port starts fresh rather than not at all.
     """
+    machine = machine or Machine()
     cloud, in_force = variables.with_cloud(settings, facts.get("cloud"))
     held = in_force.restart_delay_max_s if boot.reason is BootReason.POWER_UP and boot.count > 1 else None
     ports = tuple(
@@ -544,11 +576,17 @@ def born(
     )
     station = Station(
         settings=in_force, boot=boot, clock=clock, ports=ports, alive_at=now, ceiling=settings, cloud=cloud,
-        network=network.restored(facts.get("network")), machine=machine or Machine(),
+        network=network.restored(facts.get("network")), machine=machine,
+        outputs=variables.outputs_set(machine, facts.get("outputs")), opened=opened(machine, facts.get("opened")),
     )  # fmt: skip
     done = [Save("reset", None)] if facts.get("reset") is not None else []
     lost = lost_facts(station, facts, now)
     return station, (startup(station, now), Save("station", alive(station)), *done, *lost, Wish(wishes(station)))
+
+
+def opened(machine: Machine, fact: Any) -> frozenset[str]:
+    """Of the contacts that this board has."""
+    return frozenset(name for name in machine.contacts if isinstance(fact, list) and name in fact)
 
 
 def lost_facts(station: Station, facts: Mapping[str, Any], now: float) -> Iterator[Effect]:
@@ -561,11 +599,20 @@ def lost_facts(station: Station, facts: Mapping[str, Any], now: float) -> Iterat
             yield lost_session(station, port.evse_id, fact, now)
 
 
+def relatched(fact: Mapping[str, Any]) -> dict[str, Any]:
+    """What the driver is still to see, until the plug is out; names that this software does not know are left out."""
+    known = frozenset(Fault(name) for name in fact.get("latched") or () if name in set(Fault))
+    match fact.get("arrivals"):
+        case [int(boot_id), int(unplugs)] if known:
+            return {"latched": known, "arrivals": (boot_id, unplugs)}
+    return {"latched": known}
+
+
 def reborn(evse_id: int, fact: Any, held_until: float | None, now: float) -> Port:
     port = Port(evse_id, held_until=held_until, status_at=now)  # what the cloud heard last was another run's truth
     try:
         off, off_next = (frozenset(map(Level, fact[key])) - {Level.RESET} for key in ("off", "off_next"))
-        port = replace(port, off=off, off_next=off_next)
+        port = replace(port, off=off, off_next=off_next, **relatched(fact))
         return replace(port, transaction=restored(fact["transaction"]) if fact["transaction"] else None)
     except (TypeError, KeyError, ValueError, msgspec.ValidationError):
         return port

@@ -434,7 +434,11 @@ def check_agent(patient: Patient) -> Finding | None:
         return Finding("agent", FAIL, str(patient.status["error"]), f"type: systemctl restart {UNIT}")
     if not patient.status.get("store_ok", True):
         return Finding("agent", FAIL, "it runs, but cannot write its database: nobody may start", "see state and disk")
-    return Finding("agent", OK, f"runs; its clock: {patient.status.get('clock', 'unknown')}")
+    clock = str(patient.status.get("clock", "unknown"))
+    if clock.startswith("unknown"):
+        fix = "connect it to the cloud once, or fit a clock chip and name it under [rtc] in the board file"
+        return Finding("agent", WARN, f"runs, but does not know the time: {clock}", fix)
+    return Finding("agent", OK, f"runs; its clock: {clock}")
 
 
 def asked(patient: Patient) -> dict[str, Any] | None:
@@ -484,7 +488,22 @@ def check_parts(patient: Patient) -> Finding | None:
     if not failed:
         return Finding("self-test", OK, f"{len(parts)} parts, none of the station's has failed")
     fixes = dict.fromkeys(part["fix"] for part in failed)
-    return Finding("self-test", FAIL, "; ".join(f"{part['part']}: {part['text']}" for part in failed), " ".join(fixes))
+    said = "; ".join(f"{part['part']} ({part['code']}): {part['text']}" for part in failed)
+    return Finding("self-test", FAIL, said, " ".join(fixes))
+
+
+def check_line(patient: Patient) -> Finding | None:
+    """What both ends have counted; what is odd of it is a part that failed, above."""
+    ends = (asked(patient) or {}).get("controller_link")
+    if not ends or not ends["heard_there"]:
+        return None
+    here, there = ends["heard_here"], ends["heard_there"]
+    heap = f", {there['heap_free_b']} bytes of heap free" if there["heap_free_b"] else ""
+    return Finding(
+        "line", OK,
+        f"spoilt frames: {here['crc_errors']} here, {there['crc_errors']} at the controller, which has missed"
+        f" {there['overruns']} turns and written its flash {there['flash_writes']} times{heap}",
+    )  # fmt: skip
 
 
 def check_outbox(patient: Patient) -> Finding | None:
@@ -525,6 +544,7 @@ CHECKS: tuple[Callable[[Patient], Finding | None], ...] = (
     check_list,
     check_faults,
     check_parts,
+    check_line,
     check_outbox,
     check_dead_letters,
 )

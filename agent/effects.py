@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any
 
+from msgspec import Struct
+
 from agent.events import Report
 
 
@@ -70,31 +72,27 @@ class Record:
     source: int  # ClockSource of wall_s
 
 
-@dataclass(frozen=True, slots=True)
-class Save:
+class Save(Struct, frozen=True):
     """A fact that must survive a power cut; None forgets it. JSON-like values only."""
 
     key: str
     value: Any
 
 
-@dataclass(frozen=True, slots=True)
-class Wish:
+class Wish(Struct, frozen=True):
     """The whole wish for every port, in order of evse_id."""
 
     commands: tuple[PortCommand, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Lookup:
+class Lookup(Struct, frozen=True):
     """Read allowlist and cache for this card; answered by LookedUp."""
 
     ask_id: int
     id_token: str
 
 
-@dataclass(frozen=True, slots=True)
-class AskOnline:
+class AskOnline(Struct, frozen=True):
     """Send Authorize; answered by OnlineAnswered or not at all. Worthless after `timeout_s`."""
 
     ask_id: int
@@ -103,8 +101,7 @@ class AskOnline:
     timeout_s: float
 
 
-@dataclass(frozen=True, slots=True)
-class Remember:
+class Remember(Struct, frozen=True):
     """Put the cloud's own answer about this card into the authorization cache."""
 
     id_token: str
@@ -114,27 +111,23 @@ class Remember:
     group_id: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Announce:
+class Announce(Struct, frozen=True):
     """Send this request of ours now, on the volatile lane: BootNotification or Heartbeat."""
 
     action: str
 
 
-@dataclass(frozen=True, slots=True)
-class RenewCertificate:
+class RenewCertificate(Struct, frozen=True):
     """Make a key and ask for its certificate, whatever the old one's age."""
 
 
-@dataclass(frozen=True, slots=True)
-class HangUp:
+class HangUp(Struct, frozen=True):
     """End the present connection to the broker."""
 
     why: str
 
 
-@dataclass(frozen=True, slots=True)
-class Live:
+class Live(Struct, frozen=True):
     """What the ports do now, for somebody who watches: worthless late, never kept."""
 
     mono_s: float
@@ -142,8 +135,7 @@ class Live:
     ports: tuple[tuple[int, Report], ...]  # evse_id; at least one
 
 
-@dataclass(frozen=True, slots=True)
-class Restart:
+class Restart(Struct, frozen=True):
     """End this run of the agent, as soon as this batch and all before it are on disk; somebody starts it again."""
 
 

@@ -1,7 +1,13 @@
-"""What can happen: everything the core is ever told, in the past tense. Frozen values, no behaviour."""
+"""What can happen: everything the core is ever told, in the past tense. Frozen values, no behaviour.
+
+What happens is a Struct: a dataclass costs five times the memory and start-up time. Facts that the station keeps and
+replaces parts of are dataclasses.
+"""
 
 from dataclasses import dataclass
 from enum import StrEnum
+
+from msgspec import Struct
 
 from agent.clock import ClockSource
 from agent.faults import Fault
@@ -107,6 +113,8 @@ class Machine:
     modem_type: str = ""
     gateway: str = ""
     certificate_expiry_s: float | None = None  # wall: notAfter of the station's own certificate
+    outputs: tuple[tuple[str, bool], ...] = ()  # that the cloud may set, each with its safe value
+    contacts: tuple[str, ...] = ()  # of the enclosure, against tampering
     can_renew: bool = False  # somebody performs RenewCertificate
 
 
@@ -121,51 +129,50 @@ class Registration(StrEnum):
 # -- from the port controller and the machine -------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class ControllerFound:
+class ControllerFound(Struct, frozen=True):
     boot_id: int
     uptime_s: float
     circuit_limit_ma: int  # the commissioned limit, stored and clamped there
 
 
-@dataclass(frozen=True, slots=True)
-class ControllerLost:
+class ControllerLost(Struct, frozen=True):
     why: str
 
 
-@dataclass(frozen=True, slots=True)
-class PortReported:
+class PortReported(Struct, frozen=True):
     evse_id: int
     report: Report
 
 
-@dataclass(frozen=True, slots=True)
-class StoreFailed:
+class StoreFailed(Struct, frozen=True):
     """A commit did not reach the disk: what it held is kept in memory and tried again."""
 
     why: str
 
 
-@dataclass(frozen=True, slots=True)
-class StoreRecovered:
+class StoreRecovered(Struct, frozen=True):
     """Everything that waited is on disk now."""
 
 
-@dataclass(frozen=True, slots=True)
-class ClockTold:
+class ClockTold(Struct, frozen=True):
     wall_s: float
     source: ClockSource
 
 
-@dataclass(frozen=True, slots=True)
-class MachineTold:
+class MachineTold(Struct, frozen=True):
     """Something about the machine has become known: the whole of it, anew."""
 
     machine: Machine
 
 
-@dataclass(frozen=True, slots=True)
-class PartTold:
+class CaseTold(Struct, frozen=True):
+    """A contact of the enclosure has opened, or has stayed closed for a while; or is so at the start."""
+
+    name: str
+    is_open: bool
+
+
+class PartTold(Struct, frozen=True):
     """How a part of the machine is that has a driver here; `problem` is "" while it works."""
 
     part: str  # component name on the wire
@@ -174,43 +181,49 @@ class PartTold:
     code: str = ""  # a word for it that does not change
 
 
-@dataclass(frozen=True, slots=True)
-class OutboxCounted:
+def of_driver(part: str, sentence: str, code: str) -> PartTold:
+    """A driver says what is wrong, a colon, and what to do; or "" when its part works."""
+    if not sentence:
+        return PartTold(part)
+    problem, _, fix = sentence.rpartition(": ")
+    return PartTold(part, full(problem or fix), full(fix if problem else "type station-agent doctor"), code)
+
+
+def full(text: str) -> str:
+    return f"{text[:1].upper()}{text[1:].rstrip('.')}."
+
+
+class OutboxCounted(Struct, frozen=True):
     """How many records of each stream the cloud has not acknowledged; told before somebody asks."""
 
     waiting: tuple[int, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class ConnectionMade:
+class ConnectionMade(Struct, frozen=True):
     """The broker has let us in; whether the cloud answers is another matter. `address` (host, port): whom the attempt
     was for, by SetNetworkProfile; None: the config file's."""
 
     address: tuple[str, int] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class ConnectionEnded:
+class ConnectionEnded(Struct, frozen=True):
     """A connection is gone, or an attempt to make one has failed. `address` as in ConnectionMade."""
 
     address: tuple[str, int] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Deadline:
+class Deadline(Struct, frozen=True):
     """The instant asked for by next_deadline() has come."""
 
 
 # -- from drivers -----------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class CardTapped:
+class CardTapped(Struct, frozen=True):
     uid: str  # as the reader spelled it; normalised by the core, once
 
 
-@dataclass(frozen=True, slots=True)
-class PortChosen:
+class PortChosen(Struct, frozen=True):
     """The driver pressed a port's button, or its half of the screen."""
 
     evse_id: int
@@ -219,8 +232,7 @@ class PortChosen:
 # -- answers to what we asked -----------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class LookedUp:
+class LookedUp(Struct, frozen=True):
     """Allowlist and cache have been read for the tap `ask_id`."""
 
     ask_id: int
@@ -228,8 +240,7 @@ class LookedUp:
     cached: Entry | None
 
 
-@dataclass(frozen=True, slots=True)
-class OnlineAnswered:
+class OnlineAnswered(Struct, frozen=True):
     """The cloud's own word about the tap `ask_id`, however late."""
 
     ask_id: int
@@ -239,28 +250,24 @@ class OnlineAnswered:
 # -- from the cloud ---------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class LinkChanged:
+class LinkChanged(Struct, frozen=True):
     link: Link
 
 
-@dataclass(frozen=True, slots=True)
-class ListChanged:
+class ListChanged(Struct, frozen=True):
     """Another allowlist is in force, or the same one has been told to be current."""
 
     state: ListState
 
 
-@dataclass(frozen=True, slots=True)
-class TransactionAnswered:
+class TransactionAnswered(Struct, frozen=True):
     """idTokenInfo in a TransactionEventResponse: the cloud's late opinion about a running transaction."""
 
     transaction_id: str
     status: AuthorizationStatus
 
 
-@dataclass(frozen=True, slots=True)
-class RemoteStartRequested:
+class RemoteStartRequested(Struct, frozen=True):
     """OCPP RequestStartTransaction, its signature already checked."""
 
     command_id: str
@@ -271,16 +278,14 @@ class RemoteStartRequested:
     group_id: str | None = None  # OCPP groupIdToken
 
 
-@dataclass(frozen=True, slots=True)
-class RemoteStopRequested:
+class RemoteStopRequested(Struct, frozen=True):
     """OCPP RequestStopTransaction."""
 
     command_id: str
     transaction_id: str
 
 
-@dataclass(frozen=True, slots=True)
-class AvailabilityRequested:
+class AvailabilityRequested(Struct, frozen=True):
     """OCPP ChangeAvailability; `evse_id` None is the whole station."""
 
     command_id: str
@@ -288,15 +293,13 @@ class AvailabilityRequested:
     evse_id: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Registered:
+class Registered(Struct, frozen=True):
     """BootNotificationResponse."""
 
     status: Registration
 
 
-@dataclass(frozen=True, slots=True)
-class ResetRequested:
+class ResetRequested(Struct, frozen=True):
     """OCPP Reset; `type` is Immediate, OnIdle or ImmediateAndResume, `evse_id` None the whole station."""
 
     command_id: str
@@ -304,8 +307,7 @@ class ResetRequested:
     evse_id: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class UnlockRequested:
+class UnlockRequested(Struct, frozen=True):
     """OCPP UnlockConnector."""
 
     command_id: str
@@ -313,8 +315,7 @@ class UnlockRequested:
     connector_id: int = 1
 
 
-@dataclass(frozen=True, slots=True)
-class MessageTriggered:
+class MessageTriggered(Struct, frozen=True):
     """OCPP TriggerMessage; `message` is one of MessageTriggerEnumType."""
 
     command_id: str
@@ -323,24 +324,21 @@ class MessageTriggered:
     connector_id: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class VariablesRequested:
+class VariablesRequested(Struct, frozen=True):
     """OCPP GetVariables."""
 
     command_id: str
     data: tuple[GetVariableDataType, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class VariableChangesRequested:
+class VariableChangesRequested(Struct, frozen=True):
     """OCPP SetVariables."""
 
     command_id: str
     data: tuple[SetVariableDataType, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class ReportRequested:
+class ReportRequested(Struct, frozen=True):
     """OCPP GetBaseReport (`base`), or GetReport: what is named in `wanted`, of components that meet `criteria`."""
 
     command_id: str
@@ -350,8 +348,7 @@ class ReportRequested:
     criteria: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class NetworkProfileRequested:
+class NetworkProfileRequested(Struct, frozen=True):
     """OCPP SetNetworkProfile."""
 
     command_id: str
@@ -360,8 +357,7 @@ class NetworkProfileRequested:
     security_profile: int
 
 
-@dataclass(frozen=True, slots=True)
-class LiveRequested:
+class LiveRequested(Struct, frozen=True):
     """DataTransfer LiveMode: the meters every `interval_s`, for `for_s` seconds from now; 0 ends it."""
 
     command_id: str
@@ -369,8 +365,7 @@ class LiveRequested:
     for_s: int
 
 
-@dataclass(frozen=True, slots=True)
-class ClearRequested:
+class ClearRequested(Struct, frozen=True):
     """Service: try to clear latched faults of a port; its self-test decides."""
 
     command_id: str
@@ -396,6 +391,7 @@ Event = (
     | ControllerLost
     | PortReported
     | PartTold
+    | CaseTold
     | StoreFailed
     | StoreRecovered
     | ClockTold

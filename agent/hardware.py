@@ -11,24 +11,28 @@ from math import inf
 from typing import Any, Protocol
 
 from agent.board import Board
-from agent.events import Cp, PartTold
-from agent.hal.device import Aside, DeviceFailed, DeviceWorks, Post, Presence, Watch
+from agent.events import CaseTold, Cp, PartTold, PortChosen, of_driver
+from agent.hal.device import STEADY_S, Aside, DeviceFailed, DeviceWorks, Post, Presence, Watch
 from agent.hal.display import Backlight
-from agent.hal.gpio import Chips, Gpio, Gpiod, InputChanged
+from agent.hal.gpio import CLOUDS_OUTPUTS, Chips, Gpio, Gpiod, InputChanged
 from agent.hal.keys import Keys, ScreenTouched
 from agent.hal.leds import Leds
 from agent.hal.pcsc import PcscReader
 from agent.hal.pn532 import Pn532Reader
 from agent.hal.rtc import Rtc
 from agent.hal.thermal import TemperatureRead, Thermal
+from agent.hal.tty import LineReader
+from agent.port import is_plugged
 from agent.station import Station
-from agent.ui.led import PATTERNS
+from agent.ui.led import PATTERNS, Pattern
 from agent.ui.view import screen
 
 FAN_ON_DC, FAN_OFF_DC = 450, 400  # tenths of a degree Celsius; between them the fan stays as it is
 SHOW_S = 1.0  # what is shown changes with time, too: a refusal is over
-TAMPER_S = 60.0  # a contact that chatters is told so often, not each time
+LIGHT_S = 60.0  # after somebody was seen to be there
+CLOSED_S = 60.0  # a lid that has opened is told to be closed when it was so long: a contact that chatters is told once
 READER = "TokenReader"  # component name
+Light = Callable[[tuple[Pattern | None, ...], float], None]  # each port's light, if it is there; now
 
 
 class Driver(Protocol):
@@ -38,14 +42,15 @@ class Driver(Protocol):
 
 
 class Hardware:
-    """`watch` is asyncio's loop; `tampered` hears the name of a contact that opened."""
+    """`watch` is asyncio's loop."""
 
     def __init__(
         self, board: Board, post: Post, aside: Aside, watch: Watch, now: Callable[[], float],
-        tampered: Callable[[str], None], *, chips: Chips | None = None,
+        *, chips: Chips | None = None, light: Light = lambda lights, now: None,
     ) -> None:  # fmt: skip
-        """`chips`: libgpiod's, unless there are others. ConfigError: the board asks for a library that is missing."""
-        self._board, self._post, self._now, self._tampered = board, post, now, tampered
+        """`light` shows at the controller. `chips`: libgpiod's, unless there are others. ConfigError: the board asks
+        for a library that is missing."""
+        self._board, self._post, self._now, self._light = board, post, now, light
         self._drivers: list[Driver] = []
         self._gpio: Gpio | None = None
         self._leds: Leds | None = None
@@ -54,15 +59,19 @@ class Hardware:
         self._show_at = -inf
         self._inside_dc: dict[str, int] = {}  # temperatures that Linux reads
         self._is_fan_on = False
-        self._tampered_at: dict[str, float] = {}
+        self._plugged: list[bool] = []
+        self._somebody_at = -inf  # the last sign that somebody is there
+        self._active: set[str] = set()  # contacts that were told to be open, or pressed
+        self._calm: dict[str, tuple[float, Any]] = {}  # since when they are not, and what to tell when that has lasted
+        self._reader = Presence(READER, self._heard)
+        self._reader_problem: str | None = None  # None: there is no reader. Written by its own thread, perhaps
         with ExitStack() as undo:
-            parts = [*self._drive(undo, aside, watch, chips), *self._read_cards(undo)]
+            self._drive(undo, aside, watch, chips)
+            self._read_cards(undo)
             self._undo = undo.pop_all()
-        for part in parts:
-            post(PartTold(part))  # a part that does not work says so in the first turn, before any self-test is over
 
-    def _drive(self, undo: ExitStack, aside: Aside, watch: Watch, chips: Chips | None) -> list[str]:
-        """What lives on the loop; the names of its parts."""
+    def _drive(self, undo: ExitStack, aside: Aside, watch: Watch, chips: Chips | None) -> None:
+        """What lives on the loop."""
         board, hear, now = self._board, self._heard, self._now
         presences: list[Presence] = []
 
@@ -91,18 +100,22 @@ class Hardware:
         if board.rtc:
             rtc = Rtc(board.rtc, hear, aside, now)
             driven(rtc, rtc.presence)
-        return [component(presence.device) for presence in presences]
+        for presence in presences:  # one that does not work says so in the first turn, before any self-test is over
+            self._post(PartTold(component(presence.device)))
 
-    def _read_cards(self, undo: ExitStack) -> list[str]:
+    def _read_cards(self, undo: ExitStack) -> None:
         facts: Any = self._board.reader.facts
-        match self._board.reader.kind:
+        kind = self._board.reader.kind
+        if kind in ("line", "pcsc", "pn532"):
+            self._post(PartTold(READER))
+            self._reader_told("")  # before it can say anything else, perhaps from a thread
+        match kind:
+            case "line":
+                undo.callback(LineReader(facts.tty, self._post, self._reader_told).close)
             case "pcsc":
                 undo.callback(PcscReader(facts, self._post, self._now, self._reader_told).close)
             case "pn532":
                 undo.callback(Pn532Reader(facts, self._post, self._now, self._reader_told).close)
-            case _:
-                return []
-        return [READER]
 
     # -- a turn (agent/loop.py)
 
@@ -110,68 +123,106 @@ class Hardware:
         for driver in self._drivers:
             if driver.next_deadline() <= now:
                 driver.due(now)
+        for name in [name for name, (at, _) in self._calm.items() if now >= at]:
+            self._active.discard(name)
+            self._post(self._calm.pop(name)[1])
+        if self._reader_problem:
+            self._reader.failed(self._reader_problem, now)
+        elif self._reader_problem is not None:
+            self._reader.worked(now)
 
     def next_deadline(self) -> float:
-        return min([self._show_at, *(driver.next_deadline() for driver in self._drivers)])
+        """A reader is looked at in every turn."""
+        calm = (at for at, _ in self._calm.values())
+        return min([self._show_at, *calm, *(driver.next_deadline() for driver in self._drivers)])
 
     def close(self) -> None:
         """Outputs go to their safe values."""
         self._undo.close()
 
     def show(self, station: Station, now: float) -> None:
-        """The ports' lights, the screen's, and the fan: as often as you like, something is done where it may differ."""
-        if not (self._leds or self._backlight or self._gpio):
+        """Lights, screen and outputs: as often as you like, something is done where it may differ."""
+        at_controller = self._board.lights_at_controller
+        if not (self._leds or self._backlight or self._gpio or any(at_controller)):
             self._show_at = inf
             return
         if station is self._shown and now < self._show_at:
             return
         self._shown, self._show_at = station, now + SHOW_S
-        if self._leds:
-            lights = (PATTERNS[port.led] for port in screen(station, now).ports)
-            self._leds.show({facts.led: light for facts, light in zip(self._board.port, lights, strict=True)}, now)
+        if self._leds or any(at_controller):
+            lights = [PATTERNS[port.led] for port in screen(station, now).ports]
+            if self._leds:
+                self._leds.show({facts.led: light for facts, light in zip(self._board.port, lights, strict=True)}, now)
+            if any(at_controller):
+                self._light(tuple(light if at else None for at, light in zip(at_controller, lights, strict=True)), now)
         if self._backlight and (station.notices or any(p.report and p.report.cp is not Cp.A for p in station.ports)):
             self._backlight.active(now)
         if self._gpio:
-            self._cool(self._gpio, [port.report.temperature_dc for port in station.ports if port.report], now)
+            self._switch(self._gpio, station, now)
 
-    def _cool(self, gpio: Gpio, ports_dc: list[int], now: float) -> None:
+    def _switch(self, gpio: Gpio, station: Station, now: float) -> None:
+        """Fan and light follow the station; the enclosure's lock and what else there is, the cloud. The modem's lines
+        are agent/hal/power.py's, and a contactor on Linux is nobody's."""
+        ports_dc = [port.report.temperature_dc for port in station.ports if port.report]
         self._is_fan_on = is_fan_wanted(self._is_fan_on, [*self._inside_dc.values(), *ports_dc])
+        is_light_on = self._is_light_wanted(station, now)
         for each in self._board.output:
-            if each.role == "fan" and gpio.outputs[each.name].wished != self._is_fan_on:
-                gpio.set(each.name, self._is_fan_on, now)
+            wished = {"fan": self._is_fan_on, "light": is_light_on}.get(each.role)
+            if each.role in CLOUDS_OUTPUTS:
+                wished = station.outputs.get(each.name, each.safe)
+            if wished is not None and gpio.outputs[each.name].wished != wished:
+                gpio.set(each.name, wished, now)
+
+    def _is_light_wanted(self, station: Station, now: float) -> bool:
+        plugged = [is_plugged(port) for port in station.ports]
+        if station.notices or station.asks or plugged != (self._plugged or plugged):
+            self._somebody_at = now
+        self._plugged = plugged
+        light = station.settings.light
+        return light == "on" or (light == "auto" and now < self._somebody_at + LIGHT_S)
 
     # -- what the drivers say, on the loop
 
     def _heard(self, event: Any) -> None:
         match event:
             case DeviceFailed(device=device, why=why):
-                self._post(PartTold(component(device), why, code="device"))
+                self._post(of_driver(component(device), why, "reader" if device == READER else "device"))
             case DeviceWorks(device=device):
                 self._post(PartTold(component(device)))
             case InputChanged(name=name, role="emergency_stop", active=active):
-                why, code = ("the emergency stop is pressed", "stop") if active else ("", "")
-                self._post(PartTold(f"EmergencyStop.{name}", why, code=code))
+                why = "the emergency stop is pressed: release it when the danger is over" if active else ""
+                told = of_driver(f"EmergencyStop.{name}", why, "stop")
+                self._changed(name, told, STEADY_S, active=active)
             case InputChanged(name=name, role="tamper", active=active):
-                self._touched(name, active=active)
+                self._changed(name, CaseTold(name, is_open=active), CLOSED_S, active=active)
             case InputChanged():  # feedback is the output's, auxiliary is nobody's
                 pass
             case TemperatureRead(name=name, temperature_dc=temperature_dc):
                 self._inside_dc[name] = temperature_dc
             case ScreenTouched():
+                self._somebody_at = self._now()
                 if self._backlight:
                     self._backlight.active(self._now())
+            case PortChosen():
+                self._somebody_at = self._now()
+                self._post(event)
             case _:
                 self._post(event)
 
-    def _touched(self, name: str, *, active: bool) -> None:
-        now = self._now()
-        if active and now >= self._tampered_at.get(name, -inf) + TAMPER_S:
-            self._tampered_at[name] = now
-            self._tampered(name)
+    def _changed(self, name: str, told: CaseTold | PartTold, calm_s: float, *, active: bool) -> None:
+        """That a contact is active is told at once, and that it is not any more when that has lasted: one that chatters
+        fills no journal."""
+        if not active and name in self._active:
+            self._calm[name] = (self._now() + calm_s, told)
+            return
+        self._calm.pop(name, None)
+        if name not in self._active:
+            self._post(told)
+        if active:
+            self._active.add(name)
 
     def _reader_told(self, problem: str) -> None:
-        """From the reader's own thread, perhaps."""
-        self._post(PartTold(READER, problem, code="reader" if problem else ""))
+        self._reader_problem = problem
 
 
 def component(device: str) -> str:

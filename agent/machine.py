@@ -6,6 +6,7 @@ from pathlib import Path
 from agent import __version__
 from agent.board import Board
 from agent.events import Machine
+from agent.hal.gpio import CLOUDS_OUTPUTS
 
 DEVICES = Path("/sys/class/net")
 ROUTES = Path("/proc/net/route")
@@ -16,8 +17,10 @@ NO_MAC = "00:00:00:00:00:00"  # loopback, and modems that are no Ethernet
 def machine_of(board: Board, devices: Path = DEVICES, routes: Path = ROUTES) -> Machine:
     gateway = next(gateways(lines(routes)), "")
     return Machine(
-        model=board.name, firmware_version=__version__, macs=tuple(macs(devices))[:MACS_MAX], gateway=gateway
-    )
+        model=board.name, firmware_version=__version__, macs=tuple(macs(devices))[:MACS_MAX], gateway=gateway,
+        outputs=tuple((each.name, each.safe) for each in board.output if each.role in CLOUDS_OUTPUTS),
+        contacts=tuple(each.name for each in board.input if each.role == "tamper"),
+    )  # fmt: skip
 
 
 def macs(devices: Path) -> Iterator[str]:

@@ -28,6 +28,7 @@ Module = Annotated[str, Meta(pattern=r"^([a-z][a-z0-9_]{0,31})?\Z", description=
 Millivolts = Annotated[int, Meta(ge=-100_000, le=100_000)]
 
 BAUD = 115_200  # agent/hal/tty.py
+PILOT_MAX_MV = 12_600  # IEC 61851-1 Table A.2: 12 V, 0.6 V either way
 
 
 class ControllerPins(Struct, frozen=True):
@@ -54,6 +55,13 @@ class PortPins(Struct, frozen=True):
     proximity: AnalogueOrNone = ""  # this and the lock: a socket has them, a cable has not
     lock: PinOrNone = ""
     lock_feedback: PinOrNone = ""
+    led_red: PinOrNone = ""  # a light that the controller blinks, whatever happens to Linux: high = lit
+    led_green: PinOrNone = ""
+    led_blue: PinOrNone = ""
+
+    @property
+    def leds(self) -> tuple[str, ...]:
+        return tuple(pin for pin in (self.led_red, self.led_green, self.led_blue) if pin)
 
 
 SOCKET_PINS = ("proximity", "lock", "lock_feedback")
@@ -109,6 +117,11 @@ def check_wires(pins: ControllerPins, chip: Chip, *, is_metering: bool) -> None:
         )
     if pins.pilot_mv[0] >= pins.pilot_mv[1]:
         raise ValueError("[controller.pins] pilot_mv: type the lower voltage first, and another one after it")
+    if pins.pilot_mv[0] > -PILOT_MAX_MV or pins.pilot_mv[1] < PILOT_MAX_MV:
+        raise ValueError(
+            f"[controller.pins] pilot_mv does not span the pilot: type at most -{PILOT_MAX_MV} and at least"
+            f" {PILOT_MAX_MV}, the pilot's own voltages, not the pin's"
+        )
     if len(pins.mux) > 3:
         raise ValueError("[controller.pins] mux: name up to 3 select pins, for 8 positions")
     if bool(pins.meter) != is_metering:

@@ -166,7 +166,7 @@ def reported(port: Port, report: Report, settings: Settings, boot_id: int, now: 
     known = port.arrivals is not None and port.arrivals[0] == boot_id
     missed = known and port.arrivals != (boot_id, report.unplugs)
     arrivals = (boot_id, report.unplugs)
-    if missed and is_plugged(port) and report.cp is not Cp.A:
+    if missed and (is_plugged(port) or port.latched) and report.cp is not Cp.A:
         port = seen(port, replace(report, cp=Cp.A), arrivals, settings, now)
     return seen(port, report, arrivals, settings, now)
 
@@ -211,6 +211,11 @@ def followed(tx: Transaction, report: Report, faults: frozenset[Fault], now: flo
     if report.energy_wh < tx.last.energy_wh:  # the register went back: bill what was stored, and no further
         tx = ended_by(tx, StoppedReason.OTHER, Trigger.ABNORMAL_CONDITION, now)
     return tx
+
+
+def counts(report: Report, tx: Transaction) -> bool:
+    """Whether this reading may go on the bill: a failed meter has no say, and a register never goes back."""
+    return report.energy_wh >= tx.last.energy_wh and Fault.METER_FAULT not in report.faults
 
 
 def controller_lost(port: Port) -> Port:

@@ -10,7 +10,7 @@
 What agent/identity.py holds in files survives a power cut; the rest of the facts may be forgotten at any time.
 """
 
-from dataclasses import dataclass, replace
+from msgspec import Struct, structs
 
 RENEW_AT = 2 / 3  # of a certificate's life
 SIGN_WAIT_S, SIGN_WAIT_MAX_S = 60.0, 86_400.0  # OCPP CertSigningWaitMinimum; doubled, and never given up
@@ -22,8 +22,7 @@ RETRY_S = 60.0  # files that could not be written
 NEVER = float("inf")
 
 
-@dataclass(frozen=True, slots=True)
-class Validity:
+class Validity(Struct, frozen=True):
     """What matters of a pair: its name, and from when to when it is good."""
 
     name: str
@@ -31,8 +30,7 @@ class Validity:
     not_after_s: float
 
 
-@dataclass(frozen=True, slots=True)
-class Facts:
+class Facts(Struct, frozen=True):
     # on the disk
     current: Validity | None = None
     trial: Validity | None = None
@@ -56,27 +54,23 @@ class Facts:
 # -- what happens ------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Connected:
+class Connected(Struct, frozen=True):
     connection: int
     pair: str
 
 
-@dataclass(frozen=True, slots=True)
-class Disconnected:
+class Disconnected(Struct, frozen=True):
     """Or an attempt failed. `is_refusal`: the certificate may well be why."""
 
     pair: str
     is_refusal: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Up:
+class Up(Struct, frozen=True):
     """The cloud has acknowledged."""
 
 
-@dataclass(frozen=True, slots=True)
-class FilesChanged:
+class FilesChanged(Struct, frozen=True):
     """What the folder holds now; `is_new`: there is another trial, or another current without one."""
 
     current: Validity | None
@@ -85,28 +79,23 @@ class FilesChanged:
     is_new: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class FilesFailed:
+class FilesFailed(Struct, frozen=True):
     """The action that was being performed has changed nothing."""
 
 
-@dataclass(frozen=True, slots=True)
-class EnrolFailed:
+class EnrolFailed(Struct, frozen=True):
     wait_s: float
 
 
-@dataclass(frozen=True, slots=True)
-class RenewalWanted:
+class RenewalWanted(Struct, frozen=True):
     """OCPP TriggerMessage SignChargingStationCertificate."""
 
 
-@dataclass(frozen=True, slots=True)
-class Registered:
+class Registered(Struct, frozen=True):
     """The cloud has accepted the station: before that, what was asked may not have gone out."""
 
 
-@dataclass(frozen=True, slots=True)
-class Tick:
+class Tick(Struct, frozen=True):
     """Time has passed."""
 
 
@@ -116,50 +105,42 @@ Event = Connected | Disconnected | Up | FilesChanged | FilesFailed | EnrolFailed
 # -- what to do --------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class MakeRequest:
+class MakeRequest(Struct, frozen=True):
     """Answered by FilesChanged."""
 
 
-@dataclass(frozen=True, slots=True)
-class Ask:
+class Ask(Struct, frozen=True):
     """OCPP SignCertificate; CertificateSigned may follow, as FilesChanged."""
 
     csr: str
 
 
-@dataclass(frozen=True, slots=True)
-class Enrol:
+class Enrol(Struct, frozen=True):
     """Ask the EST server, with the current pair. Answered by FilesChanged or EnrolFailed."""
 
     csr: str
     tries: int  # before this one, in a row
 
 
-@dataclass(frozen=True, slots=True)
-class Use:
+class Use(Struct, frozen=True):
     """For connections to come."""
 
     is_trial: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Reconnect:
+class Reconnect(Struct, frozen=True):
     connection: int
 
 
-@dataclass(frozen=True, slots=True)
-class Promote:
+class Promote(Struct, frozen=True):
     """The trial is the current pair, and the old one is gone. Answered by FilesChanged."""
 
 
-@dataclass(frozen=True, slots=True)
-class GoBack:
+class GoBack(Struct, frozen=True):
     """The trial is gone. Answered by FilesChanged."""
 
 
-@dataclass(frozen=True, slots=True)
-class Report:
+class Report(Struct, frozen=True):
     """OCPP SecurityEventNotification."""
 
     kind: str
@@ -213,34 +194,34 @@ def absorb(facts: Facts, event: Event, now: float) -> tuple[Facts, tuple[Action,
     match event:
         case Connected(connection=connection, pair=pair):
             is_old = facts.trial is not None and pair != facts.trial.name
-            return replace(
+            return structs.replace(
                 facts, connection=connection, connected_with=pair,
                 switch_at=now + SWITCH_S if is_old else NEVER,
             ), ()  # fmt: skip
         case Up():
-            return replace(facts, is_up=True, refusals=0), ()
+            return structs.replace(facts, is_up=True, refusals=0), ()
         case Disconnected(pair=pair, is_refusal=is_refusal):
             in_use = facts.trial or facts.current
             is_ours = in_use is not None and pair == in_use.name  # not of a connection from before the pair was changed
-            return replace(
+            return structs.replace(
                 facts, connection=None, connected_with="", is_up=False, switch_at=NEVER,
                 refusals=facts.refusals + (is_ours and is_refusal),
             ), ()  # fmt: skip
         case FilesChanged(current=current, trial=trial, csr=csr, is_new=is_new):
-            facts = replace(facts, current=current, trial=trial, csr=csr, is_busy=False)
+            facts = structs.replace(facts, current=current, trial=trial, csr=csr, is_busy=False)
             if not is_new:
                 return facts, ()
             switch_at = now + SWITCH_S if facts.connection is not None else NEVER
-            facts = replace(facts, refusals=0, switch_at=switch_at, enrols=0, is_wanted=False)
+            facts = structs.replace(facts, refusals=0, switch_at=switch_at, enrols=0, is_wanted=False)
             return facts, (Use(is_trial=trial is not None),)
         case FilesFailed():
-            return replace(facts, is_busy=False, retry_at=now + RETRY_S), ()
+            return structs.replace(facts, is_busy=False, retry_at=now + RETRY_S), ()
         case EnrolFailed(wait_s=wait_s):
-            return replace(facts, is_busy=False, enrol_at=now + wait_s, enrols=facts.enrols + 1), ()
+            return structs.replace(facts, is_busy=False, enrol_at=now + wait_s, enrols=facts.enrols + 1), ()
         case RenewalWanted():
-            return replace(facts, is_wanted=True, ask_at=now, asks=0), ()
+            return structs.replace(facts, is_wanted=True, ask_at=now, asks=0), ()
         case Registered() if facts.csr is not None:
-            return replace(facts, ask_at=now), ()
+            return structs.replace(facts, ask_at=now), ()
     return facts, ()
 
 
@@ -254,24 +235,24 @@ def settle(facts: Facts, now: float, earliest_s: float) -> tuple[Facts, tuple[Ac
         return facts, ()
     if facts.csr is None:
         is_again = facts.current is not None and now < facts.ask_at
-        return (facts, ()) if is_again else (replace(facts, is_busy=True), (MakeRequest(),))
+        return (facts, ()) if is_again else (structs.replace(facts, is_busy=True), (MakeRequest(),))
     if facts.is_up and now >= facts.ask_at:
         wait_s = sign_wait_s(facts.asks)
-        return replace(facts, ask_at=now + wait_s, asks=facts.asks + 1), (Ask(facts.csr),)
+        return structs.replace(facts, ask_at=now + wait_s, asks=facts.asks + 1), (Ask(facts.csr),)
     if facts.can_enrol and is_shut_out(facts, earliest_s) and now >= facts.enrol_at:
-        return replace(facts, is_busy=True), (Enrol(facts.csr, facts.enrols),)
+        return structs.replace(facts, is_busy=True), (Enrol(facts.csr, facts.enrols),)
     return facts, ()
 
 
 def settle_trial(facts: Facts, trial: Validity, now: float) -> tuple[Facts, tuple[Action, ...]]:
     if facts.is_up and facts.connected_with == trial.name:
-        return replace(facts, is_busy=True, asks=0, ask_at=now + AGAIN_S), (Promote(),)
+        return structs.replace(facts, is_busy=True, asks=0, ask_at=now + AGAIN_S), (Promote(),)
     if facts.refusals >= REFUSALS_MAX and facts.current:
         why = f"the broker has refused the new certificate {REFUSALS_MAX} times: the old one is used again"
-        gone = replace(facts, is_busy=True, refusals=0, ask_at=now + max(AGAIN_S, sign_wait_s(facts.asks)))
+        gone = structs.replace(facts, is_busy=True, refusals=0, ask_at=now + max(AGAIN_S, sign_wait_s(facts.asks)))
         return gone, (GoBack(), Use(is_trial=False), Report("InvalidChargingStationCertificate", why))
     if facts.connection is not None and now >= facts.switch_at:
-        return replace(facts, switch_at=NEVER), (Reconnect(facts.connection),)
+        return structs.replace(facts, switch_at=NEVER), (Reconnect(facts.connection),)
     return facts, ()
 
 

@@ -14,14 +14,16 @@ from agent.events import Link, Registration
 from agent.faults import FAULTS
 from agent.policy.id_token import masked
 from agent.policy.reasons import WORDS
-from agent.port import Port, faults, status
+from agent.port import Port, counts, faults, status
 from agent.selftest import PartResult, is_over, results
 from agent.station import Notice, Station, charging_state, outage_s, stamp
 from agent.transaction import Reading, Transaction, Trigger, reading
 
 VENDOR_ID = "station-agent"
+TAMPERED = "TamperDetectionActivated"
 RECONFIGURED = "ReconfigurationOfSecurityParameters"  # OCPP 2.1 security event
 SERIAL_NUMBER_MAX = 25  # OCPP 2.1: fewer characters than a station id may have
+TECH_INFO_MAX = 500  # OCPP 2.1
 
 
 def next_sample_at(station: Station, port: Port) -> float | None:
@@ -108,7 +110,8 @@ def transaction_edges(before: Station, station: Station, old: Port, new: Port, n
             Trigger.METER_VALUE_PERIODIC: "Sample.Periodic",
             Trigger.TRIGGER: "Trigger",
         }
-        tx = replace(tx, last=reading(new.report, now, *stamp(station, now)), unplugs=new.report.unplugs)
+        last = reading(new.report, now, *stamp(station, now)) if counts(new.report, tx) else tx.last
+        tx = replace(tx, last=last, unplugs=new.report.unplugs)
         is_sample = trigger in (Trigger.METER_VALUE_CLOCK, Trigger.METER_VALUE_PERIODIC)
         stream = Stream.SAMPLES if is_sample else Stream.MONEY
         stream = asked_for(station, stream) if trigger is Trigger.TRIGGER else stream
@@ -280,7 +283,8 @@ def self_test_record(station: Station, tested: tuple[PartResult, ...], now: floa
             "component": component,
             "variable": {"name": "SelfTest"},
         }
-        events.append({**event, "techCode": part.code, "techInfo": part.fix} if part.code else event)
+        more = {"techCode": part.code, "techInfo": f"{part.text} {part.fix}"[:TECH_INFO_MAX]}
+        events.append({**event, **more} if part.code else event)
     return message(station, Stream.STATUS, "NotifyEvent", {"generatedAt": dated, "seqNo": 0, "eventData": events}, now)
 
 
@@ -291,8 +295,17 @@ def part_records(before: Station, after: Station, now: float) -> Iterator[Record
     for name, told in sorted(after.parts.items()):
         was = before.parts.get(name)
         if bool(told.problem) != bool(was and was.problem):
-            more = {"techInfo": told.fix[:500]} if told.problem else {"cleared": True}
+            what = {"techCode": told.code, "techInfo": told.fix[:TECH_INFO_MAX]}
+            more: dict[str, Any] = what if told.problem else {"cleared": True}
             yield notify_event(after, Stream.STATUS, now, {"name": name}, "Problem", told.problem or "none", **more)
+
+
+def case_records(station: Station, name: str, is_open: bool, now: float) -> tuple[Record, ...]:
+    """A contact of the enclosure. OCPP has a security event for its opening, and none for its closing."""
+    more = {} if is_open else {"cleared": True}
+    component = {"name": "CaseAccessSensor", "instance": name}
+    told = notify_event(station, Stream.STATUS, now, component, "Active", "true" if is_open else "false", **more)
+    return (security_event(station, TAMPERED, name, now), told) if is_open else (told,)
 
 
 def refusal(station: Station, notice: Notice, now: float) -> Record:

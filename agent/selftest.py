@@ -60,6 +60,10 @@ def is_over(tested: Iterable[PartResult]) -> bool:
     return all(part.result is not Result.RUNNING for part in tested)
 
 
+def worst(found: Iterable[Result]) -> Result:
+    return max(found, key=(Result.PASSED, Result.RUNNING, Result.FAILED).index)
+
+
 def of_port(station: Station, port: Port, is_late: bool) -> Iterator[PartResult]:
     """Behind a silent controller nothing is known, so nothing is said."""
     if port.report is None:

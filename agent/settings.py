@@ -63,6 +63,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     max_energy_on_invalid_id_wh: Annotated[int, Meta(ge=0, le=100_000)] = 0
     support_number: Annotated[str, Meta(max_length=40)] = ""
     owner: Text = ""
+    light: Literal["auto", "on", "off"] = "auto"
     # times
     ev_connection_timeout_s: Annotated[float, Meta(ge=10, le=600)] = 60.0
     tx_resumption_timeout_s: Annotated[float, Meta(ge=0, le=86_400)] = 600.0
@@ -123,6 +124,7 @@ SETTINGS: dict[str, Setting] = {
     ),
     "support_number": Setting("telephone number beside every refusal", ALL, "", "ChargingStation.SupportNumber"),
     "owner": Setting("who runs the station, as drivers know it", CLOUD, "", "ChargingStation.Owner"),
+    "light": Setting("the enclosure's light; auto = while somebody is there", ALL, "", "EnvironmentalLighting.Mode"),
     "ev_connection_timeout_s": Setting("from tap to plug", CLOUD, "s", "TxCtrlr.EVConnectionTimeOut"),
     "tx_resumption_timeout_s": Setting("an outage a session survives", CLOUD, "s", "TxCtrlr.TxResumptionTimeout"),
     "tx_updated_interval_s": Setting("between two samples", CLOUD, "s", "SampledDataCtrlr.TxUpdatedInterval"),
@@ -233,7 +235,7 @@ def read_toml(text: str, where: str) -> dict[str, Any]:
     try:
         return tomllib.loads(text)
     except (ValueError, RecursionError) as error:  # a number of 5,000 digits, brackets 1,000 deep
-        raise ConfigError(f"{where}: not valid TOML: {error}") from None
+        raise ConfigError(f"{where}: not valid TOML: {error}: correct it there") from None
 
 
 def table(value: object, type_: type[T], where: str, **made: object) -> T:
@@ -244,12 +246,17 @@ def table(value: object, type_: type[T], where: str, **made: object) -> T:
     refuse_unknown(value, bounds, where)
     needed = {f.name for f in msgspec.structs.fields(type_) if f.required}
     if missing := sorted(needed - value.keys() - made.keys()):
-        raise ConfigError(f"{where} {missing[0]} is missing: add {missing[0]} = {expected(bounds[missing[0]])}")
+        raise ConfigError(f"{where} {missing[0]} is missing: add {how_to_add(missing[0], bounds[missing[0]])}")
     values = {k: fitted(v, bounds[k], f"{where} {k}") for k, v in value.items() if k not in made}
     try:
         return type_(**values, **made)
     except ValueError as error:  # __post_init__: facts that contradict each other
         raise ConfigError(f"{where} {error}") from None
+
+
+def how_to_add(key: str, bounds: Any) -> str:
+    is_table = isinstance(bounds, type) and issubclass(bounds, msgspec.Struct)
+    return f"it as a table, [{key}] and below it one key = value a line" if is_table else f"{key} = {expected(bounds)}"
 
 
 def refuse_unknown(keys: Collection[str], known: Collection[str], where: str) -> None:

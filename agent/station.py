@@ -154,6 +154,8 @@ class Station:
     network: Network = field(default_factory=Network)
     registration: Registration | None = None  # None: the cloud has not spoken in this run
     parts: Mapping[str, PartTold] = field(default_factory=dict)  # what their drivers have said last
+    opened: frozenset[str] = frozenset()  # contacts of the enclosure
+    outputs: Mapping[str, bool] = field(default_factory=dict)  # what the cloud has set of them; the rest are safe
     self_tested: bool = False  # this run's self-test has been reported
     waiting: tuple[int, ...] = ()  # records of each stream that are not acknowledged, when last counted
     reset: Reset | None = None

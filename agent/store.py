@@ -19,6 +19,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from msgspec import Struct
+
 from agent.effects import Durable, Record, Save, Stream
 from agent.events import StoreFailed, StoreRecovered
 from agent.outbox import (
@@ -35,7 +37,6 @@ from agent.outbox import (
     StoreError,
     connect,
 )
-from agent.salvage import salvage
 from agent.uplink.codec import Mark
 
 RETRY_S = 5.0
@@ -66,24 +67,21 @@ class Opened:
     dead_letters: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Committed:
+class Committed(Struct, frozen=True):
     """The batch is on disk. `next_seq` of the streams that grew, as of this transaction."""
 
     batch_id: int
     next_seq: dict[int, int]
 
 
-@dataclass(frozen=True, slots=True)
-class CommitFailed:
+class CommitFailed(Struct, frozen=True):
     """The batch is in memory only. Said once; Committed follows when the disk takes it."""
 
     batch_id: int
     why: str
 
 
-@dataclass(frozen=True, slots=True)
-class Fetched:
+class Fetched(Struct, frozen=True):
     """Records of a stream from after_seq + 1 on, in order; None if they could not be read."""
 
     stream: int
@@ -91,8 +89,7 @@ class Fetched:
     rows: tuple[Row, ...] | None
 
 
-@dataclass(frozen=True, slots=True)
-class Search:
+class Search(Struct, frozen=True):
     """Is anything about this transaction (None: any) not acknowledged? `owed`: of streams, what the cloud lacks."""
 
     search_id: str
@@ -100,20 +97,17 @@ class Search:
     owed: Mapping[int, Sequence[tuple[int, int]]]
 
 
-@dataclass(frozen=True, slots=True)
-class Searched:
+class Searched(Struct, frozen=True):
     search: Search
     is_held: bool
 
 
-@dataclass(frozen=True, slots=True)
-class EpochOpened:
+class EpochOpened(Struct, frozen=True):
     epoch: bytes
     marks: Marks
 
 
-@dataclass(frozen=True, slots=True)
-class Buried:
+class Buried(Struct, frozen=True):
     """The record is among the dead letters, and a tombstone stands in its place."""
 
     stream: int
@@ -121,15 +115,13 @@ class Buried:
     why: str
 
 
-@dataclass(frozen=True, slots=True)
-class StoreForked:
+class StoreForked(Struct, frozen=True):
     """The cloud holds other records than we do under keys of this epoch."""
 
     why: str
 
 
-@dataclass(frozen=True, slots=True)
-class Crashed:
+class Crashed(Struct, frozen=True):
     """A bug of ours ended the owner thread: raise the error where it is seen."""
 
     error: BaseException
@@ -196,6 +188,8 @@ def open_database(path: Path, boot_id: bytes, connect: Connect = connect) -> tup
 def rebuilt(path: Path, boot_id: bytes, connect: Connect) -> tuple[Database, Path, int]:
     """A new database with what could be read of the damaged one. Complete under another name before it takes the place:
     a power cut in between finds the damaged one again."""
+    from agent.salvage import salvage  # once in the life of a bad disk
+
     found = salvage(path)
     facts = {key: value for key, value in found.facts.items() if not key.startswith(FORGOTTEN)}
     draft = draft_of(path)
@@ -295,8 +289,7 @@ def patience_s(durable: Sequence[Durable], group_s: float = GROUP_S) -> float:
     return ALIVE_WAIT_S if saved and set(saved) == {ALIVE_FACT} else 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class Letters:
+class Letters(Struct, frozen=True):
     """Dead letters that somebody wants to read."""
 
     after_id: int

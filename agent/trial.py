@@ -91,7 +91,7 @@ def run(board: Board, hands: Hands) -> list[Result]:
                 verdict, note = tried(step, hands)
             results.append(Result(name, verdict, note))
             hands.say(f"   {verdict}{': ' + note if note else ''}")
-    except (Quit, EOFError):
+    except (Quit, EOFError, KeyboardInterrupt):
         hands.say("stopped: all outputs are safe")
     return results
 

@@ -4,6 +4,8 @@ The controller is greeted and wished nothing but safe outputs; it is not commiss
 """
 
 import asyncio
+import os
+import sys
 import threading
 from collections.abc import Callable
 from contextlib import suppress
@@ -33,6 +35,7 @@ from agent.settings import ConfigError
 from agent.ui.led import Pattern
 
 TURN_S = 0.05
+LINE_MAX = 200  # of an answer
 
 
 class NoChips:
@@ -45,12 +48,24 @@ class NoChips:
         raise AssertionError(facts)
 
 
+def typed(question: str) -> str:
+    """A line from the terminal. EOFError. Not by `input`: Python cannot end while a thread is in it."""
+    print(question, end="", flush=True)
+    line = b""
+    while not line.endswith(b"\n") and len(line) < LINE_MAX:
+        byte = os.read(sys.stdin.fileno(), 1) if sys.stdin else b""
+        if not byte:
+            raise EOFError
+        line += byte
+    return line.decode(errors="replace")
+
+
 @dataclass
 class RealHands:
     """`lines` and `out` are the terminal's; tests bring their own."""
 
     board: Board
-    lines: Callable[[str], str] = input
+    lines: Callable[[str], str] = typed
     out: Callable[[str], None] = print
     chips: Chips = field(default_factory=NoChips)
     reports: dict[int, Report] = field(default_factory=dict)
@@ -91,7 +106,7 @@ class RealHands:
         def read() -> None:
             try:
                 answers.append(self.lines(question))
-            except EOFError:
+            except (EOFError, OSError):
                 answers.append(None)
 
         threading.Thread(target=read, name="terminal", daemon=True).start()

@@ -4,6 +4,7 @@ First with broker, cloud and an open panel: memory, idle CPU, the heartbeat whil
 any of them: starts, and taps. The clock is this process's: from the card's line on the reader's pty to the pilot.
 """
 
+import os
 import queue
 import random
 import socket
@@ -37,6 +38,7 @@ STARTS, TAPS = 5, 60
 IDLE_S, IDLE_RUNS = 5.0, 3
 LISTS = 8
 READY_S = 20.0
+ENVIRONMENT = os.environ | {"MALLOC_ARENA_MAX": "1"}  # as board/systemd/station-agent.service has it
 PANEL = "[panel]\nport = {panel}\n"
 TARGETS = {
     "rss_mb": ("MB", 60.0),
@@ -128,7 +130,7 @@ class Stage:
     def _spawn(self, log: str, *command: str) -> subprocess.Popen[bytes]:
         with (self.folder / log).open("ab") as out:
             process = subprocess.Popen(
-                [sys.executable, *command], stdin=subprocess.DEVNULL, stdout=out, stderr=out, cwd=ROOT
+                [sys.executable, *command], stdin=subprocess.DEVNULL, stdout=out, stderr=out, cwd=ROOT, env=ENVIRONMENT
             )
         self._processes.append(process)
         return process

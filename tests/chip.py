@@ -21,11 +21,11 @@ from board.controller.link import Deframer, frame
 
 Options = Mapping[str, Any]
 BLOCK, BLOCKS = 4_096, 32
-LINE_MAX = 256  # bytes that one step takes from the line
+LINE_MAX = 128  # bytes that one step takes from the line
 PATIENCE_S = 20.0
 CIRCUIT_MAX_MA = 63_000
 OFFERS_MA = (0, 6_000, 16_000, 32_000, 52_000)
-HELLO = (contract.HELLO, contract.MAJOR, contract.MINOR_FIRST, contract.MINOR_LAST, contract.contract_hash())
+HELLO = (contract.HELLO, contract.MAJOR, contract.MINOR_FIRST, contract.MINOR_LAST, contract.HASH)
 
 TETHERED: Options = {}
 SOCKETED: Options = {"socketed": True, "phases": 3}
@@ -254,7 +254,7 @@ class Twin:
 
     def said(self, clock_ms: int) -> bytes:
         assert self.firmware is not None
-        said = self.firmware.unsent()
+        said = self.firmware.unsent(clock_ms)
         self.firmware.sent(len(said))
         self.firmware.keep(clock_ms)
         return said

@@ -1,4 +1,6 @@
-"""What all tests share: two hypothesis profiles, the markers `promise` and `needs`, the promises listed at the end."""
+"""What all tests share: two hypothesis profiles, the markers `promise` and `needs`, and what is said at the end: the
+promises, and each `record_property("fact", …)`: what was measured and is for nobody to judge.
+"""
 
 import os
 import shutil
@@ -64,7 +66,9 @@ def require(program: str, package: str | None = None) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """One line before pytest's own last one: how many tests stood for each promise, and which promises broke."""
+    """Before pytest's own last line: what was measured, how many tests stood for each promise, which promises broke."""
+    for fact in recorded(terminalreporter.stats.get("passed", []), "fact"):
+        terminalreporter.write_line(str(fact))
     passed, failed = (promises(terminalreporter.stats.get(outcome, [])) for outcome in ("passed", "failed"))
     if names := sorted(passed | failed, key=lambda name: (len(name), name)):
         said = (f"{name} {passed[name]}" + (f" ({failed[name]} BROKEN)" if failed[name] else "") for name in names)
@@ -72,5 +76,9 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 
 def promises(reports: list[pytest.TestReport]) -> Counter[str]:
+    return Counter(map(str, recorded(reports, "promise")))
+
+
+def recorded(reports: list[pytest.TestReport], key: str) -> list[object]:
     marked = (mark for report in reports if report.when == "call" for mark in report.user_properties)
-    return Counter(str(value) for key, value in marked if key == "promise")
+    return [value for each, value in marked if each == key]

@@ -2,10 +2,8 @@
 
 import asyncio
 import contextlib
-import json
 import os
 import signal
-import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -17,11 +15,12 @@ from agent.hal.leds import LedFacts, Leds
 from agent.hal.rtc import Rtc, RtcFacts
 from agent.loop import monotonic
 from agent.ui.led import PATTERNS, Light
+from tests.guest import Talk, tell
 
 CHIP = "9030000.pl061"  # its label: the number is the kernel's to choose
 OUTPUTS = [
     OutputFacts("fan", "fan", CHIP, 0),
-    OutputFacts("lock", "lock", CHIP, 1, active_low=True),
+    OutputFacts("lock", "enclosure_lock", CHIP, 1, active_low=True),
     OutputFacts("light", "light", CHIP, 2, safe=True),
 ]
 BUTTON = InputFacts("button1", "button", CHIP, 3, debounce_ms=5, evse_id=1)
@@ -32,25 +31,20 @@ LED = LedFacts("port1", red="port1:red", green="port1:green")
 KEYS = KeysFacts("/dev/input/event0", (2, 3), grab=True)
 
 
-def tell(**facts: Any) -> None:
-    print(f"\nRIG {json.dumps(facts)}", flush=True)
-
-
 class Story:
     """The loop of the device, and a host that is asked."""
 
     def __init__(self) -> None:
         self.posted: list[Any] = []
         self.loop = asyncio.get_running_loop()
-        self.answers: asyncio.Queue[str] = asyncio.Queue()
-        self.loop.add_reader(sys.stdin.fileno(), lambda: self.answers.put_nowait(sys.stdin.readline()))
+        self.talk = Talk()
 
-    async def ask(self, word: str, *drivers: Any) -> Any:
+    async def ask(self, word: str, *drivers: Any) -> None:
         """Asks the host; the drivers have their turns meanwhile."""
-        print(f"\nRIG ask {word}", flush=True)
-        while self.answers.empty():
+        self.talk.put(word)
+        while self.talk.answers.empty():
             await self.turn(*drivers)
-        return json.loads(await self.answers.get())
+        self.talk.answers.get_nowait()
 
     async def until(self, is_so: Callable[[], bool], *drivers: Any) -> bool:
         for _ in range(100):

@@ -21,9 +21,11 @@ Row = tuple[int, ...]  # (offer_ma, stop, lock, clear)
 
 OPEN_MS = 100  # S1: at once means within this, to the contact
 ORDERLY_MS = 6_100  # 6 s, and the contact's own time
-SAMPLED_MS = {"the car is ready": 50, "the cable carries it": 100}  # seen a few times before it is believed
+# Seen a few times before it is believed.
+SAMPLED_MS = {"the car is ready": 50, "there is a diode": 50, "the cable carries it": 100}
 AWAY_MS = 100  # a car that was gone for longer is another one, and wants another self-test
 WELDED_MS = 300
+PLUG_SEEN_MS = 150  # a plug that comes into a welded socket is seen a few times first
 NEVER_MS, FOREVER_MS = -1 << 40, 1 << 40
 ANY_MA = CURRENT_MAX_MA
 
@@ -42,6 +44,7 @@ class Eye:
         self.test_rose = False
         self.is_welded = False  # until a clear
         self.away_ms: int | None = 0  # since when there is no car
+        self.free_ms: int | None = None  # since when a live plug is let go
         self.odd_ms: int | None = None  # since when the contact is closed without its coil
         self.since: dict[str, int] = {}  # reason -> since when it is there without a break
         self.held: dict[str, int] = {}  # condition -> when it was last there
@@ -86,6 +89,7 @@ class PinObserver:
             self._remember(bay, eye, now_ms)
             self._judge_closing(index, bay, eye, now_ms)
             self._judge_opening(index, bay, eye, now_ms)
+            self._judge_bolt(index, bay, eye, now_ms)
 
     def _judge_current(self, now: int) -> None:
         sum_ma = sum(self.plant.offer_ma(bay) for bay in self.plant.bays)
@@ -119,6 +123,16 @@ class PinObserver:
                 raise Broken(f"S1 at {now} ms: port {index} is closed {late_ms} ms after: {name}")
             if offered_ma > most_ma and late_ms > OPEN_MS + self._latency_ms:
                 raise Broken(f"S11 at {now} ms: port {index} offers {offered_ma} mA {late_ms} ms after: {name}")
+
+    def _judge_bolt(self, index: int, bay: Bay, eye: Eye, now: int) -> None:
+        """Nobody lets go of a plug that is live, welded or not. (A bolt that fails by itself: `_reasons`.)"""
+        is_plugged = bay.car is not None or bay.abandoned_cable_ma > 0
+        if not (bay.board.socketed and is_plugged and bay.contactor.value) or bay.lock_wanted():
+            eye.free_ms = None
+            return
+        eye.free_ms = now if eye.free_ms is None else eye.free_ms
+        if now - eye.free_ms > PLUG_SEEN_MS + self._latency_ms:
+            raise Broken(f"S1 at {now} ms: port {index} is closed, and its plug is let go")
 
     def _remember(self, bay: Bay, eye: Eye, now: int) -> None:
         if bay.cp() == CP_A:
@@ -178,7 +192,7 @@ class PinObserver:
             f"no more than {wished_ma} mA are asked for": (True, FOREVER_MS, wished_ma),
             "host silent for 3 s": (silent_ms is None or silent_ms >= HOST_SILENT_MS, FOREVER_MS, self.failsafe_ma),
             "host silent for its grace": (silent_ms is None or silent_ms >= self._grace_ms, ORDERLY_MS, 0),
-            "lock fails": (board.socketed and bool(bay.out.lock) != bay.bolt.value, 3_000 + ORDERLY_MS, ANY_MA),
+            "lock fails": (board.socketed and bay.lock_wanted() != bay.bolt.value, 3_000 + ORDERLY_MS, ANY_MA),
             "cable unreadable": (board.socketed and is_plugged and not bay.cable_ma, 1_000 + OPEN_MS, ANY_MA),
             "hot": (bay.temperature_dc >= board.temperature_max_dc, 1_000 + ORDERLY_MS, ANY_MA),
             "voltage": (not bay.meter_dead and not self._voltage_is_good(bay), 1_000 + ORDERLY_MS, ANY_MA),

@@ -29,6 +29,7 @@ from agent.events import (
     Entry,
     Event,
     LookedUp,
+    Machine,
     PortReported,
     Report,
 )
@@ -37,7 +38,7 @@ from agent.port import Port
 from agent.settings import Settings
 from agent.station import Boot, BootReason, boot_reason
 from agent.uplink.commands import Command, Refusal, to_event
-from agent.uplink.messages import MESSAGES, from_wire
+from agent.uplink.messages import COMMANDS, from_wire
 from tests import referee
 
 Json = dict[str, Any]
@@ -59,6 +60,7 @@ class Play:
         wall_s: float | None = WALL_S,
         now: float = 0.0,
         plug: bool = True,
+        machine: Machine | None = None,
     ) -> None:
         self.allow = {ANN: Entry(), BOB: Entry()} if allow is None else dict(allow)
         self.cached = dict(cached or {})
@@ -77,7 +79,7 @@ class Play:
         self.epoch_s = (WALL_S if wall_s is None else wall_s) - now  # the true wall time at monotonic 0
         boot = boot or Boot("b0" * 8, now, BootReason.POWER_UP)
         clock, settings = Clock(WALL_S - 1e6, now), settings or Settings()
-        self.station, effects = born(settings, boot, clock, ports, self.facts, [0.5] * ports, now)
+        self.station, effects = born(settings, boot, clock, ports, self.facts, [0.5] * ports, now, machine)
         self._perform(effects)
         if wall_s is not None:
             self.on(ClockTold(wall_s, ClockSource.CLOUD))
@@ -114,7 +116,7 @@ class Play:
         """What the station answers in this step to a command of the cloud; {} if it takes its time."""
         self.commands += 1
         command_id = f"c{self.commands}"
-        request = from_wire(MESSAGES[action][0], payload)
+        request = from_wire(COMMANDS[action], payload)
         event = to_event(Command(command_id, action, payload, request))
         assert not isinstance(event, Refusal), event
         referee.expect(command_id, action)
@@ -168,7 +170,7 @@ class Play:
         true_s = self.epoch_s + self.now + off_s
         again = Play(
             self.station.ceiling, ports=len(self.station.ports), allow=self.allow, facts=self.facts, boot=boot,
-            wall_s=true_s if wall else None, now=now, plug=False,
+            wall_s=true_s if wall else None, now=now, plug=False, machine=self.station.machine,
         )  # fmt: skip
         again.epoch_s = true_s - now
         again.records, again.commands = self.records + again.records, self.commands

@@ -1,9 +1,12 @@
-"""A virtual arm64 machine with a Debian kernel, and our own code in it: QEMU `virt`, whose PL061 is a real GPIO chip.
+"""Virtual machines with a Debian kernel, and our own code in them.
 
 The parts are made once and kept in the user's cache: a Debian tree with kernel and Python (mmdebstrap, some 100 MB of
-download) with its byte code, and the wheels for aarch64. Each run adds the agent of this tree. The machine talks on its
-serial line: `RIG {…}` tells a fact, `RIG ask WORD` asks the host, which answers with a line. The host reads the
-chip's registers from outside, through QEMU: what the kernel of the guest says of a pin proves nothing.
+download) with its byte code, and the wheels for its processor. Each run adds the agent of this tree. The machine talks
+on its serial line: `RIG {…}` tells a fact, `RIG ask WORD` asks the host, which answers with a line of JSON. What the
+host sees of the hardware it sees from outside: what the kernel of the guest says of a pin proves nothing.
+
+QEMU computes the processor (TCG), also where KVM would lend one: so it is the same machine everywhere, and some KVMs,
+those inside virtual machines above all, can be opened and then hang.
 """
 
 import asyncio
@@ -15,8 +18,9 @@ import stat
 import subprocess
 import sys
 import tarfile
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
 from hashlib import sha256
 from importlib.util import MAGIC_NUMBER
 from pathlib import Path
@@ -24,19 +28,45 @@ from typing import Any
 from zipfile import ZipFile
 
 TREE = Path(__file__).parent.parent
-CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "station-agent" / "arm64"
-PACKAGES = "python3,busybox-static,linux-image-arm64"
-WHEELS = ("cbor2", "msgspec", "gpiod")
+CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "station-agent"
 UNUSED = re.compile(  # of what the packages bring; a kernel alone has 400 MB of modules
-    r"\./(boot|etc|var|s?bin/(?!busybox)[^/]*|usr/share|usr/sbin|usr/bin/(?!python)[^/]*|lib/(modules|systemd|udev)"
+    r"(boot|etc|var|s?bin/(?!busybox)[^/]*|usr/share|usr/sbin|usr/bin/(?!python)[^/]*|lib/(modules|systemd|udev)"
     r"|usr/lib/(apt|dpkg|firmware|initramfs-tools|klibc|linux-image[^/]*|systemd|udev|[^/]*/(gconv|perl[^/]*))"
     r"|usr/lib/python3[^/]*/(test|idlelib|lib2to3|pydoc_data|ensurepip|unittest|distutils))(/|$)"
 )
-MACHINE = ["-M", "virt", "-cpu", "cortex-a57", "-m", "512", "-display", "none", "-no-reboot", "-nodefaults"]
-DEVICES = ["-global", "virtio-mmio.force-legacy=false", "-device", "virtio-keyboard-device"]
-PL061_DATA, PL061_DIR = 0x0903_03FC, 0x0903_0400  # the addresses mask the data register: 0x3fc shows all eight lines
+INIT = """#!/bin/busybox sh
+export PATH=/bin:/usr/bin PYTHONPATH=/app PYTHONDONTWRITEBYTECODE=1
+/bin/busybox --install -s /bin
+mount -t proc proc /proc; mount -t sysfs sys /sys; mount -t devtmpfs dev /dev
+for module in {modules}; do insmod /modules/$module.ko || echo "no $module"; done
+stty -echo
+{first}
+python3 -m {story} || echo "the story has failed"
+poweroff -f
+"""
+OPTIONS = ("-accel", "tcg", "-m", "512", "-display", "none", "-no-reboot", "-nodefaults")
 
 Ask = Callable[["Machine", str], Awaitable[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A kind of machine: its hardware, and what of Debian and PyPI is in it."""
+
+    debian: str  # the architecture, as Debian spells it
+    wheel: str  # and as PyPI does
+    qemu: tuple[str, ...]  # program and machine
+    devices: tuple[str, ...]
+    console: str
+    packages: tuple[str, ...]  # besides BusyBox and Python
+    wheels: tuple[str, ...]
+    modules: tuple[str, ...]  # of the kernel, in the order of loading
+    used: tuple[str, ...] = ()  # files that UNUSED would leave out
+    first: str = ""  # a line of shell before the story
+
+    @property
+    def cache(self) -> Path:
+        return CACHE / self.debian
 
 
 # -- parts, made once -------------------------------------------------------------------------------------------------
@@ -57,19 +87,20 @@ def made(path: Path, make: Callable[[Path], object]) -> Path:
     return path
 
 
-def debian() -> Path:
-    options = ["--variant=extract", "--architectures=arm64", f"--include={PACKAGES}"]
-    return made(CACHE / "debian.tar", lambda tar: run("mmdebstrap", *options, "bookworm", tar))
+def debian(kind: Kind) -> Path:
+    packages = ",".join(("python3", "busybox-static", *kind.packages))
+    options = ["--variant=extract", f"--architectures={kind.debian}", f"--include={packages}"]
+    return made(kind.cache / "debian.tar", lambda tar: run("mmdebstrap", *options, "bookworm", tar))
 
 
-def wheels() -> Path:
+def wheels(kind: Kind) -> Path:
     """Of the versions of tools/constraints.txt, in a folder that bears them."""
     pinned = dict(re.findall(r"^(\S+)==(\S+)$", (TREE / "tools/constraints.txt").read_text(), re.MULTILINE))
-    wanted = [f"{name}=={pinned[name]}" for name in WHEELS]
+    wanted = [f"{name}=={pinned[name]}" for name in kind.wheels]
     options = ["--quiet", "--no-deps", "--only-binary=:all:", "--python-version=3.11"]
-    platforms = [f"--platform=manylinux{each}_aarch64" for each in ("_2_28", "2014")]
+    platforms = [f"--platform=manylinux{each}_{kind.wheel}" for each in ("_2_28", "2014")]
     pip = [sys.executable, "-m", "pip", "download"]
-    return made(CACHE / "+".join(wanted), lambda to: run(*pip, *options, *platforms, "--dest", to, *wanted))
+    return made(kind.cache / "+".join(wanted), lambda to: run(*pip, *options, *platforms, "--dest", to, *wanted))
 
 
 # -- an initramfs -----------------------------------------------------------------------------------------------------
@@ -84,7 +115,6 @@ class Cpio:
         self._folders = {"."}
 
     def add(self, name: str, mode: int, data: bytes = b"", device: tuple[int, int] = (0, 0)) -> None:
-        name = name.removeprefix("./")
         parent = os.path.dirname(name)
         if parent and parent not in self._folders:
             self.add(parent, stat.S_IFDIR | 0o755)
@@ -106,31 +136,34 @@ class Cpio:
         self._file.write(data + b"\0" * (-(before + len(data)) % 4))
 
 
-def base(modules: Collection[str]) -> Path:
-    """A folder with the kernel and an initramfs that holds Python, BusyBox and these kernel modules in /modules."""
-    name = "base-" + sha256(" ".join([*sorted(modules), *WHEELS]).encode()).hexdigest()[:8]
-    return made(CACHE / name, lambda folder: unpack(folder, modules))
+def base(kind: Kind) -> Path:
+    """A folder with the kernel and an initramfs that holds Python, BusyBox and the kernel's modules in /modules."""
+    holds = [*sorted(kind.modules), *kind.used, wheels(kind).name]
+    name = "base-" + sha256(" ".join(holds).encode()).hexdigest()[:8]
+    return made(kind.cache / name, lambda folder: unpack(kind, folder))
 
 
-def unpack(folder: Path, modules: Collection[str]) -> None:
+def unpack(kind: Kind, folder: Path) -> None:
     folder.mkdir(exist_ok=True)
     cpio = Cpio(folder / "initrd")
     cpio.add("dev/console", stat.S_IFCHR | 0o600, device=(5, 1))
-    for name in ("lib", "bin", "proc", "sys", "tmp"):
+    for name in ("lib", "bin", "proc", "sys", "tmp", "run"):
         cpio.add(name, stat.S_IFDIR | 0o755)
-    with tarfile.open(debian()) as tar:
+    with tarfile.open(debian(kind)) as tar:
         for each in tar:
+            name = each.name.removeprefix("./")
             file = tar.extractfile(each) if each.isfile() or each.islnk() else None
-            module = Path(each.name).stem if each.name.endswith(".ko") else ""
-            if file and each.name.startswith("./boot/vmlinuz"):
+            module = Path(name).stem if name.endswith(".ko") else ""
+            is_used = name in kind.used or not UNUSED.match(name)
+            if file and name.startswith("boot/vmlinuz"):
                 (folder / "vmlinuz").write_bytes(file.read())
-            elif file and module in modules:
+            elif file and module in kind.modules:
                 cpio.add(f"modules/{module}.ko", stat.S_IFREG | 0o644, file.read())
-            elif file and not UNUSED.match(each.name):
-                add_python(cpio, each.name, file.read(), each.mode)
-            elif each.issym() and not UNUSED.match(each.name):
-                cpio.add(each.name, stat.S_IFLNK | 0o777, each.linkname.encode())
-    for name, data in wheel_files():
+            elif file and is_used:
+                add_python(cpio, name, file.read(), each.mode)
+            elif each.issym() and is_used:
+                cpio.add(name, stat.S_IFLNK | 0o777, each.linkname.encode())
+    for name, data in wheel_files(kind):
         add_python(cpio, f"app/{name}", data)
     cpio.close()
 
@@ -141,36 +174,38 @@ def add_python(cpio: Cpio, name: str, data: bytes, mode: int = 0o644) -> None:
     if name.endswith(".py") and sys.version_info[:2] == (3, 11):  # the machine's
         folder, stem = os.path.split(name.removesuffix(".py"))
         with suppress(SyntaxError):
-            code = compile(data, f"/{name.removeprefix('./')}", "exec", dont_inherit=True)
+            code = compile(data, f"/{name}", "exec", dont_inherit=True)
             pyc = MAGIC_NUMBER + (1).to_bytes(4, "little") + bytes(8) + marshal.dumps(code)
             cpio.add(f"{folder}/__pycache__/{stem}.cpython-311.pyc", stat.S_IFREG | 0o644, pyc)
 
 
-def initramfs(path: Path, init: str, modules: Collection[str]) -> Path:
-    """The base, and after it the agent of this tree and `init`: the kernel unpacks one archive over the other."""
+def initramfs(kind: Kind, path: Path, story: str) -> Path:
+    """The base, and after it the agent of this tree, which runs the module `story`: the kernel unpacks one archive over
+    the other."""
     cpio = Cpio(path)
     for folder in ("agent", "board", "tests"):
         for each in sorted([*(TREE / folder).rglob("*.py"), *(TREE / folder).rglob("*.csv")]):
             add_python(cpio, f"app/{each.relative_to(TREE)}", each.read_bytes())
+    init = INIT.format(modules=" ".join(kind.modules), first=kind.first, story=story)
     cpio.add("init", stat.S_IFREG | 0o755, init.encode())
     cpio.close()
     both = path.with_suffix(".both")
-    both.write_bytes((base(modules) / "initrd").read_bytes() + path.read_bytes())
+    both.write_bytes((base(kind) / "initrd").read_bytes() + path.read_bytes())
     return both
 
 
-def wheel_files() -> Iterator[tuple[str, bytes]]:
-    for wheel in sorted(wheels().glob("*.whl")):
+def wheel_files(kind: Kind) -> Iterator[tuple[str, bytes]]:
+    for wheel in sorted(wheels(kind).glob("*.whl")):
         with ZipFile(wheel) as archive:
             for name in archive.namelist():
                 if not name.endswith("/"):
                     yield name, archive.read(name)
 
 
-def devicetree(path: Path, more: str) -> Path:
+def devicetree(kind: Kind, path: Path, more: str) -> Path:
     """QEMU's own for this machine, and `more` in the words of dtc(1)."""
     own, source = path.with_suffix(".own"), path.with_suffix(".dts")
-    run("qemu-system-aarch64", *MACHINE[:1], f"virt,dumpdtb={own}", *MACHINE[2:], *DEVICES)
+    run(*kind.qemu, *OPTIONS, "-machine", f"dumpdtb={own}", *kind.devices)
     run("dtc", "-q", "-I", "dtb", "-O", "dts", "-o", source, own)
     source.write_text(source.read_text() + more)
     run("dtc", "-q", "-I", "dts", "-O", "dtb", "-o", path, source)
@@ -202,9 +237,9 @@ class Machine:
         said = await self.qmp("human-monitor-command", **{"command-line": f"xp /1wx {address:#x}"})
         return int(said.split(":")[1], 16)
 
-    async def lines(self) -> int:
-        """The levels of the GPIO chip's lines, bit by bit, as a voltmeter would show them."""
-        return await self.register(PL061_DATA)
+    def kill(self) -> None:
+        """As if its plug were pulled."""
+        self._process.kill()
 
     async def listen(self, ask: Ask) -> None:
         """Until the machine is off."""
@@ -222,18 +257,20 @@ class Machine:
 
 
 @asynccontextmanager
-async def machine(folder: Path, kernel: Path, initrd: Path, dtb: Path) -> AsyncIterator[Machine]:
+async def machine(kind: Kind, folder: Path, initrd: Path, *more: str) -> AsyncIterator[Machine]:
+    """`more`: options of QEMU."""
     socket = folder / "qmp"
-    parts = ["-kernel", str(kernel), "-initrd", str(initrd), "-dtb", str(dtb)]
-    options = [*parts, "-append", "console=ttyAMA0 quiet panic=-1"]
+    parts = ["-kernel", str(base(kind) / "vmlinuz"), "-initrd", str(initrd)]
+    options = [*parts, "-append", f"console={kind.console} quiet panic=-1", *more]
     talk = ["-serial", "stdio", "-qmp", f"unix:{socket},server=on,wait=on"]
     process = await asyncio.create_subprocess_exec(
-        "qemu-system-aarch64", *MACHINE, *DEVICES, *options, *talk,
+        *kind.qemu, *OPTIONS, *kind.devices, *options, *talk,
         stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
     )  # fmt: skip
     assert process.stdout
     try:
-        await process.stdout.readline()  # "waiting for connection on …": the socket is there
+        said = await process.stdout.readline()
+        assert b"waiting for connection on" in said, said  # the socket is there
         monitor, to = await asyncio.open_unix_connection(socket)
         await monitor.readline()  # its greeting
         running = Machine(process, monitor, to)
@@ -241,7 +278,8 @@ async def machine(folder: Path, kernel: Path, initrd: Path, dtb: Path) -> AsyncI
         yield running
         to.close()
     except BaseException:
-        process.kill()
+        with suppress(ProcessLookupError):
+            process.kill()
         raise
     finally:
         await process.wait()  # whoever stays to the end of `listen` has seen it switch itself off

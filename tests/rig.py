@@ -1,10 +1,11 @@
 """The real firmware in lockstep: simulated hardware behind its pins, our own end of the link as its host, a line that
-may be bad, and the observer. Time is simulated, 10 ms by 10 ms; the same seed gives the same world."""
+may be bad, and the observer. Time is simulated, 10 ms by 10 ms; the same seed gives the same world. `WatchedController`
+is the same without a host and in real time, for a host that is a process or a machine of its own."""
 
 import atexit
 import random
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 from tempfile import mkdtemp
@@ -17,17 +18,19 @@ from agent.hal.controller import IDLE_S, ControllerLink
 from agent.sim.car import Car
 from agent.sim.interpreter import Program, RealController, firmware, missing
 from agent.sim.plant import Bay
+from agent.ui.led import Pattern
 from board.controller import contract
 from board.controller.app.port import PortBoard
 from board.controller.link import Deframer
 from tests.conftest import LONG
-from tests.observer import PinObserver
+from tests.observer import Broken, PinObserver
 
 STEP_S = 0.01
 LINE_B = 115  # what 115,200 baud carry in a step
 QUEUE_B = 4_096
 CIRCUIT_MA, FAILSAFE_MA, GRACE_S = 32_000, 6_000, 5
 CIRCUIT_MAX_MA = 63_000  # of the board
+LATE_MS = 1_000  # a machine that runs other tests as well stops a process for a while, and that is nobody's fault
 OFF = PortCommand()
 ON = PortCommand(16_000, Stop.NONE, lock=True)
 
@@ -74,6 +77,43 @@ class Tap:
         return heard
 
 
+class WatchedController(RealController):
+    """Two cables, the observer at their pins and on the line; what it sees broken is kept for the test's end."""
+
+    def __init__(
+        self, folder: Path, circuit_ma: int, *, failsafe_ma: int = 6_000, grace_s: int = 60, lockstep: bool = True
+    ) -> None:
+        """`failsafe_ma` and `grace_s`: what the host will commission it with."""
+        boards = (TETHERED, TETHERED)
+        super().__init__(program(boards, circuit_ma), folder / "flash.img", boards, lockstep=lockstep, watch=self._look)
+        self.observer = PinObserver(self, circuit_ma, failsafe_ma=failsafe_ma, grace_s=grace_s, latency_ms=LATE_MS)
+        self.broken: list[str] = []
+        self.wished_ms: list[int] = []  # when each whole wish came
+        self._tap, self._boots = Tap(2), 0
+
+    def receive(self, data: bytes, now: float) -> None:
+        super().receive(data, now)
+        if self.boots != self._boots:
+            self._boots = self.boots
+            self._tap.reset(now)
+            self.observer.booted()
+        for message in self._tap.hears(data, now) if data else []:
+            match message:
+                case (contract.WISH, _, tuple(rows)):
+                    self.wished_ms.append(round(now * 1000))
+                    self.observer.heard(round(now * 1000), rows)
+
+    def edges(self, index: int, name: str) -> list[tuple[int, int]]:
+        """What this pin has done so far: (ms, value)."""
+        return [(round(at * 1000), value) for at, i, pin, value in list(self.pins) if (i, pin) == (index, name)]
+
+    def _look(self, now_ms: int) -> None:
+        try:
+            self.observer.look(now_ms)
+        except Broken as broken:
+            self.broken.append(str(broken))
+
+
 class Rig:
     def __init__(
         self,
@@ -83,26 +123,31 @@ class Rig:
         seed: int = 0,
         coil_circuit: bool = True,
         is_host_there: bool = True,
+        sim: RealController | None = None,
+        link: Callable[[], ControllerLink] | None = None,
     ) -> None:
+        """`sim`, `link`: another controller than that of `boards`, and our end of the line to it."""
         need_interpreter()
         self.rng = random.Random(seed)
-        self.sim = RealController(
+        self.sim = sim or RealController(
             program(tuple(boards)), folder / "flash.img", tuple(boards),
             lockstep=True, on_a_tty=False, coil_circuit=coil_circuit,
         )  # fmt: skip
+        ports = len(self.sim.bays)
+        self._link = link or (lambda: ControllerLink(ports, CIRCUIT_MA, FAILSAFE_MA, GRACE_S))
         self.observer = PinObserver(self.sim, 0, failsafe_ma=FAILSAFE_MA, grace_s=GRACE_S)
         self.sim.watch = self.observer.look
         self.now = 0.0
         self.circuit_ma = 0  # by the firmware's own word; it does not leave the factory commissioned
         self.limits = 0  # how often it was told one
-        self.commands = [OFF] * len(boards)
+        self.commands = [OFF] * ports
         self.noise = 0.0  # how probably a byte on the line is another
         self.is_cut = False
         self.host: ControllerLink | None = None
         self.events: list[Event] = []
-        self.reports: list[tuple[int, ...]] = [()] * len(boards)
+        self.reports: list[tuple[int, ...]] = [()] * ports
         self._queue = b""
-        self._tap, self._ear = Tap(len(boards)), Deframer()
+        self._tap, self._ear = Tap(ports), Deframer()
         self._boots = 0
         self.sim.power_on(0.0)
         if is_host_there:
@@ -116,7 +161,7 @@ class Rig:
 
     def start_host(self) -> "Rig":
         """Also after `kill_host`: it knows nothing."""
-        self.host = ControllerLink(len(self.sim.bays), CIRCUIT_MA, FAILSAFE_MA, GRACE_S)
+        self.host = self._link()
         self.commands = [OFF] * len(self.sim.bays)
         return self
 
@@ -134,6 +179,10 @@ class Rig:
         """Whatever goes down the line."""
         self._queue = (self._queue + data)[-QUEUE_B:]
         return self
+
+    def show(self, *lights: Pattern) -> "Rig":
+        assert self.host is not None
+        return self.say(self.host.show(lights, self.now))
 
     # -- time
 
@@ -221,10 +270,10 @@ class Rig:
 
     def faults(self, index: int = 0) -> set[str]:
         mask = self.reports[index][6]
-        return {name for bit, name in enumerate(contract.FAULTS) if mask >> bit & 1}
+        return {name for bit, name in enumerate(contract.FAULTS.split()) if mask >> bit & 1}
 
     def reported(self, index: int, name: str) -> int:
-        return self.reports[index][[field for field, _, _ in contract.PORT_REPORT].index(name)]
+        return self.reports[index][contract.PORT_REPORT[::3].index(name)]
 
     def clicks(self, index: int = 0) -> list[int]:
         """What the contactor has done so far."""

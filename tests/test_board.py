@@ -140,8 +140,9 @@ def signals_read() -> tuple[set[str], set[str]]:
         match node:
             case ast.Subscript(value=ast.Name(id=table), slice=ast.Constant(value=str(signal))) if table in found:
                 found[table].add(signal)
-            case ast.Assign(targets=[ast.Name(id="OUTPUTS" | "INPUTS")], value=names):
-                found["where"] |= set(ast.literal_eval(names))
+            case ast.Assign(targets=[ast.Name(id="OUTPUTS" | "INPUTS" | "LEDS")], value=names):
+                words = (each.value for each in ast.walk(names) if isinstance(each, ast.Constant))
+                found["where"] |= {word for word in words if isinstance(word, str)}
     return found["station"], found["where"]
 
 
@@ -165,6 +166,21 @@ def test_a_signal_in_the_table_is_the_pin_of_the_board_file() -> None:
     assert first["contactor"] == 7 and first["lock"] is None and first["proximity"] is None
     assert table_of(read_board(MEASURES, "b.toml"))["STATION"]["meter"] == "atm90e36"  # type: ignore[index]
     assert not module["PORTS"][0]["board"]["metered"], "its meter is on Linux' side"
+
+
+def test_a_light_is_linuxs_or_the_controllers_as_the_board_file_says() -> None:
+    assert read_board(CM4, "b.toml").lights_at_controller == (False, False)
+    head, _, second = CM4.split("[[led]]")
+    pinned = head.replace('pilot = "GP26"\n', 'pilot = "GP26"\nled_red = "GP17"\nled_green = "GP18"\n')
+    board = read_board(f"{pinned}[[led]]{second}", "b.toml")
+    assert board.lights_at_controller == (True, False)
+    assert table_of(board)["PORTS"][0]["pins"]["led_green"] == 18  # type: ignore[index]
+    assert board_of("duo_sim").lights_at_controller == (True, True), "where nothing is wired, all of them"
+    assert board_of("solo_virt").lights_at_controller == (False,)
+
+
+def board_of(name: str) -> Board:
+    return load(BOARDS / f"{name}.toml")
 
 
 # -- mistakes
@@ -218,6 +234,8 @@ def test_every_mistake_is_one_sentence_that_names_file_key_and_what_to_type() ->
         (CM4, "line = 27", "line = 17", "line 17 of pinctrl-bcm2711 is used twice"),
         (CM4, 'tty = "/dev/ttyAMA4"', 'tty = "/dev/ttyAMA3"', "/dev/ttyAMA3 is used twice, by [controller]"),
         (CM4, 'led = "port2"', 'led = "porto2"', "no [[led]] is named porto2: add it, or type led = 'port1' or"),
+        (CM4, 'pilot = "GP26"\n', 'pilot = "GP26"\nled_red = "GP17"\n', "port1 is a [[led]] and has led pins"),
+        (CM4, 'pilot = "GP26"\n', 'pilot = "GP26"\nled_red = "GP7"\n', "pin GP7 is used twice"),
         (CM4, 'red = "port2:red"', 'red = "port1:red"', "/sys/class/leds/port1:red is used twice"),
         (CM4, "evse_id = 2", "evse_id = 3", "there is no port 3: type evse_id = 1 to 2"),
         (CM4, "evse_id = 2", "evse_id = 1", "the button of port 1 is used twice"),
@@ -226,7 +244,21 @@ def test_every_mistake_is_one_sentence_that_names_file_key_and_what_to_type() ->
         (CM4, 'kind = "pn532"', 'kind = "pn523"', '[reader] kind = \'pn523\' cannot be: type "line" or "pcsc"'),
         (CM4, 'device = "rtc0"', 'device = "/dev/rtc0"', "[rtc] device"),
         (CM4, "voltage_max_mv = 253_000", "voltage_max_mv = 200_000", "voltage_min_mv is not below"),
-        (CM4, "[[led]]", "[led]\n[[lde]]", "TOML"),
+        (CM4, "[[led]]", "[led]\n[[led]]", "TOML"),
+        (CM4, "[[port]]", "[[prot]]", "unknown key 'prot': did you mean port?"),
+        (CM4, "[controller]", "[controler]", "unknown key 'controler': did you mean controller?"),
+        (CM4, CM4[CM4.index("[controller]") : CM4.index("[[port]]")], "", "controller is missing: add it as a table"),
+        (CM4, "phases = 3", "phases = = 3", "(at line 6, column 10): correct it there"),
+        (CM4, "circuit_limit_ma = 63_000", "circuit_limit_ma = 31_000", "less than the limit_ma = 32000 of a port"),
+        (SOLO, "\nlimit_ma = 32_000", "\nlimit_ma = 64_000", "sType2 carries at most 63000 mA on 3 ph"),
+        (DUO, "\nlimit_ma = 32_000", "\nlimit_ma = 80_001", "limit_ma = 80001 cannot be"),
+        (CM4, "pilot_mv = [-15_000, 15_000]", "pilot_mv = [0, 3_300]", "type at most -12600 and at least 12600"),
+        (SOLO, "scale = 1_000.0", "scale = 0.0", "type a number above 0, at most 1000000"),
+        (CM4, 'tty = "/dev/ttyAMA4"', 'tty = "ttyAMA4"', 'tty = \'ttyAMA4\' cannot be: type "/dev/…", the path of a'),
+        (CM4, 'tty = "/dev/ttyAMA4"', 'tty = "/dev/x/../ttyAMA3"', 'cannot be: type "/dev/…", the path of a device'),
+        (CM4, 'tty = "/dev/ttyAMA4"', 'tty = "/dev//ttyAMA3"', 'cannot be: type "/dev/…", the path of a device'),
+        (CM4, "description = \"", "description = \"\\u001b[31m", "type a line of text in quotes, at most 100"),
+        (CM4, "line = 27", "line = 17", "is used twice, by fan and light"),
         (SOLO, "units = [1]", "units = [1, 2]", "[meter] has 2 units: name 1, one for each port"),
         (SOLO, "units = [1]", "units = [0]", "a list in [ ], each of it a whole number from 1 to 247"),
         (SOLO, "phases = 3", "phases = 1", "[meter] has registers of 3 phases: describe 1"),
@@ -250,7 +282,7 @@ def test_a_power_contactor_on_linux_is_taken_with_the_hardware_that_drops_it() -
 
 
 def test_a_board_that_is_not_there_names_the_ones_that_are(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"no board file at .*nine\.toml: .*duo_sim\.toml, .*solo_sim\.toml"):
+    with pytest.raises(ConfigError, match=r"no board file at .*nine\.toml: name another, .*duo_sim\.toml, .*solo_sim"):
         load(tmp_path / "nine.toml")
     with pytest.raises(ConfigError, match=r"no config file at .*: copy config/example\.toml"):
         load_config(tmp_path / "config.toml")
@@ -264,6 +296,34 @@ def test_a_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
         load(path)
     with pytest.raises(ConfigError, match="cannot be read"):
         load(tmp_path)
+
+
+@pytest.mark.promise("S9", "S10")
+def test_a_file_without_end_is_refused_and_one_with_nothing_in_it_says_how_to_begin(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="/dev/zero: more than 65536 bytes are no file of ours"):
+        load(Path("/dev/zero"))
+    (tmp_path / "b.toml").touch()
+    with pytest.raises(ConfigError, match="is empty: type station-agent board new --from"):
+        load(tmp_path / "b.toml")
+
+
+def test_a_file_saved_by_an_editor_on_windows_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "duo_cm4.toml"
+    path.write_bytes(b"\xef\xbb\xbf" + CM4.replace("\n", "\r\n").encode())
+    assert load(path) == read_board(CM4, "b.toml")
+
+
+@pytest.mark.parametrize(
+    ("connector", "phases", "most_ma"), [("cType1", 1, 80_000), ("cType2", 1, 70_000), ("cType2", 3, 63_000)]
+)
+def test_a_port_has_the_limit_that_its_connector_carries_and_no_more(connector: str, phases: int, most_ma: int) -> None:
+    def limited(limit_ma: int) -> Board:
+        text = DUO.replace("cType1", connector).replace("phases = 1", f"phases = {phases}")
+        return read_board(text.replace("= 32_000", f"= {limit_ma}"), "b.toml")
+
+    assert limited(most_ma).port[0].limit_ma == most_ma
+    with pytest.raises(ConfigError, match=rf"{connector} carries at most {most_ma} mA|cannot be: type .* to 80000"):
+        limited(most_ma + 1)
 
 
 TEXTS = [path.read_text() for path in ALL_BOARDS]

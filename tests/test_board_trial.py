@@ -2,7 +2,10 @@
 
 import fcntl
 import os
-from collections.abc import Callable
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -21,14 +24,17 @@ from agent.hal.thermal import SensorFacts
 from agent.lock import exclusive
 from agent.pintable import pins_hash, port_board
 from agent.settings import ConfigError
+from agent.sim.box import Box
 from agent.sim.car import Car
 from agent.sim.controller import SimController
 from agent.sim.gpio import SimChips
 from agent.trial import Result, Verdict, run, steps, summary
 from agent.ui.led import Pattern
+from tests.process import ROOT, until
 
 REAL = [path for path in sorted(BOARDS.glob("*.toml")) if load(path).controller.link != "sim"]
 CM4, SOLO = BOARDS / "duo_cm4.toml", BOARDS / "solo_modbus.toml"
+SOLO_SIM = BOARDS / "solo_sim.toml"
 TURN_S = 0.02
 
 
@@ -229,11 +235,92 @@ def test_whatever_ends_a_trial_at_whatever_question_leaves_all_outputs_safe(path
 
     hands.ask = ask  # type: ignore[method-assign]
     try:
-        run(hands.board, hands)
-    except (KeyboardInterrupt, Pulled):
-        assert how in ("Ctrl-C", "bug")
+        results = run(hands.board, hands)
+        assert "stopped: all outputs are safe" in hands.said or len(results) == len(list(steps(hands.board)))
+    except Pulled:
+        assert how == "bug"
     assert hands.is_safe()
     assert hands.link.commands == (PortCommand(stop=hands.link.commands[0].stop),) * len(hands.board.port)
+
+
+# -- a process and its terminal
+
+
+@pytest.fixture
+def box(tmp_path: Path) -> Iterator[Box]:
+    socket = port_board(load(SOLO_SIM), load(SOLO_SIM).port[0])
+    box = Box(SimController((socket,), circuit_limit_ma=0), tmp_path).start()
+    box.power_on()
+    yield box
+    box.close()
+
+
+def tries(folder: Path, box: Box, *through: str) -> subprocess.Popen[bytes]:
+    """`board try` of one socket behind the box; `through` a shell, perhaps."""
+    board, config = folder / "solo_sim.toml", folder / "config.toml"
+    text = SOLO_SIM.read_text().replace('tty = "sim"', f'chip = "unix"\ntty = "{box.link.path}"')
+    board.write_text(text.replace('link = "sim"', 'link = "serial"').replace('kind = "sim"', 'kind = "none"'))
+    config.write_text(f'[paths]\nstate = "{folder}"\n')
+    command = [*through, sys.executable, "-m", "agent", "board", "try", str(board), "--config", str(config)]
+    return subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, cwd=ROOT, bufsize=0,
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+    )  # fmt: skip
+
+
+def hears(process: subprocess.Popen[bytes], words: str) -> None:
+    """Waits until it has said this; a process that ends instead says so."""
+    assert process.stdout
+    said = b""
+    while words.encode() not in said:
+        byte = process.stdout.read(1)
+        assert byte, said.decode()
+        said += byte
+
+
+def at_the_lock(process: subprocess.Popen[bytes], box: Box) -> subprocess.Popen[bytes]:
+    """Up to the first question, at which the bolt holds the plug."""
+    for words, is_there in (("plug a car", True), ("unplug it", False), ("put a cable", True)):
+        hears(process, words)
+        box.plug(1, Car(need_wh=0)) if is_there else box.unplug(1)
+    hears(process, "Is the plug held now?")
+    return process
+
+
+@pytest.mark.promise("S1")
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, None], ids=str)
+def test_ctrl_c_pressed_twice_at_a_question_or_a_terminal_that_ends_leaves_all_safe_and_tells_what_was_tried(
+    tmp_path: Path, box: Box, how: signal.Signals | None
+) -> None:
+    process = at_the_lock(tries(tmp_path, box), box)
+    assert box.controller.bays[0].bolt.value
+    if how:
+        process.send_signal(how)
+        process.send_signal(how)
+    said = process.communicate(timeout=20.0)[0].decode()  # closes its input
+    assert process.returncode == cli.FAILED and "Traceback" not in said and "Fatal" not in said
+    assert "stopped: all outputs are safe" in said and "works   port 1: pilot" in said
+    until(lambda: not box.controller.bays[0].bolt.value)
+
+
+def test_a_terminal_that_was_never_there_ends_the_trial_at_its_first_question(tmp_path: Path, box: Box) -> None:
+    process = at_the_lock(tries(tmp_path, box, "sh", "-c", 'exec "$@" <&-', "sh"), box)
+    said = process.communicate(timeout=20.0)[0].decode()
+    assert process.returncode == cli.FAILED and "stopped: all outputs are safe" in said
+
+
+def test_two_trials_at_once_are_one_and_a_killed_one_bars_nobody(tmp_path: Path, box: Box) -> None:
+    first = at_the_lock(tries(tmp_path, box), box)
+    second = tries(tmp_path, box)
+    said = second.communicate(timeout=20.0)[0].decode()
+    assert second.returncode == cli.OPERATOR and "or another board try has the hardware" in said
+    first.kill()
+    first.communicate()
+    third = tries(tmp_path, box)
+    hears(third, "port(s) report")
+    until(lambda: not box.controller.bays[0].bolt.value)  # what the killed one has left locked
+    third.send_signal(signal.SIGINT)
+    assert "stopped" in third.communicate(timeout=20.0)[0].decode()
 
 
 # -- one process at a time

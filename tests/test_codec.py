@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import cbor2
+import msgspec
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -420,14 +421,14 @@ def form(name: str) -> type[messages.Message]:
 
 
 @pytest.mark.promise("S9")
-@given(name=st.sampled_from(NAMES), seed=st.integers(0, 2**32))
+@given(name=st.sampled_from(make_messages.FORMS), seed=st.integers(0, 2**32))
 def test_structs_accept_and_return_every_message_that_the_schemas_allow(name: str, seed: int) -> None:
     before = payload(name, seed)
-    assert messages.to_wire(messages.from_wire(form(name), before)) == before
+    assert msgspec.to_builtins(messages.from_wire(form(name), before)) == before
 
 
 @pytest.mark.promise("S9")
-@given(name=st.sampled_from(NAMES), seed=st.integers(0, 2**32))
+@given(name=st.sampled_from(make_messages.FORMS), seed=st.integers(0, 2**32))
 def test_structs_refuse_exactly_what_the_schemas_refuse(name: str, seed: int) -> None:
     rng = random.Random(seed)
     wire = payload(name, seed)
@@ -449,21 +450,6 @@ def damage(rng: random.Random, wire: Json) -> None:
         place.pop(member, None)
     else:
         place[member] = rng.choice([None, True, -1, 7, 1.5, "", "Accepted", "x" * 40, "x" * 40_000, [], [1], {}])
-
-
-def test_a_struct_that_we_build_travels_and_validates() -> None:
-    event = messages.TransactionEventRequest(
-        eventType=messages.TransactionEventEnumType.Started,
-        timestamp="2026-01-01T00:00:00.000Z",
-        triggerReason=messages.TriggerReasonEnumType.CablePluggedIn,
-        seqNo=0,
-        transactionInfo=messages.TransactionType(transactionId="t1"),
-        customData=messages.CustomData(vendorId="station-agent", listAgeS=3600),
-    )
-    wire = messages.to_wire(event)
-    validator("TransactionEventRequest").validate(wire)
-    assert len(wire) == 6 and through(wire) == wire
-    assert messages.from_wire(messages.TransactionEventRequest, through(wire)) == event
 
 
 def test_a_refused_message_says_where_and_why() -> None:

@@ -14,7 +14,7 @@ from agent.settings import Settings
 from agent.sim.world import STATION_ID, World
 from agent.uplink.codec import WireError
 from agent.uplink.commands import Answered, Command, Refusal, to_event
-from agent.uplink.messages import MESSAGES, from_wire
+from agent.uplink.messages import COMMANDS, from_wire
 from tests import referee
 from tests.play import ANN, BOB, Json, Play
 from tests.test_codec import made, schema
@@ -87,7 +87,7 @@ def test_any_order_at_any_time_has_one_result_and_leaves_a_station_that_works(se
         action = rng.choice(ORDERS)
         try:
             payload = ordered(rng, action)
-            request = from_wire(MESSAGES[action][0], payload)
+            request = from_wire(COMMANDS[action], payload)
         except WireError:
             continue
         event = to_event(Command(f"x{n}", action, payload, request))

@@ -17,6 +17,14 @@ def test_every_file_that_a_page_names_is_there(page: Path) -> None:
     assert not [name for name in named if not (ROOT / name).exists()]
 
 
+def test_every_module_is_on_the_map() -> None:
+    """By its name, or that of its folder's own page; a map that lacks a room sends a newcomer astray."""
+    map_ = (ROOT / "docs" / "architecture.md").read_text()
+    modules = [path for room in ("agent", "board", "tools") for path in (ROOT / room).rglob("*.py")]
+    named = [path.stem for path in modules if not path.stem.startswith("__") and path.parent.name != "compat"]
+    assert len(named) > 100 and not [name for name in named if not re.search(rf"\b{name}\b", map_)]
+
+
 def test_every_test_that_the_security_page_leans_on_is_there() -> None:
     """In its brackets; a name may be cut short by an ellipsis."""
     there = [name for path in (ROOT / "tests").glob("test_*.py") for name in DEFINED.findall(path.read_text())]

@@ -34,6 +34,7 @@ from agent.doctor import (
     check_certificate,
     check_faults,
     check_key,
+    check_line,
     check_link,
     check_list,
     check_operator,
@@ -46,6 +47,7 @@ from agent.doctor import (
     unit_finding,
 )
 from agent.faults import FAULTS, Fault
+from agent.hal.controller import ControllerLink
 from agent.identity import folder_of, requested
 from agent.settings import Broker, Config
 from board.controller import contract
@@ -368,15 +370,36 @@ def asked(**status: Any) -> list[Finding]:
 
 
 def test_a_part_that_failed_its_self_test_is_named_with_its_fix() -> None:
-    failed = {"part": "TokenReader", "evse_id": 0, "result": "failed", "text": "no reader.", "fix": "Check its cable."}
+    failed = {
+        "part": "TokenReader", "evse_id": 0, "result": "failed", "code": "reader",
+        "text": "no reader.", "fix": "Check its cable.",
+    }  # fmt: skip
     passed = {"part": "Meter", "evse_id": 1, "result": "passed", "text": "", "fix": ""}
     for parts, verdict, fix in (([failed, passed], FAIL, "Check its cable."), ([passed], OK, "")):
         finding = check_parts(Patient(None, Config(), {}, {"self_test": parts}, NOW_S))
         assert finding and (finding.verdict, finding.fix) == (verdict, fix)
+        assert verdict is OK or finding.text == "TokenReader (reader): no reader."
+
+
+def test_an_agent_that_does_not_know_the_time_says_so_and_how_it_learns_it() -> None:
+    finding = asked(clock="unknown, not before 2026-09-21T14:13:27.991Z")[0]
+    assert finding.verdict is WARN and "does not know the time" in finding.text and "[rtc]" in finding.fix
+
+
+def test_what_both_ends_of_the_controllers_line_have_counted_is_told_by_doctor_and_status() -> None:
+    link = ControllerLink(1, 32_000, 6_000, 60)
+    assert check_line(Patient(None, Config(), {}, {"controller_link": link.counters()}, NOW_S)) is None
+    link.health.counted([0, 3, 0, 0, 0, 12, 5, 0, 9_000], link.deframer, 0, 0.0)
+    finding = check_line(Patient(None, Config(), {}, {"controller_link": link.counters()}, NOW_S))
+    assert finding and finding.verdict is OK
+    assert "0 here, 3 at the controller" in finding.text and "missed 12 turns" in finding.text
+    text = cli.status_text({"link": "up", "controller_link": link.counters()})
+    assert "line, heard there" in text and "overruns 12" in text and "{" not in text
 
 
 def test_a_well_running_agent_has_no_bad_finding() -> None:
-    found = asked(link="up", list_version=1, list_entries=3, list_age_s=60.0, ports=[], outbox_records=0)
+    known = {"link": "up", "clock": "2026-11-21T12:00:00Z, told by cloud", "list_version": 1, "list_entries": 3}
+    found = asked(**known, list_age_s=60.0, ports=[], outbox_records=0)
     assert [finding.verdict for finding in found] == [OK] * 5
 
 
@@ -387,7 +410,7 @@ def test_the_age_of_the_list_warns_at_20_hours_and_alarms_at_24(hours: float | N
     assert next(finding.verdict for finding in found if finding.name == "list") is verdict
 
 
-@pytest.mark.parametrize("fault", contract.FAULTS)
+@pytest.mark.parametrize("fault", contract.FAULTS.split())
 def test_every_fault_comes_with_its_fix(fault: str) -> None:
     found = asked(link="down", ports=[{"evse_id": 2, "faults": [fault]}])
     ports = next(finding for finding in found if finding.name == "ports")

@@ -170,7 +170,8 @@ def test_a_meter_that_was_replaced_counts_on_from_the_last_good_value() -> None:
     assert register.see(0, 500_000) and register.see(1_000, 500_100) and register.energy_wh == 500_100
     assert not register.see(2_000, 7)
     assert not register.see(3_000, 9)
-    assert register.see(2_000 + REBASE_MS, 12) and register.energy_wh == 500_100 and register.leaps == 1
+    assert not register.see(2_000 + REBASE_MS, 12) and register.leaps == 1
+    assert register.see(5_500, 12) and register.energy_wh == 500_100
     assert register.see(6_000, 20) and register.energy_wh == 500_108
 
 
@@ -184,7 +185,77 @@ def test_a_register_goes_on_over_a_reset_even_with_another_meter() -> None:
     assert (again := Register(22_000, 500, 90_500)).see(0, 700) and again.energy_wh == 90_700
     replaced = Register(22_000, 500, 90_500)
     assert not replaced.see(0, 123_456)
-    assert replaced.see(REBASE_MS, 123_456) and replaced.energy_wh == 90_500
+    assert not replaced.see(REBASE_MS, 123_456)
+    assert replaced.see(REBASE_MS + 10, 123_456) and replaced.energy_wh == 90_500
+
+
+def test_a_leap_is_believed_and_counted_on_from_only_while_memory_has_what_was_told() -> None:
+    register = Register(22_000, 500, 90_500)
+    assert register.see(0, 600) and not register.see(10, 7)
+    assert not register.see(10 + REBASE_MS, 7, is_kept=False) and register.leaps == 0
+    assert not register.see(20 + REBASE_MS, 7) and register.is_news and register.leaps == 1
+    assert not register.see(30 + REBASE_MS, 8, is_kept=False) and register.energy_wh == 90_600
+    assert register.see(40 + REBASE_MS, 8) and register.energy_wh == 90_601
+
+
+class Selling:
+    """A firmware whose port charges all the time, with a meter to play with; in turns of 100 ms."""
+
+    TURN_MS = 100
+
+    def __init__(self) -> None:
+        self.disk, self.now_ms, self.meter_wh, self.told_wh, self.is_dead = Disk(), 0, 5_000, 0, False
+        self.boot()
+        self.firmware.controller.limit(32_000, 6_000, 60, 0)
+        self.turns(30)
+        assert self.firmware.controller.ports[0].coil
+
+    def boot(self) -> None:
+        board = PortBoard(voltage_min_mv=0)
+        self.firmware = Firmware((board,), 32_000, 7, 1, self.now_ms, self.disk.read, self.disk.__setitem__)
+
+    def turns(self, count: int, each_wh: int = 0) -> None:
+        chip = self.firmware
+        for _ in range(count):
+            self.now_ms += self.TURN_MS
+            self.meter_wh += each_wh
+            _, coil, _, testing = chip.outputs[3:7]
+            chip.controller.wish(((32_000, 0, 0, 0),), self.now_ms)
+            meter = (not self.is_dead, self.meter_wh, *[0] * 7)
+            chip.inputs = array("i", (0, 6_000, -12_000, 3_300, coil, 0, testing, 250, *meter))
+            chip.step(self.now_ms)
+            assert self.told_wh <= chip._senses[0].pins.energy_wh
+            self.told_wh = chip._senses[0].pins.energy_wh
+            chip.keep(self.now_ms)
+
+
+@pytest.mark.promise("S3")
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(["reset", "leap", "die", "live", "sell", "sell"]), st.integers(1, 60), st.integers(0, 3),
+            st.integers(0, 1 << 20),
+        ),
+        max_size=12,
+    )
+)  # fmt: skip
+def test_what_was_told_never_goes_back_over_a_reset_however_the_meter_leaps(
+    events: list[tuple[str, int, int, int]],
+) -> None:
+    selling = Selling()
+    for what, turns, each_wh, meter_wh in events:
+        match what:
+            case "reset":
+                selling.boot()
+            case "leap":
+                selling.meter_wh = meter_wh
+            case "die" | "live":
+                selling.is_dead = what == "die"
+        selling.now_ms += 2 * GAP_MS  # flash pays for nobody who does this all day
+        selling.turns(turns, each_wh)
+    selling.is_dead = False
+    selling.turns(100)
+    assert selling.firmware._senses[0].pins.meter_ok
 
 
 # -- memory
@@ -270,6 +341,30 @@ def test_flash_is_written_no_faster_than_its_wear_allows(
         assert keeper.writes <= BURST + 1 + now_ms // GAP_MS
 
 
+@pytest.mark.promise("S1")
+@pytest.mark.parametrize("error", [OSError(28), MemoryError()])
+def test_a_flash_that_takes_nothing_more_is_tried_again_and_its_good_copies_stay(error: Exception) -> None:
+    """Neither a reset, which would forget the latch, nor a copy lost."""
+    files: dict[str, bytes] = {}
+    is_broken = False
+
+    def write(name: str, data: bytes) -> None:
+        if is_broken:
+            raise error
+        files[name] = data
+
+    keeper = Keeper(1, lambda name: files.get(name, b""), write)
+    assert keeper.save(0) and keeper.save(0)
+    before, is_broken = dict(files), True
+    keeper.memory.latched[0], keeper.memory.urgent = 8, True
+    for now_ms in range(10, 60_000, 10):
+        keeper.step(now_ms, False)
+    assert files == before and keeper.memory.urgent and 0 < keeper.failures <= BURST + 60_000 // GAP_MS
+    is_broken = False
+    keeper.step(60_000 + GAP_MS, False)
+    assert not keeper.memory.urgent and Keeper(1, lambda name: files.get(name, b""), write).memory.latched == [8]
+
+
 def test_a_latch_is_written_at_once_a_counter_when_no_contactor_is_closed_or_after_a_while() -> None:
     keeper = Disk().keeper()
     keeper.memory.changed = True
@@ -329,7 +424,7 @@ def test_both_ends_take_a_damaged_message_for_the_same(message: tuple[Any, ...],
 @given(st.integers(0, 1 << 32), st.integers(0, 2_000))
 def test_the_clock_may_be_set_back_at_any_instant_and_nobody_notices(seed: int, lead_ms: int) -> None:
     """A 32-bit chip does so after six days; the outputs are those of a chip on which it did not happen."""
-    def play(first_ms: int) -> list[list[int]]:
+    def play(first_ms: int, mask: int = -1) -> list[list[int]]:
         life = Life(seed, 2)
         boards = (PortBoard(), PortBoard(socketed=True, phases=3))
         disk = Disk()
@@ -338,14 +433,19 @@ def test_the_clock_may_be_set_back_at_any_instant_and_nobody_notices(seed: int, 
         chip.receive(frame(0, contract.pack(*HELLO)), first_ms)
         for _ in range(150):
             life.pause()
-            now_ms = first_ms + life.clock_ms - start_ms
+            elapsed_ms = life.clock_ms - start_ms
+            now_ms = first_ms + elapsed_ms & mask
             chip.inputs = array("i", life.inputs())
             chip.receive(life.line(), now_ms)
             chip.step(now_ms)
             chip.keep(now_ms)
-            said = chip.unsent()
+            said = chip.unsent(now_ms)
             chip.sent(len(said))
-            seen.append([now_ms - first_ms, *chip.outputs[1:], len(said), crc32(said)])
+            assert chip.outputs[0] == now_ms
+            outputs = list(chip.outputs[1:])
+            del outputs[firmware.OUTPUTS_FIRST - 1 + firmware.LIGHT :: firmware.OUTPUTS_PER_PORT]  # out of step, once
+            seen.append([elapsed_ms, *outputs, len(said), crc32(said)])
         return seen
 
     assert play(firmware.REBASE_MS - 1 - lead_ms) == play(0)
+    assert play(firmware.CLOCK_MASK - lead_ms, firmware.CLOCK_MASK) == play(0)

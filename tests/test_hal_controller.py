@@ -3,17 +3,23 @@
 import random
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
+from math import inf
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.effects import PortCommand, Stop
-from agent.events import ControllerFound, ControllerLost, Cp, Event, PortReported, SelfTest
-from agent.hal.controller import LOST_S, METER_PERIOD_S, ControllerLink, report_of
+from agent.events import ControllerFound, ControllerLost, Cp, Event, PartTold, PortReported, SelfTest
+from agent.faults import Fault
+from agent.hal.controller import LOST_S, METER_PERIOD_S, ControllerLink, light_row, report_of
+from agent.hal.linkhealth import PART, QUIET_S
 from agent.sim.car import Car
 from agent.sim.controller import SimController
+from agent.ui.led import PATTERNS, Light, is_lit
 from board.controller import contract
+from board.controller.app.light import OUT_OF_SERVICE, STARTING
+from board.controller.app.light import is_lit as played
 from board.controller.link import Deframer, frame
 
 TURN_S = 0.02
@@ -84,7 +90,7 @@ def of(kind: type, events: list[Event]) -> list[Event]:
 def welcome(**changed: object) -> bytes:
     fields: dict[str, object] = {
         "major": contract.MAJOR, "minor_first": contract.MINOR_FIRST, "minor_last": contract.MINOR_LAST,
-        "hash": contract.contract_hash(), "boot_id": 7, "uptime_ms": 1_000, "reset_cause": 0, "ports": 2,
+        "hash": contract.HASH, "boot_id": 7, "uptime_ms": 1_000, "reset_cause": 0, "ports": 2,
         "circuit_limit_ma": 32_000, "pins_hash": "",
     }  # fmt: skip
     return frame(0, contract.pack(contract.WELCOME, *(fields | changed).values()))
@@ -96,7 +102,7 @@ def welcome(**changed: object) -> bytes:
 def test_hello_welcome_and_every_port_is_reported() -> None:
     line = Line()
     events = line.run(1.0)
-    assert line.said[0][1] == (contract.HELLO, contract.MAJOR, 0, 1, contract.contract_hash())
+    assert line.said[0][1] == (contract.HELLO, contract.MAJOR, 2, 2, contract.HASH)
     assert isinstance(events[0], ControllerFound) and events[0].circuit_limit_ma == 32_000
     assert {event.evse_id for event in events if isinstance(event, PortReported)} == {1, 2}
 
@@ -143,13 +149,94 @@ def test_a_controller_with_the_pin_table_of_another_board_is_refused_and_wished_
     assert not link.wish((PortCommand(offer_ma=6_000, stop=Stop.NONE),) * 2, 0.1)
 
 
-def test_a_controller_of_minor_0_knows_no_pin_table_and_is_spoken_to_in_minor_0() -> None:
-    link = new_link(pins_hash="0badc0de")
-    old = (contract.WELCOME, contract.MAJOR, 0, 0, "4bcacaeb", 7, 1_000, 0, 2, 32_000)
-    _, news = link.received(frame(0, contract.pack(*old)), 0.0)
+def test_a_newer_controller_is_spoken_to_in_our_minor_and_an_older_one_is_refused() -> None:
+    link = new_link()
+    _, news = link.received(welcome(minor_last=contract.MINOR_LAST + 3, hash="00000000"), 0.0)
     assert isinstance(news[0], ControllerFound)
     out, _ = link.poll(2.0)
-    assert [contract.unpack(body)[:2] for _, body in Deframer().feed(out)] == [(contract.WISH, 0)]  # type: ignore[index]
+    assert [contract.unpack(body)[:2] for _, body in Deframer().feed(out)] == [(contract.WISH, contract.MINOR_LAST)]  # type: ignore[index]
+    older = contract.MINOR_FIRST - 1
+    _, news = new_link().received(welcome(minor_first=0, minor_last=older, hash="00000000"), 0.0)
+    assert isinstance(news[0], ControllerLost) and "flash the controller" in news[0].why
+
+
+# -- lights, counters, halt
+
+
+@pytest.mark.parametrize("light", Light)
+def test_every_light_is_played_by_the_controller_as_the_agent_means_it(light: Light) -> None:
+    pattern = PATTERNS[light]
+    colours, rhythm = light_row(pattern)
+    assert colours and light_row(None) == (0, 0)
+    for tenths in range(200):
+        assert played(rhythm, tenths * 100 + 50) == is_lit(pattern, tenths / 10 + 0.05)
+
+
+def test_the_lights_that_no_host_wishes_are_the_agents_own() -> None:
+    assert light_row(PATTERNS[Light.STARTING]) == STARTING
+    assert light_row(PATTERNS[Light.OUT_OF_SERVICE]) == OUT_OF_SERVICE
+
+
+def test_lights_go_out_at_once_and_with_every_heartbeat_and_where_there_are_none_nothing_does() -> None:
+    line = Line()
+    line.run(5.0)
+    assert not [message for _, message in line.said if message[0] == contract.LIGHTS]
+    lights = (PATTERNS[Light.PLUGGED], None)
+    line.to_controller(line.link.show(lights, line.now))
+    assert line.said[-1] == (line.now, (contract.LIGHTS, contract.MINOR_LAST, (light_row(lights[0]), (0, 0))))
+    assert line.link.show(lights, line.now) == b""
+    line.run(2.0)
+    assert len([message for _, message in line.said if message[0] == contract.LIGHTS]) == 5
+
+
+def counters(**changed: int) -> bytes:
+    counts = [(changed.get(name, 0),) for name in contract.COUNTS.split()]
+    return frame(0, contract.pack(contract.COUNTERS, counts))
+
+
+def test_what_is_odd_on_the_line_is_told_once_and_once_that_it_is_over() -> None:
+    link = new_link()
+    link.received(welcome(), 0.0)
+
+    def news(at: float, **changed: int) -> list[Event]:
+        return link.received(counters(**changed), at)[1]
+
+    assert not news(0.1, overruns=500, leaps=3), "before we came: told then, or nobody was there"
+    assert not news(30.0, overruns=509, leaps=3), "a late turn now and then is none"
+    (told,) = news(60.0, overruns=519, leaps=3)
+    assert isinstance(told, PartTold) and told.part == PART and told.code == "overruns" and told.fix
+    assert not news(90.0, overruns=700, leaps=3)
+    (told,) = news(120.0, overruns=800, leaps=4)
+    assert isinstance(told, PartTold) and "turns" in told.problem and "leapt" in told.problem
+    assert not news(600.0, overruns=800, leaps=4)
+    assert not news(719.0, overruns=800, leaps=5)
+    (told,) = news(719.0 + QUIET_S, overruns=800, leaps=5)
+    assert told == PartTold(PART)
+    link.received(welcome(boot_id=8), 2_000.0)
+    assert not news(2_000.1, overruns=1), "another boot counts from nothing"
+    assert link.counters()["heard_there"]["overruns"] == 1
+
+
+def test_fewer_or_more_counters_than_we_know_break_nothing() -> None:
+    link = new_link()
+    link.received(welcome(), 0.0)
+    for count in (1, len(contract.COUNTS.split())):
+        body = contract.pack(contract.COUNTERS, [(7,)] * count)
+        link.received(frame(0, body), 1.0)
+    assert link.counters()["heard_there"] == dict.fromkeys(contract.COUNTS.split(), 7)
+
+
+def test_a_halted_controller_is_left_alone_until_the_flasher_is_done() -> None:
+    line = Line()
+    assert line.link.halt() == b"", "nobody is greeted yet"
+    line.run(3.0)
+    line.to_controller(line.link.halt())
+    events = line.run(20.0)
+    assert line.link.is_halted and [type(event) for event in events] == [ControllerLost]
+    assert line.said[-1][1] == (contract.HALT, contract.MINOR_LAST) and line.link.next_deadline() == inf
+    line.sim.reset(line.now)
+    line.link.resume(line.now)
+    assert of(ControllerFound, line.run(2.0))
 
 
 def test_a_new_controller_is_commissioned_once_with_our_limits() -> None:
@@ -166,6 +253,30 @@ def test_a_commissioned_limit_is_not_raised_by_a_restart_with_another_config() -
     (found,) = of(ControllerFound, line.run(5.0))
     assert isinstance(found, ControllerFound) and found.circuit_limit_ma == 20_000
     assert line.sim.memory.circuit_limit_ma == 20_000
+
+
+@pytest.mark.promise("S11")
+def test_a_circuit_that_was_made_smaller_is_told_to_the_controller_also_in_mid_session() -> None:
+    line = Line()  # commissioned with 32 A
+    line.charge()
+    line.link = new_link(circuit_limit_ma=20_000)
+    found = of(ControllerFound, line.run(1.0))
+    assert {event.circuit_limit_ma for event in found if isinstance(event, ControllerFound)} == {20_000}
+    assert line.sim.memory.circuit_limit_ma == 20_000 and line.sim.bays[0].contactor.value
+    assert len([message for _, message in line.said if message[0] == contract.LIMIT]) == 2, "commissioned, and lowered"
+
+
+@pytest.mark.promise("S9", "S11")
+def test_a_smaller_circuit_that_the_controller_does_not_take_is_a_part_that_failed_and_no_lost_controller() -> None:
+    line = Line(link=new_link(circuit_limit_ma=10_000), sim=SimController(circuit_limit_ma=32_000))
+    events = line.run(20.0)
+    (told,) = of(PartTold, events)
+    assert isinstance(told, PartTold) and told.fix == "Set at most 5000 mA."
+    found = {event.circuit_limit_ma for event in events if isinstance(event, ControllerFound)}
+    assert not of(ControllerLost, events) and found == {10_000}
+    assert len([message for _, message in line.said if message[0] == contract.LIMIT]) == 1
+    line.link = new_link(circuit_limit_ma=12_000)
+    assert not of(PartTold, line.run(5.0)) and line.sim.memory.circuit_limit_ma == 12_000
 
 
 @pytest.mark.promise("S9")
@@ -227,6 +338,19 @@ def test_edges_are_told_at_once_and_a_moving_meter_every_few_seconds() -> None:
     assert line.sim.unplug(0, line.now)
     (first, *_) = line.run(0.1)
     assert isinstance(first, PortReported) and first.report.cp is Cp.A
+
+
+@pytest.mark.promise("S2")
+def test_the_newest_good_reading_is_told_before_a_meter_fails() -> None:
+    line = Line()
+    line.charge()
+    line.run(METER_PERIOD_S - 1.0)
+    line.sim.touch(line.now, lambda sim: setattr(sim.bays[0], "meter_dead", True))
+    told = [event.report for event in line.run(8.0) if isinstance(event, PortReported) and event.evse_id == 1]
+    fails = next(i for i, report in enumerate(told) if Fault.METER_FAULT in report.faults)
+    assert fails > 0
+    assert not told[fails - 1].faults
+    assert told[fails - 1].energy_wh == told[fails].energy_wh == int(line.sim.bays[0].meter()[0])
 
 
 # -- what heals -------------------------------------------------------------------------------------------------------
@@ -304,7 +428,7 @@ def test_a_line_that_is_gone_is_told_once() -> None:
 
 
 def random_row(rng: random.Random) -> tuple[int, ...]:
-    return tuple(rng.randint(low, high) for _, low, high in contract.PORT_REPORT)
+    return tuple(map(rng.randint, contract.PORT_REPORT[1::3], contract.PORT_REPORT[2::3]))
 
 
 @pytest.mark.promise("S9")
@@ -337,7 +461,7 @@ def test_a_stray_start_byte_holds_nothing_back() -> None:
     assert any(isinstance(event, PortReported) and event.report.cp is Cp.B for event in told)
 
 
-ROWS = st.tuples(*(st.integers(low, high) for _, low, high in contract.PORT_REPORT))
+ROWS = st.tuples(*map(st.integers, contract.PORT_REPORT[1::3], contract.PORT_REPORT[2::3]))
 MESSAGES = st.one_of(
     st.builds(lambda n, i, row: contract.pack(contract.REPORT, n, i, row), st.integers(0, 99), st.integers(0, 3), ROWS),
     st.builds(lambda n, text: contract.pack(contract.REFUSED, n, text), st.integers(0, 255), st.text(max_size=40)),

@@ -31,7 +31,7 @@ from agent.sim.gpio import SimChips
 
 CHIP = "/dev/gpiochip0"
 FAN = OutputFacts("fan", "fan", CHIP, 1, feedback="fan_runs")
-LOCK = OutputFacts("lock", "lock", CHIP, 2, active_low=True, safe=True)
+LOCK = OutputFacts("lock", "enclosure_lock", CHIP, 2, active_low=True, safe=True)
 FAN_RUNS = InputFacts("fan_runs", "feedback", CHIP, 3)
 BUTTON = InputFacts("button1", "button", CHIP, 4, active_low=True, bias="pull_up", evse_id=1)
 TAMPER = InputFacts("tamper", "tamper", CHIP, 5, bias="pull_up")  # closed to ground while the door is shut

@@ -9,17 +9,19 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 
 from agent import cli
 from agent.board import BOARDS, Board, read_board
-from agent.events import Cp, PartTold, PortChosen
+from agent.events import CaseTold, Cp, Machine, PartTold, PortChosen
 from agent.faults import Fault
 from agent.hal.device import STEADY_S
-from agent.hardware import FAN_OFF_DC, FAN_ON_DC, TAMPER_S, Hardware, component, is_fan_wanted
+from agent.hal.keys import ScreenTouched
+from agent.hardware import CLOSED_S, FAN_OFF_DC, FAN_ON_DC, LIGHT_S, Hardware, component, is_fan_wanted
 from agent.port import faults
-from agent.settings import Settings
+from agent.settings import ConfigError, Settings
 from agent.sim.gpio import SimChips
-from agent.ui.led import PATTERNS, Light
+from agent.ui.led import PATTERNS, Light, Pattern
 from agent.ui.view import screen
 from tests.hal import Turns
 from tests.play import Play
@@ -55,23 +57,27 @@ line = 3
 """
 
 
-def board(tables: str = "") -> Board:
-    return read_board((BOARDS / "duo_sim.toml").read_text() + tables, "b.toml")
+DUO, CM4 = ((BOARDS / f"{name}.toml").read_text() for name in ("duo_sim", "duo_cm4"))
+BARE = CM4[: CM4.index("[reader]")] + '[reader]\nkind = "none"\n'
+
+
+def board(tables: str = "", text: str = DUO) -> Board:
+    return read_board(text + tables, "b.toml")
 
 
 class Bench:
     """A board's hardware in simulated time. Lid and stop are closed contacts to ground, as they should be wired."""
 
-    def __init__(self, tables: str = LINES) -> None:
+    def __init__(self, tables: str = LINES, text: str = DUO) -> None:
         self.chips, self.turns = SimChips(), Turns()
         self.play = Play(Settings(), ports=2, plug=False)
         self.station = self.play.see(1).see(2).station
-        self.tampered: list[str] = []
         for wire in (LID, STOP, BUTTON):
             self.chips.contact(wire, False)
+        self.shown: list[tuple[Pattern | None, ...]] = []  # at the controller
         self.hardware = Hardware(
-            board(tables), self.turns.post, self.turns.aside, self.chips, lambda: self.chips.now,
-            self.tampered.append, chips=self.chips,
+            board(tables, text), self.turns.post, self.turns.aside, self.chips, lambda: self.chips.now,
+            chips=self.chips, light=lambda lights, now: self.shown.append(lights),
         )  # fmt: skip
         self.run(1)
 
@@ -113,7 +119,7 @@ def test_a_part_that_fails_is_told_with_its_sentence_once_and_comes_back() -> No
     bench.chips.unplug(CHIP)
     failed = [event for event in bench.run(30) if isinstance(event, PartTold)]
     assert sorted(event.part for event in failed) == ["input.button1", "input.lid", "input.stop", "output.fan"]
-    assert all(event.code == "device" and "check its cable" in event.problem for event in failed)
+    assert all(event.code == "device" and event.fix.startswith("Check its cable") for event in failed)
     bench.chips.gone.clear()
     bench.run(STEADY_S + 3)
     assert not any(part.problem for part in bench.told().values())
@@ -122,7 +128,7 @@ def test_a_part_that_fails_is_told_with_its_sentence_once_and_comes_back() -> No
 def test_a_chip_that_is_not_there_at_the_start_is_a_failed_part_in_the_first_turn() -> None:
     chips, turns = SimChips(), Turns()
     chips.gone.add(CHIP)
-    Hardware(board(LINES), turns.post, turns.aside, chips, turns.now, print, chips=chips).due(0.0)
+    Hardware(board(LINES), turns.post, turns.aside, chips, turns.now, chips=chips).due(0.0)
     last = {event.part: event.problem for event in turns.posted}
     assert len(last) == 4 and all(last.values())
 
@@ -131,10 +137,20 @@ def test_an_emergency_stop_is_told_while_it_is_pressed_and_a_broken_wire_is_one(
     bench = Bench()
     bench.chips.contact(STOP, None)
     bench.run(1)
-    assert bench.told()["EmergencyStop.stop"].problem == "the emergency stop is pressed"
+    assert bench.told()["EmergencyStop.stop"].problem == "The emergency stop is pressed."
     bench.chips.contact(STOP, False, bounce_s=0.01)
-    bench.run(1)
+    bench.run(STEADY_S + 1)
     assert not bench.told()["EmergencyStop.stop"].problem
+
+
+@pytest.mark.promise("S10")
+def test_an_emergency_stop_whose_wire_chatters_is_told_once() -> None:
+    bench = Bench()
+    said = []
+    for i in range(100):
+        bench.chips.contact(STOP, None if i % 2 else False)
+        said += [e.problem for e in bench.run(0.3) if isinstance(e, PartTold)]
+    assert said == ["The emergency stop is pressed."]
 
 
 def test_a_button_chooses_its_port() -> None:
@@ -143,14 +159,134 @@ def test_a_button_chooses_its_port() -> None:
     assert [event for event in bench.run(1) if isinstance(event, PortChosen)] == [PortChosen(1)]
 
 
+def lids(happened: list[Any]) -> list[bool]:
+    return [event.is_open for event in happened if isinstance(event, CaseTold)]
+
+
 @pytest.mark.promise("S9")
-def test_an_opened_lid_is_told_and_one_that_chatters_once_a_minute() -> None:
+def test_an_opened_lid_is_told_at_once_and_closed_when_it_has_stayed_so_however_it_chatters() -> None:
     bench = Bench()
-    assert bench.tampered == []
-    for i in range(round(TAMPER_S) * 2):
+    assert lids(bench.turns.posted) == [False]
+    seen = []
+    for i in range(round(CLOSED_S) * 2):
         bench.chips.contact(LID, None if i % 2 else False)
-        bench.run(1)
-    assert bench.tampered == ["lid", "lid"]
+        seen += lids(bench.run(1))
+    assert seen == [True], "never closed for long"
+    bench.chips.contact(LID, False)
+    assert lids(bench.run(CLOSED_S - 2)) == [] and lids(bench.run(4)) == [False]
+
+
+def told_of_the_lid(play: Play) -> list[str]:
+    """In order: the security event, and the sensor's value."""
+    said = []
+    for record in play.records:
+        if record.action == "SecurityEventNotification" and record.payload["type"] == "TamperDetectionActivated":
+            said.append(f"tampered {record.payload['techInfo']}")
+        said += [
+            event["actualValue"] + (" cleared" if event.get("cleared") else "")
+            for event in record.payload.get("eventData", [])
+            if event["component"] == {"name": "CaseAccessSensor", "instance": "lid"}
+        ]
+    return said
+
+
+LID_OPEN, LID_CLOSED = CaseTold("lid", is_open=True), CaseTold("lid", is_open=False)
+
+
+def test_the_cloud_hears_of_a_lid_once_per_opening_and_of_its_closing() -> None:
+    play = Play(machine=Machine(contacts=("lid",))).on(LID_CLOSED)
+    assert told_of_the_lid(play) == []
+    play.on(LID_OPEN).on(LID_OPEN)
+    assert told_of_the_lid(play) == ["tampered lid", "true"]
+    play.on(LID_CLOSED).on(LID_CLOSED).on(LID_OPEN)
+    assert told_of_the_lid(play)[2:] == ["false cleared", "tampered lid", "true"]
+
+
+def test_a_lid_that_stays_open_over_a_restart_is_not_told_again_and_one_closed_meanwhile_is() -> None:
+    play = Play(machine=Machine(contacts=("lid",))).on(LID_OPEN)
+    before = len(told_of_the_lid(play))
+    play = play.reboot(30).on(LID_OPEN)
+    assert len(told_of_the_lid(play)) == before
+    play = play.reboot(30).on(LID_CLOSED)
+    assert told_of_the_lid(play)[before:] == ["false cleared"]
+    other = Play(machine=Machine(), facts={"opened": ["lid"]})
+    assert other.station.opened == frozenset(), "a contact that this board has not"
+
+
+MORE = f"""
+[[output]]
+name = "lamp"
+role = "light"
+chip = "{CHIP}"
+line = 4
+[[output]]
+name = "door"
+role = "enclosure_lock"
+chip = "{CHIP}"
+line = 5
+safe = true
+[[output]]
+name = "pump"
+role = "auxiliary"
+chip = "{CHIP}"
+line = 6
+"""
+LAMP, DOOR, PUMP = ((CHIP, line) for line in range(4, 7))
+
+
+def test_the_light_is_on_while_somebody_is_there_or_as_it_was_set() -> None:
+    bench = Bench(MORE)
+    bench.run(LIGHT_S)
+    assert bench.chips.level(LAMP) is False
+    bench.station = bench.play.see(1, cp=Cp.B).station
+    bench.run(2)
+    assert bench.chips.level(LAMP) is True
+    bench.run(LIGHT_S)
+    assert bench.chips.level(LAMP) is False, "the driver has gone for coffee"
+    bench.station = bench.play.unplug(1).station
+    bench.run(2)
+    assert bench.chips.level(LAMP) is True, "and is back"
+    for light, is_on in (("off", False), ("on", True)):
+        settings = structs.replace(bench.station.settings, light=light)
+        bench.station = replace(bench.station, settings=settings)
+        bench.run(LIGHT_S)
+        assert bench.chips.level(LAMP) is is_on
+    bench.hardware.close()
+    assert bench.chips.level(LAMP) is False
+
+
+def test_a_touch_and_a_refusal_light_it_too() -> None:
+    bench = Bench(MORE)
+    bench.run(LIGHT_S)
+    bench.hardware._heard(ScreenTouched())
+    bench.run(2)
+    assert bench.chips.level(LAMP) is True
+    bench.run(LIGHT_S)
+    assert bench.chips.level(LAMP) is False
+    bench.station = bench.play.tap("04EEEEEEEEEEEE").station
+    bench.run(2)
+    assert (bench.station.asks or bench.station.notices) and bench.chips.level(LAMP) is True
+
+
+def test_the_cloud_switches_what_is_its_own_and_all_is_safe_at_the_end() -> None:
+    bench = Bench(MORE)
+    assert (bench.chips.level(DOOR), bench.chips.level(PUMP)) == (True, False)
+    bench.station = replace(bench.station, outputs={"door": False, "pump": True, "lamp": True, "gone": True})
+    bench.run(2)
+    assert (bench.chips.level(DOOR), bench.chips.level(PUMP)) == (False, True)
+    bench.chips.unplug(CHIP)
+    bench.run(2)
+    assert "Check its cable" in bench.told()["output.door"].fix
+    bench.chips.gone.clear()
+    bench.run(STEADY_S + 3)
+    assert (bench.chips.level(DOOR), bench.chips.level(PUMP)) == (False, True), "set again when the chip is back"
+    bench.hardware.close()
+    assert (bench.chips.level(DOOR), bench.chips.level(PUMP)) == (True, False)
+
+
+def test_a_lock_on_linux_is_never_the_connectors() -> None:
+    with pytest.raises(ConfigError, match='"enclosure_lock"'):
+        board(MORE.replace("enclosure_lock", "lock"))
 
 
 def test_a_fan_has_hysteresis_and_stands_still_when_all_ends() -> None:
@@ -194,8 +330,18 @@ def test_lights_follow_the_ports_and_a_light_that_is_not_there_is_a_failed_part(
     assert lights(bench) == after and after[0] != shown[0] and after[1] == shown[1]
 
 
-def test_a_board_without_drivers_costs_no_turn() -> None:
+def test_lights_that_linux_has_not_are_shown_at_the_controller() -> None:
     bench = Bench("")
+    assert bench.shown[-1] == tuple(PATTERNS[port.led] for port in screen(bench.station, bench.chips.now).ports)
+    bench.station = bench.play.see(1, cp=Cp.B).station
+    bench.run(2)
+    assert bench.shown[-1] == tuple(PATTERNS[port.led] for port in screen(bench.station, bench.chips.now).ports)
+    assert bench.shown[-1] != bench.shown[0]
+    assert not Bench(LEDS).shown
+
+
+def test_a_board_without_drivers_or_lights_costs_no_turn() -> None:
+    bench = Bench("", BARE)
     assert bench.next_deadline() == float("inf") and not bench.turns.posted
 
 
@@ -268,7 +414,7 @@ from agent.app import App
 from agent import cli
 from agent.board import BOARDS, load
 from agent.hardware import Hardware
-Hardware(load(BOARDS / "duo_sim.toml"), print, print, None, float, print)
+Hardware(load(BOARDS / "duo_sim.toml"), print, print, None, float)
 assert "agent.hal.modbus" in sys.modules
 print({"gpiod", "pymodbus", "smartcard"} & sys.modules.keys())
 """

@@ -1,7 +1,7 @@
 """The two safety rules of the port controller, against independent statements of the same promises."""
 
 from collections.abc import Callable
-from copy import copy
+from copy import copy, deepcopy
 from itertools import product
 
 import pytest
@@ -18,6 +18,7 @@ from board.controller.contract import (
     CP_D,
     CP_E,
     CP_F,
+    FAULT_COUNT,
     FAULTS,
     STOP_NONE,
     TEST_PASSED,
@@ -29,7 +30,7 @@ from board.controller.contract import (
 def test_a_contactor_closes_in_exactly_the_states_that_the_promise_names() -> None:
     closed = 0
     yes_no = (False, True)
-    fault_masks = (0, *(1 << i for i in range(len(FAULTS))))
+    fault_masks = (0, *(1 << i for i in range(FAULT_COUNT)))
     numbers = product(range(6), (0, 5_999, 6_000, 16_000), (0, 1, 2), fault_masks, (0, 5_999, 6_000, 32_000))
     flags = list(product(yes_no, repeat=6))
     for (cp, offer_ma, stop, faults, cable_ma), (fresh, tested, feedback, ventilated, socketed, locked) in product(
@@ -61,6 +62,7 @@ FLAWS: dict[str, Callable[[Pins], None]] = {
     "meter": lambda pins: setattr(pins, "meter_ok", False),
     "hot": lambda pins: setattr(pins, "temperature_dc", 850),
     "sensor torn off": lambda pins: setattr(pins, "temperature_dc", -1_000),
+    "sensor without power": lambda pins: setattr(pins, "temperature_dc", -500),  # 0 mV of a TMP235
     "sensor shorted": lambda pins: setattr(pins, "temperature_dc", 30_000),
     "no diode": lambda pins: setattr(pins, "diode_ok", False),
     "voltage high": lambda pins: setattr(pins, "voltage_mv", (270_000, 0, 0)),
@@ -99,7 +101,8 @@ def test_the_real_port_closes_in_exactly_the_states_that_the_promise_names(venti
         product(range(6), WISHES, (FRESH, SILENT, GONE)), product(yes_no, yes_no, yes_no), (0, 13_000, 32_000), FLAWS
     ):
         port, pins = copy(ready), copy(ready_pins)
-        port._since = list(ready._since)
+        port.holds = deepcopy(ready.holds)
+        port._held = list(ready._held)
         pins.cp, pins.contactor, pins.locked, pins.cable_ma = cp, welded, locked, cable_ma
         FLAWS[flaw](pins)
         port.self_test = TEST_PASSED if tested else TEST_RUNNING  # still running: due to fail or to pass later
@@ -121,6 +124,26 @@ def test_the_real_port_closes_in_exactly_the_states_that_the_promise_names(venti
         assert not port.coil or not socketed or port.offer_ma <= cable_ma
         closed += port.coil
     assert closed > 0
+
+
+def just_closed() -> tuple[Port, Pins]:
+    port, pins = about_to_close(PortBoard())
+    pins.cp = CP_C
+    for now_ms in (2_000, 2_010):
+        port.step(now_ms, pins)
+        pins.contactor = port.coil
+    assert port.coil and not port.faults
+    return port, pins
+
+
+@pytest.mark.promise("S1")
+@pytest.mark.parametrize("retries", range(4))
+def test_a_trip_opens_in_the_same_step_the_first_time_and_the_last(retries: int) -> None:
+    port, pins = just_closed()
+    port.retries, pins.tripped = retries, True
+    port.step(2_020, pins)
+    assert not port.coil
+    assert port.faults == 1 << FAULTS.split().index("ground_fault_halted" if retries == 3 else "ground_fault")
 
 
 def share(asked: list[int], in_force: list[int], claims: list[int], circuit_ma: int) -> list[int]:
@@ -154,4 +177,5 @@ def test_ports_share_in_order_and_nobody_gets_less_than_six_amperes() -> None:
     assert share([32_000, 32_000], [0, 0], [0, 0], 32_000) == [32_000, 0]
     assert share([16_000, 32_000], [0, 32_000], [0, 32_000], 40_000) == [8_000, 32_000]  # what is in force stays
     assert share([16_000, 16_000], [16_000, 0], [32_000, 0], 32_000) == [16_000, 0]  # the car may still draw 32 A
+    assert share([16_000, 32_000, 0], [0] * 3, [0, 0, 20_000], 40_000) == [16_000, 0, 0]  # 36 A are spoken for
     assert share([16_000, 16_000], [16_000] * 2, [16_000] * 2, 20_000) == [16_000, 0]  # the limit itself was lowered

@@ -16,6 +16,7 @@ from agent.loop import monotonic
 from agent.sim import interpreter
 from agent.sim.car import Car
 from agent.sim.interpreter import AGAIN_MS, BOOT_MS, WATCHDOG_MS, BusReader, Program, RealController, bus_frame
+from agent.sim.plant import Outputs
 from board.controller import contract
 from tests.process import until
 
@@ -58,7 +59,7 @@ while True:
     if values:
         step += 1
         ports = (len(values) - 2) // 16
-        out = (values[0], step, 7) + (2666, coil, 1, 0) * ports
+        out = (values[0], step, 7) + (2666, coil, 1, 0, 0) * ports
         os.write(pins, struct.pack(f"<cB{len(out)}i", b"P", len(out), *out))
         values = ()
 """
@@ -123,7 +124,7 @@ def test_the_pins_are_driven_and_the_line_goes_both_ways(controller: RealControl
     clock = Clock(controller)
     controller.power_on(clock.now())
     clock.until(lambda: controller.steps > 0)
-    assert controller.bays[0].out == (2_666, 0, 1, 0) and controller.overruns == 7
+    assert controller.bays[0].out == Outputs(2_666, 0, 1, 0) and controller.overruns == 7
     controller.receive(b"close", clock.now())
     clock.until(lambda: controller.transmit() == b"CLOSE")
     clock.until(lambda: controller.bays[0].contactor.value and controller.bays[0].bolt.value)

@@ -127,7 +127,7 @@ WRONG: dict[str, tuple[Change, str]] = {
     "welded": (weld, "the contactor was open"),
     "leak": (lambda hand: hand.bay_has(cable_leaks=True), "no current leaks"),
     "emergency": (lambda hand: hand.station_has(emergency_stop=True), "no emergency stop"),
-    "diode": (lambda hand: hand.car_has(diode=False), "there is a diode"),
+    "diode": (lambda hand: hand.car_has(diode=False).after(0.05), "there is a diode"),
     "unlocked": (lambda hand: hand.set(lock=0).after(0.5), "the plug is locked"),
     "thin cable": (lambda hand: hand.car_has(cable_ma=13_000).after(0.1), "the cable carries it"),
     "hot": (lambda hand: hand.bay_has(temperature_dc=900), "it is cool"),
@@ -162,7 +162,7 @@ LATE: dict[str, tuple[Change, float, str]] = {
     "hot": (lambda hand: hand.bay_has(temperature_dc=850), 7.1, "hot"),
     "voltage": (lambda hand: hand.bay_has(voltage_mv=(270_000, 0, 0)), 7.1, "voltage"),
     "meter": (lambda hand: hand.bay_has(meter_dead=True), 11.1, "meter"),
-    "lock": (lambda hand: hand.set(lock=0).bay_has(bolt=Delayed(1 << 40)).set(lock=1), 9.1, "lock fails"),
+    "lock": (lambda hand: hand.bay_has(bolt=Delayed(1 << 40)), 9.1, "lock fails"),
     "cable": (lambda hand: hand.car_has(cable_ma=0), 1.1, "cable unreadable"),
 }
 
@@ -197,6 +197,18 @@ def test_too_much_in_sum_above_the_wish_or_above_the_failsafe_is_seen() -> None:
     silent = Hand().charging().silence().after(2.5)
     with pytest.raises(Broken, match=r"S11 .* offers 15996 mA 110 ms after: host silent for 3 s"):
         silent.after(2.0)
+
+
+@pytest.mark.promise("S1")
+def test_a_live_plug_that_is_let_go_is_seen_also_behind_a_weld() -> None:
+    hand = Hand(socketed=True).charging().set(lock=0).after(0.1)
+    with pytest.raises(Broken, match="its plug is let go"):
+        hand.after(0.1)
+    hand = Hand(socketed=True).charging()
+    hand.bay.contactor.stuck = True
+    hand.wish(NOW, STOP).set(duty=STEADY, coil=0).after(10).set(lock=0).after(0.1)
+    with pytest.raises(Broken, match="its plug is let go"):
+        hand.after(0.1)
 
 
 @pytest.mark.promise("S1")

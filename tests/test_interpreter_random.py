@@ -12,6 +12,7 @@ from board.controller import contract
 from board.controller.app.port import PortBoard
 from board.controller.contract import CP_A, CP_B, CP_E, CP_F
 from board.controller.link import frame
+from tests.chip import HELLO
 from tests.rig import CIRCUIT_MA, CIRCUIT_MAX_MA, FAILSAFE_MA, GRACE_S, SOCKETED, TETHERED, Rig
 
 BOARDS = (
@@ -139,13 +140,13 @@ def host_goes_wild(rig: Rig, index: int) -> None:
     messages: tuple[tuple[object, ...], ...] = (
         (contract.WISH, contract.MINOR_LAST, rows), (contract.WISH, 3, rows),
         (contract.LIMIT, circuit_ma, FAILSAFE_MA, GRACE_S),
-        (contract.HELLO, contract.MAJOR, 0, 0, contract.contract_hash()), (contract.HELLO, 9, 0, 0, "00000000"),
+        HELLO, (contract.HELLO, 9, 0, 0, "00000000"),
     )  # fmt: skip
     rig.say(frame(rng.randrange(256), contract.pack(*rng.choice(messages))))
 
 
 def wild_row(rng: random.Random) -> tuple[int, ...]:
-    offer_ma, stop, lock = (rng.randint(low, high) for _, low, high in contract.PORT_WISH[:3])
+    offer_ma, stop, lock = map(rng.randint, contract.PORT_WISH[1:9:3], contract.PORT_WISH[2:9:3])
     return offer_ma, stop, lock, rng.randrange(5)
 
 

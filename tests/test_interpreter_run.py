@@ -11,50 +11,17 @@ import pytest
 
 from agent.sim.box import Box
 from agent.sim.car import Car
-from agent.sim.interpreter import RealController
 from board.controller import contract
-from tests.observer import Broken, PinObserver
 from tests.process import ANN, Agent, until, write_files, write_list, write_pki
-from tests.rig import TETHERED, Tap, need_interpreter, program
+from tests.rig import LATE_MS, WatchedController, need_interpreter
 
 CIRCUIT_MA = 64_000  # of the board file
-LATE_MS = 1_000  # a machine that runs other tests as well stops a process for a while, and that is nobody's fault
-
-
-class Hardware(RealController):
-    """With the observer at its pins and on its line; what it sees broken is kept for the test's end."""
-
-    def __init__(self, folder: Path, *, lockstep: bool) -> None:
-        boards = (TETHERED, TETHERED)
-        super().__init__(program(boards, CIRCUIT_MA), folder / "flash.img", boards, lockstep=lockstep, watch=self._look)
-        self.observer = PinObserver(self, CIRCUIT_MA, latency_ms=LATE_MS)
-        self.broken: list[str] = []
-        self.wishes = 0
-        self._tap, self._boots = Tap(2), 0
-
-    def receive(self, data: bytes, now: float) -> None:
-        super().receive(data, now)
-        if self.boots != self._boots:
-            self._boots = self.boots
-            self._tap.reset(now)
-            self.observer.booted()
-        for message in self._tap.hears(data, now) if data else []:
-            match message:
-                case (contract.WISH, _, tuple(rows)):
-                    self.wishes += 1
-                    self.observer.heard(round(now * 1000), rows)
-
-    def _look(self, now_ms: int) -> None:
-        try:
-            self.observer.look(now_ms)
-        except Broken as broken:
-            self.broken.append(str(broken))
 
 
 class Site:
     def __init__(self, folder: Path, pki: Path, *, lockstep: bool = True) -> None:
         self.folder = folder
-        self.hardware = Hardware(folder, lockstep=lockstep)
+        self.hardware = WatchedController(folder, CIRCUIT_MA, lockstep=lockstep)
         self.box = Box(self.hardware, folder).start()
         self.box.power_on()
         write_list(folder / "state", ANN)
@@ -80,22 +47,21 @@ class Site:
         return self
 
     def heartbeats(self, count: int = 4) -> None:
-        before = self.hardware.wishes
-        until(lambda: self.hardware.wishes >= before + count)
+        before = len(self.hardware.wished_ms)
+        until(lambda: len(self.hardware.wished_ms) >= before + count)
 
     def clicks(self, index: int = 0) -> list[int]:
-        return [value for _, i, name, value in list(self.hardware.pins) if (i, name) == (index, "contactor")]
+        return [value for _, value in self.hardware.edges(index, "contactor")]
 
     def coil_ms(self, began_ms: int) -> int:
         """From then until the coil was let go."""
-        return next(round(t * 1000) for t, i, name, value in list(self.hardware.pins)
-                    if (i, name, value) == (0, "coil", 0) and t * 1000 >= began_ms) - began_ms  # fmt: skip
+        return next(at for at, is_on in self.hardware.edges(0, "coil") if not is_on and at >= began_ms) - began_ms
 
     def touch(self, **screws: object) -> int:
         """When it was, in ms of the box."""
         touched: list[int] = []
 
-        def change(hardware: Hardware) -> None:
+        def change(hardware: WatchedController) -> None:
             vars(hardware.bays[0]).update(screws)
             touched.append(hardware._now_ms)
 
@@ -190,6 +156,19 @@ def test_a_host_that_is_killed_in_mid_session_is_not_heard_in_the_contactor(site
     assert site.clicks() == [1] and site.hardware.boots == 1
     site.box.tap(ANN)
     until(lambda: site.clicks() == [1, 0])
+
+
+def test_a_light_blinks_on_after_the_host_is_killed(site: Site) -> None:
+    site.charging()
+
+    def lights() -> list[int]:
+        return [value for _, i, name, value in list(site.hardware.pins) if (i, name) == (0, "light")]
+
+    until(lambda: lights()[-1] == contract.BLUE)
+    site.kill_agent()
+    before = len(lights())
+    until(lambda: len(lights()) >= before + 3)
+    assert set(lights()[before:]) == {0, contract.BLUE}, "charging, as the host said last"
 
 
 @pytest.mark.promise("S1", "S3")

@@ -15,6 +15,7 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace as replaced
 
 from agent.effects import PortCommand, Stop
 from agent.events import Cp, PortReported, Report
@@ -24,6 +25,8 @@ from agent.hal.modbus import (
     CONFIRMATIONS,
     FAULT_AFTER_S,
     FORMATS,
+    LAG_S,
+    UNEVEN,
     Bus,
     Meter,
     Meters,
@@ -34,18 +37,24 @@ from agent.hal.modbus import (
     Span,
     Words,
     amended,
+    begun,
+    disagreement,
     is_faulty,
     plausible,
     possible,
     sample_of,
     spans,
     value,
+    weighed,
 )
+from agent.hal.supervision import Supervision
 from agent.loop import monotonic
 from agent.port import Status, status
+from agent.settings import Settings
 from agent.sim.box import Line
 from agent.sim.car import Car
 from agent.sim.controller import SimController
+from board.controller.app.port import PortBoard
 from tests.play import ANN, Play
 
 TIMEOUT_S = 10.0
@@ -65,8 +74,19 @@ def three_phases(tty: str = "/dev/ttyS2", units: tuple[int, ...] = (1,)) -> Modb
 
 FACTS = three_phases()
 LIMITS = possible(FACTS, 32_000)
+BOARD = PortBoard(phases=3, metered=False)
+DEFAULTS = Settings()
 GOOD = Sample(123_400, 7_360, (32_000, 0, 0), (230_000, 231_000, 229_000))
 VALUES = {0: 230.0, 2: 231.0, 4: 229.0, 6: 32.0, 8: 0.0, 10: 0.0, 52: 7_360.0, 72: 123.4}
+
+
+def mains(energy_wh: int, power_w: int = 1_000, current_ma: int = 0, volts: int = 230) -> Sample:
+    """A reading on three healthy phases, or what is left of them."""
+    return Sample(energy_wh, power_w, (current_ma,) * 3, (volts * 1_000,) * 3)
+
+
+def passed_on(energy_wh: int) -> Report:
+    return Report(energy_wh=energy_wh, power_w=1_000, voltage_mv=(230_000,) * 3)
 
 
 def float_words(values: dict[int, float], function: int = 4) -> Words:
@@ -153,6 +173,12 @@ def test_a_reading_is_in_our_units() -> None:
         ({52: -500.0}, "-500 W: it is wired backwards"),
         ({6: 4_000.0}, "current_ma is 4000000"),
         ({4: -230.0}, "voltage_mv is -230000"),
+        ({6: 0.0}, "7360 W is more than its currents carry"),
+        ({6: 0.32}, "7360 W is more than its currents carry"),
+        ({52: 736_000 / 4}, "184000 W is more than its currents carry"),
+        ({0: 0.0, 2: 0.0, 4: 0.0}, "7360 W is more than its currents carry"),
+        ({8: 32.0, 10: 32.0}, "7360 W is less than half of what its currents carry"),
+        ({52: 0.0}, "0 W is less than half of what its currents carry"),
         ({0: 23_000.0}, "voltage_mv is 23000000"),
     ],
 )
@@ -161,6 +187,23 @@ def test_what_no_meter_can_read_is_a_sentence(change: dict[int, float], says: st
     answer = sample_of(FACTS, float_words({**VALUES, **change}))
     assert isinstance(answer, str)
     assert says in answer
+
+
+@given(
+    st.lists(st.floats(0, 40), min_size=3, max_size=3), st.lists(st.floats(180, 260), min_size=3, max_size=3),
+    st.floats(0.6, 1.0), st.sampled_from([0.01, 0.1, 1.0]),
+)  # fmt: skip
+def test_no_load_makes_an_honest_meter_contradict_itself_however_coarse_it_is(
+    amps: list[float], volts: list[float], power_factor: float, step_a: float
+) -> None:
+    watts = power_factor * sum(a * v for a, v in zip(amps, volts, strict=True))
+    shown = {6 + 2 * i: a // step_a * step_a for i, a in enumerate(amps)} | {2 * i: v for i, v in enumerate(volts)}
+    assert isinstance(sample_of(FACTS, float_words({**VALUES, **shown, 52: watts})), Sample)
+
+
+def test_what_a_parked_car_draws_without_power_is_no_contradiction() -> None:
+    filters = {6: 1.9, 8: 1.9, 10: 1.9, 52: -30.0}
+    assert isinstance(sample_of(FACTS, float_words({**VALUES, **filters})), Sample)
 
 
 @given(st.lists(st.integers(0, 65_535), min_size=16, max_size=16))
@@ -182,23 +225,26 @@ def test_any_words_are_a_reading_within_the_contract_or_a_sentence(words: list[i
 class Bench:
     """One meter in simulated time, read every second."""
 
-    def __init__(self, stored_wh: int | None = None, limits: Possible = LIMITS) -> None:
+    def __init__(
+        self, stored_wh: int | None = None, limits: Possible = LIMITS, settings: Settings = DEFAULTS
+    ) -> None:
         self.now, self.is_free = 100.0, True
         self.told: list[str] = []
         self.meters = Meters(
-            limits, [stored_wh], self.now, lambda _: self.is_free, lambda _, sentence: self.told.append(sentence)
-        )
+            limits, [begun(stored_wh, self.now, limits, settings)], [Supervision(BOARD, 1.0)], lambda _: self.is_free,
+            lambda _, sentence: self.told.append(sentence),
+        )  # fmt: skip
 
     @property
     def meter(self) -> Meter:
         return self.meters.meters[0]
 
-    def hear(self, *readings: int | str) -> Report | None:
+    def hear(self, *readings: int | str | Sample) -> Report | None:
         """What the core is told at the end; it is told something after each."""
         report = None
         for reading in readings:
             self.now += 1.0
-            heard = Sample(reading, 1_000) if isinstance(reading, int) else reading
+            heard = mains(reading) if isinstance(reading, int) else reading
             self.meters.heard(0, heard, self.now)
             report = self.report()
         return report
@@ -208,7 +254,7 @@ class Bench:
 
     def found(self, register_wh: int) -> "Bench":
         self.hear(*[register_wh] * CONFIRMATIONS)
-        assert self.meter.sample == Sample(register_wh, 1_000)
+        assert self.meter.sample == mains(register_wh)
         return self
 
 
@@ -222,13 +268,13 @@ def test_nobody_sees_a_register_before_it_is_known_or_the_meter_is_faulty() -> N
     bench.hear(*["silence"] * int(FAULT_AFTER_S))
     assert faulty(bench.report())
     assert not faulty(bench.hear(5_000, 5_000, 5_000))
-    assert bench.report() == Report(energy_wh=5_000, power_w=1_000)
+    assert bench.report() == passed_on(5_000)
 
 
 def test_a_register_that_moves_as_the_supply_can_is_passed_on() -> None:
     bench = Bench().found(5_000)
-    for wh in range(5_000, 6_000, 9):  # 32 kW
-        report = bench.hear(wh)
+    for wh in range(5_000, 6_000, 9):
+        report = bench.hear(mains(wh, 32_400))
         assert report is not None
         assert report.energy_wh == wh
         assert not report.faults
@@ -246,7 +292,7 @@ def test_a_register_that_runs_faster_than_the_supply_is_a_fault_however_small_it
 def test_a_coarse_meter_may_jump_by_its_step() -> None:
     bench = Bench(limits=replace(LIMITS, step_wh=100.0)).found(5_000)
     for wh in range(5_000, 9_000, 100):
-        report = bench.hear(*[wh] * 20)  # 18 kW
+        report = bench.hear(*[mains(wh, 18_000)] * 20)
         assert report is not None
         assert report.energy_wh == wh
         assert not report.faults
@@ -256,9 +302,70 @@ def test_a_coarse_meter_may_jump_by_its_step() -> None:
 def test_one_wrong_register_changes_nothing(elsewhere: int) -> None:
     bench = Bench().found(5_000)
     bench.is_free = False
-    assert bench.hear(elsewhere) == Report(energy_wh=5_000, power_w=1_000)
-    assert bench.hear(5_001) == Report(energy_wh=5_001, power_w=1_000)
+    assert bench.hear(elsewhere) == passed_on(5_000)
+    assert bench.hear(5_001) == passed_on(5_001)
     assert bench.meter.why == ""
+
+
+def lasting(bench: Bench, says_w: int, counts_w: float) -> tuple[float, int]:
+    """A session in which the meter says and counts so much: after how many seconds it is a fault, and at which
+    register; at most an hour."""
+    bench.is_free = False
+    for second in range(3_600):
+        sample = mains(5_000 + int(counts_w * second / 3600), says_w, says_w * 1000 // 690)
+        report = bench.hear(sample)
+        if report and faulty(report):
+            return second, report.energy_wh
+    return 3_600, 0
+
+
+@pytest.mark.promise("S2")
+@pytest.mark.parametrize(("says_w", "counts_w"), [(22_000, 2_200), (22_000, 0), (0, 7_000), (7_000, 36_000)])
+def test_a_register_that_its_own_power_denies_is_a_fault_before_much_is_sold(says_w: int, counts_w: int) -> None:
+    bench = Bench().found(5_000)
+    seconds, register_wh = lasting(bench, says_w, counts_w)
+    assert seconds < 200
+    assert register_wh - 5_000 <= UNEVEN * says_w * seconds / 3600 + LIMITS.slack_wh
+    assert "the meter's register says" in bench.meter.why
+    bench.is_free = True
+    assert not faulty(bench.hear(*[register_wh] * CONFIRMATIONS)), "the next session may show it anew"
+
+
+@pytest.mark.parametrize("load_w", [0, 30, 1_400, 7_000, 22_000])
+@pytest.mark.parametrize("error", [0.9, 1.0, 1.1])
+def test_a_meter_that_agrees_with_itself_is_never_a_fault(load_w: int, error: float) -> None:
+    assert lasting(Bench().found(5_000), load_w, load_w * error) == (3_600, 0)
+
+
+@given(st.lists(st.tuples(st.integers(0, 22_000), st.integers(1, 40)), max_size=30), st.sampled_from([1, 10, 100]))
+def test_no_changing_load_makes_an_honest_meter_disagree_with_itself_however_rarely_it_counts(
+    loads: list[tuple[int, int]], step_wh: int
+) -> None:
+    limits = replace(LIMITS, step_wh=float(step_wh))
+    balance, now, true_wh, counted_wh = None, 0, 0.0, 0
+    for load_w, seconds in loads:
+        for _ in range(seconds):
+            now += 1
+            true_wh += load_w / 3600
+            counted_wh = int(true_wh) // step_wh * step_wh if now % int(LAG_S) == 0 else counted_wh
+            reading = mains(counted_wh, load_w)
+            balance = weighed(balance, reading, now, limits)
+            assert not disagreement(balance, counted_wh, limits)
+
+
+@pytest.mark.promise("S3")
+@pytest.mark.parametrize(("interval_s", "most_wh"), [(60.0, 2_000), (300.0, 4_500), (3_600.0, 38_000)])
+def test_what_flowed_since_the_stored_reading_is_believed_for_every_interval_between_them_and_no_more(
+    interval_s: float, most_wh: int
+) -> None:
+    settings = Settings(tx_updated_interval_s=interval_s)
+    flowed_wh = round(22_000 * (interval_s + settings.host_grace_s) / 3600)
+    for moved_wh, goes_on in ((0, True), (flowed_wh, True), (most_wh, False)):
+        bench = Bench(5_000, settings=settings)
+        bench.is_free = False
+        report = bench.hear(*[5_000 + moved_wh] * 10)
+        assert report
+        assert report.energy_wh == 5_000 + (moved_wh if goes_on else 0)
 
 
 @pytest.mark.parametrize("elsewhere", [0, 4_000, 9_000])
@@ -278,7 +385,7 @@ def test_a_register_that_went_on_elsewhere_is_a_fault_and_is_taken_over_only_bet
 def test_a_takeover_waits_until_the_core_has_heard_of_the_fault() -> None:
     bench = Bench().found(5_000)
     for second in range(100):  # no report goes out: a session might begin, at the register of the last one
-        bench.meters.heard(0, Sample(0), bench.now + second)
+        bench.meters.heard(0, mains(0), bench.now + second)
     assert bench.meter.takeovers == 0
     bench.now += 100
     assert faulty(bench.report())
@@ -382,7 +489,11 @@ class Told:
     def __init__(self, *stored_wh: int | None) -> None:
         self.said: list[tuple[int, str]] = []
         self.is_free = True
-        self.meters = Meters(LIMITS, stored_wh, 0.0, lambda _: self.is_free, lambda *said: self.said.append(said))
+        watches = [Supervision(BOARD, 1.0) for _ in stored_wh]
+        self.meters = Meters(
+            LIMITS, [begun(wh, 0.0, LIMITS, DEFAULTS) for wh in stored_wh], watches, lambda _: self.is_free,
+            lambda *said: self.said.append(said),
+        )  # fmt: skip
 
 
 def test_the_controllers_reports_carry_the_meters_of_the_line() -> None:
@@ -404,14 +515,14 @@ def test_the_controllers_reports_carry_the_meters_of_the_line() -> None:
 
     for second in range(4):
         run(1.0)
-        told.meters.heard(0, Sample(7_000), now)
+        told.meters.heard(0, mains(7_000), now)
         assert not [r for r in reports if r.evse_id == 1] or second == 3
     run(1.0)
     assert [r.report.energy_wh for r in reports if r.evse_id == 1] == [7_000]
     sim.plug(0, Car(), now)
     sim.receive(link.wish((PortCommand(16_000, Stop.NONE, lock=False), PortCommand()), now), now)
     for wh in range(7_000, 7_040, 2):
-        told.meters.heard(0, Sample(wh, 7_000), now)
+        told.meters.heard(0, mains(wh, 7_000), now)
         run(1.0)
     newest = [r.report for r in reports if r.evse_id == 1][-1]
     assert newest.contactor
@@ -419,7 +530,7 @@ def test_the_controllers_reports_carry_the_meters_of_the_line() -> None:
     assert 7_020 < newest.energy_wh <= 7_040
     second_port = [r.report for r in reports if r.evse_id == 2][-1]
     assert Fault.METER_FAULT in second_port.faults
-    assert told.said == [(2, "the meter has not answered yet")]
+    assert told.said == [(2, "the meter has not answered yet: check its wires and supply")]
 
 
 def charging(told: Told) -> tuple[Play, Callable[[Report], Report]]:
@@ -434,7 +545,7 @@ def charging(told: Told) -> tuple[Play, Callable[[Report], Report]]:
 
     for _ in range(CONFIRMATIONS):
         play.after(1.0)
-        told.meters.heard(0, Sample(7_000), play.now)
+        told.meters.heard(0, mains(7_000), play.now)
     report(Report(cp=Cp.B))
     play.tap(ANN).after(0.5)
     report(Report(cp=Cp.C, contactor=True, offer_ma=16_000))
@@ -451,11 +562,11 @@ def test_a_session_whose_meter_is_reset_ends_at_a_register_it_has_seen_and_the_n
     play, report = charging(told)
     for wh in range(7_000, 7_100, 2):
         play.after(1.0)
-        told.meters.heard(0, Sample(wh, 7_000), play.now)
+        told.meters.heard(0, mains(wh, 7_000), play.now)
         report(Report(cp=Cp.C, contactor=True, offer_ma=16_000))
     for _ in range(60):
         play.after(1.0)
-        told.meters.heard(0, Sample(elsewhere, 7_000), play.now)
+        told.meters.heard(0, mains(elsewhere, 7_000), play.now)
         is_charging = told.is_free is False
         report(Report(cp=Cp.B if not is_charging else Cp.C, contactor=is_charging and play.wish[0].offer_ma > 0))
     port = play.station.ports[0]
@@ -480,10 +591,13 @@ def test_a_session_whose_meter_is_reset_ends_at_a_register_it_has_seen_and_the_n
 class Street:
     """Meters (pymodbus's server) and the driver, on two ptys with a wire between them on which accidents happen."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, facts: ModbusFacts = FACTS) -> None:
+        self.facts = facts
         self.values: dict[int, dict[int, float]] = {1: dict(VALUES), 2: {**VALUES, 72: 50.0}}
         self.refuses = 0  # Modbus exception code
         self.accident: Callable[[bytes], bytes] = lambda data: data
+        self.stranger: Callable[[bytes], bytes] = lambda data: b""  # says this a little later
+        self.baudrate, self.thinks_s = 9_600, 0.0  # a pty knows no baudrate: at 1,200 the line is made slow
         self.heard: queue.Queue[tuple[int, Sample | str, float]] = queue.Queue()
         self.host, self._meters = Line(folder / "meters"), Line()
         self._lock = threading.Lock()
@@ -496,8 +610,12 @@ class Street:
         assert self._serving.wait(TIMEOUT_S)
         self.bus: Bus | None = None
 
+    def words(self, unit: int) -> Words:
+        """What the registers of this meter hold."""
+        return float_words(self.values[unit])
+
     def open(self, *units: int) -> "Street":
-        facts = three_phases(str(self.host.path), units or (1,))
+        facts = replaced(three_phases(str(self.host.path), units or (1,)), baudrate=self.baudrate)
         self.bus = Bus(facts, lambda *heard: self.heard.put(heard), monotonic, period_s=0.05)
         return self
 
@@ -541,9 +659,15 @@ class Street:
                     if master == host:
                         self._meters.write(self.host.read())
                         continue
-                    threading.Event().wait(0.002)  # the whole answer
-                    for byte in self.accident(self._meters.read()):
+                    threading.Event().wait(0.002 + self.thinks_s)  # the whole answer
+                    said = self._meters.read()
+                    for byte in self.accident(said):
                         self.host.write(bytes((byte,)))
+                        if self.baudrate < 9_600:
+                            threading.Event().wait(11 / self.baudrate)
+                    if stranger := self.stranger(said):
+                        threading.Event().wait(0.02)
+                        self.host.write(stranger)
             self._closed.wait(0.001)
 
     def _serve(self) -> None:
@@ -558,13 +682,15 @@ class Street:
             async def action(_: int, start: int, address: int, count: int, words: list[int], written: Any) -> Any:
                 if self.refuses:
                     return ExcCodes(self.refuses)
-                for (_, place), word in float_words(self.values[unit]).items():
+                for (_, place), word in self.words(unit).items():
                     if 0 <= place - start < len(words):
                         words[place - start] = word
                 return None
 
-            places = ((0, 12), (52, 2), (72, 2))
-            blocks = [SimData(address, count=n, values=0, datatype=DataType.REGISTERS) for address, n in places]
+            blocks = [
+                SimData(span.address, count=span.count, values=0, datatype=DataType.REGISTERS)
+                for span in spans(self.facts.registers)
+            ]
             return SimDevice(unit, blocks, action=action)
 
         devices = [device(unit) for unit in self.values]
@@ -614,6 +740,31 @@ def test_every_accident_on_the_line_is_a_sentence_and_the_next_reading_is_right(
         street.accident = accident
         street.read(says)
         street.accident = lambda data: data
+    street.next(lambda reading: reading == GOOD)
+
+
+@pytest.mark.promise("S9")
+def test_two_meters_with_one_address_are_no_reading_and_a_stray_byte_is_nothing(street: Street) -> None:
+    """Asked for power and then for energy, the slower one answers the second question with its power."""
+    street.open()
+    street.next(lambda reading: reading == GOOD)
+    street.stranger = lambda said: said
+    street.read("is answered twice: check that no two have one address")
+    for _ in range(5):
+        reading = street.heard.get(timeout=TIMEOUT_S)[1]
+        assert reading == GOOD or isinstance(reading, str), reading
+    street.stranger = lambda said: b"\x00\xff"
+    for _ in range(2):
+        street.next(lambda reading: reading == GOOD)
+
+
+def test_the_slowest_line_is_slow_and_no_fault_of_the_meter(street: Street) -> None:
+    street.baudrate, street.thinks_s = 1_200, 0.2
+    street.open()
+    assert street.heard.get(timeout=TIMEOUT_S)[1] == GOOD
+    street.accident = flipped
+    street.read("does not answer")
+    street.accident = lambda data: data
     street.next(lambda reading: reading == GOOD)
 
 

@@ -1,11 +1,12 @@
 """When a new certificate is asked for, tried, kept or given up: in simulated time, for any order of events."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import pairwise
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 
 from agent import renewal
 from agent.renewal import (
@@ -66,13 +67,13 @@ class Station:
                 return FilesFailed()
             case MakeRequest():
                 self.made += 1
-                return replace(files, csr=f"csr {self.made}")
+                return structs.replace(files, csr=f"csr {self.made}")
             case Promote():
                 assert facts.trial and facts.is_up and facts.connected_with == facts.trial.name
-                return replace(files, current=facts.trial, trial=None)
+                return structs.replace(files, current=facts.trial, trial=None)
             case GoBack():
                 assert facts.trial and facts.current
-                return replace(files, trial=None)
+                return structs.replace(files, trial=None)
             case Enrol():
                 return EnrolFailed(renewal.enrol_wait_max_s(action.tries))
         return None

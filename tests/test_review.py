@@ -264,6 +264,55 @@ def test_a_meter_that_fails_has_no_say_in_the_bill() -> None:
     assert play.energy_wh()[-1] == 1050
 
 
+@pytest.mark.promise("S2")
+@pytest.mark.parametrize("wild_wh", [0, 1_170, 4_294_967_295])
+def test_a_session_whose_meter_fails_ends_at_the_last_good_reading_not_at_the_last_stored_one(wild_wh: int) -> None:
+    play = Play().plug(1).tap(ANN).charge(1, wh=50).after(61).charge(1, wh=120).after(3)
+    assert play.energy_wh()[-1] == 1050, "nothing is stored in between"
+    failed = frozenset({Fault.METER_FAULT})
+    play.see(1, faults=failed, energy_wh=wild_wh, power_w=0).after(1)
+    play.command("TriggerMessage", requestedMessage="TransactionEvent", evse={"id": 1})
+    play.see(1, faults=failed, energy_wh=wild_wh, contactor=False)
+    assert play.transactions()[-1] == ("Ended", "Other")
+    assert set(play.energy_wh()[-2:]) == {1170}
+
+
+@pytest.mark.promise("S2", "S3")
+def test_a_session_that_comes_back_to_a_failed_meter_ends_at_what_was_stored_and_asks_nobody_again_and_again() -> None:
+    play = Play().plug(1).tap(ANN).charge(1, wh=50).after(61).reboot(100, same_kernel=True, controller_too=False)
+    before = Report(cp=Cp.C, pwm=True, contactor=True, offer_ma=32_000, energy_wh=1_900)
+    play.on(PortReported(1, replace(before, faults=frozenset({Fault.METER_FAULT}))))
+    play.after(30).see(1, contactor=False)
+    assert play.transactions()[-1][0] == "Ended"
+    assert play.energy_wh()[-1] == 1050
+
+
+@pytest.mark.promise("S1")
+def test_a_latched_fault_outlives_the_agent_until_the_plug_is_out() -> None:
+    seen = Report(cp=Cp.C, contactor=True, offer_ma=32_000, energy_wh=1_900)
+    play = Play().plug(1).tap(ANN).charge(1).on(PortReported(1, replace(seen, faults=frozenset({Fault.OVER_CURRENT}))))
+    play.on(PortReported(1, replace(seen, cp=Cp.B, contactor=False))).after(1)
+    assert play.transactions()[-1] == ("Ended", "OvercurrentFault")
+    plugged = replace(seen, cp=Cp.B, contactor=False)
+    play = play.reboot(5, same_kernel=True, controller_too=False).reboot(5).on(PortReported(1, plugged)).tap(ANN)
+    assert status(play.port(1)) is Status.FAULTED and not play.wish[0].offer_ma
+    again = play.reboot(5, same_kernel=True).on(PortReported(1, replace(plugged, unplugs=1)))
+    assert status(again.port(1)) is not Status.FAULTED, "another car came while the agent was away"
+    assert status(play.unplug(1).port(1)) is Status.AVAILABLE
+    assert status(play.reboot(5).on(PortReported(1, plugged)).port(1)) is Status.OCCUPIED, "and it stays gone"
+
+
+@pytest.mark.promise("S8")
+def test_a_latch_that_this_software_does_not_know_costs_no_session() -> None:
+    play = Play().plug(1).tap(ANN).charge(1, wh=50).after(61)
+    play.facts["port/1"] |= {"latched": ["from the future", "over_current"], "arrivals": "nonsense"}
+    port = play.reboot(5).port(1)
+    assert port.transaction and port.latched == {Fault.OVER_CURRENT}
+    del play.facts["port/1"]["latched"], play.facts["port/1"]["arrivals"]
+    port = play.reboot(5).port(1)
+    assert port.transaction and not port.latched, "facts of an older software"
+
+
 def test_heat_at_the_limit_does_not_make_the_contactor_chatter() -> None:
     play = Play().plug(1).tap(ANN).charge(1).see(1, temperature_dc=800, offer_ma=0)
     assert play.wish[0].offer_ma == 0

@@ -6,11 +6,14 @@ import socket
 import stat
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from agent import cli
 from agent.loop import monotonic
 from agent.sim.car import Car
+from board.controller import contract
 from tests.process import (
     ANN,
     BOB,
@@ -18,6 +21,7 @@ from tests.process import (
     Hardware,
     Systemd,
     edges,
+    longest_gap_s,
     started_box,
     until,
     write_files,
@@ -89,6 +93,12 @@ def power_edges(hardware: Hardware) -> list[tuple[float, int, str, int]]:
     return [pin for pin in hardware.pins if pin[2] in ("offer_ma", "coil", "contactor")]
 
 
+def goes_on(hardware: Hardware) -> None:
+    """For some heartbeats."""
+    since = hardware.wished_at[-1] if hardware.wished_at else 0.0
+    until(lambda: hardware.wished_at[-1:] >= [since + 1.5])
+
+
 # -- systemd ----------------------------------------------------------------------------------------------------------
 
 
@@ -121,9 +131,10 @@ def test_a_restart_in_mid_session_is_not_noticed_by_the_car(site: Site, how: sig
     agent = site.agent()
     until(agent.is_charging)
     assert agent.port(1)["transaction_id"] == transaction_id
-    beats = len(site.hardware.wished_at)
-    until(lambda: len(site.hardware.wished_at) > beats + 3)
-    assert power_edges(site.hardware) == pins
+    goes_on(site.hardware)
+    was_silent = longest_gap_s(site.hardware.wished_at) >= contract.HOST_SILENT_MS / 1000  # a slow computer: failsafe
+    names = ("coil", "contactor") if was_silent else ("coil", "contactor", "offer_ma")
+    assert [pin for pin in power_edges(site.hardware) if pin[2] in names] == [pin for pin in pins if pin[2] in names]
     site.box.tap(ANN)
     until(lambda: edges(site.hardware, 0, "contactor") == [1, 0])
 
@@ -214,8 +225,7 @@ def test_a_station_without_a_broker_charges_nobody_and_says_why(tmp_path: Path) 
         until(lambda: agent.port(1)["status"] == "Occupied")
         site.box.tap(ANN)
         assert "station not activated" in agent.explain(ANN)
-        beats = len(site.hardware.wished_at)
-        until(lambda: len(site.hardware.wished_at) > beats + 3)
+        goes_on(site.hardware)
         assert power_edges(site.hardware) == []
         assert agent.end() == 0
     finally:
@@ -233,12 +243,11 @@ def test_rubbish_on_both_lines_changes_nothing(site: Site) -> None:
         site.box.babble(site.box.link, rng.randbytes(200))
         site.box.babble(site.box.reader, rng.randbytes(1_000) + b"\n" * 50)
         site.box.babble(site.box.reader, b"no card\n\x00\n" + b"A" * 5_000 + b"\r\n")
-    beats = len(site.hardware.wished_at)
-    until(lambda: len(site.hardware.wished_at) > beats + 3)
+    goes_on(site.hardware)
     after = agent.port(1)
     assert (after["transaction_id"], after["status"]) == (before["transaction_id"], before["status"])
     assert agent.port(2)["status"] == "Available" and agent.port(2)["transaction_id"] is None
-    assert agent.status()["controller_noise_bytes"] > 0
+    assert agent.status()["controller_link"]["heard_here"]["noise_bytes"] > 0
     assert power_edges(site.hardware) == pins
     site.box.plug(2, Car(reaction_ms=200))
     until(lambda: agent.port(2)["status"] == "Occupied")
@@ -254,11 +263,28 @@ def test_a_controller_line_that_vanishes_and_returns_heals_by_itself(site: Site)
     until(lambda: "controller_lost" in agent.port(1)["faults"])
     site.box.mend_line()
     until(agent.is_charging)
-    beats = len(site.hardware.wished_at)
-    until(lambda: len(site.hardware.wished_at) > beats + 3)
+    goes_on(site.hardware)
     assert power_edges(site.hardware) == pins
     site.box.tap(ANN)
     until(lambda: edges(site.hardware, 0, "contactor") == [1, 0])
+
+
+def test_a_card_reader_that_is_unplugged_is_a_part_that_failed_until_it_is_back(
+    site: Site, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def reader() -> dict[str, Any]:
+        return next((part for part in agent.status().get("self_test", []) if part["part"] == "TokenReader"), {})
+
+    agent = site.agent()
+    until(lambda: reader().get("result") == "passed")
+    site.box.cut_reader()
+    until(lambda: reader().get("result") == "failed")
+    assert reader()["code"] == "reader" and reader()["fix"] == "Check its cable and the board file."
+    assert cli.main(["status", "--config", str(site.config)]) == 0
+    said = capsys.readouterr().out
+    assert "TokenReader failed (reader): " in said and "'part'" not in said
+    site.box.mend_reader()
+    until(lambda: reader().get("result") == "passed")
 
 
 def test_a_controller_that_is_not_there_yet_is_waited_for(site: Site) -> None:

@@ -2,10 +2,21 @@
 
 import random
 from dataclasses import replace
+from typing import Any
 
 import pytest
+from msgspec import structs
 
-from agent.events import ControllerFound, ControllerLost, PartTold, PortReported, Report, SelfTest, StoreFailed
+from agent.events import (
+    ControllerFound,
+    ControllerLost,
+    PartTold,
+    PortReported,
+    Report,
+    SelfTest,
+    StoreFailed,
+    of_driver,
+)
 from agent.faults import FAULTS, Fault
 from agent.selftest import PATIENCE_S, PORT_PARTS, SOCKET_PARTS, PartResult, Result, results
 from agent.settings import Settings
@@ -24,7 +35,7 @@ def started(settings: Settings | None = None, ports: int = 2) -> Play:
     return play
 
 
-def told(play: Play) -> list[list[dict[str, object]]]:
+def told(play: Play) -> list[list[dict[str, Any]]]:
     """The self-tests in the health report: of each its events."""
     events = [payload["eventData"] for payload in play.payloads("NotifyEvent")]
     return [list(parts) for parts in events if parts[0]["variable"] == {"name": "SelfTest"}]
@@ -51,7 +62,7 @@ def test_a_port_whose_protection_fails_says_so_and_the_other_one_charges() -> No
     (events,) = told(play)
     (failed,) = (event for event in events if event["actualValue"] == "failed")
     assert failed["component"] == {"name": "GroundFaultDetector", "evse": {"id": 1}}
-    assert failed["techCode"] == "CX002" and failed["techInfo"] == FAULTS[Fault.GROUND_FAULT_SELF_TEST].fix
+    assert failed["techCode"] == "CX002" and failed["techInfo"].endswith(FAULTS[Fault.GROUND_FAULT_SELF_TEST].fix)
     assert play.plug(2).tap(ANN).wish[1].offer_ma == 32_000 and play.wish[0].offer_ma == 0
 
 
@@ -80,15 +91,31 @@ def test_a_driver_of_this_machine_tells_about_its_part_before_and_after() -> Non
     play = started().on(reader)
     play.see(1, self_test=SelfTest.PASSED).see(2, self_test=SelfTest.PASSED)
     (events,) = told(play)
-    assert events[-1]["component"] == {"name": "TokenReader"} and events[-1]["techInfo"] == "check its cable"
+    assert events[-1]["component"] == {"name": "TokenReader"} and events[-1]["techInfo"].endswith("check its cable")
     play.on(PartTold("TokenReader")).on(PartTold("TokenReader"))
     back = play.payloads("NotifyEvent")[-1]["eventData"][0]
     assert back["component"] == {"name": "TokenReader"} and back["cleared"] is True
-    play.on(reader).on(replace(reader, problem="still none"))
+    play.on(reader).on(structs.replace(reader, problem="still none"))
     gone = play.payloads("NotifyEvent")[-1]["eventData"][0]
     assert gone["actualValue"] == "no reader at /dev/ttyS1", "the edge is told, not every word"
     assert len(told(play)) == 1
     assert screen(play.station, play.now).self_test[-1].text == "still none"
+
+
+def test_a_drivers_sentence_is_what_is_wrong_and_what_to_do_and_both_reach_the_cloud_with_a_code() -> None:
+    driver = of_driver("TokenReader", "/dev/ttyS1 is not there: check its cable and the board file", "reader")
+    assert (driver.problem, driver.fix) == ("/dev/ttyS1 is not there.", "Check its cable and the board file.")
+    assert of_driver("TokenReader", "", "reader") == PartTold("TokenReader")
+    assert of_driver("Meter.1", "the meter is silent", "meter").fix == "Type station-agent doctor."
+    play = started().on(driver)
+    play.see(1, self_test=SelfTest.PASSED).see(2, self_test=SelfTest.PASSED)
+    (events,) = told(play)
+    assert (events[-1]["techCode"], events[-1]["actualValue"]) == ("reader", "failed")
+    assert events[-1]["techInfo"] == "/dev/ttyS1 is not there. Check its cable and the board file."
+    play.on(PartTold("TokenReader")).on(driver)
+    later = play.payloads("NotifyEvent")[-1]["eventData"][0]
+    assert (later["techCode"], later["actualValue"]) == ("reader", "/dev/ttyS1 is not there.")
+    assert later["techInfo"] == "Check its cable and the board file."
 
 
 def test_a_disk_that_refuses_is_a_part_that_failed() -> None:

@@ -1,7 +1,7 @@
 """Layers of settings: who may set what, that limits only go down, and that every value knows where it came from."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args, get_origin
 
 import msgspec
 import pytest
@@ -33,8 +33,8 @@ def values_of(key: str) -> st.SearchStrategy[Any]:
     kind = type(getattr(Settings(), key))
     if key == "station_id":
         return st.from_regex(r"[A-Za-z0-9-]{1,36}", fullmatch=True)
-    if key == "phases":
-        return st.sampled_from([1, 3])
+    if get_origin(BOUNDS[key]) is Literal:
+        return st.sampled_from(get_args(BOUNDS[key]))
     if kind is bool:
         return st.booleans()
     if kind is str:

@@ -9,12 +9,12 @@ from hypothesis import strategies as st
 from agent.clock import Clock
 from agent.commands.variables import ITEMS_MAX, REPORT_MAX_B, ROWS
 from agent.core import born
-from agent.events import ListChanged, ListState, Machine, MachineTold, OutboxCounted
+from agent.events import ListChanged, ListState, Machine, MachineTold, OutboxCounted, PartTold
 from agent.settings import BOUNDS, SETTINGS, Layer, Settings
 from agent.station import Boot, BootReason
 from agent.uplink.codec import encode_payload, to_cbor
 from agent.uplink.commands import Command, Refusal, to_event
-from agent.uplink.messages import MESSAGES, from_wire
+from agent.uplink.messages import COMMANDS, from_wire
 from tests.play import ANN, WALL_S, Json, Play
 
 
@@ -83,7 +83,7 @@ def test_what_is_not_there_is_named_as_unknown() -> None:
 @pytest.mark.promise("S10")
 def test_too_many_items_are_refused_before_anything_is_done() -> None:
     payload = {"getVariableData": [named("ChargingStation.Model")] * (ITEMS_MAX + 1)}
-    request = from_wire(MESSAGES["GetVariables"][0], payload)
+    request = from_wire(COMMANDS["GetVariables"], payload)
     said = to_event(Command("c1", "GetVariables", payload, request))
     assert isinstance(said, Refusal) and said.result and said.result["errorCode"] == "OccurrenceConstraintViolation"
 
@@ -216,3 +216,74 @@ def test_a_report_of_some_components_holds_no_other() -> None:
     assert {i["component"].get("evse", {}).get("id") for i in items(play, 3)} == {1, None}
     nothing = play.command("GetReport", requestId=4, componentVariable=[{"component": {"name": "Teapot"}}])
     assert nothing["status"] == "EmptyResultSet" and reports(play, 4) == []
+
+
+# -- what is on Linux' lines ------------------------------------------------------------------------------------------
+
+BOX = Machine(outputs=(("door", True), ("pump", False)), contacts=("lid",))
+
+
+def item(component: str, instance: str, variable: str, **more: str) -> Json:
+    return {"component": {"name": component, "instance": instance}, "variable": {"name": variable}, **more}
+
+
+def switch(play: Play, name: str, value: str) -> tuple[str, str]:
+    asked = item("Actuator", name, "Active", attributeValue=value)
+    (said,) = play.command("SetVariables", setVariableData=[asked])["setVariableResult"]
+    assert said["component"] == {"name": "Actuator", "instance": name}
+    return said["attributeStatus"], said.get("attributeStatusInfo", {}).get("reasonCode", "")
+
+
+def value(play: Play, component: str, instance: str, variable: str) -> str:
+    asked = [item(component, instance, variable)]
+    (said,) = play.command("GetVariables", getVariableData=asked)["getVariableResult"]
+    return str(said["attributeValue"] if said["attributeStatus"] == "Accepted" else said["attributeStatus"])
+
+
+def test_the_cloud_switches_an_output_and_it_stays_so_over_a_restart() -> None:
+    play = Play(machine=BOX)
+    assert (value(play, "Actuator", "door", "Active"), value(play, "Actuator", "Pump", "active")) == ("true", "false")
+    assert switch(play, "door", "false") == ("Accepted", "") and switch(play, "pump", "TRUE") == ("Accepted", "")
+    play = play.reboot(30)
+    assert play.station.outputs == {"door": False, "pump": True}
+    assert (value(play, "Actuator", "door", "Active"), value(play, "Actuator", "pump", "Active")) == ("false", "true")
+
+
+@pytest.mark.promise("S9")
+def test_what_is_no_output_or_no_value_is_refused_and_changes_nothing() -> None:
+    play = Play(machine=BOX)
+    assert switch(play, "fan", "true") == ("UnknownComponent", "")
+    assert switch(play, "door", "1") == ("Rejected", "InvalidValue")
+    assert put(play, "Actuator.Active", "true")[0] == "UnknownComponent", "which one?"
+    asked = item("CaseAccessSensor", "lid", "Active", attributeValue="false")
+    (said,) = play.command("SetVariables", setVariableData=[asked])["setVariableResult"]
+    assert said["attributeStatus"] == "Rejected" and play.station.outputs == {}
+    stored = {"outputs": {"door": "yes", "gone": True, "pump": True}}
+    assert Play(machine=BOX, facts=stored).station.outputs == {"pump": True}
+    assert Play(machine=BOX, facts={"outputs": ["door"], "opened": {"lid": 1}}).station.outputs == {}
+
+
+def test_a_report_tells_of_the_lines_and_of_one_that_failed() -> None:
+    play = Play(machine=BOX).on(PartTold("output.door", "line 5 is not there", code="device"))
+    assert value(play, "Actuator", "door", "Problem") == "true"
+    assert value(play, "CaseAccessSensor", "lid", "Active") == "false"
+    play.command("GetBaseReport", requestId=5, reportBase="FullInventory")
+    told = {
+        (each["component"].get("instance"), each["variable"]["name"]): each["variableAttribute"][0]
+        for each in items(play, 5) if "instance" in each["component"]
+    }  # fmt: skip
+    assert told["door", "Active"] == {"value": "true", "mutability": "ReadWrite", "persistent": True, "constant": False}
+    assert told.keys() == {("door", "Active"), ("door", "Problem"), ("pump", "Active"), ("lid", "Active")}
+    play.command("GetReport", requestId=6, componentVariable=[{"component": {"name": "Actuator", "instance": "pump"}}])
+    assert [each["component"]["instance"] for each in items(play, 6)] == ["pump"]
+    play.command("GetReport", requestId=7, componentCriteria=["Problem"])
+    assert {each["component"].get("instance") for each in items(play, 7)} == {"door"}
+
+
+def test_the_light_has_a_mode_with_its_words() -> None:
+    play = Play()
+    assert put(play, "EnvironmentalLighting.Mode", "on")[0] == "Accepted" and play.station.settings.light == "on"
+    assert put(play, "EnvironmentalLighting.Mode", "dim")[:2] == ("Rejected", "InvalidValue")
+    play.command("GetReport", requestId=8, componentVariable=[{"component": {"name": "EnvironmentalLighting"}}])
+    (told,) = items(play, 8)
+    assert told["variableCharacteristics"]["valuesList"] == "auto,on,off"

@@ -14,6 +14,7 @@ from agent.faults import FAULTS, Cure, Fault, Latch
 from agent.policy.freshness import ALARM_S, WARNING_S
 from agent.policy.reasons import WORDS, Led, Reason
 from agent.port import Grant, Level, Port, Status, faults, is_ready, operative, status
+from agent.selftest import Result
 from agent.settings import Settings
 from agent.station import Ask, Boot, BootReason, Controller, Holding, Notice, Stage, Station, charging_state
 from agent.transaction import ChargingState, Ending, Reading, StoppedReason, Transaction, Trigger
@@ -217,6 +218,10 @@ def test_a_green_check_mark_needs_a_passed_self_test_and_no_fault(station: Stati
     model = screen(station, now)
     for port, drawn in zip(station.ports, model.ports, strict=True):
         assert drawn.ready == (is_ready(port) and operative(port) and not faults(port))
+        parts = [part.result for part in model.self_test if part.evse_id == port.evse_id]
+        assert (drawn.self_test is Result.FAILED) == (Result.FAILED in parts)
+        assert drawn.self_test is Result.FAILED or not faults(port) or port.report is None
+        assert drawn.self_test is Result.PASSED or not drawn.ready
     assert model.ready == (station.store_ok and all(p.ready for p in model.ports))
 
 

@@ -1,7 +1,7 @@
-"""Write agent/uplink/messages.py: the OCPP 2.1 messages the station speaks, as msgspec structs made from the schemas.
+"""Write agent/uplink/messages.py: the OCPP 2.1 messages the station reads, as msgspec structs made from the schemas.
 
-`python tools/make_messages.py` needs the `ocpp` package. Do not edit what it writes; to speak another message, name it
-in ACTIONS.
+`python tools/make_messages.py` needs the `ocpp` package. Do not edit what it writes; to take another command, name it
+in COMMANDS. What the station only says has no struct: it costs memory, and the tests hold it against the schema itself.
 """
 
 import json
@@ -12,17 +12,22 @@ from typing import Any
 
 TARGET = Path(__file__).resolve().parent.parent / "agent" / "uplink" / "messages.py"
 
-ACTIONS = """
-BootNotification Heartbeat Authorize
-TransactionEvent StatusNotification NotifyEvent SecurityEventNotification MeterValues
+COMMANDS = """
 RequestStartTransaction RequestStopTransaction ChangeAvailability Reset UnlockConnector TriggerMessage
 SendLocalList GetLocalListVersion ClearCache DataTransfer GetTransactionStatus SetNetworkProfile
-SignCertificate CertificateSigned
-GetVariables SetVariables GetBaseReport GetReport NotifyReport
+CertificateSigned
+GetVariables SetVariables GetBaseReport GetReport
 """.split()
+SAID = """
+BootNotification Heartbeat Authorize
+TransactionEvent StatusNotification NotifyEvent SecurityEventNotification MeterValues
+SignCertificate NotifyReport
+""".split()
+ACTIONS = COMMANDS + SAID
+FORMS = [*(f"{action}Request" for action in COMMANDS), "AuthorizeResponse", "SendLocalListResponse"]
 
 HEADER = '''\
-"""The OCPP 2.1 messages this station speaks. Written by tools/make_messages.py from the official schemas: do not edit.
+"""The OCPP 2.1 messages this station reads. Written by tools/make_messages.py from the official schemas: do not edit.
 
 Classes, members and values are spelled as in OCPP; what a schema bounds is bounded here. A member that is None is
 absent on the wire.
@@ -31,7 +36,7 @@ absent on the wire.
 from enum import StrEnum
 from typing import Annotated, Any, TypeVar
 
-from msgspec import UNSET, Meta, Struct, ValidationError, convert, to_builtins
+from msgspec import UNSET, Meta, Struct, ValidationError, convert
 
 from agent.uplink.codec import WireError
 
@@ -47,25 +52,24 @@ class Message(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=Tru
 M = TypeVar("M", bound=Message)
 
 
-def to_wire(message: Message) -> dict[str, Any]:
-    """The message in OCPP's JSON form. What our own code built is not checked again."""
-    wire: dict[str, Any] = to_builtins(message)
-    return wire
-
-
 def from_wire(form: type[M], wire: Any) -> M:
     """The JSON form as a message of this type; WireError, with one sentence, if the schema would refuse it."""
     try:
         message = convert(wire, form, dec_hook=_custom_data)
     except ValidationError as error:
         raise WireError(f"{form.__name__}: {error}") from None
-    if _members(wire) != _members(to_builtins(message)):
+    if _members(wire) != _members(message):
         raise WireError(f"{form.__name__}: a member is null where OCPP leaves it out")
     return message
 
 
 def _members(wire: Any) -> int:
     """How many members an object has, all levels together; None is lost on the way through a struct."""
+    if isinstance(wire, Message):
+        names, defaults = reversed(wire.__struct_fields__), reversed(wire.__struct_defaults__)
+        absent = dict(zip(names, defaults, strict=False))  # the first fields may have no default
+        values = [(getattr(wire, name), absent.get(name)) for name in wire.__struct_fields__]
+        return sum(1 + _members(value) for value, nothing in values if value is not nothing)
     if isinstance(wire, dict):
         return len(wire) + sum(map(_members, wire.values()))
     return sum(map(_members, wire)) if isinstance(wire, list | tuple) else 0
@@ -149,7 +153,7 @@ def ordered(definitions: dict[str, Schema]) -> list[str]:
 
 def generate() -> str:
     definitions: dict[str, Schema] = {}
-    for name in [action + half for action in ACTIONS for half in ("Request", "Response")]:
+    for name in FORMS:
         schema = read(name)
         for part, definition in schema.pop("definitions").items():
             known = definitions.setdefault(part, definition)
@@ -159,9 +163,13 @@ def generate() -> str:
     classes = [
         (enum if "enum" in definitions[name] else struct)(name, definitions[name]) for name in ordered(definitions)
     ]
-    pairs = [f'    "{action}": ({action}Request, {action}Response),\n' for action in ACTIONS]
-    table = f"MESSAGES: dict[str, tuple[type[Message], type[Message]]] = {{\n{''.join(pairs)}}}\n"
-    return "\n\n".join([HEADER, *classes, table])
+    rows = [f'    "{action}": {action}Request,\n' for action in COMMANDS]
+    said = [f'    "{action}",\n' for action in SAID]
+    tables = (
+        f"COMMANDS: dict[str, type[Message]] = {{\n{''.join(rows)}}}\n"
+        f"SAID = {{  # by the station, and nobody's to command\n{''.join(said)}}}\n"
+    )
+    return "\n\n".join([HEADER, *classes, tables])
 
 
 def python_shape(schema: Schema) -> Any:

@@ -6,8 +6,8 @@
 set -euo pipefail
 cd -P "$(dirname "$0")/.."
 
-debian_packages=(gcc libpcsclite-dev mosquitto pcscd python3 python3-dev python3-venv strace vsmartcard-vpcd)
-rig_packages=(device-tree-compiler mmdebstrap qemu-system-arm)  # make test-long only: 100 MB
+debian_packages=(gcc libpcsclite-dev mosquitto pcscd python3 python3-dev python3-venv strace systemd vsmartcard-vpcd)
+rig_packages=(device-tree-compiler mmdebstrap qemu-system-arm qemu-system-x86)  # make test-long only: 100 MB
 constraints=tools/constraints.txt
 
 resolve=

@@ -65,11 +65,11 @@ def read_offer(request: Mapping[str, Any]) -> Offer:
     return Offer(edition, is_full, base, part, parts, count, said, as_of_s, tuple(sorted(set(buckets))))
 
 
-def read_changes(request: Mapping[str, Any]) -> list[Change]:
-    """The entries of one message. WireError, ListError: then none of them counts."""
+def read_changes(request: Mapping[str, Any]) -> Iterator[Change]:
+    """The entries of one message, one by one. WireError, ListError."""
     asked = from_wire(SendLocalListRequest, request)
     is_full = asked.updateType is UpdateEnumType.Full
-    return [read_entry(data, is_full=is_full) for data in asked.localAuthorizationList or ()]
+    return (read_entry(data, is_full=is_full) for data in asked.localAuthorizationList or ())
 
 
 def read_entry(data: AuthorizationData, *, is_full: bool) -> Change:
@@ -91,16 +91,6 @@ def read_entry(data: AuthorizationData, *, is_full: bool) -> Change:
     expiry_s = _seconds(info.cacheExpiryDateTime) if info.cacheExpiryDateTime else None
     status = AuthorizationStatus(info.status)
     return id_token, Entry(status, expiry_s, frozenset(groups), group_id, pending, removed, info.language1)
-
-
-def once(changes: list[Change]) -> Iterator[Change]:
-    """ListError at a card that was there before."""
-    seen: set[str] = set()
-    for id_token, entry in changes:
-        if id_token in seen:
-            raise ListError(f"{masked(id_token)} is listed twice")
-        seen.add(id_token)
-        yield id_token, entry
 
 
 def _is_group(name: object) -> bool:

@@ -7,6 +7,7 @@ empty value, a report leaves it out. Names are compared without case, as OCPP as
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Literal, get_args, get_origin
 
 import msgspec
@@ -15,7 +16,7 @@ from msgspec import Meta
 from agent import network
 from agent.clock import iso8601, wall
 from agent.effects import Record, Stream
-from agent.events import ReportRequested, VariableChangesRequested, VariablesRequested
+from agent.events import Machine, ReportRequested, VariableChangesRequested, VariablesRequested
 from agent.policy.freshness import age_s
 from agent.port import Port, faults, operative, status
 from agent.reporting import answer, away, message, result, timestamp
@@ -53,7 +54,8 @@ class Row:
     read: Read
     of: str = ""  # "" = the station, else each "evse" or "connector"
     unit: str = ""
-    setting: str = ""  # the key of SETTINGS that the cloud sets with it; "network" is the priority of profiles
+    setting: str = ""  # the key of SETTINGS that the cloud sets; or "network", priority of profiles; or "output"
+    instance: str = ""  # of the component
     constant: bool = False
     summary: bool = False  # in the report that tells at a glance whether the station can charge
 
@@ -187,14 +189,43 @@ ROWS: tuple[Row, ...] = (
 assert len({(row.component, row.variable) for row in ROWS}) == len(ROWS)
 
 
+def lines(station: Station) -> Iterator[Row]:
+    """What the board has on its GPIO lines for the cloud to set or see."""
+    for name, safe in station.machine.outputs:
+        active = fact(partial(output_value, name=name, safe=safe))
+        yield Row("Actuator", "Active", "boolean", active, setting="output", instance=name)
+        yield Row("Actuator", "Problem", "boolean", fact(partial(is_broken, part=f"output.{name}")), instance=name)
+    for name in station.machine.contacts:
+        is_open = fact(partial(is_opened, name=name))
+        yield Row("CaseAccessSensor", "Active", "boolean", is_open, instance=name)
+        broken = fact(partial(is_broken, part=f"input.{name}"))
+        yield Row("CaseAccessSensor", "Problem", "boolean", broken, instance=name)
+
+
+def output_value(station: Station, name: str, safe: bool) -> Value:
+    return station.outputs.get(name, safe)
+
+
+def is_opened(station: Station, name: str) -> Value:
+    return name in station.opened
+
+
+def is_broken(station: Station, part: str) -> Value:
+    """None before its driver has spoken."""
+    told = station.parts.get(part)
+    return None if told is None else bool(told.problem)
+
+
 def variables(station: Station) -> Iterator[Variable]:
-    for row in ROWS:
+    for row in (*ROWS, *lines(station)):
         for port in station.ports if row.of else (None,):
             yield Variable(row, port)
 
 
 def component_of(variable: Variable) -> Json:
     component: Json = {"name": variable.row.component}
+    if variable.row.instance:
+        component["instance"] = variable.row.instance
     if variable.port:
         component["evse"] = {"id": variable.port.evse_id}
         if variable.row.of == "connector":
@@ -204,7 +235,8 @@ def component_of(variable: Variable) -> Json:
 
 def is_component(variable: Variable, wanted: ComponentType) -> bool:
     """Whether this is the one component that is meant."""
-    if variable.row.component.casefold() != wanted.name.casefold() or wanted.instance:
+    names = (variable.row.component, variable.row.instance)
+    if not are_alike(names, (wanted.name, wanted.instance or "")):
         return False
     if variable.port is None:
         return wanted.evse is None
@@ -212,10 +244,15 @@ def is_component(variable: Variable, wanted: ComponentType) -> bool:
     return wanted.evse is not None and (wanted.evse.id, wanted.evse.connectorId) == (variable.port.evse_id, connector)
 
 
+def are_alike(ours: tuple[str, ...], theirs: tuple[str, ...]) -> bool:
+    return [name.casefold() for name in ours] == [name.casefold() for name in theirs]
+
+
 def is_within(variable: Variable, wanted: ComponentVariableType) -> bool:
-    """Whether this belongs to what a report was asked for: a component without EVSE means it at every one."""
+    """Whether this belongs to what a report was asked for: a component without EVSE or instance means each of them."""
     component, name = wanted.component, wanted.variable
-    if variable.row.component.casefold() != component.name.casefold() or component.instance:
+    names = (variable.row.component, variable.row.instance)
+    if not are_alike(names, (component.name, component.instance or variable.row.instance)):
         return False
     if component.evse and (variable.port is None or variable.port.evse_id != component.evse.id):
         return False
@@ -303,6 +340,8 @@ def written(station: Station, row: Row, text: str) -> tuple[Station, Json]:
         return station, answer("Rejected", "ReadOnly", f"{row.variable} is not the cloud's to set")
     if row.setting == "network":
         return prioritised(station, text)
+    if row.setting == "output":
+        return switched(station, row.instance, text)
     setting = SETTINGS[row.setting]
     value = parsed(plain(row.setting), text)
     if setting.is_opposite and isinstance(value, bool):
@@ -314,6 +353,19 @@ def written(station: Station, row: Row, text: str) -> tuple[Station, Json]:
     settings = msgspec.structs.replace(station.settings, **{row.setting: value})
     station = replace(station, settings=settings, cloud={**station.cloud, row.setting: value}, ceiling=ceiling(station))
     return station, answer("Accepted")
+
+
+def switched(station: Station, name: str, text: str) -> tuple[Station, Json]:
+    active = parsed(bool, text)
+    if not isinstance(active, bool):
+        return station, answer("Rejected", "InvalidValue", f"{name} is switched: type true or false")
+    return replace(station, outputs={**station.outputs, name: active}), answer("Accepted")
+
+
+def outputs_set(machine: Machine, fact: Any) -> dict[str, bool]:
+    """What was stored, of the outputs that this board has."""
+    stored = fact if isinstance(fact, Mapping) else {}
+    return {name: stored[name] for name, _ in machine.outputs if isinstance(stored.get(name), bool)}
 
 
 def ceiling(station: Station) -> Settings:
@@ -393,8 +445,9 @@ def is_asked(station: Station, variable: Variable, event: ReportRequested, now: 
 
 def meets(station: Station, variable: Variable, criterion: str, now: float) -> bool:
     """Whether the variable's component meets it. One that does not say is taken to be in order (B08)."""
-    for row in ROWS:
-        if (row.component, row.of, row.variable) == (variable.row.component, variable.row.of, criterion):
+    here = (variable.row.component, variable.row.of, variable.row.instance, criterion)
+    for row in (*ROWS, *lines(station)):
+        if (row.component, row.of, row.instance, row.variable) == here:
             return row.read(station, variable.port, now) is True
     return criterion != ComponentCriterionEnumType.Problem
 
@@ -416,6 +469,8 @@ def item_of(station: Station, variable: Variable, now: float) -> Json:
     characteristics: Json = {"dataType": row.type, "supportsMonitoring": False}
     if row.unit:
         characteristics["unit"] = row.unit
+    if row.setting in BOUNDS and get_origin(BOUNDS[row.setting]) is Literal:
+        characteristics |= {"dataType": "OptionList", "valuesList": ",".join(map(str, get_args(BOUNDS[row.setting])))}
     bounds = get_args(BOUNDS[row.setting]) if row.setting in BOUNDS else ()
     for meta in (each for each in bounds if isinstance(each, Meta)):
         limits = {"minLimit": meta.ge, "maxLimit": meta.le if meta.ge is not None else meta.max_length}

@@ -5,10 +5,13 @@ and of the meter every few seconds; a lost frame or a rebooted controller heals 
 """
 
 from collections.abc import Callable
+from math import inf
 
 from agent.effects import PortCommand, Stop
-from agent.events import ControllerFound, ControllerLost, Cp, Event, PortReported, Report, SelfTest
+from agent.events import ControllerFound, ControllerLost, Cp, Event, PortReported, Report, SelfTest, of_driver
 from agent.faults import Fault
+from agent.hal.linkhealth import LinkHealth, health_of
+from agent.ui.led import Colour, Pattern
 from board.controller import contract
 from board.controller.link import Deframer, frame
 
@@ -18,10 +21,15 @@ LOST_S = 3.0  # no intact frame for so long: the controller is lost
 SETTLE_S = 2.0  # so long may a host that has just come be silent about what it finds running
 IDLE_S = 0.1  # longer than any frame lasts at 115,200 baud: a gap in it means that its rest is lost
 METER_PERIOD_S = 10.0  # the core hears of a merely moving meter this often
+CIRCUIT = "CircuitLimit"  # component name
 CPS = tuple(Cp)
+COLOURS = {
+    Colour.RED: contract.RED, Colour.GREEN: contract.GREEN, Colour.BLUE: contract.BLUE,
+    Colour.YELLOW: contract.RED | contract.GREEN, Colour.WHITE: contract.RED | contract.GREEN | contract.BLUE,
+}  # fmt: skip
 SELF_TESTS = (SelfTest.NOT_RUN, SelfTest.RUNNING, SelfTest.PASSED, SelfTest.FAILED)
-OFFER = [name for name, _, _ in contract.PORT_REPORT].index("offer_ma")
-FAULTS = tuple(Fault(name) for name in contract.FAULTS)
+OFFER = contract.PORT_REPORT[::3].index("offer_ma")
+FAULTS = tuple(Fault(name) for name in contract.FAULTS.split())
 
 
 def report_of(fields: tuple[int, ...]) -> Report:
@@ -52,6 +60,13 @@ def wish_row(command: PortCommand) -> tuple[int, int, int, int]:
     return command.offer_ma, int(command.stop), int(command.lock), command.clear
 
 
+def light_row(pattern: Pattern | None) -> tuple[int, int]:
+    """As PORT_LIGHT says; None is dark."""
+    if pattern is None:
+        return 0, 0
+    return COLOURS[pattern.colour], contract.rhythm_of(tuple(round(10 * step_s) for step_s in pattern.rhythm_s))
+
+
 def edges(report: Report) -> tuple[object, ...]:
     """Everything in a report but the meter, the temperature and a countdown; of the power, whether there is any."""
     return (
@@ -65,19 +80,22 @@ def is_edge(old: Report | None, new: Report) -> bool:
 
 
 class Filter:
-    """Lets edges through at once and a moving meter every METER_PERIOD_S, per port."""
+    """Lets edges through at once and a moving meter every METER_PERIOD_S, per port; before a meter fails, its newest
+    good reading."""
 
     def __init__(self, port_count: int) -> None:
         self._told: list[tuple[Report | None, float]] = [(None, 0.0)] * port_count
         self._newest: list[Report | None] = [None] * port_count
 
-    def passed(self, index: int, report: Report, now: float) -> Event | None:
-        old, at = self._told[index]
+    def passed(self, index: int, report: Report, now: float) -> list[Event]:
+        (old, at), newest = self._told[index], self._newest[index]
         self._newest[index] = report
         if not is_edge(old, report) and (report == old or now < at + METER_PERIOD_S):
-            return None
+            return []
         self._told[index] = (report, now)
-        return PortReported(index + 1, report)
+        if newest and newest != old and Fault.METER_FAULT in report.faults - newest.faults:
+            return [PortReported(index + 1, newest), PortReported(index + 1, report)]
+        return [PortReported(index + 1, report)]
 
     def fresh(self, index: int, now: float) -> Event | None:
         """What was held back: a reading that is about to be stored is to be the newest one."""
@@ -113,18 +131,24 @@ class ControllerLink:
         # None: never commissions
         self.limit: tuple[int, int, int] | None = (circuit_limit_ma, failsafe_ma, host_grace_s)
         self.commands: tuple[PortCommand, ...] = (PortCommand(),) * port_count
+        self.lights: tuple[Pattern | None, ...] | None = None  # None: they are not the controller's
         self.bad_messages = 0  # intact frames that say nothing we understand
+        self.health = LinkHealth()
+        self.is_halted = False  # the controller is a flasher's, and we are silent until `resume`
+        self.halt_refusal = ""  # why it would not halt
         self.deframer = Deframer()
         self._filter = Filter(port_count)
         self._minor: int | None = None
         self._boot_id: int | None = None
-        self._uncommissioned: int | None = None  # boot id of a controller that refused our limits
+        self._circuit_ma = 0  # as the controller has it; 0: never commissioned
+        self._unwilling: int | None = None  # boot id of a controller that refused our limits
         self._adopt_until: float | None = None  # the first wish waits at most so long; None: it is out
         self._offers: list[int | None] = [None] * port_count  # in force, as reported since the welcome
         self._received_at = 0.0
         self._seq = 0
         self._heard_at: float | None = None
         self._beat_at = 0.0
+        self._lights_at = inf
         self._agains = 0  # still to be said of the newest wish
         self._refusal = ""
 
@@ -138,20 +162,42 @@ class ControllerLink:
         self.commands, self._agains = commands, AGAINS + 1
         return self._beat(now) if self._minor is not None and not self._is_adopting(now) else b""
 
+    def show(self, lights: tuple[Pattern | None, ...], now: float) -> bytes:
+        """The lights of the ports, where they are the controller's; from now on half a beat after every wish."""
+        assert len(lights) == self.port_count
+        if lights == self.lights:
+            return b""
+        self.lights = lights
+        return self._lights() if self._minor is not None and not self._is_adopting(now) else b""
+
+    def halt(self) -> bytes:
+        """Ask the controller to make room for a flasher; nothing may be wished then. The answer is `is_halted`, with a
+        ControllerLost, or `halt_refusal`. b"": nobody is greeted."""
+        self.halt_refusal = ""
+        return b"" if self._minor is None else self._frame(contract.pack(contract.HALT, self._minor))
+
+    def resume(self, now: float) -> None:
+        """The flasher is done: greet whoever is there."""
+        self.is_halted, self._beat_at = False, now
+
     def poll(self, now: float) -> tuple[bytes, list[Event]]:
         """What is due: a heartbeat or a hello, and the news that nobody answers any more."""
         events: list[Event] = []
+        if self.is_halted:
+            return b"", events
         if self._heard_at is not None and now >= self._heard_at + LOST_S:
             events.append(self._lost(f"no frame from the port controller for {LOST_S:.0f} s"))
         if now < self._beat_at:
-            return b"", events
+            return self._lights() if now >= self._lights_at else b"", events
         if self._is_adopting(now):
             self._beat_at = now + IDLE_S
             return b"", events
         return self._beat(now) if self._minor is not None else self._hello(now), events
 
     def next_deadline(self) -> float:
-        return self._beat_at if self._heard_at is None else min(self._beat_at, self._heard_at + LOST_S)
+        if self.is_halted:
+            return inf
+        return min(self._beat_at, self._lights_at, inf if self._heard_at is None else self._heard_at + LOST_S)
 
     def fresh(self, evse_id: int, now: float) -> Event | None:
         """The newest report of this port, if the core has not heard it yet."""
@@ -191,12 +237,24 @@ class ControllerLink:
             case (contract.REPORT, _, int(index), tuple(fields)) if self._minor is not None and index < self.port_count:
                 self._heard_at, self._offers[index] = now, fields[OFFER]
                 report = self._amend(index, report_of(fields), now)
-                event = self._filter.passed(index, report, now) if report else None
-                return b"", [event] if event else []
+                return b"", self._filter.passed(index, report, now) if report else []
+            case (contract.COUNTERS, tuple(rows)) if self._minor is not None:
+                told = self.health.counted((count for (count,) in rows), self.deframer, self.bad_messages, now)
+                return b"", [told] if told else []
+            case (contract.HALTED, minor) if minor == self._minor:
+                self.is_halted = True
+                return b"", [self._lost("it was halted, to be flashed")]
+            case (contract.REFUSED, contract.HALT_REFUSED, str(text)):
+                self.halt_refusal = text
+                return b"", []
             case (contract.REFUSED, int(code), str(text)):
+                if code != contract.LIMIT_REFUSED:
+                    self._minor = None
+                    return b"", self._refused(text)
+                self._unwilling = self._boot_id
+                if self._circuit_ma:  # it goes on with its own; the sum of our offers is the smaller one's anyway
+                    return b"", [of_driver(CIRCUIT, text, "limit")]
                 self._minor = None
-                if code == contract.LIMIT_REFUSED:
-                    self._uncommissioned = self._boot_id
                 return b"", self._refused(text)
         self.bad_messages += 1
         return b"", []
@@ -213,20 +271,24 @@ class ControllerLink:
     def _welcomed(
         self, minor: int, boot_id: int, uptime_s: float, circuit_ma: int, now: float
     ) -> tuple[bytes, list[Event]]:
-        if not circuit_ma and boot_id == self._uncommissioned:
+        is_unwilling = boot_id == self._unwilling
+        if is_unwilling and not circuit_ma:
             return b"", []  # it has said why; it offers nothing, and would refuse the same limits again
         if self._minor is None:
             self._adopt_until, self._offers = now + SETTLE_S, [None] * self.port_count
         self._minor, self._heard_at, self._refusal = minor, now, ""
+        self.health.booted(is_new=boot_id != self._boot_id)
         if boot_id != self._boot_id:
             self._filter.forget()
-        self._boot_id = boot_id
+        self._boot_id, self._circuit_ma = boot_id, circuit_ma
         self._beat_at = now
         if self.limit is None:
             return b"", [ControllerFound(boot_id, uptime_s, circuit_ma)]
-        out = b"" if circuit_ma else self._frame(contract.pack(contract.LIMIT, *self.limit))  # once, at commissioning
-        limit_ma = min(circuit_ma, self.limit[0]) if circuit_ma else self.limit[0]
-        return out, [ControllerFound(boot_id, uptime_s, limit_ma)]
+        found = ControllerFound(boot_id, uptime_s, min(circuit_ma, self.limit[0]) if circuit_ma else self.limit[0])
+        if is_unwilling or 0 < circuit_ma <= self.limit[0]:
+            return b"", [found]
+        # At commissioning; and when the circuit was made smaller: without us, too, the ports must fit it.
+        return self._frame(contract.pack(contract.LIMIT, *self.limit)), [found]
 
     def _is_adopting(self, now: float) -> bool:
         """Whether the core may not know yet what our wish would end."""
@@ -253,7 +315,7 @@ class ControllerLink:
     def _hello(self, now: float) -> bytes:
         self._beat_at = now + HEARTBEAT_S
         return self._frame(contract.pack(
-            contract.HELLO, contract.MAJOR, contract.MINOR_FIRST, contract.MINOR_LAST, contract.contract_hash()
+            contract.HELLO, contract.MAJOR, contract.MINOR_FIRST, contract.MINOR_LAST, contract.HASH
         ))  # fmt: skip
 
     def _beat(self, now: float) -> bytes:
@@ -261,7 +323,20 @@ class ControllerLink:
         self._agains = max(0, self._agains - 1)
         self._beat_at = now + (AGAIN_S if self._agains else HEARTBEAT_S)
         rows = tuple(wish_row(command) for command in self.commands)
+        self._lights_at = inf if self.lights is None else now + HEARTBEAT_S / 2
         return self._frame(contract.pack(contract.WISH, self._minor, rows))
+
+    def _lights(self) -> bytes:
+        """Between two wishes: both in one turn are much for a small controller."""
+        self._lights_at = inf
+        if self.lights is None or self._minor is None:
+            return b""
+        rows = tuple(light_row(light) for light in self.lights)
+        return self._frame(contract.pack(contract.LIGHTS, self._minor, rows))
+
+    def counters(self) -> dict[str, dict[str, int]]:
+        """For `station-agent status`."""
+        return health_of(self.deframer, self.bad_messages, self.health)
 
     def _frame(self, body: bytes) -> bytes:
         self._seq = (self._seq + 1) & 0xFF

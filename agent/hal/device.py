@@ -7,6 +7,7 @@ board file. Nothing of this raises and nothing spins.
 
 import errno
 import os
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import inf
@@ -21,6 +22,9 @@ STEADY_S = 5.0  # a device that failed must work so long before it is told to wo
 Name = Annotated[
     str, Meta(pattern=r"^[a-z][a-z0-9_]{0,31}\Z", description="a name in quotes: lower-case letters, digits and _")
 ]
+DEVICE = r"(/(?!\.\.?(/|\Z))[^/\x00-\x20\x7f]+)+"  # in one spelling each, or two parts on one line are not noticed
+DEVICE_WORDS = '"/dev/…", the path of a device in quotes'
+DevicePath = Annotated[str, Meta(pattern=rf"^{DEVICE}\Z", max_length=1_000, description=DEVICE_WORDS)]
 SysName = Annotated[  # no slash and no "..": it must not lead out of its folder
     str, Meta(pattern=r"^([A-Za-z0-9_][A-Za-z0-9_.:-]{0,62})?\Z", description="the name of a folder in /sys in quotes")
 ]
@@ -57,10 +61,11 @@ class Watch(Protocol):
 class Presence:
     """Whether one device works, and when it is tried again. `why` is "" while it does."""
 
-    def __init__(self, device: str, post: Post) -> None:
+    def __init__(self, device: str, post: Post, steady_s: float = STEADY_S) -> None:
+        """`steady_s`: how long it must work before it is told to; 0 for what is asked once."""
         self.device, self.why = device, ""
         self.retry_at = -inf
-        self._post = post
+        self._post, self._steady_s = post, steady_s
         self.is_told = False  # that it fails
         self._works_since = -inf
 
@@ -74,9 +79,14 @@ class Presence:
         """Say so at least every few seconds while it does."""
         self.why, self.retry_at = "", inf
         self._works_since = min(self._works_since, now)
-        if self.is_told and now >= self._works_since + STEADY_S:
+        if self.is_told and now >= self._works_since + self._steady_s:
             self.is_told = False
             self._post(DeviceWorks(self.device))
+
+
+def bring(extra: str) -> str:
+    """What to type for an extra's packages; with the Python that runs us, for Debian's own pip refuses."""
+    return f"{sys.executable} -m pip install 'station-agent[{extra}]'"
 
 
 def sentence(error: OSError, path: str, permit: str) -> str:
@@ -88,7 +98,7 @@ def sentence(error: OSError, path: str, permit: str) -> str:
             return f"{path} is not ours to use: {permit}"
         case errno.EBUSY:
             return f"{path} is in use by another program or driver: end that one, or correct the board file"
-    return f"{path} does not work: {error.strerror or error}"
+    return f"{path} does not work ({error.strerror or error}): check its cable and its supply"
 
 
 # -- files that may hang ----------------------------------------------------------------------------------------------

@@ -22,7 +22,7 @@ from typing import Annotated, Any, Literal, Protocol, Self
 from msgspec import Meta, Struct
 
 from agent.events import PortChosen
-from agent.hal.device import Name, Post, Presence, Watch, sentence
+from agent.hal.device import Name, Post, Presence, Watch, bring, sentence
 from agent.settings import ConfigError, FilePath
 
 CHECK_S = 1.0  # each line is read so often, whatever its edges said
@@ -30,16 +30,22 @@ QUIET_S = 0.1  # after an edge a line is left alone so long: what bounces or osc
 FOLLOW_S = 0.5  # a relay's feedback is there by then
 EDGES_MAX = 16  # taken at once; the kernel keeps as many for each line and drops the oldest
 
+CLOUDS_OUTPUTS = ("enclosure_lock", "auxiliary")  # roles that the cloud sets
+
 Chip = FilePath  # "/dev/gpiochip0", or better its label ("pinctrl-bcm2711"): numbers change with the kernel
 LineOffset = Annotated[int, Meta(ge=0, le=1_023)]
 Evidence = Annotated[str, Meta(max_length=200)]
 
 
 class OutputFacts(Struct, frozen=True):
-    """[[output]]: one line that we drive. Values are logical: true = on, whatever `active_low` makes of it."""
+    """[[output]]: one line that we drive. Values are logical: true = on, whatever `active_low` makes of it.
+
+    Fan and light follow the station, `enclosure_lock` and `auxiliary` the cloud. A connector's lock is none of them: it
+    belongs to what it guards against, and is the port controller's ([port.pins] lock).
+    """
 
     name: Name
-    role: Literal["fan", "light", "lock", "auxiliary", "modem", "contactor"]
+    role: Literal["fan", "light", "enclosure_lock", "auxiliary", "modem", "contactor"]
     chip: Chip
     line: LineOffset
     active_low: bool = False
@@ -91,7 +97,8 @@ def check_lines(outputs: Iterable[OutputFacts], inputs: Iterable[InputFacts]) ->
     if twice := {name for name in names if names.count(name) > 1}:
         raise ValueError(f"two lines are named {min(twice)}: name each once")
     if shared := {line for line in lines if lines.count(line) > 1}:
-        raise ValueError(f"line {min(shared)[1]} of {min(shared)[0]} is used twice: give each output and input its own")
+        users = " and ".join(each.name for each in both if (each.chip, each.line) == min(shared))
+        raise ValueError(f"line {min(shared)[1]} of {min(shared)[0]} is used twice, by {users}: give each its own")
     followers = {each.name for each in inputs if each.role == "feedback"}
     for output in outputs:
         if output.feedback and output.feedback not in followers:
@@ -379,7 +386,7 @@ class Gpiod:
         try:
             import gpiod
         except ImportError:
-            raise ConfigError("this board has GPIO lines: type pip install 'station-agent[device]'") from None
+            raise ConfigError(f"this board has GPIO lines: type {bring('device')}") from None
         self._gpiod = gpiod
 
     def output(self, facts: OutputFacts) -> Line:
@@ -421,7 +428,7 @@ def oserrors() -> Iterator[None]:
     try:
         yield
     except (ValueError, NotImplementedError) as error:
-        why = f"the chip has no such line, or not what the board file asks of it: {error}"
+        why = f"the chip has no such line, or not what the board file asks of it ({error}): correct the board file"
         raise OSError(errno.EINVAL, why) from None
 
 

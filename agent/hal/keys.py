@@ -16,8 +16,7 @@ from typing import Annotated
 from msgspec import Meta, Struct
 
 from agent.events import PortChosen
-from agent.hal.device import Post, Presence, Watch, sentence
-from agent.settings import FilePath
+from agent.hal.device import DevicePath, Post, Presence, Watch, sentence
 
 EVENT = struct.Struct("@LLHHi")  # two words of time, type, code, value; 24 bytes on 64 bits, 16 on 32
 EV_SYN, EV_KEY, EV_ABS = 0, 1, 3
@@ -37,7 +36,7 @@ class KeysFacts(Struct, frozen=True):
     Name it by what does not change: /dev/input/by-path/… `grab`: nobody else hears of its keys, as a console would.
     """
 
-    path: FilePath
+    path: DevicePath
     port_keys: tuple[KeyCode, ...] = ()
     grab: bool = False
 

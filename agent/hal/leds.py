@@ -127,7 +127,7 @@ class Lamp:
         return {name: (pattern if colour in shown else None, set()) for colour, name in self.facts.single.items()}
 
     def _colour(self, at: Path, channels: set[str]) -> None:
-        full = self._read(at / "max_brightness")
+        full = str(self._number(at / "max_brightness"))
         order = self._read(at / "multi_index").split()
         self._write(at / "multi_intensity", " ".join(full if channel in channels else "0" for channel in order))
 

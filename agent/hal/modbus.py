@@ -3,13 +3,13 @@
     Bus (a thread, pymodbus)  --reading-->  Meters (on the loop)  --amend-->  the controller's report, for the core
 
 A reading is only what a meter says. `plausible` decides what a session may see of it: a register that never goes back
-and never moves by more than the supply can deliver. Everything else is a meter_fault, which ends the session at the
-last good reading; energy is never guessed.
+and never moves by more than the supply can deliver, nor otherwise than the meter's own power says (`disagreement`).
+Everything else is a meter_fault, which ends the session at the last good reading; energy is never guessed.
 """
 
 import logging
 import struct
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import isfinite
 from threading import Event as Flag
@@ -20,22 +20,29 @@ from msgspec import Meta, Struct
 
 from agent.events import Report
 from agent.faults import Fault
-from agent.settings import ConfigError, FilePath
+from agent.hal.device import DevicePath
+from agent.hal.supervision import Supervision
+from agent.settings import ConfigError, Settings
 from board.controller.contract import PORT_REPORT
 
 Three = tuple[int, int, int]
 
 PERIOD_S = 1.0
-TIMEOUT_S = 0.5  # a meter answers within 0.2 s; at 1,200 baud the longest answer lasts as long again
+TIMEOUT_S = 0.5  # within which a meter begins to answer, and what the line takes
+QUIET_S = 0.05  # between two questions; RTU asks for the time of 3.5 bytes
+BYTE_BITS = 11  # at most: start, data, parity, stop
+REQUEST_BYTES, ANSWER_BYTES = 8, 5  # and of the answer two more for each word
 FAULT_AFTER_S = 5.0  # without a plausible reading; board/controller/app/port.py waits as long for its own meter
 MISSES = 3  # and so many that were none: a process that stood still for some seconds has missed nothing
 DEAD_S = 15.0  # without any reading at all
 CONFIRMATIONS = 3  # readings in a row that agree with each other, before a register is taken over
 LAG_S = 15.0  # a meter may refresh its register so rarely
 VOLTAGE_MAX_V, TRIP = 264, 1.45  # 240 V + 10 %; what a breaker carries for an hour, IEC 60898-1 table 7
-RESUME_S = 600.0  # after a power cut a session resumes within so long (the default of tx_resumption_timeout_s)
+ALONE_S = 10.0  # beyond its grace for a silent host: the controller's orderly stop, and what a commit takes
+LOADED_VA = 1_400  # a car that charges draws as much (6 A); below it may be the reactive current of its filters
+BALANCE_WH, UNEVEN = 1_000, 1.25  # weighed over so much; register and power may differ by a quarter
 BACKWARDS_W = 50  # what flows out of a car by more than noise is a meter that is wired backwards
-UPPER = {name: upper for name, _, upper in PORT_REPORT}
+UPPER = dict(zip(PORT_REPORT[::3], PORT_REPORT[2::3], strict=True))
 
 
 # -- the facts of a board ---------------------------------------------------------------------------------------------
@@ -44,6 +51,8 @@ FORMATS = {
     "int16": "h", "uint16": "H", "int32": "i", "uint32": "I", "int64": "q", "uint64": "Q",
     "float32": "f", "float64": "d",
 }  # fmt: skip
+
+Scale = Annotated[float, Meta(gt=0, le=1_000_000, description="a number above 0, at most 1000000")]
 
 
 class Register(Struct, frozen=True, forbid_unknown_fields=True):
@@ -54,7 +63,7 @@ class Register(Struct, frozen=True, forbid_unknown_fields=True):
 
     address: Annotated[int, Meta(ge=0, le=65_535)]
     type: Literal["int16", "uint16", "int32", "uint32", "int64", "uint64", "float32", "float64"]
-    scale: Annotated[float, Meta(gt=0, le=1_000_000)] = 1.0  # in the unit of the field: kWh in energy_wh is 1000
+    scale: Scale = 1.0  # in the unit of the field: kWh in energy_wh is 1000
     function: Literal[3, 4] = 4  # 3: holding registers, 4: input registers
     word_order: Literal["big", "little"] = "big"  # big: the high word comes first
 
@@ -70,12 +79,13 @@ class Register(Struct, frozen=True, forbid_unknown_fields=True):
 class ModbusFacts(Struct, frozen=True, forbid_unknown_fields=True):
     """One line with one meter a port, all of one make."""
 
-    tty: FilePath
+    tty: DevicePath
     units: tuple[Annotated[int, Meta(ge=1, le=247)], ...]  # address of each port's meter, in order of evse_id
     energy_wh: Register  # imported, since the meter was made
     power_w: Register
     current_ma: tuple[Register, ...]  # of each phase
     voltage_mv: tuple[Register, ...]
+    refresh_s: Annotated[float, Meta(ge=0.1, le=3)] = 1.0  # it measures current, voltage and power anew so often
     energy_step_wh: Annotated[float, Meta(ge=0, le=1_000)] = 10.0  # the register moves by so much at once
     baudrate: Literal[1_200, 2_400, 4_800, 9_600, 19_200, 38_400, 57_600, 115_200] = 9_600
     parity: Literal["N", "E", "O"] = "N"
@@ -132,6 +142,12 @@ def spans(registers: Iterable[Register]) -> tuple[Span, ...]:
     return tuple(found)
 
 
+def timeout_s(facts: ModbusFacts) -> float:
+    """Until the last byte of the longest answer."""
+    longest = max(span.count for span in spans(facts.registers))
+    return TIMEOUT_S + (REQUEST_BYTES + ANSWER_BYTES + 2 * longest) * BYTE_BITS / facts.baudrate
+
+
 def value(register: Register, words: Words) -> float:
     """In the unit of the field. Infinite and NaN as the meter has them."""
     order = range(register.words) if register.word_order == "big" else reversed(range(register.words))
@@ -156,7 +172,24 @@ def sample_of(facts: ModbusFacts, words: Words) -> Sample | str:
     ):  # fmt: skip
         if wrong := [number for number in each if not 0 <= number <= UPPER[bound]]:
             return f"the meter's {name} is {wrong[0]}: correct the register map"
-    return Sample(energy_wh, power_w, three(current_ma), three(voltage_mv))
+    why = contradiction(power_w, current_ma, voltage_mv)
+    return why or Sample(energy_wh, power_w, three(current_ma), three(voltage_mv))
+
+
+def contradiction(power_w: int, current_ma: Iterable[int], voltage_mv: Sequence[int]) -> str:
+    """How power, current and voltage disagree; "" if they do not.
+
+    Whichever of them is wrong, the cable is supervised by the one and the energy is sold by a meter that has the other.
+    So such a reading is none at all: once it changes nothing, and if it lasts it is a meter_fault.
+    """
+    apparent_va = sum(ma * mv for ma, mv in zip(current_ma, voltage_mv, strict=True)) / 1e6
+    coarse_va = sum(voltage_mv) / 1000  # a meter may cut off whole amperes
+    says = f"the meter's {power_w} W is"
+    if power_w > 1.1 * apparent_va + coarse_va + BACKWARDS_W:
+        return f"{says} more than its currents carry: check its transformers, or correct the register map"
+    if apparent_va >= LOADED_VA and power_w < apparent_va / 2:  # cars have a power factor near 1
+        return f"{says} less than half of what its currents carry: turn the phase wired backwards, or correct the map"
+    return ""
 
 
 def three(values: Iterable[int]) -> Three:
@@ -204,14 +237,23 @@ class Meter:
     sample: Sample | None = None
     spare_wh: float = 0.0  # by so much the register may move beyond what flows from now on
     doubt: Doubt | None = None
-    why: str = "the meter has not answered yet"  # it is not believed now; "" if it is
+    why: str = "the meter has not answered yet: check its wires and supply"  # it is not believed now; "" if it is
     missed: int = 0  # readings since then
     takeovers: int = 0  # registers that went on elsewhere
 
 
-def remembered(energy_wh: int, now: float, limits: Possible) -> Meter:
-    """A meter whose register stands in a stored session: it goes on from there, or that session has seen its last."""
-    return Meter(now, Sample(energy_wh), limits.energy_wh(RESUME_S) + limits.slack_wh)
+def begun(stored_wh: int | None, now: float, limits: Possible, settings: Settings) -> Meter:
+    """A meter at the agent's start. `stored_wh`: the newest reading of the session that stands open on the disk, or
+    None. From there its register goes on, or that session has seen its last."""
+    if stored_wh is None:
+        return Meter(now)
+    return Meter(now, Sample(stored_wh), limits.energy_wh(unseen_s(settings)) + limits.slack_wh)
+
+
+def unseen_s(settings: Settings) -> float:
+    """For how long energy may have flowed since a session's stored reading: until the next one would have been stored,
+    and while the controller went on alone. However long the station was away: without it nothing flows."""
+    return settings.tx_updated_interval_s + settings.host_grace_s + ALONE_S
 
 
 def plausible(meter: Meter, reading: Sample | str, at: float, limits: Possible, *, is_billed: bool) -> Meter:
@@ -268,20 +310,58 @@ def amended(report: Report, meter: Meter, now: float) -> Report | None:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Balance:
+    """A meter's two witnesses of energy, since a beginning: its register, and its power times time. The power is known
+    only where it is read: between `low_wh` and `high_wh` have flowed."""
+
+    begun_wh: int
+    at: float
+    power_w: int
+    low_wh: float = 0.0
+    high_wh: float = 0.0
+
+
+def weighed(balance: Balance | None, reading: Sample, at: float, limits: Possible) -> Balance:
+    """The balance with this reading's power; anew after BALANCE_WH, so that old agreement hides no new quarrel, and
+    after a silence."""
+    if balance is None or at - balance.at > DEAD_S or balance.high_wh > BALANCE_WH + limits.slack_wh:
+        return Balance(reading.energy_wh, at, reading.power_w)
+    low_w, high_w = sorted((balance.power_w, reading.power_w))
+    hours = max(0.0, at - balance.at) / 3600
+    return replace(
+        balance, at=max(at, balance.at), power_w=reading.power_w,
+        low_wh=balance.low_wh + low_w * hours, high_wh=balance.high_wh + high_w * hours,
+    )  # fmt: skip
+
+
+def disagreement(balance: Balance, register_wh: int, limits: Possible) -> str:
+    """How its register and its power disagree about what has flowed; "" if they do not. Nobody can tell which of them
+    is right, so neither is sold."""
+    moved_wh = register_wh - balance.begun_wh
+    if balance.low_wh / UNEVEN - limits.slack_wh <= moved_wh <= balance.high_wh * UNEVEN + limits.slack_wh:
+        return ""
+    flowed = f"its power {balance.low_wh:.0f} to {balance.high_wh:.0f} Wh"
+    return f"the meter's register says {moved_wh} Wh, {flowed}: correct the register map, or replace the meter"
+
+
 class Meters:
     """The meters of all ports, on the event loop. `heard` takes what a bus reads, `amend` is for the ControllerLink.
 
-    `stored_wh`: of each port the newest reading of the session that stands open on the disk, or None. `is_free` says
-    whether a port (by evse_id) has no session. `tell` hears of each port when its meter fails, why, and "" when it is
-    well again; and of each register that was taken over.
+    `meters` and `supervisions`: of each port, as they begin. `is_free` says whether a port (by evse_id) has no session.
+    `tell` hears of each port when its meter fails, why, and "" when it is well again; and of each register that was
+    taken over.
     """
 
     def __init__(
-        self, limits: Possible, stored_wh: Iterable[int | None], now: float, is_free: Callable[[int], bool],
+        self, limits: Possible, meters: Iterable[Meter], supervisions: Sequence[Supervision],
+        is_free: Callable[[int], bool],
         tell: Callable[[int, str], None] = lambda evse_id, sentence: None,
     ) -> None:  # fmt: skip
-        self.meters = [Meter(now) if wh is None else remembered(wh, now, limits) for wh in stored_wh]
-        self._limits, self._is_free, self._tell = limits, is_free, tell
+        self.meters = list(meters)
+        self._balances: list[Balance | None] = [None] * len(self.meters)
+        assert len(supervisions) == len(self.meters)
+        self._limits, self._supervisions, self._is_free, self._tell = limits, supervisions, is_free, tell
         self._told = [False] * len(self.meters)
 
     def heard(self, index: int, reading: Sample | str, at: float) -> None:
@@ -290,15 +370,27 @@ class Meters:
         may_begin = before.sample is not None and not self._told[index]
         is_billed = may_begin or not self._is_free(index + 1)
         meter = plausible(before, reading, at, self._limits, is_billed=is_billed)
+        if isinstance(reading, Sample) and meter.sample is reading:  # believed so far
+            balance = weighed(self._balances[index] if is_billed else None, reading, at, self._limits)
+            self._balances[index] = balance
+            if why := disagreement(balance, reading.energy_wh, self._limits):
+                meter = plausible(before, why, at, self._limits, is_billed=is_billed)
+            else:
+                self._supervisions[index].read(reading.current_ma, reading.voltage_mv, at)
         self.meters[index] = meter
         if meter.takeovers > before.takeovers and before.sample and meter.sample:
             self._tell(index + 1, f"{before.why}, and goes on from {meter.sample.energy_wh} Wh")
 
     def amend(self, index: int, report: Report, now: float) -> Report | None:
-        meter = self.meters[index]
+        meter, supervision = self.meters[index], self._supervisions[index]
         if is_faulty(meter, now) != self._told[index]:
             self._told[index] = not self._told[index]
             self._tell(index + 1, meter.why if self._told[index] else "")
+        supervision.reported(report)
+        if self._told[index]:
+            supervision.blind(now)
+        if supervision.faults:
+            report = replace(report, faults=report.faults | supervision.faults)
         return amended(report, meter, now)
 
 
@@ -319,9 +411,10 @@ class Bus:
         except ImportError:
             raise ConfigError('pymodbus is not installed: install the extra "modbus"') from None
         logging.getLogger("pymodbus.logging").disabled = True  # every failure is a sentence of ours
+        self._timeout_s = timeout_s(facts)
         self._client: Any = ModbusSerialClient(
             facts.tty, baudrate=facts.baudrate, parity=facts.parity, stopbits=facts.stop_bits,
-            timeout=TIMEOUT_S, retries=0,
+            timeout=self._timeout_s, retries=0,
         )  # fmt: skip
         self._facts, self._heard, self._now, self._period_s = facts, heard, now, period_s
         self._spans = spans(facts.registers)
@@ -340,7 +433,7 @@ class Bus:
                 reading = self._read(unit)
                 self._heard(index, reading, self._now())
                 if isinstance(reading, str):
-                    due = max(due, self._now() + TIMEOUT_S)
+                    due = max(due, self._now() + self._timeout_s)
             self._closed.wait(max(0.0, due - self._now()))
         self._client.close()
 
@@ -369,4 +462,15 @@ class Bus:
             return f"{where} refuses register {span.address} (exception {code}): correct the register map"
         if answer.function_code != span.function or len(answer.registers) != span.count:
             return f"{where} answers another question than {span.address}: check that no two have one address"
+        if self._is_more_said():
+            return f"{where} is answered twice: check that no two have one address"
         return list(answer.registers)
+
+    def _is_more_said(self) -> bool:
+        """Whether somebody speaks unasked: a second meter's answer would pass for that to the next question. A few
+        bytes are noise, for the line floats when a meter lets it go."""
+        self._closed.wait(QUIET_S)
+        try:
+            return bool(self._client.socket.in_waiting >= ANSWER_BYTES)
+        except Exception:  # the line is gone: the next question will say so
+            return False

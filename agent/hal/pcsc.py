@@ -31,6 +31,7 @@ READERS_MAX = 8
 NO_SERVICE = "the card reader's service does not run: type systemctl start pcscd.socket"
 NO_READER = "no card reader is plugged in: check its cable, then type pcsc_scan"
 OTHER_READER = "no card reader is called {!r}, there is {}: correct name under [reader] in the board file"
+GARBLED = "a card reader has a name that cannot be read: unplug what is not the station's, then type pcsc_scan"
 REFUSED = "the card reader's service refuses us ({}): type journalctl -u pcscd"
 HUNG = "the card reader hangs in the middle of a card: take the card away, or type systemctl restart pcscd"
 NO_LIBRARY = 'pyscard is not installed: install the extra "pcsc", or use a reader on a serial line'
@@ -99,6 +100,9 @@ class PcscReader:
                     self._watch(context)
             except Away as away:
                 self._say(str(away))
+                self._closed.wait(RETRY_S)
+            except UnicodeError:  # whoever plugs in a USB device chooses its name
+                self._say(GARBLED)
                 self._closed.wait(RETRY_S)
 
     @contextmanager

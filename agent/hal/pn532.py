@@ -15,9 +15,9 @@ from msgspec import Struct
 
 from agent.events import CardTapped, Event
 from agent.hal.card import Held, card_of
+from agent.hal.device import DevicePath
 from agent.hal.tty import Tty, checked_tty
 from agent.policy.id_token import UID_LENGTHS
-from agent.settings import FilePath
 
 BAUDRATE = 115_200  # the chip's own after power-on, UM0701-02 §6.3.2
 DATA_MAX = 265  # TFI and data of an extended frame, §6.2.1.2
@@ -45,7 +45,7 @@ SETTLE_S = 1.0  # a reader that has just come finds what lies on it within so lo
 class Pn532Facts(Struct, frozen=True, forbid_unknown_fields=True):
     """A PN532 at its fixed 115,200 baud."""
 
-    tty: FilePath
+    tty: DevicePath
 
 
 class Word(Enum):

@@ -81,7 +81,7 @@ class Rtc:
         self, facts: RtcFacts, post: Post, aside: Aside, now: Callable[[], float],
         *, read: Callable[[RtcFacts], RtcReading] = read,
     ) -> None:  # fmt: skip
-        self.presence = Presence("clock chip", post)
+        self.presence = Presence("clock chip", post, steady_s=0.0)
         self._facts, self._post, self._now, self._read = facts, post, now, read
         self._errand = Errand(aside)
         self._tries = 0

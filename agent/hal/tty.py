@@ -6,6 +6,7 @@ fresh one.
 """
 
 import asyncio
+import errno
 import os
 import termios
 from collections.abc import Callable
@@ -16,22 +17,27 @@ import serial
 from agent.effects import PortCommand
 from agent.events import CardTapped, Event
 from agent.hal.controller import ControllerLink
+from agent.hal.device import RETRY_S, sentence
 from agent.settings import ConfigError
+from agent.ui.led import Pattern
 
-RETRY_S = 1.0
 OUT_MAX = 4_096  # bytes that wait for the line; beyond it they are dropped, for the next heartbeat says it all again
+PERMIT = "type usermod -aG dialout station-agent"
 LINE_MAX = 64  # characters of a card id
 LINE_S = 0.5  # a line comes within so long; what has begun then and not ended was noise
+PERMIT = "type usermod -aG dialout station-agent"
 
 
 class Tty:
-    """One serial line: `on_bytes` for what it says, `on_gone` when it is lost."""
+    """One serial line: `on_bytes` for what it says, `on_gone` when it is lost. `tell` hears with each attempt to open
+    it what is wrong, in a sentence; "" is nothing."""
 
     def __init__(
-        self, path: str, baudrate: int, on_bytes: Callable[[bytes], None], on_gone: Callable[[], None]
-    ) -> None:
+        self, path: str, baudrate: int, on_bytes: Callable[[bytes], None], on_gone: Callable[[], None],
+        tell: Callable[[str], None] = lambda _: None,
+    ) -> None:  # fmt: skip
         self.path, self._baudrate = path, baudrate
-        self._on_bytes, self._on_gone = on_bytes, on_gone
+        self._on_bytes, self._on_gone, self._tell = on_bytes, on_gone, tell
         self._loop = asyncio.get_running_loop()
         self._port: serial.Serial | None = None
         self._out = b""
@@ -56,10 +62,12 @@ class Tty:
         self._retry = None
         try:
             self._port = serial.Serial(self.path, self._baudrate, timeout=0, write_timeout=0, exclusive=True)
-        except (OSError, serial.SerialException, termios.error):  # the last: it vanished while it was opened
+        # termios: it vanished while it was opened. ValueError: a zero byte, which TOML can spell
+        except (OSError, serial.SerialException, termios.error, ValueError) as error:
             self._retry = self._loop.call_later(RETRY_S, self._open)
-            return
+            return self._tell(why_not_open(error, self.path))
         self._loop.add_reader(self._port.fileno(), self._readable)
+        return self._tell("")
 
     def _readable(self) -> None:
         assert self._port
@@ -91,6 +99,7 @@ class Tty:
         assert self._port
         self._release(self._port)
         self._on_gone()
+        self._tell(sentence(OSError(errno.ENODEV, ""), self.path, PERMIT))
         self._retry = self._loop.call_later(RETRY_S, self._open)
 
     def _release(self, port: serial.Serial) -> None:
@@ -112,6 +121,9 @@ class SerialController:
 
     def wish(self, commands: tuple[PortCommand, ...], now: float) -> None:
         self._tty.write(self.link.wish(commands, now))
+
+    def show(self, lights: tuple[Pattern | None, ...], now: float) -> None:
+        self._tty.write(self.link.show(lights, now))
 
     def fresh(self, evse_id: int, now: float) -> Event | None:
         return self.link.fresh(evse_id, now)
@@ -144,14 +156,18 @@ class LineReader:
     """A card reader that sends each id as a line of text, as serial and keyboard-wedge readers do.
 
     Of lines that come at once the last counts: nobody taps twice within milliseconds, and a reader gone wild must not
-    bury the loop in taps.
+    bury the loop in taps. `tell` hears what is wrong with the line, "" is nothing; a silent reader on a line that
+    is there is one that nobody has tapped.
     """
 
-    def __init__(self, path: str, post: Callable[[Event], None]) -> None:
+    def __init__(
+        self, path: str, post: Callable[[Event], None], tell: Callable[[str], None] = lambda _: None
+    ) -> None:
+        """ConfigError if the line may not be opened."""
         self._post = post
         self._line = b""
         self._patience: asyncio.TimerHandle | None = None
-        self._tty = Tty(path, 9_600, self._received, self._forget)
+        self._tty = Tty(checked_tty(path), 9_600, self._received, self._forget, tell)
 
     def close(self) -> None:
         self._forget()
@@ -172,8 +188,15 @@ class LineReader:
             self._patience.cancel()
 
 
+def why_not_open(error: Exception, path: str) -> str:
+    number = error.args[0] if error.args and isinstance(error.args[0], int) else errno.EINVAL
+    if number == errno.EAGAIN:  # another program holds the lock
+        number = errno.EBUSY
+    return sentence(OSError(number, "it is no serial line"), path, PERMIT)
+
+
 def checked_tty(path: str) -> str:
     """The path, if it is or may become a serial line. ConfigError says what to type."""
     if Path(path).exists() and not os.access(path, os.R_OK | os.W_OK):
-        raise ConfigError(f"{path} is not ours to open: type usermod -aG dialout station-agent")
+        raise ConfigError(f"{path} is not ours to open: {PERMIT}")
     return path

@@ -139,6 +139,12 @@ class Box:
     def mend_line(self) -> None:
         self._do(lambda _: self.link.mend())
 
+    def cut_reader(self) -> None:
+        self._do(lambda _: self.reader.cut())
+
+    def mend_reader(self) -> None:
+        self._do(lambda _: self.reader.mend())
+
     def babble(self, line: Line, data: bytes) -> None:
         """Noise towards the agent."""
         self._do(lambda _: line.write(data))

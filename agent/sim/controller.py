@@ -43,7 +43,7 @@ class SimBay(Bay):
         pins.emergency_stop = emergency_stop
         pins.temperature_dc = self.temperature_dc
         pins.meter_ok = not self.meter_dead
-        pins.energy_wh, pins.power_w, *phases = self.meter()
+        pins.energy_wh, pins.power_w, *phases = self.seen()
         pins.current_ma, pins.voltage_mv = (phases[0], phases[1], phases[2]), (phases[3], phases[4], phases[5])
 
 
@@ -176,6 +176,7 @@ class SimController(Plant[SimBay]):
             due = None
             if self.controller is not None:
                 self.controller.step(now, [bay.pins for bay in self.bays])
+                self.controller.speak(now, [bay.pins for bay in self.bays])
                 due = self.controller.next_due_ms(now)
             self._show([self._state(i, bay) for i, bay in enumerate(self.bays)])
             dues = [due, *(d for bay in self.bays for d in bay.dues(now))]

@@ -23,6 +23,7 @@ from pathlib import Path
 from agent.sim.plant import Bay, DrivenPlant, OnPin, Outputs
 from board import chip
 from board.controller import contract
+from board.controller.app.firmware import OUTPUTS_FIRST, OUTPUTS_PER_PORT
 from board.controller.app.port import PortBoard
 from board.firmware import image, pin_table
 
@@ -35,7 +36,7 @@ WATCHDOG_MS = 2_000  # OUTPUTS come every 100 ms: a firmware that is silent for 
 ALIVE_MS = 1_000  # a boot that ends earlier has failed: the next one comes a little later
 AGAIN_MS = 200
 FLASH_B = 256 * 1024
-HEAD_OUT, ROW_OUT = 3, 4
+HEAD_OUT, ROW_OUT = OUTPUTS_FIRST, OUTPUTS_PER_PORT
 FREE = -1  # clock_ms
 
 Program = Callable[[int, int, Path, int], list[str]]  # (link fd, pins fd, flash file, reset cause): what one boot runs
@@ -357,5 +358,5 @@ def inputs_of(bay: Bay, now_ms: int, *, is_ahead: bool) -> list[int]:
     """One port's row of INPUTS."""
     return [
         *bay.pins_mv(is_ahead=is_ahead), int(bay.contactor.value), int(bay.bolt.value), int(bay.tripped(now_ms)),
-        bay.temperature_dc, int(not bay.meter_dead), *bay.meter(),
+        bay.temperature_dc, int(bay.board.metered and not bay.meter_dead), *bay.seen(),
     ]  # fmt: skip

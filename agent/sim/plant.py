@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Generic, NamedTuple, Self, TypeVar
 
 from agent.sim.car import Car, Phases
+from board.controller.app.firmware import HELD
 from board.controller.app.port import PortBoard
 from board.controller.contract import CP_A, CP_B, CP_C, CP_D, CP_E, CP_F
 
@@ -34,11 +35,12 @@ class Outputs(NamedTuple):
 
     duty: int  # 1/10,000: 10,000 = steady +12 V, 0 = steady -12 V
     coil: int
-    lock: int
+    lock: int  # HELD: nobody drives it, the bolt stays where it is
     gf_test: int
+    light: int = 0  # colours that are on: contract.RED, GREEN, BLUE
 
 
-RELEASED = Outputs(10_000, 0, 0, 0)  # pull-ups and pull-downs, while nobody drives the pins
+RELEASED = Outputs(10_000, 0, HELD, 0)  # pull-ups and pull-downs, while nobody drives the pins
 
 
 def offered_ma(duty: int) -> int:
@@ -137,6 +139,10 @@ class Bay:
         """The trip line: a real leakage, or the self-test's."""
         return self.is_leaking(now_ms) or self.detector.value
 
+    def lock_wanted(self) -> bool:
+        """Where the bolt is driven to."""
+        return self.bolt.wanted if self.out.lock == HELD else bool(self.out.lock)
+
     def is_leaking(self, now_ms: int) -> bool:
         return self.cable_leaks or (self.car is not None and self.car.leaks(now_ms) and self.contactor.value)
 
@@ -162,6 +168,10 @@ class Bay:
         if not self.meter_dead:
             self._metered = (self.register_mj // MJ_PER_WH, self.power_w, *self.current_ma, *self.voltage_mv)
         return self._metered
+
+    def seen(self) -> tuple[int, ...]:
+        """What the controller sees of it: nothing where Linux reads it."""
+        return self.meter() if self.board.metered else (0,) * 8
 
     def pins_mv(self, *, is_ahead: bool = False) -> tuple[int, int, int]:
         """Pilot in the plus and the minus phase, proximity: what the ADC reads. `is_ahead`: the minus phase as PWM
@@ -287,7 +297,8 @@ class Plant(Generic[B]):
 
 class DrivenPlant(Plant[Bay]):
     """Its pins are driven by whoever sets `out` of its bays. `pins` has the edges of `cp`, `offer_ma`, `coil`,
-    `contactor`, `locked` and `testing`; `watch` is called with each instant, in ms, at which one may have changed."""
+    `contactor`, `locked`, `testing`, `light`; `watch` is called with each instant, in ms, at which one may have
+    changed."""
 
     def __init__(
         self,
@@ -306,9 +317,9 @@ class DrivenPlant(Plant[Bay]):
         self.touch(now, lambda plant: setattr(plant.bays[index], "out", out))
 
     def release(self) -> None:
-        """Nobody drives the pins any more; a bolt stays where it is."""
+        """Nobody drives the pins any more."""
         for bay in self.bays:
-            bay.out = RELEASED._replace(lock=int(bay.bolt.wanted))
+            bay.out = RELEASED
 
     def next_due(self) -> float | None:
         """When the hardware does something by itself."""
@@ -329,7 +340,7 @@ class DrivenPlant(Plant[Bay]):
             bay.integrate(now)
             is_broken = self._coil_circuit and (self.emergency_stop or bay.tripped(now))
             bay.contactor.follow(now, bool(bay.out.coil) and self.powered and not is_broken)
-            bay.bolt.follow(now, bool(bay.out.lock))
+            bay.bolt.follow(now, bay.lock_wanted())
             bay.detector.follow(now, bool(bay.out.gf_test) and self.powered)
             bay.flow(now, self.offer_ma(bay), self.powered)
         self._show([self._state(bay) for bay in self.bays])
@@ -344,6 +355,7 @@ class DrivenPlant(Plant[Bay]):
             "offer_ma": self.offer_ma(bay),
             "locked": int(bay.bolt.value),
             "testing": bay.out.gf_test,
+            "light": bay.out.light,
             "coil": bay.out.coil,
             "contactor": int(bay.contactor.value),
         }

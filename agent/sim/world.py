@@ -56,16 +56,19 @@ class SimLine:
 
     def fresh(self, evse_id: int, now: float) -> Event | None:
         """What the controller reports twice a second, seen now."""
-        return None if self.is_cut else self._look(evse_id - 1, now) or self._filter.fresh(evse_id - 1, now)
+        if self.is_cut:
+            return None
+        seen = self._look(evse_id - 1, now)
+        return seen[-1] if seen else self._filter.fresh(evse_id - 1, now)
 
     def look(self, now: float) -> list[Event]:
         """Every port's report, as far as it has anything to tell."""
-        return [event for index in range(len(self.controller.bays)) if (event := self._look(index, now))]
+        return [event for index in range(len(self.controller.bays)) for event in self._look(index, now)]
 
-    def _look(self, index: int, now: float) -> Event | None:
+    def _look(self, index: int, now: float) -> list[Event]:
         board, now_ms = self.controller.controller, round(self._world_now() * 1000)
         if board is None:
-            return None
+            return []
         self.controller.touch(self._world_now(), lambda _: None)
         return self._filter.passed(index, report_of(board.report(index, now_ms, self.controller.bays[index].pins)), now)
 
@@ -160,8 +163,7 @@ class World:
     def _reports(self) -> None:
         for _, _, index, fields in self.controller.advance(self.now):
             if self.shell is not None and not self.line.is_cut:
-                event = self._filter.passed(index, report_of(fields), self.mono())
-                if event:
+                for event in self._filter.passed(index, report_of(fields), self.mono()):
                     self.shell.happened(event, self.mono())
 
     # -- power

@@ -29,7 +29,7 @@ from agent.port import (
     operative,
     status,
 )
-from agent.selftest import PartResult, results
+from agent.selftest import PartResult, Result, results, worst
 from agent.station import Stage, Station, charging_state, targets_ma
 from agent.transaction import ChargingState, StoppedReason, Transaction
 from agent.ui.led import Light
@@ -79,7 +79,7 @@ class PortModel(msgspec.Struct, frozen=True):
     text: str
     action: str
     ready: bool  # the installer's green check mark
-    self_test: SelfTest
+    self_test: Result  # of the worst of its parts
     faults: tuple[FaultModel, ...]
     retry_in_s: int  # until the ground-fault retry; 0 = none
     power_w: int
@@ -115,7 +115,7 @@ class ScreenModel(msgspec.Struct, frozen=True):
 def screen(station: Station, now: float) -> ScreenModel:
     """Everything there is to see at `now` (monotonic seconds)."""
     said = station_notice(station, now)
-    age_s = list_age_s(station, now)
+    age_s, tested = list_age_s(station, now), results(station, now)
     return ScreenModel(
         serial=station.settings.station_id,
         owner=station.settings.owner,
@@ -133,13 +133,15 @@ def screen(station: Station, now: float) -> ScreenModel:
         store_ok=station.store_ok,
         store_text="Sessions are recorded." if station.store_ok else WORDS[Reason.CANNOT_RECORD].text,
         ready=station.store_ok and all(is_fit(p) for p in station.ports),
-        self_test=results(station, now),
-        ports=tuple(port_model(station, p, said, now) for p in station.ports),
+        self_test=tested,
+        ports=tuple(port_model(station, p, said, tested, now) for p in station.ports),
         notice=said,
     )
 
 
-def port_model(station: Station, port: Port, said: NoticeModel | None, now: float) -> PortModel:
+def port_model(
+    station: Station, port: Port, said: NoticeModel | None, tested: tuple[PartResult, ...], now: float
+) -> PortModel:
     """`said` is what the station says to a driver whose port is not known: the ports that could be his light up."""
     at, report, tx = situation(station, port), port.report, port.transaction
     shown = SHOWN[at]
@@ -156,7 +158,7 @@ def port_model(station: Station, port: Port, said: NoticeModel | None, now: floa
         text=text,
         action=action,
         ready=is_fit(port),
-        self_test=report.self_test if report else SelfTest.NOT_RUN,
+        self_test=worst(part.result for part in tested if part.evse_id == port.evse_id),
         faults=tuple(FaultModel(f, FAULTS[f].text, FAULTS[f].fix, FAULTS[f].mrec) for f in worst_first(port)),
         retry_in_s=report.retry_in_s if report else 0,
         power_w=report.power_w if report else 0,

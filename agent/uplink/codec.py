@@ -218,7 +218,7 @@ def encode_payload(payload: Mapping[str, Any]) -> dict[int | str, Any]:
 
 
 def decode_payload(wire: Any) -> dict[str, Any]:
-    """The JSON object again, exactly as it was: 5 stays 5 and 5.0 stays 5.0."""
+    """The JSON object again, exactly as it was: 5 stays 5 and 5.0 stays 5.0. Takes the lists in `wire` for its own."""
     if not isinstance(wire, Mapping):
         raise _wrong("payload", "a map", wire)
     return _members_in(wire, 1)
@@ -327,7 +327,11 @@ def _value_in(value: Any, kind: str, depth: int) -> Any:
             return int(value)
         case float() if math.isfinite(value):
             return value
-        case list() | tuple() if depth < DEPTH_MAX:
+        case list() if depth < DEPTH_MAX:
+            for i, item in enumerate(value):  # in place: an allowlist is never in memory twice
+                value[i] = _value_in(item, kind, depth + 1)
+            return value
+        case tuple() if depth < DEPTH_MAX:
             return [_value_in(item, kind, depth + 1) for item in value]
         case dict() | Mapping() if depth < DEPTH_MAX:  # dict first: asking an abstract class is slow
             return _members_in(value, depth + 1)

@@ -5,10 +5,10 @@ command as seen in the commit that holds its result: after a cut before it the c
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from msgspec import Struct
 
 from agent import reporting
 from agent.commands.variables import ITEMS_MAX
@@ -39,8 +39,7 @@ SEEN_MAX = 200  # oldest forgotten first; by then a held-back repetition has mos
 INVALID_MESSAGES = "InvalidMessages"  # OCPP 2.1 security event: signed wrongly, or not meant for us
 
 
-@dataclass(frozen=True, slots=True)
-class Command:
+class Command(Struct, frozen=True):
     """Signed, ours, new, and not known to be late."""
 
     command_id: str
@@ -50,8 +49,7 @@ class Command:
     is_time_known: bool = True  # False: nobody could judge its expiry
 
 
-@dataclass(frozen=True, slots=True)
-class Refusal:
+class Refusal(Struct, frozen=True):
     """Nothing is done. `result`: the CommandResult owed to the cloud, and `command_id` is then to be marked as seen.
 
     Without a result the command was answered before, or is nobody's we know: then `security_event` is the type of the
@@ -64,54 +62,47 @@ class Refusal:
     security_event: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class ListReplaceRequested:
+class ListReplaceRequested(Struct, frozen=True):
     """OCPP SendLocalList."""
 
     command_id: str
     request: dict[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class ListVersionRequested:
+class ListVersionRequested(Struct, frozen=True):
     """OCPP GetLocalListVersion."""
 
     command_id: str
 
 
-@dataclass(frozen=True, slots=True)
-class CacheClearRequested:
+class CacheClearRequested(Struct, frozen=True):
     """OCPP ClearCache."""
 
     command_id: str
 
 
-@dataclass(frozen=True, slots=True)
-class CertificateCame:
+class CertificateCame(Struct, frozen=True):
     """OCPP CertificateSigned."""
 
     command_id: str
     request: dict[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class KeysChangeRequested:
+class KeysChangeRequested(Struct, frozen=True):
     """DataTransfer OperatorKeys: agent/uplink/operator.py."""
 
     command_id: str
     data: Any
 
 
-@dataclass(frozen=True, slots=True)
-class TransactionStatusRequested:
+class TransactionStatusRequested(Struct, frozen=True):
     """OCPP GetTransactionStatus; None asks about all together."""
 
     command_id: str
     transaction_id: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class Answered:
+class Answered(Struct, frozen=True):
     """Nothing is to be done, and this is the response."""
 
     command_id: str
@@ -173,10 +164,12 @@ def open_command(
         return Refusal("already done, or being done: its result stands", said.command_id)
     if said.expires_ms < now_s * 1000:
         return expired(said.command_id)
-    if said.action not in messages.MESSAGES:
+    if said.action in messages.SAID:
+        return refused(said.command_id, "NotSupported", f"{said.action} cannot be commanded here")
+    if said.action not in messages.COMMANDS:
         return refused(said.command_id, "NotImplemented", f"{said.action} is no action that this station knows")
     try:
-        request = messages.from_wire(messages.MESSAGES[said.action][0], said.payload)
+        request = messages.from_wire(messages.COMMANDS[said.action], said.payload)
     except WireError as error:
         return refused(said.command_id, "FormatViolation", str(error))
     return Command(said.command_id, said.action, said.payload, request, is_time_known)
@@ -233,7 +226,7 @@ def to_event(command: Command) -> Commanded | ListCommand | StoreCommand | Trust
             return CacheClearRequested(command_id)
         case messages.CertificateSignedRequest():
             return CertificateCame(command_id, command.payload)
-    return refused(command_id, "NotSupported", f"{command.action} cannot be commanded here")
+    raise AssertionError(command.action)  # every action of messages.COMMANDS is above
 
 
 def transferred(command_id: str, transfer: messages.DataTransferRequest) -> LiveRequested | Answered:

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import paho.mqtt.client as paho
+from msgspec import Struct
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
@@ -131,8 +132,7 @@ HANG_UPS = (ConnectionError, ssl.SSLEOFError)  # not a link that went silent: th
 NO_COMMON_VERSION = ("UNSUPPORTED_PROTOCOL", "PROTOCOL_VERSION", "WRONG_VERSION_NUMBER")
 
 
-@dataclass(frozen=True, slots=True)
-class Connected:
+class Connected(Struct, frozen=True):
     """Connected and subscribed. The number is what publish() and drop() refer to, and stands in the will.
 
     `keepalive_s`: the keepalive agreed with the broker. PINGs keep it; whoever has words of his own for an idle
@@ -149,8 +149,7 @@ class Connected:
     broker_until_s: float = float("inf")  # wall: notAfter of its certificate
 
 
-@dataclass(frozen=True, slots=True)
-class Disconnected:
+class Disconnected(Struct, frozen=True):
     """The connection is gone, or an attempt has failed."""
 
     why: str
@@ -160,14 +159,12 @@ class Disconnected:
     address: Address | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Received:
+class Received(Struct, frozen=True):
     topic: str
     payload: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class PubAcked:
+class PubAcked(Struct, frozen=True):
     packet_id: int
     reason_code: int
 
@@ -472,8 +469,7 @@ class End(NamedTuple):
     stood_s: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class Goal:
+class Goal(Struct, frozen=True):
     """Whom the next attempt is for."""
 
     address: Address | None = None

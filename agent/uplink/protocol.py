@@ -15,6 +15,8 @@ from dataclasses import dataclass, field
 from itertools import accumulate
 from typing import Any
 
+from msgspec import Struct
+
 from agent.clock import ClockSource
 from agent.effects import Stream
 from agent.events import AuthorizationStatus, ClockTold, Link, LinkChanged, TransactionAnswered
@@ -81,8 +83,7 @@ Range = tuple[int, int]  # of seqs, both ends belong to it
 # -- what to perform --------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Publish:
+class Publish(Struct, frozen=True):
     """Only on the connection of that number: what is late for it is void."""
 
     connection: int
@@ -92,8 +93,7 @@ class Publish:
     qos: int
 
 
-@dataclass(frozen=True, slots=True)
-class Fetch:
+class Fetch(Struct, frozen=True):
     """Read the outbox; answered by fetched()."""
 
     stream: int
@@ -101,16 +101,14 @@ class Fetch:
     limit_bytes: int
 
 
-@dataclass(frozen=True, slots=True)
-class Delete:
+class Delete(Struct, frozen=True):
     """The cloud holds this; if a digest in it is of another record than ours: forked()."""
 
     epoch: bytes
     marks: dict[int, Mark]
 
 
-@dataclass(frozen=True, slots=True)
-class Bury:
+class Bury(Struct, frozen=True):
     """The cloud will never take this record: to the dead letters, and a tombstone in its place."""
 
     stream: int
@@ -118,21 +116,18 @@ class Bury:
     why: str
 
 
-@dataclass(frozen=True, slots=True)
-class OpenEpoch:
+class OpenEpoch(Struct, frozen=True):
     """Answered by epoch_opened()."""
 
 
-@dataclass(frozen=True, slots=True)
-class Drop:
+class Drop(Struct, frozen=True):
     """Tear this connection down, without a goodbye."""
 
     connection: int
     why: str
 
 
-@dataclass(frozen=True, slots=True)
-class Answered:
+class Answered(Struct, frozen=True):
     """The OCPP response to a record."""
 
     stream: int
@@ -141,8 +136,7 @@ class Answered:
     payload: dict[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class VolatileAnswered:
+class VolatileAnswered(Struct, frozen=True):
     """The response to request() with this tag; `payload` None is an error of the cloud."""
 
     tag: int
@@ -152,22 +146,19 @@ class VolatileAnswered:
     error_text: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class BootAnswered:
+class BootAnswered(Struct, frozen=True):
     """OCPP RegistrationStatusEnumType: Accepted, Pending or Rejected. It restricts messages, not drivers."""
 
     status: str
 
 
-@dataclass(frozen=True, slots=True)
-class CommandArrived:
+class CommandArrived(Struct, frozen=True):
     """A COSE_Sign1, unverified."""
 
     data: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Alarm:
+class Alarm(Struct, frozen=True):
     """Something that somebody must look at; nothing is lost."""
 
     why: str
@@ -178,8 +169,7 @@ Told = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Deliver:
+class Deliver(Struct, frozen=True):
     event: Told
 
 
@@ -228,8 +218,7 @@ def first_unsent(owed: Sequence[Range], sent: Sequence[Range], end: int) -> Rang
     return None
 
 
-@dataclass(frozen=True, slots=True)
-class Sent:
+class Sent(Struct, frozen=True):
     """A publish with qos 1: a batch of a stream, or the hello (stream None)."""
 
     packet_id: int
@@ -291,8 +280,7 @@ def read_record(stream: int, body: bytes) -> tuple[str, str | None]:
     return record.action, transaction_id if isinstance(transaction_id, str) else None
 
 
-@dataclass(frozen=True, slots=True)
-class Question:
+class Question(Struct, frozen=True):
     """A volatile request; tag None: it is our own."""
 
     action: str

@@ -13,131 +13,151 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    Table = tuple[tuple[str, Any, int], ...]
+    Table = tuple[Any, ...]
 
 MAJOR = 1
-MINOR_FIRST = 0
-MINOR_LAST = 1  # 1.1: WELCOME tells pins_hash
+MINOR_FIRST = 2  # 1.0 and 1.1 were never released
+MINOR_LAST = 2
 
 HEARTBEAT_MS = 500  # WISH one way, a REPORT per port the other way, and at once on a change
 HOST_SILENT_MS = 3_000  # no WISH for so long: the stored failsafe current
+COUNTERS_MS = 30_000  # COUNTERS so often, and after each WELCOME
 
 CURRENT_MIN_MA = 6_000  # IEC 61851-1 Annex A: no duty cycle says less
 CURRENT_MAX_MA = 80_000  # and none says more
 PORTS_MAX = 4
 
-HELLO, WISH, LIMIT = 0, 1, 2  # host -> controller
-WELCOME, REPORT, REFUSED = 16, 17, 18  # controller -> host
+HELLO, WISH, LIMIT, LIGHTS, HALT = 0, 1, 2, 3, 4  # host -> controller
+WELCOME, REPORT, REFUSED, COUNTERS, HALTED = 16, 17, 18, 19, 20  # controller -> host
 
 CP_A, CP_B, CP_C, CP_D, CP_E, CP_F = 0, 1, 2, 3, 4, 5
 STOP_NONE, STOP_ORDERLY, STOP_NOW = 0, 1, 2
 TEST_NOT_RUN, TEST_RUNNING, TEST_PASSED, TEST_FAILED = 0, 1, 2, 3
+RED, GREEN, BLUE = 1, 2, 4
 RESET_POWER_ON, RESET_WATCHDOG, RESET_SOFT = 0, 1, 2
 
 # REFUSED codes
-HELLO_FIRST, NO_COMMON_VERSION, OTHER_CONTRACT, WRONG_PORT_COUNT, LIMIT_REFUSED = 1, 2, 3, 4, 5
+HELLO_FIRST, NO_COMMON_VERSION, OTHER_CONTRACT, WRONG_PORT_COUNT, LIMIT_REFUSED, HALT_REFUSED = 1, 2, 3, 4, 5, 6
 
+# Names with a space between: on a small heap a tuple of texts is dear.
 FAULTS = (
-    "ground_fault",
-    "ground_fault_halted",
-    "ground_fault_self_test",
-    "contactor_welded",
-    "contactor_stuck_open",
-    "pilot_fault",
-    "diode_fault",
-    "ventilation_missing",
-    "over_current",
-    "over_voltage",
-    "under_voltage",
-    "over_temperature",
-    "lock_failure",
-    "proximity_fault",
-    "meter_fault",
-    "emergency_stop",
-    "phase_loss",
+    "ground_fault ground_fault_halted ground_fault_self_test contactor_welded contactor_stuck_open "
+    "pilot_fault diode_fault ventilation_missing over_current over_voltage under_voltage "
+    "over_temperature lock_failure proximity_fault meter_fault emergency_stop phase_loss"
 )
+FAULT_COUNT = FAULTS.count(" ") + 1
+COUNTS = "noise_bytes crc_errors gaps bad_messages dropped overruns flash_writes leaps heap_free_b"
+# noise_bytes, crc_errors: on the line to the controller, as link.Deframer counts. bad_messages: intact frames that make
+# no sense. dropped: messages that the line was too slow for. overruns: turns of 10 ms that were missed. flash_writes:
+# each stops the chip; what they cost is no overrun. leaps: of the meters' registers. heap_free_b: now; 0 = unknown.
 
-# A field is (name, lowest, highest) for an integer, (name, TEXT, longest) for a text, (name, table, most) for 1..most
-# rows of that table, (name, table, ONE_ROW) for the row itself.
+# A table is flat, name, lowest, highest for each field: a small heap holds it so. For a text it is name, TEXT, longest;
+# name, table, most for 1..most rows of that table; name, table, ONE_ROW for the row itself.
 TEXT = "text"
 ONE_ROW = 0
 UINT32 = 0xFFFF_FFFF
 
+# fmt: off
 PORT_WISH: "Table" = (
-    ("offer_ma", 0, CURRENT_MAX_MA),  # 0 = steady +12 V; else >= 6,000
-    ("stop", STOP_NONE, STOP_NOW),
-    ("lock", 0, 1),
-    ("clear", 0, UINT32),  # a counter: a rise asks to clear latched faults whose condition is gone, and to self-test
+    "offer_ma", 0, CURRENT_MAX_MA,  # 0 = steady +12 V; else >= 6,000
+    "stop", STOP_NONE, STOP_NOW,
+    "lock", 0, 1,
+    "clear", 0, UINT32,  # a counter: a rise asks to clear latched faults whose condition is gone, and to self-test
 )
 PORT_REPORT: "Table" = (
-    ("cp", CP_A, CP_F),
-    ("pwm", 0, 1),
-    ("contactor", 0, 1),  # feedback at the pins, not the coil's command
-    ("locked", 0, 1),
-    ("cable_ma", 0, CURRENT_MAX_MA),  # 0 = none in the socket; tethered: the board's
-    ("offer_ma", 0, CURRENT_MAX_MA),  # in force
-    ("faults", 0, (1 << len(FAULTS)) - 1),  # bit i = FAULTS[i]
-    ("energy_wh", 0, UINT32),  # register, survives resets
-    ("power_w", 0, 200_000),
-    ("current_l1_ma", 0, 200_000),
-    ("current_l2_ma", 0, 200_000),
-    ("current_l3_ma", 0, 200_000),
-    ("voltage_l1_mv", 0, 1_000_000),
-    ("voltage_l2_mv", 0, 1_000_000),
-    ("voltage_l3_mv", 0, 1_000_000),
-    ("temperature_dc", -1_000, 2_000),  # tenths of a degree Celsius
-    ("self_test", TEST_NOT_RUN, TEST_FAILED),
-    ("retry_in_s", 0, 3_600),  # until the ground-fault retry; 0 = none
-    ("unplugs", 0, UINT32),  # arrivals in state A since the controller's boot; 0 = never seen in A since
-    ("closes", 0, UINT32),  # contactor cycles in its life
+    "cp", CP_A, CP_F,
+    "pwm", 0, 1,
+    "contactor", 0, 1,  # feedback at the pins, not the coil's command
+    "locked", 0, 1,
+    "cable_ma", 0, CURRENT_MAX_MA,  # 0 = none in the socket; tethered: the board's
+    "offer_ma", 0, CURRENT_MAX_MA,  # in force
+    "faults", 0, (1 << FAULT_COUNT) - 1,  # bit i = FAULTS[i]
+    "energy_wh", 0, UINT32,  # register, survives resets
+    "power_w", 0, 200_000,
+    "current_l1_ma", 0, 200_000,
+    "current_l2_ma", 0, 200_000,
+    "current_l3_ma", 0, 200_000,
+    "voltage_l1_mv", 0, 1_000_000,
+    "voltage_l2_mv", 0, 1_000_000,
+    "voltage_l3_mv", 0, 1_000_000,
+    "temperature_dc", -1_000, 2_000,  # tenths of a degree Celsius
+    "self_test", TEST_NOT_RUN, TEST_FAILED,
+    "retry_in_s", 0, 3_600,  # until the ground-fault retry; 0 = none
+    "unplugs", 0, UINT32,  # arrivals in state A since the controller's boot; 0 = never seen in A since
+    "closes", 0, UINT32,  # contactor cycles in its life
 )
+PORT_LIGHT: "Table" = (
+    "colours", 0, RED | GREEN | BLUE,  # 0 = dark
+    "rhythm", 0, (1 << 30) - 1,  # as `rhythm_of` makes it; 0 = on all the time
+)
+MINOR: "Table" = ("minor", 0, 255)  # the one that is spoken
 VERSION: "Table" = (
-    ("major", 0, 255),
-    ("minor_first", 0, 255),
-    ("minor_last", 0, 255),
-    ("contract_hash", TEXT, 8),
+    "major", 0, 255,
+    "minor_first", 0, 255,
+    "minor_last", 0, 255,
+    "contract_hash", TEXT, 8,
 )
 MESSAGES: "dict[int, Table]" = {
     HELLO: VERSION,
-    WISH: (("minor", 0, 255), ("ports", PORT_WISH, PORTS_MAX)),
+    WISH: MINOR + ("ports", PORT_WISH, PORTS_MAX),
     LIMIT: (
-        ("circuit_limit_ma", 0, PORTS_MAX * CURRENT_MAX_MA),
-        ("failsafe_ma", 0, CURRENT_MAX_MA),  # per port
-        ("host_grace_s", 0, 3_600),  # 0 = stop as soon as the host is silent
+        "circuit_limit_ma", 0, PORTS_MAX * CURRENT_MAX_MA,
+        "failsafe_ma", 0, CURRENT_MAX_MA,  # per port
+        "host_grace_s", 0, 3_600,  # 0 = stop as soon as the host is silent
     ),
+    # Half a heartbeat after each WISH, and at once on a change; where the lights are the controller's.
+    LIGHTS: MINOR + ("ports", PORT_LIGHT, PORTS_MAX),
+    # To be flashed. Refused unless the last WISH stops all ports and all are open; from there to a reset it is deaf.
+    HALT: MINOR,
     WELCOME: VERSION
     + (
-        ("boot_id", 0, UINT32),
-        ("uptime_ms", 0, 1 << 53),
-        ("reset_cause", RESET_POWER_ON, 255),
-        ("port_count", 1, PORTS_MAX),
-        ("circuit_limit_ma", 0, PORTS_MAX * CURRENT_MAX_MA),  # 0 = not commissioned: offers nothing
-        ("pins_hash", TEXT, 8),  # of the pin table it was built with; "" = it has none, or speaks 1.0
+        "boot_id", 0, UINT32,
+        "uptime_ms", 0, 1 << 53,
+        "reset_cause", RESET_POWER_ON, 255,
+        "port_count", 1, PORTS_MAX,
+        "circuit_limit_ma", 0, PORTS_MAX * CURRENT_MAX_MA,  # 0 = not commissioned: offers nothing
+        "pins_hash", TEXT, 8,  # of the pin table it was built with; "" = it has none
     ),
-    REPORT: (("uptime_ms", 0, 1 << 53), ("index", 0, PORTS_MAX - 1), ("port", PORT_REPORT, ONE_ROW)),
-    REFUSED: (("code", 0, 255), ("text", TEXT, 160)),
+    REPORT: (
+        "uptime_ms", 0, 1 << 53,
+        "index", 0, PORTS_MAX - 1,
+        "port", PORT_REPORT, ONE_ROW,
+    ),
+    REFUSED: (
+        "code", 0, 255,
+        "text", TEXT, 160,
+    ),
+    # Since the controller's boot, in the order of COUNTS.
+    COUNTERS: ("counts", ("count", 0, UINT32), COUNTS.count(" ") + 1),
+    # Its outputs are safe, its memory is written, and whoever flashes it may have the line.
+    HALTED: MINOR,
 }
-APPENDED = {WELCOME: 1}  # texts at the end that an older minor does not know: it leaves them out, here they are ""
+# fmt: on
 
 
-def contract_hash() -> str:
+def hash_of_tables() -> str:
     """Eight hex digits over order and names of the tables above: what both ends must share to understand each other."""
     digest = sha256()
     for number in sorted(MESSAGES):  # piece by piece: the controller has no room for the whole
         digest.update(("%d%s;" % (number, _names(MESSAGES[number]))).encode())
-    digest.update(",".join(FAULTS).encode())
+    digest.update((FAULTS + COUNTS).encode())
     return hexlify(digest.digest()).decode()[:8]
 
 
 def _names(table: "Table") -> str:
-    return "(" + ",".join([name + (_names(low) if type(low) is tuple else "") for name, low, _ in table]) + ")"
+    names = [
+        table[i] + (_names(table[i + 1]) if type(table[i + 1]) is tuple else "") for i in range(0, len(table), 3)
+    ]
+    return "(" + ",".join(names) + ")"
+
+
+HASH = hash_of_tables()  # once: it takes a good piece of a small heap
 
 
 def pack(*message: "Any") -> bytes:
     """One message as CBOR; out of bounds is our own bug."""
-    values = _checked(_table(message[0], len(message) - 1), message[1:])
-    assert values is not None, message
-    return cbor2.dumps([message[0]] + _listed(values))
+    assert _fit(MESSAGES[message[0]], message[1:]), message
+    return cbor2.dumps([message[0]] + _listed(message[1:]))
 
 
 def unpack(body: bytes) -> "tuple[Any, ...] | None":
@@ -148,53 +168,67 @@ def unpack(body: bytes) -> "tuple[Any, ...] | None":
         return None
     if type(items) is not list or not items or type(items[0]) is not int or items[0] not in MESSAGES:
         return None
-    values = _checked(_table(items[0], len(items) - 1), items[1:])
-    if values is None:
+    if not _fit(MESSAGES[items[0]], items[1:]):
         return None
-    return (items[0],) + values + ("",) * (len(MESSAGES[items[0]]) - len(values))
+    message: "tuple[Any, ...]" = _tupled(items)
+    return message
 
 
-def _table(number: int, count: int) -> "Table":
-    """The table of a message that has so many fields: perhaps without what was appended."""
-    table = MESSAGES[number]
-    return table[:count] if len(table) - APPENDED.get(number, 0) <= count else table
+def _fit(table: "Table", values: "Any") -> bool:
+    """Whether these are the fields of the table, each within its bounds."""
+    if (type(values) is not list and type(values) is not tuple) or 3 * len(values) != len(table):
+        return False
+    for i in range(len(values)):
+        if not _fits(table[3 * i + 1], table[3 * i + 2], values[i]):
+            return False
+    return True
 
 
-def _checked(table: "Table", values: "Any") -> "tuple[Any, ...] | None":
-    if type(values) not in (list, tuple) or len(values) != len(table):
-        return None
-    checked = []
-    for i in range(len(table)):
-        _, low, high = table[i]
-        value = values[i]
-        if low is TEXT:
-            good = type(value) is str and len(value) <= high
-        elif type(low) is tuple:
-            value = _checked(low, value) if high == ONE_ROW else _checked_rows(low, high, value)
-            good = value is not None
-        else:
-            good = type(value) is int and low <= value <= high  # a CBOR bool is no int here
-        if not good:
-            return None
-        checked.append(value)
-    return tuple(checked)
+def _fits(low: "Any", high: int, value: "Any") -> bool:
+    if low is TEXT:
+        return type(value) is str and len(value) <= high
+    if type(low) is not tuple:
+        return type(value) is int and low <= value <= high  # a CBOR bool is no int here
+    if high == ONE_ROW:
+        return _fit(low, value)
+    if (type(value) is not list and type(value) is not tuple) or not 1 <= len(value) <= high:
+        return False
+    for row in value:
+        if not _fit(low, row):
+            return False
+    return True
 
 
-def _checked_rows(table: "Table", most: int, rows: "Any") -> "tuple[Any, ...] | None":
-    if type(rows) not in (list, tuple) or not 1 <= len(rows) <= most:
-        return None
-    checked = [_checked(table, row) for row in rows]
-    return None if None in checked else tuple(checked)
+def _tupled(values: "Any") -> "Any":
+    return tuple([_tupled(value) for value in values]) if type(values) is list else values
 
 
 def _listed(values: "Any") -> "Any":
     """The controller's CBOR encoder knows lists, no tuples."""
-    return [_listed(value) for value in values] if type(values) is tuple else values
+    if type(values) is not tuple:
+        return values
+    listed: "list[Any]" = [None] * len(values)
+    for i in range(len(values)):
+        listed[i] = _listed(values[i])
+    return listed
 
 
-def clamped(table: "Table", row: "list[int] | tuple[int, ...]") -> "tuple[int, ...]":
+def clamped(table: "Table", row: "list[int] | tuple[int, ...]") -> "list[int]":
     """The row with each integer brought within its bounds: a meter may say anything."""
-    return tuple([min(max(value, low), high) for value, (_, low, high) in zip(row, table)])
+    bounded = [0] * len(row)  # a list that grows takes twice the room, in one piece that a small heap may not have
+    for i in range(len(row)):
+        bounded[i] = min(max(row[i], table[3 * i + 1]), table[3 * i + 2])
+    return bounded
+
+
+def rhythm_of(steps: "tuple[int, ...]") -> int:
+    """On, off, on, off … from the start again, up to six steps of 1 to 31 tenths of a second: five bits each, the first
+    lowest. () = 0, on all the time."""
+    assert len(steps) <= 6 and not [step for step in steps if not 1 <= step <= 31], steps
+    rhythm = 0
+    for i in range(len(steps)):
+        rhythm |= steps[i] << 5 * i
+    return rhythm
 
 
 def common_minor(ours: "tuple[int, int]", theirs: "tuple[int, int]") -> "int | None":
@@ -211,7 +245,7 @@ def agree(major: int, minor_first: int, minor_last: int, their_hash: str) -> "tu
         theirs = "%d.%d-%d" % (major, minor_first, minor_last)
         fix = "flash the controller from the running slot: tools/flash.py"
         return None, NO_COMMON_VERSION, "this side speaks %s, the other %s: %s" % (ours, theirs, fix)
-    if minor_last == MINOR_LAST and their_hash != contract_hash():
+    if minor_last == MINOR_LAST and their_hash != HASH:
         fix = "one of them is not a released build; flash the controller: tools/flash.py"
         return None, OTHER_CONTRACT, "both speak %d.%d but mean different tables: %s" % (MAJOR, MINOR_LAST, fix)
     return minor, 0, ""

@@ -3,39 +3,49 @@
 `hardware` is all that differs (`port_rp2.py`, `port_unix.py`):
     safe()              outputs safe, at once; may be called at any time, also before boot()
     boot() -> now_ms    opens the flash
-    wait() -> now_ms    until the next turn is due; the firmware's `inputs` are fresh then
+    wait() -> now_ms    until the next turn is due; the firmware's `inputs` are fresh then. It may start anew at
+                        firmware.CLOCK_MASK
     apply()             the firmware's `outputs` to the pins
     receive() -> bytes  what came over the line; None or b"" if nothing did
     send(data) -> count how many bytes the line took
     read(name), write(name, data)   files in flash; no such file is b""
     feed()              the watchdog
     boot_id(), reset_cause(), reset()
+    heap_free_b()       0 = unknown
+    excuse()            a pause that was meant: what is late by now is no overrun
+    halt()              outputs stay safe; whoever flashes the chip has it until the reset
     bind(firmware)      before the first turn
 """
 
 import gc
 import sys
 
-from board.controller.app.firmware import Firmware
+from board.controller.app.firmware import CLOCK_MASK, Firmware
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
 COLLECT_MS = 500  # what messages left behind is collected between two turns, never in the middle of one
+STARVED_MAX = 100  # turns without memory for what is said: then nothing but a reset will find any
 
 
 def run(hardware: "Any", boards: "Any", circuit_max_ma: int, pins_hash: str = "") -> None:
-    """Does not return but for Ctrl-C at the prompt; whatever else goes wrong ends in a reset, with safe outputs."""
+    """Ends in `halt` when the host has asked for it, and with Ctrl-C at the prompt; whatever goes wrong ends in a
+    reset, with safe outputs."""
     hardware.safe()
     try:
         _loop(hardware, boards, circuit_max_ma, pins_hash)
+        hardware.safe()
+        hardware.halt()
     except KeyboardInterrupt:
         hardware.safe()
     except BaseException as error:
         hardware.safe()
-        _tell(error)
-        hardware.reset()
+        try:
+            _tell(error)
+        finally:
+            hardware.reset()
 
 
 def _loop(hardware: "Any", boards: "Any", circuit_max_ma: int, pins_hash: str) -> None:
@@ -51,26 +61,41 @@ def _loop(hardware: "Any", boards: "Any", circuit_max_ma: int, pins_hash: str) -
         pins_hash,
     )
     hardware.bind(firmware)
-    collected_ms = -COLLECT_MS
-    while True:
+    collected_ms = now_ms
+    while not firmware.is_over():
         now_ms = hardware.wait()
         turn(firmware, hardware, now_ms)
-        if now_ms - collected_ms >= COLLECT_MS:
+        if now_ms - collected_ms & CLOCK_MASK >= COLLECT_MS:
             collected_ms = now_ms
             gc.collect()
+            firmware.heap_free_b = hardware.heap_free_b()
 
 
 def turn(firmware: Firmware, hardware: "Any", now_ms: int) -> None:
-    """Read, think, act, then speak and remember."""
-    data = hardware.receive()
-    if data:
-        firmware.receive(data, now_ms)
+    """Listen, think, act, then speak and remember. Only thinking and acting need no memory: a message for which there
+    is none is lost, as on a bad line, and the ports go on."""
+    starved, writes = firmware.starved, firmware.keeper.writes
+    try:
+        data = hardware.receive()
+        if data:
+            firmware.receive(data, now_ms)
+    except MemoryError:
+        firmware.starved += 1
     firmware.step(now_ms)
     hardware.apply()
-    data = firmware.unsent()
-    if data:
-        firmware.sent(hardware.send(data))
-    firmware.keep(now_ms)
+    try:
+        data = firmware.unsent(now_ms)
+        if data:
+            firmware.sent(hardware.send(data))
+        firmware.keep(now_ms)
+    except MemoryError:
+        firmware.starved += 1
+    if firmware.keeper.writes != writes:  # flash stops the chip
+        hardware.excuse()
+    if firmware.starved == starved:
+        firmware.starved = 0
+    elif firmware.starved > STARVED_MAX:
+        raise MemoryError()
     hardware.feed()
 
 

@@ -18,6 +18,7 @@ package(
         "controller/app/firmware.py",
         "controller/app/interlock.py",
         "controller/app/levels.py",
+        "controller/app/light.py",
         "controller/app/memory.py",
         "controller/app/pilot.py",
         "controller/app/port.py",

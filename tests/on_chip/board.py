@@ -9,7 +9,7 @@ LEVELS = {}
 
 
 class Pin:
-    IN, OUT, PULL_UP = 0, 1, 2
+    IN, OUT, PULL_UP, PULL_DOWN = 0, 1, 2, 3
 
     def __init__(self, number, mode=IN, pull=None, value=None):
         self.number = number
@@ -39,7 +39,7 @@ class Anything:
 
 
 class Machine:
-    PWM = UART = WDT = Anything
+    PWM = UART = WDT = Timer = Anything
 
 
 Machine.Pin, Machine.ADC = Pin, ADC

@@ -57,7 +57,8 @@ def keeper(device):
 def save(device, circuit_ma):
     facts = keeper(device)
     facts.memory.circuit_limit_ma = circuit_ma
-    assert facts.save(0)
+    if not facts.save(0):
+        raise Cut()
 
 
 def sweep(name, before, circuit_ma):

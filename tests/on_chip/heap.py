@@ -17,8 +17,9 @@ class Probe:
     def __init__(self):
         boards = tuple([PortBoard(**port["board"]) for port in pins.PORTS])
         self.files = {}
-        self.now_ms = 0
-        self.chip = firmware.Firmware(boards, 63_000, 7, 0, 0, self.read, self.files.__setitem__)
+        self.count = 0
+        self.now_ms = 0x3FFF_FFFF - 15_000  # as a chip's own clock, it starts anew at 1 << 30
+        self.chip = firmware.Firmware(boards, 63_000, 7, 0, self.now_ms, self.read, self.files.__setitem__)
         for i in range(COUNT):
             for k in range(firmware.INPUTS_PER_PORT):
                 self.chip.inputs[1 + firmware.INPUTS_PER_PORT * i + k] = READY[k]
@@ -30,21 +31,22 @@ class Probe:
         self.chip.receive(link.frame(0, contract.pack(*message)), self.now_ms)
 
     def step(self, lock):
-        """One turn; with `lock`, and if nothing is said or due to be said, no allocation is possible."""
+        """One turn; with `lock` no allocation is possible in it but for what is heard and said."""
         chip = self.chip
-        self.now_ms += 10
-        locked = lock and self.now_ms % 500 != 0 and min(chip.controller._report_due_ms) > self.now_ms
-        if self.now_ms % 500 == 0:
+        self.now_ms = self.now_ms + 10 & 0x3FFF_FFFF
+        self.count += 1
+        if self.count % 50 == 0:
             self.say(contract.WISH, contract.MINOR_LAST, ((6_000, 0, 1, 0),) * COUNT)
-        if locked:
+        if self.count % 50 == 25:
+            self.say(contract.LIGHTS, contract.MINOR_LAST, ((4, 20 << 5 | 20),) * COUNT)
+        if lock:
             micropython.heap_lock()
         chip.step(self.now_ms)
         chip.keep(self.now_ms)
         self.obey()
-        if locked:
+        if lock:
             micropython.heap_unlock()
-        chip.sent(len(chip.unsent()))
-        return locked
+        chip.sent(len(chip.unsent(self.now_ms)))
 
     def obey(self):
         """Contactors, bolts and detectors follow; meters count."""
@@ -60,7 +62,7 @@ class Probe:
 probe = Probe()
 gc.collect()
 free = gc.mem_free()
-probe.say(contract.HELLO, contract.MAJOR, contract.MINOR_FIRST, contract.MINOR_LAST, contract.contract_hash())
+probe.say(contract.HELLO, contract.MAJOR, contract.MINOR_FIRST, contract.MINOR_LAST, contract.HASH)
 probe.say(contract.LIMIT, 63_000, 6_000, 60)
 for _ in range(1_000):
     probe.step(False)
@@ -68,7 +70,8 @@ used = locked = grown = 0  # names of a module cost memory when they are new
 gc.collect()
 used = gc.mem_alloc()
 for _ in range(1_000):
-    locked += probe.step(True)
+    probe.step(True)
+    locked += 1
 gc.collect()
 grown = gc.mem_alloc() - used
 print("coils = %d" % sum([port.coil for port in probe.chip.controller.ports]))

@@ -88,7 +88,7 @@ function draw(screen) {
   const store = screen.store_ok ? "" : ` · ${screen.store_text}`;
   put(byId("about"), `Station ${screen.serial} · software ${screen.software} · ${screen.list_text}${store}`);
   const failed = screen.self_test.filter((part) => part.result === "failed" && !part.evse_id);
-  drawList(byId("parts"), failed.map((part) => `${part.part}: ${part.text} ${part.fix}`));
+  drawList(byId("parts"), failed.map((part) => `${part.part} (${part.code}): ${part.text} ${part.fix}`));
   drawNotice(byId("notice"), screen.notice, screen.support_number);
   byId("ports").dataset.count = screen.ports.length;
   for (const port of screen.ports) drawPort(port, screen.support_number);

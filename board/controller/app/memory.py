@@ -22,7 +22,7 @@ PATIENCE_MS = 600_000  # running numbers wait until no contactor is closed, or s
 
 
 class Memory:
-    """The facts. `urgent`: a latch changed; `changed`: a running number."""
+    """The facts. `urgent`: a latch changed, or a meter leapt; `changed`: a running number."""
 
     def __init__(self, port_count: int) -> None:
         self.circuit_limit_ma = 0  # 0 = never commissioned: offers nothing
@@ -66,6 +66,7 @@ class Keeper:
         self, port_count: int, read: "Callable[[str], bytes]", write: "Callable[[str, bytes], None]", now_ms: int = 0
     ) -> None:
         self.writes = 0
+        self.failures = 0  # writes that the flash did not take
         self.memory = Memory(port_count)
         self._write = write
         self._seq = -1
@@ -80,13 +81,18 @@ class Keeper:
         self.memory.load(copies[self._newer])
 
     def save(self, now_ms: int) -> bool:
-        """Write now; False: too many writes lately, nothing is written."""
+        """Write now; False: too many writes lately, or a flash that takes none. What is known stays known and is tried
+        again: a reset would only forget it."""
         if now_ms < self._free_ms:
             return False
         self._free_ms = max(self._free_ms, now_ms - BURST * GAP_MS) + GAP_MS
-        self._seq += 1
-        self._newer = 1 - self._newer
-        self._write(NAMES[self._newer], self.memory.dump(self._seq))
+        older = 1 - self._newer
+        try:
+            self._write(NAMES[older], self.memory.dump(self._seq + 1))
+        except (OSError, MemoryError):
+            self.failures += 1
+            return False
+        self._seq, self._newer = self._seq + 1, older
         self.writes += 1
         self.memory.urgent = self.memory.changed = False
         self._waits_since = None

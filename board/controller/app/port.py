@@ -16,7 +16,7 @@ from board.controller.contract import (
     CP_E,
     CP_F,
     CURRENT_MIN_MA,
-    FAULTS,
+    FAULT_COUNT,
     STOP_NONE,
     STOP_NOW,
     STOP_ORDERLY,
@@ -30,7 +30,9 @@ FRESH, SILENT, GONE = 0, 1, 2  # the host: heard lately; silent, the failsafe cu
 
 ORDERLY_MS = 6_000  # PWM is off; a car that has not left C/D by then is cut off (IEC 61851-1 Annex A)
 FOLLOW_MS = 5_000  # what a car may take to follow a lowered duty cycle (IEC 61851-1 Annex A)
-REST_MS = 500  # open at least so long: the weld check comes first, and a fluttering pilot must not wear the contactor
+REST_MS = 500  # open at least so long: the weld check comes first
+BRIEF_MS = 60_000  # a contactor that was closed for less rests twice as long as before, so that nothing wears it out
+REST_MAX_MS = 60_000
 PWM_MS = 100  # PWM must have been on so long before closing: only then the pilot shows C2, and whether there is a diode
 SELF_TEST_MS = 1_000  # for the trip line to rise under the test current, and again to fall without it
 RETRY_MS = 15 * 60_000
@@ -38,8 +40,9 @@ RETRIES_MAX = 3
 VOLTAGE_LOST_MV = 50_000
 COOLER_DC = 100  # an overheated port is good again this much below its limit
 CURRENT_NOISE_MA = 500
-TEMPERATURE_MIN_DC = -500  # colder is no place on earth but a broken sensor, and what cannot be measured may be hot
+TEMPERATURE_MIN_DC = -400  # a sensor that says less is broken (0 mV are -50.0), and what is not measured may be hot
 
+AS_IT_IS = -1  # a lock, before the host has wished
 NOW, ORDERLY = True, False  # how a fault opens: at once, or PWM off first
 GONE_TOO, UNPLUG, CLEAR = 0, 1, 2  # until when it lasts: gone with its cause, until unplugged, until a clear
 
@@ -48,26 +51,27 @@ PLUGGED, BROKEN = (CP_B, CP_C, CP_D), (CP_E, CP_F)
 # In the order of FAULTS: the cause must last for hold_ms, must be away for quiet_ms; how it opens; until when it lasts.
 # The three ground-fault rows latch by themselves (Port._supervise, Port._run_self_test). A power cycle clears what a
 # clear would, but each cause is sensed anew and the self-test must pass before anything closes; a reset clears nothing.
+LINE, FOR_THIS_CAR, SUPPLY = (0, 0, NOW, GONE_TOO), (0, 0, NOW, UNPLUG), (1_000, 10_000, ORDERLY, GONE_TOO)
 RULES = (
-    (0, 0, NOW, GONE_TOO),  # ground_fault
-    (0, 0, NOW, GONE_TOO),  # ground_fault_halted
-    (0, 0, NOW, GONE_TOO),  # ground_fault_self_test
+    LINE,  # ground_fault
+    LINE,  # ground_fault_halted
+    LINE,  # ground_fault_self_test
     (200, 0, NOW, CLEAR),  # contactor_welded: coil off, feedback closed
     (500, 0, NOW, CLEAR),  # contactor_stuck_open: coil on, feedback open
-    (0, 0, NOW, GONE_TOO),  # pilot_fault
-    (0, 0, NOW, UNPLUG),  # diode_fault
-    (0, 0, NOW, UNPLUG),  # ventilation_missing
+    LINE,  # pilot_fault
+    FOR_THIS_CAR,  # diode_fault
+    FOR_THIS_CAR,  # ventilation_missing
     (7_000, 0, ORDERLY, UNPLUG),  # over_current: the car's 5 s to follow, and 2 s more (EVerest's default)
-    (1_000, 10_000, ORDERLY, GONE_TOO),  # over_voltage
-    (1_000, 10_000, ORDERLY, GONE_TOO),  # under_voltage
+    SUPPLY,  # over_voltage
+    SUPPLY,  # under_voltage
     (1_000, 60_000, ORDERLY, GONE_TOO),  # over_temperature: the hard limit, or a dead sensor; derating is the host's
     (3_000, 0, ORDERLY, UNPLUG),  # lock_failure
     (1_000, 0, NOW, UNPLUG),  # proximity_fault: while a plug is pulled, proximity breaks first
     (5_000, 0, ORDERLY, GONE_TOO),  # meter_fault
-    (0, 0, NOW, GONE_TOO),  # emergency_stop: its release restarts nothing, the host must wish anew
-    (1_000, 10_000, ORDERLY, GONE_TOO),  # phase_loss
+    LINE,  # emergency_stop: its release restarts nothing, the host must wish anew
+    SUPPLY,  # phase_loss
 )
-assert len(RULES) == len(FAULTS)
+assert len(RULES) == FAULT_COUNT
 
 (
     GROUND_FAULT,
@@ -87,7 +91,7 @@ assert len(RULES) == len(FAULTS)
     METER_FAULT,
     EMERGENCY_STOP,
     PHASE_LOSS,
-) = range(len(FAULTS))
+) = range(FAULT_COUNT)
 AT_ONCE = sum([1 << i for i, rule in enumerate(RULES) if rule[2] is NOW])
 UNTIL_UNPLUG = sum([1 << i for i, rule in enumerate(RULES) if rule[3] == UNPLUG])
 UNTIL_CLEAR = sum([1 << i for i, rule in enumerate(RULES) if rule[3] == CLEAR])
@@ -107,7 +111,7 @@ class PortBoard:
         voltage_min_mv: int = 187_000,  # 208 V less 10 %
         voltage_max_mv: int = 264_000,  # 240 V and 10 %
         temperature_max_dc: int = 850,
-        metered: bool = True,  # False: Linux reads the meter, and judges it; the controller sees no current or voltage
+        metered: bool = True,  # False: Linux reads the meter, and supervises by it; here is no current or voltage
     ) -> None:
         self.max_ma = max_ma
         self.socketed = socketed
@@ -138,6 +142,72 @@ class Pins:
         self.voltage_mv: list[int] | tuple[int, int, int] = (0, 0, 0)
 
 
+class Holds:
+    """From causes to faults: RULES' hold and quiet times. `raised`: causes after them; `due_ms`: when to look again if
+    nothing changes. Linux runs it too, where it reads the meter (agent/hal/supervision.py); what it knows is up to
+    `lag_ms` old, and so a cause must last longer by that."""
+
+    def __init__(self, lag_ms: int = 0) -> None:
+        self.raised = 0
+        self.due_ms: int | None = None
+        self._lag_ms = lag_ms
+        self._since: list[int | None] = [None] * len(RULES)  # since when a cause differs from raised
+        self._waiting = 0  # causes with a _since
+
+    def see(self, now_ms: int, causes: int) -> None:
+        """`causes`: those that are there at this instant."""
+        self.due_ms = None
+        moving = causes ^ self.raised
+        if not moving | self._waiting:
+            return
+        for i in range(len(RULES)):
+            if not moving >> i & 1:
+                self._since[i] = None
+                continue
+            since = self._since[i]
+            if since is None:
+                self._since[i] = since = now_ms
+            due = since + (RULES[i][1] if self.raised >> i & 1 else RULES[i][0] + self._lag_ms)
+            if now_ms >= due:
+                self.raised ^= 1 << i
+                self._since[i] = None
+            elif self.due_ms is None or due < self.due_ms:
+                self.due_ms = due
+        self._waiting = causes ^ self.raised
+
+    def restart(self, fault: int) -> None:
+        """Its time begins anew with the next look."""
+        self._since[fault] = None
+
+    def rebase(self, by_ms: int) -> None:
+        for i in range(len(self._since)):
+            since = self._since[i]
+            if since is not None:
+                self._since[i] = since - by_ms
+
+
+def measured_causes(
+    board: PortBoard,
+    is_measured: bool,
+    contactor: bool,
+    offer_ma: int,
+    current_ma: "list[int] | tuple[int, int, int]",
+    voltage_mv: "list[int] | tuple[int, int, int]",
+) -> int:
+    """The faults of current and mains whose cause is there now, bit i for FAULTS[i]. Linux runs it too."""
+    lowest_mv = highest_mv = voltage_mv[0]
+    for i in range(1, board.phases):
+        lowest_mv = min(lowest_mv, voltage_mv[i])
+        highest_mv = max(highest_mv, voltage_mv[i])
+    lost = board.phases > 1 and lowest_mv < VOLTAGE_LOST_MV
+    return (
+        (contactor and max(current_ma) > offer_ma * 11 // 10 + CURRENT_NOISE_MA and offer_ma > 0) << OVER_CURRENT
+        | (is_measured and highest_mv > board.voltage_max_mv) << OVER_VOLTAGE
+        | (is_measured and lowest_mv < board.voltage_min_mv and not lost) << UNDER_VOLTAGE
+        | (is_measured and lost) << PHASE_LOSS
+    )
+
+
 class Port:
     """Outputs, to be read after each step: `offer_ma` (pilot: 0 = steady +12 V), `coil`, `lock`, `testing` (drive the
     self-test current). `closes`, `latched` and `retries` are what is kept over a reset."""
@@ -158,18 +228,17 @@ class Port:
         self.retries = retries
         self.due_ms: int | None = None  # when to step again if nothing changes before
 
-        self._wish = (0, STOP_ORDERLY, 0, 0)
+        self._wish = (0, STOP_ORDERLY, AS_IT_IS, 0)
         self._clear = False  # the host asked; done in the next step
         self._void = False  # the wish in force ended here (unplugged, emergency stop): the host must withdraw it first
         self._cp = -1  # of the step before; -1 = first step after boot
         self._present = 0  # causes there at this instant: enough to keep a contactor from closing
-        self._raised = 0  # causes after their hold and quiet times: faults
-        self._since: list[int | None] = [None] * len(FAULTS)  # since when a cause differs from _raised
-        self._waiting = 0  # causes with a _since
+        self.holds = Holds()
         self._stop_by: int | None = None  # an orderly stop's end
-        self._close_from = 0  # not before: the contactor rests, the pilot is looked at
-        self._held_ma = 0  # the offer that the car may still be leaving
-        self._held_until = 0
+        self._rest_ms = REST_MS  # of the next opening
+        self._close_from = 0  # open: not before, the contactor rests, the pilot is looked at; closed: since then
+        # The offer that the car may still be leaving, and until when; a lower one that it left later, and until when.
+        self._held = [0, 0, 0, 0]
         self._test_failed = self.self_test == TEST_FAILED
         self._test_wanted = not self._test_failed
         self._test_by = 0
@@ -179,10 +248,11 @@ class Port:
 
     def wish(self, offer_ma: int, stop: int, lock: int, clear: int) -> None:
         """The host's whole wish, as `PORT_WISH` says."""
+        wish = (offer_ma, stop, lock, clear)  # first: there may be no memory for it
         if clear > self._wish[3]:
             self._clear = True
-        self._wish = (offer_ma, stop, lock, clear)
-        self._void = self._void and self._is_allowed()
+        self._wish = wish
+        self._void = self._void and self.is_allowed()
 
     def step(self, now_ms: int, pins: Pins, host: int = FRESH, failsafe_ma: int = 0) -> tuple[int, bool, bool, bool]:
         """A port that has its circuit for itself: `(offer_ma, coil, lock, testing)`."""
@@ -195,16 +265,14 @@ class Port:
 
     def rebase(self, by_ms: int) -> None:
         """The clock goes back by so much: a small controller's integers end after days, and larger ones cost memory."""
-        for i in range(len(self._since)):
-            since = self._since[i]
-            if since is not None:
-                self._since[i] = since - by_ms
+        self.holds.rebase(by_ms)
         if self._stop_by is not None:
             self._stop_by -= by_ms
         if self._retry_at is not None:
             self._retry_at -= by_ms
-        self._close_from = max(0, self._close_from - by_ms)
-        self._held_until = max(0, self._held_until - by_ms)
+        self._close_from = max(-BRIEF_MS, self._close_from - by_ms)
+        self._held[1] = max(0, self._held[1] - by_ms)
+        self._held[3] = max(0, self._held[3] - by_ms)
         self._test_by -= by_ms
         self.due_ms = None  # until the next step
 
@@ -217,39 +285,62 @@ class Port:
         """Take in the pins; return the offer this port would make if the circuit has room. 0 or >= 6 A."""
         self.due_ms = None
         self._hold(now_ms, pins)
-        self._see_plug(pins)
+        self._see_plug(now_ms, pins)
         self._supervise(now_ms, pins)
         self._run_self_test(now_ms, pins)
-        self._raise(now_ms, self._causes(pins))
+        self._present = self._causes(pins)
+        self.holds.see(now_ms, self._present)
+        if self.holds.due_ms is not None:
+            self._wake(self.holds.due_ms)
         keep = 0 if self._clear else self.faults & (UNTIL_CLEAR if pins.cp == CP_A else UNTIL_CLEAR | UNTIL_UNPLUG)
-        self.faults = keep | self._raised
+        self.faults = keep | self.holds.raised
         self._clear = False
         return self._wanted_ma(pins, host, failsafe_ma)
 
     def claim_ma(self) -> int:
         """What the car may draw at this instant: no other port may have it."""
-        return max(self.offer_ma, self._held_ma)
+        return max(self.offer_ma, self._held[0])
 
     def _hold(self, now: int, pins: Pins) -> None:
-        live = self.coil or pins.contactor
-        if self.offer_ma == 0 and live:  # stopping, or welded: what flows is taken until it is off
-            self._held_ma = max(self._held_ma, max(pins.current_ma))
-        elif now >= self._held_until or (pins.cp == CP_A and not live):
-            self._held_ma = 0
-        else:  # open or not: a car that has seen the old duty cycle might close and draw it
-            self._wake(self._held_until)
+        live, held = self.coil or pins.contactor, self._held
+        if pins.cp == CP_A and not live:
+            held[0] = held[2] = 0
+        elif self.offer_ma == 0 and live:  # stopping, or welded: what flows is taken until it is off
+            held[0] = max(held[0], self._flowing_ma(now, pins))
+            return
+        while held[0] and now >= held[1]:
+            held[0], held[1], held[2] = held[2], held[3], 0
+        if held[0]:  # open or not: a car that has seen the old duty cycle might close and draw it
+            self._wake(held[1])
 
-    def _see_plug(self, pins: Pins) -> None:
+    def _flowing_ma(self, now: int, pins: Pins) -> int:
+        """What flows though nothing is offered; through a weld that nobody measures, all that could."""
+        if pins.contactor and not self.coil and now >= self._close_from and not (self.board.metered and pins.meter_ok):
+            return self.board.max_ma
+        return max(pins.current_ma)
+
+    def _leave(self, now: int, pins: Pins) -> None:
+        """The offer in force is lowered: the car has its time to follow, unless it has not followed before."""
+        if max(pins.current_ma) <= self.claim_ma() * 11 // 10 + CURRENT_NOISE_MA:
+            self.holds.restart(OVER_CURRENT)
+        held = self._held
+        if self.offer_ma >= held[0]:
+            held[0], held[1], held[2] = self.offer_ma, now + FOLLOW_MS, 0
+        else:
+            held[2], held[3] = max(held[2], self.offer_ma), now + FOLLOW_MS
+
+    def _see_plug(self, now: int, pins: Pins) -> None:
         if pins.cp == CP_A != self._cp:
             self.unplugs += 1
-            self._void = self._is_allowed()
+            self._rest_ms, self._close_from = REST_MS, min(self._close_from, now + REST_MS)
+            self._void = self.is_allowed()
         if pins.cp != CP_A == self._cp and not self._test_failed:
             self._test_wanted = True
         if pins.emergency_stop:
-            self._void = self._is_allowed()
+            self._void = self.is_allowed()
         self._cp = pins.cp
 
-    def _is_allowed(self) -> bool:
+    def is_allowed(self) -> bool:
         """Whether the host's wish, as it stands, lets a car charge."""
         return self._wish[1] == STOP_NONE and self._wish[0] >= CURRENT_MIN_MA
 
@@ -304,16 +395,11 @@ class Port:
         """The faults whose cause is there now, bit i for FAULTS[i]."""
         board = self.board
         plugged = pins.cp in PLUGGED
-        lowest_mv = highest_mv = pins.voltage_mv[0]
-        for i in range(1, board.phases):
-            lowest_mv = min(lowest_mv, pins.voltage_mv[i])
-            highest_mv = max(highest_mv, pins.voltage_mv[i])
-        lost = board.phases > 1 and lowest_mv < VOLTAGE_LOST_MV
-        drawn_ma = max(pins.current_ma)
         measured = board.metered and pins.meter_ok
-        hot_dc = board.temperature_max_dc - (COOLER_DC if self._raised >> OVER_TEMPERATURE & 1 else 0)
+        hot_dc = board.temperature_max_dc - (COOLER_DC if self.holds.raised >> OVER_TEMPERATURE & 1 else 0)
         return (
-            (self._retry_at is not None) << GROUND_FAULT
+            measured_causes(board, measured, pins.contactor, self.offer_ma, pins.current_ma, pins.voltage_mv)
+            | (self._retry_at is not None) << GROUND_FAULT
             | self._halted << GROUND_FAULT_HALTED
             | self._test_failed << GROUND_FAULT_SELF_TEST
             | (pins.contactor and not self.coil) << CONTACTOR_WELDED
@@ -322,40 +408,15 @@ class Port:
             # Only PWM's negative half shows the diode.
             | (self.offer_ma > 0 and plugged and not pins.diode_ok) << DIODE_FAULT
             | (pins.cp == CP_D and not board.ventilated) << VENTILATION_MISSING
-            | (pins.contactor and drawn_ma > self.offer_ma * 11 // 10 + CURRENT_NOISE_MA and self.offer_ma > 0)
-            << OVER_CURRENT
-            | (measured and highest_mv > board.voltage_max_mv) << OVER_VOLTAGE
-            | (measured and lowest_mv < board.voltage_min_mv and not lost) << UNDER_VOLTAGE
             | (not TEMPERATURE_MIN_DC <= pins.temperature_dc < hot_dc) << OVER_TEMPERATURE
             | (board.socketed and self.lock != pins.locked) << LOCK_FAILURE
             | (board.socketed and plugged and not pins.cable_ma) << PROXIMITY_FAULT
             | (board.metered and not pins.meter_ok) << METER_FAULT
             | pins.emergency_stop << EMERGENCY_STOP
-            | (measured and lost) << PHASE_LOSS
         )
 
-    def _raise(self, now: int, causes: int) -> None:
-        self._present = causes
-        moving = causes ^ self._raised
-        if not moving | self._waiting:
-            return
-        for i in range(len(RULES)):
-            if not moving >> i & 1:
-                self._since[i] = None
-                continue
-            since = self._since[i]
-            if since is None:
-                self._since[i] = since = now
-            due = since + RULES[i][1 if self._raised >> i & 1 else 0]
-            if now >= due:
-                self._raised ^= 1 << i
-                self._since[i] = None
-            else:
-                self._wake(due)
-        self._waiting = causes ^ self._raised
-
     def _wanted_ma(self, pins: Pins, host: int, failsafe_ma: int) -> int:
-        if not self._is_allowed() or self._void or host == GONE or self.faults or self.self_test != TEST_PASSED:
+        if not self.is_allowed() or self._void or host == GONE or self.faults or self.self_test != TEST_PASSED:
             return 0
         if pins.cp not in PLUGGED:  # an offer to nobody would only take current from the other ports
             return 0
@@ -372,17 +433,17 @@ class Port:
         """Set the outputs; `granted_ma` is 0 or 6 A up to what `asks` returned."""
         offered_ma, coil, lock = self.offer_ma, self.coil, self.lock
         if granted_ma < self.offer_ma:
-            self._held_ma = max(self._held_ma, self.offer_ma)
-            self._held_until = now_ms + FOLLOW_MS
-            self._since[OVER_CURRENT] = None  # the car may take its time to follow from here
+            self._leave(now_ms, pins)
         if granted_ma and not self.offer_ma:
             self._close_from = max(self._close_from, now_ms + PWM_MS)
         self.offer_ma = granted_ma
         self._set_coil(now_ms, pins, host)
         live = self.offer_ma > 0 or self.coil or pins.contactor
         in_socket = pins.cp != CP_A or pins.cable_ma > 0
-        # A dead host must not keep a driver's cable; a live contactor must.
-        self.lock = self.board.socketed and in_socket and (live or (self._wish[2] == 1 and host != GONE))
+        # A dead host must not keep a driver's cable; a live contactor must, whatever is or is not seen in the socket.
+        # After a boot the bolt waits for the host.
+        wished = self.lock or pins.locked if self._wish[2] == AS_IT_IS else in_socket and self._wish[2] == 1
+        self.lock = self.board.socketed and (live or (wished and host != GONE))
         if self.offer_ma != offered_ma or self.coil != coil or self.lock != lock:
             self._wake(now_ms)
 
@@ -392,6 +453,7 @@ class Port:
                 if now >= self._close_from:
                     self.coil = True
                     self.closes += 1
+                    self._close_from = now
                 else:
                     self._wake(self._close_from)
             return
@@ -403,7 +465,9 @@ class Port:
         if late or (pins.cp != CP_C and pins.cp != CP_D) or self._wish[1] == STOP_NOW or self.faults & AT_ONCE:
             self.coil = False
             self._stop_by = None
-            self._close_from = now + REST_MS
+            is_brief = now - self._close_from < BRIEF_MS
+            self._close_from = now + self._rest_ms
+            self._rest_ms = min(2 * self._rest_ms, REST_MAX_MS) if is_brief else REST_MS
         elif self._stop_by is not None:
             self._wake(self._stop_by)
 

@@ -19,30 +19,37 @@ class Register:
         self._step_max_wh = SLACK_WH + power_max_w // 60
         self._first_max_wh = self._step_max_wh * 15  # memory is at most ten minutes old, and a little
         self._is_new = register_wh == 0 and energy_wh == 0
+        self.is_news = False  # memory must have the two above now, or a reset would forget what was told
         self._leapt_wh = -1  # where the meter seems to be now
         self._leapt_ms = 0
+        self._has_leapt = False  # and no reading was believed since
 
-    def see(self, now_ms: int, register_wh: int) -> bool:
-        """Take in a reading; False: not believed."""
+    def see(self, now_ms: int, register_wh: int, is_kept: bool = True) -> bool:
+        """Take in a reading; False: not believed. `is_kept`: memory has what was news. Only then is a leap believed,
+        and only then counted on from."""
         if self._is_new:
             self._is_new = False
             self.register_wh = self.energy_wh = register_wh
         moved_wh = register_wh - self.register_wh
+        if self._has_leapt and not is_kept:
+            return False
         if 0 <= moved_wh <= self._first_max_wh:
             self.energy_wh += moved_wh
             self.register_wh = register_wh
             self._first_max_wh = self._step_max_wh
             self._leapt_wh = -1
+            self._has_leapt = False
             return True
         if self._leapt_wh < 0 or not 0 <= register_wh - self._leapt_wh <= self._step_max_wh:
             self._leapt_ms = now_ms
         self._leapt_wh = register_wh
-        if now_ms - self._leapt_ms < REBASE_MS:
+        if now_ms - self._leapt_ms < REBASE_MS or not is_kept:
             return False
         self.leaps += 1
         self.register_wh = register_wh
         self._leapt_wh = -1
-        return True
+        self.is_news = self._has_leapt = True
+        return False  # the next one
 
     def rebase(self, by_ms: int) -> None:
         self._leapt_ms -= by_ms

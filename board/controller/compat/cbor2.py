@@ -11,7 +11,10 @@ def dumps(value: object) -> bytes:
         data = value.encode()
         return _head(3, len(data)) + data
     if type(value) is list:
-        return _head(4, len(value)) + b"".join([dumps(item) for item in value])
+        parts = [_head(4, len(value))] * (len(value) + 1)
+        for i in range(len(value)):
+            parts[i + 1] = dumps(value[i])
+        return b"".join(parts)
     raise ValueError("neither int, str nor list")
 
 
