@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from agent.clock import iso8601
 from agent.events import AuthorizationStatus as Said
 from agent.events import Entry
 from tests.test_authcache import OURS, Station, folder, one
+from tools.cloud import content
 
 CARDS = [f"04A22B{n:02X}" for n in range(24)]
 ENTRIES = st.builds(Entry, st.sampled_from([Said.ACCEPTED, Said.BLOCKED]), st.none() | st.just(1.8e9),
@@ -111,3 +113,17 @@ def test_whichever_way_a_list_comes_the_station_has_it_and_its_hash_agrees(
             assert station.lists.content == cloud.content()
     finally:
         overlay.ENTRIES_MAX = before
+
+
+@given(st.dictionaries(st.sampled_from(CARDS), ENTRIES, max_size=8))
+def test_the_cloud_that_was_written_from_the_docs_says_the_same_of_a_list(entries: dict[str, Entry]) -> None:
+    ours = Content.of(entries.items())
+    theirs = content.content_of(said(*each) for each in entries.items())
+    assert (theirs, content.hash_of(theirs), content.count_of(theirs)) == (ours.dump(), ours.hash, ours.count)
+
+
+def test_the_hashes_in_the_docs_are_those_of_the_lists_that_they_name() -> None:
+    docs = (Path(__file__).parent.parent / "docs" / "allowlist.md").read_text()
+    ann = Entry(groups=frozenset({"staff", "guests"}), group_id="staff")
+    for listed in ({}, {"04A2B3C4D5E6F7": ann}):
+        assert f"`{Content.of(listed.items()).hash}`" in docs
