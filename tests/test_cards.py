@@ -3,6 +3,7 @@
 from contextlib import suppress
 from typing import Any
 
+import cbor2
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 from agent.clock import iso8601
 from agent.uplink import cards
 from agent.uplink.codec import WireError, decode_payload, encode_payload, from_cbor, to_cbor
+from tools.cloud.wire import KEYS
 
 LIST = "localAuthorizationList"
 
@@ -91,3 +93,17 @@ def test_random_cards_never_do_worse_than_a_wire_error(noise: bytes) -> None:
     for first in (b"\x83", b"\x84"):
         with suppress(WireError):
             decode_payload({LIST: [first + noise]})
+
+
+def known(uid: str, groups: list[str], expiry_ms: int | None) -> dict[str, Any]:
+    expiry = {} if expiry_ms is None else {"cacheExpiryDateTime": iso8601(expiry_ms / 1000)}
+    custom = {"customData": {"vendorId": "station-agent", "groups": groups}} if groups else {}
+    return {"idToken": {"idToken": uid, "type": "ISO14443"}, "idTokenInfo": {"status": "Accepted", **expiry}, **custom}
+
+
+@given(st.lists(st.builds(known, st.sampled_from(["04A22B01", "04A22B02", "04A22B0304C5D6", "APP-7"]),
+                          st.sampled_from([[], ["a"], ["a", "b"]]),
+                          st.sampled_from([None, 1_800_000_000_000, 1_800_000_000_001])), max_size=12))  # fmt: skip
+def test_what_the_cloud_packs_the_station_reads(entries: list[dict[str, Any]]) -> None:
+    said = {"versionNumber": 3, "updateType": "Full", LIST: entries}
+    assert decode_payload(from_cbor(cbor2.dumps(KEYS.encode(said)))) == said
