@@ -106,4 +106,5 @@ def known(uid: str, groups: list[str], expiry_ms: int | None) -> dict[str, Any]:
                           st.sampled_from([None, 1_800_000_000_000, 1_800_000_000_001])), max_size=12))  # fmt: skip
 def test_what_the_cloud_packs_the_station_reads(entries: list[dict[str, Any]]) -> None:
     said = {"versionNumber": 3, "updateType": "Full", LIST: entries}
-    assert decode_payload(from_cbor(cbor2.dumps(KEYS.encode(said)))) == said
+    wire = from_cbor(cbor2.dumps(KEYS.encode(said)))
+    assert decode_payload(wire) == KEYS.decode(wire) == said

@@ -27,7 +27,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 from agent.sim.mosquitto import Mosquitto
 from agent.uplink import codec, signed
 from tools import devcloud
-from tools.cloud import cli, referee, sessions, wire
+from tools.cloud import cli, drivers, referee, sessions, wire
 from tools.cloud.cloud import Cloud, Publish
 from tools.cloud.drivers import Driver
 from tools.cloud.errors import OperatorError
@@ -335,22 +335,36 @@ def test_a_csv_with_one_bad_line_imports_nothing_and_names_the_line(
     ledger.close()
 
 
-def test_a_list_that_does_not_fit_one_command_is_refused_with_a_sentence(ledger: Ledger) -> None:
-    ledger.drivers.put([Driver(f"{n:014X}") for n in range(1_500)], START_MS)
-    with pytest.raises(OperatorError, match="1501 drivers"):
+def test_a_long_list_goes_out_in_parts_that_say_the_same_of_the_whole(ledger: Ledger) -> None:
+    ledger.drivers.put([Driver(f"{n:014X}", ("staff",) if n % 2 else ()) for n in range(2_500)], START_MS)
+    requests = ledger.drivers.full(START_MS)
+    assert [len(request["localAuthorizationList"]) for request in requests] == [1_000, 1_000, 500]
+    customs = [request["customData"] for request in requests]
+    assert [(custom.pop("part"), custom.pop("parts")) for custom in customs] == [(1, 3), (2, 3), (3, 3)]
+    assert customs[0] == customs[1] == customs[2] and customs[0]["count"] == 2_500
+    assert max(len(cbor2.dumps(KEYS.encode(request))) for request in requests) < 10_000
+
+
+@pytest.mark.promise("S10")
+def test_a_list_that_no_station_takes_is_refused_with_a_sentence(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(drivers, "LIST_MAX", 5)
+    ledger.drivers.put([Driver(f"{n:014X}") for n in range(5)], START_MS)
+    with pytest.raises(OperatorError, match="6 drivers"):
         ledger.drivers.put([Driver("FF" * 7)], START_MS)
-    with pytest.raises(OperatorError, match="bytes"):
-        ledger.drivers.put([Driver(f"{n:014X}", ("x" * 60,)) for n in range(1_500)], START_MS)
-    assert len(ledger.drivers.all()) == 1_500
+    assert len(ledger.drivers.all()) == 5
 
 
 def test_every_request_the_cloud_makes_validates_against_its_schema(ledger: Ledger) -> None:
     people = [Driver("04A2", ("a", "b"), "Blocked", START_MS, "de-CH"), Driver("04A3")]
     ledger.drivers.put(people, START_MS)
-    assert referee.schema_fault("SendLocalListRequest", ledger.drivers.request()) is None
+    for request in (*ledger.drivers.full(START_MS), ledger.drivers.confirmation(START_MS)):
+        assert referee.schema_fault("SendLocalListRequest", request) is None
     for driver in people:
         ledger.drivers.remove(driver.id_token, START_MS)
-    assert referee.schema_fault("SendLocalListRequest", ledger.drivers.request()) is None
+    for request in (*ledger.drivers.full(START_MS), ledger.drivers.confirmation(START_MS)):
+        assert referee.schema_fault("SendLocalListRequest", request) is None
     with pytest.raises(OperatorError, match="operationalStatus"):
         ledger.commands.add(STATION, "ChangeAvailability", {}, START_MS)
 

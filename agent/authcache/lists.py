@@ -40,6 +40,7 @@ from agent.authcache.parts import Parts
 from agent.authcache.request import Offer, read_changes, read_offer
 from agent.effects import Remember, Save
 from agent.events import AuthorizationStatus, Entry, ListState
+from agent.reporting import VENDOR_ID
 from agent.uplink.codec import WireError
 from agent.uplink.messages import SendLocalListStatusEnumType
 
@@ -78,10 +79,14 @@ class Outcome:
     reason: str = ""
     saves: tuple[Save, ...] = ()
     state: ListState | None = None
+    missing: int = 0  # parts that have not come yet
 
     @property
     def response(self) -> dict[str, Any]:
         """OCPP's SendLocalListResponse."""
+        if self.missing:
+            custom = {"vendorId": VENDOR_ID, "missing": self.missing}
+            return {"status": self.status.value, "customData": custom}
         if not self.reason:
             return {"status": self.status.value}
         info = {"reasonCode": REASON_CODES[self.status], "additionalInfo": self.reason[:1024]}
@@ -110,8 +115,8 @@ class Plan:
             job = self.job
             if self.offer.parts > 1 or self._is_long:
                 parts = Parts(Path(job.directory), self.files).put(self.offer, self.request)
-                if not parts:
-                    return Outcome(Status.Accepted)
+                if missing := self.offer.parts - len(parts):
+                    return Outcome(Status.Accepted, missing=missing)
                 job = replace(job, parts=[str(path) for path in parts])
             else:
                 job = replace(job, requests=[dict(self.request)])

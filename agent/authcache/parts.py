@@ -45,7 +45,7 @@ class Parts:
         return sorted(found, key=lambda part: (part.edition, part.number))
 
     def put(self, offer: Offer, request: Mapping[str, Any]) -> list[Path]:
-        """Keep this part, durably; all of them in their order if none is missing now, else nothing. ListError."""
+        """Keep this part, durably; the parts that are here now, in their order. ListError."""
         data = to_cbor(encode_payload(request))
         whole = sha256(repr(offer.whole).encode()).hexdigest()[:8]
         edition = offer.edition
@@ -62,8 +62,7 @@ class Parts:
         for part in held:
             if part.path.name != name and (part.whole != whole or part.number == offer.part):
                 self._drop(part)
-        held = [part for part in self.held() if part.whole == whole]
-        return [part.path for part in held] if len(held) == offer.parts else []
+        return [part.path for part in self.held() if part.whole == whole]
 
     def forget(self, up_to: Edition) -> None:
         """Lists up to this one are in force, or passed over."""

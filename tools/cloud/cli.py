@@ -210,14 +210,13 @@ def list_(args: Args) -> int:
     books = ledger(args)
     if books.drivers.version() is None:
         raise OperatorError("there is no list yet: make one with `devcloud allow`")
-    if not args.differential:
-        return send(args, "SendLocalList", books.drivers.request(), books)
     now_ms = clock_ms()
     with books.db.transaction():
-        command_id = books.lists.differential(station_id(args), now_ms, now_ms + args.expires_s * 1000)
-    if command_id is None:
+        expires_ms = now_ms + args.expires_s * 1000
+        ids = books.lists.push(station_id(args), now_ms, expires_ms, whole=not args.differential)
+    if ids is None:
         raise OperatorError(f"nothing to tell {args.station}, or its list is not known: push the whole one, --full")
-    return sent(args, books, command_id)
+    return max(sent(args, books, command_id) for command_id in ids)
 
 
 def clear_cache(args: Args) -> int:

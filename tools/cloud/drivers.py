@@ -7,14 +7,14 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-import cbor2
-
+from tools.cloud.content import bucket_of, content_of, count_of, different, hash_of
 from tools.cloud.database import Database
 from tools.cloud.errors import OperatorError
 from tools.cloud.referee import id_token_statuses
-from tools.cloud.wire import KEYS, MESSAGE_MAX_BYTES, VENDOR, Json, Malformed, format_time, parse_time
+from tools.cloud.wire import VENDOR, Json, Malformed, format_time, parse_time
 
-LIST_MAX = 1_500
+LIST_MAX = 1_000_000
+PART_MAX = 1_000                        # drivers in one message: on bad radio a small one comes through
 Version = tuple[int, int]               # (generation, version)
 
 
@@ -67,6 +67,7 @@ class Drivers:
 
     def __init__(self, db: Database) -> None:
         self.db = db
+        self._content: tuple[Version | None, bytes] | None = None
 
     def find(self, id_token: str) -> Driver | None:
         return next(self._select("WHERE id_token = ?", canonical_token(id_token) or id_token), None)
@@ -104,42 +105,69 @@ class Drivers:
         self.db.execute("UPDATE list SET version = version + 1")
         changed = "INSERT OR REPLACE INTO driver_change SELECT ?, version FROM list"
         self.db.executemany(changed, [(token,) for token in tokens])
-        request = self.request()
-        count, size = len(request.get("localAuthorizationList", ())), len(cbor2.dumps(KEYS.encode(request)))
-        if count > LIST_MAX or size > MESSAGE_MAX_BYTES - 500:            # what signature and frame take
-            raise OperatorError(
-                f"the list would have {count} drivers in {size} bytes, and one command carries {LIST_MAX} in 99500:"
-                " allow fewer, or remove some first"
-            )
+        (count,) = self.db.execute("SELECT count(*) FROM driver").fetchone()
+        if count > LIST_MAX:
+            raise OperatorError(f"the list would have {count} drivers, a station takes {LIST_MAX}: remove some first")
 
-    def request(self) -> Json:
-        """The SendLocalListRequest with the whole list; an empty list has no member for it, as OCPP wants."""
-        return self._request("Full", [list_entry(driver) for driver in self.all()])
+    def content(self) -> bytes:
+        """What the list says (docs/allowlist.md), computed once for each version."""
+        version = self.version()
+        if self._content is None or self._content[0] != version:
+            self._content = version, content_of(map(list_entry, self._select("")))
+        return self._content[1]
 
-    def differential(self, since: Version) -> Json | None:
-        """The SendLocalListRequest that leads from that version to ours: who is gone has no idTokenInfo. None if there
-        is no such way, or nothing to change."""
+    def full(self, now_ms: int) -> list[Json]:
+        """The whole list, in as many SendLocalListRequests as it takes; those alike stand together, and are short."""
+        drivers = self._select("ORDER BY status, group_ids, language, expiry_ms IS NULL, length(id_token), id_token")
+        return self._requests("Full", [list_entry(driver) for driver in drivers], {}, now_ms)
+
+    def differential(self, since: Version, now_ms: int) -> list[Json] | None:
+        """What leads from that version to ours, who may not charge any more first: who is gone has no idTokenInfo.
+        None if there is no such way, or nothing to change."""
         version = self.version()
         if version is None or since[0] != version[0] or not since[1] < version[1]:
             return None
         rows = self.db.execute("SELECT id_token FROM driver_change WHERE version > ? ORDER BY id_token", (since[1],))
-        tokens = [token for (token,) in rows]
-        found = {token: self.find(token) for token in tokens}
-        return self._request("Differential", [
-            list_entry(driver) if driver else {"idToken": {"idToken": token, "type": "ISO14443"}}
-            for token, driver in found.items()
-        ])  # fmt: skip
+        found = [(token, self.find(token)) for (token,) in rows]
+        gone = [{"idToken": {"idToken": token, "type": "ISO14443"}} for token, driver in found if driver is None]
+        here = sorted((driver for _, driver in found if driver), key=lambda driver: driver.status == "Accepted")
+        return self._requests("Differential", [*gone, *map(list_entry, here)], {"base": since[1]}, now_ms)
 
-    def _request(self, kind: str, entries: list[Json]) -> Json:
+    def confirmation(self, now_ms: int) -> Json:
+        """To a station that has our list: it is still the newest one."""
         version = self.version()
         assert version is not None
-        (count,) = self.db.execute("SELECT count(*) FROM driver").fetchone()
-        return {
-            "versionNumber": version[1],
-            "updateType": kind,
-            **({"localAuthorizationList": entries} if entries else {}),
-            "customData": {"vendorId": VENDOR, "generation": version[0], "count": count},
-        }
+        (request,) = self._requests("Differential", [], {"base": version[1]}, now_ms)
+        return request
+
+    def mend(self, theirs: bytes, now_ms: int) -> list[Json] | None:
+        """For a station whose list has our version and says `theirs`: the buckets in which it differs, under a version
+        that no list has had. None: it says what ours says."""
+        if not (buckets := different(self.content(), theirs)):
+            return None
+        before = self.version()
+        assert before is not None
+        self.db.execute("UPDATE list SET version = version + 1")
+        entries = [list_entry(driver) for driver in self._select("") if bucket_of(driver.id_token) in buckets]
+        return self._requests("Differential", entries, {"base": before[1], "buckets": buckets}, now_ms)
+
+    def _requests(self, kind: str, entries: list[Json], custom: Json, now_ms: int) -> list[Json]:
+        version, content = self.version(), self.content()
+        assert version is not None
+        parts = [entries[at : at + PART_MAX] for at in range(0, len(entries), PART_MAX)] or [[]]
+        whole = {
+            "vendorId": VENDOR, "generation": version[0], "count": count_of(content), "hash": hash_of(content),
+            "asOf": format_time(now_ms), **custom,
+        }  # fmt: skip
+        return [
+            {
+                "versionNumber": version[1],
+                "updateType": kind,
+                **({"localAuthorizationList": part} if part else {}),
+                "customData": whole | ({"part": n, "parts": len(parts)} if len(parts) > 1 else {}),
+            }
+            for n, part in enumerate(parts, 1)
+        ]
 
 
 # -- the CSV file -----------------------------------------------------------------------------------------------------

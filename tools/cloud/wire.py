@@ -154,6 +154,21 @@ class Keys:
             return int(value)
         raise Malformed("nested too deep" if sort in (dict, list) else f"no JSON value: {sort.__name__}")
 
+    def _unpacked(self, item: Any, depth: int) -> Iterator[Any]:
+        """The entries, as they stand on the wire, for which this item of a list stands."""
+        if type(item) is not bytes or item[:1] not in (b"\x83", b"\x84"):
+            yield item
+            return
+        match read_cbor(item):
+            case [dict(entry), int(size), bytes(ids), *rest] if size and ids and len(ids) % size == 0:
+                expiries = rest[0] if rest else [None] * (len(ids) // size)
+                for at, ms in zip(range(0, len(ids), size), expiries, strict=True):
+                    token, info = self.word("idToken"), self.word("idTokenInfo")
+                    made = entry | {token: entry[token] | {token: ids[at : at + size].hex().upper()}}
+                    yield made if ms is None else made | {info: made[info] | {self.word("cacheExpiryDateTime"): ms}}
+            case _:
+                raise Malformed("no cards")
+
     def _integer(self, value: int, kind: str) -> Any:
         if value not in INT64:
             raise Malformed("integer of more than 64 bits")
@@ -166,6 +181,8 @@ class Keys:
         for word, item in members.items():
             known = self._members.get(word) if type(word) is int else None
             name, kind = known or (self.name(word), self.kind(word))
+            if name == LIST and type(item) is list:
+                item = list(chain.from_iterable(self._unpacked(each, depth) for each in item))
             decoded[name] = self.decode(item, kind, depth)
         if len(decoded) != len(members):
             raise Malformed("a member twice, as number and as text")
