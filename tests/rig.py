@@ -20,6 +20,7 @@ from agent.sim.interpreter import Program, RealController, firmware, missing
 from agent.sim.plant import Bay
 from agent.ui.led import Pattern
 from board.controller import contract
+from board.controller.app.controller import FRAMES_MAX
 from board.controller.app.port import PortBoard
 from board.controller.link import Deframer
 from tests.conftest import LONG
@@ -51,7 +52,8 @@ def program(boards: tuple[PortBoard, ...], circuit_max_ma: int = CIRCUIT_MAX_MA)
 
 
 class Tap:
-    """On the wire to the firmware: which whole wishes it gets, and when. As deaf as it: it must be greeted first."""
+    """On the wire to the firmware: which whole wishes it gets, and when. As deaf as it: it must be greeted first, and
+    of what comes in one turn it looks at the newest."""
 
     def __init__(self, ports: int) -> None:
         self._ports = ports
@@ -65,7 +67,8 @@ class Tap:
         frames = self._ear.idle() if now - self._heard_at > IDLE_S + 1e-6 else []
         self._heard_at = now
         heard: list[tuple[object, ...]] = []
-        for _, body in frames + self._ear.feed(data):
+        frames += self._ear.feed(data)
+        for _, body in frames[-FRAMES_MAX:]:
             match message := contract.unpack(body):
                 case (contract.HELLO, *version):
                     minor = contract.agree(*version)[0]

@@ -91,7 +91,9 @@ class Site:
             amend = self.meters.amend
         limit = board.circuit_limit_ma, FAILSAFE_MA, GRACE_S
         link = partial(ControllerLink, len(board.port), *limit, pins_hash(built_for or board), amend)
-        self.rig = undo.enter_context(closing(Rig(folder, sim=pinned.controller(board, folder, built_for), link=link)))
+        # What is seen broken in its first turn leaves no rig to close.
+        sim = undo.enter_context(closing(pinned.controller(board, folder, built_for)))
+        self.rig = Rig(folder, sim=sim, link=link)
         self._read_at = self.rig.now
 
     def after(self, seconds: float) -> None:

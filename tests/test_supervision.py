@@ -63,6 +63,7 @@ class Both:
     since: dict[int, int] = field(default_factory=dict)  # of each cause that is there: since when, unbroken
     shown: tuple[Three, Three] = ((0, 0, 0), MAINS[0])
     before: frozenset[Fault] = frozenset()
+    cp: Cp = Cp.A
 
     def live(self, spell: Spell) -> None:
         pins, plugged = Pins(), spell.cp != CP_A
@@ -83,8 +84,9 @@ class Both:
     def read(self, pins: Pins, offer_ma: int) -> None:
         if self.now_ms % (REFRESH_S * 1000) == 500:  # between two readings, so that what is read is old
             self.shown = three(pins.current_ma), three(pins.voltage_mv)
-        if self.now_ms % HEARTBEAT_MS == 0 or offer_ma != self.host._offer_ma:
-            cp = Cp.A if pins.cp == CP_A else Cp.C
+        cp = Cp.A if pins.cp == CP_A else Cp.C
+        if self.now_ms % HEARTBEAT_MS == 0 or (offer_ma, cp) != (self.host._offer_ma, self.cp):  # edges come at once
+            self.cp = cp
             self.host.reported(Report(cp=cp, contactor=pins.contactor, offer_ma=offer_ma))
         number, rest = divmod(self.now_ms, round(PERIOD_S * 1000))
         if rest == 0 and number not in self.lost:

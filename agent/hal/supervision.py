@@ -44,7 +44,9 @@ class Supervision:
         if report.cp is Cp.A or report.unplugs > self._unplugs:  # seen, or missed while the line was cut
             self._latched = 0
         if report.offer_ma < self._offer_ma:
-            self._holds.restart(OVER_CURRENT)  # the car may take its time to follow from here
+            # The car may take its time to follow from here. Whether it followed before, a meter that is read once a
+            # second cannot tell, so here, unlike at the controller, an offer that falls all the time covers its greed.
+            self._holds.restart(OVER_CURRENT)
         self._contactor, self._offer_ma, self._unplugs = report.contactor, report.offer_ma, report.unplugs
         self._settle()
 
