@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from agent import network, selftest, taps
+from agent import listing, network, selftest, taps
 from agent.clock import Clock, floor, told, wall
 from agent.commands import charging, variables
 from agent.commands import station as commands
@@ -103,7 +103,8 @@ def handle(station: Station, event: Event, now: float) -> tuple[Station, tuple[E
     station = settle(station, now)
     station, done = commands.followed(station, now)
     station, given_up = unanswered(station, now)
-    return closed(before, station, (*asked, *due, *done, *given_up), now)
+    station, listed = listing.followed(station, now)
+    return closed(before, station, (*asked, *due, *done, *given_up, *listed), now)
 
 
 def closed(
@@ -140,9 +141,9 @@ def absorb(station: Station, event: Event, now: float) -> Step:
             return replace(station, ports=tuple(controller_lost(p) for p in station.ports)), ()
         case LinkChanged(link=link):
             proven = network.proved(station.network) if link is Link.UP else station.network
-            return judged(replace(station, link=link), proven, now)
+            return judged(listing.linked(replace(station, link=link), station.link, now), proven, now)
         case ListChanged(state=state):
-            return replace(station, allowlist=state), ()
+            return listing.changed(station, state, now), ()
         case ClockTold(wall_s=wall_s, source=source):
             return clock_told(station, told(station.clock, wall_s, source, now), now)
         case StoreFailed():
@@ -480,6 +481,7 @@ def next_deadline(station: Station) -> float:
     due.extend(ask.due for ask in station.asks)
     due.extend(n.until for n in station.notices)
     due.extend(commands.deadlines(station))
+    due.append(listing.deadline(station))
     if station.network.until is not None:
         due.append(station.network.until)
     if station.holding:

@@ -117,6 +117,10 @@ class Announce(Struct, frozen=True):
     action: str
 
 
+class AskList(Struct, frozen=True):
+    """Tell the cloud which allowlist is here, on the volatile lane: what leads to the newest comes as commands."""
+
+
 class RenewCertificate(Struct, frozen=True):
     """Make a key and ask for its certificate, whatever the old one's age."""
 
@@ -140,7 +144,8 @@ class Restart(Struct, frozen=True):
 
 
 Durable = Record | Save
-Effect = Record | Save | Wish | Lookup | AskOnline | Remember | Announce | RenewCertificate | HangUp | Live | Restart
+Question = Lookup | AskOnline | AskList
+Effect = Record | Save | Wish | Question | Remember | Announce | RenewCertificate | HangUp | Live | Restart
 
 
 def durable(effects: Sequence[Effect]) -> tuple[Durable, ...]:

@@ -94,9 +94,11 @@ class Source(StrEnum):
 class ListState:
     """The allowlist in force. `synced_s` is the cloud's own time when it was told to be current."""
 
-    version: int = 0
+    version: int = 0  # 0: there is no list
     entries: int = 0
     synced_s: float | None = None
+    generation: int = 0
+    hash: str = ""  # of its content, docs/allowlist.md
 
 
 @dataclass(frozen=True, slots=True)

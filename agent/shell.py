@@ -10,12 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from agent import reporting
+from agent import listing, reporting
 from agent.authcache.lists import Lists, Made, Outcome, Plan
 from agent.clock import earliest, wall
 from agent.core import handle, next_deadline
 from agent.effects import (
     Announce,
+    AskList,
     AskOnline,
     Durable,
     Effect,
@@ -69,6 +70,7 @@ from agent.uplink.commands import (
     CertificateCame,
     Command,
     KeysChangeRequested,
+    ListContentRequested,
     ListReplaceRequested,
     ListVersionRequested,
     Refusal,
@@ -336,6 +338,9 @@ class Shell:
                     self._todo.append(LookedUp(ask_id, *known))
                 case AskOnline():
                     self._ask(effect, now)
+                case AskList():
+                    asked = listing.status(self.lists.state)
+                    self._act(self.uplink.request("DataTransfer", asked, listing.ASK_TIMEOUT_S, 0, now), now)
                 case Announce(action=action):
                     self._act(self.uplink.announce(action, now), now)
                 case Live():
@@ -446,6 +451,8 @@ class Shell:
                 self._refuse(wanted, now)
             case ListReplaceRequested(command_id=command_id, request=request):
                 self._replace_list(command_id, request, now)
+            case ListContentRequested(command_id=command_id):
+                self._answer(command_id, {"status": "Accepted", "data": self.lists.said}, now)
             case ListVersionRequested(command_id=command_id):
                 self._answer(command_id, {"versionNumber": self.lists.state.version}, now)
             case CacheClearRequested(command_id=command_id):

@@ -68,7 +68,7 @@ class Fact:
 
     @property
     def state(self) -> ListState:
-        return ListState(self.version, self.count, self.synced_s)
+        return ListState(self.version, self.count, self.synced_s, self.generation, self.hash)
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,6 +186,13 @@ class Lists:
     def content(self) -> Content:
         """Of the list in force, to be compared."""
         return self._content.copy()
+
+    @property
+    def said(self) -> dict[str, Any]:
+        """The list in force, for the cloud to compare: docs/allowlist.md, "Repair"."""
+        content = b64encode(self._content.dump()).decode()
+        state = self.state
+        return {"generation": state.generation, "version": state.version, "hash": state.hash, "content": content}
 
     def lookup(self, id_token: str, now: float, wall_s: float | None) -> tuple[Entry | None, Entry | None]:
         """(listed, cached) for any text; at most one of them."""

@@ -23,6 +23,7 @@ from agent.reporting import answer, away, message, result, timestamp
 from agent.settings import BOUNDS, SETTINGS, ConfigError, Layer, Merged, Settings, checked, fitting
 from agent.station import Station, charging_state
 from agent.taps import Step
+from agent.uplink.cards import CARDS_MAX
 from agent.uplink.codec import encode_payload, to_cbor
 from agent.uplink.messages import (
     AttributeEnumType,
@@ -138,7 +139,7 @@ def plain(key: str) -> type:
     return kind
 
 
-STATION, LINK, COMM = "ChargingStation", "DataLink", "OCPPCommCtrlr"
+STATION, LINK, COMM, LIST = "ChargingStation", "DataLink", "OCPPCommCtrlr", "LocalAuthListCtrlr"
 
 ROWS: tuple[Row, ...] = (
     Row(STATION, "Model", "string", fact(lambda s: s.machine.model), constant=True),
@@ -168,9 +169,17 @@ ROWS: tuple[Row, ...] = (
     Row(LINK, "Gateway", "string", fact(lambda s: s.machine.gateway or None)),
     Row("ClockCtrlr", "DateTime", "dateTime", clock_now),
     Row("ClockCtrlr", "TimeSource", "OptionList", fact(lambda s: s.clock.source.name)),
-    Row("LocalAuthListCtrlr", "Entries", "integer", fact(lambda s: s.allowlist.entries)),
-    Row("LocalAuthListCtrlr", "Version", "integer", fact(lambda s: s.allowlist.version)),
-    Row("LocalAuthListCtrlr", "Age", "integer", list_age_s, unit="s"),
+    Row(LIST, "Enabled", "boolean", fact(lambda s: True), constant=True),
+    Row(LIST, "Available", "boolean", fact(lambda s: bool(s.allowlist.version))),
+    Row(LIST, "Entries", "integer", fact(lambda s: s.allowlist.entries)),
+    Row(LIST, "ItemsPerMessage", "integer", fact(lambda s: CARDS_MAX), constant=True),
+    Row(LIST, "SupportsExpiryDateTime", "boolean", fact(lambda s: True), constant=True),
+    Row(LIST, "Version", "integer", fact(lambda s: s.allowlist.version)),
+    Row(LIST, "Generation", "integer", fact(lambda s: s.allowlist.generation)),
+    Row(LIST, "Hash", "string", fact(lambda s: s.allowlist.hash or None)),
+    Row(LIST, "Age", "integer", list_age_s, unit="s"),
+    Row(LIST, "Freshness", "OptionList", fact(lambda s: s.list_word.freshness.name.capitalize())),
+    Row(LIST, "LastContact", "dateTime", fact(lambda s: instant(s.allowlist.synced_s))),
     Row("SecurityCtrlr", "CertificateExpiry", "dateTime", fact(lambda s: instant(s.machine.certificate_expiry_s))),
     Row("SecurityCtrlr", "SecurityProfile", "integer", fact(lambda s: 3), constant=True),
     Row(COMM, "NetworkConfigurationPriority", "SequenceList", fact(lambda s: joined(s.network.order)),

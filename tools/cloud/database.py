@@ -58,7 +58,7 @@ CREATE TABLE IF NOT EXISTS driver_change (id_token TEXT PRIMARY KEY, version INT
 CREATE TABLE IF NOT EXISTS list (generation INTEGER NOT NULL, version INTEGER NOT NULL) STRICT;
 CREATE TABLE IF NOT EXISTS command (id TEXT PRIMARY KEY, station TEXT NOT NULL, action TEXT NOT NULL,
     payload TEXT NOT NULL, made_ms INTEGER NOT NULL, expires_ms INTEGER NOT NULL, sends INTEGER NOT NULL DEFAULT 0,
-    next_ms INTEGER NOT NULL DEFAULT 0,
+    next_ms INTEGER NOT NULL DEFAULT 0, is_part INTEGER NOT NULL DEFAULT 0,
     status TEXT, result TEXT) STRICT;                                       -- status NULL: no answer yet
 CREATE INDEX IF NOT EXISTS command_open ON command (station, action) WHERE status IS NULL;
 """

@@ -140,16 +140,27 @@ class Drivers:
         (request,) = self._requests("Differential", [], {"base": version[1]}, now_ms)
         return request
 
-    def mend(self, theirs: bytes, now_ms: int) -> list[Json] | None:
-        """For a station whose list has our version and says `theirs`: the buckets in which it differs, under a version
-        that no list has had. None: it says what ours says."""
-        if not (buckets := different(self.content(), theirs)):
-            return None
-        before = self.version()
-        assert before is not None
-        self.db.execute("UPDATE list SET version = version + 1")
+    def mend(self, theirs: bytes, now_ms: int, at: Version | None = None) -> list[Json] | None:
+        """For a station whose list of the version `at`, or of ours, says `theirs`: the buckets in which it differs; if
+        it is ours, under a version that no list has had. None: it says what ours says."""
+        ours = self.version()
+        assert ours is not None
+        buckets = different(self.content(), theirs)
+        if at in (None, ours):
+            if not buckets:
+                return None
+            self.db.execute("UPDATE list SET version = version + 1")
         entries = [list_entry(driver) for driver in self._select("") if bucket_of(driver.id_token) in buckets]
-        return self._requests("Differential", entries, {"base": before[1], "buckets": buckets}, now_ms)
+        return self._requests("Differential", entries, {"base": (at or ours)[1], "buckets": buckets}, now_ms)
+
+    def new_generation(self, now_ms: int, after: int = 0) -> Version:
+        """All lists that were ever sent are older from here on: this database is a restored one, or another owner's."""
+        with self.db.transaction():
+            self.db.execute("UPDATE list SET generation = max(generation, ?, ?) + 1", (after, now_ms // 1000))
+        version = self.version()
+        if version is None:
+            raise OperatorError("there is no list yet; `devcloud allow` makes one")
+        return version
 
     def _requests(self, kind: str, entries: list[Json], custom: Json, now_ms: int) -> list[Json]:
         version, content = self.version(), self.content()
