@@ -20,6 +20,7 @@ from tests.test_devcloud import (
     BOOT,
     EPOCH,
     HELLO,
+    NO_LIST,
     START_MS,
     STATION,
     accepted,
@@ -523,7 +524,8 @@ def test_a_differential_list_leads_from_what_the_station_has_confirmed_to_ours(
     drivers = cloud.ledger.drivers
     drivers.put([Driver("04A1"), Driver("04A2"), Driver("04A3")], START_MS)
     assert run("list", "--db", db, STATION, "--differential") == 2              # nobody knows what is there
-    _, message = say(cloud, "h", HELLO)
+    say(cloud, "h", HELLO)
+    _, message = say(cloud, "v", NO_LIST)
     say(cloud, "2", batch(1, accepted(opened(cloud, message)[1])))
     drivers.remove("04A1", START_MS)
     drivers.put([Driver("04A2", status="Blocked"), Driver("04A4")], START_MS)
@@ -534,9 +536,9 @@ def test_a_differential_list_leads_from_what_the_station_has_confirmed_to_ours(
     entries = command.payload["localAuthorizationList"]
     told = {entry["idToken"]["idToken"]: entry.get("idTokenInfo", {}).get("status") for entry in entries}
     assert told == {"04A1": None, "04A2": "Blocked", "04A4": "Accepted"}
-    say(cloud, "2", batch(2, accepted(command.id, status="Failed")))            # then the whole list follows
+    say(cloud, "2", batch(2, accepted(command.id, status="Failed")))            # then it is asked what is there
     (message,) = cloud.due(START_MS)
-    assert opened(cloud, message)[4]["updateType"] == "Full"
+    assert opened(cloud, message)[4]["messageId"] == "ListContent"
     cloud.ledger.close()
 
 

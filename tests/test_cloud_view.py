@@ -10,7 +10,20 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from rich.console import Console
 
-from tests.test_devcloud import BOOT, EPOCH, START_MS, accepted, batch, event, hello, opened, record, run, status
+from tests.test_devcloud import (
+    BOOT,
+    EPOCH,
+    NO_LIST,
+    START_MS,
+    accepted,
+    batch,
+    event,
+    hello,
+    opened,
+    record,
+    run,
+    status,
+)
 from tools.cloud import view
 from tools.cloud.cloud import Cloud
 from tools.cloud.drivers import Driver
@@ -58,7 +71,8 @@ def test_the_view_shows_who_is_there_what_runs_and_what_was_said(cloud: Cloud) -
     assert running.split() == ["S-0001", "1", "04A2B3C4", "10", "m", "1500", "Wh", "3650", "W"]
     assert "1 of 1 stations online, 1 sessions, 1500 Wh" in shown and "nothing is wrong" in shown
     assert "TransactionEvent" in shown and "10 m" in shown
-    message = next(m for m in cloud.due(START_MS + 3_600_000) if opened(cloud, m)[3] == "SendLocalList")
+    asked = cloud.receive("u/S-0001/v", NO_LIST, START_MS)
+    message = next(m for m in asked if m.topic == "d/S-0001/c" and opened(cloud, m)[3] == "SendLocalList")
     list(cloud.receive("u/S-0001/2", batch(1, accepted(opened(cloud, message)[1])), START_MS))
     cloud.receive("u/S-0001/w", cbor2.dumps([EPOCH, BOOT, 1]), START_MS)
     station = next(line for line in text(cloud).splitlines() if " duo 1.2 " in line)

@@ -409,6 +409,11 @@ def say(cloud: Cloud, channel: str, content: bytes, now_ms: int = START_MS) -> l
     return cloud.receive(f"u/{STATION}/{channel}", content, now_ms)
 
 
+NO_LIST = cbor2.dumps([7, "DataTransfer", {
+    "vendorId": "station-agent", "messageId": "ListStatus", "data": {"generation": 0, "version": 0, "hash": ""},
+}])  # fmt: skip
+
+
 def signer(cloud: Cloud, kid: bytes | None = None) -> Ed25519PrivateKey:
     key = cloud.operator.key(kid)
     assert key is not None
@@ -490,48 +495,6 @@ def test_no_message_stops_the_cloud(channel: str, content: bytes) -> None:
 def accepted(command_id: str, **response: Any) -> bytes:
     response = {"status": "Accepted"} | response
     return record("CommandResult", {"commandId": command_id, "status": "Done", "response": response})
-
-
-def test_the_list_goes_signed_to_each_station_after_each_change_and_again_until_it_is_confirmed(cloud: Cloud) -> None:
-    assert len(say(cloud, "h", HELLO)) == 1                                     # nobody has made a list yet
-    cloud.ledger.drivers.put([Driver("04A2", ("a", "b"))], START_MS)
-    (message,) = cloud.due(START_MS)
-    station, first, expires_ms, action, payload = opened(cloud, message)
-    assert (message.topic, message.qos, station, action) == (f"d/{STATION}/c", 1, STATION, "SendLocalList")
-    assert message.expires_ms == expires_ms > START_MS
-    (entry,) = payload["localAuthorizationList"]
-    assert entry["customData"]["groups"] == ["a", "b"] and entry["idTokenInfo"]["groupIdToken"]["idToken"] == "a"
-    assert payload["versionNumber"] == 1 and payload["customData"]["count"] == 1
-    assert cloud.due(START_MS + 1_000) == []
-    cloud.ledger.drivers.remove("04A2", START_MS)
-    (message,) = cloud.due(START_MS + 2_000)
-    _, second, _, _, payload = opened(cloud, message)
-    assert "localAuthorizationList" not in payload and payload["versionNumber"] == 2
-    _, again = say(cloud, "h", hello(2), START_MS + 3_000)
-    assert again.payload == message.payload and first != second
-
-
-@pytest.mark.promise("S4")
-def test_a_station_that_has_confirmed_the_list_is_not_sent_it_at_each_hello(cloud: Cloud) -> None:
-    cloud.ledger.drivers.put([Driver("04A2")], START_MS)
-    _, message = say(cloud, "h", HELLO)
-    say(cloud, "2", batch(1, accepted(opened(cloud, message)[1])))
-    assert len(say(cloud, "h", hello(2))) == 1                                  # the same boot: nothing to ask
-    _, asked = say(cloud, "h", hello(1, b"boot---2"))
-    assert opened(cloud, asked)[3] == "GetLocalListVersion"
-    say(cloud, "2", batch(2, accepted(opened(cloud, asked)[1], versionNumber=1)))
-    assert cloud.due(START_MS) == []
-    _, asked = say(cloud, "h", hello(1, b"boot---3"))
-    say(cloud, "2", batch(3, accepted(opened(cloud, asked)[1], versionNumber=0)))           # an older copy
-    (message,) = cloud.due(START_MS)
-    assert opened(cloud, message)[3] == "SendLocalList"
-    say(cloud, "2", batch(4, accepted(opened(cloud, message)[1])))
-    _, message = say(cloud, "h", hello(1, epoch=b"epoch--2"))                   # it has forgotten everything
-    assert opened(cloud, message)[3] == "SendLocalList"
-    say(cloud, "2", batch(5, accepted(opened(cloud, message)[1])))
-    assert cloud.due(START_MS + 11 * 3_600_000) == []
-    (message,) = cloud.due(START_MS + 13 * 3_600_000)                           # its age counts there
-    assert opened(cloud, message)[3] == "SendLocalList" and cloud.due(START_MS + 13 * 3_600_000 + 1) == []
 
 
 def test_a_command_is_repeated_until_its_result_or_its_expiry(cloud: Cloud) -> None:
@@ -680,6 +643,7 @@ def test_on_a_real_broker_money_is_stored_once_through_kills_of_cloud_and_broker
         station = BareStation(pki, broker.port)
         station.say("h", HELLO)
         assert station.hear("a")[1] == {stream: [0, []] for stream in range(5)}
+        station.say("v", NO_LIST)
         assert station.hear("c").tag == 18
         station.say("0", batch(1, *bodies[:2]))
         assert station.hear("a")[1] == {0: [2, []]}
