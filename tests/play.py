@@ -8,6 +8,7 @@ from agent.clock import Clock, ClockSource
 from agent.core import born, handle, next_deadline
 from agent.effects import (
     Announce,
+    AskList,
     AskOnline,
     Effect,
     HangUp,
@@ -67,6 +68,7 @@ class Play:
         self.now = now
         self.records: list[Record] = []
         self.asked: list[AskOnline] = []
+        self.list_asked_at: list[float] = []
         self.remembered: list[Remember] = []
         self.announced: list[str] = []
         self.live: list[Live] = []
@@ -215,6 +217,8 @@ class Play:
                     self.on(LookedUp(ask_id, self.allow.get(token), self.cached.get(token)))
                 case AskOnline():
                     self.asked.append(effect)
+                case AskList():
+                    self.list_asked_at.append(self.now)
                 case Remember():
                     self.remembered.append(effect)
                 case Announce(action=action):
