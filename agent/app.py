@@ -415,6 +415,7 @@ def handlers(app: App) -> dict[str, Any]:
         }
 
     asked = control_handlers(lambda: app.shell.station, app.lookup, monotonic, more)
+    asked["list"] = lambda _: app.lists.facts()
     asked["deadletters"] = dead_letters_handler(app.store.dead_letters)
     return asked if app.identity is None else {**asked, **app.identity.handlers(monotonic)}
 

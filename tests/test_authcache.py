@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.authcache.cache import ENTRIES_MAX, LIFETIME_S, Cache
+from agent.authcache.content import Content
 from agent.authcache.listfile import (
     Edition,
     Files,
@@ -55,6 +56,14 @@ def full(version: int, *entries: dict[str, Any], generation: int = 1) -> dict[st
     request = {"versionNumber": version, "updateType": "Full"}
     custom = {"vendorId": OURS, "generation": generation, "count": len(entries)}
     return {**request, **({"localAuthorizationList": list(entries)} if entries else {}), "customData": custom}
+
+
+def state(version: int, entries: int, synced_s: float) -> ListState:
+    """Of generation 1, with as many of these cards as there are entries."""
+    content = Content()
+    for card in [CARD][:entries]:
+        content.add(card, Entry())
+    return ListState(version, entries, synced_s, 1, content.hash)
 
 
 def in_group(group_id: str, **info: Any) -> dict[str, Any]:
@@ -201,10 +210,12 @@ def test_a_list_is_in_force_once_it_is_committed_and_survives_a_restart(station:
     assert outcome.status is Status.Accepted and outcome.response == {"status": "Accepted"}
     assert station.listed() is None and station.lists.state == ListState(), "applied is not committed"
     station.commit(outcome.saves)
-    assert station.lists.committed() == outcome.state == ListState(3, 1, T0)
+    content = Content()
+    content.add(CARD, Entry(groups=frozenset({"staff", "night"})))
+    assert station.lists.committed() == outcome.state == ListState(3, 1, T0, 1, content.hash)
     for _ in range(2):
         assert station.listed() == Entry(groups=frozenset({"staff", "night"}))
-        assert station.lists.state == ListState(3, 1, T0) and not station.lists.problem
+        assert station.lists.state == outcome.state and not station.lists.problem
         station.restart()
 
 
@@ -218,7 +229,7 @@ def test_everything_ocpp_and_we_say_about_a_card_is_kept(station: Station) -> No
 def test_an_empty_list_is_a_list(station: Station) -> None:
     station.send(full(1, one()))
     assert station.send(full(2)).status is Status.Accepted
-    assert station.listed() is None and station.lists.state == ListState(2, 0, T0) and len(station.files()) == 1
+    assert station.listed() is None and station.lists.state == state(2, 0, T0) and len(station.files()) == 1
 
 
 @pytest.mark.promise("S4")
@@ -238,8 +249,8 @@ def test_a_version_never_goes_back_nor_changes_its_content(station: Station) -> 
 def test_the_same_list_again_changes_nothing_but_the_time_of_being_current(station: Station) -> None:
     station.send(full(5, one()))
     files = station.files()
-    assert station.send(full(5, one()), T0 + 60).state == ListState(5, 1, T0 + 60)
-    assert station.send(full(5, one()), None).state == ListState(5, 1, T0 + 60)
+    assert station.send(full(5, one()), T0 + 60).state == state(5, 1, T0 + 60)
+    assert station.send(full(5, one()), None).state == state(5, 1, T0 + 60)
     assert station.files() == files and station.listed() and station.facts["allowlist"]["synced_s"] == T0 + 60
 
 

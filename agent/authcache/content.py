@@ -101,6 +101,11 @@ class Content:
         return sum(self._counts)
 
     @property
+    def counts(self) -> list[int]:
+        """Of each bucket."""
+        return self._counts[:]
+
+    @property
     def hash(self) -> str:
         """Hexadecimal SHA-256 of `dump`: the same for the same entries, whoever computes it, in whatever order."""
         return sha256(self.dump()).hexdigest()

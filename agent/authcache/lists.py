@@ -11,7 +11,7 @@ A power cut before the commit leaves the old list and a stray file that the next
 """
 
 from base64 import b64decode, b64encode
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -36,7 +36,7 @@ from agent.authcache.listfile import (
     open_list,
 )
 from agent.authcache.overlay import Overlay
-from agent.authcache.parts import Parts
+from agent.authcache.parts import Part, Parts
 from agent.authcache.request import Offer, read_changes, read_offer
 from agent.effects import Remember, Save
 from agent.events import AuthorizationStatus, Entry, ListState
@@ -193,6 +193,23 @@ class Lists:
         content = b64encode(self._content.dump()).decode()
         state = self.state
         return {"generation": state.generation, "version": state.version, "hash": state.hash, "content": content}
+
+    @property
+    def parts(self) -> list[Part]:
+        """What is here of a list on its way. OSError."""
+        return Parts(self._directory, self._files).held()
+
+    def facts(self) -> dict[str, Any]:
+        """The list in force as it stands in the store."""
+        overlay = {overlays.name_of(hashed): overlays.fact_of(entry) for hashed, entry in self._overlay.items()}
+        return {FACT: asdict(self._fact), **overlay} if self._fact else {}
+
+    def entries(self) -> Iterator[tuple[bytes, Entry]]:
+        """Every entry of the list in force, under its key_hash(). sqlite3.Error."""
+        for hashed, entry in self._current.entries() if self._current else ():
+            if hashed not in self._overlay:
+                yield hashed, entry
+        yield from ((hashed, entry) for hashed, entry in self._overlay.items() if entry)
 
     def lookup(self, id_token: str, now: float, wall_s: float | None) -> tuple[Entry | None, Entry | None]:
         """(listed, cached) for any text; at most one of them."""

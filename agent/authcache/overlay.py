@@ -22,14 +22,20 @@ def load(facts: Mapping[str, Any]) -> Overlay:
     found: dict[bytes, Entry | None] = {}
     for name in (name for name in facts if name.startswith(PREFIX)):
         key = bytes.fromhex(name.removeprefix(PREFIX))
-        match facts[name]:
-            case [str(alike), int(expiry_ms)] if len(key) == KEY_HASH_B:
-                found[key] = entry_of(alike, expiry_ms)
-            case [] if len(key) == KEY_HASH_B:
-                found[key] = None
-            case _:
-                raise ValueError(f"the fact {name} is malformed")
+        try:
+            found[key] = _read(key, facts[name])
+        except (ValueError, TypeError):
+            raise ValueError(f"the fact {name} is malformed") from None
     return found
+
+
+def _read(key: bytes, fact: Any) -> Entry | None:
+    match fact:
+        case [str(alike), int(expiry_ms)] if len(key) == KEY_HASH_B:
+            return entry_of(alike, expiry_ms)
+        case [] if len(key) == KEY_HASH_B:
+            return None
+    raise ValueError
 
 
 def saves(changes: Overlay) -> list[Save]:
