@@ -166,13 +166,13 @@ class ControllerPort(Protocol):
 
 class Shell:
     """`keys` are the operator's; without `identity` the station's certificate stays as it is. `work` runs something
-    slow elsewhere and hands its result to a function on this thread; at once, where nothing is slow. `restart` ends
-    this run of the agent soon, and has it started again."""
+    slow elsewhere and hands its result to a function on this thread; at once, where nothing is slow. `build` does the
+    same with what takes minutes. `restart` ends this run of the agent soon, and has it started again."""
 
     def __init__(
         self, station: Station, first: Sequence[Effect], *, store: StorePort, broker: BrokerPort,
         controller: ControllerPort, uplink: Uplink, lists: Lists, seen: SeenCommands,
-        keys: OperatorKeys, work: Work, now: float, log: Callable[[str], None] = lambda _: None,
+        keys: OperatorKeys, work: Work, build: Work, now: float, log: Callable[[str], None] = lambda _: None,
         restart: Callable[[], None] = lambda: None, identity: Identity | None = None,
     ) -> None:  # fmt: skip
         self.station = station
@@ -183,7 +183,7 @@ class Shell:
         self.buried = 0  # records that became dead letters in this run
         self.steps = 0  # of the core: whoever watches over us wants to see it grow
         self._store, self._broker, self._controller, self._log = store, broker, controller, log
-        self._seen, self._work, self._restart = seen, work, restart
+        self._seen, self._work, self._build, self._restart = seen, work, build, restart
         self._identity, self.operator_keys = identity, keys
         self._batch_id = 0
         self._todo: deque[Happening] = deque()
@@ -514,7 +514,7 @@ class Shell:
         if not isinstance(plan, Plan):
             return self._list_done(command_id, plan, now)
         self._seen.begin(command_id)
-        self._work(plan.build, lambda made: self._todo.append(ListBuilt(command_id, made)))
+        self._build(plan.build, lambda made: self._todo.append(ListBuilt(command_id, made)))
         return None
 
     def _built(self, command_id: str, made: Made | Outcome, now: float) -> None:

@@ -1,20 +1,25 @@
 """Lists that come whole, as differences, in parts, in buckets: the station has the cloud's list or the one before."""
 
+import os
 import random
+import subprocess
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from subprocess import PIPE
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.authcache import overlay
+from agent.authcache import builder, overlay
 from agent.authcache.content import Content, bucket_of
 from agent.authcache.lists import Status
 from agent.clock import iso8601
 from agent.events import AuthorizationStatus as Said
 from agent.events import Entry
+from tests.process import until
 from tests.test_authcache import OURS, Station, folder, one
 from tools.cloud import content
 
@@ -127,3 +132,26 @@ def test_the_hashes_in_the_docs_are_those_of_the_lists_that_they_name() -> None:
     ann = Entry(groups=frozenset({"staff", "guests"}), group_id="staff")
     for listed in ({}, {"04A2B3C4D5E6F7": ann}):
         assert f"`{Content.of(listed.items()).hash}`" in docs
+
+
+def test_a_builder_whose_agent_is_gone_goes_too() -> None:
+    """Else it would write beside the builder of the next run."""
+    kept, ours = os.pipe()
+    parent = (
+        "import os, subprocess, sys; builder = [sys.executable, '-m', 'agent.authcache.builder', str(os.getpid())];"
+        f" child = subprocess.Popen(builder, stdin={kept}); print(child.pid, flush=True); sys.stdin.read()"
+    )
+    process = subprocess.Popen([sys.executable, "-c", parent], stdin=PIPE, stdout=PIPE, pass_fds=(kept,))
+    assert process.stdout and process.stdin
+    child = Path(f"/proc/{process.stdout.readline().decode().strip()}")
+    until(lambda: not child.exists() or b"authcache.builder" in (child / "cmdline").read_bytes())
+    until(lambda: nice_of(child) >= builder.NICENESS)
+    process.kill()
+    process.wait()
+    until(lambda: not child.exists() or (child / "stat").read_text().split()[2] == "Z")
+    for end in (kept, ours, process.stdout, process.stdin):
+        os.close(end) if isinstance(end, int) else end.close()
+
+
+def nice_of(process: Path) -> int:
+    return int((process / "stat").read_text().rpartition(")")[2].split()[16])

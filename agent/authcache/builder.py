@@ -2,7 +2,9 @@
 processor of the agent feels it. The process reads one Job as CBOR and answers with what it built, or a sentence.
 """
 
+import ctypes
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -35,6 +37,7 @@ from agent.uplink.codec import WireError
 HERE_MAX = 2_000  # entries that are written without a process
 TIMEOUT_S = 600.0
 NICENESS = 15
+PR_SET_PDEATHSIG = 1
 
 
 Find = Callable[[bytes], Entry | None]
@@ -143,7 +146,7 @@ class Listed:
 
 def elsewhere(job: Job) -> Built:
     """`run` in a process of its own. Blocks until it has ended. ListError."""
-    command = [sys.executable, "-m", "agent.authcache.builder"]
+    command = [sys.executable, "-m", "agent.authcache.builder", str(os.getpid())]
     try:
         asked = cbor2.dumps(asdict(job))
         done = subprocess.run(command, input=asked, capture_output=True, timeout=TIMEOUT_S, check=False)
@@ -156,7 +159,15 @@ def elsewhere(job: Job) -> Built:
     return Built(Path(path), Edition(job.generation, job.version), Content.load(content))
 
 
+def die_with(agent_pid: int) -> None:
+    """Two writers at a time would be in each other's way: one whose agent is gone goes, too (prctl(2))."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != agent_pid:  # it went before we asked
+        os._exit(1)
+
+
 def main() -> None:
+    die_with(int(sys.argv[1]))
     os.nice(NICENESS)
     said = cbor2.loads(sys.stdin.buffer.read())
     job = Job(**said | {"overlay": [tuple(each) for each in said["overlay"]]})

@@ -78,6 +78,10 @@ class SimLine:
             self.controller.wish([wish_row(command) for command in self.wished], self._world_now())
 
 
+def at_once(job: Callable[[], Any], then: Callable[[Any], None]) -> None:
+    then(job())
+
+
 class World:
     def __init__(
         self, seed: int = 0, settings: Settings | None = None, *, ports: int = 2, rtc: bool = True,
@@ -231,7 +235,7 @@ class World:
             uplink=Uplink(STATION_ID, boot_id, database.epoch, database.marks(), {}),
             lists=Lists(self.disk.path / "lists", facts, b"sim" * 11, now), seen=SeenCommands(facts),
             keys=OperatorKeys([self._key.public_key()], facts),
-            work=lambda job, then: then(job()), now=now, log=self._log, restart=self._restart,
+            work=at_once, build=at_once, now=now, log=self._log, restart=self._restart,
         )  # fmt: skip
         self.net.start(self._post())
         if self.rtc:
