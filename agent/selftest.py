@@ -70,7 +70,8 @@ def of_port(station: Station, port: Port, is_late: bool) -> Iterator[PartResult]
         yield given("Controller", port.evse_id, Fault.CONTROLLER_LOST if port.lost or is_late else None, is_known=False)
         return
     found, is_tested = faults(port), port.report.self_test in (SelfTest.PASSED, SelfTest.FAILED)
-    for part, speaks_against in (PORT_PARTS | (SOCKET_PARTS if station.settings.socketed else {})).items():
+    socket = {part: row for part, row in SOCKET_PARTS.items() if station.settings.socketed or found & {*row}}
+    for part, speaks_against in (PORT_PARTS | socket).items():
         fault = next((fault for fault in speaks_against if fault in found), None)
         is_known = is_tested or part != "GroundFaultDetector"
         if not is_known and is_late:

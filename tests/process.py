@@ -21,6 +21,7 @@ from agent.loop import monotonic
 from agent.outbox import Database
 from agent.sim.box import Box
 from agent.sim.controller import SimController
+from agent.taps import DEBOUNCE_S
 from board.controller import contract
 from board.controller.app.port import PortBoard
 from board.controller.link import Deframer
@@ -130,6 +131,12 @@ def write_list(state: Path, *cards: str) -> None:
     assert outcome.state, outcome
     database.commit(outcome.saves)
     database.close()
+
+
+def no_echo() -> None:
+    """Before the same card's next tap: within DEBOUNCE_S it is the last one's echo."""
+    over_at = monotonic() + DEBOUNCE_S
+    until(lambda: monotonic() > over_at)
 
 
 def until(what: Callable[[], object], timeout_s: float = TIMEOUT_S) -> None:

@@ -53,6 +53,7 @@ class LightStation:
     high: int = 0                       # what the cloud has acknowledged
     owed: int = LENGTH
     client: mqtt.Client | None = None
+    sock: Any = None                    # that we listen on
 
     def bodies(self) -> list[bytes]:
         return [b for n in range(2) for b in session_records(LENGTH, transaction_id=f"{self.name}-{n}")]
@@ -71,8 +72,8 @@ class LightStation:
         except OSError:
             self.due_at = now + self.backoff.next_s(0.0)
         else:
-            sock: Any = client.socket()
-            self.selector.register(sock, selectors.EVENT_READ, self)
+            self.sock = client.socket()
+            self.selector.register(self.sock, selectors.EVENT_READ, self)
 
     def subscribe(self, client: Any, *_: object) -> None:
         self.connected(self.tried_at)
@@ -103,15 +104,17 @@ class LightStation:
                 self.say("0", batch(self.high + 1, *self.bodies()[self.high : self.owed]))
 
     def lost(self, *_: object) -> None:
+        """Also noticed while we write."""
         self.due_at = monotonic() + self.backoff.next_s(STOOD_S)
+        if self.sock is not None:
+            self.selector.unregister(self.sock)
+            self.sock = None
 
     def serve(self, sock: Any) -> None:
         assert self.client
         self.client.loop_read()
         while self.client.socket() is not None and sock.pending():
             self.client.loop_read()
-        if self.client.socket() is None:
-            self.selector.unregister(sock)
 
 
 class Fleet:

@@ -12,7 +12,7 @@ import pytest
 from agent.sim.box import Box
 from agent.sim.car import Car
 from board.controller import contract
-from tests.process import ANN, Agent, until, write_files, write_list, write_pki
+from tests.process import ANN, Agent, no_echo, until, write_files, write_list, write_pki
 from tests.rig import LATE_MS, WatchedController, need_interpreter
 
 CIRCUIT_MA = 64_000  # of the board file
@@ -111,6 +111,7 @@ def test_a_ground_fault_ends_the_power_at_once_and_is_told(site: Site) -> None:
 @pytest.mark.parametrize("site", [False], indirect=True)
 def test_on_its_own_clock_a_session_starts_and_ends(site: Site) -> None:
     site.charging().heartbeats(6)
+    no_echo()
     site.box.tap(ANN)
     until(lambda: site.clicks() == [1, 0])
 
@@ -119,13 +120,13 @@ def test_on_its_own_clock_a_session_starts_and_ends(site: Site) -> None:
 def test_a_weld_is_told_and_lasts_when_the_contact_has_come_loose(site: Site) -> None:
     site.charging()
     site.box.touch(lambda hardware: setattr(hardware.bays[0].contactor, "stuck", True))
-    site.heartbeats(6)  # a second tap at once is the first one's echo
+    no_echo()
     site.box.tap(ANN)
     until(lambda: "contactor_welded" in site.faults())
     site.box.touch(lambda hardware: setattr(hardware.bays[0].contactor, "stuck", False))
     site.box.unplug(1)
     site.box.plug(1, Car(reaction_ms=200))
-    site.heartbeats()
+    no_echo()
     site.box.tap(ANN)
     site.heartbeats(6)
     assert "contactor_welded" in site.faults() and site.clicks() == [1, 0]
@@ -154,6 +155,7 @@ def test_a_host_that_is_killed_in_mid_session_is_not_heard_in_the_contactor(site
         site.heartbeats()
     assert site.agent.port(1)["transaction_id"] == transaction_id
     assert site.clicks() == [1] and site.hardware.boots == 1
+    no_echo()
     site.box.tap(ANN)
     until(lambda: site.clicks() == [1, 0])
 
@@ -226,6 +228,7 @@ def test_a_byte_that_is_wrong_now_and_then_either_way_is_noticed_by_nobody(site:
     until(lambda: site.box.spoilt >= 4, 300.0)
     site.heartbeats()
     assert site.clicks() == [1] and site.faults() == []
+    no_echo()
     site.box.tap(ANN)
     until(lambda: site.clicks() == [1, 0])
 
@@ -238,5 +241,6 @@ def test_a_line_where_one_byte_in_fifty_is_wrong_still_ends_a_session_in_order(s
     site.box.touch(lambda _: setattr(site.box, "noise", 0.0))
     site.heartbeats()
     until(site.agent.is_charging)
+    no_echo()
     site.box.tap(ANN)
     until(lambda: not site.box.is_closed(1))

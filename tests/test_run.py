@@ -22,6 +22,7 @@ from tests.process import (
     Systemd,
     edges,
     longest_gap_s,
+    no_echo,
     started_box,
     until,
     write_files,
@@ -135,6 +136,7 @@ def test_a_restart_in_mid_session_is_not_noticed_by_the_car(site: Site, how: sig
     was_silent = longest_gap_s(site.hardware.wished_at) >= contract.HOST_SILENT_MS / 1000  # a slow computer: failsafe
     names = ("coil", "contactor") if was_silent else ("coil", "contactor", "offer_ma")
     assert [pin for pin in power_edges(site.hardware) if pin[2] in names] == [pin for pin in pins if pin[2] in names]
+    no_echo()
     site.box.tap(ANN)
     until(lambda: edges(site.hardware, 0, "contactor") == [1, 0])
 
@@ -265,6 +267,7 @@ def test_a_controller_line_that_vanishes_and_returns_heals_by_itself(site: Site)
     until(agent.is_charging)
     goes_on(site.hardware)
     assert power_edges(site.hardware) == pins
+    no_echo()
     site.box.tap(ANN)
     until(lambda: edges(site.hardware, 0, "contactor") == [1, 0])
 

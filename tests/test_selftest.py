@@ -133,3 +133,10 @@ def test_whatever_happens_each_part_has_one_result_and_the_report_comes_once_in_
         assert len(found) == len(set(found))
     play.after(PATIENCE_S)
     assert len(told(play)) == 1
+
+
+def test_a_fault_of_a_part_that_the_board_should_not_have_is_a_part_that_failed() -> None:
+    """The board file says tethered, the controller drives a lock."""
+    play = Play(Settings(socketed=False)).see(1, faults=frozenset({Fault.LOCK_FAILURE}))
+    (failed,) = [part for part in results(play.station, play.now) if part.result is Result.FAILED]
+    assert (failed.part, failed.evse_id) == ("ConnectorPlugRetentionLock", 1)
