@@ -107,7 +107,7 @@ MAKERS = (
     lambda r, e, o, a, t: ClockTold(WALL_S + r.choice([-1e9, 0, 60, 1e9]), r.choice(list(ClockSource))),
     lambda r, e, o, a, t: StoreFailed("full") if r.random() < 0.2 else StoreRecovered(),
     lambda r, e, o, a, t: StoreRecovered(),
-    lambda r, e, o, a, t: TransactionAnswered(t, r.choice(list(AuthorizationStatus))),
+    lambda r, e, o, a, t: TransactionAnswered(t, Entry(r.choice(list(AuthorizationStatus))), r.random() * 9),
     lambda r, e, o, a, t: RemoteStartRequested("c", 1, r.choice(CARDS), evse_id=r.choice([None, e, 9])),
     lambda r, e, o, a, t: RemoteStopRequested("c", t),
     lambda r, e, o, a, t: AvailabilityRequested("c", r.random() < 0.7, r.choice([None, e, 9])),

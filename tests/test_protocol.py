@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from agent.clock import ClockSource
 from agent.effects import Stream
-from agent.events import AuthorizationStatus, ClockTold, Link, LinkChanged, TransactionAnswered
+from agent.events import AuthorizationStatus, ClockTold, Entry, Link, LinkChanged, TransactionAnswered
 from agent.uplink import protocol
 from agent.uplink.codec import (
     MESSAGE_MAX_B,
@@ -554,9 +554,11 @@ def test_a_gap_that_the_cloud_names_in_what_it_was_said_to_hold_asks_for_a_hello
 def test_the_clouds_late_opinion_reaches_its_transaction() -> None:
     desk = Desk(0, 0, 0)
     desk.greet()
+    sent_at = desk.now
+    desk.until(sent_at + 5)
     info = {"idTokenInfo": {"status": "Blocked"}}
     desk.received("r", encode_answer(Answer(desk.outbox.epoch, 0, 2, info)))
-    assert desk.told[-2:] == [Answered(0, 2, "T1", info), TransactionAnswered("T1", AuthorizationStatus.BLOCKED)]
+    assert desk.told[-2:] == [Answered(0, 2, "T1", info), TransactionAnswered("T1", Entry(AuthorizationStatus.BLOCKED), sent_at)]
     desk.received("r", encode_answer(Answer(desk.outbox.epoch, 0, 99, {"totalCost": 1.5})))
     assert desk.told[-1] == Answered(0, 99, None, {"totalCost": 1.5})
     before = len(desk.told)

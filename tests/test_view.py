@@ -443,7 +443,15 @@ def test_an_old_list_shows_its_age_and_is_called_late() -> None:
         return screen(station(FREE, allowlist=ListState(7, 10, WALL - age_s)), NOW)
 
     assert not of(WARNING_S - 1).list_late and of(WARNING_S).list_late
-    assert "too old" not in of(ALARM_S - 1).list_text and "too old" in of(ALARM_S).list_text
+    assert ":" not in of(WARNING_S - 1).list_text
+    assert "20 hours ago: late. The newest approvals and removals may be missing." in of(WARNING_S).list_text
+    assert "24 hours ago: old. What the owner has approved or removed since is not" in of(ALARM_S).list_text
+    assert "charge for 6 days more." in of(ALARM_S).list_text
+    lapsed = of(7 * 86_400.0).list_text
+    assert "7 days ago: too old. Nobody starts by it until the network is back." in lapsed
+    settings = Settings(list_grace_days=0)
+    unlimited = screen(station(FREE, allowlist=ListState(7, 10, WALL - 1e8), settings=settings), NOW)
+    assert "charge all the same." in unlimited.list_text
     assert screen(station(FREE, allowlist=ListState(7, 10)), NOW).list_age_s is None
     assert screen(station(FREE), NOW).list_text == "No list of connected drivers yet"
 
