@@ -558,7 +558,8 @@ def test_the_clouds_late_opinion_reaches_its_transaction() -> None:
     desk.until(sent_at + 5)
     info = {"idTokenInfo": {"status": "Blocked"}}
     desk.received("r", encode_answer(Answer(desk.outbox.epoch, 0, 2, info)))
-    assert desk.told[-2:] == [Answered(0, 2, "T1", info), TransactionAnswered("T1", Entry(AuthorizationStatus.BLOCKED), sent_at)]
+    opinion = TransactionAnswered("T1", Entry(AuthorizationStatus.BLOCKED), sent_at)
+    assert desk.told[-2:] == [Answered(0, 2, "T1", info), opinion]
     desk.received("r", encode_answer(Answer(desk.outbox.epoch, 0, 99, {"totalCost": 1.5})))
     assert desk.told[-1] == Answered(0, 99, None, {"totalCost": 1.5})
     before = len(desk.told)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from agent.clock import Clock, ClockSource
 from agent.events import Cp, Entry, Link, ListState, Report, SelfTest
 from agent.faults import FAULTS, Cure, Fault, Latch
-from agent.policy.freshness import ALARM_S, WARNING_S
+from agent.policy.freshness import ALARM_S, WARNING_S, age
 from agent.policy.reasons import WORDS, Led, Reason
 from agent.port import Grant, Level, Port, Status, faults, is_ready, operative, status
 from agent.selftest import Result
@@ -25,7 +25,6 @@ from agent.ui.view import (
     ScreenModel,
     Situation,
     Tone,
-    age,
     screen,
     situation,
 )

@@ -92,8 +92,9 @@ class Cache:
         """The cloud itself has answered a question of then. `asked_s`: by the wall clock, or earlier. Without a cache,
         an answer still ends what was known before."""
         there = self._entries.get(key)
-        if entry.status is ACCEPTED and asked_at < max(self._cleared_at, there.since if there else self._cleared_at):
-            return []  # something was removed since, or a newer question has been answered
+        is_overtaken = there is not None and entry.status is ACCEPTED and asked_at < there.since
+        if asked_at < self._cleared_at or is_overtaken:
+            return []
         if lifetime_s <= 0.0:
             return self._forget([key] if there else [])
         fact = {
