@@ -200,9 +200,5 @@ class Day(RuleBasedStateMachine):
         assert len(self.lists.cache) == sum(name.startswith(cache.PREFIX) for name in self.facts)
 
 
-Day.TestCase.settings = settings(stateful_step_count=30, deadline=None)
-
-
-@pytest.mark.promise("S5", "S10")
-class TestDay(Day.TestCase):  # type: ignore[misc,name-defined]
-    pass
+Day.TestCase.settings = settings(stateful_step_count=30)
+TestDay = pytest.mark.promise("S5", "S10")(Day.TestCase)

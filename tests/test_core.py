@@ -99,6 +99,7 @@ MAKERS = (
     lambda r, e, o, a, t: CardTapped(r.choice(CARDS)),
     lambda r, e, o, a, t: CardTapped(r.choice(CARDS)),
     lambda r, e, o, a, t: LookedUp(a, r.choice(ENTRIES), r.choice(ENTRIES)),
+    lambda r, e, o, a, t: LookedUp(t, r.choice(ENTRIES), None, r.random() < 0.9),
     lambda r, e, o, a, t: OnlineAnswered(a, r.choice(ENTRIES) or Entry()),
     lambda r, e, o, a, t: PortChosen(r.choice([e, 9])),
     lambda r, e, o, a, t: LinkChanged(r.choice(list(Link))),
