@@ -23,7 +23,7 @@ def refused(station: Station, port: Port, reason: Reason) -> Station:
     tx = port.transaction
     if tx is None or tx.energy_cap_wh is not None:
         return station
-    register_wh = port.report.energy_wh if port.report and not tx.interrupted else tx.last.energy_wh
+    register_wh = port.report.energy_wh if port.report else tx.last.energy_wh
     cap_wh = register_wh + station.settings.max_energy_on_invalid_id_wh
     return with_port(station, replace(port, transaction=replace(tx, energy_cap_wh=cap_wh, refused=reason)))
 
@@ -64,7 +64,7 @@ def questions(before: Station, station: Station) -> Iterator[Effect]:
     if not station.settings.stop_tx_on_removal or (same and before.alive_at == station.alive_at):
         return
     for port in station.ports:
-        if (tx := port.transaction) and tx.id_token and not tx.ending and tx.energy_cap_wh is None:
+        if (tx := port.transaction) and not tx.ending and tx.energy_cap_wh is None:
             yield Lookup(tx.transaction_id, tx.id_token)
 
 

@@ -65,6 +65,8 @@ SETTINGS = (
     Settings(concurrent_tx=True, offline_tx_for_unknown_id=True, circuit_limit_ma=40_000),
     Settings(master_pass_group_id="fire", socketed=True, phases=3, circuit_limit_ma=16_000),
     Settings(max_energy_on_invalid_id_wh=100, stop_tx_on_invalid_id=False, circuit_limit_ma=11_000),
+    Settings(stop_tx_on_removal=True),
+    Settings(stop_tx_on_removal=True, max_energy_on_invalid_id_wh=1000, concurrent_tx=True),
 )
 
 

@@ -383,6 +383,9 @@ WAYS = [(gone, Reason.CONNECTION_REMOVED), (removed, Reason.CONNECTION_REMOVED),
 def test_who_is_taken_off_in_mid_session_finishes_and_does_not_start_again(how: Any) -> None:
     with charger() as it:
         it.charging().change(how(ANN))
+        tx = it.play.port(1).transaction
+        assert tx
+        it.play.on(LookedUp(tx.transaction_id, None, None))
         assert it.play.after(3600).wish[0].offer_ma and it.ended() is None
         it.play.tap(ANN)
         assert it.ended() == ("Ended", "Local"), "his card stops it, as ever"
@@ -432,6 +435,25 @@ def test_it_may_draw_what_a_token_refused_late_may_and_then_ends_or_waits(stop: 
         assert WORDS[Reason.CONNECTION_REMOVED].text in it.shown() and "Ask the owner." in it.shown()
         if not stop:
             assert charging_state(it.play.station, it.play.port(1)) is ChargingState.SUSPENDED_EVSE
+
+
+def test_whoever_is_refused_again_and_again_gets_no_more_for_it() -> None:
+    with charger(Settings(stop_tx_on_removal=True, max_energy_on_invalid_id_wh=1000)) as it:
+        it.charging().change(blocked(ANN)).play.charge(1, wh=600)
+        tx = it.play.port(1).transaction
+        assert tx and tx.energy_cap_wh == 2500
+        it.change(gone(ANN)).play.on(TransactionAnswered(tx.transaction_id, Entry(STATUS.INVALID), it.play.now))
+        it.play.charge(1, wh=400)
+        assert it.ended() == ("Ended", "DeAuthorized") and WORDS[Reason.CARD_BLOCKED].text in it.shown()
+
+
+def test_what_the_cloud_says_of_an_account_is_no_answer_about_a_card() -> None:
+    with charger() as it:
+        it.play.plug(1).on(RemoteStartRequested("c", 1, EVE, evse_id=1)).charge(1)
+        tx = it.play.port(1).transaction
+        assert tx and tx.token_type == "Central"
+        it.play.on(TransactionAnswered(tx.transaction_id, Entry(STATUS.BLOCKED), it.play.now))
+        assert it.ended() == ("Ended", "DeAuthorized") and it.looked_up(EVE) == (None, None)
 
 
 def test_a_session_that_waits_for_power_or_for_its_car_ends_as_well() -> None:
@@ -519,7 +541,7 @@ def test_whom_the_cloud_started_in_spite_of_the_list_it_stops_itself() -> None:
 
 
 @pytest.mark.promise("S4")
-def test_a_list_that_is_lost_or_cannot_be_read_takes_nobody_off(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_list_that_is_lost_or_cannot_be_read_takes_nobody_off() -> None:
     with charger(STOPS) as it:
         it.charging()
         tx = it.play.port(1).transaction
@@ -533,14 +555,15 @@ def test_a_list_that_is_lost_or_cannot_be_read_takes_nobody_off(monkeypatch: pyt
         assert it.lists.problem and it.play.wish[0].offer_ma
 
 
-def test_a_read_that_the_disk_refuses_is_told_as_such(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.promise("S4")
+def test_a_flash_that_goes_bad_under_the_list_takes_nobody_off(monkeypatch: pytest.MonkeyPatch) -> None:
     def fails(self: ListFile, hashed: bytes) -> None:
         self.failures += 1
 
-    with charger() as it:
-        before = it.lists.failures
+    with sim(stop_tx_on_removal=True).closing() as world:
         monkeypatch.setattr(ListFile, "find", fails)
-        assert it.looked_up(ANN) == (None, None) and it.lists.failures == before + 1
+        world.run(1800)
+        assert world.shell and world.shell.lists.failures and world.is_closed(1)
 
 
 def test_words_about_a_session_that_is_over_change_nothing() -> None:
@@ -588,6 +611,9 @@ def test_a_list_grows_old_in_words_and_a_listed_driver_hears_that_it_is_the_list
         said = it.explained(ANN)
         assert said.reason == "list too old" and "GraceDays" in said.owner and said.status == "Unknown"
         assert "Nobody starts by it until the network is back." in as_text(said)
+        it.play.plug(1).tap(ANN)
+        notice = screen(it.play.station, it.play.now).ports[0].notice
+        assert notice and notice.code == "A046" and "confirmed 7 days ago" in notice.action
         it.play.on(LinkChanged(Link.UP))
         assert it.explained(ANN).decision == "ask"
 
@@ -635,6 +661,10 @@ def test_a_removal_that_waited_for_a_station_without_power_ends_the_session_that
 def test_clear_cache_is_refused_where_there_is_none() -> None:
     for enabled, status in ((True, "Accepted"), (False, "Rejected")):
         with World(5, Settings(station_id="SIM-0001", cache_enabled=enabled)).closing() as world:
+            world.cloud.drivers[EVE] = {"status": "Accepted"}
             world.power_on().run(30)
+            world.plug(1).run(2).tap(EVE).run(30)
+            assert world.shell and world.is_closed(1) and len(world.shell.lists.cache) == enabled
             world.command("ClearCache").run(5)
+            assert not len(world.shell.lists.cache)
             assert world.cloud.results[-1]["response"]["status"] == status

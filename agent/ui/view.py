@@ -549,7 +549,7 @@ def words(station: Station, reason: Reason, evse_id: int, now: float) -> NoticeM
     said = WORDS[reason]
     action = instruction(reason).format(elsewhere=elsewhere(station, evse_id))
     age_s = list_age_s(station, now)
-    if reason is Reason.NOT_CONNECTED and age_s is not None:
+    if reason in (Reason.NOT_CONNECTED, Reason.LIST_TOO_OLD) and age_s is not None:
         action += f" This station's list was confirmed {age(age_s)} ago."
     tone = Tone.WAIT if said.led in (Led.ASK, Led.COULD_NOT_ASK) else Tone.FAULT
     return NoticeModel(tone, Light(said.led), TITLES[said.led], said.text, action, said.code)
