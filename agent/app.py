@@ -25,7 +25,7 @@ from agent import __version__, clockset
 from agent.authcache.listfile import read_key
 from agent.authcache.lists import Lists
 from agent.board import Board, Chosen, LineFacts, load, load_config
-from agent.clock import BUILD_S, Clock, ClockSource, earliest, wall
+from agent.clock import BUILD_S, Clock, ClockSource, earliest
 from agent.control import ControlServer, control_handlers, dead_letters_handler
 from agent.core import born
 from agent.effects import Save
@@ -196,7 +196,7 @@ class App:
 
     def lookup(self, id_token: str) -> tuple[Any, Any]:
         now = monotonic()
-        return self.lists.lookup(id_token, now, wall(self.shell.station.clock, now))
+        return self.shell.looked_up(id_token, now)
 
     def close(self) -> None:
         """An orderly end: sessions stay open on disk, and the controller keeps charging for its grace."""

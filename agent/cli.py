@@ -279,10 +279,11 @@ def explained_offline(board_path: Path, config_path: Path, request: dict[str, An
     from tempfile import TemporaryDirectory
 
     from agent.app import settings_of
+    from agent.authcache.cache import lifetime_s
     from agent.authcache.listfile import read_key
     from agent.authcache.lists import Lists
     from agent.board import load, load_config
-    from agent.clock import BUILD_S
+    from agent.clock import BUILD_S, earliest
     from agent.control import explain_request
     from agent.explain import offline_station
     from agent.loop import system_wall
@@ -303,7 +304,8 @@ def explained_offline(board_path: Path, config_path: Path, request: dict[str, An
                 f"no agent is running, and its files cannot be read ({error}): type sudo before it"
             ) from None
         station = offline_station(settings_of(board, config), len(board.port), facts, wall_s, lists.state)
-        answer = explain_request(station, lambda card: lists.lookup(card, 0.0, wall_s), request, 0.0)
+        earliest_s, kept_s = earliest(station.clock, 0.0), lifetime_s(station.settings)
+        answer = explain_request(station, lambda card: lists.lookup(card, 0.0, earliest_s, kept_s), request, 0.0)
     print("no agent is running: this is what its files say, for idle ports and no link", file=sys.stderr)
     return answer
 

@@ -201,6 +201,12 @@ class OutboxCounted(Struct, frozen=True):
     waiting: tuple[int, ...]
 
 
+class CacheCounted(Struct, frozen=True):
+    """How much of the disk the authorization cache takes; told before somebody asks."""
+
+    size_b: int
+
+
 class ConnectionMade(Struct, frozen=True):
     """The broker has let us in; whether the cloud answers is another matter. `address` (host, port): whom the attempt
     was for, by SetNetworkProfile; None: the config file's."""
@@ -235,11 +241,12 @@ class PortChosen(Struct, frozen=True):
 
 
 class LookedUp(Struct, frozen=True):
-    """Allowlist and cache have been read for the tap `ask_id`."""
+    """Allowlist and cache have been read, for what `ask_id` says in Lookup."""
 
-    ask_id: int
+    ask_id: int | str
     listed: Entry | None
     cached: Entry | None
+    is_read: bool = True  # False: the disk has refused to tell what the list says
 
 
 class OnlineAnswered(Struct, frozen=True):
@@ -263,10 +270,12 @@ class ListChanged(Struct, frozen=True):
 
 
 class TransactionAnswered(Struct, frozen=True):
-    """idTokenInfo in a TransactionEventResponse: the cloud's late opinion about a running transaction."""
+    """idTokenInfo in a TransactionEventResponse: the cloud's late opinion about a running transaction. It is no older
+    than `sent_at` (monotonic), when the record first went out."""
 
     transaction_id: str
-    status: AuthorizationStatus
+    entry: Entry
+    sent_at: float
 
 
 class RemoteStartRequested(Struct, frozen=True):
@@ -407,6 +416,7 @@ Event = (
     | TransactionAnswered
     | MachineTold
     | OutboxCounted
+    | CacheCounted
     | ConnectionMade
     | ConnectionEnded
     | Registered

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from agent import listing, reporting
+from agent.authcache.cache import lifetime_s
 from agent.authcache.lists import Lists, Made, Outcome, Plan
-from agent.clock import earliest, wall
+from agent.clock import earliest, floor, wall
 from agent.core import handle, next_deadline
 from agent.effects import (
     Announce,
@@ -34,7 +35,7 @@ from agent.effects import (
     durable,
 )
 from agent.events import (
-    AuthorizationStatus,
+    CacheCounted,
     ClockTold,
     Commanded,
     ConnectionEnded,
@@ -63,7 +64,8 @@ from agent.reporting import RECONFIGURED, samples_due
 from agent.station import Station
 from agent.store import Buried, CommitFailed, Committed, Crashed, EpochOpened, Fetched, Search, Searched, StoreForked
 from agent.taps import LATE_S
-from agent.uplink.codec import LivePort, LiveReading, Mark, Will, WireError, encode_live, time_ms
+from agent.uplink import answers
+from agent.uplink.codec import LivePort, LiveReading, Mark, Will, WireError, encode_live
 from agent.uplink.commands import (
     Answered,
     CacheClearRequested,
@@ -334,8 +336,9 @@ class Shell:
         for effect in effects:
             match effect:
                 case Lookup(ask_id=ask_id, id_token=id_token):
-                    known = self.lists.lookup(id_token, now, wall(self.station.clock, now))
-                    self._todo.append(LookedUp(ask_id, *known))
+                    failures = self.lists.failures
+                    known = self.looked_up(id_token, now)
+                    self._todo.append(LookedUp(ask_id, *known, self.lists.failures == failures))
                 case AskOnline():
                     self._ask(effect, now)
                 case AskList():
@@ -354,7 +357,13 @@ class Shell:
                     self._after_commit.append((self._batch_id, lambda _: self._restart()))
                     self._store.flush()
                 case Remember():
-                    self._save(self.lists.remember(effect, now, wall(self.station.clock, now)), now)
+                    clock, kept_s = self.station.clock, lifetime_s(self.station.settings)
+                    self._save(self.lists.remember(effect, floor(clock, effect.asked_at), kept_s), now)
+
+    def looked_up(self, id_token: str, now: float) -> tuple[Entry | None, Entry | None]:
+        """What list and cache say about this card."""
+        station = self.station
+        return self.lists.lookup(id_token, now, earliest(station.clock, now), lifetime_s(station.settings))
 
     def _with_notes(self, owed: Sequence[Durable], now: float) -> tuple[Durable, ...]:
         """What goes with a commit that is made anyway: which commands are done, and what the network has taught."""
@@ -456,7 +465,8 @@ class Shell:
             case ListVersionRequested(command_id=command_id):
                 self._answer(command_id, {"versionNumber": self.lists.state.version}, now)
             case CacheClearRequested(command_id=command_id):
-                self._answer(command_id, {"status": "Accepted"}, now, self.lists.cache.clear())
+                status = "Accepted" if self.station.settings.cache_enabled else "Rejected"  # OCPP C11
+                self._answer(command_id, {"status": status}, now, self.lists.cache.clear(now))
             case CertificateCame(command_id=command_id, request=request):
                 self._certificate_came(command_id, request, now)
             case KeysChangeRequested(command_id=command_id, data=data):
@@ -481,6 +491,7 @@ class Shell:
                     self._step(report, now)
         if isinstance(wanted, VariablesRequested | ReportRequested):
             self._step(OutboxCounted(tuple(map(count, self.uplink.owed().values()))), now)
+            self._step(CacheCounted(self.lists.cache.size_b), now)
 
     def _refuse(self, refusal: Refusal, now: float) -> None:
         self._log(f"command refused: {refusal.why}")
@@ -510,7 +521,7 @@ class Shell:
 
     def _replace_list(self, command_id: str, request: dict[str, Any], now: float) -> None:
         """Planned here, built elsewhere, in force with the commit."""
-        plan = self.lists.plan(request, wall(self.station.clock, now))
+        plan = self.lists.plan(request, wall(self.station.clock, now), now)
         if not isinstance(plan, Plan):
             return self._list_done(command_id, plan, now)
         self._seen.begin(command_id)
@@ -518,7 +529,7 @@ class Shell:
         return None
 
     def _built(self, command_id: str, made: Made | Outcome, now: float) -> None:
-        outcome = self.lists.apply(made, wall(self.station.clock, now)) if isinstance(made, Made) else made
+        outcome = self.lists.apply(made, wall(self.station.clock, now), now) if isinstance(made, Made) else made
         self._list_done(command_id, outcome, now)
 
     def _list_done(self, command_id: str, outcome: Outcome, now: float) -> None:
@@ -593,10 +604,7 @@ def live_reading(live: Live) -> LiveReading:
 def entry_of(response: Mapping[str, Any]) -> Entry | None:
     """AuthorizeResponse as an entry; None if the cloud's words cannot be read, which is no answer."""
     try:
-        info = from_wire(AuthorizeResponse, response).idTokenInfo
+        from_wire(AuthorizeResponse, response)
+        return answers.entry_of(response["idTokenInfo"])
     except WireError:
         return None
-    expiry_ms = time_ms(info.cacheExpiryDateTime) if info.cacheExpiryDateTime else None
-    group_id = info.groupIdToken.idToken if info.groupIdToken else None
-    expiry_s = None if expiry_ms is None else expiry_ms / 1000
-    return Entry(AuthorizationStatus(info.status), expiry_s, frozenset([group_id] if group_id else ()), group_id)

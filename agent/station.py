@@ -171,6 +171,7 @@ class Station:
     outputs: Mapping[str, bool] = field(default_factory=dict)  # what the cloud has set of them; the rest are safe
     self_tested: bool = False  # this run's self-test has been reported
     waiting: tuple[int, ...] = ()  # records of each stream that are not acknowledged, when last counted
+    cache_b: int | None = None  # of the disk, when last counted
     reset: Reset | None = None
     unlocks: tuple[Unlock, ...] = ()
     live: LiveMode | None = None

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from agent.effects import AskOnline, Effect, Lookup, Remember
 from agent.events import AuthorizationStatus, CardTapped, Entry, LookedUp, OnlineAnswered, PortChosen
-from agent.policy.authorize import Accept, Decision, Question, Refuse, decide, is_good
+from agent.policy.authorize import Accept, Decision, Question, Refuse, decide, why_bad
 from agent.policy.authorize import Ask as AskCloud
 from agent.policy.freshness import age_s
 from agent.policy.id_token import normalised
@@ -168,14 +168,14 @@ def answered(station: Station, event: OnlineAnswered, now: float) -> Step:
         return station, ()
     entry = event.entry
     station, effects = decided(station, ask, entry, now)
-    return station, (*remembered(ask.id_token, entry), *effects)
+    return station, (*remembered(ask.id_token, entry, ask.at), *effects)
 
 
-def remembered(id_token: str, entry: Entry) -> tuple[Remember, ...]:
+def remembered(id_token: str, entry: Entry, asked_at: float) -> tuple[Remember, ...]:
     """For the cache. That a card is charging elsewhere just now is no property of the card."""
     if entry.status is AuthorizationStatus.CONCURRENT_TX:
         return ()
-    return (Remember(id_token, entry.status, entry.expiry_s, tuple(sorted(entry.groups)), entry.group_id),)
+    return (Remember(id_token, entry, asked_at),)
 
 
 def timed_out(station: Station, ask: Ask, now: float) -> Step:
@@ -185,7 +185,7 @@ def timed_out(station: Station, ask: Ask, now: float) -> Step:
     return decided(station, ask, None, now)
 
 
-def open_ask(station: Station, ask_id: int) -> Ask | None:
+def open_ask(station: Station, ask_id: int | str) -> Ask | None:
     return next((a for a in station.asks if a.ask_id == ask_id), None)
 
 
@@ -281,7 +281,7 @@ def decided(station: Station, ask: Ask, online: Entry | None, now: float) -> Ste
 
 def stops_instead(station: Station, ask: Ask, entry: Entry, now: float) -> tuple[Port, StoppedReason] | None:
     """The session that this tap stops because of its group or as a master pass, rather than starting one."""
-    if ask.stage is Stage.LATE or not is_good(entry, station.settings, station.clock, now):
+    if ask.stage is Stage.LATE or why_bad(entry, station.clock, now) is not None:
         return None
     if can_start(station, ask) and not is_master(station, entry):
         return None

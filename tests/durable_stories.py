@@ -329,7 +329,7 @@ def judge_lists(files: Tree, said: Sequence[str]) -> str:
         opened = again.opened
         again.store.close()
         lists = Lists(state / "lists", opened.facts, read_key(state / "list.key"), 0.0)
-        listed = [card for card in CARDS if lists.lookup(card, 0.0, None)[0]]
+        listed = [card for card in CARDS if lists.lookup(card, 0.0, 0.0)[0]]
         strays = [path.name for path in (state / "lists").iterdir()]
     version = lists.state.version
     if lists.problem or opened.damaged or len(strays) != bool(version):

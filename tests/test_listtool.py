@@ -86,7 +86,7 @@ def test_status_says_which_list_is_in_force_how_old_it_is_and_what_is_on_its_way
     assert (said["generation"], said["version"], said["entries"], said["parts_here"]) == (1, 8, 2, {})
     lists = Lists(place.state / "lists", place.facts, place.key, 0.0)
     custom = {"vendorId": "station-agent", "generation": 1, "part": 2, "parts": 3, "count": 9, "hash": "0" * 64}
-    plan = lists.plan(full(9, one(EVE)) | {"customData": custom}, T0)
+    plan = lists.plan(full(9, one(EVE)) | {"customData": custom}, T0, 0.0)
     assert getattr(plan.build(), "missing") == 2  # type: ignore[union-attr]  # noqa: B009
     assert "parts_here    {'1/9': 1}" in typed("status")[1]
 

@@ -390,7 +390,7 @@ def curious(hasty: None, monkeypatch: pytest.MonkeyPatch) -> None:
 def listed(running: Running, id_token: str) -> str:
     """What the list in force says of a card; from a copy, for the list's own file belongs to the loop's thread."""
     with opened(running.folder / "state", running.app.lists.facts) as lists:
-        found, _ = lists.lookup(id_token, 0.0, None)
+        found, _ = lists.lookup(id_token, 0.0, 0.0)
     return str(found.status) if found else "not listed"
 
 

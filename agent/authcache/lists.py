@@ -21,7 +21,7 @@ from msgspec import ValidationError, convert
 
 from agent.authcache import overlay as overlays
 from agent.authcache.builder import HERE_MAX, Found, Job, changed, elsewhere, run
-from agent.authcache.cache import Cache
+from agent.authcache.cache import LIFETIME_S, Cache
 from agent.authcache.content import Content
 from agent.authcache.listfile import (
     DISK,
@@ -39,7 +39,7 @@ from agent.authcache.overlay import Overlay
 from agent.authcache.parts import Part, Parts
 from agent.authcache.request import Offer, read_changes, read_offer
 from agent.effects import Remember, Save
-from agent.events import AuthorizationStatus, Entry, ListState
+from agent.events import Entry, ListState
 from agent.reporting import VENDOR_ID
 from agent.uplink.codec import WireError
 from agent.uplink.messages import SendLocalListStatusEnumType
@@ -135,6 +135,11 @@ class Plan:
         return max(here, self.offer.count or 0) > HERE_MAX
 
 
+def takes_off(changes: Overlay) -> bool:
+    """Whether somebody is removed. Nobody here knows which cards else are his: the whole cache goes (S5)."""
+    return any(entry is None or entry.removed for entry in changes.values())
+
+
 def difference(content: Content, offer: Offer) -> str:
     """Why this is not what was announced; "" if it is."""
     if offer.count is not None and offer.count != content.count:
@@ -211,33 +216,37 @@ class Lists:
                 yield hashed, entry
         yield from ((hashed, entry) for hashed, entry in self._overlay.items() if entry)
 
-    def lookup(self, id_token: str, now: float, wall_s: float | None) -> tuple[Entry | None, Entry | None]:
-        """(listed, cached) for any text; at most one of them."""
+    @property
+    def failures(self) -> int:
+        """How often the disk has refused to tell what the list says: then it says nothing, for or against."""
+        return self._current.failures if self._current else 0
+
+    def lookup(
+        self, id_token: str, now: float, earliest_s: float, lifetime_s: float = LIFETIME_S
+    ) -> tuple[Entry | None, Entry | None]:
+        """(listed, cached) for any text; at most one of them. Times and lifetime: as the cache takes them."""
         hashed = key_hash(self._key, id_token)
         listed = Found(self._current, self._overlay)(hashed)
-        return listed, None if listed else self.cache.lookup(hashed, now, wall_s)
+        return listed, None if listed else self.cache.lookup(hashed, now, earliest_s, lifetime_s)
 
-    def remember(self, effect: Remember, now: float, wall_s: float | None) -> list[Save]:
+    def remember(self, effect: Remember, asked_s: float, lifetime_s: float = LIFETIME_S) -> list[Save]:
         """Put the cloud's answer into the cache, unless the list has the last word about this card."""
         hashed = key_hash(self._key, effect.id_token)
         newest = self._staged
         file, overlay = (newest.file, newest.overlay) if newest else (self._current, self._overlay)
         if Found(file, overlay)(hashed):
             return []
-        status = AuthorizationStatus(effect.status)
-        return self.cache.remember(
-            hashed, Entry(status, effect.expiry_s, frozenset(effect.groups), effect.group_id), now, wall_s
-        )
+        return self.cache.remember(hashed, effect.entry, effect.asked_at, asked_s, lifetime_s)
 
     # -- a new list ---------------------------------------------------------------------------------------------------
 
-    def replace(self, request: Mapping[str, Any], wall_s: float | None) -> Outcome:
+    def replace(self, request: Mapping[str, Any], wall_s: float | None, now: float = 0.0) -> Outcome:
         """SendLocalList in OCPP's JSON form, all in this thread; `wall_s`: the wall time, None if nobody knows."""
-        plan = self.plan(request, wall_s)
+        plan = self.plan(request, wall_s, now)
         made = plan.build() if isinstance(plan, Plan) else plan
-        return self.apply(made, wall_s) if isinstance(made, Made) else made
+        return self.apply(made, wall_s, now) if isinstance(made, Made) else made
 
-    def plan(self, request: Mapping[str, Any], wall_s: float | None) -> Plan | Outcome:
+    def plan(self, request: Mapping[str, Any], wall_s: float | None, now: float) -> Plan | Outcome:
         """An Outcome with saves is staged, as `apply` does it."""
         try:
             offer = read_offer(request)
@@ -246,15 +255,15 @@ class Lists:
             changes = len(request.get("localAuthorizationList", ()))
             is_short = offer.parts == 1 and not offer.is_full and self._has_list and not offer.buckets
             if is_short and changes + len(self._overlay) <= overlays.ENTRIES_MAX:
-                return self._change(offer, request, wall_s)
+                return self._change(offer, request, wall_s, now)
         except (WireError, ListError) as error:
             return Outcome(Status.Failed, str(error))
         return Plan(request, offer, self._job(offer), self._files)
 
-    def apply(self, made: Made, wall_s: float | None) -> Outcome:
+    def apply(self, made: Made, wall_s: float | None, now: float) -> Outcome:
         """Stage what was built. The same list again changes nothing but the time of being current."""
         built, offer = made.built, made.offer
-        outcome = self._refusal(offer, built.content) or self._stage(built, offer, wall_s)
+        outcome = self._refusal(offer, built.content) or self._stage(built, offer, wall_s, now)
         kept = {fact.file for fact in (self._fact, self._staged and self._staged.fact) if fact}
         if built.path.name not in kept:
             self._discard(built.path)
@@ -295,7 +304,7 @@ class Lists:
             return Outcome(Status.VersionMismatch, f"version {edition.version} is here with other content: count it up")
         return None
 
-    def _change(self, offer: Offer, request: Mapping[str, Any], wall_s: float | None) -> Outcome:
+    def _change(self, offer: Offer, request: Mapping[str, Any], wall_s: float | None, now: float) -> Outcome:
         """A short differential list: nothing is written but facts."""
         assert self._fact
         if offer.edition == self._fact.edition and request.get("localAuthorizationList") and offer.hash is None:
@@ -311,7 +320,8 @@ class Lists:
             content=b64encode(content.dump()).decode(), synced_s=self._synced_s(offer, wall_s),
         )  # fmt: skip
         self._staged = Staged(self._current, {**self._overlay, **changes}, content, fact)
-        saves = (Save(FACT, asdict(fact)), *overlays.saves(changes), *self.cache.list_changed(changes.__contains__))
+        forgotten = self.cache.clear(now) if takes_off(changes) else self.cache.list_changed(changes.__contains__)
+        saves = (Save(FACT, asdict(fact)), *overlays.saves(changes), *forgotten)
         return Outcome(Status.Accepted, saves=saves, state=fact.state)
 
     def _current_again(self, offer: Offer, wall_s: float | None) -> Outcome:
@@ -336,7 +346,7 @@ class Lists:
         base = self._current.path.name if self._current else ""
         return replace(job, base=base, overlay=overlay, content=self._content.dump(), buckets=list(offer.buckets))
 
-    def _stage(self, built: Built, offer: Offer, wall_s: float | None) -> Outcome:
+    def _stage(self, built: Built, offer: Offer, wall_s: float | None, now: float) -> Outcome:
         if self._fact and self._has_list and self._fact.edition == built.edition:
             return self._current_again(offer, wall_s)
         try:
@@ -347,7 +357,7 @@ class Lists:
         name = built.path.name
         fact = Fact(name, edition.generation, edition.version, content.hash, content.count, synced_s)
         self._staged = Staged(new, {}, content, fact)
-        saves = (Save(FACT, asdict(fact)), *self._forgotten(), *self.cache.clear())
+        saves = (Save(FACT, asdict(fact)), *self._forgotten(), *self.cache.clear(now))
         return Outcome(Status.Accepted, saves=saves, state=fact.state)
 
     def _forgotten(self) -> list[Save]:

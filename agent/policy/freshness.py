@@ -22,6 +22,15 @@ class Freshness(IntEnum):
     LAPSED = 3  # too old to let anybody charge by it
 
 
+NAMES = {
+    Freshness.FRESH: "",
+    Freshness.LATE: "late",
+    Freshness.OLD: "old",
+    Freshness.LAPSED: "too old",
+}
+assert NAMES.keys() == set(Freshness)
+
+
 def age_s(state: ListState, clock: Clock, now: float) -> float | None:
     """None: there is no list, the cloud never said how old it is, or nobody knows what time it is."""
     wall_s = wall(clock, now)
@@ -37,3 +46,25 @@ def freshness(old_s: float | None, grace_days: int) -> Freshness:
     if grace_days and old_s >= grace_days * DAY_S:
         return Freshness.LAPSED
     return Freshness.OLD if old_s >= ALARM_S else Freshness.LATE
+
+
+def follows(old_s: float | None, grace_days: int) -> str:
+    """What follows for drivers, in one or two sentences; "" of a fresh list."""
+    match freshness(old_s, grace_days):
+        case Freshness.LATE:
+            return "The newest approvals and removals may be missing."
+        case Freshness.OLD:
+            assert old_s is not None
+            left = f"for {age(int(grace_days * DAY_S - old_s))} more" if grace_days else "all the same"
+            return f"What the owner has approved or removed since is not in force. Who is on it can charge {left}."
+        case Freshness.LAPSED:
+            return "Nobody starts by it until the network is back."
+    return ""
+
+
+def age(seconds: int) -> str:
+    """As a person says it: 5 minutes, 30 hours, 2 days."""
+    for unit_s, name, least in ((86_400, "day", 2), (3_600, "hour", 1), (60, "minute", 1)):
+        if (n := seconds // unit_s) >= least:
+            return f"{n} {name}{'' if n == 1 else 's'}"
+    return "less than a minute"

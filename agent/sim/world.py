@@ -17,7 +17,17 @@ from agent.authcache.lists import Lists
 from agent.clock import Clock, ClockSource
 from agent.core import born
 from agent.effects import PortCommand
-from agent.events import CardTapped, ClockTold, ControllerFound, ControllerLost, Event, Link, Machine, PortChosen
+from agent.events import (
+    CardTapped,
+    ClockTold,
+    ControllerFound,
+    ControllerLost,
+    Event,
+    Link,
+    ListChanged,
+    Machine,
+    PortChosen,
+)
 from agent.hal.controller import Filter, report_of, wish_row
 from agent.port import status
 from agent.settings import Settings
@@ -238,6 +248,7 @@ class World:
             work=at_once, build=at_once, now=now, log=self._log, restart=self._restart,
         )  # fmt: skip
         self.net.start(self._post())
+        self.shell.happened(ListChanged(self.shell.lists.state), now)
         if self.rtc:
             self.shell.happened(ClockTold(self.true_wall_s() + self.clock_error_s, ClockSource.RTC), now)
         self.later(0.2, self._greet)
