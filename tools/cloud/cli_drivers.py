@@ -56,7 +56,8 @@ def remove(args: Args) -> int:
 def pending(args: Args) -> int:
     """Who waits, the longest first."""
     for driver in opened(args).drivers.all(State.PENDING):
-        print(f"{shown_time(driver.since_ms)}  {' '.join(filter(None, shown_cells(driver)[:-1]))}")
+        token, groups, _, expiry, language, name, _ = shown_cells(driver)
+        print("  ".join(filter(None, (shown_time(driver.since_ms), token, groups, expiry, language, name))))
     return 0
 
 

@@ -221,11 +221,8 @@ class Drivers:
             raise OperatorError(f"the list would have {count} drivers, a station takes {LIST_MAX}: remove some first")
         if counts[State.PENDING] > PENDING_MAX:
             raise OperatorError(f"{PENDING_MAX} requests wait: approve or remove some first, `devcloud pending`")
-        listed = [token_of(change) for change in (*changes, *forgotten) if change.is_listed]
-        if listed:
-            version = self._next(now_ms)
-            rows = [(token, version) for token in listed]
-            self.db.executemany("INSERT OR REPLACE INTO driver_change VALUES (?, ?)", rows)
+        if listed := [token_of(change) for change in (*changes, *forgotten) if change.is_listed]:
+            self._next(listed, now_ms)
         return changes
 
     def _write(self, changes: Iterable[Change], now_ms: int) -> None:
@@ -247,18 +244,19 @@ class Drivers:
         where = f"WHERE state = 'removed' AND (since_ms < ?1 OR id_token NOT IN ({newest}))"
         return list(self._select(where, now_ms - REMOVED_KEPT_MS, REMOVED_MAX))
 
-    def _next(self, now_ms: int) -> int:
-        """A version that no list has had."""
+    def _next(self, id_tokens: Iterable[str], now_ms: int) -> None:
+        """A version that no list has had: these say something else in it."""
         if self.version() is None:
             self.db.execute("INSERT INTO list VALUES (?, 0)", (now_ms // 1000,))
         (version,) = self.db.execute("UPDATE list SET version = version + 1 RETURNING version").fetchone()
         self.db.execute("INSERT INTO edition VALUES (?, ?)", (version, now_ms))
+        rows = [(id_token, version) for id_token in id_tokens]
+        self.db.executemany("INSERT OR REPLACE INTO driver_change VALUES (?, ?)", rows)
         many = "SELECT version FROM driver_change ORDER BY version DESC LIMIT 1 OFFSET ?"
         (oldest,) = self.db.execute(many, (LIST_MAX,)).fetchone() or (0,)
         last = min(version - 1, max(oldest, version - EDITIONS_KEPT))
         for table in ("edition", "driver_change"):
             self.db.execute(f"DELETE FROM {table} WHERE version <= ?", (last,))
-        return int(version)
 
     # -- the list -----------------------------------------------------------------------------------------------------
 
@@ -307,7 +305,7 @@ class Drivers:
         if at in (None, ours):
             if not buckets:
                 return None
-            self._next(now_ms)
+            self._next((), now_ms)
         entries = [list_entry(driver) for driver in self._select("") if bucket_of(driver.id_token) in buckets]
         return self._requests("Differential", entries, {"base": (at or ours)[1], "buckets": buckets}, now_ms)
 
