@@ -131,8 +131,10 @@ def test_one_unknown_card_among_many_changes_nothing(
     ledger: Ledger, what: Callable[[Drivers, list[str], int], object]
 ) -> None:
     ledger.drivers.put([ANN, replace(BEN, state=State.PENDING)], START_MS)
-    with pytest.raises(OperatorError, match="04FF is not on the list; `devcloud allow --add 04FF`"):
-        what(ledger.drivers, ["04A1", "04A2", "04ff"], START_MS)
+    with pytest.raises(OperatorError, match="04FF is not on the list, nor are 1 more; `devcloud allow --add 04FF`"):
+        what(ledger.drivers, ["04A1", "04A2", "04ff", ""], START_MS)
+    with pytest.raises(OperatorError, match="'' is not on the list"):
+        what(ledger.drivers, [""], START_MS)
     assert states(ledger) == {"04A1": State.APPROVED, "04A2": State.PENDING} and version(ledger) == 1
 
 

@@ -583,6 +583,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except sqlite3.DatabaseError as error:
         print(f"devcloud: {args.db}: {error}", file=sys.stderr)
         return 2
+    except UnicodeEncodeError as error:
+        print(f"devcloud: {error.object!a} is no UTF-8: type it again", file=sys.stderr)
+        return 2
     except BrokenPipeError:                             # `| head` has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0

@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from functools import lru_cache
 from typing import Any
 
 from tools.cloud.content import bucket_of, content_of, count_of, different, hash_of
@@ -123,6 +124,11 @@ class Drivers:
         where = f"WHERE (?1 IS NULL OR state = ?1) AND (?2 IS NULL OR {in_group})"
         return list(self._select(f"{where} ORDER BY {'since_ms, ' if state else ''}id_token", state, group))
 
+    def _these(self, id_tokens: Iterable[str]) -> dict[str, Driver]:
+        """Those of them that are there; one question, however many."""
+        found = self._select("WHERE id_token IN (SELECT value FROM json_each(?))", json.dumps(list(id_tokens)))
+        return {driver.id_token: driver for driver in found}
+
     def _select(self, where: str, *values: object) -> Iterator[Driver]:
         return map(read_row, self.db.execute(f"SELECT {COLUMNS} FROM driver {where}", values))
 
@@ -162,7 +168,8 @@ class Drivers:
     def changes(self, drivers: Iterable[Driver], *, whole: bool = False) -> list[Change]:
         """What `put` would do. With `whole`, who is not among them is removed, or forgotten if only asked for."""
         named = {driver.id_token: driver for driver in drivers}
-        changes = [Change(before, after) for after in named.values() if (before := self.find(after.id_token)) != after]
+        here = self._these(named)
+        changes = [Change(here.get(token), after) for token, after in named.items() if here.get(token) != after]
         rest = self._select("WHERE state <> 'removed' ORDER BY id_token") if whole else ()
         return changes + [removal(driver) for driver in rest if driver.id_token not in named]
 
@@ -206,10 +213,12 @@ class Drivers:
     def _known(self, id_tokens: Iterable[str]) -> list[Driver]:
         """Each once. Raises OperatorError naming who is not there."""
         tokens = dict.fromkeys(canonical_token(text) or text for text in id_tokens)
-        found = {token: self.find(token) for token in tokens}
-        if absent := next((token for token, driver in found.items() if driver is None), None):
-            raise OperatorError(f"{absent} is not on the list; `devcloud allow --add {absent}` would put it there")
-        return [driver for driver in found.values() if driver]
+        found = self._these(tokens)
+        if absent := [token for token in tokens if token not in found]:
+            more = f", nor are {len(absent) - 1} more" if len(absent) > 1 else ""
+            remedy = f"`devcloud allow --add {absent[0]}` would put it there"
+            raise OperatorError(f"{absent[0] or repr('')} is not on the list{more}; {remedy}. Nothing was changed")
+        return [found[token] for token in tokens]
 
     def _apply(self, changes: list[Change], now_ms: int) -> list[Change]:
         """Within a transaction."""
@@ -342,7 +351,12 @@ COLUMNS = "id_token, group_ids, status, expiry_ms, language, name, state, since_
 
 def read_row(row: tuple[Any, ...]) -> Driver:
     token, groups, status, expiry_ms, language, name, state, since_ms = row
-    return Driver(token, tuple(json.loads(groups)), status, expiry_ms, language, name, State(state), since_ms)
+    return Driver(token, read_groups(groups), status, expiry_ms, language, name, State(state), since_ms)
+
+
+@lru_cache(maxsize=1024)
+def read_groups(text: str) -> tuple[str, ...]:
+    return tuple(json.loads(text))
 
 
 def removal(driver: Driver) -> Change:
