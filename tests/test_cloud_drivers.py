@@ -19,7 +19,7 @@ from agent.events import Entry, Link
 from agent.policy import authorize
 from agent.policy.reasons import Reason
 from agent.settings import Settings
-from tests.test_devcloud import HELLO, START_MS, STATION, batch, opened, record, run
+from tests.test_devcloud import HELLO, NO_LIST, START_MS, STATION, batch, opened, record, run
 from tools.cloud import drivers, referee
 from tools.cloud.cloud import Cloud, Publish
 from tools.cloud.content import content_of, hash_of
@@ -495,7 +495,8 @@ def station(tmp_path: Path) -> Iterator[PretendedStation]:
     members = [Driver(f"04{n:04X}", ("staff",)) for n in range(300)]
     cloud.ledger.drivers.put(members, clock_ms())
     station = PretendedStation(cloud, members, cloud.ledger.drivers.version() or (0, 0))
-    _, *messages = cloud.receive(f"u/{STATION}/h", HELLO, clock_ms())
+    cloud.receive(f"u/{STATION}/h", HELLO, clock_ms())
+    _, *messages = cloud.receive(f"u/{STATION}/v", NO_LIST, clock_ms())
     station.take(messages, clock_ms())
     yield station
     cloud.ledger.close()
@@ -563,15 +564,44 @@ def test_compare_counts_what_differs_and_mends_only_that(
     assert compare()[0] == 0 and custom["hash"] == hash_of(content_of(map(list_entry, station.drivers)))
 
 
-def test_a_list_of_another_version_is_not_mended_in_buckets_but_sent(
-    station: PretendedStation, compare: Compare
+def test_an_older_list_is_led_on_by_its_buckets_one_of_another_generation_is_not(
+    station: PretendedStation, compare: Compare, tmp_path: Path
 ) -> None:
     generation, version = station.version
-    station.version, station.drivers = (generation, version - 1), station.drivers[1:]
+    station.drivers = station.drivers[1:]
+    assert run("allow", "--db", tmp_path / "cloud.db", "--add", "04FF") == 0
     code, said = compare()
-    assert code == 1 and f"list {version - 1} of generation {generation}, ours is {version}" in said
+    assert code == 1 and f"list {version} of generation {generation}, ours is {version + 1}" in said
+    station.version = (generation - 1, version)
     code, said = compare("--mend")
-    assert code == 2 and f"`devcloud list {STATION}` sends all of it" in said
+    assert code == 2 and f"`devcloud list {STATION}` sends it" in said
+    station.version = (generation, version)
+    assert compare("--mend", "--wait")[0] == 0
+    custom = station.sent[-1][1]["customData"]
+    assert custom["base"] == version and len(custom["buckets"]) == 2
+
+
+def test_a_restored_cloud_begins_a_generation_that_every_station_takes(
+    station: PretendedStation, compare: Compare, tmp_path: Path
+) -> None:
+    generation, version = station.version
+    station.version, station.drivers = (generation + 10**9, version + 5), station.drivers[1:]
+    code, said = compare("--mend")
+    assert code == 2 and "`devcloud generation`" in said
+    ledger = Ledger(tmp_path / "cloud.db")
+    ledger.db.execute("UPDATE station SET listed = ?", (f"[{generation + 10**9}, {version + 5}]",))
+    assert run("generation", "--db", tmp_path / "cloud.db") == 0
+    made = ledger.drivers.version()
+    assert made and made > station.version and ledger.drivers.made_ms(station.version) is not None
+    ledger.close()
+    assert run("generation", "--db", tmp_path / "none.db") == 2
+
+
+def test_a_station_that_is_asked_by_hand_is_mended_by_hand(station: PretendedStation, compare: Compare) -> None:
+    station.drivers = station.drivers[1:]
+    sent = len(station.sent)
+    assert compare()[0] == compare()[0] == 1
+    assert [action for action, _ in station.sent[sent:]] == ["DataTransfer", "DataTransfer"]
 
 
 @pytest.mark.promise("S9")

@@ -84,7 +84,7 @@ def test_the_view_shows_who_waits_and_which_list_a_station_has_confirmed_and_wha
     drivers = cloud.ledger.drivers
     drivers.put([Driver("04A2B3C4"), Driver("04A2B3C5")], START_MS)
     busy_station(cloud, "S-0001")
-    (message,) = [m for m in cloud.due(START_MS + 3_600_000) if opened(cloud, m)[3] == "SendLocalList"]
+    _, message = cloud.receive("u/S-0001/v", NO_LIST, START_MS)
     list(cloud.receive("u/S-0001/2", batch(1, accepted(opened(cloud, message)[1])), START_MS + 60_000))
     drivers.request(Driver("04FF"), START_MS + 120_000)
     drivers.remove(["04A2B3C4"], START_MS + 300_000)

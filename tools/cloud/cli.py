@@ -29,6 +29,7 @@ from tools.cloud.content import Said, counts_of, different, read_said
 from tools.cloud.drivers import Version, canonical_token
 from tools.cloud.errors import OperatorError
 from tools.cloud.ledger import HARMLESS, Ledger, Report
+from tools.cloud.lists import CONTENT, is_newer, is_way
 from tools.cloud.pki import Authority, ca_init, ca_sign, ca_station, read_operator, validity
 from tools.cloud.service import Service, clock_ms
 from tools.cloud.wire import STATION_ID, STREAMS, Json, Malformed
@@ -171,6 +172,16 @@ def report(args: Args) -> int:
 
 
 NO_LIST = "there is no list yet: make one with `devcloud allow`"
+RESTORED = "if this database is a restored one, `devcloud generation` makes its list the newest"
+
+
+def generation(args: Args) -> int:
+    """For a database that is a restored copy, or a new owner's: stations take its list, whatever they have."""
+    books = ledger(args)
+    ahead = books.lists.ahead()
+    version = books.drivers.new_generation(clock_ms(), max((theirs[0] for _, theirs in ahead), default=0))
+    print(f"list {shown_edition(version)}; {', '.join(name for name, _ in ahead) or 'no station'} had a newer one")
+    return 0
 
 
 def list_(args: Args) -> int:
@@ -197,7 +208,7 @@ def compare(args: Args) -> int:
     if ours is None:
         raise OperatorError(NO_LIST)
     expires_ms = now_ms + args.expires_s * 1000
-    asked = answered(books, books.commands.add(station, "DataTransfer", transfer("ListContent"), expires_ms, now_ms))
+    asked = answered(books, books.commands.add(station, "DataTransfer", transfer(CONTENT), expires_ms, now_ms))
     if asked.result is None:
         raise OperatorError(f"{station} has not answered: `devcloud watch` shows whether it is there")
     if asked.response.get("status") != "Accepted":
@@ -217,10 +228,12 @@ def compared(args: Args, books: Ledger, station: str, theirs: Said) -> int:
         print(comparison(station, ours, content, theirs, buckets))
         if not (buckets and args.mend):
             return 1 if buckets or theirs.version != ours else 0
-        if theirs.version != ours:
-            raise OperatorError(f"only a list of our version can be mended: `devcloud list {station}` sends all of it")
+        if ours is None or is_newer(theirs.version, ours):
+            raise OperatorError(f"the list there is newer than ours: {RESTORED}")
+        if theirs.version != ours and not is_way(theirs.version, ours):
+            raise OperatorError(f"from another generation no bucket leads to ours: `devcloud list {station}` sends it")
         now_ms = clock_ms()
-        ids = books.lists.mend(station, theirs.content, now_ms, now_ms + args.expires_s * 1000)
+        ids = books.lists.mend(station, theirs.content, now_ms, now_ms + args.expires_s * 1000, theirs.version)
     assert ids
     return max([sent(args, books, command_id) for command_id in ids])
 
@@ -502,6 +515,7 @@ def parser() -> argparse.ArgumentParser:
         return add(name, run, text, to_station=True)
 
     add_commands(to)
+    add("generation", generation, "our list is the newest, whatever was sent before: after a restore")
     sub = add("results", results, "what became of the commands to a station")
     sub.add_argument("station")
     sub.add_argument("--last", type=positive, default=20, metavar="N")
