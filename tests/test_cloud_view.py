@@ -91,6 +91,9 @@ def test_the_view_shows_who_waits_and_which_list_a_station_has_confirmed_and_wha
     assert "list 3: 1 drivers, 1 pending, 1 removed" in text(cloud)
     station = next(line for line in text(cloud).splitlines() if " duo 1.2 " in line)
     assert station.split()[4:9] == ["1", "9", "m", "8", "m"]                    # it lacks what was asked first
+    generation, _ = drivers.version() or (0, 0)
+    cloud.ledger.db.execute("UPDATE station SET listed = ?", (f"[{generation}, 4]",))
+    assert "WRONG: list_newer_than_ours 1" in text(cloud)
 
 
 def test_whatever_there_is_it_fits_eighty_by_twenty_four_and_what_is_wrong_is_seen(cloud: Cloud) -> None:

@@ -20,6 +20,7 @@ from tools.cloud.wire import Json
 
 REFRESH_S = 1.0
 AUDIT_MS = 10_000                       # how often everything is counted anew: that reads the whole ledger
+OWED_MAX_MS = 24 * 3_600_000            # by then an approval or a removal is promised to be in force
 LIVE_MS = 15_000                        # an older live message is no news any more
 MESSAGES = 6
 SHORT = {"Available": "free", "Occupied": "busy", "Reserved": "rsvd", "Unavailable": "out", "Faulted": "FAULT"}
@@ -125,6 +126,8 @@ def all_violations(ledger: Ledger) -> dict[str, int]:
     for station in ledger.report().stations.values():
         for kind, n in station.violations.items():
             total[kind] = total.get(kind, 0) + n
+    if ahead := ledger.lists.ahead():
+        total["list_newer_than_ours"] = len(ahead)      # `devcloud generation`
     return total
 
 
@@ -182,7 +185,7 @@ def table(first: str, others: str, rows: Sequence[Sequence[str | Text]], room: i
 def station_row(s: StationView) -> tuple[str | Text, ...]:
     there = Text("on", "green") if s.is_online else Text("off", "red")
     aged = "" if s.listed_ms is None else age(s.listed_ms)
-    owed = Text("" if s.owed_ms is None else age(s.owed_ms), "yellow")
+    owed = Text() if s.owed_ms is None else Text(age(s.owed_ms), "yellow" if s.owed_ms < OWED_MAX_MS else "bold red")
     ports = [Text(f"{n} {SHORT.get(status, status)}", "red" if status == "Faulted" else "") for n, status in s.ports]
     heard = "" if s.silent_ms is None else age(s.silent_ms)
     return s.name, there, heard, s.listed, aged, owed, s.software, Text(" ").join(ports)
