@@ -225,7 +225,7 @@ def compared(args: Args, books: Ledger, station: str, theirs: Said) -> int:
     with books.db.transaction():                        # nobody changes the list between a look and a mend
         ours, content = books.drivers.version(), books.drivers.content()
         buckets = different(content, theirs.content)
-        print(comparison(station, ours, content, theirs, buckets))
+        print(comparison(station, ours, content, theirs, buckets) + ("; sent:" if buckets and args.mend else ""))
         if not (buckets and args.mend):
             return 1 if buckets or theirs.version != ours else 0
         if ours is None or is_newer(theirs.version, ours):
@@ -248,7 +248,7 @@ def comparison(station: str, ours: Version | None, content: bytes, theirs: Said,
     least = sum(max(1, abs(here[i] - there[i])) for i in buckets)
     return (
         f"{head}, ours has {sum(here)}\nthey differ in {len(buckets)} of {len(here)} buckets, so in at least {least}"
-        f" drivers; --mend sends the {sum(here[i] for i in buckets)} drivers that are in these buckets"
+        f" drivers; to mend it takes the {sum(here[i] for i in buckets)} drivers of these buckets (--mend)"
     )
 
 
