@@ -225,7 +225,7 @@ def compared(args: Args, books: Ledger, station: str, theirs: Said) -> int:
     with books.db.transaction():                        # nobody changes the list between a look and a mend
         ours, content = books.drivers.version(), books.drivers.content()
         buckets = different(content, theirs.content)
-        print(comparison(station, ours, content, theirs, buckets) + ("; sent:" if buckets and args.mend else ""))
+        print(comparison(station, ours, content, theirs, buckets))
         if not (buckets and args.mend):
             return 1 if buckets or theirs.version != ours else 0
         if ours is None or is_newer(theirs.version, ours):
