@@ -97,10 +97,10 @@ def test_a_station_without_a_list_is_sent_all_of_it_signed_when_it_says_so(talk:
 @pytest.mark.promise("S5")
 def test_a_change_goes_at_once_to_a_station_that_is_there_and_says_what_is_gone_first(there: Talk) -> None:
     there.put("04A3")
-    there.ledger.drivers.remove("04A1", START_MS)
+    there.ledger.drivers.remove(["04A1"], START_MS)
     (change,) = there.due()
     assert change[4]["updateType"] == "Differential" and ids(change) == ["04A1", "04A3"]
-    assert "idTokenInfo" not in change[4]["localAuthorizationList"][0] and change[4]["customData"]["base"] == 1
+    assert change[4]["localAuthorizationList"][0]["customData"]["removed"] and change[4]["customData"]["base"] == 1
     there.put("04A4")
     (both,) = there.due()
     assert ids(both) == ["04A1", "04A3", "04A4"] and both[4]["customData"]["base"] == 1, "the first was not answered"

@@ -127,6 +127,6 @@ class Commands:
         return [read_row(row) for row in rows][::-1]
 
 
-def transfer(message_id: str, data: Json) -> Json:
+def transfer(message_id: str, data: Json | None = None) -> Json:
     """The DataTransferRequest of one of our own commands."""
-    return {"vendorId": VENDOR, "messageId": message_id, "data": data}
+    return {"vendorId": VENDOR, "messageId": message_id} | ({} if data is None else {"data": data})

@@ -1,14 +1,44 @@
 """What a list of drivers says, in few bytes: docs/allowlist.md, "Content"."""
 
+from base64 import b64decode
 from collections.abc import Iterable
+from dataclasses import dataclass
 from hashlib import sha256
+from typing import Any
 
 import cbor2
 
-from tools.cloud.wire import VENDOR, Json, parse_time
+from tools.cloud.wire import VENDOR, Json, Malformed, parse_time
 
 BUCKETS = 256
+BUCKET_B = 20                           # count and sum
 MODULUS = 2**128
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What a station says of its list."""
+
+    version: tuple[int, int]            # (generation, version)
+    content: bytes
+
+
+def read_said(data: Any) -> Said:
+    """From the data of an answer to ListContent. Raises Malformed."""
+    match data:
+        case {"generation": int(generation), "version": int(version), "hash": str(said), "content": str(text)}:
+            pass
+        case _:
+            raise Malformed("generation, version, hash or content is missing")
+    try:
+        content = b64decode(text, validate=True)
+    except ValueError:
+        raise Malformed("content is no base64") from None
+    if len(content) != BUCKETS * BUCKET_B:
+        raise Malformed(f"content has {len(content)} bytes, not {BUCKETS * BUCKET_B}")
+    if hash_of(content) != said:
+        raise Malformed("hash is not that of content")
+    return Said((generation, version), content)
 
 
 def bucket_of(id_token: str) -> int:
@@ -45,10 +75,16 @@ def hash_of(content: bytes) -> str:
     return sha256(content).hexdigest()
 
 
+def counts_of(content: bytes) -> list[int]:
+    """How many drivers are in each bucket."""
+    return [int.from_bytes(content[at : at + 4], "big") for at in range(0, len(content), BUCKET_B)]
+
+
 def count_of(content: bytes) -> int:
-    return sum(int.from_bytes(content[at : at + 4], "big") for at in range(0, len(content), 20))
+    return sum(counts_of(content))
 
 
 def different(ours: bytes, theirs: bytes) -> list[int]:
     """The buckets in which two lists differ."""
-    return [i for i in range(BUCKETS) if ours[20 * i : 20 * i + 20] != theirs[20 * i : 20 * i + 20]]
+    places = [slice(at, at + BUCKET_B) for at in range(0, len(ours), BUCKET_B)]
+    return [i for i, place in enumerate(places) if ours[place] != theirs[place]]

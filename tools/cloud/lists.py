@@ -55,7 +55,7 @@ class Lists:
 
     def finished(self, command: Command, now_ms: int) -> None:
         """The result of a command."""
-        if command.is_transfer(CONTENT):
+        if command.is_transfer(CONTENT) and "data" in command.payload:      # without: an operator asks, and decides
             self._compared(command.station, command.response.get("data"), now_ms)
         if command.action != "SendLocalList":
             return
