@@ -18,7 +18,7 @@ Overlay = Mapping[bytes, Entry | None]
 
 
 def load(facts: Mapping[str, Any]) -> Overlay:
-    """ValueError: a fact is not what `saves` makes."""
+    """ValueError, MsgspecError: a fact is not what `saves` makes."""
     found: dict[bytes, Entry | None] = {}
     for name in (name for name in facts if name.startswith(PREFIX)):
         key = bytes.fromhex(name.removeprefix(PREFIX))
