@@ -180,6 +180,26 @@ def test_a_fact_of_an_overlay_that_says_nothing_is_no_list_and_no_crash(station:
     assert station.send(full(3, one())).status is Status.Accepted and set(station.facts) == {"allowlist"}
 
 
+@pytest.mark.promise("S4")
+@pytest.mark.parametrize("harm", ["lost", "found", "mixed up"])
+def test_changes_that_a_damaged_database_has_lost_or_found_again_make_no_other_list(station: Station, harm: str) -> None:
+    station.send(full(1, one(), one(OTHER)))
+    station.send(diff(2, one(CARD, "Blocked"), {"idToken": one(OTHER)["idToken"]}))
+    first, second = (name for name in station.facts if name.startswith(overlay.PREFIX))
+    match harm:
+        case "lost":
+            del station.facts[second]
+        case "found":
+            station.facts[overlay.PREFIX + "00" * 14] = []
+        case "mixed up":
+            station.facts |= {first: station.facts[second], second: station.facts[first]}
+    station.restart()
+    assert "not the list that was committed" in station.lists.problem
+    assert station.lists.lookup(CARD, 0.0, None) == (None, None) and not station.lists.state.version
+    assert station.send(full(2, one(CARD, "Blocked"))).status is Status.Accepted
+    assert set(station.facts) == {"allowlist"} and station.lists.state.entries == 1
+
+
 # -- parts ------------------------------------------------------------------------------------------------------------
 
 

@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from msgspec import MsgspecError, ValidationError, convert
+from msgspec import ValidationError, convert
 
 from agent.authcache import overlay as overlays
 from agent.authcache.builder import HERE_MAX, Found, Job, changed, difference, elsewhere, run
@@ -62,6 +62,7 @@ class Fact:
     count: int
     synced_s: float | None  # the cloud's time when this was the newest
     content: str = ""  # base64; "": the file's
+    overlay: str = ""  # overlays.digest()
 
     @property
     def edition(self) -> Edition:
@@ -313,11 +314,13 @@ class Lists:
         changes = changed(content, read_changes(request), Found(self._current, self._overlay), self._key, ())
         if wrong := difference(content, offer.count, offer.hash):
             return Outcome(Status.Failed, wrong)
+        overlay = {**self._overlay, **changes}
         fact = replace(
             self._fact, version=offer.edition.version, hash=content.hash, count=content.count,
-            content=b64encode(content.dump()).decode(), synced_s=self._synced_s(offer, wall_s),
+            content=b64encode(content.dump()).decode(), overlay=overlays.digest(overlay),
+            synced_s=self._synced_s(offer, wall_s),
         )  # fmt: skip
-        self._staged = Staged(self._current, {**self._overlay, **changes}, content, fact)
+        self._staged = Staged(self._current, overlay, content, fact)
         saves = (Save(FACT, asdict(fact)), *overlays.saves(changes), *self.cache.list_changed(changes.__contains__))
         return Outcome(Status.Accepted, saves=saves, state=fact.state)
 
@@ -386,12 +389,13 @@ class Lists:
             overlay = overlays.load(facts)
             current = open_list(self._directory / fact.file, self._key)
             content = Content.load(b64decode(fact.content)) if fact.content else current.built.content
-        except (ListError, ValueError, MsgspecError) as error:
+        except (ListError, ValueError) as error:
             self.problem = f"no allowlist: {error}"
             return fact
-        if content.hash != fact.hash or not (fact.content or current.built.edition == fact.edition):
+        is_as_committed = content.hash == fact.hash and overlays.digest(overlay) == fact.overlay
+        if not is_as_committed or not (fact.content or current.built.edition == fact.edition):
             current.close()
-            self.problem = f"no allowlist: {fact.file} is not the list that was committed"
+            self.problem = f"no allowlist: {fact.file} and its changes are not the list that was committed"
             return fact
         self._current, self._overlay, self._content, self._has_list = current, overlay, content, True
         return fact

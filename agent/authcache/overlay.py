@@ -4,7 +4,10 @@ By key_hash(); None: not on the list any more, whatever the file says.
 """
 
 from collections.abc import Mapping
+from hashlib import sha256
 from typing import Any
+
+from msgspec import MsgspecError
 
 from agent.authcache.content import attributes_of, expiry_ms_of
 from agent.authcache.listfile import KEY_HASH_B, entry_of
@@ -18,13 +21,13 @@ Overlay = Mapping[bytes, Entry | None]
 
 
 def load(facts: Mapping[str, Any]) -> Overlay:
-    """ValueError, MsgspecError: a fact is not what `saves` makes."""
+    """ValueError: a fact is not what `saves` makes."""
     found: dict[bytes, Entry | None] = {}
     for name in (name for name in facts if name.startswith(PREFIX)):
         key = bytes.fromhex(name.removeprefix(PREFIX))
         try:
             found[key] = _read(key, facts[name])
-        except (ValueError, TypeError):
+        except (ValueError, MsgspecError):
             raise ValueError(f"the fact {name} is malformed") from None
     return found
 
@@ -36,6 +39,12 @@ def _read(key: bytes, fact: Any) -> Entry | None:
         case [] if len(key) == KEY_HASH_B:
             return None
     raise ValueError
+
+
+def digest(overlay: Overlay) -> str:
+    """Of all of it, "" of none: a database that was saved from damage may have lost a fact, or found an older one."""
+    said = sorted(hashed + repr(fact_of(entry)).encode() for hashed, entry in overlay.items())
+    return sha256(b"\0".join(said)).hexdigest()[:16] if said else ""
 
 
 def saves(changes: Overlay) -> list[Save]:
