@@ -1,48 +1,31 @@
-"""What is recorded and judged: for each kind of durable file, a story that its real writer plays in a process of its
-own, and a judge that opens what a power cut has left of it with the real reader.
-
-A story says what it asks before it asks, and what it was promised at the moment of the promise, as lines of JSON:
-
-    {"ask": 7, ...}     from here on the step may be on the disk
-    {"done": 7, ...}    from here on it must be
-"""
+"""The store's stories and their judge (tests/durable_stories.py)."""
 
 import json
 import os
 import queue
 import random
 import sqlite3
-import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
 
 from agent import outbox
-from agent import store as store_module
-from agent.app import state_folder
-from agent.authcache.listfile import read_key
-from agent.authcache.lists import Lists
 from agent.effects import Durable, Record, Save, Stream
 from agent.loop import monotonic
 from agent.outbox import Connect, Database, StoreError, connect
 from agent.salvage import salvaged
-from agent.settings import Config, Paths
 from agent.store import CommitFailed, Committed, Crashed, EpochOpened, Fetched, Opened, Store
 from agent.uplink.codec import Mark, WireError, decode_record
-from tests.durability import Judge, Recording, Tree, plant
-from tests.durability import record as record_operations
+from tests.durability import Judge, Tree, plant
 
 BOOT = b"BOOT...1"
 ALL_B = 10_000_000
 TOMBSTONE = -2  # is no record's number: where one stands, something is lost
-CARDS = ["04A1B2C3", "04A1B2C4", "04A1B2C5"]
 A = TypeVar("A")
-
-SMALL = {"CHECKPOINT_PAGES": 12, "PRUNED_ROWS": 3, "BALLAST_B": 4_096}  # in thousands it would be a long story
 
 
 def say(**what: Any) -> None:
@@ -289,3 +272,34 @@ def planted(files: Tree) -> Iterator[Path]:
     with TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None) as name:
         plant(Path(name), files)
         yield Path(name)
+
+
+# -- what is damaged --------------------------------------------------------------------------------------------------
+
+DAMAGED = b"this was a database once, and somebody may read money in it " * 100
+
+
+@cache
+def half_readable() -> bytes:
+    """A database with money in it, of which some pages are noise."""
+    with TemporaryDirectory() as folder:
+        database = Database(path := Path(folder, "station.db"), BOOT)
+        for n in range(40):
+            database.commit([record(0, n, 300), Save("a", n)])
+        database.close()
+        data = path.read_bytes()
+    pages = [data[at : at + outbox.PAGE_B] for at in range(0, len(data), outbox.PAGE_B)]
+    return b"".join(b"\xa5" * outbox.PAGE_B if n % 5 == 4 else page for n, page in enumerate(pages))
+
+
+def judge_rebuilt(files: Tree, _said: Sequence[str]) -> str:
+    """Whatever could be read of the damaged file is in business again, and the file itself is kept."""
+    with planted(files) as folder:
+        again = Open(folder, say=nothing)
+        rows = again.rows(0)
+        again.store.close()
+        kept = any(path.read_bytes() == half_readable() for path in folder.iterdir())
+    readable = salvaged(half_readable(), b"").money
+    if missing := readable.keys() - rows.keys():
+        return f"{len(missing)} of {len(readable)} readable records are gone"
+    return "" if kept else "the damaged file is gone"

@@ -182,7 +182,7 @@ def test_a_fact_of_an_overlay_that_says_nothing_is_no_list_and_no_crash(station:
 
 @pytest.mark.promise("S4")
 @pytest.mark.parametrize("harm", ["lost", "found", "mixed up"])
-def test_changes_that_a_damaged_database_has_lost_or_found_again_make_no_other_list(station: Station, harm: str) -> None:
+def test_changes_that_a_damaged_database_has_lost_or_found_make_no_other_list(station: Station, harm: str) -> None:
     station.send(full(1, one(), one(OTHER)))
     station.send(diff(2, one(CARD, "Blocked"), {"idToken": one(OTHER)["idToken"]}))
     first, second = (name for name in station.facts if name.startswith(overlay.PREFIX))
