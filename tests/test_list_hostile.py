@@ -1,15 +1,22 @@
 """Lists that lie: refused with the reason, told to the cloud, and the list before answers as if nothing had come."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from agent.authcache import builder, listfile, overlay, parts
+from agent.authcache.content import Content, bucket_of
 from agent.authcache.lists import Made, Plan, Status
 from agent.events import AuthorizationStatus as Said
 from agent.events import Entry, ListState
+from agent.shell import SECURITY_EVENT_S, Shell
+from agent.sim.world import STATION_ID, World
+from agent.uplink.codec import encode_payload, to_cbor
+from agent.uplink.operator import key_id
+from agent.uplink.signed import sign
 from tests.listed import CARD, OURS, Cloud, in_parts, one
 from tests.test_allowlist import CARDS
 from tests.test_authcache import OTHER, T0, Station, full
@@ -44,7 +51,9 @@ def diff(version: int, *entries: Json, **custom: Any) -> Json:
 
 
 def announcing(request: Json, **custom: Any) -> Json:
-    return {**request, "customData": {**request["customData"], **custom}}
+    """None: it is not said."""
+    head = {name: value for name, value in {**request["customData"], **custom}.items() if value is not None}
+    return {**request, "customData": head}
 
 
 def brief(state: ListState | None) -> tuple[int, int, float | None]:
@@ -292,3 +301,272 @@ def test_parts_have_a_greatest_size_together(station: Station, cloud: Cloud, mon
     files = station.files()
     outcome = station.send(second)
     assert outcome.status is Status.Failed and "larger than" in outcome.reason and station.files() == files
+
+
+# -- through the whole station: signed or not, refused with its reason, and told --------------------------------------
+
+
+class Site:
+    """A station at work with a list of all CARDS but two, 1/5; and whatever could tell that something of it changed."""
+
+    def __init__(self) -> None:
+        self.world = World(5).power_on().run(60)
+        self.commands = 0
+        self.cloud = Cloud()
+        self.cloud.version = 5
+        self.cloud.entries = {card: Entry() for card in CARDS[:-2]}
+        self.world.command("SendLocalList", **self.cloud.full()).run(60)
+        self.world.cloud.drivers[CARDS[-1]] = {"status": "Accepted"}
+        self.world.plug(1).run(10).tap(CARDS[-1]).run(30)
+        assert self.answers()[-1] == {"status": "Accepted"} and self.shell.lists.state.version == 5
+        assert len(self.says()["facts"]) == 2, "the list, and one in the cache"
+
+    @property
+    def shell(self) -> Shell:
+        assert self.world.shell
+        return self.world.shell
+
+    def signed(self, request: Json) -> bytes:
+        """As its operator would, and with no encoder's walls."""
+        self.commands += 1
+        expires_ms = round((self.world.true_wall_s() + 3600) * 1000)
+        head = [STATION_ID, f"hostile {self.commands}", expires_ms, "SendLocalList"]
+        return self.sign(to_cbor([*head, encode_payload(request)]))
+
+    def sign(self, data: bytes) -> bytes:
+        return sign(data, self.kid, self.world._key)
+
+    @property
+    def kid(self) -> bytes:
+        return key_id(self.world._key.public_key())
+
+    def answers(self) -> list[Json]:
+        return [result["response"] for result in self.world.cloud.results if result["status"] == "Done"]
+
+    def security_events(self) -> list[str]:
+        log = self.world.cloud.log
+        return [record.payload["techInfo"] for record in log if record.action == "SecurityEventNotification"]
+
+    def says(self) -> Json:
+        """The files and facts of the list and of the cache, and what they answer."""
+        lists, folder = self.shell.lists, self.world.disk.path / "lists"
+        rows = self.world.disk.copied().execute("SELECT * FROM fact ORDER BY key").fetchall()
+        return {
+            "files": {path.name: path.read_bytes() for path in folder.iterdir()},
+            "facts": [row for row in rows if row[0].startswith(("allowlist", "list/", "cache/"))],
+            "answers": [lists.lookup(card, self.world.mono(), None) for card in (*CARDS, CARD, OTHER)],
+            "list": (lists.state, lists.content.dump()),
+        }
+
+    def hear(self, data: bytes) -> None:
+        """Time enough to be done with it, and to complain again."""
+        self.world.net.send_command(data)
+        self.world.run(SECURITY_EVENT_S + 5)
+
+
+@pytest.fixture(scope="module")
+def site() -> Iterator[Site]:
+    """One for all: whatever comes, it is as before."""
+    made = Site()
+    yield made
+    made.world.disk.close()
+
+
+def next_list(**custom: Any) -> Json:
+    """1/6: one card less. It would be taken if nothing were wrong with it."""
+    cloud = Cloud()
+    cloud.version, cloud.entries = 6, {card: Entry() for card in CARDS[1:-2]}
+    return announcing(cloud.full(), **custom)
+
+
+def with_entries(*entries: Json) -> Json:
+    request = next_list(count=len(entries))
+    del request["customData"]["hash"]
+    return {**request, "localAuthorizationList": list(entries)}
+
+
+def next_change(**custom: Any) -> Json:
+    """The same as what differs."""
+    cloud = Cloud()
+    cloud.version, cloud.entries = 6, {card: Entry() for card in CARDS[1:-2]}
+    return announcing(cloud.differential({CARDS[0]: None}, base=5), **custom)
+
+
+def but(request: Json, **members: Any) -> Json:
+    return {**request, **members}
+
+
+def informed(**info: Any) -> Json:
+    return {**one(), "idTokenInfo": {"status": "Accepted", **info}}
+
+
+FAILED, MISMATCH = "Failed", "VersionMismatch"
+CONTROL = "\x1b[2J"
+HASH_5 = Content.of((card, Entry()) for card in CARDS[:-2]).hash
+LIES: dict[str, tuple[Json, str, str]] = {
+    "an older version": (but(next_list(), versionNumber=4), MISMATCH, "list 1/4 is older than 1/5 here"),
+    "an older generation": (next_list(generation=0), MISMATCH, "list 0/6 is older than 1/5 here"),
+    "no generation": (but(next_list(), customData={"vendorId": OURS}), MISMATCH, "list 0/6 is older"),
+    "somebody else's generation": (next_list(vendorId="else"), MISMATCH, "list 0/6 is older than 1/5 here"),
+    "this version otherwise": (but(next_list(), versionNumber=5), MISMATCH,
+                               "5 is here with other content: count it up"),
+    "this version without a hash": (but(with_entries(one()), versionNumber=5), MISMATCH,
+                                    "5 is here with other content"),
+    "this version changed": (but(next_change(hash=None), versionNumber=5), MISMATCH, "version 5 is here: count it up"),
+    "version 0": (but(next_list(), versionNumber=0), FAILED, "version 0: versions begin at 1"),
+    "a negative version": (but(next_list(), versionNumber=-6), FAILED, "version -6: versions begin at 1"),
+    "a huge version": (but(next_list(), versionNumber=10**30), FAILED,
+                       "a version is a number up to 9223372036854775807"),
+    "a negative generation": (next_list(generation=-1), FAILED, "generation is a number from 0"),
+    "a huge generation": (next_list(generation=2**63), FAILED, "generation is a number from 0"),
+    "a generation that is true": (next_list(generation=True), FAILED, "generation is a number from 0"),
+    "a generation in words": (next_list(generation="7"), FAILED, "generation is a number from 0"),
+    "a wrong count": (next_list(count=22), FAILED, "this makes a list of 21 entries, 22 were announced"),
+    "a negative count": (next_list(count=-1), FAILED, "this makes a list of 21 entries, -1 were announced"),
+    "a huge count": (next_list(count=10**30), FAILED, "this makes a list of 21 entries, 10000"),
+    "a count that is true": (next_list(count=True), FAILED, "count is a number"),
+    "a count with a point": (next_list(count=21.0), FAILED, "count is a number"),
+    "a count in words": (next_list(count="21"), FAILED, "count is a number"),
+    "a wrong hash": (next_list(hash="0" * 64), FAILED, "0000000000000000 was announced: compare the two"),
+    "the hash of another content": (next_list(hash=HASH_5), FAILED, f"{HASH_5[:16]} was announced: compare the two"),
+    "a hash in capitals": (next_list(hash=next_list()["customData"]["hash"].upper()), FAILED, "was announced: compare"),
+    "half a hash": (next_list(hash="0" * 32), FAILED, "hash is 64 hexadecimal digits"),
+    "a hash that is a number": (next_list(hash=0), FAILED, "hash is 64 hexadecimal digits"),
+    "an entry lost": (but(next_list(), localAuthorizationList=next_list()["localAuthorizationList"][1:]), FAILED,
+                      "this makes a list of 20 entries, 21 were announced"),
+    "no entries at all": (but(next_list(), localAuthorizationList=None), "Refused", "member is null"),
+    "an empty list of entries": (but(next_list(), localAuthorizationList=[]), "Refused", "length >= 1"),
+    "entries that are none": (but(next_list(), localAuthorizationList=[5]), "Refused", "Expected `object`"),
+    "a version that is true": (but(next_list(), versionNumber=True), "Refused", "Expected `int`, got `bool`"),
+    "a version in words": (but(next_list(), versionNumber="6"), "Refused", "Expected `int`, got `str`"),
+    "another kind of list": (but(next_list(), updateType="Partial"), "Refused", "Partial"),
+    "more members than OCPP has": (but(next_list(), more={}), "Refused", "more"),
+    "the same card twice": (with_entries(one(), one()), FAILED, "…2B1C is listed twice"),
+    "the same card in another spelling": (with_entries(one(), one("04:a2:2b:1c")), FAILED, "…2B1C is listed twice"),
+    "the same account in another spelling": (with_entries(one("anna"), one(" ANNA ")), FAILED, "listed twice"),
+    "an empty id": (with_entries(one("")), FAILED, "an entry has no id"),
+    "a blank id": (with_entries(one(" \u00a0")), FAILED, "an entry has no id"),
+    "an id too long": (with_entries(one("X" * 256)), "Refused", "length <= 255"),
+    "an id that moves the cursor": (with_entries(one(CONTROL)), FAILED, "an id holds a control character"),
+    "no idTokenInfo": (with_entries({"idToken": one()["idToken"]}), FAILED,
+                       "…2B1C has no idTokenInfo, which a full list"),
+    "a status that is none": (with_entries(one(status="Fine")), "Refused", "Fine"),
+    "33 groups": (with_entries(one(groups=["x"] * 33)), FAILED, "…2B1C: groups are up to 32 names of 1 to 255"),
+    "a group too long": (with_entries(one(groups=["x" * 256])), FAILED, "…2B1C: groups are up to 32 names of 1 to 255"),
+    "a group without a name": (with_entries(one(groups=[""])), FAILED, "…2B1C: groups are up to 32 names of 1 to 255"),
+    "a group that is a number": (with_entries(one(groups=[5])), FAILED, "…2B1C: groups are up to 32 names of 1 to 255"),
+    "one group and no list": (with_entries(one(groups="staff")), FAILED,
+                              "…2B1C: groups are up to 32 names of 1 to 255"),
+    "a group that moves the cursor": (with_entries(one(groups=[CONTROL])), FAILED,
+                                      "…2B1C: a group's name holds a control"),
+    "pending by number": (with_entries(one(pending=1)), FAILED, "…2B1C: pending and removed are true or false"),
+    "removed by word": (with_entries(one(removed="yes")), FAILED, "…2B1C: pending and removed are true or false"),
+    "30 February": (with_entries(informed(cacheExpiryDateTime="2026-02-30T00:00:00Z")), FAILED,
+                    "is no time: write 2026-"),
+    "an expiry of no zone": (with_entries(informed(cacheExpiryDateTime="2026-02-03T00:00:00")), "Refused",
+                             "cacheExpiry"),
+    "news of no zone": (next_list(asOf="2026-02-03T00:00:00"), FAILED, "'2026-02-03T00:00:00' is no time: write 2026-"),
+    "a base of a full list": (next_list(base=5), FAILED, "base is the version that a differential list leads from"),
+    "another base": (next_change(base=4), MISMATCH, "this leads from version 4, here is 5"),
+    "a base to come": (next_change(base=7), MISMATCH, "this leads from version 7, here is 5"),
+    "a base that is true": (next_change(base=True), FAILED, "base is the version that a differential list leads from"),
+    "another generation's changes": (next_change(generation=2), MISMATCH,
+                                     "there is no list here to change: send it whole"),
+    "changes with the old hash": (next_change(hash=HASH_5), FAILED, "was announced: compare the two, or send it whole"),
+    "changes with a wrong count": (next_change(count=22), FAILED, "this makes a list of 21 entries, 22 were announced"),
+    "a card changed twice": (but(next_change(), localAuthorizationList=[one(), one("04a2-2b1c", "Blocked")]), FAILED,
+                             "…2B1C is changed twice"),
+    "a bucket too many": (next_change(buckets=[256]), FAILED, "buckets are numbers below 256"),
+    "a negative bucket": (next_change(buckets=[-1]), FAILED, "buckets are numbers below 256"),
+    "a bucket that is true": (next_change(buckets=[True]), FAILED, "buckets are numbers below 256"),
+    "buckets that are a number": (next_change(buckets=5), FAILED, "buckets are numbers below 256"),
+    "buckets of a full list": (next_list(buckets=[5]), FAILED, "a full list replaces every bucket"),
+    "a bucket whose cards are not named": (next_change(buckets=[bucket_of(CARDS[5])]), FAILED,
+                                           "this makes a list of 20 entries, 21 were announced"),
+    "all buckets, and one card": (but(next_change(buckets=[*range(256)], count=21), localAuthorizationList=[one()]),
+                                  FAILED, "this makes a list of 1 entries, 21 were announced"),
+    "part 0": (next_list(part=0, parts=3), FAILED, "part is a number from 1 to 3"),
+    "part 4 of 3": (next_list(part=4, parts=3), FAILED, "part is a number from 1 to 3"),
+    "a part that is true": (next_list(part=True, parts=3), FAILED, "part is a number from 1 to 3"),
+    "no parts": (next_list(parts=0), FAILED, "parts is a number from 1 to 4000"),
+    "4001 parts": (next_list(part=1, parts=4001), FAILED, "parts is a number from 1 to 4000"),
+    "parts that announce no hash": (next_list(part=1, parts=3, hash=None), FAILED,
+                                    "a list in parts needs count and hash"),
+    "parts that announce no count": (next_list(part=1, parts=3, count=None), FAILED, "a list in parts needs count and"),
+    "a part with a wrong entry": (announcing(with_entries(one("")), part=1, parts=3, hash=HASH_5), FAILED, "has no id"),
+    "a part of an older list": (but(next_list(part=1, parts=3), versionNumber=4), MISMATCH,
+                                "1/4 is older than 1/5 here"),
+}  # fmt: skip
+
+
+@pytest.mark.promise("S4", "S7", "S9")
+@pytest.mark.parametrize(("request_", "status", "why"), LIES.values(), ids=LIES)
+def test_a_lie_that_is_signed_is_refused_with_its_reason_and_nothing_changes(
+    site: Site, request_: Json, status: str, why: str
+) -> None:
+    before, results = site.says(), len(site.world.cloud.results)
+    site.hear(site.signed(request_))
+    (result,) = site.world.cloud.results[results:]
+    if status == "Refused":
+        assert result["status"] == "Refused" and result["errorCode"] == "FormatViolation"
+        said = result["why"]
+    else:
+        assert result["status"] == "Done" and result["response"]["status"] == status
+        said = result["response"]["statusInfo"]["additionalInfo"]
+    assert why in said and said.isprintable() and CARD not in said
+    assert site.says() == before
+
+
+def odd(payload: Json = {}, **head: Any) -> bytes:  # noqa: B006
+    """A command's content, without our encoder's walls."""
+    head = {"station": STATION_ID, "command_id": "odd", "expires_ms": 2**60, "action": "SendLocalList"} | head
+    return to_cbor([*head.values(), payload])
+
+
+def nested(depth: int) -> Json:
+    return {"customData": {"vendorId": "x", "x": nested(depth - 1)} if depth else 0}
+
+
+def cards(count: int) -> Json:
+    shape = to_cbor([{"idToken": {"type": "ISO14443"}, "idTokenInfo": {"status": "Accepted"}}, 4,
+                     b"".join(n.to_bytes(4, "big") for n in range(count))])  # fmt: skip
+    return {"versionNumber": 6, "updateType": "Full", "localAuthorizationList": [shape]}
+
+
+STRANGER = Ed25519PrivateKey.from_private_bytes(b"another private key of 32 bytes!")
+FORGERIES: dict[str, tuple[Callable[[Site], bytes], str]] = {
+    "unsigned": (lambda site: odd(next_list()),
+                 "not a COSE_Sign1: expected [protected, unprotected, payload, signature]"),
+    "nothing": (lambda site: b"", "not a COSE_Sign1: not CBOR"),
+    "signed by a stranger": (lambda site: sign(odd(next_list()), site.kid, STRANGER), "the signature is wrong"),
+    "signed with a key that nobody knows": (lambda site: sign(odd(next_list()), b"else", STRANGER),
+                                            "signed with a key that this station does not know"),
+    "another station's": (lambda site: site.sign(odd(next_list(), station="SIM-0002")),
+                          "a command for station SIM-0002"),
+    "cut off": (lambda site: site.signed(next_list())[:-1], "not a COSE_Sign1: not CBOR"),
+    "with a byte more": (lambda site: site.signed(next_list()) + b"\0", "1 bytes follow the message"),
+    "signed twice": (lambda site: site.sign(site.signed(next_list())), "not CBOR"),
+    "a list that is no map": (lambda site: site.sign(to_cbor([STATION_ID, "odd", 2**60, "SendLocalList", []])),
+                              "payload: expected a map"),
+    "half a command": (lambda site: site.sign(to_cbor([STATION_ID, "odd"])), "command: expected an array of 5"),
+    "no command id": (lambda site: site.sign(odd(next_list(), command_id="")), "command_id: expected text of 1 to 36"),
+    "deeper than anything of OCPP": (lambda site: site.sign(odd(nested(12))), "JSON at most 24 deep"),
+    "deeper than any decoder goes": (lambda site: site.sign(odd()[:-1] + b"\x81" * 2_000 + b"\0"), "not CBOR"),
+    "more cards than one message has": (lambda site: site.sign(odd(cards(5_001))),
+                                        "more than 5000 cards in one message"),
+    "more bytes than one message has": (lambda site: site.sign(odd({"x": "x" * 100_000})), "bytes are over 100000"),
+    "half a card": (lambda site: site.sign(odd({"localAuthorizationList": [b"\x83\xa0\x04\x43abc"]})),
+                    "cards are an entry, a size from 1 to 18, and ids of that size"),
+}  # fmt: skip
+
+
+@pytest.mark.promise("S4", "S9")
+@pytest.mark.parametrize(("forged", "why"), FORGERIES.values(), ids=FORGERIES)
+def test_a_forgery_is_a_security_event_and_nothing_changes(
+    site: Site, forged: Callable[[Site], bytes], why: str
+) -> None:
+    before, events, results = site.says(), len(site.security_events()), len(site.world.cloud.results)
+    site.hear(forged(site))
+    (said,) = site.security_events()[events:]
+    assert why in said and len(site.world.cloud.results) == results
+    assert site.says() == before
