@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from agent.authcache.content import Content
+from agent.authcache.content import Content, bucket_of
 from agent.clock import iso8601
 from agent.events import Entry
 
@@ -50,6 +50,21 @@ class Cloud:
 
     def differential(self, changes: Mapping[str, Entry | None], **custom: Any) -> dict[str, Any]:
         return self.request("Differential", [said(*each) for each in changes.items()], **custom)
+
+
+WAYS = ["full", "diff", "parts", "buckets"]
+
+
+def messages(cloud: Cloud, way: str, changes: Mapping[str, Entry | None], base: int) -> list[dict[str, Any]]:
+    """What leads to the cloud's list from that version, `changes` ago."""
+    if way == "full":
+        return [cloud.full()]
+    if way == "buckets":
+        buckets = sorted({bucket_of(card) for card in changes})
+        named = {card: entry for card, entry in cloud.entries.items() if bucket_of(card) in buckets}
+        return [cloud.differential(named, base=base, buckets=buckets)]
+    whole = cloud.differential(changes, base=base)
+    return list(in_parts(whole, 3)) if way == "parts" else [whole]
 
 
 def in_parts(request: dict[str, Any], parts: int) -> Iterator[dict[str, Any]]:

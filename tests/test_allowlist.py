@@ -12,11 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.authcache import builder, overlay
-from agent.authcache.content import Content, bucket_of
+from agent.authcache.content import Content
 from agent.authcache.lists import Status
 from agent.events import AuthorizationStatus as Said
 from agent.events import Entry
-from tests.listed import Cloud, in_parts, said
+from tests.listed import WAYS, Cloud, messages, said
 from tests.process import until
 from tests.test_authcache import Station, folder
 from tools.cloud import content
@@ -33,7 +33,7 @@ def held(station: Station) -> dict[str, Entry]:
 
 
 @pytest.mark.promise("S4", "S5")
-@given(st.lists(st.tuples(CHANGES, st.sampled_from(["full", "diff", "parts", "buckets"]), st.booleans()), max_size=7),
+@given(st.lists(st.tuples(CHANGES, st.sampled_from(WAYS), st.booleans()), max_size=7),
        st.randoms(use_true_random=False), st.integers(1, 30))  # fmt: skip
 def test_whichever_way_a_list_comes_the_station_has_it_and_its_hash_agrees(
     story: list[tuple[dict[str, Entry | None], str, bool]], chance: random.Random, most: int
@@ -47,21 +47,12 @@ def test_whichever_way_a_list_comes_the_station_has_it_and_its_hash_agrees(
             for changes, way, restarts in story:
                 base, there = cloud.version, dict(cloud.entries)
                 cloud.change(changes)
-                if way == "full":
-                    messages = [cloud.full()]
-                elif way == "buckets":
-                    buckets = sorted({bucket_of(card) for card in changes})
-                    named = {card: entry for card, entry in cloud.entries.items() if bucket_of(card) in buckets}
-                    messages = [cloud.differential(named, base=base, buckets=buckets)]
-                else:
-                    messages = [cloud.differential(changes, base=base)]
-                if way == "parts":
-                    messages = list(in_parts(messages[0], 3))
-                    chance.shuffle(messages)
-                for message in messages:
+                coming = messages(cloud, way, changes, base)
+                chance.shuffle(coming)
+                for message in coming:
                     assert held(station) == there, "not before the last part"
                     assert station.send(message).status is Status.Accepted
-                    if restarts and message is not messages[-1]:
+                    if restarts and message is not coming[-1]:
                         station.restart()
                 assert held(station) == cloud.entries
                 if restarts:

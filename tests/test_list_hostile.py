@@ -1,25 +1,30 @@
 """Lists that lie: refused with the reason, told to the cloud, and the list before answers as if nothing had come."""
 
+import random
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from hypothesis import given
+from hypothesis import strategies as st
 
-from agent.authcache import builder, listfile, overlay, parts
+from agent.authcache import builder, listfile, lists, overlay, parts
 from agent.authcache.content import Content, bucket_of
-from agent.authcache.lists import Made, Plan, Status
+from agent.authcache.lists import Made, Outcome, Plan, Status
 from agent.events import AuthorizationStatus as Said
 from agent.events import Entry, ListState
 from agent.shell import SECURITY_EVENT_S, Shell
 from agent.sim.world import STATION_ID, World
 from agent.uplink.codec import encode_payload, to_cbor
+from agent.uplink.commands import Command, Refusal, SeenCommands, open_command
 from agent.uplink.operator import key_id
 from agent.uplink.signed import sign
-from tests.listed import CARD, OURS, Cloud, in_parts, one
-from tests.test_allowlist import CARDS
-from tests.test_authcache import OTHER, T0, Station, full
+from tests.listed import CARD, OURS, WAYS, Cloud, in_parts, messages, one
+from tests.test_allowlist import CARDS, CHANGES, held
+from tests.test_authcache import OTHER, T0, Station, folder, full
 
 Json = dict[str, Any]
 
@@ -36,12 +41,18 @@ def cloud() -> Cloud:
     return made
 
 
+@contextmanager
+def small_overlay(most: int) -> Iterator[None]:
+    before, overlay.ENTRIES_MAX = overlay.ENTRIES_MAX, most
+    yield
+    overlay.ENTRIES_MAX = before
+
+
 @pytest.fixture
 def no_overlay() -> Iterator[None]:
     """Every differential list makes a new file."""
-    before, overlay.ENTRIES_MAX = overlay.ENTRIES_MAX, 0
-    yield
-    overlay.ENTRIES_MAX = before
+    with small_overlay(0):
+        yield
 
 
 def diff(version: int, *entries: Json, **custom: Any) -> Json:
@@ -290,6 +301,21 @@ def test_parts_are_kept_when_it_is_the_disk_that_refuses(
     assert "could not be written" in station.send(last).reason and len(station.files()) == 3
     monkeypatch.undo()
     assert brief(station.send(last).state) == (1, 24, T0)
+
+
+@pytest.mark.promise("S4", "S10")
+def test_a_process_that_does_not_end_is_ended_and_the_long_list_may_come_again(
+    station: Station, cloud: Cloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lists, "HERE_MAX", 3)
+    monkeypatch.setattr(builder, "TIMEOUT_S", 0.0)
+    outcome = station.send(cloud.full())
+    assert outcome.reason == "the process that writes the list has failed: TimeoutExpired"
+    monkeypatch.setattr(builder, "TIMEOUT_S", 60.0)
+    wrong = station.send(announcing(cloud.full(), count=7))
+    assert "24 entries, 7 were announced" in wrong.reason and not station.files(), "said by the process, too"
+    assert station.send(cloud.full()).state == station.lists.state and len(station.files()) == 1
+    assert station.lists.content == cloud.content()
 
 
 @pytest.mark.promise("S10")
@@ -570,3 +596,153 @@ def test_a_forgery_is_a_security_event_and_nothing_changes(
     (said,) = site.security_events()[events:]
     assert why in said and len(site.world.cloud.results) == results
     assert site.says() == before
+
+
+@pytest.mark.promise("S4", "S9")
+def test_after_all_these_the_next_list_is_taken_and_a_repetition_of_any_is_silent() -> None:
+    site = Site()
+    heard = [site.signed(request) for request, _, _ in LIES.values()]
+    heard += [forged(site) for forged, _ in FORGERIES.values()]
+    for data in heard:
+        site.hear(data)
+    site.hear(site.signed(next_change()))
+    assert site.answers()[-1] == {"status": "Accepted"} and site.shell.lists.state.version == 6
+    before, results = site.says(), len(site.world.cloud.results)
+    for data in heard[: len(LIES)]:
+        site.hear(data)
+    assert site.says() == before and len(site.world.cloud.results) == results
+    site.world.disk.close()
+
+
+@pytest.mark.promise("S9")
+def test_a_flipped_bit_anywhere_in_a_list_is_refused_by_its_signature(site: Site) -> None:
+    data = site.signed(with_entries(one()))
+    for bit in range(8 * len(data)):
+        flipped = bytearray(data)
+        flipped[bit // 8] ^= 1 << bit % 8
+        said = open_command(bytes(flipped), site.shell.operator_keys.keys, STATION_ID, 0.0, SeenCommands({}))
+        assert isinstance(said, Refusal) and said.security_event and said.result is None, (bit, said)
+    assert isinstance(open_command(data, site.shell.operator_keys.keys, STATION_ID, 0.0, SeenCommands({})), Command)
+
+
+@pytest.mark.promise("S4", "S9")
+def test_changes_before_any_list_are_refused() -> None:
+    world = World(5).power_on().run(60)
+    world.command("SendLocalList", **next_change()).run(60)
+    why = world.cloud.results[-1]["response"]["statusInfo"]["additionalInfo"]
+    assert why == "there is no list here to change: send it whole" and not list((world.disk.path / "lists").iterdir())
+    world.disk.close()
+
+
+@pytest.mark.promise("S4", "S9")
+def test_a_list_that_is_played_again_changes_nothing_and_never_after_its_time_not_even_a_new_station() -> None:
+    site = Site()
+    old, new = site.signed(but(next_list(), versionNumber=6)), site.signed(but(next_list(), versionNumber=7))
+    for data in (old, new):
+        site.hear(data)
+    before, results = site.says(), len(site.world.cloud.results)
+    for _ in range(2):
+        site.hear(old)
+        assert site.says() == before and len(site.world.cloud.results) == results
+        assert any("already done" in line for _, line in site.world.log)
+        site.world.cut_power().run(10)
+        site.world.power_on().run(100)
+    site.world.disk.close()
+    another = World(5).power_on().run(60)  # its store is new, its operator the same
+    another.net.send_command(old)
+    another.run(60)
+    another.net.send_command(new)
+    another.run(60)
+    assert another.shell and another.shell.lists.state.version == 7, "an older one is replaced by what is newer"
+    late = World(5).power_on().run(4_000)
+    late.net.send_command(old)
+    late.run(60)
+    assert late.cloud.results[-1]["status"] == "Expired" and not list((late.disk.path / "lists").iterdir())
+    for world in (another, late):
+        world.disk.close()
+
+
+# -- any sequence of all that -----------------------------------------------------------------------------------------
+
+
+def without_one(request: Json) -> Json:
+    return but(request, localAuthorizationList=request.get("localAuthorizationList", [one()])[1:] or [one("ODD")])
+
+
+MODEL_LIES: dict[str, Callable[[Json], Json]] = {
+    "truth": lambda request: request,
+    "older": lambda request: but(request, versionNumber=request["versionNumber"] - 2),
+    "older generation": lambda request: announcing(request, generation=0),
+    "wrong count": lambda request: announcing(request, count=request["customData"]["count"] + 1),
+    "wrong hash": lambda request: announcing(request, hash="0" * 64),
+    "truncated": without_one,
+    "one too many": lambda request: but(request, localAuthorizationList=[
+        *request.get("localAuthorizationList", []), one("ODD")]),
+    "wrong entry": lambda request: but(request, localAuthorizationList=[one("")]),
+    "wrong base": lambda request: announcing(request, base=99),
+    "wrong part": lambda request: announcing(request, part=9, parts=8),
+}  # fmt: skip
+UNLISTED = "04FFEE77"
+CUTS = ["", "restart", "cut before the commit", "cut after the commit"]
+MESSAGES = st.tuples(st.sampled_from(list(MODEL_LIES)), st.sampled_from(CUTS))
+
+
+def delivered(station: Station, request: Json, cut: str) -> Outcome:
+    """With a power cut at some moment; what was cut off before the commit comes again, for nobody has answered."""
+    outcome = station.lists.replace(request, T0)
+    if cut == "cut before the commit":
+        station.restart()
+        outcome = station.lists.replace(request, T0)
+    station.commit(outcome.saves)
+    if cut == "cut after the commit":
+        station.restart()
+    station.lists.committed()
+    if cut == "restart":
+        station.restart()
+    return outcome
+
+
+@pytest.mark.promise("S4", "S5", "S9")
+@given(st.lists(st.tuples(CHANGES, st.sampled_from(WAYS), st.lists(MESSAGES, max_size=3)), max_size=5),
+       st.randoms(use_true_random=False), st.integers(1, 30))  # fmt: skip
+def test_whatever_comes_between_the_station_has_the_cloud_s_list_or_the_one_before(
+    story: list[tuple[dict[str, Entry | None], str, list[tuple[str, str]]]], chance: random.Random, most: int
+) -> None:
+    with folder() as directory, small_overlay(most):
+        station, cloud = Station(directory), Cloud()
+        cloud.version = 2
+        station.send(cloud.full())
+        before = cloud.version, dict(cloud.entries)
+        for changes, way, heard in story:
+            cloud.change(changes)
+            after = cloud.version, dict(cloud.entries)
+            coming = messages(cloud, way, changes, before[0])
+            station.hear("Accepted", UNLISTED)
+            is_new = False
+            for lie, cut in heard:
+                was_new, sent = is_new, MODEL_LIES[lie](chance.choice(coming))
+                outcome = delivered(station, sent, cut)
+                assert outcome.status is Status.Accepted or outcome.reason
+                is_new = check(station, before, after)
+                assert is_new is was_new or lie in ("truth", "truncated"), lie  # not each entry changes anything
+            for is_clean in (False, True):  # a lie may have taken the place of parts
+                for message in coming if station.lists.state.version != cloud.version else []:
+                    outcome = delivered(station, message, chance.choice(CUTS))
+                    assert outcome.status is Status.Accepted or not is_clean, outcome
+            assert check(station, before, after)
+            before = after
+
+
+def check(station: Station, before: tuple[int, dict[str, Entry]], after: tuple[int, dict[str, Entry]]) -> bool:
+    """One of the two, whole, and nothing else on the disk; whether it is the second."""
+    lists = station.lists
+    is_new = lists.state.version == after[0]
+    version, entries = after if is_new else before
+    content = Content.of(entries.items())
+    assert (lists.state.version, held(station), lists.content) == (version, entries, content)
+    assert station.facts["allowlist"]["hash"] == lists.state.hash == content.hash and not lists.problem
+    strays = {path.name for path in station.directory.iterdir()} - {station.facts["allowlist"]["file"]}
+    assert all(name.startswith("part-1-") and name.split("-")[2] > str(version) for name in strays), strays
+    is_swapped = is_new and not station.facts["allowlist"]["content"]
+    assert bool(station.cached(UNLISTED)) != is_swapped, "a new file clears the cache, in the same commit"
+    return is_new
