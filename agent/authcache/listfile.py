@@ -252,7 +252,7 @@ class ListFile:
 
 
 def entry_of(alike: str, expiry_ms: int | None) -> Entry:
-    """`alike`: what attributes() made. MsgspecError, ValueError: it is something else."""
+    """`alike`: what attributes() made. ValueError: it is something else."""
     return replace(_said(alike), expiry_s=expiry_ms / 1000) if expiry_ms else _said(alike)
 
 

@@ -7,8 +7,6 @@ from collections.abc import Mapping
 from hashlib import sha256
 from typing import Any
 
-from msgspec import MsgspecError
-
 from agent.authcache.content import attributes_of, expiry_ms_of
 from agent.authcache.listfile import KEY_HASH_B, entry_of
 from agent.effects import Save
@@ -27,7 +25,7 @@ def load(facts: Mapping[str, Any]) -> Overlay:
         key = bytes.fromhex(name.removeprefix(PREFIX))
         try:
             found[key] = _read(key, facts[name])
-        except (ValueError, MsgspecError):
+        except ValueError:
             raise ValueError(f"the fact {name} is malformed") from None
     return found
 
