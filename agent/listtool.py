@@ -87,7 +87,7 @@ def verify(lists: Lists) -> list[str]:
         for key, _ in lists.entries():
             found[key[0]] += 1
             keys.add(key)
-    except (sqlite3.Error, ValueError, TypeError, KeyError) as error:
+    except (sqlite3.Error, ValueError) as error:
         return [f"an entry cannot be read ({error}): the cloud sends the list again when it asks what is here"]
     said = lists.content.counts
     wrong = [bucket for bucket in range(BUCKETS) if found[bucket] != said[bucket]]

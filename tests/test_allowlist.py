@@ -4,23 +4,21 @@ import os
 import random
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
 from pathlib import Path
 from subprocess import PIPE
-from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.authcache import builder, overlay
-from agent.authcache.content import Content, bucket_of
+from agent.authcache.content import Content
 from agent.authcache.lists import Status
-from agent.clock import iso8601
 from agent.events import AuthorizationStatus as Said
 from agent.events import Entry
+from tests.listed import WAYS, Cloud, messages, said
 from tests.process import until
-from tests.test_authcache import OURS, Station, folder, one
+from tests.test_authcache import Station, folder
 from tools.cloud import content
 
 CARDS = [f"04A22B{n:02X}" for n in range(24)]
@@ -30,57 +28,12 @@ ENTRIES = st.builds(Entry, st.sampled_from([Said.ACCEPTED, Said.BLOCKED]), st.no
 CHANGES = st.dictionaries(st.sampled_from(CARDS), st.none() | ENTRIES, max_size=8)
 
 
-def said(id_token: str, entry: Entry | None) -> dict[str, Any]:
-    if entry is None:
-        return {"idToken": {"idToken": id_token, "type": "ISO14443"}}
-    expiry = {} if entry.expiry_s is None else {"cacheExpiryDateTime": iso8601(entry.expiry_s)}
-    language = {"language1": entry.language} if entry.language else {}
-    card = one(id_token, entry.status, groups=sorted(entry.groups), pending=entry.pending, removed=entry.removed)
-    return {**card, "idTokenInfo": {"status": entry.status.value, **expiry, **language}}
-
-
-class Cloud:
-    """The list as its operator has it; `send` leads a station there in one way or another."""
-
-    def __init__(self) -> None:
-        self.entries: dict[str, Entry] = {}
-        self.version = 0
-
-    def change(self, changes: dict[str, Entry | None]) -> None:
-        self.version += 1
-        self.entries = {card: entry for card, entry in (self.entries | changes).items() if entry}
-
-    def content(self) -> Content:
-        return Content.of(self.entries.items())
-
-    def request(self, kind: str, cards: list[dict[str, Any]], **custom: Any) -> dict[str, Any]:
-        content = self.content()
-        head = {"vendorId": OURS, "generation": 1, "count": content.count, "hash": content.hash, **custom}
-        listed = {"localAuthorizationList": cards} if cards else {}
-        return {"versionNumber": self.version, "updateType": kind, **listed, "customData": head}
-
-    def full(self) -> dict[str, Any]:
-        return self.request("Full", [said(*each) for each in self.entries.items()])
-
-    def differential(self, changes: Mapping[str, Entry | None], **custom: Any) -> dict[str, Any]:
-        return self.request("Differential", [said(*each) for each in changes.items()], **custom)
-
-
-def in_parts(request: dict[str, Any], parts: int) -> Iterator[dict[str, Any]]:
-    cards = request.get("localAuthorizationList", [])
-    for n in range(parts):
-        mine = {"localAuthorizationList": cards[n::parts]} if cards[n::parts] else {}
-        custom = {**request["customData"], "part": n + 1, "parts": parts}
-        rest = {name: value for name, value in request.items() if name != "localAuthorizationList"}
-        yield {**rest, **mine, "customData": custom}
-
-
 def held(station: Station) -> dict[str, Entry]:
     return {card: entry for card in CARDS if (entry := station.listed(card))}
 
 
 @pytest.mark.promise("S4", "S5")
-@given(st.lists(st.tuples(CHANGES, st.sampled_from(["full", "diff", "parts", "buckets"]), st.booleans()), max_size=7),
+@given(st.lists(st.tuples(CHANGES, st.sampled_from(WAYS), st.booleans()), max_size=7),
        st.randoms(use_true_random=False), st.integers(1, 30))  # fmt: skip
 def test_whichever_way_a_list_comes_the_station_has_it_and_its_hash_agrees(
     story: list[tuple[dict[str, Entry | None], str, bool]], chance: random.Random, most: int
@@ -94,21 +47,12 @@ def test_whichever_way_a_list_comes_the_station_has_it_and_its_hash_agrees(
             for changes, way, restarts in story:
                 base, there = cloud.version, dict(cloud.entries)
                 cloud.change(changes)
-                if way == "full":
-                    messages = [cloud.full()]
-                elif way == "buckets":
-                    buckets = sorted({bucket_of(card) for card in changes})
-                    named = {card: entry for card, entry in cloud.entries.items() if bucket_of(card) in buckets}
-                    messages = [cloud.differential(named, base=base, buckets=buckets)]
-                else:
-                    messages = [cloud.differential(changes, base=base)]
-                if way == "parts":
-                    messages = list(in_parts(messages[0], 3))
-                    chance.shuffle(messages)
-                for message in messages:
+                coming = messages(cloud, way, changes, base)
+                chance.shuffle(coming)
+                for message in coming:
                     assert held(station) == there, "not before the last part"
                     assert station.send(message).status is Status.Accepted
-                    if restarts and message is not messages[-1]:
+                    if restarts and message is not coming[-1]:
                         station.restart()
                 assert held(station) == cloud.entries
                 if restarts:

@@ -28,10 +28,10 @@ from agent.authcache.lists import Lists, Made, Outcome, Plan, Status
 from agent.effects import Remember, Save
 from agent.events import AuthorizationStatus as Said
 from agent.events import Entry, ListState
+from tests.listed import CARD, OURS, one
 
 KEY = b"k" * 32
-OURS = "station-agent"
-CARD, OTHER = "04A22B1C", "04FFEE01"
+OTHER = "04FFEE01"
 T0 = 1_767_261_600.0
 STATUSES = st.sampled_from(list(Said))
 EXPIRIES = st.none() | st.integers(1, 4 * 10**12).map(lambda ms: ms / 1000)
@@ -45,11 +45,6 @@ ENTRIES = st.builds(
 def folder() -> Iterator[Path]:
     with TemporaryDirectory() as name:
         yield Path(name)
-
-
-def one(id_token: str = CARD, status: str = "Accepted", **custom: Any) -> dict[str, Any]:
-    entry: dict[str, Any] = {"idToken": {"idToken": id_token, "type": "ISO14443"}, "idTokenInfo": {"status": status}}
-    return {**entry, "customData": {"vendorId": OURS, **custom}} if custom else entry
 
 
 def full(version: int, *entries: dict[str, Any], generation: int = 1) -> dict[str, Any]:

@@ -16,7 +16,8 @@ from agent.clock import Clock, ClockSource, earliest, floor, told, wall
 from agent.effects import Remember
 from agent.events import AuthorizationStatus as Said
 from agent.events import Entry
-from tests.test_authcache import KEY, OURS, full, one
+from tests.listed import OURS, one
+from tests.test_authcache import KEY, full
 
 CARDS = [f"04A22B{n:02X}" for n in range(7)]
 CARD = st.sampled_from(CARDS)

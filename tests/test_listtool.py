@@ -10,12 +10,14 @@ from typing import Any
 import pytest
 
 from agent import cli
+from agent.authcache import overlay
 from agent.authcache.listfile import key_hash, read_key
-from agent.authcache.lists import Lists
+from agent.authcache.lists import FACT, Lists
 from agent.control import ControlServer
 from agent.effects import Save
 from agent.store import open_database
-from tests.test_authcache import T0, full, in_group, one
+from tests.listed import one
+from tests.test_authcache import T0, full, in_group
 
 ANN, BOB, EVE = "04A1A1A1", "04B2B2B2", "04E5E5E5"
 Typed = Callable[..., tuple[int, str, str]]
@@ -124,6 +126,10 @@ def test_a_list_with_a_flipped_bit_a_lost_entry_or_a_lying_fact_is_not_called_so
     code, out, _ = typed("verify")
     assert code == 1 and f"{of_eve} is malformed" in out
     place.save((Save(of_eve, None), Save(of_bob, None)))
+    code, out, _ = typed("verify")
+    assert code == 1 and "its changes are not the list that was committed" in out
+    left = {name: value for name, value in place.facts.items() if value is not None}
+    place.save((Save(FACT, left[FACT] | {"overlay": overlay.digest(overlay.load(left))}),))
     code, out, _ = typed("verify")
     assert code == 1 and "1 of 256 buckets" in out and "it has 1 entries, and says 2" in out
 

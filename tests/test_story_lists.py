@@ -34,8 +34,9 @@ from agent.sim.world import World
 from agent.station import charging_state
 from agent.transaction import ChargingState
 from agent.ui.view import Situation, screen, situation
+from tests.listed import OURS, one
 from tests.play import ANN, BOB, EVE, WALL_S, Play
-from tests.test_authcache import KEY, OURS, full, one
+from tests.test_authcache import KEY, full
 
 STATUS = AuthorizationStatus
 STOPS = Settings(stop_tx_on_removal=True)

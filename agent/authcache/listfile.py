@@ -6,7 +6,6 @@ byte of a key is the id's bucket (agent/authcache/content.py), so that a bucket 
 
 import hashlib
 import hmac
-import json
 import os
 import re
 import secrets
@@ -18,6 +17,8 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
+
+from msgspec.json import decode
 
 from agent.authcache.content import PENDING, REMOVED, Content, attributes_of, bucket_of, encoded, expiry_ms_of
 from agent.events import AuthorizationStatus, Entry
@@ -36,11 +37,16 @@ CREATE TABLE entry (key BLOB PRIMARY KEY, class INTEGER NOT NULL, expiry_ms INTE
 """
 LOOKUP = "SELECT attributes, expiry_ms FROM entry JOIN class ON class.id = class WHERE key = ?"
 
+Alike = tuple[AuthorizationStatus, frozenset[str], str | None, str | None, int]  # as JSON; flags last
 _ROW = struct.Struct(f">{KEY_HASH_B}sIq")  # key, class, expiry_ms: sorts as the file does, and a million fit in memory
 
 
 class ListError(Exception):
     """A list that cannot be taken, written or read; the text says in one sentence why."""
+
+
+class DiskError(ListError):
+    """The list may be as it should: it is this disk that does not take it, or give it back, now."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -135,6 +141,12 @@ def build(
     """Write the list of these cards, durable under its final name when this returns. Blocks; any thread. ListError.
 
     `entries` is gone through again to name a card that is listed twice."""
+    content, rows = gathered(entries, key)
+    return write(directory, rows, Built(directory, edition, content), key, files)
+
+
+def gathered(entries: Iterable[tuple[str, Entry]], key: bytes) -> tuple[Content, "Rows"]:
+    """A whole list's content and its sorted rows. ListError."""
     content, rows = Content(), Rows()
     for id_token, entry in entries:
         token = canonical(id_token)
@@ -148,7 +160,7 @@ def build(
     if twice := rows.twice():
         card = next(canonical(token) for token, _ in entries if key_hash(key, token) == twice)
         raise ListError(f"{masked(card)} is listed twice")
-    return write(directory, rows, Built(directory, edition, content), key, files)
+    return content, rows
 
 
 class Rows:
@@ -172,7 +184,7 @@ class Rows:
 
 
 def write(directory: Path, rows: Rows, built: Built, key: bytes, files: Files = DISK) -> Built:
-    """`built` without its path; `rows` are sorted, and what its content says. ListError."""
+    """`built` without its path; `rows` are sorted, and what its content says. DiskError."""
     meta = (FORMAT, built.edition.generation, built.edition.version, built.content.dump(), _key_check(key))
     data = _image(rows, meta)
     path = directory / f"list-{hashlib.sha256(data).hexdigest()[:16]}.sqlite"
@@ -181,7 +193,7 @@ def write(directory: Path, rows: Rows, built: Built, key: bytes, files: Files = 
     except OSError as error:
         with suppress(OSError):
             files.remove(directory / NEW)
-        raise ListError(f"the list could not be written: {error}") from None
+        raise DiskError(f"the list could not be written: {error}") from None
     return replace(built, path=path)
 
 
@@ -240,14 +252,15 @@ class ListFile:
 
 
 def entry_of(alike: str, expiry_ms: int | None) -> Entry:
+    """`alike`: what attributes() made. ValueError: it is something else."""
     return replace(_said(alike), expiry_s=expiry_ms / 1000) if expiry_ms else _said(alike)
 
 
 @lru_cache(maxsize=1024)
 def _said(alike: str) -> Entry:
-    status, groups, group_id, language, flags = json.loads(alike)
+    status, groups, group_id, language, flags = decode(alike, type=Alike)
     pending, removed = bool(flags & PENDING), bool(flags & REMOVED)
-    return Entry(AuthorizationStatus(status), None, frozenset(groups), group_id, pending, removed, language)
+    return Entry(status, None, groups, group_id, pending, removed, language)
 
 
 def open_list(path: Path, key: bytes) -> ListFile:

@@ -20,7 +20,7 @@ from typing import Any
 from msgspec import ValidationError, convert
 
 from agent.authcache import overlay as overlays
-from agent.authcache.builder import HERE_MAX, Found, Job, changed, elsewhere, run
+from agent.authcache.builder import HERE_MAX, Found, Job, changed, difference, elsewhere, run
 from agent.authcache.cache import LIFETIME_S, Cache
 from agent.authcache.content import Content
 from agent.authcache.listfile import (
@@ -28,6 +28,7 @@ from agent.authcache.listfile import (
     NAME,
     NEW,
     Built,
+    DiskError,
     Edition,
     Files,
     ListError,
@@ -61,6 +62,7 @@ class Fact:
     count: int
     synced_s: float | None  # the cloud's time when this was the newest
     content: str = ""  # base64; "": the file's
+    overlay: str = ""  # overlays.digest()
 
     @property
     def edition(self) -> Edition:
@@ -95,10 +97,11 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """What a Plan has built, and what it was to be."""
+    """What a Plan has built, what it was to be, and the list in force at that time."""
 
     built: Built
     offer: Offer
+    since: Edition
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,26 +111,30 @@ class Plan:
     request: Mapping[str, Any] = field(repr=False)
     offer: Offer
     job: Job
+    since: Edition
     files: Files
 
     def build(self) -> Made | Outcome:
+        parts = Parts(Path(self.job.directory), self.files)
+        is_in_files = self.offer.parts > 1 or self._is_long
         try:
-            job = self.job
-            if self.offer.parts > 1 or self._is_long:
-                parts = Parts(Path(job.directory), self.files).put(self.offer, self.request)
-                if missing := self.offer.parts - len(parts):
-                    return Outcome(Status.Accepted, missing=missing)
-                job = replace(job, parts=[str(path) for path in parts])
-            else:
-                job = replace(job, requests=[dict(self.request)])
-            built = elsewhere(job) if self._is_long else run(job, self.files)
+            paths = parts.put(self.offer, self.request) if is_in_files else []
+            if is_in_files and (missing := self.offer.parts - len(paths)):
+                return Outcome(Status.Accepted, missing=missing)
+            return self._made(paths, parts)
         except (WireError, ListError) as error:
             return Outcome(Status.Failed, str(error))
-        if wrong := difference(built.content, self.offer):
-            with suppress(OSError):
-                self.files.remove(built.path)
-            return Outcome(Status.Failed, wrong)
-        return Made(built, self.offer)
+
+    def _made(self, paths: list[Path], parts: Parts) -> Made:
+        """ListError; parts that together are no list are forgotten, or every one that came again would be the last."""
+        job = replace(self.job, parts=[str(path) for path in paths], requests=[] if paths else [dict(self.request)])
+        try:
+            return Made(elsewhere(job) if self._is_long else run(job, self.files), self.offer, self.since)
+        except DiskError:
+            raise
+        except ListError:
+            parts.drop(paths)
+            raise
 
     @property
     def _is_long(self) -> bool:
@@ -138,16 +145,6 @@ class Plan:
 def takes_off(changes: Overlay) -> bool:
     """Whether somebody is removed. Nobody here knows which cards else are his: the whole cache goes (S5)."""
     return any(entry is None or entry.removed for entry in changes.values())
-
-
-def difference(content: Content, offer: Offer) -> str:
-    """Why this is not what was announced; "" if it is."""
-    if offer.count is not None and offer.count != content.count:
-        return f"this makes a list of {content.count} entries, {offer.count} were announced"
-    if offer.hash is not None and offer.hash != content.hash:
-        made, said = content.hash[:16], offer.hash[:16]
-        return f"this makes a list with hash {made}, {said} was announced: compare the two, or send it whole"
-    return ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,6 +174,10 @@ class Lists:
         self._staged: Staged | None = None
         self._has_list = False
         self._fact = self._read(facts)
+        if self._fact:  # of a list without its file they are still wanted
+            have = self._fact.edition
+            parts = Parts(directory, files)
+            parts.forget(have if self._has_list else replace(have, version=have.version - 1))
         for path in directory.iterdir():
             is_ours = NAME.fullmatch(path.name) or path.name in (NEW, "part.new")
             if is_ours and (self._fact is None or path.name != self._fact.file):
@@ -252,18 +253,21 @@ class Lists:
             offer = read_offer(request)
             if refused := self._refusal(offer):
                 return refused
+            if self._has_list and offer.hash and offer.edition == self._edition:
+                return self._current_again(offer, wall_s)
             changes = len(request.get("localAuthorizationList", ()))
             is_short = offer.parts == 1 and not offer.is_full and self._has_list and not offer.buckets
             if is_short and changes + len(self._overlay) <= overlays.ENTRIES_MAX:
                 return self._change(offer, request, wall_s, now)
         except (WireError, ListError) as error:
             return Outcome(Status.Failed, str(error))
-        return Plan(request, offer, self._job(offer), self._files)
+        return Plan(request, offer, self._job(offer), self._edition, self._files)
 
     def apply(self, made: Made, wall_s: float | None, now: float) -> Outcome:
         """Stage what was built. The same list again changes nothing but the time of being current."""
         built, offer = made.built, made.offer
-        outcome = self._refusal(offer, built.content) or self._stage(built, offer, wall_s, now)
+        outcome = self._refusal(offer, built.content) or self._overtaken(made)
+        outcome = outcome or self._stage(built, offer, wall_s, now)
         kept = {fact.file for fact in (self._fact, self._staged and self._staged.fact) if fact}
         if built.path.name not in kept:
             self._discard(built.path)
@@ -286,12 +290,11 @@ class Lists:
 
     def _refusal(self, offer: Offer, content: Content | None = None) -> Outcome | None:
         """OCPP D01, with our order of (generation, version): a version never goes back, nor changes its content."""
-        edition = offer.edition
+        edition, have = offer.edition, self._edition
         if edition.version <= 0:
             return Outcome(Status.Failed, f"version {edition.version}: versions begin at 1")
         if self._staged:
             return Outcome(Status.Failed, "another list is on its way to the disk: send this one again")
-        have = self._fact.edition if self._fact else Edition(0, 0)
         if edition < have:
             said = f"list {edition.generation}/{edition.version} is older than {have.generation}/{have.version} here"
             return Outcome(Status.VersionMismatch, said)
@@ -304,22 +307,30 @@ class Lists:
             return Outcome(Status.VersionMismatch, f"version {edition.version} is here with other content: count it up")
         return None
 
+    def _overtaken(self, made: Made) -> Outcome | None:
+        """Changes to a list lead nowhere from another one."""
+        if made.offer.is_full or self._edition in (made.since, made.offer.edition):
+            return None
+        return Outcome(Status.Failed, "another list came meanwhile: send this one again")
+
     def _change(self, offer: Offer, request: Mapping[str, Any], wall_s: float | None, now: float) -> Outcome:
         """A short differential list: nothing is written but facts."""
         assert self._fact
-        if offer.edition == self._fact.edition and request.get("localAuthorizationList") and offer.hash is None:
+        if offer.edition == self._fact.edition and request.get("localAuthorizationList"):
             return Outcome(Status.VersionMismatch, f"version {offer.edition.version} is here: count it up")
         if offer.edition == self._fact.edition:
             return self._current_again(offer, wall_s)
         content = self._content.copy()
         changes = changed(content, read_changes(request), Found(self._current, self._overlay), self._key, ())
-        if wrong := difference(content, offer):
+        if wrong := difference(content, offer.count, offer.hash):
             return Outcome(Status.Failed, wrong)
+        overlay = {**self._overlay, **changes}
         fact = replace(
             self._fact, version=offer.edition.version, hash=content.hash, count=content.count,
-            content=b64encode(content.dump()).decode(), synced_s=self._synced_s(offer, wall_s),
+            content=b64encode(content.dump()).decode(), overlay=overlays.digest(overlay),
+            synced_s=self._synced_s(offer, wall_s),
         )  # fmt: skip
-        self._staged = Staged(self._current, {**self._overlay, **changes}, content, fact)
+        self._staged = Staged(self._current, overlay, content, fact)
         forgotten = self.cache.clear(now) if takes_off(changes) else self.cache.list_changed(changes.__contains__)
         saves = (Save(FACT, asdict(fact)), *overlays.saves(changes), *forgotten)
         return Outcome(Status.Accepted, saves=saves, state=fact.state)
@@ -327,19 +338,30 @@ class Lists:
     def _current_again(self, offer: Offer, wall_s: float | None) -> Outcome:
         """The list in force is the newest one: nothing but its age changes."""
         assert self._fact
-        self._fact = replace(self._fact, synced_s=self._synced_s(offer, wall_s))
-        return Outcome(Status.Accepted, saves=(Save(FACT, asdict(self._fact)),), state=self._fact.state)
+        if wrong := difference(self._content, offer.count, offer.hash):
+            return Outcome(Status.Failed, wrong)
+        fact = replace(self._fact, synced_s=self._synced_s(offer, wall_s))
+        self._staged = Staged(self._current, self._overlay, self._content, fact)
+        return Outcome(Status.Accepted, saves=(Save(FACT, asdict(fact)),), state=fact.state)
 
     def _synced_s(self, offer: Offer, wall_s: float | None) -> float | None:
-        """The cloud's own time if it says so: a command may have been on its way for a day. It never goes back."""
-        told = [each for each in (offer.as_of_s if offer.as_of_s is not None else wall_s, self._synced()) if each]
-        return max(told, default=None)
+        """The cloud's own time if it says so: a command may have been on its way for a day. It never goes back, but
+        where we know the time no list is from the future: it would not age for as long as that is ahead."""
+        before = self._fact.synced_s if self._fact else None
+        told = [each for each in (offer.as_of_s if offer.as_of_s is not None else wall_s, before) if each]
+        newest = max(told, default=None)
+        return min(newest, wall_s) if newest and wall_s else newest
 
-    def _synced(self) -> float | None:
-        return self._fact.synced_s if self._fact else None
+    @property
+    def _edition(self) -> Edition:
+        """Nothing older is taken."""
+        return self._fact.edition if self._fact else Edition(0, 0)
 
     def _job(self, offer: Offer) -> Job:
-        job = Job(str(self._directory), offer.edition.generation, offer.edition.version, self._key, offer.is_full)
+        job = Job(
+            str(self._directory), offer.edition.generation, offer.edition.version, self._key, offer.is_full,
+            count=offer.count, hash=offer.hash,
+        )  # fmt: skip
         if offer.is_full:
             return job
         overlay = [(hashed, overlays.fact_of(entry)) for hashed, entry in self._overlay.items()]
@@ -381,9 +403,10 @@ class Lists:
         except (ListError, ValueError) as error:
             self.problem = f"no allowlist: {error}"
             return fact
-        if content.hash != fact.hash or not (fact.content or current.built.edition == fact.edition):
+        is_as_committed = content.hash == fact.hash and overlays.digest(overlay) == fact.overlay
+        if not is_as_committed or not (fact.content or current.built.edition == fact.edition):
             current.close()
-            self.problem = f"no allowlist: {fact.file} is not the list that was committed"
+            self.problem = f"no allowlist: {fact.file} and its changes are not the list that was committed"
             return fact
         self._current, self._overlay, self._content, self._has_list = current, overlay, content, True
         return fact

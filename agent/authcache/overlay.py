@@ -4,6 +4,7 @@ By key_hash(); None: not on the list any more, whatever the file says.
 """
 
 from collections.abc import Mapping
+from hashlib import sha256
 from typing import Any
 
 from agent.authcache.content import attributes_of, expiry_ms_of
@@ -24,7 +25,7 @@ def load(facts: Mapping[str, Any]) -> Overlay:
         key = bytes.fromhex(name.removeprefix(PREFIX))
         try:
             found[key] = _read(key, facts[name])
-        except (ValueError, TypeError):
+        except ValueError:
             raise ValueError(f"the fact {name} is malformed") from None
     return found
 
@@ -36,6 +37,12 @@ def _read(key: bytes, fact: Any) -> Entry | None:
         case [] if len(key) == KEY_HASH_B:
             return None
     raise ValueError
+
+
+def digest(overlay: Overlay) -> str:
+    """Of all of it, "" of none: a database that was saved from damage may have lost a fact, or found an older one."""
+    said = sorted(hashed + repr(fact_of(entry)).encode() for hashed, entry in overlay.items())
+    return sha256(b"\0".join(said)).hexdigest()[:16] if said else ""
 
 
 def saves(changes: Overlay) -> list[Save]:

@@ -1,6 +1,8 @@
 """SendLocalList as a station reads it: OCPP's form, and what docs/allowlist.md adds in customData. Pure."""
 
+import re
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -14,6 +16,8 @@ from agent.uplink.messages import AuthorizationData, CustomData, SendLocalListRe
 
 GROUPS_MAX, GROUP_MAX = 32, 255  # of one entry; characters of a group's name
 PARTS_MAX = 4_000
+NUMBER_MAX = 2**63 - 1  # what our files hold
+CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")  # no card and no account has one; on a screen or in a log it is an attack
 
 Change = tuple[str, Entry | None]  # canonical id, what is said of it from now on; None: nothing
 
@@ -43,7 +47,9 @@ def read_offer(request: Mapping[str, Any]) -> Offer:
     head = {name: value for name, value in request.items() if name != "localAuthorizationList"}
     asked = from_wire(SendLocalListRequest, head)
     custom = _custom(asked.customData)
-    edition = Edition(_number(custom, "generation", 0, 2**63 - 1, 0), asked.versionNumber)
+    edition = Edition(_number(custom, "generation", 0, NUMBER_MAX, 0), asked.versionNumber)
+    if edition.version > NUMBER_MAX:
+        raise ListError(f"a version is a number up to {NUMBER_MAX}")
     parts = _number(custom, "parts", 1, PARTS_MAX, 1)
     base, count = custom.get("base"), custom.get("count")
     said, as_of, buckets = custom.get("hash"), custom.get("asOf"), custom.get("buckets", [])
@@ -77,6 +83,8 @@ def read_entry(data: AuthorizationData, *, is_full: bool) -> Change:
     id_token, info, custom = canonical(data.idToken.idToken), data.idTokenInfo, _custom(data.customData)
     if not id_token:
         raise ListError("an entry has no id")
+    if CONTROL.search(id_token):
+        raise ListError("an id holds a control character")
     if info is None:
         if is_full:
             raise ListError(f"{masked(id_token)} has no idTokenInfo, which a full list needs")
@@ -85,6 +93,8 @@ def read_entry(data: AuthorizationData, *, is_full: bool) -> Change:
     groups = custom.get("groups", [group_id] if group_id else [])
     if not isinstance(groups, list) or len(groups) > GROUPS_MAX or not all(map(_is_group, groups)):
         raise ListError(f"{masked(id_token)}: groups are up to {GROUPS_MAX} names of 1 to {GROUP_MAX} characters")
+    if any(CONTROL.search(name) for name in (*groups, group_id or "")):
+        raise ListError(f"{masked(id_token)}: a group's name holds a control character")
     pending, removed = custom.get("pending", False), custom.get("removed", False)
     if not isinstance(pending, bool) or not isinstance(removed, bool):
         raise ListError(f"{masked(id_token)}: pending and removed are true or false")
@@ -98,10 +108,11 @@ def _is_group(name: object) -> bool:
 
 
 def _seconds(time: object) -> float:
-    try:
-        return datetime.fromisoformat(str(time)).timestamp()
-    except ValueError:
-        raise ListError(f"{time} is no time") from None
+    """Since 1970, of a time with its zone. ListError."""
+    with suppress(ValueError):
+        if isinstance(time, str) and (read := datetime.fromisoformat(time)).tzinfo:
+            return read.timestamp()
+    raise ListError(f"{repr(time)[:40]} is no time: write 2026-01-31T18:00:00Z")
 
 
 def _custom(data: CustomData | None) -> CustomData:
@@ -111,5 +122,5 @@ def _custom(data: CustomData | None) -> CustomData:
 def _number(custom: CustomData, name: str, low: int, high: int, default: int) -> int:
     value = custom.get(name, default)
     if type(value) is not int or not low <= value <= high:
-        raise ListError(f"{name} is a number from {low}" + (f" to {high}" if high < 2**63 - 1 else ""))
+        raise ListError(f"{name} is a number from {low}" + (f" to {high}" if high < NUMBER_MAX else ""))
     return value
