@@ -150,6 +150,11 @@ def test_a_card_listed_twice_refuses_the_list_and_names_it_without_giving_it_awa
     assert not list(tmp_path.iterdir())
 
 
+def test_a_card_with_an_expiry_of_its_own_takes_at_most_32_bytes_of_the_disk(tmp_path: Path) -> None:
+    entries = [(f"04A22B{n:08X}", Entry(expiry_s=1_800_000_000.123 + n)) for n in range(8_000)]
+    assert build(tmp_path, entries, Edition(1, 1), KEY).path.stat().st_size <= 32 * len(entries)
+
+
 def test_the_file_holds_no_card_id_and_only_its_owner_reads_it(tmp_path: Path) -> None:
     path = build(tmp_path, [(CARD, Entry()), ("ACCOUNT-9", Entry())], Edition(1, 1), KEY).path
     data = path.read_bytes()

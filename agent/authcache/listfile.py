@@ -189,6 +189,7 @@ def _image(rows: Rows, meta: tuple[object, ...]) -> bytes:
     """The bytes of the database; the same entries have the same, whichever came first."""
     numbers = {rows.classes[alike]: number for number, alike in enumerate(sorted(rows.classes))}
     with closing(sqlite3.connect(":memory:", isolation_level=None)) as db:
+        db.execute("PRAGMA temp_store = MEMORY")  # what VACUUM copies into
         db.executescript(SCHEMA)
         db.execute("BEGIN")
         db.execute("INSERT INTO meta VALUES (?, ?, ?, ?, ?)", meta)
@@ -197,6 +198,7 @@ def _image(rows: Rows, meta: tuple[object, ...]) -> bytes:
         entries = ((key, numbers[number], expiry_ms or None) for key, number, expiry_ms in unpacked)
         db.executemany("INSERT INTO entry VALUES (?, ?, ?)", entries)
         db.execute("COMMIT")
+        db.execute("VACUUM")  # pages are full then: an eighth less
         return db.serialize()
 
 
