@@ -68,7 +68,7 @@ def run(job: Job, files: Files = DISK) -> Built:
         if job.is_full:
             return build(directory, Listed(job), edition, job.key, files)
         kept = (each for each in job.overlay if each[0][0] not in job.buckets)
-        overlay = {hashed: entry_of(*said) if said else None for hashed, said in kept}
+        overlay = {hashed: entry_of(said[0], said[1] / 1000) if said else None for hashed, said in kept}
         base = open_list(directory / job.base, job.key) if job.base else None
         try:
             content = Content.load(job.content)

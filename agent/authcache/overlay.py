@@ -32,7 +32,7 @@ def load(facts: Mapping[str, Any]) -> Overlay:
 def _read(key: bytes, fact: Any) -> Entry | None:
     match fact:
         case [str(alike), int(expiry_ms)] if len(key) == KEY_HASH_B:
-            return entry_of(alike, expiry_ms)
+            return entry_of(alike, expiry_ms / 1000)
         case [] if len(key) == KEY_HASH_B:
             return None
     raise ValueError
