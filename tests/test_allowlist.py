@@ -155,3 +155,12 @@ def test_a_builder_whose_agent_is_gone_goes_too() -> None:
 
 def nice_of(process: Path) -> int:
     return int((process / "stat").read_text().rpartition(")")[2].split()[16])
+
+
+def test_a_card_that_expires_with_a_day_takes_few_bytes_while_its_list_is_on_the_way(tmp_path: Path) -> None:
+    station, cloud, chance = Station(tmp_path / "lists"), Cloud(), random.Random(1)
+    days = (Entry(expiry_s=1_800_000_000.0 + 86_400 * chance.randrange(1_000)) for _ in range(2_000))
+    cloud.change({f"04{chance.randrange(2**48):012X}": entry for entry in days})
+    first, *_ = in_parts(cloud.full(), 2)
+    assert station.send(first).missing == 1
+    assert sum(path.stat().st_size for path in station.directory.glob("part-*")) <= 12 * 1_000

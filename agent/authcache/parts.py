@@ -1,10 +1,11 @@
 """The parts of a list that is on its way, on the disk: bad radio may take days, and power cuts, to bring them all.
 
-One list at a time: parts that say something else of the whole take the place of what was there. A part's file bears the
-hash of its content, so a torn one is none.
+One list at a time: parts that say something else of the whole take the place of what was there. A part's file is
+compressed, for cards expire on the same days, and bears the hash of its content, so a torn one is none.
 """
 
 import re
+import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -46,7 +47,7 @@ class Parts:
 
     def put(self, offer: Offer, request: Mapping[str, Any]) -> list[Path]:
         """Keep this part, durably; the parts that are here now, in their order. ListError."""
-        data = to_cbor(encode_payload(request))
+        data = zlib.compress(to_cbor(encode_payload(request)))
         whole = sha256(repr(offer.whole).encode()).hexdigest()[:8]
         edition = offer.edition
         name = f"part-{edition.generation}-{edition.version}-{offer.part}-{whole}-{_digest(data)}"
@@ -88,8 +89,8 @@ def read_parts(paths: list[Path]) -> Iterator[dict[str, Any]]:
                 path.unlink()
             raise ListError(f"{path.name} is damaged: send that part again")
         try:
-            yield decode_payload(from_cbor(data))
-        except WireError as error:
+            yield decode_payload(from_cbor(zlib.decompress(data)))
+        except (WireError, zlib.error) as error:
             raise ListError(f"{path.name}: {error}") from None
 
 
