@@ -13,9 +13,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.authcache import builder, overlay
+from agent.authcache import builder, lists, overlay
+from agent.authcache.builder import Job, run
 from agent.authcache.content import Content, bucket_of
-from agent.authcache.lists import Status
+from agent.authcache.listfile import Built
+from agent.authcache.lists import Outcome, Status
 from agent.clock import iso8601
 from agent.events import AuthorizationStatus as Said
 from agent.events import Entry
@@ -164,3 +166,35 @@ def test_a_card_that_expires_with_a_day_takes_few_bytes_while_its_list_is_on_the
     first, *_ = in_parts(cloud.full(), 2)
     assert station.send(first).missing == 1
     assert sum(path.stat().st_size for path in station.directory.glob("part-*")) <= 12 * 1_000
+
+
+@pytest.mark.parametrize(("changes", "is_here"), [(500, True), (501, False)])
+def test_what_would_keep_the_loop_busy_is_made_beside_it(tmp_path: Path, changes: int, *, is_here: bool) -> None:
+    station, cloud = Station(tmp_path / "lists"), Cloud()
+    cloud.change({f"04A22B{n:06X}": Entry() for n in range(3)})
+    station.send(cloud.full())
+    change: dict[str, Entry | None] = {f"04A22B{n:06X}": Entry(groups=frozenset("a")) for n in range(changes)}
+    cloud.change(change)
+    assert isinstance(station.lists.plan(cloud.differential(change), None), Outcome) is is_here
+
+
+def test_a_short_change_of_a_long_list_makes_its_new_file_in_a_process_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lists, "HERE_MAX", 20)
+    monkeypatch.setattr(overlay, "ENTRIES_MAX", 0)
+    jobs: list[Job] = []
+
+    def elsewhere(job: Job) -> Built:
+        jobs.append(job)
+        return run(job)
+
+    monkeypatch.setattr(lists, "elsewhere", elsewhere)
+    station, cloud = Station(tmp_path / "lists"), Cloud()
+    cloud.change(dict.fromkeys(CARDS, Entry()))
+    station.send(cloud.full())
+    cloud.change({CARDS[0]: None})
+    request = cloud.differential({CARDS[0]: None})
+    del request["customData"]["count"], request["customData"]["hash"]
+    assert station.send(request).status is Status.Accepted and len(jobs) == 2
+    assert held(station) == cloud.entries

@@ -12,6 +12,7 @@ from agent.effects import Save
 from agent.events import Entry
 
 ENTRIES_MAX = 2_000  # beyond it, a new file is written
+CHANGES_MAX = 500  # at once, for the loop reads them: a fifth of a second on a small core
 PREFIX = "list/"
 
 Overlay = Mapping[bytes, Entry | None]
