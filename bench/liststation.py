@@ -70,7 +70,8 @@ class Swap:
     seconds: float  # from the last part's arrival to in force
     applied_s: float  # of them, in the loop: looked through, opened
     taps_s: list[float]  # from the tap to its decision, meanwhile
-    parts_cpu_s: float  # ours, for all the parts before the last
+    earlier_taps_s: list[float]  # while the other parts came, one after the other
+    parts_cpu_s: float  # ours, for those
     build_cpu_s: float  # the builder's
     builder_mb: float
     rss_mb: float  # ours, at most
@@ -284,19 +285,19 @@ def swaps(folder: Path, count: int) -> Seen:
 
 def swapped(station: Station, parts: Path) -> Swap:
     *earlier, last = sorted(parts.iterdir())
+    station.tapping(on=True)
     began_cpu = process_time()
     for number, part in enumerate(earlier):
         assert station.take(part.read_bytes()).missing == len(earlier) - number
     parts_cpu_s, build_cpu_s, data = process_time() - began_cpu, children_cpu_s(), last.read_bytes()
-    version = station.lists.state.version
-    station.tapping(on=True)
+    version, earlier_taps_s = station.lists.state.version, station.tapping(on=True)
     began = perf_counter()
     station.take(data)
     seconds, rss_mb, builder_mb = perf_counter() - began, station.rss_mb, station.builder_mb
     taps_s = station.tapping(on=False)
     assert station.lists.state.version > version
     return Swap(
-        seconds, station.applied_s, taps_s, parts_cpu_s, children_cpu_s() - build_cpu_s, builder_mb,
+        seconds, station.applied_s, taps_s, earlier_taps_s, parts_cpu_s, children_cpu_s() - build_cpu_s, builder_mb,
         rss_mb, resident_mb(), station.folder_b, size_b(station.folder),
     )  # fmt: skip
 
