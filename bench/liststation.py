@@ -70,6 +70,7 @@ class Swap:
     seconds: float  # from the last part's arrival to in force
     applied_s: float  # of them, in the loop: looked through, opened
     taps_s: list[float]  # from the tap to its decision, meanwhile
+    queued_s: list[float]  # of each, at most: the loop was ready, and others had the processors
     earlier_taps_s: list[float]  # while the other parts came, one after the other
     parts_cpu_s: float  # ours, for those
     build_cpu_s: float  # the builder's
@@ -111,6 +112,8 @@ class Station:
         self._tap_due = self._look_due = float("inf")
         self._outcome: Outcome | None = None
         self.taps_s: list[float] = []
+        self.queued_s: list[float] = []
+        self._queued_s = 0.0
         self.rss_mb = self.builder_mb = self.opened_at = self.applied_s = 0.0
         self.folder_b = 0
         self.was_built = False
@@ -197,7 +200,8 @@ class Station:
 
     def tapping(self, *, on: bool) -> list[float]:
         """Seconds of the taps until now; then they begin anew, or end. So it is with looking at the memory."""
-        taken, self.taps_s = self.taps_s, []
+        taken, self.taps_s, self.queued_s = self.taps_s, [], []
+        self._queued_s = queued_s()
         self.rss_mb = self.builder_mb = 0.0
         self._tap_due = self._look_due = monotonic() if on else float("inf")
         return taken
@@ -217,6 +221,8 @@ class Station:
             Question(id_token, SETTINGS, self._clock, Link.DOWN, listed=listed, list_age_s=age_s, cached=cached), now
         )
         self.taps_s.append(monotonic() - due)
+        before_s, self._queued_s = self._queued_s, queued_s()
+        self.queued_s.append(self._queued_s - before_s)
         assert isinstance(decision, Accept) == (number < self._count), (number, decision)
         self._tap_due = max(monotonic(), due + self._random.expovariate(TAPS_PER_S))
 
@@ -229,6 +235,11 @@ class Station:
 
 def raised(error: BaseException) -> None:
     raise error
+
+
+def queued_s() -> float:
+    """How long this thread was ready to run so far, and did not: the machine had other work."""
+    return int(Path("/proc/thread-self/schedstat").read_text().split()[1]) / 1e9
 
 
 def size_b(folder: Path) -> int:
@@ -294,11 +305,12 @@ def swapped(station: Station, parts: Path) -> Swap:
     began = perf_counter()
     station.take(data)
     seconds, rss_mb, builder_mb = perf_counter() - began, station.rss_mb, station.builder_mb
+    queued = station.queued_s
     taps_s = station.tapping(on=False)
     assert station.lists.state.version > version
     return Swap(
-        seconds, station.applied_s, taps_s, earlier_taps_s, parts_cpu_s, children_cpu_s() - build_cpu_s, builder_mb,
-        rss_mb, resident_mb(), station.folder_b, size_b(station.folder),
+        seconds, station.applied_s, taps_s, queued, earlier_taps_s, parts_cpu_s, children_cpu_s() - build_cpu_s,
+        builder_mb, rss_mb, resident_mb(), station.folder_b, size_b(station.folder),
     )  # fmt: skip
 
 

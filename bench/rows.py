@@ -6,7 +6,7 @@ the version last.
 In Python like ours: theirs would take less beside the disk, which is most of it. Their search for cards that come twice
 compares each with each, and is left out.
 
-    python -m bench.rows FOLDER     replaces FOLDER's list by one as long, and says "now" when it begins: to be killed
+    python -m bench.rows FOLDER     replaces FOLDER's list by one as long, says "now" before the first row: to be killed
 """
 
 import json
@@ -95,8 +95,8 @@ def swap_s(rows: Rows, listed: Sequence[Row], each: int) -> float:
 def main(folder: str) -> None:
     rows = Rows(Path(folder))
     listed = [(hashed, json.loads(info)) for hashed, info in rows.db.execute("SELECT hash, info FROM list")]
-    print("now", flush=True)
     rows.clear()
+    print("now", flush=True)
     rows.put(listed)
     rows.count_up()
 
