@@ -366,7 +366,7 @@ def after(folder: Path, size: Size) -> tuple[float, bool]:
     assert not held.problem and held.state.entries == size.count, held.problem
     assert held.state.version in (FIRST, FIRST + size.swaps)
     rng = random.Random(5)
-    found = [held.lookup(card(rng.randrange(size.count)), 0.0, None)[0] for _ in range(1_000)]
+    found = [held.lookup(card(rng.randrange(size.count)), 0.0, WALL_S)[0] for _ in range(1_000)]
     return found.count(None) / len(found), held.state.version > FIRST
 
 

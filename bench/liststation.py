@@ -1,5 +1,5 @@
 """A station's process as bench/lists.py looks at it: everything that the agent has in memory, the real store and lists,
-one worker beside the loop as in agent/app.py, and taps at random times that are decided in the loop.
+workers beside the loop as in agent/app.py, and taps at random times that are decided in the loop.
 
     python -m bench.liststation swaps FOLDER COUNT     takes FOLDER's lists, then its differences; prints Seen as JSON
     python -m bench.liststation ready FOLDER COUNT     takes the first list, and all parts of the last one but one
@@ -100,7 +100,7 @@ class Station:
 
     def __init__(self, folder: Path, count: int) -> None:
         self._inbox: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
-        self._work = ThreadPoolExecutor(1, "work")
+        self._work, self._builds = ThreadPoolExecutor(1, "work"), ThreadPoolExecutor(1, "build")
         self.store = Store(folder / "station.db", BOOT_ID, self._stored, monotonic)
         facts = self.store.open().facts
         self.lists = Lists(folder / "lists", facts, KEY, monotonic())
@@ -120,6 +120,7 @@ class Station:
 
     def close(self) -> None:
         self._work.shutdown()
+        self._builds.shutdown()
         self.store.close()
 
     # -- commands -----------------------------------------------------------------------------------------------------
@@ -138,10 +139,10 @@ class Station:
         self.opened_at = perf_counter()
         wanted = to_event(command)
         assert isinstance(wanted, ListReplaceRequested), wanted
-        plan = self.lists.plan(wanted.request, WALL_S)
+        plan = self.lists.plan(wanted.request, WALL_S, monotonic())
         if isinstance(plan, Plan):
             self._seen.begin(command.command_id)
-            self._elsewhere(plan.build, partial(self._built, command.command_id))
+            self._elsewhere(plan.build, partial(self._built, command.command_id), self._builds)
         else:
             self._done(command.command_id, plan)
 
@@ -151,7 +152,7 @@ class Station:
         self.was_built = True
         self.folder_b = size_b(self.folder)
         began = perf_counter()
-        outcome = self.lists.apply(made, WALL_S)
+        outcome = self.lists.apply(made, WALL_S, monotonic())
         self.applied_s = perf_counter() - began
         return self._done(command_id, outcome)
 
@@ -174,7 +175,9 @@ class Station:
         if said.batch_id == self._batch_id:
             self._inbox.put(self._then)
 
-    def _elsewhere(self, job: Callable[[], Any], then: Callable[[Any], None]) -> None:
+    def _elsewhere(
+        self, job: Callable[[], Any], then: Callable[[Any], None], where: ThreadPoolExecutor | None = None
+    ) -> None:
         def run() -> None:
             try:
                 happened = partial(then, job())
@@ -182,7 +185,7 @@ class Station:
                 happened = partial(raised, error)
             self._inbox.put(happened)
 
-        self._work.submit(run)
+        (where or self._work).submit(run)
 
     # -- the loop -----------------------------------------------------------------------------------------------------
 

@@ -175,7 +175,7 @@ def test_what_would_keep_the_loop_busy_is_made_beside_it(tmp_path: Path, changes
     station.send(cloud.full())
     change: dict[str, Entry | None] = {f"04A22B{n:06X}": Entry(groups=frozenset("a")) for n in range(changes)}
     cloud.change(change)
-    assert isinstance(station.lists.plan(cloud.differential(change), None), Outcome) is is_here
+    assert isinstance(station.lists.plan(cloud.differential(change), None, 0.0), Outcome) is is_here
 
 
 def test_a_short_change_of_a_long_list_makes_its_new_file_in_a_process_of_its_own(
