@@ -17,7 +17,7 @@ from agent.authcache import builder, lists, overlay
 from agent.authcache.builder import Job, run
 from agent.authcache.content import Content, bucket_of
 from agent.authcache.listfile import Built
-from agent.authcache.lists import Outcome, Status
+from agent.authcache.lists import Made, Outcome, Plan, Status
 from agent.clock import iso8601
 from agent.events import AuthorizationStatus as Said
 from agent.events import Entry
@@ -198,3 +198,23 @@ def test_a_short_change_of_a_long_list_makes_its_new_file_in_a_process_of_its_ow
     del request["customData"]["count"], request["customData"]["hash"]
     assert station.send(request).status is Status.Accepted and len(jobs) == 2
     assert held(station) == cloud.entries
+
+
+@pytest.mark.promise("S4", "S5")
+def test_a_change_that_came_while_another_was_built_is_not_lost(tmp_path: Path) -> None:
+    station, cloud = Station(tmp_path / "lists"), Cloud()
+    cloud.change(dict.fromkeys(CARDS, Entry()))
+    station.send(cloud.full())
+    cloud.change({CARDS[0]: None})
+    removal = cloud.differential({CARDS[0]: None})
+    named: dict[str, Entry | None] = {CARDS[1]: Entry(Said.BLOCKED)}
+    cloud.change(named)
+    slow = cloud.differential(named, buckets=[bucket_of(CARDS[1])])
+    del slow["customData"]["count"], slow["customData"]["hash"]
+    plan = station.lists.plan(slow, None, 0.0)
+    assert isinstance(plan, Plan)
+    assert station.send(removal).status is Status.Accepted
+    made = plan.build()
+    assert isinstance(made, Made)
+    assert station.lists.apply(made, None, 0.0).status is Status.VersionMismatch
+    assert station.listed(CARDS[0]) is None and station.listed(CARDS[1]) == Entry()

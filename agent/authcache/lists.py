@@ -109,6 +109,7 @@ class Plan:
     offer: Offer
     job: Job
     files: Files
+    base: int | None = None  # the version that a differential was planned upon
 
     def build(self) -> Made | Outcome:
         try:
@@ -127,7 +128,7 @@ class Plan:
             with suppress(OSError):
                 self.files.remove(built.path)
             return Outcome(Status.Failed, wrong)
-        return Made(built, self.offer)
+        return Made(built, replace(self.offer, base=self.base))  # what was changed meanwhile would be lost
 
     @property
     def _is_long(self) -> bool:
@@ -260,7 +261,8 @@ class Lists:
                 return self._change(offer, request, wall_s, now)
         except (WireError, ListError) as error:
             return Outcome(Status.Failed, str(error))
-        return Plan(request, offer, self._job(offer), self._files)
+        base = self._fact.version if self._fact and not offer.is_full else None
+        return Plan(request, offer, self._job(offer), self._files, base)
 
     def apply(self, made: Made, wall_s: float | None, now: float) -> Outcome:
         """Stage what was built. The same list again changes nothing but the time of being current."""
