@@ -11,12 +11,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.authcache import builder, overlay
-from agent.authcache.content import Content
-from agent.authcache.lists import Status
+from agent.authcache import builder, lists, overlay
+from agent.authcache.builder import Job, run
+from agent.authcache.content import Content, bucket_of
+from agent.authcache.listfile import Built
+from agent.authcache.lists import Made, Outcome, Plan, Status
 from agent.events import AuthorizationStatus as Said
 from agent.events import Entry
-from tests.listed import WAYS, Cloud, messages, said
+from tests.listed import WAYS, Cloud, in_parts, messages, said
 from tests.process import until
 from tests.test_authcache import Station, folder
 from tools.cloud import content
@@ -99,3 +101,64 @@ def test_a_builder_whose_agent_is_gone_goes_too() -> None:
 
 def nice_of(process: Path) -> int:
     return int((process / "stat").read_text().rpartition(")")[2].split()[16])
+
+
+def test_a_card_that_expires_with_a_day_takes_few_bytes_while_its_list_is_on_the_way(tmp_path: Path) -> None:
+    station, cloud, chance = Station(tmp_path / "lists"), Cloud(), random.Random(1)
+    days = (Entry(expiry_s=1_800_000_000.0 + 86_400 * chance.randrange(1_000)) for _ in range(2_000))
+    cloud.change({f"04{chance.randrange(2**48):012X}": entry for entry in days})
+    first, *_ = in_parts(cloud.full(), 2)
+    assert station.send(first).missing == 1
+    assert sum(path.stat().st_size for path in station.directory.glob("part-*")) <= 12 * 1_000
+
+
+@pytest.mark.parametrize(("changes", "is_here"), [(500, True), (501, False)])
+def test_what_would_keep_the_loop_busy_is_made_beside_it(tmp_path: Path, changes: int, *, is_here: bool) -> None:
+    station, cloud = Station(tmp_path / "lists"), Cloud()
+    cloud.change({f"04A22B{n:06X}": Entry() for n in range(3)})
+    station.send(cloud.full())
+    change: dict[str, Entry | None] = {f"04A22B{n:06X}": Entry(groups=frozenset("a")) for n in range(changes)}
+    cloud.change(change)
+    assert isinstance(station.lists.plan(cloud.differential(change), None, 0.0), Outcome) is is_here
+
+
+def test_a_short_change_of_a_long_list_makes_its_new_file_in_a_process_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lists, "HERE_MAX", 20)
+    monkeypatch.setattr(overlay, "ENTRIES_MAX", 0)
+    jobs: list[Job] = []
+
+    def elsewhere(job: Job) -> Built:
+        jobs.append(job)
+        return run(job)
+
+    monkeypatch.setattr(lists, "elsewhere", elsewhere)
+    station, cloud = Station(tmp_path / "lists"), Cloud()
+    cloud.change(dict.fromkeys(CARDS, Entry()))
+    station.send(cloud.full())
+    cloud.change({CARDS[0]: None})
+    request = cloud.differential({CARDS[0]: None})
+    del request["customData"]["count"], request["customData"]["hash"]
+    assert station.send(request).status is Status.Accepted and len(jobs) == 2
+    assert held(station) == cloud.entries
+
+
+@pytest.mark.promise("S4", "S5")
+def test_a_change_that_came_while_another_was_built_is_not_lost(tmp_path: Path) -> None:
+    station, cloud = Station(tmp_path / "lists"), Cloud()
+    cloud.change(dict.fromkeys(CARDS, Entry()))
+    station.send(cloud.full())
+    cloud.change({CARDS[0]: None})
+    removal = cloud.differential({CARDS[0]: None})
+    named: dict[str, Entry | None] = {CARDS[1]: Entry(Said.BLOCKED)}
+    cloud.change(named)
+    slow = cloud.differential(named, buckets=[bucket_of(CARDS[1])])
+    del slow["customData"]["count"], slow["customData"]["hash"]
+    plan = station.lists.plan(slow, None, 0.0)
+    assert isinstance(plan, Plan)
+    assert station.send(removal).status is Status.Accepted
+    made = plan.build()
+    assert isinstance(made, Made)
+    assert station.lists.apply(made, None, 0.0).status is Status.Failed
+    assert station.listed(CARDS[0]) is None and station.listed(CARDS[1]) == Entry()

@@ -145,6 +145,17 @@ def test_a_card_listed_twice_refuses_the_list_and_names_it_without_giving_it_awa
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize(("part_s", "most_b"), [(0.0, 28), (0.123, 32)])
+def test_a_card_with_an_expiry_of_its_own_takes_few_bytes_of_the_disk(
+    tmp_path: Path, part_s: float, most_b: int
+) -> None:
+    entries = [(f"04A22B{n:08X}", Entry(expiry_s=1_800_000_000 + n + part_s)) for n in range(8_000)]
+    path = build(tmp_path, entries, Edition(1, 1), KEY).path
+    assert path.stat().st_size <= most_b * len(entries)
+    opened = open_list(path, KEY)
+    assert all(opened.lookup(id_token) == entry for id_token, entry in entries[::100])
+
+
 def test_the_file_holds_no_card_id_and_only_its_owner_reads_it(tmp_path: Path) -> None:
     path = build(tmp_path, [(CARD, Entry()), ("ACCOUNT-9", Entry())], Edition(1, 1), KEY).path
     data = path.read_bytes()

@@ -95,7 +95,7 @@ def difference(content: Content, count: int | None, said: str | None) -> str:
 def derived(job: Job) -> tuple[Content, Rows]:
     """What differs applied to what is there. WireError, ListError, sqlite3.Error."""
     kept = (each for each in job.overlay if each[0][0] not in job.buckets)
-    overlay = {hashed: entry_of(*said) if said else None for hashed, said in kept}
+    overlay = {hashed: entry_of(said[0], said[1] / 1000) if said else None for hashed, said in kept}
     try:
         base = open_list(Path(job.directory) / job.base, job.key) if job.base else None
     except ListError:

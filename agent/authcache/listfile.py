@@ -24,7 +24,7 @@ from agent.authcache.content import PENDING, REMOVED, Content, attributes_of, bu
 from agent.events import AuthorizationStatus, Entry
 from agent.policy.id_token import masked, normalised
 
-FORMAT = 2
+FORMAT = 3
 ENTRIES_MAX = 1_000_000  # a list beyond it is refused whole
 KEY_B, KEY_HASH_B = 32, 14
 NAME = re.compile(r"list-([0-9a-f]{16})\.sqlite")
@@ -33,9 +33,9 @@ NEW = "list.new"  # what is being written; never opened, removed at start
 SCHEMA = """
 CREATE TABLE meta (format, generation, version, content, key_check);
 CREATE TABLE class (id INTEGER PRIMARY KEY, attributes TEXT NOT NULL);
-CREATE TABLE entry (key BLOB PRIMARY KEY, class INTEGER NOT NULL, expiry_ms INTEGER) WITHOUT ROWID;
+CREATE TABLE entry (key BLOB PRIMARY KEY, class INTEGER NOT NULL, expiry_s) WITHOUT ROWID;
 """
-LOOKUP = "SELECT attributes, expiry_ms FROM entry JOIN class ON class.id = class WHERE key = ?"
+LOOKUP = "SELECT attributes, expiry_s FROM entry JOIN class ON class.id = class WHERE key = ?"
 
 Alike = tuple[AuthorizationStatus, frozenset[str], str | None, str | None, int]  # as JSON; flags last
 _ROW = struct.Struct(f">{KEY_HASH_B}sIq")  # key, class, expiry_ms: sorts as the file does, and a million fit in memory
@@ -201,15 +201,22 @@ def _image(rows: Rows, meta: tuple[object, ...]) -> bytes:
     """The bytes of the database; the same entries have the same, whichever came first."""
     numbers = {rows.classes[alike]: number for number, alike in enumerate(sorted(rows.classes))}
     with closing(sqlite3.connect(":memory:", isolation_level=None)) as db:
+        db.execute("PRAGMA temp_store = MEMORY")  # what VACUUM copies into
         db.executescript(SCHEMA)
         db.execute("BEGIN")
         db.execute("INSERT INTO meta VALUES (?, ?, ?, ?, ?)", meta)
         db.executemany("INSERT INTO class VALUES (?, ?)", list(enumerate(sorted(rows.classes))))
         unpacked = map(_ROW.unpack, rows.packed)
-        entries = ((key, numbers[number], expiry_ms or None) for key, number, expiry_ms in unpacked)
+        entries = ((key, numbers[number], _seconds(expiry_ms)) for key, number, expiry_ms in unpacked)
         db.executemany("INSERT INTO entry VALUES (?, ?, ?)", entries)
         db.execute("COMMIT")
+        db.execute("VACUUM")  # pages are full then: an eighth less
         return db.serialize()
+
+
+def _seconds(expiry_ms: int) -> float | None:
+    """Whole ones, as most are, take half the bytes."""
+    return (expiry_ms / 1000 if expiry_ms % 1000 else expiry_ms // 1000) or None
 
 
 # -- read -------------------------------------------------------------------------------------------------------------
@@ -230,7 +237,7 @@ class ListFile:
     def find(self, hashed: bytes) -> Entry | None:
         """`hashed` is a key_hash()."""
         try:
-            row: tuple[str, int | None] | None = self._db.execute(LOOKUP, (hashed,)).fetchone()
+            row: tuple[str, float | None] | None = self._db.execute(LOOKUP, (hashed,)).fetchone()
         except sqlite3.Error:  # the flash went bad under us: unknown here, somebody else may know the card
             self.failures += 1
             return None
@@ -238,9 +245,9 @@ class ListFile:
 
     def entries(self) -> Iterator[tuple[bytes, Entry]]:
         """Every entry, under its key_hash(), in their order. sqlite3.Error."""
-        query = "SELECT key, attributes, expiry_ms FROM entry JOIN class ON class.id = class ORDER BY key"
-        for key, alike, expiry_ms in self._db.execute(query):
-            yield key, entry_of(alike, expiry_ms)
+        query = "SELECT key, attributes, expiry_s FROM entry JOIN class ON class.id = class ORDER BY key"
+        for key, alike, expiry_s in self._db.execute(query):
+            yield key, entry_of(alike, expiry_s)
 
     def bucket(self, number: int) -> list[bytes]:
         """The key_hash() of every entry in a bucket. sqlite3.Error."""
@@ -251,9 +258,9 @@ class ListFile:
         self._db.close()
 
 
-def entry_of(alike: str, expiry_ms: int | None) -> Entry:
+def entry_of(alike: str, expiry_s: float | None) -> Entry:
     """`alike`: what attributes() made. ValueError: it is something else."""
-    return replace(_said(alike), expiry_s=expiry_ms / 1000) if expiry_ms else _said(alike)
+    return replace(_said(alike), expiry_s=float(expiry_s)) if expiry_s else _said(alike)
 
 
 @lru_cache(maxsize=1024)

@@ -139,7 +139,8 @@ class Plan:
     @property
     def _is_long(self) -> bool:
         here = len(self.request.get("localAuthorizationList", ()))
-        return max(here, self.offer.count or 0) > HERE_MAX
+        there = Content.load(self.job.content).count if self.job.content else 0
+        return max(here, there, self.offer.count or 0) > HERE_MAX
 
 
 def takes_off(changes: Overlay) -> bool:
@@ -256,7 +257,8 @@ class Lists:
             if self._has_list and offer.hash and offer.edition == self._edition:
                 return self._current_again(offer, wall_s)
             changes = len(request.get("localAuthorizationList", ()))
-            is_short = offer.parts == 1 and not offer.is_full and self._has_list and not offer.buckets
+            is_small = offer.parts == 1 and not offer.is_full and self._has_list and not offer.buckets
+            is_short = is_small and changes <= overlays.CHANGES_MAX
             if is_short and changes + len(self._overlay) <= overlays.ENTRIES_MAX:
                 return self._change(offer, request, wall_s, now)
         except (WireError, ListError) as error:

@@ -13,6 +13,7 @@ from agent.effects import Save
 from agent.events import Entry
 
 ENTRIES_MAX = 2_000  # beyond it, a new file is written
+CHANGES_MAX = 500  # at once, for the loop reads them: a fifth of a second on a small core
 PREFIX = "list/"
 
 Overlay = Mapping[bytes, Entry | None]
@@ -33,7 +34,7 @@ def load(facts: Mapping[str, Any]) -> Overlay:
 def _read(key: bytes, fact: Any) -> Entry | None:
     match fact:
         case [str(alike), int(expiry_ms)] if len(key) == KEY_HASH_B:
-            return entry_of(alike, expiry_ms)
+            return entry_of(alike, expiry_ms / 1000)
         case [] if len(key) == KEY_HASH_B:
             return None
     raise ValueError

@@ -1,10 +1,12 @@
 """The parts of a list that is on its way, on the disk: bad radio may take days, and power cuts, to bring them all.
 
-One list at a time: parts that say something else of the whole take the place of what was there. A part's file bears the
-hash of its content, so a torn one is none. A part whose entries are wrong is none either, and never gets here.
+One list at a time: parts that say something else of the whole take the place of what was there. A part's file is
+compressed, for cards expire on the same days, and bears the hash of its content, so a torn one is none. A part whose
+entries are wrong is none either, and never gets here.
 """
 
 import re
+import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -48,7 +50,7 @@ class Parts:
         """Keep this part, durably; the parts that are here now, in their order. WireError, ListError."""
         for _ in read_changes(request):
             pass
-        data = to_cbor(encode_payload(request))
+        data = zlib.compress(to_cbor(encode_payload(request)))
         whole = sha256(repr(offer.whole).encode()).hexdigest()[:8]
         edition = offer.edition
         name = f"part-{edition.generation}-{edition.version}-{offer.part}-{whole}-{_digest(data)}"
@@ -98,8 +100,8 @@ def read_parts(paths: list[Path]) -> Iterator[dict[str, Any]]:
                 path.unlink()
             raise DiskError(f"{path.name} is damaged: send that part again")
         try:
-            yield decode_payload(from_cbor(data))
-        except WireError as error:
+            yield decode_payload(from_cbor(zlib.decompress(data)))
+        except (WireError, zlib.error) as error:
             raise ListError(f"{path.name}: {error}") from None
 
 
