@@ -99,8 +99,9 @@ class Writer:
         assert outcome.status is Status.Accepted, outcome
         if outcome.state:
             is_new_file = any(save.key == FACT and not save.value["content"] for save in outcome.saves)
-            named = {entry["idToken"]["idToken"] for entry in request.get("localAuthorizationList", ())}
-            self.cached -= set(self.cached) if is_new_file else named
+            named = {entry["idToken"]["idToken"]: entry for entry in request.get("localAuthorizationList", ())}
+            takes_off = any("idTokenInfo" not in entry for entry in named.values())
+            self.cached -= set(self.cached) if is_new_file or takes_off else set(named)
         self._commit(outcome.saves, outcome.state.version if outcome.state else self.version)
         self.lists.committed()
 

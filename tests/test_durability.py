@@ -55,7 +55,7 @@ def judged(before: Sequence[str], files: Tree, _said: Sequence[str]) -> str:
 QUICK = (
     "synchronous = OFF", "no transactions: each row by itself", "promised before COMMIT",
     "agent/authcache/listfile.py: put() without files.sync(new)",
-    "agent/authcache/lists.py: _stage() without self.cache.clear()",
+    "agent/authcache/lists.py: _stage() without self.cache.clear(now)",
 )  # fmt: skip
 
 

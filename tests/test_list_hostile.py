@@ -716,6 +716,7 @@ def test_whatever_comes_between_the_station_has_the_cloud_s_list_or_the_one_befo
         for changes, way, heard in story:
             cloud.change(changes)
             after = cloud.version, dict(cloud.entries)
+            takes_off = any(entry is None or entry.removed for entry in changes.values())
             coming = messages(cloud, way, changes, before[0])
             station.hear("Accepted", UNLISTED)
             is_new = False
@@ -723,17 +724,20 @@ def test_whatever_comes_between_the_station_has_the_cloud_s_list_or_the_one_befo
                 was_new, sent = is_new, MODEL_LIES[lie](chance.choice(coming))
                 outcome = delivered(station, sent, cut)
                 assert outcome.status is Status.Accepted or outcome.reason
-                is_new = check(station, before, after)
+                is_new = check(station, before, after, takes_off)
                 assert is_new is was_new or lie in ("truth", "truncated"), lie  # not each entry changes anything
             for is_clean in (False, True):  # a lie may have taken the place of parts
                 for message in coming if station.lists.state.version != cloud.version else []:
                     outcome = delivered(station, message, chance.choice(CUTS))
                     assert outcome.status is Status.Accepted or not is_clean, outcome
-            assert check(station, before, after)
+            assert check(station, before, after, takes_off)
             before = after
 
 
-def check(station: Station, before: tuple[int, dict[str, Entry]], after: tuple[int, dict[str, Entry]]) -> bool:
+Listed = tuple[int, dict[str, Entry]]
+
+
+def check(station: Station, before: Listed, after: Listed, takes_off: bool) -> bool:
     """One of the two, whole, and nothing else on the disk; whether it is the second."""
     lists = station.lists
     is_new = lists.state.version == after[0]
@@ -743,6 +747,6 @@ def check(station: Station, before: tuple[int, dict[str, Entry]], after: tuple[i
     assert station.facts["allowlist"]["hash"] == lists.state.hash == content.hash and not lists.problem
     strays = {path.name for path in station.directory.iterdir()} - {station.facts["allowlist"]["file"]}
     assert all(name.startswith("part-1-") and name.split("-")[2] > str(version) for name in strays), strays
-    is_swapped = is_new and not station.facts["allowlist"]["content"]
-    assert bool(station.cached(UNLISTED)) != is_swapped, "a new file clears the cache, in the same commit"
+    is_cleared = is_new and (takes_off or not station.facts["allowlist"]["content"])
+    assert bool(station.cached(UNLISTED)) != is_cleared, "a removal or a new file clears the cache, in the same commit"
     return is_new
