@@ -261,6 +261,61 @@ def test_the_same_list_again_changes_nothing_but_the_time_of_being_current(stati
     assert station.files() == files and station.listed() and station.facts["allowlist"]["synced_s"] == T0 + 60
 
 
+@pytest.mark.promise("S5")
+def test_a_list_that_comes_late_is_as_old_as_the_cloud_said_of_it(station: Station) -> None:
+    """Of version 5 the cloud spoke last; version 6 is from before, from a storage that the cloud has lost since."""
+    def said(version: int, as_of: str) -> Outcome:
+        request = full(version, one())
+        return station.send({**request, "customData": {**request["customData"], "asOf": as_of}})
+
+    said(5, "2026-01-02T12:00:00Z")
+    late = said(6, "2026-01-01T10:00:00Z")
+    assert late.state and late.state.synced_s == T0
+    said(6, "2026-01-01T09:00:00Z")
+    assert station.lists.state.synced_s == T0, "of one list it never goes back"
+
+
+@pytest.mark.promise("S4")
+def test_a_list_is_not_in_force_because_what_came_before_it_is_on_the_disk(station: Station) -> None:
+    """The disk is slow: the word that a list is still the newest waits for it, and a newer list comes."""
+    station.send(full(5, one()))
+    confirmed = station.lists.replace(full(5, one()), T0 + 60)
+    assert confirmed.status is Status.Accepted and station.lists.state.synced_s == T0, "a cut would forget it"
+    assert "on its way" in station.lists.replace(full(6, one(OTHER)), T0 + 61).reason
+    station.commit(confirmed.saves)
+    assert station.lists.committed().version == 5 and station.listed() and not station.listed(OTHER)
+    station.restart()
+    assert station.listed() and not station.lists.problem
+
+
+@pytest.mark.promise("S4", "S5")
+def test_a_change_of_whichever_list_is_here_undoes_nothing_that_came_while_it_was_built(station: Station) -> None:
+    station.send(full(1, one(), one(OTHER)))
+    change = {**full(3, one("04000001")), "updateType": "Differential"}
+    long = {**change, "customData": {"vendorId": OURS, "generation": 1, "buckets": [9]}}
+    plan = station.lists.plan(long, T0, 0.0)
+    assert isinstance(plan, Plan)
+    removal = {**full(2, {"idToken": one()["idToken"]}), "updateType": "Differential"}
+    station.send({**removal, "customData": {"vendorId": OURS, "generation": 1}})
+    assert not station.listed() and station.listed(OTHER)
+    made = plan.build()
+    assert isinstance(made, Made) and station.lists.apply(made, T0, 0.0).reason
+    assert not station.listed() and station.lists.state.version == 2
+
+
+@pytest.mark.promise("S4", "S9")
+@pytest.mark.parametrize("wrong", [{"count": 2}, {"count": 0}])
+def test_a_wrong_announcement_of_the_list_in_force_does_not_take_its_file_away(
+    station: Station, wrong: dict[str, Any]
+) -> None:
+    request = full(5, one())
+    station.send(request)
+    outcome = station.send({**request, "customData": {**request["customData"], **wrong}})
+    assert "were announced" in outcome.reason and len(station.files()) == 1
+    station.restart()
+    assert station.listed() and not station.lists.problem
+
+
 @pytest.mark.promise("S9")
 @pytest.mark.parametrize(
     ("entries", "why"),

@@ -347,11 +347,12 @@ class Lists:
         return Outcome(Status.Accepted, saves=(Save(FACT, asdict(fact)),), state=fact.state)
 
     def _synced_s(self, offer: Offer, wall_s: float | None) -> float | None:
-        """The cloud's own time if it says so: a command may have been on its way for a day. It never goes back, but
-        where we know the time no list is from the future: it would not age for as long as that is ahead."""
-        before = self._fact.synced_s if self._fact else None
-        told = [each for each in (offer.as_of_s if offer.as_of_s is not None else wall_s, before) if each]
-        newest = max(told, default=None)
+        """The cloud's own time if it says so: a command may have been on its way for a day. Of one list it never goes
+        back; what was said of another says nothing of this one. Where we know the time no list is from the future: it
+        would not age for as long as that is ahead."""
+        said = wall_s if offer.as_of_s is None else offer.as_of_s
+        before = self._fact.synced_s if self._fact and (self._fact.edition == offer.edition or not said) else None
+        newest = max((each for each in (said, before) if each), default=None)
         return min(newest, wall_s) if newest and wall_s else newest
 
     @property

@@ -307,7 +307,7 @@ class Drivers:
 
     def mend(self, theirs: bytes, now_ms: int, at: Version | None = None) -> list[Json] | None:
         """For a station whose list of the version `at`, or of ours, says `theirs`: the buckets in which it differs; if
-        it is ours, under a version that no list has had. None: it says what ours says."""
+        it is ours, under a version that no list has had. None: it says what ours says, and has its version."""
         ours = self.version()
         assert ours is not None
         buckets = different(self.content(), theirs)
@@ -315,6 +315,8 @@ class Drivers:
             if not buckets:
                 return None
             self._next((), now_ms)
+        elif not buckets:                                       # approved and removed again since: it may be cached
+            return self.differential(at or ours, now_ms)
         entries = [list_entry(driver) for driver in self._select("") if bucket_of(driver.id_token) in buckets]
         return self._requests("Differential", entries, {"base": (at or ours)[1], "buckets": buckets}, now_ms)
 
