@@ -13,7 +13,7 @@ from contextlib import AsyncExitStack, ExitStack, suppress
 from dataclasses import replace
 from math import isfinite
 from pathlib import Path
-from threading import Lock, Thread
+from threading import Thread
 from typing import Any
 
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -114,7 +114,7 @@ class App:
         self.store = Store(state / "station.db", boot_id, inbox.post, monotonic, connect=connect)
         opened = self.store.open()
         undo.callback(self._close_store)
-        self._work, self._turn = ThreadPoolExecutor(1, "work"), Lock()
+        self._work = ThreadPoolExecutor(1, "work")
         undo.callback(self._work.shutdown)
         self.dead_letters = opened.dead_letters  # when we came
         facts, ports = opened.facts, len(board.port)
@@ -140,7 +140,7 @@ class App:
             store=self.store, broker=self.broker, controller=self.controller,
             uplink=Uplink(settings.station_id, boot_id, opened.epoch, opened.marks, {}),
             lists=self.lists, seen=SeenCommands(facts), keys=OperatorKeys(operator_keys(config), facts),
-            work=self._elsewhere, build=self._in_turn, now=now, log=log, restart=self._restart, identity=self.identity,
+            work=self._elsewhere, build=self._aside, now=now, log=log, restart=self._restart, identity=self.identity,
         )  # fmt: skip
         watch = asyncio.get_running_loop()
         self.hardware = Hardware(board, inbox.post, self._aside, watch, monotonic, light=self.controller.show)
@@ -213,17 +213,9 @@ class App:
         self._work.submit(self._run, job, then)
 
     def _aside(self, job: Callable[[], Any], then: Callable[[Any], None]) -> None:
-        """For what hangs in the network: it keeps no work waiting, and at the end nobody waits for it."""
+        """For what hangs in the network, or builds a list: it keeps no work waiting, and at the end nobody waits for
+        it."""
         Thread(target=self._run, args=(job, then), name="aside", daemon=True).start()
-
-    def _in_turn(self, job: Callable[[], Any], then: Callable[[Any], None]) -> None:
-        """For a list: it may take minutes, keeps no command waiting but another list, and is left off at the end."""
-
-        def alone() -> Any:
-            with self._turn:
-                return job()
-
-        self._aside(alone, then)
 
     def _run(self, job: Callable[[], Any], then: Callable[[Any], None]) -> None:
         try:

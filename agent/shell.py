@@ -190,6 +190,7 @@ class Shell:
         self._batch_id = 0
         self._todo: deque[Happening] = deque()
         self._after_commit: deque[tuple[int, Callable[[float], None]]] = deque()
+        self._lists: deque[tuple[str, dict[str, Any]]] = deque()  # command and request; the first is being carried out
         self._security_event_at: dict[str, float] = {}  # by type: when the next one may be recorded
         self._complaints: set[str] = set()  # types of security events that keep us from connecting, as recorded
         self._core_due: float | None = None  # remembered until the next step of the core
@@ -520,25 +521,36 @@ class Shell:
         self._save((result, *also), now, then)
 
     def _replace_list(self, command_id: str, request: dict[str, Any], now: float) -> None:
-        """Planned here, built elsewhere, in force with the commit."""
-        plan = self.lists.plan(request, wall(self.station.clock, now), now)
-        if not isinstance(plan, Plan):
-            return self._list_done(command_id, plan, now)
+        """One list after the other, in the order of the cloud: a broker may hand out many at once."""
         self._seen.begin(command_id)
-        self._build(plan.build, lambda made: self._todo.append(ListBuilt(command_id, made)))
-        return None
+        self._lists.append((command_id, request))
+        if len(self._lists) == 1:
+            self._next_list(now)
+
+    def _next_list(self, now: float) -> None:
+        """Planned here, built elsewhere, in force with the commit."""
+        command_id, request = self._lists[0]
+        plan = self.lists.plan(request, wall(self.station.clock, now), now)
+        if isinstance(plan, Plan):
+            self._build(plan.build, lambda made: self._todo.append(ListBuilt(command_id, made)))
+        else:
+            self._list_done(command_id, plan, now)
 
     def _built(self, command_id: str, made: Made | Outcome, now: float) -> None:
         outcome = self.lists.apply(made, wall(self.station.clock, now), now) if isinstance(made, Made) else made
         self._list_done(command_id, outcome, now)
 
     def _list_done(self, command_id: str, outcome: Outcome, now: float) -> None:
-        def in_force(later: float) -> None:
-            state = self.lists.committed()
-            self._log(f"allowlist {state.version} with {state.entries} cards is in force")
-            self._todo.append(ListChanged(state))
+        def over(later: float) -> None:
+            if outcome.state:
+                state = self.lists.committed()
+                self._log(f"allowlist {state.version} with {state.entries} cards is in force")
+                self._todo.append(ListChanged(state))
+            self._lists.popleft()
+            if self._lists:
+                self._next_list(later)
 
-        self._answer(command_id, outcome.response, now, outcome.saves, in_force if outcome.state else None)
+        self._answer(command_id, outcome.response, now, outcome.saves, over)
 
     # -- certificates and keys; from post() on, what agent/identity.py asks of us --------------------------------------
 

@@ -390,6 +390,25 @@ class Site:
         self.world.run(SECURITY_EVENT_S + 5)
 
 
+@pytest.mark.promise("S4")
+def test_lists_that_come_at_once_are_taken_one_after_the_other() -> None:
+    """A broker hands out what it has kept for an hour in one go."""
+    site, cloud = Site(), Cloud()
+    try:
+        before = len(site.answers())
+        cloud.version, cloud.entries = 5, {card: Entry() for card in CARDS[:-2]}
+        site.world.net.latency_s = 0.0
+        story: list[dict[str, Entry | None]] = [{CARDS[0]: None}, {CARDS[-1]: Entry()}, {CARDS[1]: None}]
+        for n, changes in enumerate(story):
+            cloud.change(changes)
+            site.world.net.send_command(site.signed(cloud.full() if n == 1 else cloud.differential(changes)))
+        site.world.run(60)
+        assert site.answers()[before:] == [{"status": "Accepted"}] * 3
+        assert site.shell.lists.state.version == 8 and site.shell.lists.content == cloud.content()
+    finally:
+        site.world.disk.close()
+
+
 @pytest.fixture(scope="module")
 def site() -> Iterator[Site]:
     """One for all: whatever comes, it is as before."""
