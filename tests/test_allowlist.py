@@ -35,7 +35,7 @@ def held(station: Station) -> dict[str, Entry]:
 
 
 @pytest.mark.promise("S4", "S5")
-@given(st.lists(st.tuples(CHANGES, st.sampled_from(WAYS), st.booleans()), max_size=7),
+@given(st.lists(st.tuples(CHANGES, st.sampled_from(WAYS), st.booleans()), max_size=4),
        st.randoms(use_true_random=False), st.integers(1, 30))  # fmt: skip
 def test_whichever_way_a_list_comes_the_station_has_it_and_its_hash_agrees(
     story: list[tuple[dict[str, Entry | None], str, bool]], chance: random.Random, most: int

@@ -35,6 +35,7 @@ def test_a_measured_figure_has_value_unit_target_and_spread(tmp_path: Path, caps
     assert "core_tap_us" in capsys.readouterr().out
 
 
+@pytest.mark.long
 def test_a_kill_in_the_middle_of_a_swap_leaves_the_old_list_or_the_new_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lists, "KILLS", 1)
     monkeypatch.setattr(lists, "ROWS_KILLED_S", 0.05)
