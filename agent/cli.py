@@ -519,21 +519,21 @@ def status_text(answer: dict[str, Any]) -> str:
     for end, counters in answer.pop("controller_link", {}).items():
         said = ", ".join(f"{name} {count}" for name, count in counters.items())
         answer[f"line, {end.replace('_', ' ')}"] = said or None
-    lines = [f"{key:14}  {'-' if value is None else value}" for key, value in answer.items()]
+    lines = [f"{key:16}  {'-' if value is None else value}" for key, value in answer.items()]
     for port in ports:
         known = [f"{key} {value}" for key, value in port.items() if value not in (None, []) and key != "evse_id"]
-        lines.append(f"{'port ' + str(port.get('evse_id')):14}  {', '.join(known)}")
+        lines.append(f"{'port ' + str(port.get('evse_id')):16}  {', '.join(known)}")
     return "\n".join([*lines, *self_test_text(tested)])
 
 
 def self_test_text(tested: list[dict[str, Any]]) -> Iterator[str]:
     """What has not passed at this power-on, a line each, and how many have."""
     open_ = [part for part in tested if part["result"] != "passed"]
-    yield f"{'self-test':14}  {len(tested) - len(open_)} of {len(tested)} parts have passed"
+    yield f"{'self-test':16}  {len(tested) - len(open_)} of {len(tested)} parts have passed"
     for part in open_:
         where = f" of port {part['evse_id']}" if part["evse_id"] else ""
         said = f" ({part['code']}): {part['text']} {part['fix']}" if part["code"] else ""
-        yield f"{'':14}  {part['part']}{where} {part['result']}{said}"
+        yield f"{'':16}  {part['part']}{where} {part['result']}{said}"
 
 
 def tcp_port(text: str) -> int:
