@@ -44,8 +44,10 @@ def cloud() -> Cloud:
 @contextmanager
 def small_overlay(most: int) -> Iterator[None]:
     before, overlay.ENTRIES_MAX = overlay.ENTRIES_MAX, most
-    yield
-    overlay.ENTRIES_MAX = before
+    try:
+        yield
+    finally:
+        overlay.ENTRIES_MAX = before
 
 
 @pytest.fixture
