@@ -25,7 +25,7 @@ from agent import __version__, clockset
 from agent.authcache.listfile import read_key
 from agent.authcache.lists import Lists
 from agent.board import Board, Chosen, LineFacts, load, load_config
-from agent.clock import BUILD_S, Clock, ClockSource, earliest, wall
+from agent.clock import BUILD_S, Clock, ClockSource, earliest
 from agent.control import ControlServer, control_handlers, dead_letters_handler
 from agent.core import born
 from agent.effects import Save
@@ -140,7 +140,7 @@ class App:
             store=self.store, broker=self.broker, controller=self.controller,
             uplink=Uplink(settings.station_id, boot_id, opened.epoch, opened.marks, {}),
             lists=self.lists, seen=SeenCommands(facts), keys=OperatorKeys(operator_keys(config), facts),
-            work=self._elsewhere, now=now, log=log, restart=self._restart, identity=self.identity,
+            work=self._elsewhere, build=self._aside, now=now, log=log, restart=self._restart, identity=self.identity,
         )  # fmt: skip
         watch = asyncio.get_running_loop()
         self.hardware = Hardware(board, inbox.post, self._aside, watch, monotonic, light=self.controller.show)
@@ -196,7 +196,7 @@ class App:
 
     def lookup(self, id_token: str) -> tuple[Any, Any]:
         now = monotonic()
-        return self.lists.lookup(id_token, now, wall(self.shell.station.clock, now))
+        return self.shell.looked_up(id_token, now)
 
     def close(self) -> None:
         """An orderly end: sessions stay open on disk, and the controller keeps charging for its grace."""
@@ -213,7 +213,8 @@ class App:
         self._work.submit(self._run, job, then)
 
     def _aside(self, job: Callable[[], Any], then: Callable[[Any], None]) -> None:
-        """For what hangs in the network: it keeps no work waiting, and at the end nobody waits for it."""
+        """For what hangs in the network, or builds a list: it keeps no work waiting, and at the end nobody waits for
+        it."""
         Thread(target=self._run, args=(job, then), name="aside", daemon=True).start()
 
     def _run(self, job: Callable[[], Any], then: Callable[[Any], None]) -> None:
@@ -415,6 +416,7 @@ def handlers(app: App) -> dict[str, Any]:
         }
 
     asked = control_handlers(lambda: app.shell.station, app.lookup, monotonic, more)
+    asked["list"] = lambda _: app.lists.facts()
     asked["deadletters"] = dead_letters_handler(app.store.dead_letters)
     return asked if app.identity is None else {**asked, **app.identity.handlers(monotonic)}
 

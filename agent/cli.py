@@ -1,4 +1,4 @@
-"""`station-agent run | demo | doctor | explain | status | deadletters | csr | certificate | board`.
+"""`station-agent run | demo | doctor | explain | status | list | deadletters | csr | certificate | board`.
 
 What an operator can mend is one sentence on stderr and exit code 2. Modules are imported by the command that needs
 them: `run` has a budget from exec to the first tap.
@@ -74,6 +74,16 @@ def parser() -> argparse.ArgumentParser:
     status = commands.add_parser("status", help="what the running agent knows")
     status.set_defaults(command=command_status)
 
+    list_ = commands.add_parser("list", help="the allowlist: which one is in force, and is it sound")
+    does = list_.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    which = does.add_parser("status", help="which list is in force, how old it is, what is on its way")
+    which.set_defaults(command=command_list_status)
+    sound = does.add_parser("verify", help="read every entry, and compare with what the list says of itself")
+    sound.set_defaults(command=command_list_verify)
+    export = does.add_parser("export", help="every entry as CSV")
+    export.add_argument("--hashed", action="store_true", help="ids as keyed hashes, and this station has no others")
+    export.set_defaults(command=command_list_export)
+
     letters = commands.add_parser("deadletters", help="records that the cloud refuses for good, or that were damaged")
     letters.set_defaults(command=command_deadletters)
 
@@ -86,10 +96,10 @@ def parser() -> argparse.ArgumentParser:
 
     add_board(commands)
 
-    for command in (run, doctor, explain, status, letters, csr, certificate):
+    for command in (run, doctor, explain, status, which, sound, export, letters, csr, certificate):
         command.add_argument("--board", type=Path, default=BOARD, metavar="FILE", help=f"default: {BOARD}")
         command.add_argument("--config", type=Path, default=CONFIG, metavar="FILE", help=f"default: {CONFIG}")
-    for command in (doctor, explain, status):
+    for command in (doctor, explain, status, which):
         command.add_argument("--json", action="store_true", help="for a machine to read")
     letters.add_argument("--json", action="store_true", help="all that is in them: JSON, a line each")
     return top
@@ -269,10 +279,11 @@ def explained_offline(board_path: Path, config_path: Path, request: dict[str, An
     from tempfile import TemporaryDirectory
 
     from agent.app import settings_of
+    from agent.authcache.cache import lifetime_s
     from agent.authcache.listfile import read_key
     from agent.authcache.lists import Lists
     from agent.board import load, load_config
-    from agent.clock import BUILD_S
+    from agent.clock import BUILD_S, earliest
     from agent.control import explain_request
     from agent.explain import offline_station
     from agent.loop import system_wall
@@ -293,9 +304,60 @@ def explained_offline(board_path: Path, config_path: Path, request: dict[str, An
                 f"no agent is running, and its files cannot be read ({error}): type sudo before it"
             ) from None
         station = offline_station(settings_of(board, config), len(board.port), facts, wall_s, lists.state)
-        answer = explain_request(station, lambda card: lists.lookup(card, 0.0, wall_s), request, 0.0)
+        earliest_s, kept_s = earliest(station.clock, 0.0), lifetime_s(station.settings)
+        answer = explain_request(station, lambda card: lists.lookup(card, 0.0, earliest_s, kept_s), request, 0.0)
     print("no agent is running: this is what its files say, for idle ports and no link", file=sys.stderr)
     return answer
+
+
+def command_list_status(args: argparse.Namespace) -> int:
+    from agent.clock import BUILD_S
+    from agent.listtool import status
+    from agent.loop import system_wall
+
+    with list_of(args.config) as lists:
+        answer = status(lists, system_wall() if system_wall() >= BUILD_S else None)
+    lines = (f"{key:12}  {'-' if value in (None, '', {}) else value}" for key, value in answer.items())
+    print(as_json(answer) if args.json else "\n".join(lines))
+    return FAILED if answer["problem"] else 0
+
+
+def command_list_verify(args: argparse.Namespace) -> int:
+    from agent.listtool import verify
+
+    with list_of(args.config) as lists:
+        problems, state = verify(lists), lists.state
+    for problem in problems:
+        print(problem)
+    if not problems:
+        said = f"list {state.generation}/{state.version} with {state.entries} entries is sound"
+        print(said if state.version else "there is no list: who is not known to the cloud is refused")
+    return FAILED if problems else 0
+
+
+def command_list_export(args: argparse.Namespace) -> int:
+    import sqlite3
+
+    from agent.listtool import export
+
+    if not args.hashed:
+        raise ConfigError("this station knows no card ids, only keyed hashes of them: type --hashed")
+    with list_of(args.config) as lists:
+        if lists.problem:
+            raise ConfigError(lists.problem)
+        try:
+            export(lists, sys.stdout)
+        except sqlite3.Error as error:
+            raise ConfigError(f"the list is damaged ({error}): type station-agent list verify") from None
+    return 0
+
+
+def list_of(config_path: Path) -> Any:
+    """A copy of the list in force, of a running agent or of none."""
+    from agent.board import load_config
+    from agent.listtool import opened
+
+    return opened(Path(load_config(config_path).paths.state), lambda: asked(config_path, {"command": "list"}))
 
 
 def command_deadletters(args: argparse.Namespace) -> int:
@@ -457,21 +519,21 @@ def status_text(answer: dict[str, Any]) -> str:
     for end, counters in answer.pop("controller_link", {}).items():
         said = ", ".join(f"{name} {count}" for name, count in counters.items())
         answer[f"line, {end.replace('_', ' ')}"] = said or None
-    lines = [f"{key:14}  {'-' if value is None else value}" for key, value in answer.items()]
+    lines = [f"{key:16}  {'-' if value is None else value}" for key, value in answer.items()]
     for port in ports:
         known = [f"{key} {value}" for key, value in port.items() if value not in (None, []) and key != "evse_id"]
-        lines.append(f"{'port ' + str(port.get('evse_id')):14}  {', '.join(known)}")
+        lines.append(f"{'port ' + str(port.get('evse_id')):16}  {', '.join(known)}")
     return "\n".join([*lines, *self_test_text(tested)])
 
 
 def self_test_text(tested: list[dict[str, Any]]) -> Iterator[str]:
     """What has not passed at this power-on, a line each, and how many have."""
     open_ = [part for part in tested if part["result"] != "passed"]
-    yield f"{'self-test':14}  {len(tested) - len(open_)} of {len(tested)} parts have passed"
+    yield f"{'self-test':16}  {len(tested) - len(open_)} of {len(tested)} parts have passed"
     for part in open_:
         where = f" of port {part['evse_id']}" if part["evse_id"] else ""
         said = f" ({part['code']}): {part['text']} {part['fix']}" if part["code"] else ""
-        yield f"{'':14}  {part['part']}{where} {part['result']}{said}"
+        yield f"{'':16}  {part['part']}{where} {part['result']}{said}"
 
 
 def tcp_port(text: str) -> int:

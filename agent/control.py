@@ -22,10 +22,11 @@ from typing import Annotated, Any
 import msgspec
 
 from agent import deadletters, selftest
-from agent.clock import WALL_MAX_S, wall
+from agent.clock import WALL_MAX_S
 from agent.events import Entry
 from agent.explain import at_time, card_of, clock_text, explain
 from agent.outbox import DeadLetter, StoreError
+from agent.policy.freshness import age_s
 from agent.policy.id_token import masked
 from agent.port import faults, status
 from agent.settings import ConfigError, shown
@@ -244,15 +245,17 @@ def explain_request(
 
 def status_of(station: Station, now: float) -> dict[str, Any]:
     """What the core knows, for `station-agent status` and the doctor. Times are ages in seconds."""
-    wall_s, synced_s = wall(station.clock, now), station.allowlist.synced_s
     return {
         "station_id": station.settings.station_id,
         "link": str(station.link),
         "store_ok": station.store_ok,
         "clock": clock_text(station, now),
+        "list_generation": station.allowlist.generation,
         "list_version": station.allowlist.version,
+        "list_hash": station.allowlist.hash,
+        "list_freshness": station.list_word.freshness.name.capitalize(),
         "list_entries": station.allowlist.entries,
-        "list_age_s": None if wall_s is None or synced_s is None else max(0.0, wall_s - synced_s),
+        "list_age_s": age_s(station.allowlist, station.clock, now),
         "controller": station.controller is not None and not any(port.lost for port in station.ports),
         "ports": [
             {

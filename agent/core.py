@@ -12,14 +12,14 @@ from typing import Any
 
 import msgspec
 
-from agent import network, selftest, taps
+from agent import listing, network, selftest, taps, withdrawn
 from agent.clock import Clock, floor, told, wall
 from agent.commands import charging, variables
 from agent.commands import station as commands
 from agent.effects import Effect, HangUp, Save, Wish
 from agent.events import (
-    AuthorizationStatus,
     AvailabilityRequested,
+    CacheCounted,
     CardTapped,
     CaseTold,
     ClearRequested,
@@ -30,7 +30,6 @@ from agent.events import (
     ControllerLost,
     Cp,
     Deadline,
-    Entry,
     Event,
     Link,
     LinkChanged,
@@ -70,7 +69,6 @@ from agent.port import (
     faults,
     followed,
     has_ended,
-    is_capped,
     is_over_at,
     is_plugged,
     reported,
@@ -103,7 +101,9 @@ def handle(station: Station, event: Event, now: float) -> tuple[Station, tuple[E
     station = settle(station, now)
     station, done = commands.followed(station, now)
     station, given_up = unanswered(station, now)
-    return closed(before, station, (*asked, *due, *done, *given_up), now)
+    station, listed = listing.followed(station, now)
+    recheck = withdrawn.questions(before, station)
+    return closed(before, station, (*asked, *due, *done, *given_up, *listed, *recheck), now)
 
 
 def closed(
@@ -130,6 +130,8 @@ def absorb(station: Station, event: Event, now: float) -> Step:
             return taps.tapped(station, event, now)
         case PortChosen():
             return taps.chosen(station, event, now)
+        case LookedUp(ask_id=str(transaction_id)):
+            return withdrawn.looked_up(station, transaction_id, event, now), ()
         case LookedUp():
             return taps.looked_up(station, event, now)
         case OnlineAnswered():
@@ -140,17 +142,17 @@ def absorb(station: Station, event: Event, now: float) -> Step:
             return replace(station, ports=tuple(controller_lost(p) for p in station.ports)), ()
         case LinkChanged(link=link):
             proven = network.proved(station.network) if link is Link.UP else station.network
-            return judged(replace(station, link=link), proven, now)
+            return judged(listing.linked(replace(station, link=link), station.link, now), proven, now)
         case ListChanged(state=state):
-            return replace(station, allowlist=state), ()
+            return listing.changed(station, state, now), ()
         case ClockTold(wall_s=wall_s, source=source):
             return clock_told(station, told(station.clock, wall_s, source, now), now)
         case StoreFailed():
             return store_failed(station, now), ()
         case StoreRecovered():
             return replace(station, store_ok=True), ()
-        case TransactionAnswered(transaction_id=transaction_id, status=status):
-            return transaction_answered(station, transaction_id, status)
+        case TransactionAnswered(transaction_id=transaction_id, entry=entry, sent_at=sent_at):
+            return withdrawn.answered(station, transaction_id, entry, sent_at)
         case PartTold(part=part):
             return replace(station, parts={**station.parts, part: event}), ()
         case CaseTold(name=name, is_open=is_open):
@@ -159,6 +161,8 @@ def absorb(station: Station, event: Event, now: float) -> Step:
             return replace(station, machine=machine), ()
         case OutboxCounted(waiting=waiting):
             return replace(station, waiting=waiting), ()
+        case CacheCounted(size_b=size_b):
+            return replace(station, cache_b=size_b), ()
         case ConnectionMade(address=address):
             return replace(station, network=network.made(station.network, address, now)), ()
         case ConnectionEnded(address=address):
@@ -251,23 +255,6 @@ def store_failed(station: Station, now: float) -> Station:
     return replace(station, store_ok=False)
 
 
-def transaction_answered(station: Station, transaction_id: str, status: AuthorizationStatus) -> Step:
-    """The cloud's late opinion: no more than MaxEnergyOnInvalidId from here on; what then, see `capped`.
-
-    The cache learns it as well, or the same card would start again.
-    """
-    port = next((p for p in station.ports if p.transaction and p.transaction.transaction_id == transaction_id), None)
-    if port is None or port.transaction is None or status is AuthorizationStatus.ACCEPTED:
-        return station, ()
-    tx = port.transaction
-    if tx.energy_cap_wh is not None:
-        return station, ()
-    register_wh = port.report.energy_wh if port.report else tx.last.energy_wh
-    tx = replace(tx, energy_cap_wh=register_wh + station.settings.max_energy_on_invalid_id_wh)
-    known = taps.remembered(tx.id_token, Entry(status, None, tx.groups, tx.group_id))
-    return with_port(station, replace(port, transaction=tx)), known if tx.token_type == taps.CARD else ()
-
-
 # -- settle -----------------------------------------------------------------------------------------------------------
 
 
@@ -285,7 +272,7 @@ def settle(station: Station, now: float) -> Station:
     for evse_id in [p.evse_id for p in station.ports if not is_idle(p)]:
         station = released(station, evse_id, now)
         station = recovered(station, evse_id, now)
-        station = capped(station, evse_id, now)
+        station = withdrawn.capped(station, evse_id, now)
         station = abandoned(station, evse_id, now)
         station = ended(station, evse_id, now)
         station = taken_from_hold(station, evse_id, now)
@@ -308,15 +295,6 @@ def released(station: Station, evse_id: int, now: float) -> Station:
     if port is None or port.held_until is None or now < port.held_until:
         return station
     return with_port(station, replace(port, held_until=None))
-
-
-def capped(station: Station, evse_id: int, now: float) -> Station:
-    """OCPP E05: a token refused late has drawn what it may. StopTxOnInvalidId ends the session, else it waits."""
-    port = port_of(station, evse_id)
-    if port is None or port.transaction is None or not is_capped(port) or not station.settings.stop_tx_on_invalid_id:
-        return station
-    tx = ended_by(port.transaction, StoppedReason.DE_AUTHORIZED, Trigger.DEAUTHORIZED, now)
-    return with_port(station, replace(port, transaction=tx))
 
 
 def recovered(station: Station, evse_id: int, now: float) -> Station:
@@ -480,6 +458,7 @@ def next_deadline(station: Station) -> float:
     due.extend(ask.due for ask in station.asks)
     due.extend(n.until for n in station.notices)
     due.extend(commands.deadlines(station))
+    due.append(listing.deadline(station))
     if station.network.until is not None:
         due.append(station.network.until)
     if station.holding:

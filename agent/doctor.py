@@ -30,12 +30,12 @@ from agent.clock import BUILD_S
 from agent.control import ask
 from agent.faults import FAULTS, Fault
 from agent.identity import folder_of
+from agent.policy.freshness import ALARM_S, WARNING_S
 from agent.selftest import Result
 from agent.settings import Broker, Config, ConfigError, Layer, merge
 
 DISK_MIN_MB, DISK_GOOD_MB = 64, 300  # the database stops at 256 MB
 EXPIRY_WARNING_DAYS = 30
-LIST_WARNING_H, LIST_ALARM_H = 20.0, 24.0  # S5
 OUTBOX_WARNING = 10_000  # records that wait: a day of a busy station
 REFUSAL_S = 2.0  # TLS 1.3 tells of a refused certificate only after the handshake
 ADDRESSES_MAX = 4
@@ -463,7 +463,7 @@ def check_list(patient: Patient) -> Finding | None:
     if age_s is None:
         return Finding("list", WARN, f"{known}; its age is unknown", "connect to the cloud once: see broker above")
     hours = age_s / 3600
-    verdict = OK if hours < LIST_WARNING_H else WARN if hours < LIST_ALARM_H else FAIL
+    verdict = OK if age_s < WARNING_S else WARN if age_s < ALARM_S else FAIL
     fix = "" if verdict is OK else "approvals and removals of the last day may be missing: see link and broker above"
     return Finding("list", verdict, f"{known}; called current {hours:.1f} h ago", fix)
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from agent.events import Report
+from agent.events import Entry, Report
 
 
 class Stop(IntEnum):
@@ -86,9 +86,9 @@ class Wish(Struct, frozen=True):
 
 
 class Lookup(Struct, frozen=True):
-    """Read allowlist and cache for this card; answered by LookedUp."""
+    """Read allowlist and cache for this card; answered by LookedUp. `ask_id`: of a tap, or a transaction's id."""
 
-    ask_id: int
+    ask_id: int | str
     id_token: str
 
 
@@ -102,19 +102,21 @@ class AskOnline(Struct, frozen=True):
 
 
 class Remember(Struct, frozen=True):
-    """Put the cloud's own answer about this card into the authorization cache."""
+    """Put the cloud's own answer about this card into the authorization cache. It is no older than its question."""
 
     id_token: str
-    status: str
-    expiry_s: float | None
-    groups: tuple[str, ...]
-    group_id: str | None = None
+    entry: Entry
+    asked_at: float  # monotonic: when the question went out
 
 
 class Announce(Struct, frozen=True):
     """Send this request of ours now, on the volatile lane: BootNotification or Heartbeat."""
 
     action: str
+
+
+class AskList(Struct, frozen=True):
+    """Tell the cloud which allowlist is here, on the volatile lane: what leads to the newest comes as commands."""
 
 
 class RenewCertificate(Struct, frozen=True):
@@ -140,7 +142,8 @@ class Restart(Struct, frozen=True):
 
 
 Durable = Record | Save
-Effect = Record | Save | Wish | Lookup | AskOnline | Remember | Announce | RenewCertificate | HangUp | Live | Restart
+Question = Lookup | AskOnline | AskList
+Effect = Record | Save | Wish | Question | Remember | Announce | RenewCertificate | HangUp | Live | Restart
 
 
 def durable(effects: Sequence[Effect]) -> tuple[Durable, ...]:

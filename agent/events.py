@@ -79,6 +79,7 @@ class Entry:
     group_id: str | None = None  # OCPP groupIdToken: cards of one group stop each other's sessions
     pending: bool = False  # the owner has the request but has not approved it yet
     removed: bool = False  # was connected once
+    language: str | None = None  # of the texts for this driver: OCPP's language1
 
 
 class Source(StrEnum):
@@ -93,9 +94,11 @@ class Source(StrEnum):
 class ListState:
     """The allowlist in force. `synced_s` is the cloud's own time when it was told to be current."""
 
-    version: int = 0
+    version: int = 0  # 0: there is no list
     entries: int = 0
     synced_s: float | None = None
+    generation: int = 0
+    hash: str = ""  # of its content, docs/allowlist.md
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,6 +201,12 @@ class OutboxCounted(Struct, frozen=True):
     waiting: tuple[int, ...]
 
 
+class CacheCounted(Struct, frozen=True):
+    """How much of the disk the authorization cache takes; told before somebody asks."""
+
+    size_b: int
+
+
 class ConnectionMade(Struct, frozen=True):
     """The broker has let us in; whether the cloud answers is another matter. `address` (host, port): whom the attempt
     was for, by SetNetworkProfile; None: the config file's."""
@@ -232,11 +241,12 @@ class PortChosen(Struct, frozen=True):
 
 
 class LookedUp(Struct, frozen=True):
-    """Allowlist and cache have been read for the tap `ask_id`."""
+    """Allowlist and cache have been read, for what `ask_id` says in Lookup."""
 
-    ask_id: int
+    ask_id: int | str
     listed: Entry | None
     cached: Entry | None
+    is_read: bool = True  # False: the disk has refused to tell what the list says
 
 
 class OnlineAnswered(Struct, frozen=True):
@@ -260,10 +270,12 @@ class ListChanged(Struct, frozen=True):
 
 
 class TransactionAnswered(Struct, frozen=True):
-    """idTokenInfo in a TransactionEventResponse: the cloud's late opinion about a running transaction."""
+    """idTokenInfo in a TransactionEventResponse: the cloud's late opinion about a running transaction. It is no older
+    than `sent_at` (monotonic), when the record first went out."""
 
     transaction_id: str
-    status: AuthorizationStatus
+    entry: Entry
+    sent_at: float
 
 
 class RemoteStartRequested(Struct, frozen=True):
@@ -404,6 +416,7 @@ Event = (
     | TransactionAnswered
     | MachineTold
     | OutboxCounted
+    | CacheCounted
     | ConnectionMade
     | ConnectionEnded
     | Registered

@@ -15,6 +15,7 @@ from agent.core import born
 from agent.events import AuthorizationStatus, Entry, ListState, Report
 from agent.policy.authorize import Accept, Decision, Opinion, Refuse, walk
 from agent.policy.authorize import Ask as AskCloud
+from agent.policy.freshness import age_s, follows
 from agent.policy.id_token import UID_LENGTHS, normalised
 from agent.policy.reasons import WORDS, Reason
 from agent.port import Port
@@ -38,6 +39,7 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
     rules: tuple[tuple[str, str], ...]
     decision: str  # start | stop | ask | refuse
     text: str  # what the driver reads, and what to do about it
+    owner: str = ""  # what the owner can do about it, if he can
     reason: str | None = None
     status: str | None = None  # OCPP 2.1 AuthorizationStatusEnumType; None while the cloud has to be asked
     code: str | None = None  # log code
@@ -45,6 +47,7 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
     list_version: int = 0
     list_entries: int = 0
     list_age_s: float | None = None  # since the cloud last called it current; None: unknown
+    list_follows: str = ""  # from its age, for drivers; "" while it is fresh
     clock: str = ""
 
 
@@ -85,7 +88,7 @@ def stopping(port: Port) -> dict[str, object]:
 
 
 def walked(station: Station, ask: Ask, now: float) -> tuple[tuple[tuple[str, str], ...], Decision]:
-    steps = list(walk(question(station, ask, None), now))
+    steps = list(walk(question(station, ask, None, now), now))
     decision = steps[-1][1]
     assert decision is not None, "the last rule always decides"
     return tuple((name, spelled(opinion)) for name, opinion in steps), decision
@@ -119,16 +122,17 @@ def outcome(decision: Decision, ask: Ask) -> dict[str, object]:
 def words_of(reason: Reason) -> dict[str, object]:
     words = WORDS[reason]
     text = f"{words.text} {words.action}"
-    return {"reason": str(reason), "status": str(words.status), "code": words.code, "text": text}
+    return {"reason": str(reason), "status": str(words.status), "code": words.code, "text": text, "owner": words.owner}
 
 
 def basis(station: Station, now: float) -> dict[str, object]:
     """What the decision rested on: how old the list is, and what time it is."""
-    state, wall_s = station.allowlist, wall(station.clock, now)
+    state, old_s = station.allowlist, age_s(station.allowlist, station.clock, now)
     return {
         "list_version": state.version,
         "list_entries": state.entries,
-        "list_age_s": None if wall_s is None or state.synced_s is None else max(0.0, wall_s - state.synced_s),
+        "list_age_s": old_s,
+        "list_follows": follows(old_s, station.settings.list_grace_days),
         "clock": clock_text(station, now),
     }
 
@@ -172,8 +176,12 @@ def as_text(it: Explanation, support_number: str = "") -> str:
     marks = ", ".join(mark for mark in (it.reason, it.status, it.code) if mark)
     lines.append(f"=> {it.decision}" + (f" ({marks})" if marks else ""))
     lines.append(f"   {it.text}" + (f" Support: {support_number}" if support_number and it.reason else ""))
+    if it.owner:
+        lines.append(f"   Owner: {it.owner}")
     if it.unanswered:
         lines.append(f"   If the cloud does not answer: {it.unanswered}")
     age = "never called current" if it.list_age_s is None else f"called current {it.list_age_s / 3600:.1f} h ago"
     lines.append(f"list version {it.list_version}, {it.list_entries} cards, {age}; clock {it.clock}")
+    if it.list_follows:
+        lines.append(f"   {it.list_follows}")
     return "\n".join(lines)

@@ -188,6 +188,9 @@ def transaction_record(
         payload["idToken"] = {"idToken": tx.ending.id_token, "type": "ISO14443"}
     if event_type == "Started":
         payload["customData"] = {"vendorId": VENDOR_ID, "rule": tx.rule, "listVersion": station.allowlist.version}
+    if trigger is Trigger.DEAUTHORIZED and tx.refused:
+        known = {"reason": tx.refused, "listVersion": station.allowlist.version}
+        payload["customData"] = {"vendorId": VENDOR_ID, **known}
     source = at.source if tx.interrupted else int(station.clock.source)
     return Record(stream, "TransactionEvent", payload, when, dated, source if dated is not None else 0)
 

@@ -56,10 +56,14 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     activated: bool = True
     free: bool = False
     offline_tx_for_unknown_id: bool = False
+    list_grace_days: Annotated[int, Meta(ge=0, le=3_650)] = 7
+    cache_enabled: bool = True
+    cache_lifetime_s: Annotated[int, Meta(ge=0, le=86_400)] = 86_400  # longer, and a removal is felt too late (S5)
     master_pass_group_id: Annotated[str, Meta(max_length=255)] = ""  # OCPP 2.1: identifierString[255]
     concurrent_tx: bool = False
     stop_tx_on_invalid_id: bool = True
     max_energy_on_invalid_id_wh: Annotated[int, Meta(ge=0, le=100_000)] = 0
+    stop_tx_on_removal: bool = False
     support_number: Annotated[str, Meta(max_length=40)] = ""
     owner: Text = ""
     light: Literal["auto", "on", "off"] = "auto"
@@ -111,11 +115,21 @@ SETTINGS: dict[str, Setting] = {
     "offline_tx_for_unknown_id": Setting(
         "unknown cards start while nobody can be asked", CLOUD, "", "AuthCtrlr.OfflineTxForUnknownIdEnabled"
     ),
+    "list_grace_days": Setting(
+        "how long members charge by a list that the cloud has not called current since; 0: for ever", CLOUD, "d",
+        "LocalAuthListCtrlr.GraceDays",
+    ),
+    "cache_enabled": Setting("the cloud's answers are remembered", CLOUD, "", "AuthCacheCtrlr.Enabled"),
+    "cache_lifetime_s": Setting("from the question for so long", CLOUD, "s", "AuthCacheCtrlr.LifeTime"),
     "master_pass_group_id": Setting("stops any session, starts none", CLOUD, "", "AuthCtrlr.MasterPassGroupId"),
     "concurrent_tx": Setting("one card may charge at two ports at once", CLOUD, "", "TxCtrlr.ConcurrentTx"),
     "stop_tx_on_invalid_id": Setting("a token refused late ends its session", CLOUD, "", "TxCtrlr.StopTxOnInvalidId"),
     "max_energy_on_invalid_id_wh": Setting(
         "what a token refused late may still draw", CLOUD, "Wh", "TxCtrlr.MaxEnergyOnInvalidId"
+    ),
+    "stop_tx_on_removal": Setting(
+        "a card that the list takes off, blocks or lets expire while it charges counts as refused late", CLOUD, "",
+        "TxCtrlr.StopTxOnRemoval",
     ),
     "support_number": Setting("telephone number beside every refusal", ALL, "", "ChargingStation.SupportNumber"),
     "owner": Setting("who runs the station, as drivers know it", CLOUD, "", "ChargingStation.Owner"),

@@ -10,13 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from agent import reporting
-from agent.authcache.listfile import Built
-from agent.authcache.lists import Lists, Outcome, Plan
-from agent.clock import earliest, wall
+from agent import listing, reporting
+from agent.authcache.cache import lifetime_s
+from agent.authcache.lists import Lists, Made, Outcome, Plan
+from agent.clock import earliest, floor, wall
 from agent.core import handle, next_deadline
 from agent.effects import (
     Announce,
+    AskList,
     AskOnline,
     Durable,
     Effect,
@@ -34,7 +35,7 @@ from agent.effects import (
     durable,
 )
 from agent.events import (
-    AuthorizationStatus,
+    CacheCounted,
     ClockTold,
     Commanded,
     ConnectionEnded,
@@ -63,13 +64,15 @@ from agent.reporting import RECONFIGURED, samples_due
 from agent.station import Station
 from agent.store import Buried, CommitFailed, Committed, Crashed, EpochOpened, Fetched, Search, Searched, StoreForked
 from agent.taps import LATE_S
-from agent.uplink.codec import LivePort, LiveReading, Mark, Will, WireError, encode_live, time_ms
+from agent.uplink import answers
+from agent.uplink.codec import LivePort, LiveReading, Mark, Will, WireError, encode_live
 from agent.uplink.commands import (
     Answered,
     CacheClearRequested,
     CertificateCame,
     Command,
     KeysChangeRequested,
+    ListContentRequested,
     ListReplaceRequested,
     ListVersionRequested,
     Refusal,
@@ -111,7 +114,7 @@ class ListBuilt:
     """The file of a new allowlist is written, or could not be."""
 
     command_id: str
-    built: Built | Outcome
+    made: Made | Outcome
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,13 +168,13 @@ class ControllerPort(Protocol):
 
 class Shell:
     """`keys` are the operator's; without `identity` the station's certificate stays as it is. `work` runs something
-    slow elsewhere and hands its result to a function on this thread; at once, where nothing is slow. `restart` ends
-    this run of the agent soon, and has it started again."""
+    slow elsewhere and hands its result to a function on this thread; at once, where nothing is slow. `build` does the
+    same with what takes minutes. `restart` ends this run of the agent soon, and has it started again."""
 
     def __init__(
         self, station: Station, first: Sequence[Effect], *, store: StorePort, broker: BrokerPort,
         controller: ControllerPort, uplink: Uplink, lists: Lists, seen: SeenCommands,
-        keys: OperatorKeys, work: Work, now: float, log: Callable[[str], None] = lambda _: None,
+        keys: OperatorKeys, work: Work, build: Work, now: float, log: Callable[[str], None] = lambda _: None,
         restart: Callable[[], None] = lambda: None, identity: Identity | None = None,
     ) -> None:  # fmt: skip
         self.station = station
@@ -182,11 +185,12 @@ class Shell:
         self.buried = 0  # records that became dead letters in this run
         self.steps = 0  # of the core: whoever watches over us wants to see it grow
         self._store, self._broker, self._controller, self._log = store, broker, controller, log
-        self._seen, self._work, self._restart = seen, work, restart
+        self._seen, self._work, self._build, self._restart = seen, work, build, restart
         self._identity, self.operator_keys = identity, keys
         self._batch_id = 0
         self._todo: deque[Happening] = deque()
         self._after_commit: deque[tuple[int, Callable[[float], None]]] = deque()
+        self._lists: deque[tuple[str, dict[str, Any]]] = deque()  # command and request; the first is being carried out
         self._security_event_at: dict[str, float] = {}  # by type: when the next one may be recorded
         self._complaints: set[str] = set()  # types of security events that keep us from connecting, as recorded
         self._core_due: float | None = None  # remembered until the next step of the core
@@ -271,8 +275,8 @@ class Shell:
                 self._act(self.uplink.epoch_opened(epoch, marks, now), now)
             case CommandOpened(command=command):
                 self._opened(command, now)
-            case ListBuilt(command_id=command_id, built=built):
-                self._built(command_id, built, now)
+            case ListBuilt(command_id=command_id, made=made):
+                self._built(command_id, made, now)
             case Searched(search=search, is_held=is_held):
                 response = reporting.transaction_status(self.station, search.transaction_id, is_held)
                 self._answer(search.search_id, response, now)
@@ -333,10 +337,14 @@ class Shell:
         for effect in effects:
             match effect:
                 case Lookup(ask_id=ask_id, id_token=id_token):
-                    known = self.lists.lookup(id_token, now, wall(self.station.clock, now))
-                    self._todo.append(LookedUp(ask_id, *known))
+                    failures = self.lists.failures
+                    known = self.looked_up(id_token, now)
+                    self._todo.append(LookedUp(ask_id, *known, self.lists.failures == failures))
                 case AskOnline():
                     self._ask(effect, now)
+                case AskList():
+                    asked = listing.status(self.lists.state)
+                    self._act(self.uplink.request("DataTransfer", asked, listing.ASK_TIMEOUT_S, 0, now), now)
                 case Announce(action=action):
                     self._act(self.uplink.announce(action, now), now)
                 case Live():
@@ -350,7 +358,13 @@ class Shell:
                     self._after_commit.append((self._batch_id, lambda _: self._restart()))
                     self._store.flush()
                 case Remember():
-                    self._save(self.lists.remember(effect, now, wall(self.station.clock, now)), now)
+                    clock, kept_s = self.station.clock, lifetime_s(self.station.settings)
+                    self._save(self.lists.remember(effect, floor(clock, effect.asked_at), kept_s), now)
+
+    def looked_up(self, id_token: str, now: float) -> tuple[Entry | None, Entry | None]:
+        """What list and cache say about this card."""
+        station = self.station
+        return self.lists.lookup(id_token, now, earliest(station.clock, now), lifetime_s(station.settings))
 
     def _with_notes(self, owed: Sequence[Durable], now: float) -> tuple[Durable, ...]:
         """What goes with a commit that is made anyway: which commands are done, and what the network has taught."""
@@ -447,10 +461,13 @@ class Shell:
                 self._refuse(wanted, now)
             case ListReplaceRequested(command_id=command_id, request=request):
                 self._replace_list(command_id, request, now)
+            case ListContentRequested(command_id=command_id):
+                self._answer(command_id, {"status": "Accepted", "data": self.lists.said}, now)
             case ListVersionRequested(command_id=command_id):
                 self._answer(command_id, {"versionNumber": self.lists.state.version}, now)
             case CacheClearRequested(command_id=command_id):
-                self._answer(command_id, {"status": "Accepted"}, now, self.lists.cache.clear())
+                status = "Accepted" if self.station.settings.cache_enabled else "Rejected"  # OCPP C11
+                self._answer(command_id, {"status": status}, now, self.lists.cache.clear(now))
             case CertificateCame(command_id=command_id, request=request):
                 self._certificate_came(command_id, request, now)
             case KeysChangeRequested(command_id=command_id, data=data):
@@ -475,6 +492,7 @@ class Shell:
                     self._step(report, now)
         if isinstance(wanted, VariablesRequested | ReportRequested):
             self._step(OutboxCounted(tuple(map(count, self.uplink.owed().values()))), now)
+            self._step(CacheCounted(self.lists.cache.size_b), now)
 
     def _refuse(self, refusal: Refusal, now: float) -> None:
         self._log(f"command refused: {refusal.why}")
@@ -503,23 +521,36 @@ class Shell:
         self._save((result, *also), now, then)
 
     def _replace_list(self, command_id: str, request: dict[str, Any], now: float) -> None:
-        """Planned here, built elsewhere, in force with the commit."""
-        plan = self.lists.plan(request)
-        if not isinstance(plan, Plan):
-            return self._answer(command_id, plan.response, now)
+        """One list after the other, in the order of the cloud: a broker may hand out many at once."""
         self._seen.begin(command_id)
-        self._work(plan.build, lambda built: self._todo.append(ListBuilt(command_id, built)))
-        return None
+        self._lists.append((command_id, request))
+        if len(self._lists) == 1:
+            self._next_list(now)
 
-    def _built(self, command_id: str, built: Built | Outcome, now: float) -> None:
-        outcome = self.lists.apply(built, wall(self.station.clock, now)) if isinstance(built, Built) else built
+    def _next_list(self, now: float) -> None:
+        """Planned here, built elsewhere, in force with the commit."""
+        command_id, request = self._lists[0]
+        plan = self.lists.plan(request, wall(self.station.clock, now), now)
+        if isinstance(plan, Plan):
+            self._build(plan.build, lambda made: self._todo.append(ListBuilt(command_id, made)))
+        else:
+            self._list_done(command_id, plan, now)
 
-        def in_force(later: float) -> None:
-            state = self.lists.committed()
-            self._log(f"allowlist {state.version} with {state.entries} cards is in force")
-            self._todo.append(ListChanged(state))
+    def _built(self, command_id: str, made: Made | Outcome, now: float) -> None:
+        outcome = self.lists.apply(made, wall(self.station.clock, now), now) if isinstance(made, Made) else made
+        self._list_done(command_id, outcome, now)
 
-        self._answer(command_id, outcome.response, now, outcome.saves, in_force if outcome.state else None)
+    def _list_done(self, command_id: str, outcome: Outcome, now: float) -> None:
+        def over(later: float) -> None:
+            if outcome.state:
+                state = self.lists.committed()
+                self._log(f"allowlist {state.version} with {state.entries} cards is in force")
+                self._todo.append(ListChanged(state))
+            self._lists.popleft()
+            if self._lists:
+                self._next_list(later)
+
+        self._answer(command_id, outcome.response, now, outcome.saves, over)
 
     # -- certificates and keys; from post() on, what agent/identity.py asks of us --------------------------------------
 
@@ -585,10 +616,7 @@ def live_reading(live: Live) -> LiveReading:
 def entry_of(response: Mapping[str, Any]) -> Entry | None:
     """AuthorizeResponse as an entry; None if the cloud's words cannot be read, which is no answer."""
     try:
-        info = from_wire(AuthorizeResponse, response).idTokenInfo
+        from_wire(AuthorizeResponse, response)
+        return answers.entry_of(response["idTokenInfo"])
     except WireError:
         return None
-    expiry_ms = time_ms(info.cacheExpiryDateTime) if info.cacheExpiryDateTime else None
-    group_id = info.groupIdToken.idToken if info.groupIdToken else None
-    expiry_s = None if expiry_ms is None else expiry_ms / 1000
-    return Entry(AuthorizationStatus(info.status), expiry_s, frozenset([group_id] if group_id else ()), group_id)

@@ -3,12 +3,14 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from math import inf
 from typing import Any
 
 from agent.clock import Clock, wall
 from agent.effects import PortCommand
 from agent.events import Cp, Entry, Link, ListState, Machine, PartTold, Registration
 from agent.network import Network
+from agent.policy.freshness import Freshness
 from agent.policy.reasons import Reason
 from agent.policy.sharing import raised_in_turn, shares
 from agent.port import Grant, Port, command, faults, is_capped, is_plugged, wanted_ma
@@ -93,6 +95,16 @@ class Notice:
     id_token: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class ListWord:
+    """When we talked with the cloud about the allowlist, and how old we have called it. Times are monotonic."""
+
+    linked_at: float = -inf  # the newest connection
+    asked_at: float = -inf
+    told_at: float = -inf  # it said what the newest list is
+    freshness: Freshness = Freshness.FRESH
+
+
 class ResetType(StrEnum):
     """OCPP 2.1 ResetEnumType."""
 
@@ -138,6 +150,7 @@ class Station:
     link: Link = Link.DOWN
     store_ok: bool = True
     allowlist: ListState = field(default_factory=ListState)
+    list_word: ListWord = field(default_factory=ListWord)
     asks: tuple[Ask, ...] = ()
     holding: Holding | None = None
     chosen: tuple[int, float] | None = None  # evse_id, until
@@ -158,6 +171,7 @@ class Station:
     outputs: Mapping[str, bool] = field(default_factory=dict)  # what the cloud has set of them; the rest are safe
     self_tested: bool = False  # this run's self-test has been reported
     waiting: tuple[int, ...] = ()  # records of each stream that are not acknowledged, when last counted
+    cache_b: int | None = None  # of the disk, when last counted
     reset: Reset | None = None
     unlocks: tuple[Unlock, ...] = ()
     live: LiveMode | None = None

@@ -9,8 +9,9 @@ from dataclasses import dataclass, replace
 
 from agent.effects import AskOnline, Effect, Lookup, Remember
 from agent.events import AuthorizationStatus, CardTapped, Entry, LookedUp, OnlineAnswered, PortChosen
-from agent.policy.authorize import Accept, Decision, Question, Refuse, decide, is_good
+from agent.policy.authorize import Accept, Decision, Question, Refuse, decide, why_bad
 from agent.policy.authorize import Ask as AskCloud
+from agent.policy.freshness import age_s
 from agent.policy.id_token import normalised
 from agent.policy.reasons import Reason
 from agent.port import Grant, Port, is_plugged, why_not
@@ -167,14 +168,14 @@ def answered(station: Station, event: OnlineAnswered, now: float) -> Step:
         return station, ()
     entry = event.entry
     station, effects = decided(station, ask, entry, now)
-    return station, (*remembered(ask.id_token, entry), *effects)
+    return station, (*remembered(ask.id_token, entry, ask.at), *effects)
 
 
-def remembered(id_token: str, entry: Entry) -> tuple[Remember, ...]:
+def remembered(id_token: str, entry: Entry, asked_at: float) -> tuple[Remember, ...]:
     """For the cache. That a card is charging elsewhere just now is no property of the card."""
     if entry.status is AuthorizationStatus.CONCURRENT_TX:
         return ()
-    return (Remember(id_token, entry.status, entry.expiry_s, tuple(sorted(entry.groups)), entry.group_id),)
+    return (Remember(id_token, entry, asked_at),)
 
 
 def timed_out(station: Station, ask: Ask, now: float) -> Step:
@@ -184,7 +185,7 @@ def timed_out(station: Station, ask: Ask, now: float) -> Step:
     return decided(station, ask, None, now)
 
 
-def open_ask(station: Station, ask_id: int) -> Ask | None:
+def open_ask(station: Station, ask_id: int | str) -> Ask | None:
     return next((a for a in station.asks if a.ask_id == ask_id), None)
 
 
@@ -219,7 +220,7 @@ def driver_left(station: Station, evse_id: int, now: float) -> Station:
 # -- the decision -----------------------------------------------------------------------------------------------------
 
 
-def question(station: Station, ask: Ask, online: Entry | None) -> Question:
+def question(station: Station, ask: Ask, online: Entry | None, now: float) -> Question:
     port = port_of(station, ask.evse_id)
     others = [p.transaction for p in station.ports if p.transaction and p.evse_id != ask.evse_id]
     running = [p.transaction for p in station.ports if p.transaction]
@@ -234,6 +235,7 @@ def question(station: Station, ask: Ask, online: Entry | None) -> Question:
         in_use=any(tx.id_token == ask.id_token for tx in others),
         may_stop=bool(is_unknown and stoppable),
         listed=ask.listed,
+        list_age_s=age_s(station.allowlist, station.clock, now),
         cached=ask.cached,
         online=online,
         asked=ask.stage is not Stage.LOOKUP,
@@ -253,7 +255,7 @@ def decided(station: Station, ask: Ask, online: Entry | None, now: float) -> Ste
     entry = replace(online, expiry_s=None) if online else ask.listed or ask.cached
     if entry and (stop := stops_instead(station, ask, entry, now)) is not None:
         return stopped(without(station, ask), *stop, ask.id_token, now), ()
-    decision: Decision = decide(question(station, ask, online), now)
+    decision: Decision = decide(question(station, ask, online, now), now)
     match decision:
         case AskCloud(timeout_s=timeout_s):
             ask = replace(ask, stage=Stage.ONLINE, due=ask.at + timeout_s)
@@ -279,7 +281,7 @@ def decided(station: Station, ask: Ask, online: Entry | None, now: float) -> Ste
 
 def stops_instead(station: Station, ask: Ask, entry: Entry, now: float) -> tuple[Port, StoppedReason] | None:
     """The session that this tap stops because of its group or as a master pass, rather than starting one."""
-    if ask.stage is Stage.LATE or not is_good(entry, station.settings, station.clock, now):
+    if ask.stage is Stage.LATE or why_bad(entry, station.clock, now) is not None:
         return None
     if can_start(station, ask) and not is_master(station, entry):
         return None

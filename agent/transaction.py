@@ -12,6 +12,8 @@ import msgspec
 
 from agent.events import Report
 
+LIST_RULE = "allowlist"  # of agent/policy/authorize.py: the list has let it start
+
 
 class ChargingState(StrEnum):
     """OCPP 2.1 ChargingStateEnumType, spelled as on the wire."""
@@ -99,12 +101,18 @@ class Transaction:
     remote_start_id: int | None = None
     charged: bool = False  # energy has flowed
     energy_cap_wh: int | None = None  # register at which a late refusal ends it (MaxEnergyOnInvalidId)
+    refused: str = ""  # its Reason, a plain word on the disk: another build may not know it
+    listed: bool = False  # the allowlist has named the card in mid-session, for it
     ending: Ending | None = None
     interrupted: bool = False  # a restart happened; whether it resumes is not decided yet
 
     @property
     def energy_wh(self) -> int:
         return self.last.energy_wh - self.started.energy_wh
+
+    @property
+    def was_listed(self) -> bool:
+        return self.listed or self.rule == LIST_RULE
 
 
 def reading(report: Report, now: float, wall_s: float | None, source: int) -> Reading:

@@ -16,7 +16,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from bench import disk, live, parts, pins, uplink, wire, world
+from bench import disk, lists, live, parts, pins, uplink, wire, world
 from bench.figure import Figure, Figures, calibration_ms, machine
 
 RESULTS = Path(__file__).parent / "results.json"
@@ -31,6 +31,7 @@ IN_PROCESS: dict[str, Callable[[], Figures]] = {
 }
 GROUPS: dict[str, Callable[[], Figures]] = {
     "live": live.live,
+    "lists": lists.lists,
     "pins": pins.pins,
     **IN_PROCESS,
     "imports": parts.import_time,
@@ -44,7 +45,7 @@ GROUPS: dict[str, Callable[[], Figures]] = {
 }
 
 
-FULL: dict[str, Callable[[], Figures]] = {"drain": uplink.drain_full}
+FULL: dict[str, Callable[[], Figures]] = {"drain": uplink.drain_full, "lists": lists.lists_full}
 
 
 def main(argv: Sequence[str] | None = None) -> int:

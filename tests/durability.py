@@ -140,12 +140,14 @@ class Reader:
             self._ids[name] = len(self._ids)
         recording.folders |= {self._ids[name] for name, data in recording.before.items() if data is None}
         self._next_id = len(self._ids)
+        self._output = ""  # where promises go: what the first one was written to; a child's output is not ours
         self._begun: dict[str, tuple[str, int]] = {}  # thread -> the call it is in, at which step it began
         self._position: dict[str, int] = {}  # of files that are written without an offset
         self._length = {self._ids[name]: len(data) for name, data in recording.before.items() if data is not None}
 
     def read(self, text: str) -> None:
         assert not self._begun
+        self._output = ""
         for line in text.splitlines():
             thread, call = line.split(maxsplit=1)
             began = len(self._recording.steps)
@@ -165,7 +167,9 @@ class Reader:
             return  # it failed and changed nothing, or the process died in it
         name, arguments, result = parsed[1], parsed[2], int(parsed[3])
         if name == "write" and arguments.startswith("1<"):
-            for line in text_of(arguments).decode().splitlines():
+            output = arguments.partition(">")[0]
+            self._output = self._output or output
+            for line in text_of(arguments).decode().splitlines() if output == self._output else ():
                 self._add(Said(line), line)
             return
         handler = getattr(self, f"_{name}", None)

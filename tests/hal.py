@@ -80,7 +80,7 @@ class Kernel(Sysfs):
 
     def _trigger(self, path: Path, text: str) -> None:
         """The trigger's own files come and go with it."""
-        known = path.read_text().replace("[", "").replace("]", "").split()
+        known = path.read_text(errors="replace").replace("[", "").replace("]", "").split()
         if text not in known:
             raise OSError(errno.EINVAL, "Invalid argument")
         path.write_text(" ".join(f"[{each}]" if each == text else each for each in known) + "\n")

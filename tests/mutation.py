@@ -19,8 +19,12 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parent.parent
-MODULES = ("agent.outbox", "agent.store", "agent.authcache.listfile", "agent.authcache.lists", "agent.app")
+MODULES = (
+    "agent.outbox", "agent.store", "agent.app", "agent.authcache.listfile", "agent.authcache.lists",
+    "agent.authcache.parts", "agent.authcache.builder", "agent.authcache.overlay",
+)  # fmt: skip
 SYNCS = re.compile(r"f?(data)?sync(_\w+)?")
+TOGETHER = {"agent.authcache.lists": re.compile(r"clear|list_changed|_forgotten|saves")}  # what makes a commit whole
 LIVES = 2  # of each story
 FIRED = "the mutant has changed something"
 
@@ -51,9 +55,14 @@ SQL = (
     Mutant("the marks are written after COMMIT", "store", delay="UPDATE stream"),
     Mutant("the epoch is written after COMMIT", "store", delay="INSERT OR REPLACE INTO epoch"),
     Mutant("the list's row is promised before COMMIT", "lists", delay="COMMIT"),
+    Mutant("each of a list's facts by itself", "changes", old=r"\b(BEGIN IMMEDIATE|COMMIT)\b", new="SELECT 1"),
 )
 # What no line names belongs to the lists.
-STORY_OF = {"agent.store": "store", "set_aside": "damaged", "sync_folder": "damaged", "rebuilt": "rebuilt"}
+STORY_OF = {
+    "agent.store": "store", "set_aside": "damaged", "sync_folder": "damaged", "rebuilt": "rebuilt",
+    "_change": "changes", "_stage": "changes", "_forgotten": "changes", "agent.authcache.parts": "parts",
+}  # fmt: skip
+STORIES_ORDER = ("store", "damaged", "rebuilt", "lists", "parts", "changes", "mends", "long list")
 EQUIVALENT = {  # name -> why nothing can be lost
     "agent/store.py: open_database() without sync_folder(path)":
         "SQLite syncs the folder itself with each connection's first sync of the WAL, before the first promise",
@@ -73,7 +82,7 @@ def dropped_syncs(module: str) -> Iterator[Mutant]:
     tree = ast.parse((ROOT / path).read_text())
     seen: Counter[str] = Counter()
     for function in (node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)):
-        for call in (node for node in ast.walk(function) if isinstance(node, ast.Call) and is_sync(node)):
+        for call in (node for node in ast.walk(function) if isinstance(node, ast.Call) and is_durable(node, module)):
             name = f"{path}: {function.name}() without {ast.unparse(call)}"
             seen[name] += 1
             name += f", number {seen[name]}" if seen[name] > 1 else ""
@@ -81,17 +90,18 @@ def dropped_syncs(module: str) -> Iterator[Mutant]:
             yield Mutant(name, story, module, call.lineno, call.col_offset)
 
 
-def is_sync(call: ast.Call) -> bool:
+def is_durable(call: ast.Call, module: str) -> bool:
     name = call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
-    return bool(SYNCS.fullmatch(name))
+    return any(pattern.fullmatch(name) for pattern in (SYNCS, TOGETHER.get(module, SYNCS)))
 
 
 # -- in the writer's process ------------------------------------------------------------------------------------------
 
 
-def fired() -> None:
-    """Told on stderr; standard output is for promises."""
+def fired() -> tuple[()]:
+    """Told on stderr; standard output is for promises. Of what was to be saved, nothing is."""
     print(FIRED, file=sys.stderr)
+    return ()
 
 
 def apply(mutant: Mutant) -> None:
@@ -118,11 +128,11 @@ def load_without(mutant: Mutant) -> None:
 
 class Without(ast.NodeTransformer):
     def __init__(self, mutant: Mutant) -> None:
-        self.place = mutant.line, mutant.column
+        self.place, self.module = (mutant.line, mutant.column), mutant.module
 
     def visit_Call(self, node: ast.Call) -> ast.AST:
         self.generic_visit(node)
-        if (node.lineno, node.col_offset) == self.place and is_sync(node):
+        if (node.lineno, node.col_offset) == self.place and is_durable(node, self.module):
             return ast.Call(ast.Name("fired", ast.Load()), [], [])
         return node
 
@@ -174,7 +184,7 @@ def verdict(mutant: Mutant, lives: int = LIVES) -> str:
     from tests.durability import broken
     from tests.durable_stories import STORIES, recorded
 
-    order = sorted(("store", "damaged", "rebuilt", "lists"), key=lambda name: name != mutant.story)
+    order = sorted(STORIES_ORDER, key=lambda name: name != mutant.story)
     run = [sys.executable, "-m", "tests.mutation", json.dumps(asdict(mutant))]
     recordings = {name: recorded(name, range(lives), run) for name in order[:1]}
     assert FIRED in recordings[mutant.story].errors, f"{mutant.name}: its story does not come there"

@@ -8,6 +8,7 @@ from agent.clock import Clock, ClockSource
 from agent.core import born, handle, next_deadline
 from agent.effects import (
     Announce,
+    AskList,
     AskOnline,
     Effect,
     HangUp,
@@ -67,6 +68,7 @@ class Play:
         self.now = now
         self.records: list[Record] = []
         self.asked: list[AskOnline] = []
+        self.list_asked_at: list[float] = []
         self.remembered: list[Remember] = []
         self.announced: list[str] = []
         self.live: list[Live] = []
@@ -78,7 +80,8 @@ class Play:
         self.watch: Callable[[Play], None] = lambda _: None  # is called after each step
         self.epoch_s = (WALL_S if wall_s is None else wall_s) - now  # the true wall time at monotonic 0
         boot = boot or Boot("b0" * 8, now, BootReason.POWER_UP)
-        clock, settings = Clock(WALL_S - 1e6, now), settings or Settings()
+        floor_s = self.facts.get("station", {}).get("floor_s", WALL_S - 1e6)
+        clock, settings = Clock(floor_s, now), settings or Settings()
         self.station, effects = born(settings, boot, clock, ports, self.facts, [0.5] * ports, now, machine)
         self._perform(effects)
         if wall_s is not None:
@@ -215,6 +218,8 @@ class Play:
                     self.on(LookedUp(ask_id, self.allow.get(token), self.cached.get(token)))
                 case AskOnline():
                     self.asked.append(effect)
+                case AskList():
+                    self.list_asked_at.append(self.now)
                 case Remember():
                     self.remembered.append(effect)
                 case Announce(action=action):

@@ -4,6 +4,7 @@ import base64
 import json
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from tests.test_devcloud import (
     BOOT,
     EPOCH,
     HELLO,
+    NO_LIST,
     START_MS,
     STATION,
     accepted,
@@ -36,11 +38,12 @@ from tests.test_devcloud import (
 )
 from tools.cloud import cli
 from tools.cloud.cloud import ACK_COMPANY, ACK_WAIT_MS, Cloud
-from tools.cloud.drivers import Driver, read_drivers, write_drivers
+from tools.cloud.drivers import Driver, State
 from tools.cloud.errors import OperatorError
 from tools.cloud.ledger import Ledger
 from tools.cloud.pki import Authority, Operator, ca_init, read_operator, validity
 from tools.cloud.referee import id_token_statuses
+from tools.cloud.roster import read_drivers, write_drivers
 from tools.cloud.wire import KEYS, key_id
 
 STATUS = record("StatusNotification", status())
@@ -494,12 +497,13 @@ groups = st.lists(st.text("abcé ,\"x", min_size=1, max_size=4).map(str.strip).f
             st.none() | st.integers(0, 4_000_000_000_000),
             st.sampled_from(("", "de", "en-GB")),
             texts,
+            st.sampled_from(State),
         ),
         max_size=6,
     )
 )
 def test_the_list_goes_out_as_csv_and_comes_back_the_same(made: dict[str, Driver]) -> None:
-    drivers = [Driver(token, d.groups, d.status, d.expiry_ms, d.language, d.name) for token, d in made.items()]
+    drivers = [replace(driver, id_token=token) for token, driver in made.items()]
     assert read_drivers(write_drivers(drivers)) == drivers
 
 
@@ -508,7 +512,8 @@ def test_the_drivers_command_writes_what_allow_reads(tmp_path: Path, capsys: pyt
     run("allow", "--db", db, "--add", "04A2", "--groups", "a;b", "--expiry", "2027-01-31", "--driver", "Ann, A.")
     capsys.readouterr()
     assert run("drivers", "--db", db) == 0
-    assert capsys.readouterr().out.splitlines()[1:] == ['04A2,a;b,Accepted,2027-01-31T00:00:00.000Z,,"Ann, A."']
+    (_, line) = capsys.readouterr().out.splitlines()
+    assert line == '04A2,a;b,Accepted,2027-01-31T00:00:00.000Z,,"Ann, A.",approved'
     assert run("drivers", "--db", db, "--csv", file) == 0 and run("allow", "--db", db, file) == 0
     assert run("allow", "--db", db, "--add", "04A3", "--expiry", "soon") == 2
     file.write_text('idToken,name\n04A2,"no end')
@@ -523,9 +528,10 @@ def test_a_differential_list_leads_from_what_the_station_has_confirmed_to_ours(
     drivers = cloud.ledger.drivers
     drivers.put([Driver("04A1"), Driver("04A2"), Driver("04A3")], START_MS)
     assert run("list", "--db", db, STATION, "--differential") == 2              # nobody knows what is there
-    _, message = say(cloud, "h", HELLO)
+    say(cloud, "h", HELLO)
+    _, message = say(cloud, "v", NO_LIST)
     say(cloud, "2", batch(1, accepted(opened(cloud, message)[1])))
-    drivers.remove("04A1", START_MS)
+    drivers.remove(["04A1"], START_MS)
     drivers.put([Driver("04A2", status="Blocked"), Driver("04A4")], START_MS)
     assert run("list", "--db", db, STATION, "--differential") == 0
     cloud.ledger.lists.queue(START_MS)
@@ -533,10 +539,10 @@ def test_a_differential_list_leads_from_what_the_station_has_confirmed_to_ours(
     assert (command.payload["updateType"], command.payload["versionNumber"]) == ("Differential", 3)
     entries = command.payload["localAuthorizationList"]
     told = {entry["idToken"]["idToken"]: entry.get("idTokenInfo", {}).get("status") for entry in entries}
-    assert told == {"04A1": None, "04A2": "Blocked", "04A4": "Accepted"}
-    say(cloud, "2", batch(2, accepted(command.id, status="Failed")))            # then the whole list follows
+    assert told == {"04A1": "Invalid", "04A2": "Blocked", "04A4": "Accepted"}
+    say(cloud, "2", batch(2, accepted(command.id, status="Failed")))            # then it is asked what is there
     (message,) = cloud.due(START_MS)
-    assert opened(cloud, message)[4]["updateType"] == "Full"
+    assert opened(cloud, message)[4]["messageId"] == "ListContent"
     cloud.ledger.close()
 
 

@@ -459,3 +459,12 @@ def test_a_refused_message_says_where_and_why() -> None:
         messages.from_wire(messages.ResetRequest, {"type": "Immediate", "customData": {}})
     with pytest.raises(WireError, match="null"):
         messages.from_wire(messages.ResetRequest, {"type": "Immediate", "evseId": None})
+
+
+@pytest.mark.parametrize("text", ["null", "\ud800", "é"])
+def test_a_text_may_say_null_and_a_vendors_member_may_be_null(text: str) -> None:
+    custom = {"vendorId": text, "nothing": None}
+    read = messages.from_wire(messages.ResetRequest, {"type": "Immediate", "customData": custom})
+    assert msgspec.to_builtins(read) == {"type": "Immediate", "customData": custom}
+    with pytest.raises(WireError, match="null"):
+        messages.from_wire(messages.ResetRequest, {"type": "Immediate", "evseId": None, "customData": custom})

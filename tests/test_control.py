@@ -280,7 +280,7 @@ def test_status_and_explain_ask_the_running_agent(path: Path, config: str, capsy
         await asyncio.to_thread(typed)
 
     served(ControlServer(path, handlers), story)
-    assert "outbox_records  3" in shown["status"] and "port 1          status Occupied" in shown["status"]
+    assert "outbox_records    3" in shown["status"] and "port 1            status Occupied" in shown["status"]
     status = json.loads(shown["json"])
     assert status["link"] == "down"
     assert status["ports"][0]["id_token"] == "…A1A1"  # enough to tell cards apart, not enough to copy one

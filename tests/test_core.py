@@ -65,6 +65,8 @@ SETTINGS = (
     Settings(concurrent_tx=True, offline_tx_for_unknown_id=True, circuit_limit_ma=40_000),
     Settings(master_pass_group_id="fire", socketed=True, phases=3, circuit_limit_ma=16_000),
     Settings(max_energy_on_invalid_id_wh=100, stop_tx_on_invalid_id=False, circuit_limit_ma=11_000),
+    Settings(stop_tx_on_removal=True),
+    Settings(stop_tx_on_removal=True, max_energy_on_invalid_id_wh=1000, concurrent_tx=True),
 )
 
 
@@ -99,6 +101,7 @@ MAKERS = (
     lambda r, e, o, a, t: CardTapped(r.choice(CARDS)),
     lambda r, e, o, a, t: CardTapped(r.choice(CARDS)),
     lambda r, e, o, a, t: LookedUp(a, r.choice(ENTRIES), r.choice(ENTRIES)),
+    lambda r, e, o, a, t: LookedUp(t, r.choice(ENTRIES), None, r.random() < 0.9),
     lambda r, e, o, a, t: OnlineAnswered(a, r.choice(ENTRIES) or Entry()),
     lambda r, e, o, a, t: PortChosen(r.choice([e, 9])),
     lambda r, e, o, a, t: LinkChanged(r.choice(list(Link))),
@@ -107,7 +110,7 @@ MAKERS = (
     lambda r, e, o, a, t: ClockTold(WALL_S + r.choice([-1e9, 0, 60, 1e9]), r.choice(list(ClockSource))),
     lambda r, e, o, a, t: StoreFailed("full") if r.random() < 0.2 else StoreRecovered(),
     lambda r, e, o, a, t: StoreRecovered(),
-    lambda r, e, o, a, t: TransactionAnswered(t, r.choice(list(AuthorizationStatus))),
+    lambda r, e, o, a, t: TransactionAnswered(t, Entry(r.choice(list(AuthorizationStatus))), r.random() * 9),
     lambda r, e, o, a, t: RemoteStartRequested("c", 1, r.choice(CARDS), evse_id=r.choice([None, e, 9])),
     lambda r, e, o, a, t: RemoteStopRequested("c", t),
     lambda r, e, o, a, t: AvailabilityRequested("c", r.random() < 0.7, r.choice([None, e, 9])),

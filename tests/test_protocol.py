@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from agent.clock import ClockSource
 from agent.effects import Stream
-from agent.events import AuthorizationStatus, ClockTold, Link, LinkChanged, TransactionAnswered
+from agent.events import AuthorizationStatus, ClockTold, Entry, Link, LinkChanged, TransactionAnswered
 from agent.uplink import protocol
 from agent.uplink.codec import (
     MESSAGE_MAX_B,
@@ -551,12 +551,34 @@ def test_a_gap_that_the_cloud_names_in_what_it_was_said_to_hold_asks_for_a_hello
     assert desk.batches() == [(0, 1, 3)]
 
 
+@pytest.mark.promise("S5")
+def test_the_clouds_opinion_is_as_old_as_the_first_sending_of_its_record_however_often_it_goes() -> None:
+    desk = Desk(0, 0, 0)
+    desk.greet()
+    sent_at = desk.now
+    assert desk.batches() == [(0, 1, 3)]
+    desk.serve(desk.uplink.disconnected(desk.now))
+    desk.now += 7200
+    desk.greet()
+    assert desk.batches() == [(0, 1, 3)]
+    info = {"idTokenInfo": {"status": "Accepted", "groupIdToken": {"idToken": "home", "type": "Central"}}}
+    desk.received("r", encode_answer(Answer(desk.outbox.epoch, 0, 2, info)))
+    entry = Entry(groups=frozenset({"home"}), group_id="home")
+    assert desk.told[-1] == TransactionAnswered("T1", entry, sent_at)
+    for odd in ({"status": "Fine"}, {"status": "Accepted", "cacheExpiryDateTime": "tomorrow"}, {}, 5):
+        desk.received("r", encode_answer(Answer(desk.outbox.epoch, 0, 2, {"idTokenInfo": odd})))
+        assert not isinstance(desk.told[-1], TransactionAnswered), "words that cannot be read are no answer"
+
+
 def test_the_clouds_late_opinion_reaches_its_transaction() -> None:
     desk = Desk(0, 0, 0)
     desk.greet()
+    sent_at = desk.now
+    desk.until(sent_at + 5)
     info = {"idTokenInfo": {"status": "Blocked"}}
     desk.received("r", encode_answer(Answer(desk.outbox.epoch, 0, 2, info)))
-    assert desk.told[-2:] == [Answered(0, 2, "T1", info), TransactionAnswered("T1", AuthorizationStatus.BLOCKED)]
+    opinion = TransactionAnswered("T1", Entry(AuthorizationStatus.BLOCKED), sent_at)
+    assert desk.told[-2:] == [Answered(0, 2, "T1", info), opinion]
     desk.received("r", encode_answer(Answer(desk.outbox.epoch, 0, 99, {"totalCost": 1.5})))
     assert desk.told[-1] == Answered(0, 99, None, {"totalCost": 1.5})
     before = len(desk.told)

@@ -6,7 +6,7 @@ import pytest
 
 from agent.clock import ClockSource
 from agent.core import next_deadline
-from agent.effects import Stop
+from agent.effects import Remember, Stop
 from agent.events import (
     AuthorizationStatus,
     ClockTold,
@@ -197,8 +197,8 @@ def test_a_card_refused_late_does_not_start_from_the_cache_again() -> None:
     play = Play(cached={EVE: Entry(group_id="home")}).plug(1).tap(EVE).charge(1)
     tx = play.port(1).transaction
     assert tx
-    play.on(TransactionAnswered(tx.transaction_id, AuthorizationStatus.BLOCKED))
-    assert [(r.id_token, r.status, r.group_id) for r in play.remembered] == [(EVE, "Blocked", "home")]
+    play.on(TransactionAnswered(tx.transaction_id, Entry(AuthorizationStatus.BLOCKED), 5.0))
+    assert play.remembered == [Remember(EVE, Entry(AuthorizationStatus.BLOCKED), 5.0)]
 
 
 def test_already_charging_is_no_property_of_a_card() -> None:

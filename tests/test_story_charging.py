@@ -334,7 +334,7 @@ def test_a_token_refused_late_draws_no_more_than_max_energy_on_invalid_id(wh: in
     settings = Settings(max_energy_on_invalid_id_wh=wh, stop_tx_on_invalid_id=stop)
     play = Play(settings).plug(1).tap(ANN).charge(1, wh=100)
     transaction_id = play.payloads("TransactionEvent")[-1]["transactionInfo"]["transactionId"]
-    play.on(TransactionAnswered(transaction_id, AuthorizationStatus.BLOCKED))
+    play.on(TransactionAnswered(transaction_id, Entry(AuthorizationStatus.BLOCKED), play.now))
     if wh:
         assert play.wish[0].offer_ma, "the car may still leave"
         play.charge(1, wh=wh)
@@ -351,7 +351,7 @@ def test_a_late_accepted_changes_nothing() -> None:
     tx = play.port(1).transaction
     assert tx
     before = play.station
-    play.on(TransactionAnswered(tx.transaction_id, AuthorizationStatus.ACCEPTED))
+    play.on(TransactionAnswered(tx.transaction_id, Entry(), play.now))
     assert play.station == before
 
 

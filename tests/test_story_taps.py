@@ -196,7 +196,7 @@ def test_a_list_that_does_not_answer_is_no_reason_to_wait() -> None:
 def test_the_clouds_refusal_is_said_in_its_own_words_and_remembered() -> None:
     play = Play().on(LinkChanged(Link.UP)).plug(1).tap(EVE).on(OnlineAnswered(1, Entry(status=STATUS.NO_CREDIT)))
     assert play.said(1) is Reason.NO_CREDIT
-    assert [(r.id_token, r.status) for r in play.remembered] == [(EVE, "NoCredit")]
+    assert [(r.id_token, r.entry.status) for r in play.remembered] == [(EVE, STATUS.NO_CREDIT)]
 
 
 def test_a_timeout_is_never_remembered_as_an_answer() -> None:

@@ -19,12 +19,13 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
 from cryptography.x509.oid import NameOID
 
-from agent import network
+from agent import listing, network
 from agent.app import App
 from agent.board import load, load_config
 from agent.clock import BUILD_S
 from agent.events import Link
 from agent.identity import Folder, folder_of
+from agent.listtool import opened
 from agent.loop import Inbox, Loop, system_wall
 from agent.network import Network
 from agent.sim.box import Box
@@ -35,6 +36,7 @@ from agent.uplink.mqtt import Mqtt
 from tests.pki import DAY_S, Ca
 from tests.process import CONFIG, STATION_ID, TIMEOUT_S, Agent, started_box, until, write_files
 from tools import devcloud
+from tools.cloud.database import open_database
 from tools.cloud.ledger import Ledger
 
 pytestmark = [pytest.mark.needs("mosquitto", "mosquitto"), pytest.mark.timeout(90)]
@@ -164,7 +166,7 @@ class Running:
     """App and Loop on a thread of their own: a station whose patience a test may shorten."""
 
     def __init__(self, board: Path, config: Path) -> None:
-        self._files = board, config
+        self.folder, self._files = config.parent, (board, config)
         self._built: queue.SimpleQueue[tuple[App, Loop]] = queue.SimpleQueue()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._live()), name="loop")
         self._thread.start()
@@ -371,3 +373,60 @@ def test_enrol_without_a_ca_or_on_a_taken_port_is_one_sentence(place: Place) -> 
         (place.pki / "ca.key").unlink()
         done = subprocess.run([*serve, "--enrol", "0"], capture_output=True, text=True, timeout=60, check=False)
         assert done.returncode == 2 and "holds no CA" in done.stderr
+
+
+# -- the allowlist -----------------------------------------------------------------------------------------------------
+
+ANN, BOB, EVE = "04A1A1A1", "04B2B2B2", "04E5E5E5"
+
+
+@pytest.fixture
+def curious(hasty: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A station that asks for its list soon after each connection."""
+    monkeypatch.setattr(listing, "PLACES_S", 0.1)
+    monkeypatch.setattr(listing, "AGAIN_S", 3.0)
+
+
+def listed(running: Running, id_token: str) -> str:
+    """What the list in force says of a card; from a copy, for the list's own file belongs to the loop's thread."""
+    with opened(running.folder / "state", running.app.lists.facts) as lists:
+        found, _ = lists.lookup(id_token, 0.0, 0.0)
+    return str(found.status) if found else "not listed"
+
+
+@pytest.mark.promise("S5")
+def test_a_station_that_was_away_hears_what_has_changed_when_it_comes_back(place: Place, curious: None) -> None:
+    _, cloud = place.home()
+    cloud.typed("allow", "--add", ANN)
+    running = place.running()
+    until(lambda: listed(running, ANN) == "Accepted")
+    cloud.typed("allow", "--add", BOB)
+    until(lambda: listed(running, BOB) == "Accepted")
+    running.close()
+    cloud.typed("remove", ANN)
+    cloud.typed("allow", "--add", EVE)
+    running = place.running()
+    assert listed(running, ANN) == "Accepted", "nobody has told it yet"
+    until(lambda: listed(running, EVE) == "Accepted")
+    assert (listed(running, ANN), listed(running, BOB)) == ("Invalid", "Accepted"), "it can say that she was removed"
+    code, said = cloud.typed("get", STATION_ID, "LocalAuthListCtrlr.Entries", "LocalAuthListCtrlr.Freshness", "--wait")
+    assert code == 0 and '"3"' in said and '"Fresh"' in said
+
+
+@pytest.mark.promise("S4")
+def test_a_list_that_is_not_what_the_cloud_has_is_found_and_mended_by_its_buckets(place: Place, curious: None) -> None:
+    broker, cloud = place.home()
+    (place.folder / "many.csv").write_text("idToken\n" + "".join(f"04{i:06X}\n" for i in range(3_000)))
+    cloud.typed("allow", str(place.folder / "many.csv"))
+    running = place.running()
+    until(lambda: running.app.lists.state.entries == 3_000)
+    cloud.close()
+    with closing(open_database(cloud.db)) as db, db.transaction():  # behind everybody's back: no version says so
+        db.execute("UPDATE driver SET status = 'Blocked' WHERE id_token = '04000007'")
+    cloud = place.cloud(broker)
+    running.hang_up()
+    until(lambda: listed(running, "04000007") == "Blocked")
+    sent = [one for one in Ledger(cloud.db).commands.of(STATION_ID, 20) if one.action == "SendLocalList"]
+    mend = sent[-1].payload
+    assert len(mend["customData"]["buckets"]) == 1 and len(mend["localAuthorizationList"]) < 50
+    assert listed(running, "04000008") == "Accepted" and running.app.lists.state.entries == 3_000

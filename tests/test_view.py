@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from agent.clock import Clock, ClockSource
 from agent.events import Cp, Entry, Link, ListState, Report, SelfTest
 from agent.faults import FAULTS, Cure, Fault, Latch
+from agent.policy.freshness import ALARM_S, WARNING_S, age
 from agent.policy.reasons import WORDS, Led, Reason
 from agent.port import Grant, Level, Port, Status, faults, is_ready, operative, status
 from agent.selftest import Result
@@ -19,14 +20,11 @@ from agent.station import Ask, Boot, BootReason, Controller, Holding, Notice, St
 from agent.transaction import ChargingState, Ending, Reading, StoppedReason, Transaction, Trigger
 from agent.ui.led import PATTERNS, Colour, Light, Pattern, coded, is_lit
 from agent.ui.view import (
-    LIST_ALARM_S,
-    LIST_WARNING_S,
     NoticeModel,
     PortModel,
     ScreenModel,
     Situation,
     Tone,
-    age,
     screen,
     situation,
 )
@@ -443,8 +441,16 @@ def test_an_old_list_shows_its_age_and_is_called_late() -> None:
     def of(age_s: float) -> ScreenModel:
         return screen(station(FREE, allowlist=ListState(7, 10, WALL - age_s)), NOW)
 
-    assert not of(LIST_WARNING_S - 1).list_late and of(LIST_WARNING_S).list_late
-    assert "too old" not in of(LIST_ALARM_S - 1).list_text and "too old" in of(LIST_ALARM_S).list_text
+    assert not of(WARNING_S - 1).list_late and of(WARNING_S).list_late
+    assert ":" not in of(WARNING_S - 1).list_text
+    assert "20 hours ago: late. The newest approvals and removals may be missing." in of(WARNING_S).list_text
+    assert "24 hours ago: old. What the owner has approved or removed since is not" in of(ALARM_S).list_text
+    assert "charge for 6 days more." in of(ALARM_S).list_text
+    lapsed = of(7 * 86_400.0).list_text
+    assert "7 days ago: too old. Nobody starts by it until the network is back." in lapsed
+    settings = Settings(list_grace_days=0)
+    unlimited = screen(station(FREE, allowlist=ListState(7, 10, WALL - 1e8), settings=settings), NOW)
+    assert "charge all the same." in unlimited.list_text
     assert screen(station(FREE, allowlist=ListState(7, 10)), NOW).list_age_s is None
     assert screen(station(FREE), NOW).list_text == "No list of connected drivers yet"
 

@@ -17,11 +17,13 @@ from agent import network
 from agent.clock import iso8601, wall
 from agent.effects import Record, Stream
 from agent.events import Machine, ReportRequested, VariableChangesRequested, VariablesRequested
+from agent.policy.freshness import age_s
 from agent.port import Port, faults, operative, status
 from agent.reporting import answer, away, message, result, timestamp
 from agent.settings import BOUNDS, SETTINGS, ConfigError, Layer, Merged, Settings, checked, fitting
 from agent.station import Station, charging_state
 from agent.taps import Step
+from agent.uplink.cards import CARDS_MAX
 from agent.uplink.codec import encode_payload, to_cbor
 from agent.uplink.messages import (
     AttributeEnumType,
@@ -93,8 +95,8 @@ def availability(station: Station) -> str:
 
 
 def list_age_s(station: Station, port: Port | None, now: float) -> Value:
-    wall_s, synced_s = wall(station.clock, now), station.allowlist.synced_s
-    return None if wall_s is None or synced_s is None else round(max(0.0, wall_s - synced_s))
+    old_s = age_s(station.allowlist, station.clock, now)
+    return None if old_s is None else round(old_s)
 
 
 def clock_now(station: Station, port: Port | None, now: float) -> Value:
@@ -137,7 +139,7 @@ def plain(key: str) -> type:
     return kind
 
 
-STATION, LINK, COMM = "ChargingStation", "DataLink", "OCPPCommCtrlr"
+STATION, LINK, COMM, LIST = "ChargingStation", "DataLink", "OCPPCommCtrlr", "LocalAuthListCtrlr"
 
 ROWS: tuple[Row, ...] = (
     Row(STATION, "Model", "string", fact(lambda s: s.machine.model), constant=True),
@@ -167,9 +169,20 @@ ROWS: tuple[Row, ...] = (
     Row(LINK, "Gateway", "string", fact(lambda s: s.machine.gateway or None)),
     Row("ClockCtrlr", "DateTime", "dateTime", clock_now),
     Row("ClockCtrlr", "TimeSource", "OptionList", fact(lambda s: s.clock.source.name)),
-    Row("LocalAuthListCtrlr", "Entries", "integer", fact(lambda s: s.allowlist.entries)),
-    Row("LocalAuthListCtrlr", "Version", "integer", fact(lambda s: s.allowlist.version)),
-    Row("LocalAuthListCtrlr", "Age", "integer", list_age_s, unit="s"),
+    Row(LIST, "Enabled", "boolean", fact(lambda s: True), constant=True),
+    Row(LIST, "Available", "boolean", fact(lambda s: bool(s.allowlist.version))),
+    Row(LIST, "Entries", "integer", fact(lambda s: s.allowlist.entries)),
+    Row(LIST, "ItemsPerMessage", "integer", fact(lambda s: CARDS_MAX), constant=True),
+    Row(LIST, "SupportsExpiryDateTime", "boolean", fact(lambda s: True), constant=True),
+    Row(LIST, "Version", "integer", fact(lambda s: s.allowlist.version)),
+    Row(LIST, "Generation", "integer", fact(lambda s: s.allowlist.generation)),
+    Row(LIST, "Hash", "string", fact(lambda s: s.allowlist.hash or None)),
+    Row(LIST, "Age", "integer", list_age_s, unit="s"),
+    Row(LIST, "Freshness", "OptionList", fact(lambda s: s.list_word.freshness.name.capitalize())),
+    Row(LIST, "LastContact", "dateTime", fact(lambda s: instant(s.allowlist.synced_s))),
+    Row("AuthCacheCtrlr", "Available", "boolean", fact(lambda s: True), constant=True),
+    Row("AuthCacheCtrlr", "Policy", "OptionList", fact(lambda s: "CUSTOM"), constant=True),
+    Row("AuthCacheCtrlr", "Storage", "integer", fact(lambda s: s.cache_b), unit="B"),
     Row("SecurityCtrlr", "CertificateExpiry", "dateTime", fact(lambda s: instant(s.machine.certificate_expiry_s))),
     Row("SecurityCtrlr", "SecurityProfile", "integer", fact(lambda s: 3), constant=True),
     Row(COMM, "NetworkConfigurationPriority", "SequenceList", fact(lambda s: joined(s.network.order)),

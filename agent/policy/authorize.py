@@ -9,9 +9,11 @@ from dataclasses import dataclass, replace
 from agent.clock import Clock, is_expired
 from agent.events import AuthorizationStatus as Status
 from agent.events import Entry, Link, Source
+from agent.policy.freshness import Freshness, freshness
 from agent.policy.id_token import is_random
 from agent.policy.reasons import Reason
 from agent.settings import Settings
+from agent.transaction import LIST_RULE
 
 ONLINE_TIMEOUT_S = {Link.UP: 8.0, Link.DOUBT: 1.5, Link.DOWN: 0.0}  # S6
 
@@ -28,6 +30,7 @@ class Question:
     in_use: bool = False  # this card has a transaction at another port
     may_stop: bool = False  # nothing is known here about the card, and a session runs that the cloud may let it stop
     listed: Entry | None = None
+    list_age_s: float | None = None  # since the cloud last called the list current; None: nobody knows
     cached: Entry | None = None
     online: Entry | None = None  # the cloud's answer to this very tap
     asked: bool = False  # we asked, and waited long enough
@@ -102,8 +105,12 @@ def one_port_per_card(q: Question, now: float) -> Opinion:
 
 
 def allowlist(q: Question, now: float) -> Opinion:
-    """The list is final, for and against: it was signed by the operator."""
-    return judged("allowlist", Source.LIST, q.listed, q, now) if q.listed else None
+    """The list is final, for and against: it was signed by the operator. One that is too old lets nobody in."""
+    if q.listed is None:
+        return None
+    opinion = judged(LIST_RULE, Source.LIST, q.listed, q, now)
+    lapsed = freshness(q.list_age_s, q.settings.list_grace_days) is Freshness.LAPSED
+    return None if lapsed and isinstance(opinion, Accept) else opinion
 
 
 def cloud_answer(q: Question, now: float) -> Opinion:
@@ -129,9 +136,10 @@ def ask_online(q: Question, now: float) -> Opinion:
 
 
 def unknown_card(q: Question, now: float) -> Opinion:
+    """Also one whose list is too old to let it in."""
     if q.settings.offline_tx_for_unknown_id:
         return Accept("unknown card, offline", None)
-    return Refuse("unknown card, offline", Reason.COULD_NOT_ASK)
+    return Refuse("unknown card, offline", Reason.LIST_TOO_OLD if q.listed else Reason.COULD_NOT_ASK)
 
 
 RULES: tuple[tuple[str, Rule], ...] = (
@@ -141,7 +149,7 @@ RULES: tuple[tuple[str, Rule], ...] = (
     ("the station is free for all", free_for_all),
     ("the card keeps its id", one_id_per_card),
     ("one port per card", one_port_per_card),
-    ("allowlist", allowlist),
+    (LIST_RULE, allowlist),
     ("the cloud's answer", cloud_answer),
     ("authorization cache", cache),
     ("ask the cloud", ask_online),
@@ -152,23 +160,23 @@ RULES: tuple[tuple[str, Rule], ...] = (
 def judged(rule: str, source: Source, entry: Entry, q: Question, now: float) -> Accept | Refuse:
     """What one entry means: status, then expiry, then what its groups allow."""
     master = q.settings.master_pass_group_id
-    if entry.pending:
-        return Refuse(rule, Reason.APPROVAL_PENDING)
-    if entry.removed:
-        return Refuse(rule, Reason.CONNECTION_REMOVED)
-    if entry.status is not Status.ACCEPTED:
-        return Refuse(rule, NEGATIVE[entry.status])
-    if is_expired(q.clock, entry.expiry_s, now):
-        return Refuse(rule, Reason.CARD_EXPIRED)
+    if (reason := why_bad(entry, q.clock, now)) is not None:
+        return Refuse(rule, reason)
     if master and (master in entry.groups or master == entry.group_id):
         return Refuse(rule, Reason.STOP_ONLY)
     return Accept(rule, source, entry.groups)
 
 
-def is_good(entry: Entry, settings: Settings, clock: Clock, now: float) -> bool:
-    """Whether the entry stands for its group: accepted, neither removed nor expired. A master pass is good, to stop."""
-    opinion = judged("", Source.LIST, entry, Question("", settings, clock, Link.DOWN), now)
-    return isinstance(opinion, Accept) or opinion.reason is Reason.STOP_ONLY
+def why_bad(entry: Entry, clock: Clock, now: float) -> Reason | None:
+    """Why the entry stands for nobody; None: it is accepted, neither pending nor removed nor expired. A master pass is
+    good, to stop."""
+    if entry.pending:
+        return Reason.APPROVAL_PENDING
+    if entry.removed:
+        return Reason.CONNECTION_REMOVED
+    if entry.status is not Status.ACCEPTED:
+        return NEGATIVE[entry.status]
+    return Reason.CARD_EXPIRED if is_expired(clock, entry.expiry_s, now) else None
 
 
 def walk(q: Question, now: float) -> Iterator[tuple[str, Opinion]]:

@@ -4,18 +4,18 @@ Readers disagree about case, separators and prefixes; backends have lost leading
 is upper-case hexadecimal without separators, with exactly the bytes the card gave: 4, 7 or 10 (ISO/IEC 14443-3).
 """
 
-from string import hexdigits
+import re
 
 UID_LENGTHS = (4, 7, 10)  # bytes: single, double and triple size
+UID = re.compile("|".join(f"[0-9A-F]{{{2 * length}}}" for length in UID_LENGTHS))
+SEPARATORS = str.maketrans("", "", " :-\t\r\n")
 RANDOM_UID_FIRST = "08"  # ISO/IEC 14443-3: a single-size UID that begins so is made up anew at every tap
 
 
 def normalised(uid: str) -> str | None:
     """The canonical id, or None if this cannot be a card: not hex, or no length a card can have."""
-    text = "".join(c for c in uid if c not in " :-\t\r\n").upper().removeprefix("0X")
-    if not text or any(c not in hexdigits for c in text) or len(text) % 2 or len(text) // 2 not in UID_LENGTHS:
-        return None
-    return text
+    text = uid.translate(SEPARATORS).upper().removeprefix("0X")
+    return text if UID.fullmatch(text) else None
 
 
 def is_random(id_token: str) -> bool:

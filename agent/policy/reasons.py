@@ -29,6 +29,7 @@ class Reason(StrEnum):
     CANNOT_RECORD = "cannot record"
     UPDATING = "updating"
     COULD_NOT_ASK = "could not ask"
+    LIST_TOO_OLD = "list too old"
     CONCURRENT = "already charging"
     STOP_ONLY = "stop card"
     RANDOM_UID = "changing id"
@@ -55,28 +56,35 @@ class Words:
     led: Led
     text: str  # what happened
     action: str  # what to do
+    owner: str = ""  # what the owner can do, if he can
 
 
 WORDS: dict[Reason, Words] = {
     Reason.NOT_CONNECTED: Words(
         Status.UNKNOWN, "A010", Led.REFUSED, "This card is not connected to this station.",
         "Ask the owner for a connection code. If you were approved today, it may still be on its way.",
+        "Approve the card in the app; it is in force here within 24 hours.",
     ),
     Reason.APPROVAL_PENDING: Words(
-        Status.UNKNOWN, "A011", Led.REFUSED, "Your connection request is waiting for the owner.",
-        "Ask the owner to approve it; it is in force here within 24 hours.",
+        Status.UNKNOWN, "A011", Led.REFUSED, "This card's connection is on its way: it waits for the owner's approval.",
+        "Ask the owner to approve it; from then on it is in force here within 24 hours.",
+        "Approve or decline the request in the app.",
     ),
     Reason.CONNECTION_REMOVED: Words(
-        Status.INVALID, "A012", Led.REFUSED, "The owner has removed this card's connection.", "Ask the owner.",
+        Status.INVALID, "A012", Led.REFUSED, "This card was taken off the list: the owner has removed its connection.",
+        "Ask the owner.", "To let it in again, approve the card anew in the app; that takes up to 24 hours.",
     ),
     Reason.CARD_NOT_ACTIVATED: Words(
         Status.INVALID, "A013", Led.REFUSED, "This card is not activated.", "Activate it in the app or by phone.",
+        "The driver activates it; nothing is to be done here.",
     ),
     Reason.CARD_BLOCKED: Words(
         Status.BLOCKED, "A014", Led.REFUSED, "This card is blocked.", "Call the support number.",
+        "Support says who has blocked it, and why.",
     ),
     Reason.CARD_EXPIRED: Words(
         Status.EXPIRED, "A015", Led.REFUSED, "This card has expired.", "Order a new card in the app.",
+        "Give the card a later end in the app.",
     ),
     Reason.NO_CREDIT: Words(
         Status.NO_CREDIT, "A016", Led.REFUSED, "There is no credit on this account.", "Add credit in the app.",
@@ -123,6 +131,13 @@ WORDS: dict[Reason, Words] = {
         Status.UNKNOWN, "A040", Led.COULD_NOT_ASK,
         "This card is not on the station's list, and the network cannot be asked.",
         "Try again in a minute, or start from the app.",
+        "Approved drivers start without the network; look after the station's connection for the others.",
+    ),
+    Reason.LIST_TOO_OLD: Words(
+        Status.UNKNOWN, "A046", Led.COULD_NOT_ASK,
+        "This card is on the station's list, but the list is too old, and the network cannot be asked.",
+        "Try again later, or use another station.",
+        "Look after the station's connection, or let drivers in for longer: LocalAuthListCtrlr.GraceDays.",
     ),
     Reason.CONCURRENT: Words(
         Status.CONCURRENT_TX, "A041", Led.REFUSED, "This card is already charging at another port.",

@@ -205,6 +205,8 @@ class SimCloud:
             case "Authorize":
                 info = self.drivers.get(request.payload["idToken"]["idToken"], {"status": "Unknown"})
                 payload = {"idTokenInfo": info}
+            case "DataTransfer":
+                payload = {"status": "Accepted"}
             case _:
                 return []
         self.judge("", f"{request.action}Response", payload)

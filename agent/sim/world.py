@@ -17,7 +17,17 @@ from agent.authcache.lists import Lists
 from agent.clock import Clock, ClockSource
 from agent.core import born
 from agent.effects import PortCommand
-from agent.events import CardTapped, ClockTold, ControllerFound, ControllerLost, Event, Link, Machine, PortChosen
+from agent.events import (
+    CardTapped,
+    ClockTold,
+    ControllerFound,
+    ControllerLost,
+    Event,
+    Link,
+    ListChanged,
+    Machine,
+    PortChosen,
+)
 from agent.hal.controller import Filter, report_of, wish_row
 from agent.port import status
 from agent.settings import Settings
@@ -76,6 +86,10 @@ class SimLine:
         """The next heartbeat."""
         if self.is_settled and not self.is_cut and self.controller.controller is not None and self.wished:
             self.controller.wish([wish_row(command) for command in self.wished], self._world_now())
+
+
+def at_once(job: Callable[[], Any], then: Callable[[Any], None]) -> None:
+    then(job())
 
 
 class World:
@@ -231,9 +245,10 @@ class World:
             uplink=Uplink(STATION_ID, boot_id, database.epoch, database.marks(), {}),
             lists=Lists(self.disk.path / "lists", facts, b"sim" * 11, now), seen=SeenCommands(facts),
             keys=OperatorKeys([self._key.public_key()], facts),
-            work=lambda job, then: then(job()), now=now, log=self._log, restart=self._restart,
+            work=at_once, build=at_once, now=now, log=self._log, restart=self._restart,
         )  # fmt: skip
         self.net.start(self._post())
+        self.shell.happened(ListChanged(self.shell.lists.state), now)
         if self.rtc:
             self.shell.happened(ClockTold(self.true_wall_s() + self.clock_error_s, ClockSource.RTC), now)
         self.later(0.2, self._greet)

@@ -15,6 +15,7 @@ from agent import __version__
 from agent.clock import wall
 from agent.events import Link, SelfTest
 from agent.faults import FAULTS, Cure, Fault, Latch
+from agent.policy.freshness import NAMES, WARNING_S, age, age_s, follows, freshness
 from agent.policy.reasons import WORDS, Led, Reason
 from agent.policy.sharing import CURRENT_MIN_MA
 from agent.port import (
@@ -32,10 +33,6 @@ from agent.selftest import PartResult, Result, results, worst
 from agent.station import Stage, Station, charging_state, targets_ma
 from agent.transaction import ChargingState, StoppedReason, Transaction
 from agent.ui.led import Light
-
-LIST_WARNING_S = 20 * 3600.0  # S5
-LIST_ALARM_S = 24 * 3600.0
-
 
 # -- the model --------------------------------------------------------------------------------------------------------
 
@@ -131,7 +128,7 @@ def screen(station: Station, now: float) -> ScreenModel:
         link_text=LINKS[station.link],
         list_version=station.allowlist.version,
         list_age_s=age_s,
-        list_late=age_s is not None and age_s >= LIST_WARNING_S,
+        list_late=age_s is not None and age_s >= WARNING_S,
         list_text=list_text(station, age_s),
         store_ok=station.store_ok,
         store_text="Sessions are recorded." if station.store_ok else WORDS[Reason.CANNOT_RECORD].text,
@@ -376,19 +373,18 @@ SHOWN: dict[Situation, Shown] = {
         "{stop} Or {elsewhere}.",
     ),
     Situation.LIMIT_REACHED: Shown(
-        Tone.WAIT, Light.SUSPENDED, "Stopped", "The network has refused this card since. It gets no more energy.",
-        "Unplug your car.",
+        Tone.WAIT, Light.SUSPENDED, "Stopped", "{refused} It gets no more energy.", "Unplug your car. {advice}"
     ),
     Situation.ENDING: Shown(
-        Tone.WAIT, Light.ENDED, "Stopping", "{ending}", "You can unplug your car in a few seconds."
+        Tone.WAIT, Light.ENDED, "Stopping", "{ending}", "You can unplug your car in a few seconds. {advice}"
     ),
-    Situation.ENDED: Shown(Tone.FREE, Light.ENDED, "Finished", "{ended}", "Unplug your car."),
+    Situation.ENDED: Shown(Tone.FREE, Light.ENDED, "Finished", "{ended}", "Unplug your car. {advice}"),
 }  # fmt: skip
 
 assert SHOWN.keys() == set(Situation)
 
 ENDINGS: dict[StoppedReason, str] = {
-    StoppedReason.DE_AUTHORIZED: "The network has refused this card since.",
+    StoppedReason.DE_AUTHORIZED: "Ended: this card was refused since.",
     StoppedReason.EMERGENCY_STOP: "Ended by the emergency stop.",
     StoppedReason.EV_DISCONNECTED: "Ended by unplugging.",
     StoppedReason.GROUND_FAULT: "Ended by a ground fault.",
@@ -418,14 +414,27 @@ def filled(station: Station, port: Port, at: Situation, now: float) -> tuple[str
         "remedy": remedy(station, port, found[0]) if found else "",
         "left_s": left_s(port.grant.until, now) if port.grant else 0,
         "held_s": left_s(port.held_until, now) if port.held_until is not None else 0,
-        "ending": ENDINGS[tx.ending.reason] if tx and tx.ending else "",
-        "ended": ending(port.finished) if port.finished else "The session has ended.",
+        "ending": ending(tx) if tx else "",
+        "ended": ending(port.finished) if port.finished else ending(None),
+        "refused": refusal(tx)[0],
+        "advice": refusal(tx or port.finished)[1].format(elsewhere=elsewhere(station, port.evse_id)),
     }
     shown = SHOWN[at]
-    text, action = shown.text.format_map(facts), shown.action.format_map(facts)
+    text, action = shown.text.format_map(facts), shown.action.format_map(facts).strip()
+    if tx and tx.energy_cap_wh is not None and not tx.ending and at is not Situation.LIMIT_REACHED:
+        text += f" {refusal(tx)[0]} Charging will stop soon."
     if tx and port.off_next:
         text += " The port goes out of service after this session."
     return text, action
+
+
+def refusal(tx: Transaction | None) -> tuple[str, str]:
+    """Why the card of this session was refused since, and what its driver can do; empty if it was not."""
+    if tx is None or tx.energy_cap_wh is None:
+        return "", ""
+    if tx.refused not in set(Reason):  # by another build
+        return "This card was refused since.", ""
+    return WORDS[Reason(tx.refused)].text, instruction(Reason(tx.refused))
 
 
 def how_to_stop(tx: Transaction) -> str:
@@ -481,8 +490,11 @@ def total(station: Station, tx: Transaction) -> TotalModel:
     return TotalModel(max(0, tx.energy_wh), at_s, ending(tx))
 
 
-def ending(tx: Transaction) -> str:
-    return ENDINGS[tx.ending.reason] if tx.ending else "The session has ended."
+def ending(tx: Transaction | None) -> str:
+    if tx is None or tx.ending is None:
+        return "The session has ended."
+    is_refused = tx.ending.reason is StoppedReason.DE_AUTHORIZED
+    return (is_refused and refusal(tx)[0]) or ENDINGS[tx.ending.reason]
 
 
 # -- what is said to who has just tapped ------------------------------------------------------------------------------
@@ -537,7 +549,7 @@ def words(station: Station, reason: Reason, evse_id: int, now: float) -> NoticeM
     said = WORDS[reason]
     action = instruction(reason).format(elsewhere=elsewhere(station, evse_id))
     age_s = list_age_s(station, now)
-    if reason is Reason.NOT_CONNECTED and age_s is not None:
+    if reason in (Reason.NOT_CONNECTED, Reason.LIST_TOO_OLD) and age_s is not None:
         action += f" This station's list was confirmed {age(age_s)} ago."
     tone = Tone.WAIT if said.led in (Led.ASK, Led.COULD_NOT_ASK) else Tone.FAULT
     return NoticeModel(tone, Light(said.led), TITLES[said.led], said.text, action, said.code)
@@ -591,8 +603,8 @@ def ways(station: Station) -> tuple[str, ...]:
 
 def list_age_s(station: Station, now: float) -> int | None:
     """Since the cloud last said, by its own time, that the list is current (S5)."""
-    wall_s, synced_s = wall(station.clock, now), station.allowlist.synced_s
-    return None if wall_s is None or synced_s is None else max(0, int(wall_s - synced_s))
+    old_s = age_s(station.allowlist, station.clock, now)
+    return None if old_s is None else int(old_s)
 
 
 def list_text(station: Station, age_s: int | None) -> str:
@@ -600,13 +612,6 @@ def list_text(station: Station, age_s: int | None) -> str:
     if not state.version:
         return "No list of connected drivers yet"
     confirmed = f"confirmed {age(age_s)} ago" if age_s is not None else "age unknown"
-    too_old = ": too old" if age_s is not None and age_s >= LIST_ALARM_S else ""
-    return f"List {state.version}, {state.entries} cards, {confirmed}{too_old}"
-
-
-def age(seconds: int) -> str:
-    """As a person says it: 5 minutes, 30 hours, 2 days."""
-    for unit_s, name, least in ((86_400, "day", 2), (3_600, "hour", 1), (60, "minute", 1)):
-        if (n := seconds // unit_s) >= least:
-            return f"{n} {name}{'' if n == 1 else 's'}"
-    return "less than a minute"
+    grace_days = station.settings.list_grace_days
+    name, what = NAMES[freshness(age_s, grace_days)], follows(age_s, grace_days)
+    return f"List {state.version}, {state.entries} cards, {confirmed}" + (f": {name}. {what}" if name else "")

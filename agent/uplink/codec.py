@@ -16,6 +16,8 @@ from typing import Any, NoReturn
 
 import cbor2
 
+from agent.uplink import cards
+
 MESSAGE_MAX_B = 100_000  # what every MQTT broker of the field takes
 RECORD_MAX_B = 90_000  # leaves room for the batch around it
 DEPTH_MAX = 24  # containers in a payload; the deepest OCPP message has 9
@@ -179,6 +181,10 @@ NUMBERS = {name: number for number, (name, _) in enumerate(WORDS)}
 MEMBERS: dict[str, tuple[int, str]] = {name: (number, kind) for number, (name, kind) in enumerate(WORDS)}
 
 
+CARDS = "localAuthorizationList"
+CARDS_FIRST = (b"\x83", b"\x84")  # arrays of three and of four; a number's decimal digits never begin so
+
+
 def _word(number: int) -> str:
     if not 0 <= number < len(WORDS):
         raise WireError(f"word number {number} is not in the table of {len(WORDS)} words: it needs newer software")
@@ -224,7 +230,8 @@ def _members_out(members: Mapping[Any, Any], depth: int) -> dict[int | str, Any]
         if not isinstance(name, str):
             raise _wrong("member name", "text", name)
         number, kind = MEMBERS.get(name) or (name, "value")
-        out[number] = _value_out(value, kind, depth)
+        is_list = name == CARDS and isinstance(value, list)
+        out[number] = _cards_out(value, kind, depth) if is_list else _value_out(value, kind, depth)
     return out
 
 
@@ -254,6 +261,35 @@ def _value_out(value: Any, kind: str, depth: int) -> Any:
             raise _wrong("payload", f"JSON at most {DEPTH_MAX} deep", value)
 
 
+def _cards_out(entries: list[Any], kind: str, depth: int) -> list[Any]:
+    out: list[Any] = []
+    for each in cards.runs(entries, time_ms):
+        if isinstance(each, tuple):
+            entry, ids, expiries = each
+            for at in range(0, len(ids), cards.CARDS_MAX):
+                some = slice(at, at + cards.CARDS_MAX)
+                row = [_value_out(entry, kind, depth + 1), len(ids[0]), b"".join(ids[some])]
+                out.append(to_cbor([*row, expiries[some]] if expiries else row))
+        else:
+            out.append(_value_out(each, kind, depth + 1))
+    return out
+
+
+def _cards_in(items: list[Any], depth: int) -> list[Any]:
+    entries: list[Any] = []
+    for item in items:
+        if type(item) is bytes and item[:1] in CARDS_FIRST:
+            try:
+                entries += cards.entries_of(from_cbor(item), lambda shape: _members_in(shape, depth + 2), time_text)
+            except cards.CardsError as error:
+                raise WireError(str(error)) from None
+        else:
+            entries.append(_value_in(item, MEMBERS[CARDS][1], depth + 1))
+        if len(entries) > cards.CARDS_MAX:
+            raise WireError(f"more than {cards.CARDS_MAX} cards in one message")
+    return entries
+
+
 def _digits(value: int) -> bytes:
     if abs(value) >= 10**DIGITS_MAX:
         raise WireError(f"an integer of more than {DIGITS_MAX} digits")
@@ -268,7 +304,10 @@ def _members_in(members: Mapping[Any, Any], depth: int) -> dict[str, Any]:
             raise _wrong("member name", "a word", key)
         if name in out:
             raise WireError(f"member {name!r} comes twice")
-        out[name] = _value_in(value, MEMBERS[name][1] if name in MEMBERS else "value", depth)
+        if name == CARDS and type(value) is list and depth < DEPTH_MAX:
+            out[name] = _cards_in(value, depth)
+        else:
+            out[name] = _value_in(value, MEMBERS[name][1] if name in MEMBERS else "value", depth)
     return out
 
 

@@ -75,6 +75,12 @@ class ListVersionRequested(Struct, frozen=True):
     command_id: str
 
 
+class ListContentRequested(Struct, frozen=True):
+    """DataTransfer ListContent: what does the list say, in 256 sums?"""
+
+    command_id: str
+
+
 class CacheClearRequested(Struct, frozen=True):
     """OCPP ClearCache."""
 
@@ -109,10 +115,10 @@ class Answered(Struct, frozen=True):
     response: dict[str, Any]
 
 
-ListCommand = ListReplaceRequested | ListVersionRequested | CacheClearRequested
+ListCommand = ListReplaceRequested | ListContentRequested | ListVersionRequested | CacheClearRequested
 StoreCommand = TransactionStatusRequested
 TrustCommand = CertificateCame | KeysChangeRequested
-LIVE_MODE = "LiveMode"  # messageId of a DataTransfer under our vendorId
+LIVE_MODE, LIST_CONTENT = "LiveMode", "ListContent"  # messageId of a DataTransfer under our vendorId
 LIVE_INTERVAL_S, LIVE_FOR_S = range(1, 61), range(3_601)
 
 
@@ -229,10 +235,14 @@ def to_event(command: Command) -> Commanded | ListCommand | StoreCommand | Trust
     raise AssertionError(command.action)  # every action of messages.COMMANDS is above
 
 
-def transferred(command_id: str, transfer: messages.DataTransferRequest) -> LiveRequested | Answered:
+def transferred(
+    command_id: str, transfer: messages.DataTransferRequest
+) -> LiveRequested | ListContentRequested | Answered:
     """What OCPP has no message for."""
     if transfer.vendorId != reporting.VENDOR_ID:
         return Answered(command_id, answer("UnknownVendorId"))
+    if transfer.messageId == LIST_CONTENT:
+        return ListContentRequested(command_id)
     if transfer.messageId != LIVE_MODE:
         return Answered(command_id, answer("UnknownMessageId"))
     match transfer.data:

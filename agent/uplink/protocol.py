@@ -19,7 +19,8 @@ from msgspec import Struct
 
 from agent.clock import ClockSource
 from agent.effects import Stream
-from agent.events import AuthorizationStatus, ClockTold, Link, LinkChanged, TransactionAnswered
+from agent.events import ClockTold, Link, LinkChanged, TransactionAnswered
+from agent.uplink.answers import entry_of
 from agent.uplink.codec import (
     MESSAGE_MAX_B,
     STREAMS,
@@ -71,7 +72,6 @@ BOOT_RETRY_LEAST_S, BOOT_RETRY_MOST_S = 10.0, 86_400.0  # with one
 
 NO_SUBSCRIBERS, NOT_AUTHORIZED = 0x10, 0x87  # MQTT 5 §3.4.2.1, of a PUBACK
 UNACCEPTABLE = (0x90, 0x95, 0x99)  # topic name invalid, packet too large, payload format invalid
-STATUSES = tuple(AuthorizationStatus)
 ACCEPTED = "Accepted"  # OCPP RegistrationStatusEnumType, beside Pending and Rejected
 HELD_RECORDS, HELD_S = 15, 900.0  # samples wait for company: a radio woken for one costs ten times its bytes
 LAST_SEQ = 2**63 - 1
@@ -311,7 +311,7 @@ class Uplink:
         self._refusals: dict[tuple[int, int], int] = {}  # stream, seq -> how often the cloud has refused it
         self._held_until: float | None = None  # samples wait until then at most; None: nothing holds them
         self._is_opening = False  # a new epoch
-        self._transactions: dict[int, str] = {}  # seq in stream 0 -> transactionId
+        self._transactions: dict[int, tuple[str, float]] = {}  # seq in stream 0 -> transactionId, when first sent
         self._forget_connection()
 
     def _forget_connection(self) -> None:
@@ -558,7 +558,7 @@ class Uplink:
             if first == after_seq + 1:  # else all of it was acknowledged meanwhile, and we ask again
                 self._declare(stream, (first, hole_end), now)
             return
-        bodies = list(self._fitting(stream, lane.records_max, last, rows))
+        bodies = list(self._fitting(stream, lane.records_max, last, rows, now))
         if len(bodies[0]) + ENVELOPE_B + RECORD_B > self._payload_max:
             self._stop(stream, f"record {first} of {len(bodies[0])} bytes is too big for the broker", now)
             return
@@ -582,7 +582,7 @@ class Uplink:
         self.lanes[stream].known = max(self.lanes[stream].known, seqs[1])
 
     def _fitting(
-        self, stream: int, records_max: int, last: int, rows: Sequence[tuple[int, int, bytes]]
+        self, stream: int, records_max: int, last: int, rows: Sequence[tuple[int, int, bytes]], now: float
     ) -> Iterator[bytes]:
         next_seq = rows[0][0]
         for row_first, row_last, body in rows[:records_max]:
@@ -592,7 +592,7 @@ class Uplink:
             if not (is_first or fits):
                 return
             if stream == Stream.MONEY and transaction_id is not None:
-                self._transactions[row_first] = transaction_id
+                self._transactions.setdefault(row_first, (transaction_id, now))
                 while len(self._transactions) > ANSWERS_MAX:
                     del self._transactions[next(iter(self._transactions))]
             yield body
@@ -776,13 +776,12 @@ class Uplink:
         if answer.epoch != self.epoch:
             return
         self._heard = now
-        transaction_id = self._transactions.get(answer.seq) if answer.stream == Stream.MONEY else None
+        sent = self._transactions.get(answer.seq) if answer.stream == Stream.MONEY else None
+        transaction_id, sent_at = sent or (None, now)
         self._tell(Answered(answer.stream, answer.seq, transaction_id, answer.payload))
         info = answer.payload.get("idTokenInfo")
         if transaction_id is not None and isinstance(info, dict):
-            if info.get("status") not in STATUSES:
-                raise WireError("idTokenInfo without a status of OCPP 2.1")
-            self._tell(TransactionAnswered(transaction_id, AuthorizationStatus(info["status"])))
+            self._tell(TransactionAnswered(transaction_id, entry_of(info), sent_at))
 
     def _responded(self, response: VolatileAnswer, now: float) -> None:
         question = self._questions.pop(response.request_id, None)

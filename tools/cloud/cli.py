@@ -4,6 +4,7 @@ import argparse
 import csv
 import io
 import json
+import os
 import re
 import secrets
 import signal
@@ -20,20 +21,21 @@ from typing import Any
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from tools.cloud import cli_drivers
+from tools.cloud.arguments import Args, Run, ledger, opened, positive, shown_time
 from tools.cloud.cloud import Cloud
 from tools.cloud.commands import Command, transfer
-from tools.cloud.drivers import CSV_COLUMNS, canonical_token, read_driver, read_drivers, write_drivers
+from tools.cloud.content import Said, counts_of, different, read_said
+from tools.cloud.drivers import Version, canonical_token
 from tools.cloud.errors import OperatorError
 from tools.cloud.ledger import HARMLESS, Ledger, Report
+from tools.cloud.lists import CONTENT, is_newer, is_way
 from tools.cloud.pki import Authority, ca_init, ca_sign, ca_station, read_operator, validity
 from tools.cloud.service import Service, clock_ms
-from tools.cloud.wire import STATION_ID, STREAMS, Json, Malformed, format_time
+from tools.cloud.wire import STATION_ID, STREAMS, Json, Malformed
 from tools.est import EstServer, Refused
 
 POLL_S = 0.2                            # how often --wait looks
-
-Args = argparse.Namespace
-Run = Callable[[Args], int]
 
 
 # -- serving ----------------------------------------------------------------------------------------------------------
@@ -105,40 +107,6 @@ def watch(args: Args) -> int:
     return run_view(opened(args), clock_ms)
 
 
-# -- drivers ----------------------------------------------------------------------------------------------------------
-
-
-def allow(args: Args) -> int:
-    if (args.csv is None) == (args.add is None):
-        raise OperatorError("give a CSV file, or --add TOKEN")
-    if args.csv:
-        try:
-            drivers = read_drivers(args.csv.read_bytes().decode("utf-8"))
-        except (OSError, UnicodeDecodeError) as error:
-            raise OperatorError(f"{args.csv}: {error}") from None
-    else:
-        row = {"idToken": args.add, "groups": args.groups, "expiry": args.expiry, "status": args.status}
-        drivers = [read_driver(row | {"language": args.language, "name": args.driver})]
-    ledger(args).drivers.put(drivers, clock_ms())
-    print(f"{len(drivers)} drivers added or changed")
-    return 0
-
-
-def remove(args: Args) -> int:
-    ledger(args).drivers.remove(args.token, clock_ms())
-    return 0
-
-
-def show_drivers(args: Args) -> int:
-    """As the CSV file that `allow` reads."""
-    text = write_drivers(opened(args).drivers.all())
-    if args.csv:
-        args.csv.write_text(text, "utf-8")
-    else:
-        print(text, end="")
-    return 0
-
-
 # -- commands ---------------------------------------------------------------------------------------------------------
 
 
@@ -203,21 +171,89 @@ def report(args: Args) -> int:
     return 0
 
 
+NO_LIST = "there is no list yet: make one with `devcloud allow`"
+RESTORED = "if this database is a restored one, `devcloud generation` makes its list the newest"
+
+
+def generation(args: Args) -> int:
+    """For a database that is a restored copy, or a new owner's: stations take its list, whatever they have."""
+    books = ledger(args)
+    ahead = books.lists.ahead()
+    version = books.drivers.new_generation(clock_ms(), max((theirs[0] for _, theirs in ahead), default=0))
+    print(f"list {shown_edition(version)}; {', '.join(name for name, _ in ahead) or 'no station'} had a newer one")
+    return 0
+
+
 def list_(args: Args) -> int:
     """Pushes the list of drivers now, or asks which one is there."""
     if args.ask:
         return send(args, "GetLocalListVersion", {})
     books = ledger(args)
     if books.drivers.version() is None:
-        raise OperatorError("there is no list yet: make one with `devcloud allow`")
-    if not args.differential:
-        return send(args, "SendLocalList", books.drivers.request(), books)
+        raise OperatorError(NO_LIST)
     now_ms = clock_ms()
     with books.db.transaction():
-        command_id = books.lists.differential(station_id(args), now_ms, now_ms + args.expires_s * 1000)
-    if command_id is None:
+        expires_ms = now_ms + args.expires_s * 1000
+        ids = books.lists.push(station_id(args), now_ms, expires_ms, whole=not args.differential)
+    if ids is None:
         raise OperatorError(f"nothing to tell {args.station}, or its list is not known: push the whole one, --full")
-    return sent(args, books, command_id)
+    return max(sent(args, books, command_id) for command_id in ids)
+
+
+def compare(args: Args) -> int:
+    """Asks the station what its list says, in few bytes. Exit code 1 if it does not say what ours says. With --mend the
+    station is sent what differs."""
+    books, station = ledger(args), station_id(args)
+    ours, now_ms = books.drivers.version(), clock_ms()
+    if ours is None:
+        raise OperatorError(NO_LIST)
+    expires_ms = now_ms + args.expires_s * 1000
+    asked = answered(books, books.commands.add(station, "DataTransfer", transfer(CONTENT), expires_ms, now_ms))
+    if asked.result is None:
+        raise OperatorError(f"{station} has not answered: `devcloud watch` shows whether it is there")
+    if asked.response.get("status") != "Accepted":
+        said = outcome(asked, clock_ms())
+        raise OperatorError(f"{station} cannot say what its list says ({said}): `devcloud list {station}` sends ours")
+    try:
+        theirs = read_said(asked.response.get("data"))
+    except Malformed as error:
+        raise OperatorError(f"{station}'s answer cannot be read: {error}") from None
+    return compared(args, books, station, theirs)
+
+
+def compared(args: Args, books: Ledger, station: str, theirs: Said) -> int:
+    with books.db.transaction():                        # nobody changes the list between a look and a mend
+        ours, content = books.drivers.version(), books.drivers.content()
+        buckets = different(content, theirs.content)
+        print(comparison(station, ours, content, theirs, buckets))
+        if not (buckets and args.mend):
+            return 1 if buckets or theirs.version != ours else 0
+        if ours is None or is_newer(theirs.version, ours):
+            raise OperatorError(f"the list there is newer than ours: {RESTORED}")
+        if theirs.version != ours and not is_way(theirs.version, ours):
+            raise OperatorError(f"from another generation no bucket leads to ours: `devcloud list {station}` sends it")
+        now_ms = clock_ms()
+        ids = books.lists.mend(station, theirs.content, now_ms, now_ms + args.expires_s * 1000, theirs.version)
+    assert ids
+    return max([sent(args, books, command_id) for command_id in ids])
+
+
+def comparison(station: str, ours: Version | None, content: bytes, theirs: Said, buckets: list[int]) -> str:
+    """In one line, and if they differ in a second one."""
+    here, there = counts_of(content), counts_of(theirs.content)
+    is_other = "" if theirs.version == ours else f", ours is {shown_edition(ours)}"
+    head = f"{station} has list {shown_edition(theirs.version)}{is_other}: {sum(there)} drivers"
+    if not buckets:
+        return f"{head}, the same as ours"
+    least = sum(max(1, abs(here[i] - there[i])) for i in buckets)
+    return (
+        f"{head}, ours has {sum(here)}\nthey differ in {len(buckets)} of {len(here)} buckets, so in at least {least}"
+        f" drivers; to mend it takes the {sum(here[i] for i in buckets)} drivers of these buckets (--mend)"
+    )
+
+
+def shown_edition(version: Version | None) -> str:
+    return f"{version[1]} of generation {version[0]}" if version else "none"
 
 
 def clear_cache(args: Args) -> int:
@@ -300,11 +336,17 @@ def sent(args: Args, books: Ledger, command_id: str) -> int:
     return wait(books, command_id) if args.wait else 0
 
 
-def wait(books: Ledger, command_id: str) -> int:
-    """Prints the CommandResult when it has come. Exit code 1 if it did not, or was no good news."""
+def answered(books: Ledger, command_id: str) -> Command:
+    """When its result has come, or its time is over."""
     while (command := books.commands.find(command_id)) and command.status is None and clock_ms() <= command.expires_ms:
         time.sleep(POLL_S)
     assert command
+    return command
+
+
+def wait(books: Ledger, command_id: str) -> int:
+    """Prints the CommandResult when it has come. Exit code 1 if it did not, or was no good news."""
+    command = answered(books, command_id)
     print(json.dumps(command.result, indent=2) if command.result else outcome(command, clock_ms()))
     return 0 if command.status == "Done" and command.response.get("status", "Accepted") in GOOD_NEWS else 1
 
@@ -419,13 +461,6 @@ def report_json(found: Report) -> Json:
     return {"clean": found.clean, "stations": stations}
 
 
-def shown_time(ms: int | None) -> str:
-    try:
-        return "?" if ms is None else format_time(ms)
-    except Malformed:
-        return f"{ms} ms"
-
-
 def report_text(found: Report) -> str:
     lines = []
     for name, station in found.stations.items():
@@ -441,17 +476,6 @@ def report_text(found: Report) -> str:
 
 
 # -- arguments --------------------------------------------------------------------------------------------------------
-
-
-def ledger(args: Args) -> Ledger:
-    return Ledger(args.db)
-
-
-def opened(args: Args) -> Ledger:
-    """For whoever only reads: no file is made."""
-    if not args.db.exists():
-        raise OperatorError(f"{args.db} is not there: give --db the file that `devcloud serve` uses")
-    return Ledger(args.db)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -485,20 +509,13 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("station", nargs="?")
     sub.add_argument("--json", action="store_true")
 
-    sub = add("allow", allow, f"add or change drivers: a CSV file ({','.join(CSV_COLUMNS)}) or one")
-    sub.add_argument("csv", type=Path, nargs="?")
-    sub.add_argument("--add", metavar="TOKEN")
-    sub.add_argument("--groups", default="", metavar="G;H")
-    sub.add_argument("--expiry", default="", metavar="2027-01-31")
-    for name in ("status", "language", "driver"):
-        sub.add_argument(f"--{name}", default="")
-    add("remove", remove, "take a driver from the list").add_argument("token")
-    add("drivers", show_drivers, "the drivers, as CSV").add_argument("--csv", type=Path, metavar="FILE")
+    cli_drivers.add_drivers(add)
 
     def to(name: str, run: Run, text: str) -> argparse.ArgumentParser:
         return add(name, run, text, to_station=True)
 
     add_commands(to)
+    add("generation", generation, "our list is the newest, whatever was sent before: after a restore")
     sub = add("results", results, "what became of the commands to a station")
     sub.add_argument("station")
     sub.add_argument("--last", type=positive, default=20, metavar="N")
@@ -552,6 +569,8 @@ def add_commands(to: Callable[[str, Run, str], argparse.ArgumentParser]) -> None
     how.add_argument("--full", action="store_true", help="all of it; so it is anyway")
     how.add_argument("--differential", action="store_true", help="what has changed since the list that is there")
     how.add_argument("--ask", action="store_true", help="which one is there?")
+    sub = to("compare", compare, "does the list there say what ours says?")
+    sub.add_argument("--mend", action="store_true", help="and send what differs")
     to("clear-cache", clear_cache, "forget the answers about cards that are on no list")
     to("transaction-status", transaction_status, "is anything on its way?").add_argument("transaction", nargs="?")
     sub = to("network", network, "another broker, from the next connection on")
@@ -567,12 +586,6 @@ def add_commands(to: Callable[[str, Run, str], argparse.ArgumentParser]) -> None
     to("certificate", certificate, "a new certificate for the station's own key").add_argument("pem", type=Path)
 
 
-def positive(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= 2**53):
-        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 1 on")
-    return int(text)
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     args = parser().parse_args(argv)
     try:
@@ -584,3 +597,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except sqlite3.DatabaseError as error:
         print(f"devcloud: {args.db}: {error}", file=sys.stderr)
         return 2
+    except UnicodeEncodeError as error:
+        print(f"devcloud: {error.object!a} is no UTF-8: type it again", file=sys.stderr)
+        return 2
+    except BrokenPipeError:                             # `| head` has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0

@@ -10,11 +10,13 @@ from tools.cloud.commands import Command
 from tools.cloud.drivers import id_token_info
 from tools.cloud.errors import OperatorError
 from tools.cloud.ledger import Ledger
+from tools.cloud.lists import STATUS
 from tools.cloud.pki import Authority, Operator
 from tools.cloud.referee import schema_fault
 from tools.cloud.wire import (
     MONEY,
     STATION_ID,
+    VENDOR,
     Batch,
     Entry,
     Json,
@@ -192,7 +194,7 @@ class Cloud:
 
     def _respond(self, station: str, action: str, payload: Json, now_ms: int) -> Json | tuple[str, str]:
         """The OCPP response, or OCPP-J's error code with a text."""
-        if action not in ("BootNotification", "Heartbeat", "Authorize", "SignCertificate"):
+        if action not in ("BootNotification", "Heartbeat", "Authorize", "SignCertificate", "DataTransfer"):
             return "NotSupported", f"{action[:80]} is no request worthless late"
         if fault := schema_fault(f"{action}Request", payload):
             return "FormatViolation", fault
@@ -204,7 +206,17 @@ class Cloud:
                 return {"currentTime": format_time(now_ms)}
             case "SignCertificate":
                 return self._sign_certificate(station, payload, now_ms)
+            case "DataTransfer":
+                return self._transferred(station, payload, now_ms)
         return {"idTokenInfo": id_token_info(self.ledger.drivers.find(payload["idToken"]["idToken"]), now_ms)}
+
+    def _transferred(self, station: str, payload: Json, now_ms: int) -> Json:
+        if payload["vendorId"] != VENDOR:
+            return {"status": "UnknownVendorId"}
+        if payload.get("messageId") != STATUS:
+            return {"status": "UnknownMessageId"}
+        is_read = self.ledger.lists.told(station, payload.get("data"), now_ms)
+        return {"status": "Accepted" if is_read else "Rejected"}
 
     def _sign_certificate(self, station: str, payload: Json, now_ms: int) -> Json:
         """Accepted, and the certificate follows as a command; a CSR that asks for more than it may is counted."""

@@ -11,6 +11,8 @@ from tools.cloud.referee import schema_fault
 from tools.cloud.wire import VENDOR, Json
 
 REDELIVER_MS = 30_000                   # doubled each time, up to 64 times that
+PART_REDELIVER_MS = 600_000             # of a list: long, and on bad radio no second copy shall be in its way ..
+PARTS_MAX = 4                           # .. and so few are on their way at a time
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +39,15 @@ class Command:
         return self.action == "DataTransfer" and self.payload.get("messageId") == message_id
 
 
+def is_part(action: str, payload: Json) -> bool:
+    """Whether this is a list that comes in parts."""
+    return action == "SendLocalList" and "parts" in payload.get("customData", {})
+
+
+def redeliver_ms(command: Command) -> int:
+    return PART_REDELIVER_MS if is_part(command.action, command.payload) else REDELIVER_MS << min(command.sends, 6)
+
+
 COLUMNS = "id, command.station, action, payload, made_ms, expires_ms, sends, status, result"
 
 
@@ -57,8 +68,9 @@ class Commands:
         command_id = secrets.token_hex(8)
         with self.db.transaction():
             self.db.execute(
-                "INSERT INTO command (id, station, action, payload, made_ms, expires_ms) VALUES (?, ?, ?, ?, ?, ?)",
-                (command_id, station, action, json.dumps(payload), now_ms, expires_ms),
+                "INSERT INTO command (id, station, action, payload, made_ms, expires_ms, is_part)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?)",
+                (command_id, station, action, json.dumps(payload), now_ms, expires_ms, is_part(action, payload)),
             )
         return command_id
 
@@ -66,14 +78,17 @@ class Commands:
         """The commands to send now to the stations that are there; each is due again later, ever more rarely."""
         with_waiting = (
             f"SELECT {COLUMNS} FROM command JOIN station ON station.name = command.station AND station.online"
-            " WHERE status IS NULL AND expires_ms > ?1 AND next_ms <= ?1 ORDER BY command.rowid"
+            " WHERE status IS NULL AND expires_ms > ?1 AND next_ms <= ?1"
+            " AND (NOT is_part OR (SELECT count(*) FROM command AS earlier WHERE earlier.station = command.station"
+            " AND earlier.status IS NULL AND earlier.is_part AND earlier.rowid < command.rowid) < ?2)"
+            " ORDER BY command.rowid"
         )
-        if not self.db.execute(f"{with_waiting} LIMIT 1", (now_ms,)).fetchone():
+        if not self.db.execute(f"{with_waiting} LIMIT 1", (now_ms, PARTS_MAX)).fetchone():
             return []
         with self.db.transaction():             # of several consumers one finds them due
-            found = [read_row(row) for row in self.db.execute(with_waiting, (now_ms,))]
+            found = [read_row(row) for row in self.db.execute(with_waiting, (now_ms, PARTS_MAX))]
             later = "UPDATE command SET sends = sends + 1, next_ms = ? WHERE id = ?"
-            self.db.executemany(later, [(now_ms + (REDELIVER_MS << min(one.sends, 6)), one.id) for one in found])
+            self.db.executemany(later, [(now_ms + redeliver_ms(one), one.id) for one in found])
         return found
 
     def retry(self, station: str) -> None:
@@ -89,7 +104,8 @@ class Commands:
     def finish(self, station: str, result: Json) -> Command | None:
         """A CommandResult has come. Returns the command it ends; None if it ends none: of several the first stands."""
         row = self.db.execute(
-            "UPDATE command SET status = ?, result = ? WHERE id = ? AND station = ? AND status IS NULL RETURNING id",
+            "UPDATE command SET status = ?, result = ? WHERE id = ? AND station = ?"
+            " AND (status IS NULL OR status = 'Superseded') RETURNING id",
             (str(result.get("status")), json.dumps(result), str(result.get("commandId")), station),
         ).fetchone()
         return self.find(row[0]) if row else None
@@ -111,6 +127,6 @@ class Commands:
         return [read_row(row) for row in rows][::-1]
 
 
-def transfer(message_id: str, data: Json) -> Json:
+def transfer(message_id: str, data: Json | None = None) -> Json:
     """The DataTransferRequest of one of our own commands."""
-    return {"vendorId": VENDOR, "messageId": message_id, "data": data}
+    return {"vendorId": VENDOR, "messageId": message_id} | ({} if data is None else {"data": data})

@@ -53,15 +53,25 @@ CREATE TABLE IF NOT EXISTS live (station TEXT PRIMARY KEY, received_ms INTEGER N
 CREATE TABLE IF NOT EXISTS port (station TEXT, evse_id INTEGER, status TEXT NOT NULL, epoch BLOB, seq INTEGER,
     PRIMARY KEY (station, evse_id)) STRICT;                                 -- by its newest StatusNotification
 CREATE TABLE IF NOT EXISTS driver (id_token TEXT PRIMARY KEY, group_ids TEXT NOT NULL, status TEXT NOT NULL,
-    expiry_ms INTEGER, language TEXT NOT NULL, name TEXT NOT NULL) STRICT;
+    expiry_ms INTEGER, language TEXT NOT NULL, name TEXT NOT NULL,
+    state TEXT NOT NULL DEFAULT 'approved', since_ms INTEGER NOT NULL DEFAULT 0) STRICT;
 CREATE TABLE IF NOT EXISTS driver_change (id_token TEXT PRIMARY KEY, version INTEGER NOT NULL) STRICT;
+CREATE INDEX IF NOT EXISTS driver_change_by ON driver_change (version);
+CREATE TABLE IF NOT EXISTS edition (version INTEGER PRIMARY KEY, made_ms INTEGER NOT NULL) STRICT;
+                                                        -- those that a station can be led on from the one before
 CREATE TABLE IF NOT EXISTS list (generation INTEGER NOT NULL, version INTEGER NOT NULL) STRICT;
 CREATE TABLE IF NOT EXISTS command (id TEXT PRIMARY KEY, station TEXT NOT NULL, action TEXT NOT NULL,
     payload TEXT NOT NULL, made_ms INTEGER NOT NULL, expires_ms INTEGER NOT NULL, sends INTEGER NOT NULL DEFAULT 0,
-    next_ms INTEGER NOT NULL DEFAULT 0,
+    next_ms INTEGER NOT NULL DEFAULT 0, is_part INTEGER NOT NULL DEFAULT 0,
     status TEXT, result TEXT) STRICT;                                       -- status NULL: no answer yet
 CREATE INDEX IF NOT EXISTS command_open ON command (station, action) WHERE status IS NULL;
 """
+LATER = (                               # columns that a file from before them lacks
+    ("driver", "state", "TEXT NOT NULL DEFAULT 'approved'"),
+    ("driver", "since_ms", "INTEGER NOT NULL DEFAULT 0"),
+    ("command", "is_part", "INTEGER NOT NULL DEFAULT 0"),
+)
+INDEXES = "CREATE INDEX IF NOT EXISTS driver_state ON driver (state, since_ms)"
 
 
 class Database(sqlite3.Connection):
@@ -112,4 +122,8 @@ def open_database(path: Path | str) -> Database:
         db.execute("PRAGMA journal_mode=WAL")
         db.execute("PRAGMA synchronous=FULL")
         db.executescript(TABLES)
+        for table, column, kind in LATER:
+            if column not in {row[1] for row in db.execute(f"PRAGMA table_info({table})")}:
+                db.execute(f"ALTER TABLE {table} ADD COLUMN {column} {kind}")
+        db.execute(INDEXES)
     return db

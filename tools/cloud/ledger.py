@@ -302,7 +302,7 @@ class Ledger:
             ).fetchone()
             if boot_id == hello.boot_id and connection > hello.connection:
                 return
-            self.lists.greeted(station, epoch != hello.epoch, boot_id != hello.boot_id, now_ms)
+            self.lists.greeted(station, epoch != hello.epoch, boot_id != hello.boot_id)
             if epoch not in (None, hello.epoch):            # its records have other numbers now
                 self.db.execute("DELETE FROM refusal WHERE station = ?", (station,))
             is_gone = gone_boot == hello.boot_id and gone >= hello.connection

@@ -13,12 +13,14 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from tools.cloud.drivers import State, Version
 from tools.cloud.ledger import Ledger
 from tools.cloud.sessions import Session
 from tools.cloud.wire import Json
 
 REFRESH_S = 1.0
 AUDIT_MS = 10_000                       # how often everything is counted anew: that reads the whole ledger
+OWED_MAX_MS = 24 * 3_600_000            # by then an approval or a removal is promised to be in force
 LIVE_MS = 15_000                        # an older live message is no news any more
 MESSAGES = 6
 SHORT = {"Available": "free", "Occupied": "busy", "Reserved": "rsvd", "Unavailable": "out", "Faulted": "FAULT"}
@@ -27,13 +29,15 @@ STREAM_NAMES = ("money", "status", "result", "sample", "log")
 
 @dataclass(frozen=True, slots=True)
 class StationView:
-    """Ages in milliseconds. `has_list`: it has confirmed the newest one; None if there is none."""
+    """Ages in milliseconds. `listed`: the version of the list that it has confirmed, `listed_ms` ago. `owed_ms`: how
+    long ago the first change was made that it lacks; None if it lacks none."""
 
     name: str
     is_online: bool
     silent_ms: int | None
     listed: str
-    has_list: bool | None
+    listed_ms: int | None
+    owed_ms: int | None
     software: str
     ports: tuple[tuple[int, str], ...]  # evse_id, ConnectorStatusEnumType
     power_w: dict[int, int]             # by evse_id, where it is being watched live
@@ -49,8 +53,19 @@ class Message:
 
 
 @dataclass(frozen=True, slots=True)
+class ListView:
+    """The list of drivers, and how many of them say what; `version` 0: there is none yet."""
+
+    version: int
+    approved: int
+    pending: int
+    removed: int
+
+
+@dataclass(frozen=True, slots=True)
 class Picture:
     now_ms: int
+    drivers: ListView
     stations: tuple[StationView, ...]
     running: tuple[Session, ...]
     messages: tuple[Message, ...]       # the newest first
@@ -59,30 +74,39 @@ class Picture:
 
 def look(ledger: Ledger, now_ms: int, violations: dict[str, int]) -> Picture:
     rows = ledger.db.execute(
-        "SELECT name, online, heard_ms, listed, about, live.received_ms, live.ports FROM station"
+        "SELECT name, online, heard_ms, listed, listed_ms, about, live.received_ms, live.ports FROM station"
         " LEFT JOIN live ON live.station = name ORDER BY online DESC, name"
     ).fetchall()
     ports: dict[str, list[tuple[int, str]]] = {}
     for station, evse_id, status in ledger.db.execute("SELECT station, evse_id, status FROM port ORDER BY evse_id"):
         ports.setdefault(station, []).append((evse_id, status))
-    ours = json.dumps(ledger.drivers.version()) if ledger.drivers.version() else None
     stations = tuple(
         StationView(
             name,
             bool(online),
             None if heard_ms is None else now_ms - heard_ms,
             shown_version(listed),
-            None if ours is None else listed == ours,
+            now_ms - listed_ms if listed else None,
+            None if (made_ms := ledger.drivers.made_ms(read_version(listed))) is None else now_ms - made_ms,
             software(json.loads(about)),
             tuple(ports.get(name, ())),
             powers(live) if live and now_ms - live_ms < LIVE_MS else {},
         )
-        for name, online, heard_ms, listed, about, live_ms, live in rows
+        for name, online, heard_ms, listed, listed_ms, about, live_ms, live in rows
     )
     running = (session for name, *_ in rows for session in ledger.sessions(name, only_running=True))
     last = "SELECT received_ms, station, stream, seq, coalesce(action, '?') FROM record ORDER BY id DESC LIMIT ?"
     messages = tuple(Message(*row) for row in ledger.db.execute(last, (MESSAGES,)))
-    return Picture(now_ms, stations, tuple(running), messages, violations)
+    version, counts = ledger.drivers.version(), ledger.drivers.counts()
+    drivers = ListView(version[1] if version else 0, *(counts[state] for state in State))
+    return Picture(now_ms, drivers, stations, tuple(running), messages, violations)
+
+
+def read_version(listed: str) -> Version | None:
+    if not listed:
+        return None
+    generation, version = json.loads(listed)
+    return generation, version
 
 
 def shown_version(listed: str) -> str:
@@ -102,6 +126,8 @@ def all_violations(ledger: Ledger) -> dict[str, int]:
     for station in ledger.report().stations.values():
         for kind, n in station.violations.items():
             total[kind] = total.get(kind, 0) + n
+    if ahead := ledger.lists.ahead():
+        total["list_newer_than_ours"] = len(ahead)      # `devcloud generation`
     return total
 
 
@@ -110,7 +136,7 @@ def all_violations(ledger: Ledger) -> dict[str, int]:
 
 def drawn(picture: Picture, height: int) -> ConsoleRenderable:
     """At most `height` lines, from 24 on: what does not fit is counted in the heads."""
-    room = height - 2 - 3 - len(picture.messages)           # without headline, what is wrong, three heads
+    room = height - 3 - 3 - len(picture.messages)           # without headlines, what is wrong, three heads
     sessions = min(len(picture.running), room // 2)
     stations = min(len(picture.stations), room - sessions)
     sessions = min(len(picture.running), room - stations)
@@ -123,7 +149,8 @@ def drawn(picture: Picture, height: int) -> ConsoleRenderable:
     ]
     return Group(
         headline(picture),
-        table("station", "|heard|list|software|ports", there, stations),
+        list_line(picture.drivers),
+        table("station", "|heard|list|age|owed|software|ports", there, stations),
         table("running", "port|card|since|energy|power", running, sessions),
         table("said", "by|stream|seq|action", said, len(said)),
         wrong(picture.violations),
@@ -135,6 +162,13 @@ def headline(picture: Picture) -> Text:
     energy_wh = sum(session.energy_wh for session in picture.running)
     said = f"{online} of {len(picture.stations)} stations online, {len(picture.running)} sessions, {energy_wh:.0f} Wh"
     return Text.assemble(("devcloud  ", "bold"), said, no_wrap=True, overflow="ellipsis")
+
+
+def list_line(drivers: ListView) -> Text:
+    if not drivers.version:
+        return Text("no list of drivers yet", "dim")
+    said = f"list {drivers.version}: {drivers.approved} drivers, {drivers.pending} pending, {drivers.removed} removed"
+    return Text(said, no_wrap=True, overflow="ellipsis")
 
 
 def table(first: str, others: str, rows: Sequence[Sequence[str | Text]], room: int) -> Table:
@@ -150,11 +184,11 @@ def table(first: str, others: str, rows: Sequence[Sequence[str | Text]], room: i
 
 def station_row(s: StationView) -> tuple[str | Text, ...]:
     there = Text("on", "green") if s.is_online else Text("off", "red")
-    marks = {True: "", False: " old", None: ""}[s.has_list]
-    listed = Text(f"{s.listed}{marks}", "yellow" if marks else "")
+    aged = "" if s.listed_ms is None else age(s.listed_ms)
+    owed = Text() if s.owed_ms is None else Text(age(s.owed_ms), "yellow" if s.owed_ms < OWED_MAX_MS else "bold red")
     ports = [Text(f"{n} {SHORT.get(status, status)}", "red" if status == "Faulted" else "") for n, status in s.ports]
     heard = "" if s.silent_ms is None else age(s.silent_ms)
-    return s.name, there, heard, listed, s.software, Text(" ").join(ports)
+    return s.name, there, heard, s.listed, aged, owed, s.software, Text(" ").join(ports)
 
 
 def session_row(s: Session, now_ms: int, watts: dict[tuple[str, int], int]) -> tuple[str | Text, ...]:

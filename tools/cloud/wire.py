@@ -7,11 +7,12 @@ Whatever a station sends, a reader here returns a value or raises Malformed; wha
 import csv
 import hashlib
 import io
+import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from itertools import chain
+from itertools import chain, groupby
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,34 @@ class Malformed(Exception):
 
 
 # -- words and values -------------------------------------------------------------------------------------------------
+
+
+LIST = "localAuthorizationList"
+
+
+@dataclass(frozen=True, slots=True)
+class Packed:
+    """Cards, encoded already."""
+
+    data: bytes
+
+
+def shape(entry: Json) -> tuple[str, int, bool]:
+    """What is alike in a run of cards; the bytes of an id, 0 = it travels by itself; whether each has its expiry."""
+    token, info = entry["idToken"]["idToken"], entry.get("idTokenInfo", {})
+    expiry = info.get("cacheExpiryDateTime")
+    is_exact = expiry is None or ((ms := parse_time(expiry)) is not None and format_time(ms) == expiry)
+    is_card = is_exact and re.fullmatch("([0-9A-F]{2}){1,18}", token) is not None
+    return json.dumps(bare(entry), sort_keys=True), is_card * len(token) // 2, expiry is not None
+
+
+def bare(entry: Json) -> Json:
+    """Without its id and its expiry."""
+    entry = entry | {"idToken": {name: value for name, value in entry["idToken"].items() if name != "idToken"}}
+    if "idTokenInfo" in entry:
+        info = entry["idTokenInfo"].items()
+        entry["idTokenInfo"] = {name: value for name, value in info if name != "cacheExpiryDateTime"}
+    return entry
 
 
 class Keys:
@@ -73,8 +102,13 @@ class Keys:
         match value:
             case dict():
                 return {
-                    self._short(name, words): self.encode(item, self.kind(name), words) for name, item in value.items()
+                    self._short(name, words): self.encode(
+                        list(self._cards(item, words)) if name == LIST else item, self.kind(name), words
+                    )
+                    for name, item in value.items()
                 }
+            case Packed():
+                return value.data
             case list():
                 return [self.encode(item, kind, words) for item in value]
             case str() if kind == "name":
@@ -84,6 +118,20 @@ class Keys:
             case int() if type(value) is int and (kind in ("name", "time") or value not in INT64):
                 return b"%d" % value
         return value
+
+    def _cards(self, entries: list[Json], words: int | None) -> Iterator[Json | Packed]:
+        """Entries of a list of drivers; a run of those that differ in id, and perhaps expiry, alone, as one item."""
+        for (_, size, dated), run in groupby(entries, shape):
+            alike = list(run)
+            if not size or len(alike) == 1:
+                yield from alike
+                continue
+            entry = self.encode(bare(alike[0]), self.kind(LIST), words)
+            ids = b"".join(bytes.fromhex(each["idToken"]["idToken"]) for each in alike)
+            row = [entry, size, ids]
+            if dated:
+                row.append([parse_time(each["idTokenInfo"]["cacheExpiryDateTime"]) for each in alike])
+            yield Packed(cbor2.dumps(row))
 
     def _short(self, text: str, words: int | None) -> int | str:
         number = self.numbers.get(text)
@@ -106,6 +154,21 @@ class Keys:
             return int(value)
         raise Malformed("nested too deep" if sort in (dict, list) else f"no JSON value: {sort.__name__}")
 
+    def _unpacked(self, item: Any, depth: int) -> Iterator[Any]:
+        """The entries, as they stand on the wire, for which this item of a list stands."""
+        if type(item) is not bytes or item[:1] not in (b"\x83", b"\x84"):
+            yield item
+            return
+        match read_cbor(item):
+            case [dict(entry), int(size), bytes(ids), *rest] if size and ids and len(ids) % size == 0:
+                expiries = rest[0] if rest else [None] * (len(ids) // size)
+                for at, ms in zip(range(0, len(ids), size), expiries, strict=True):
+                    token, info = self.word("idToken"), self.word("idTokenInfo")
+                    made = entry | {token: entry[token] | {token: ids[at : at + size].hex().upper()}}
+                    yield made if ms is None else made | {info: made[info] | {self.word("cacheExpiryDateTime"): ms}}
+            case _:
+                raise Malformed("no cards")
+
     def _integer(self, value: int, kind: str) -> Any:
         if value not in INT64:
             raise Malformed("integer of more than 64 bits")
@@ -118,6 +181,8 @@ class Keys:
         for word, item in members.items():
             known = self._members.get(word) if type(word) is int else None
             name, kind = known or (self.name(word), self.kind(word))
+            if name == LIST and type(item) is list:
+                item = list(chain.from_iterable(self._unpacked(each, depth) for each in item))
             decoded[name] = self.decode(item, kind, depth)
         if len(decoded) != len(members):
             raise Malformed("a member twice, as number and as text")
