@@ -46,7 +46,9 @@ from agent.settings import Config, ConfigError, Layer, Merged, Settings, merge
 from agent.shell import KEEPALIVE, Shell
 from agent.station import Boot, BootReason, Station, boot_reason
 from agent.store import Crashed, Opened, Store, sync_folder
-from agent.ui.view import ScreenModel, screen
+from agent.ui.catalogues import load_says
+from agent.ui.model import ScreenModel
+from agent.ui.view import screen
 from agent.uplink.codec import Will
 from agent.uplink.commands import SeenCommands
 from agent.uplink.dial import Dial, dial
@@ -105,6 +107,7 @@ class App:
     ) -> None:
         """The parts, in order; `undo` takes what ends each of them."""
         state, now = state_folder(config), monotonic()
+        self.says = load_says()
         folder = folder_of(state)
         held = open_identity(folder, config.broker)
         merged = merged_of(board, config, held)
@@ -192,7 +195,11 @@ class App:
 
     def screen(self) -> ScreenModel:
         """For the panel's thread: one immutable value, read once."""
-        return screen(self.shell.station, monotonic())
+        return screen(self.shell.station, monotonic(), self.says)
+
+    def post(self, event: object) -> None:
+        """Something happened elsewhere; from any thread."""
+        self._inbox.post(event)
 
     def lookup(self, id_token: str) -> tuple[Any, Any]:
         now = monotonic()
@@ -427,7 +434,7 @@ def panel_of(app: App, config: Config) -> Any:
         return None
     from agent.ui.web import Panel
 
-    panel = Panel(app.screen, config.panel.port)
+    panel = Panel(app.screen, config.panel.port, app.post)
     try:
         panel.start()
     except OSError as error:

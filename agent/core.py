@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from agent import listing, network, selftest, taps, withdrawn
+from agent import listing, navigation, network, selftest, taps, withdrawn
 from agent.clock import Clock, floor, told, wall
 from agent.commands import charging, variables
 from agent.commands import station as commands
@@ -31,6 +31,7 @@ from agent.events import (
     Cp,
     Deadline,
     Event,
+    KeyPressed,
     Link,
     LinkChanged,
     ListChanged,
@@ -51,6 +52,9 @@ from agent.events import (
     Report,
     ReportRequested,
     ResetRequested,
+    ScreenLit,
+    ScreenTouched,
+    ServiceOpened,
     StoreFailed,
     StoreRecovered,
     TransactionAnswered,
@@ -129,7 +133,11 @@ def absorb(station: Station, event: Event, now: float) -> Step:
         case CardTapped():
             return taps.tapped(station, event, now)
         case PortChosen():
-            return taps.chosen(station, event, now)
+            return taps.chosen(navigation.chosen(station, event, now), event, now)
+        case KeyPressed():
+            return navigation.pressed(station, event, now), ()
+        case ScreenTouched() | ScreenLit() | ServiceOpened():
+            return navigation.told(station, event, now), ()
         case LookedUp(ask_id=str(transaction_id)):
             return withdrawn.looked_up(station, transaction_id, event, now), ()
         case LookedUp():
@@ -278,7 +286,7 @@ def settle(station: Station, now: float) -> Station:
         station = taken_from_hold(station, evse_id, now)
         station = served_freely(station, evse_id, now)
         station = started(station, evse_id, now)
-    station = expired(station, now)
+    station = navigation.left(expired(station, now), now)
     if now >= station.alive_at + ALIVE_PERIOD_S:
         station = replace(station, alive_at=now)
     return station
@@ -459,6 +467,7 @@ def next_deadline(station: Station) -> float:
     due.extend(n.until for n in station.notices)
     due.extend(commands.deadlines(station))
     due.append(listing.deadline(station))
+    due.append(navigation.deadline(station))
     if station.network.until is not None:
         due.append(station.network.until)
     if station.holding:

@@ -237,6 +237,30 @@ class PortChosen(Struct, frozen=True):
     evse_id: int
 
 
+class KeyPressed(Struct, frozen=True):
+    """One of the four soft keys, from the left. `action`: what the page that was touched said it does; "" for a button,
+    which says nothing."""
+
+    key: int  # 1 … 4
+    action: str = ""
+
+
+class ScreenTouched(Struct, frozen=True):
+    """Somebody is at the display. At most one a second."""
+
+
+class ScreenLit(Struct, frozen=True):
+    """The backlight has gone out, or on."""
+
+    lit: bool
+
+
+class ServiceOpened(Struct, frozen=True):
+    """Somebody has proven to be at the inside of the station; `how` is for the record."""
+
+    how: str
+
+
 # -- answers to what we asked -----------------------------------------------------------------------------------------
 
 
@@ -409,6 +433,10 @@ Event = (
     | Deadline
     | CardTapped
     | PortChosen
+    | KeyPressed
+    | ScreenTouched
+    | ScreenLit
+    | ServiceOpened
     | LookedUp
     | OnlineAnswered
     | LinkChanged

@@ -11,11 +11,11 @@ from math import inf
 from typing import Any, Protocol
 
 from agent.board import Board
-from agent.events import CaseTold, Cp, PartTold, PortChosen, of_driver
+from agent.events import CaseTold, Cp, PartTold, PortChosen, ScreenTouched, of_driver
 from agent.hal.device import STEADY_S, Aside, DeviceFailed, DeviceWorks, Post, Presence, Watch
 from agent.hal.display import Backlight
 from agent.hal.gpio import CLOUDS_OUTPUTS, Chips, Gpio, Gpiod, InputChanged
-from agent.hal.keys import Keys, ScreenTouched
+from agent.hal.keys import Keys
 from agent.hal.leds import Leds
 from agent.hal.pcsc import PcscReader
 from agent.hal.pn532 import Pn532Reader
@@ -25,7 +25,7 @@ from agent.hal.tty import LineReader
 from agent.port import is_plugged
 from agent.station import Station
 from agent.ui.led import PATTERNS, Pattern
-from agent.ui.view import screen
+from agent.ui.view import lights
 
 FAN_ON_DC, FAN_OFF_DC = 450, 400  # tenths of a degree Celsius; between them the fan stays as it is
 SHOW_S = 1.0  # what is shown changes with time, too: a refusal is over
@@ -150,11 +150,11 @@ class Hardware:
             return
         self._shown, self._show_at = station, now + SHOW_S
         if self._leds or any(at_controller):
-            lights = [PATTERNS[port.led] for port in screen(station, now).ports]
+            shown = [PATTERNS[light] for light in lights(station, now)]
             if self._leds:
-                self._leds.show({facts.led: light for facts, light in zip(self._board.port, lights, strict=True)}, now)
+                self._leds.show({facts.led: light for facts, light in zip(self._board.port, shown, strict=True)}, now)
             if any(at_controller):
-                self._light(tuple(light if at else None for at, light in zip(at_controller, lights, strict=True)), now)
+                self._light(tuple(light if at else None for at, light in zip(at_controller, shown, strict=True)), now)
         if self._backlight and (station.notices or any(p.report and p.report.cp is not Cp.A for p in station.ports)):
             self._backlight.active(now)
         if self._gpio:
@@ -203,6 +203,7 @@ class Hardware:
                 self._somebody_at = self._now()
                 if self._backlight:
                     self._backlight.active(self._now())
+                self._post(event)
             case PortChosen():
                 self._somebody_at = self._now()
                 self._post(event)

@@ -37,6 +37,9 @@ CircuitMa = Annotated[int, Meta(ge=6_000, le=320_000)]  # four ports of 80 A
 Phases = Literal[1, 3]
 Text = Annotated[str, Meta(max_length=100)]
 FilePath = Annotated[str, Meta(min_length=1, max_length=1_000, description="the path of a file in quotes")]
+ZoneName = Annotated[
+    str, Meta(pattern=r"^[A-Za-z0-9_+-]{1,20}(/[A-Za-z0-9_+-]{1,20}){0,2}\Z", description='a name like "Europe/Berlin"')
+]
 StationId = Annotated[str, Meta(pattern=r"^[A-Za-z0-9-]{1,36}\Z", description="1 to 36 letters, digits and hyphens")]
 
 
@@ -66,6 +69,9 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     stop_tx_on_removal: bool = False
     support_number: Annotated[str, Meta(max_length=40)] = ""
     owner: Text = ""
+    language: Literal["en", "es", "fr", "de", "zh", "ar"] = "en"
+    tariff_text: Annotated[str, Meta(max_length=250)] = ""
+    time_zone: ZoneName = "UTC"
     light: Literal["auto", "on", "off"] = "auto"
     # times
     ev_connection_timeout_s: Annotated[float, Meta(ge=10, le=600)] = 60.0
@@ -133,6 +139,12 @@ SETTINGS: dict[str, Setting] = {
     ),
     "support_number": Setting("telephone number beside every refusal", ALL, "", "ChargingStation.SupportNumber"),
     "owner": Setting("who runs the station, as drivers know it", CLOUD, "", "ChargingStation.Owner"),
+    "language": Setting("of the display until somebody chooses another", ALL, "", "DisplayMessageCtrlr.Language"),
+    "tariff_text": Setting(
+        "what charging costs, in the owner's words, while no tariff says it", CLOUD, "",
+        "TariffCostCtrlr.TariffFallbackMessage",
+    ),
+    "time_zone": Setting("of the site, IANA", ALL, "", "ClockCtrlr.TimeZone"),
     "light": Setting("the enclosure's light; auto = while somebody is there", ALL, "", "EnvironmentalLighting.Mode"),
     "ev_connection_timeout_s": Setting("from tap to plug", CLOUD, "s", "TxCtrlr.EVConnectionTimeOut"),
     "tx_resumption_timeout_s": Setting("an outage a session survives", CLOUD, "s", "TxCtrlr.TxResumptionTimeout"),

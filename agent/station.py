@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, tzinfo
 from enum import StrEnum
 from math import inf
 from typing import Any
@@ -10,10 +11,11 @@ from agent.clock import Clock, wall
 from agent.effects import PortCommand
 from agent.events import Cp, Entry, Link, ListState, Machine, PartTold, Registration
 from agent.network import Network
+from agent.panel import Panel
 from agent.policy.freshness import Freshness
 from agent.policy.reasons import Reason
 from agent.policy.sharing import raised_in_turn, shares
-from agent.port import Grant, Port, command, faults, is_capped, is_plugged, wanted_ma
+from agent.port import Bar, Grant, Port, command, faults, is_capped, is_plugged, wanted_ma
 from agent.settings import Settings
 from agent.transaction import ChargingState
 
@@ -175,6 +177,9 @@ class Station:
     reset: Reset | None = None
     unlocks: tuple[Unlock, ...] = ()
     live: LiveMode | None = None
+    bar: Bar | None = None
+    panel: Panel = field(default_factory=Panel)
+    zone: tzinfo = UTC  # of the site
 
 
 def stamp(station: Station, now: float) -> tuple[float | None, int]:

@@ -245,6 +245,8 @@ def question(station: Station, ask: Ask, online: Entry | None, now: float) -> Qu
 def why_not_here(station: Station, port: Port | None, id_token: str) -> Reason | None:
     if not station.store_ok:
         return Reason.CANNOT_RECORD
+    if station.bar:
+        return station.bar.reason
     if port is not None:
         return why_not(port, id_token)
     taken = station.holding is not None and station.holding.grant.id_token != id_token

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.events import PortChosen
+from agent.events import PortChosen, ScreenTouched
 from agent.hal.device import DeviceFailed, DeviceWorks
 from agent.hal.keys import (
     EV_ABS,
@@ -25,7 +25,6 @@ from agent.hal.keys import (
     InputEvent,
     Keys,
     KeysFacts,
-    ScreenTouched,
 )
 from agent.settings import ConfigError, table
 from tests.hal import Turns

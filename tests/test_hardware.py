@@ -13,10 +13,9 @@ from msgspec import structs
 
 from agent import cli
 from agent.board import BOARDS, Board, read_board
-from agent.events import CaseTold, Cp, Machine, PartTold, PortChosen
+from agent.events import CaseTold, Cp, Machine, PartTold, PortChosen, ScreenTouched
 from agent.faults import Fault
 from agent.hal.device import STEADY_S
-from agent.hal.keys import ScreenTouched
 from agent.hardware import CLOSED_S, FAN_OFF_DC, FAN_ON_DC, LIGHT_S, Hardware, component, is_fan_wanted
 from agent.port import faults
 from agent.settings import ConfigError, Settings

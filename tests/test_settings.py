@@ -33,6 +33,8 @@ def values_of(key: str) -> st.SearchStrategy[Any]:
     kind = type(getattr(Settings(), key))
     if key == "station_id":
         return st.from_regex(r"[A-Za-z0-9-]{1,36}", fullmatch=True)
+    if key == "time_zone":
+        return st.sampled_from(["UTC", "Europe/Berlin", "America/Argentina/Buenos_Aires", "Etc/GMT+5"])
     if get_origin(BOUNDS[key]) is Literal:
         return st.sampled_from(get_args(BOUNDS[key]))
     if kind is bool:

@@ -33,7 +33,8 @@ from agent.settings import Settings
 from agent.sim.world import World
 from agent.station import charging_state
 from agent.transaction import ChargingState
-from agent.ui.view import Situation, screen, situation
+from agent.ui.situation import Situation, situation
+from agent.ui.view import screen
 from tests.listed import OURS, one
 from tests.play import ANN, BOB, EVE, WALL_S, Play
 from tests.test_authcache import KEY, full

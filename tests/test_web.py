@@ -22,7 +22,8 @@ from agent.port import Port
 from agent.settings import Settings
 from agent.station import Boot, BootReason, Station
 from agent.ui import web
-from agent.ui.view import ScreenModel, screen
+from agent.ui.model import ScreenModel
+from agent.ui.view import screen
 from agent.ui.web import CONNECTIONS_MAX, HEADERS, HEADERS_MAX, STATIC, SUBSCRIBERS_MAX, Panel
 
 TIMEOUT_S = 10.0
@@ -35,7 +36,7 @@ class World:
         boot = Boot("0011223344556677", 0.0, BootReason.POWER_UP)
         self.station = Station(Settings(station_id="SA-0"), boot, Clock(), (Port(1, report=Report()),))
         self.looks = 0
-        self.panel = Panel(self.model, 0, (lambda: extras) if extras else None)
+        self.panel = Panel(self.model, 0, extras=(lambda: extras) if extras else None)
         self.panel.start()
         self.port = int(self.panel.url.rsplit(":", 1)[1].strip("/"))
 

@@ -15,7 +15,7 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 
-from agent.events import PortChosen
+from agent.events import PortChosen, ScreenTouched
 from agent.hal.device import DevicePath, Post, Presence, Watch, sentence
 
 EVENT = struct.Struct("@LLHHi")  # two words of time, type, code, value; 24 bytes on 64 bits, 16 on 32
@@ -45,11 +45,6 @@ class KeysFacts(Struct, frozen=True):
             raise ValueError("port_keys: one key a port, at most 4")
         if len(set(self.port_keys)) < len(self.port_keys):
             raise ValueError("port_keys: two ports share a key: give each its own")
-
-
-@dataclass(frozen=True, slots=True)
-class ScreenTouched:
-    """Somebody is at the display. At most one each WAKE_S."""
 
 
 @dataclass(frozen=True, slots=True)

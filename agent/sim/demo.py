@@ -32,7 +32,7 @@ from agent.sim.interpreter import RealController, firmware, missing
 from agent.sim.mosquitto import BrokerError, Mosquitto, find_program, free_port
 from agent.sim.plant import Plant
 from agent.sim.scenario import CARDS, DEMO, StoryError, play
-from agent.ui.view import ScreenModel
+from agent.ui.model import ScreenModel
 
 if TYPE_CHECKING:
     from agent.sim.broker import Broker
@@ -408,7 +408,7 @@ def page(demo: Demo, port: int, end: threading.Event) -> Any:
         assert demo.screen
         return demo.screen
 
-    panel = Panel(screen, port, lambda: demo.extras)
+    panel = Panel(screen, port, extras=lambda: demo.extras)
     try:
         panel.start()
     except OSError as error:

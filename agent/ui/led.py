@@ -26,6 +26,7 @@ class Light(StrEnum):
     FAULT = "fault"  # somebody has to do something
     FAULT_WAITS = "fault waits"  # goes on by itself
     STARTING = "starting"
+    RESERVED = "reserved"
 
 
 class Colour(StrEnum):
@@ -56,6 +57,7 @@ PATTERNS: dict[Light, Pattern] = {
     Light.ENDED: Pattern(Colour.GREEN, coded("--")),
     Light.HELD: Pattern(Colour.YELLOW, coded("..-")),
     Light.STARTING: Pattern(Colour.WHITE, coded("-")),
+    Light.RESERVED: Pattern(Colour.YELLOW, coded("---")),
     Light.ASK: Pattern(Colour.YELLOW, coded("..")),
     Light.REFUSED: Pattern(Colour.RED, coded("...")),
     Light.COULD_NOT_ASK: Pattern(Colour.YELLOW, coded("-..")),

@@ -1,4 +1,4 @@
-"""The panel: a small web server on loopback for the kiosk browser. Read only: it can change nothing in the station.
+"""The panel: a small web server on loopback for the kiosk browser. What it can change is in INPUTS: what is shown.
 
 It runs in a thread of its own with an event loop of its own. The agent's loop only sets a flag (`changed`), so that no
 client, however slow or hostile, makes a heartbeat wait. The station is an immutable value: reading the newest one from
@@ -24,12 +24,14 @@ from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from agent.ui.view import ScreenModel
+from agent.events import KeyPressed, PortChosen
+from agent.ui.model import ScreenModel
 
 SUBSCRIBERS_MAX = 8
 CONNECTIONS_MAX = 32  # more are answered 503
 HEADERS_MAX = 16_384  # bytes; longer ones are answered 400
-COALESCE_S = 0.2  # at most five snapshots a second
+COALESCE_S = 0.05  # at most twenty snapshots a second
+BODY_MAX = 65_536  # bytes of a request
 REFRESH_S = 1.0  # at least one look a second: elapsed times and countdowns move without an event
 ALIVE_S = 5.0  # a sign of life when nothing changes; an event, because a script does not see SSE comments
 GRACE_S = 1.0  # open requests may finish
@@ -43,6 +45,10 @@ HEADERS = {
     "referrer-policy": "no-referrer",
     "cross-origin-resource-policy": "same-origin",
     "cache-control": "no-store",
+}
+INPUTS: dict[str, type[msgspec.Struct]] = {  # what somebody at the display can do, and the event that it is
+    "/api/key": KeyPressed,
+    "/api/port": PortChosen,
 }
 STATIC = {  # the whole list: nothing else is ever read from disk
     "/": ("index.html", "text/html"),
@@ -64,10 +70,12 @@ class Panel:
         self,
         get_model: Callable[[], ScreenModel],
         port: int,
+        post: Callable[[object], None] = lambda event: None,
         extras: Callable[[], Mapping[str, Any]] | None = None,
     ) -> None:
-        """`port` 0 takes any free one; `url` tells which."""
+        """`port` 0 takes any free one; `url` tells which. `post` takes the events of INPUTS, in the panel's thread."""
         self._get_model = get_model
+        self._post = post
         self._extras = extras
         self._port = port
         self._subscribers: set[asyncio.Event] = set()
@@ -177,7 +185,25 @@ class Panel:
     def _app(self) -> ASGIApp:
         folder = Path(__file__).parent / "static"
         pages = [page(path, (folder / name).read_bytes(), type_) for path, (name, type_) in STATIC.items()]
-        return Starlette(routes=[*pages, Route("/api/screen", self._screen), Route("/events", self._events)])
+        inputs = [Route(path, self._input(type_), methods=["POST"]) for path, type_ in INPUTS.items()]
+        shown = [Route("/api/screen", self._screen), Route("/events", self._events)]
+        return Starlette(routes=[*pages, *inputs, *shown])
+
+    def _input(self, type_: type[msgspec.Struct]) -> Callable[[Request], Any]:
+        async def take(request: Request) -> Response:
+            if request.headers.get("content-type") != "application/json":  # no form of another page can send this
+                return PlainTextResponse("Send JSON.\n", 415)
+            body = await read(request)
+            if body is None:
+                return PlainTextResponse(f"At most {BODY_MAX} bytes.\n", 413)
+            try:
+                event = msgspec.json.decode(body, type=type_)
+            except (msgspec.DecodeError, ValueError) as error:
+                return PlainTextResponse(f"{str(error)[:200]}\n", 400)
+            self._post(event)
+            return Response(status_code=204)
+
+        return take
 
     async def _screen(self, _request: Request) -> Response:
         return Response(msgspec.json.encode(self._get_model()), media_type="application/json")
@@ -242,6 +268,16 @@ NOT_HERE = PlainTextResponse("The panel is at http://127.0.0.1/ or http://localh
 def host(header: str) -> str:
     """The name in a Host header, without the port."""
     return header if header.endswith("]") else header.rsplit(":", 1)[0].lower()
+
+
+async def read(request: Request) -> bytes | None:
+    """The body, or None if it is too long to be one of ours."""
+    body = b""
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > BODY_MAX:
+            return None
+    return body
 
 
 async def happened(event: asyncio.Event, timeout_s: float) -> bool:

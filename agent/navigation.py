@@ -1,0 +1,150 @@
+"""Four keys at the lower edge of the display, by touch or as buttons: what each does on each page. Pure.
+
+The table is the map. A page that nobody presses on for LEAVE_S goes back to the start by itself.
+"""
+
+from dataclasses import replace
+
+from agent.events import KeyPressed, PortChosen, ScreenLit, ScreenTouched, ServiceOpened
+from agent.panel import LEAVE_S, SERVICE_S, WAKE_S, WARN_S, Action, Page, Panel
+from agent.station import Station
+from agent.ui.words import LANGUAGES
+
+HELP_PARTS = 4  # agent/ui/pages.py
+
+KEYS: dict[Page, tuple[Action, Action, Action, Action]] = {
+    Page.HOME: (Action.HELP, Action.LANGUAGE, Action.LARGE, Action.PORTS),
+    Page.PORT: (Action.BACK, Action.LANGUAGE, Action.LARGE, Action.NEXT),
+    Page.HELP: (Action.BACK, Action.LANGUAGE, Action.ABOUT, Action.NEXT),
+    Page.ABOUT: (Action.BACK, Action.LANGUAGE, Action.LARGE, Action.SERVICE),
+    Page.SERVICE: (Action.BACK, Action.UP, Action.DOWN, Action.DO),
+}
+
+
+def page(station: Station) -> Page:
+    return station.panel.page or Page.HOME
+
+
+def keys(station: Station, now: float) -> tuple[Action, ...]:
+    """What the four keys do now."""
+    return tuple(action if works(station, action, now) else Action.NONE for action in KEYS[page(station)])
+
+
+def works(station: Station, action: Action, now: float) -> bool:
+    return action is not Action.SERVICE or is_service(station, now)
+
+
+def is_service(station: Station, now: float) -> bool:
+    return now < station.panel.service_until
+
+
+def language(station: Station) -> str:
+    return station.panel.language or station.settings.language
+
+
+# -- what happens -----------------------------------------------------------------------------------------------------
+
+
+def pressed(station: Station, event: KeyPressed, now: float) -> Station:
+    """A press on a dark display only wakes it; one that was meant for another picture does nothing."""
+    was, station = station, touched(station, now)
+    if not was.panel.lit or now < was.panel.woken_at + WAKE_S:
+        return station
+    offered = keys(was, now)
+    action = offered[event.key - 1] if 1 <= event.key <= len(offered) else Action.NONE
+    if event.action not in ("", action):
+        return station
+    return replace(station, panel=done(station, action))
+
+
+def done(station: Station, action: Action) -> Panel:
+    panel, here = station.panel, page(station)
+    match action:
+        case Action.HELP:
+            return replace(panel, page=Page.HELP, at=0)
+        case Action.ABOUT:
+            return replace(panel, page=Page.ABOUT, at=0)
+        case Action.SERVICE:
+            return replace(panel, page=Page.SERVICE, at=0)
+        case Action.BACK:
+            return replace(panel, page=None, at=0)
+        case Action.LANGUAGE:
+            return replace(panel, language=following(language(station)))
+        case Action.LARGE:
+            return replace(panel, large=not panel.large)
+        case Action.PORTS:
+            return replace(panel, page=Page.PORT, at=1)
+        case Action.NEXT if here is Page.PORT:
+            return replace(panel, at=panel.at % len(station.ports) + 1)
+        case Action.NEXT:
+            return replace(panel, at=(panel.at + 1) % HELP_PARTS)
+    return panel
+
+
+def following(language: str) -> str:
+    codes = list(LANGUAGES)
+    return codes[(codes.index(language) + 1) % len(codes)]
+
+
+def chosen(station: Station, event: PortChosen, now: float) -> Station:
+    """Somebody pressed a port: its button, or its half of the screen."""
+    station = touched(station, now)
+    is_there = 1 <= event.evse_id <= len(station.ports)
+    if is_there and page(station) in (Page.HOME, Page.PORT) and len(station.ports) > 1:
+        return replace(station, panel=replace(station.panel, page=Page.PORT, at=event.evse_id))
+    return station
+
+
+def touched(station: Station, now: float) -> Station:
+    panel = station.panel
+    woken_at = panel.woken_at if panel.lit else now
+    return replace(station, panel=replace(panel, touched_at=now, lit=True, woken_at=woken_at))
+
+
+def told(station: Station, event: ScreenTouched | ScreenLit | ServiceOpened, now: float) -> Station:
+    match event:
+        case ScreenTouched():
+            return touched(station, now)
+        case ScreenLit(lit=lit):
+            return replace(station, panel=replace(station.panel, lit=lit))
+        case ServiceOpened():
+            panel = replace(touched(station, now).panel, page=Page.SERVICE, at=0, service_until=now + SERVICE_S)
+            return replace(station, panel=panel)
+
+
+def spoken_to(station: Station, language: str | None, now: float) -> Station:
+    """A driver whose language is known is answered in it."""
+    if language not in LANGUAGES or station.panel.language:
+        return station
+    return replace(station, panel=replace(station.panel, language=language, touched_at=now))
+
+
+# -- time -------------------------------------------------------------------------------------------------------------
+
+
+def left(station: Station, now: float) -> Station:
+    """Nobody has pressed for a while; or the service's time is over."""
+    panel = station.panel
+    if panel.page is Page.SERVICE and not is_service(station, now):
+        return replace(station, panel=replace(panel, page=None, at=0))
+    if is_away(panel) and now >= panel.touched_at + LEAVE_S:
+        return replace(station, panel=replace(panel, page=None, at=0, language="", large=False))
+    return station
+
+
+def is_away(panel: Panel) -> bool:
+    """Not at the start as everybody finds it. The wizard waits for its installer as long as it takes."""
+    return panel.page is not Page.WIZARD and bool(panel.page or panel.language or panel.large)
+
+
+def leaving_s(station: Station, now: float) -> int:
+    """This page goes back by itself so soon that it is said; else 0."""
+    panel = station.panel
+    left_s = panel.touched_at + LEAVE_S - now
+    return max(1, int(left_s)) if is_away(panel) and 0 < left_s <= WARN_S else 0
+
+
+def deadline(station: Station) -> float:
+    panel = station.panel
+    leave_at = panel.touched_at + LEAVE_S if is_away(panel) else float("inf")
+    return min(leave_at, panel.service_until) if panel.page is Page.SERVICE else leave_at

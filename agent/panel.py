@@ -1,0 +1,56 @@
+"""What somebody at the display has chosen to see: facts. What they lead to is in `agent/navigation.py`."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from math import inf
+
+LEAVE_S = 60.0  # without a press: back to the start, in the station's own language
+WARN_S = 20.0  # of which so long is announced (WCAG 2.2.1); any press stays
+SERVICE_S = 1_800.0  # after the physical act
+WAKE_S = 0.5  # a press that wakes the display does nothing else, nor does its own echo from the browser
+
+
+class Page(StrEnum):
+    """What the screen is about. The ports' own states are `agent/ui/situation.py`."""
+
+    HOME = "home"
+    PORT = "port"  # one port, large
+    HELP = "help"
+    ABOUT = "about"
+    SERVICE = "service"
+    WIZARD = "wizard"
+
+
+class Action(StrEnum):
+    """What a soft key does."""
+
+    NONE = ""
+    HELP = "help"
+    ABOUT = "about"
+    LANGUAGE = "language"
+    LARGE = "large"
+    PORTS = "ports"
+    NEXT = "next"
+    BACK = "back"
+    SERVICE = "service"
+    UP = "up"
+    DOWN = "down"
+    DO = "do"
+    CHANGE = "change"
+    LESS = "less"
+    MORE = "more"
+    SAVE = "save"
+    CONTINUE = "continue"
+    SKIP = "skip"
+
+
+@dataclass(frozen=True, slots=True)
+class Panel:
+    page: Page | None = None  # None: nobody has chosen, so the station shows what it has to (HOME, WIZARD)
+    at: int = 0  # evse_id of PORT; else the part of a page, or where its cursor is
+    language: str = ""  # "": the station's own
+    large: bool = False
+    touched_at: float = -inf
+    service_until: float = -inf
+    lit: bool = True  # the backlight
+    woken_at: float = -inf  # by the press before
