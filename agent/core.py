@@ -31,6 +31,7 @@ from agent.events import (
     Cp,
     Deadline,
     Event,
+    FieldEntered,
     KeyPressed,
     Link,
     LinkChanged,
@@ -43,6 +44,7 @@ from agent.events import (
     NetworkProfileRequested,
     OnlineAnswered,
     OutboxCounted,
+    PanelTold,
     PartTold,
     PortChosen,
     PortReported,
@@ -136,7 +138,9 @@ def absorb(station: Station, event: Event, now: float) -> Step:
             return taps.chosen(navigation.chosen(station, event, now), event, now)
         case KeyPressed():
             return navigation.pressed(station, event, now), ()
-        case ScreenTouched() | ScreenLit() | ServiceOpened():
+        case FieldEntered():
+            return navigation.entered(station, event, now), ()
+        case ScreenTouched() | ScreenLit() | PanelTold() | ServiceOpened():
             return navigation.told(station, event, now), ()
         case LookedUp(ask_id=str(transaction_id)):
             return withdrawn.looked_up(station, transaction_id, event, now), ()

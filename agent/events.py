@@ -245,6 +245,23 @@ class KeyPressed(Struct, frozen=True):
     action: str = ""
 
 
+class FieldEntered(Struct, frozen=True):
+    """Somebody has typed or chosen a value on a page; `name` is a Field's of agent/ui/model.py. What it is worth, the
+    page's owner in the core decides."""
+
+    name: str
+    value: str
+    by_phone: bool = False  # from the installer's phone, not from the station's own screen
+
+
+class PanelTold(Struct, frozen=True):
+    """What the display proves of itself by its heartbeat, when that has changed."""
+
+    drawn: bool  # something draws what we say
+    video: bool = False  # and the frames of the instructional video go on
+    problem: str = ""  # why not, for the installer
+
+
 class ScreenTouched(Struct, frozen=True):
     """Somebody is at the display. At most one a second."""
 
@@ -434,6 +451,8 @@ Event = (
     | CardTapped
     | PortChosen
     | KeyPressed
+    | FieldEntered
+    | PanelTold
     | ScreenTouched
     | ScreenLit
     | ServiceOpened

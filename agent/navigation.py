@@ -5,7 +5,7 @@ The table is the map. A page that nobody presses on for LEAVE_S goes back to the
 
 from dataclasses import replace
 
-from agent.events import KeyPressed, PortChosen, ScreenLit, ScreenTouched, ServiceOpened
+from agent.events import FieldEntered, KeyPressed, PanelTold, PortChosen, ScreenLit, ScreenTouched, ServiceOpened
 from agent.panel import LEAVE_S, SERVICE_S, WAKE_S, WARN_S, Action, Page, Panel
 from agent.station import Station
 from agent.ui.words import LANGUAGES
@@ -101,12 +101,19 @@ def touched(station: Station, now: float) -> Station:
     return replace(station, panel=replace(panel, touched_at=now, lit=True, woken_at=woken_at))
 
 
-def told(station: Station, event: ScreenTouched | ScreenLit | ServiceOpened, now: float) -> Station:
+def entered(station: Station, event: FieldEntered, now: float) -> Station:
+    """Typing is a sign of life; no page here has a field of its own."""
+    return touched(station, now)
+
+
+def told(station: Station, event: ScreenTouched | ScreenLit | PanelTold | ServiceOpened, now: float) -> Station:
     match event:
         case ScreenTouched():
             return touched(station, now)
         case ScreenLit(lit=lit):
             return replace(station, panel=replace(station.panel, lit=lit))
+        case PanelTold(drawn=drawn, video=video, problem=problem):
+            return replace(station, panel=replace(station.panel, drawn=drawn, video=video, problem=problem))
         case ServiceOpened():
             panel = replace(touched(station, now).panel, page=Page.SERVICE, at=0, service_until=now + SERVICE_S)
             return replace(station, panel=panel)

@@ -54,3 +54,6 @@ class Panel:
     service_until: float = -inf
     lit: bool = True  # the backlight
     woken_at: float = -inf  # by the press before
+    drawn: bool | None = None  # by the display's own heartbeat; None: not heard of yet
+    video: bool = False
+    problem: str = ""

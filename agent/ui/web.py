@@ -24,7 +24,7 @@ from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from agent.events import KeyPressed, PortChosen
+from agent.events import FieldEntered, KeyPressed, PortChosen
 from agent.ui.model import ScreenModel
 
 SUBSCRIBERS_MAX = 8
@@ -49,6 +49,7 @@ HEADERS = {
 INPUTS: dict[str, type[msgspec.Struct]] = {  # what somebody at the display can do, and the event that it is
     "/api/key": KeyPressed,
     "/api/port": PortChosen,
+    "/api/field": FieldEntered,
 }
 STATIC = {  # the whole list: nothing else is ever read from disk
     "/": ("index.html", "text/html"),
