@@ -76,7 +76,14 @@ def done(station: Station, action: Action) -> Panel:
     if action in TURNING and panel.turned + 1 < panel.screenfuls:
         return replace(panel, turned=panel.turned + 1)
     after = led_to(station, action)
-    return after if after == panel else replace(after, turned=0, screenfuls=1)
+    if place(after) != place(panel):
+        return replace(after, turned=0, screenfuls=1)
+    return replace(after, turned=0) if action in TURNING else after
+
+
+def place(panel: Panel) -> tuple[object, ...]:
+    """What is on the display; another place has other screenfuls."""
+    return panel.page, panel.at, panel.language, panel.large
 
 
 def led_to(station: Station, action: Action) -> Panel:
@@ -100,8 +107,6 @@ def led_to(station: Station, action: Action) -> Panel:
             return replace(panel, at=panel.at % len(station.ports) + 1)
         case Action.NEXT if here is Page.HELP:
             return replace(panel, at=(panel.at + 1) % HELP_PARTS)
-        case Action.NEXT:
-            return replace(panel, turned=0)
     return panel
 
 

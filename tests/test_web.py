@@ -3,11 +3,14 @@
 import hashlib
 import http.client
 import json
+import os
 import queue
 import re
 import socket
+import stat
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -24,7 +27,7 @@ from agent.hal.display import DisplayFacts
 from agent.port import Port
 from agent.settings import Settings
 from agent.station import Boot, BootReason, Station
-from agent.ui import web
+from agent.ui import panelurl, web
 from agent.ui.model import Beat, ScreenModel
 from agent.ui.view import screen
 from agent.ui.web import (
@@ -545,3 +548,38 @@ def test_a_change_never_waits_for_the_panel(world: World) -> None:
 def test_the_view_does_not_pull_in_the_web_server() -> None:
     code = "import sys, agent.ui.view; print({'starlette', 'uvicorn', 'asyncio'} & set(sys.modules))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout.strip() == b"set()"
+
+
+# -- the address that may press ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.promise("S9")
+def test_the_address_is_for_our_group_alone_and_outlives_a_restart(tmp_path: Path) -> None:
+    token = panelurl.new_token()
+    assert panelurl.kept_token(tmp_path) == ""
+    for port in (8400, 8401):
+        panelurl.write(tmp_path, f"http://127.0.0.1:{port}/#{token}")
+        assert panelurl.kept_token(tmp_path) == token
+    assert stat.S_IMODE((tmp_path / panelurl.NAME).stat().st_mode) == 0o640
+    assert [path.name for path in tmp_path.iterdir()] == [panelurl.NAME]
+
+
+@pytest.mark.promise("S9")
+def test_an_address_that_another_has_laid_there_is_not_ours(tmp_path: Path) -> None:
+    real = tmp_path / "elsewhere"
+    panelurl.write(tmp_path, f"http://127.0.0.1:1/#{panelurl.new_token()}")
+    (tmp_path / panelurl.NAME).rename(real)
+    (tmp_path / panelurl.NAME).symlink_to(real)
+    assert panelurl.kept_token(tmp_path) == ""
+    panelurl.write(tmp_path, "http://127.0.0.1:1/#x")
+    assert not (tmp_path / panelurl.NAME).is_symlink() and "#x" not in real.read_text()
+    (tmp_path / panelurl.NAME).unlink()
+    os.mkfifo(tmp_path / panelurl.NAME)
+    assert panelurl.kept_token(tmp_path) == ""
+
+
+@given(st.binary(max_size=60))
+def test_rubbish_in_its_place_is_no_token(data: bytes) -> None:
+    with tempfile.TemporaryDirectory() as name:
+        (Path(name) / panelurl.NAME).write_bytes(data)
+        assert panelurl.kept_token(Path(name)) == ""

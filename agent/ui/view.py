@@ -189,9 +189,6 @@ FOCUS = (  # whose driver has something to do comes first
 
 def focus(station: Station) -> int:
     """The port that the driver at the display most likely means."""
-    if station.panel.page is Page.PORT:
-        return station.panel.at
-
     def rank(port: Port) -> int:
         at = situation(station, port)
         if is_being_asked(station, port.evse_id) or any(n.evse_id == port.evse_id for n in station.notices):

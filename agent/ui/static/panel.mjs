@@ -14,7 +14,7 @@ const LOOK_S = 5;                 // so long it is said that this page may not p
 
 const app = document.getElementById("app"), root = document.documentElement;
 let screen = null, extras = null, isSilent = false, drawn = 0, typing = null, looking = 0, display, demo = null, software = "";
-let size = "medium", measured = "";
+let size = "medium", place = "", told = new Set();
 
 // -- what is pressed ------------------------------------------------------------------------------------------------------
 
@@ -31,11 +31,10 @@ const act = {
   port: (evse_id) => press("/api/port", { evse_id }),
   post: (name, value) => press("/api/field", { name, value: String(value) }),
   enter: (field) => { typing = field; draw(); },
-  /** How many screenfuls this page has here: told once for each page, so that two displays do not quarrel. */
+  /** How many screenfuls this page has here: told once for each visit, so that two displays do not quarrel. */
   measured: (screenfuls) => {
-    const what = [screen.page, screen.evse_id, screen.content?.title, screen.language, screen.large, screenfuls].join();
-    if (screenfuls === screen.screenfuls || what === measured || !may.press) return;
-    measured = what;
+    if (screenfuls === screen.screenfuls || told.has(screenfuls) || !may.press) return;
+    told.add(screenfuls);
     post("/api/measured", { screenfuls });
   },
 };
@@ -90,6 +89,8 @@ function Screen() {
 function draw() {
   if (!screen) return;
   if (typing && !screen.content?.blocks.some((block) => block.type === "field" && block.name === typing.name)) typing = null;
+  const now = [screen.page, screen.evse_id, screen.content?.title, screen.language, screen.large].join("\n");
+  if (now !== place) [place, told] = [now, new Set()];
   resize();
   root.lang = screen.language;
   root.dir = screen.direction;
