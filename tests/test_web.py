@@ -354,7 +354,9 @@ def test_the_page_says_each_second_what_it_shows(world: World) -> None:
 
 def test_the_page_learns_how_large_the_display_is() -> None:
     world = World(display=DisplayFacts(width_px=480, height_px=272, width_mm=95))
-    assert json.loads(world.get("/api/profile")[2]) == {"width_px": 480, "height_px": 272, "width_mm": 95}
+    size = {"width_px": 480, "height_px": 272, "width_mm": 95}
+    assert json.loads(world.get("/api/profile")[2]) == {**size, "may_press": False}
+    assert json.loads(world.get("/api/profile", cookie=world.cookie())[2]) == {**size, "may_press": True}
     world.panel.stop()
 
 

@@ -228,6 +228,6 @@ class Beat(Struct, frozen=True):
     """What a display says of itself, about once a second."""
 
     drawn: int  # the newest snapshot on it, by its id
-    frames: int  # of the instructional video, since it began
+    frames: int  # of the instructional video that were drawn, since the page began
     video: Literal["playing", "animation", "none"]  # what is there to see: the video, its drawn stand-in, neither
     visible: bool  # the page is on the display, as far as the browser knows

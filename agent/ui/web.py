@@ -70,7 +70,7 @@ INPUTS: dict[str, type[Struct]] = {  # what somebody at the display can do, and 
 TYPES = {
     ".html": "text/html", ".mjs": "text/javascript", ".js": "text/javascript", ".css": "text/css",
     ".svg": "image/svg+xml", ".png": "image/png", ".woff2": "font/woff2", ".webm": "video/webm",
-    ".json": "application/json", ".pmtiles": "application/octet-stream",
+    ".json": "application/json", ".bin": "application/octet-stream", ".pmtiles": "application/octet-stream",
 }  # fmt: skip
 VIDEO = "/video/how.webm"
 
@@ -305,11 +305,11 @@ class Panel:
         self._beat(beat)
         return Response(status_code=204)
 
-    async def _profile(self, _request: Request) -> Response:
-        """How large the display is: the page measures in millimetres."""
+    async def _profile(self, request: Request) -> Response:
+        """How large the display is, since the page measures in millimetres; and whether this page may press."""
         display = self._display
         size = {"width_px": display.width_px, "height_px": display.height_px, "width_mm": display.width_mm}
-        return Response(msgspec.json.encode(size), media_type="application/json", headers=NOT_KEPT)
+        return Response(msgspec.json.encode({**size, "may_press": self._may_press(request)}), media_type="application/json", headers=NOT_KEPT)
 
     async def _film(self, _request: Request) -> Response:
         if self._video is None or not self._video.is_file():

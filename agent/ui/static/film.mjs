@@ -9,7 +9,7 @@ const STEP_MS = 4000;
 
 export const still = matchMedia("(prefers-reduced-motion: reduce)");
 
-/** What there is to see now: read by the heartbeat. */
+/** What there is to see now, and how many frames of it since the page began: read by the heartbeat. */
 export const film = { video: "none", frames: 0 };
 
 export class Film extends Component {
@@ -21,6 +21,7 @@ export class Film extends Component {
 
   componentDidMount() {
     film.look = () => this.look();
+    this.before = film.frames;
     this.say();
   }
 
@@ -38,7 +39,7 @@ export class Film extends Component {
   look() {
     const { dom } = this;
     if (!this.state.plays || !dom || document.hidden) return;
-    const frames = dom.getVideoPlaybackQuality().totalVideoFrames;
+    const frames = this.before + dom.getVideoPlaybackQuality().totalVideoFrames;
     this.stalled = frames === film.frames ? this.stalled + 1 : 0;
     film.frames = frames;
     if (dom.paused) dom.play().catch(() => {});
@@ -47,6 +48,7 @@ export class Film extends Component {
 
   failed() {
     this.stalled = 0;
+    this.before = film.frames;
     this.setState({ plays: false });
     this.retry = setTimeout(() => this.setState({ plays: true }), RETRY_MS);
   }

@@ -24,7 +24,7 @@ const overflows = (element) => element.scrollHeight > element.clientHeight + 3 |
 
 /** `element` leaves out, step by step, what style.css says for data-fit, until the rest fits. */
 export function fit(element, most) {
-  const key = `${element.innerText.replace(/\d/g, "0")}|${element.clientWidth}|${element.clientHeight}`;
+  const key = keyOf(element);
   if (element.dataset.key === key) return;
   let left_out = 0;
   element.dataset.fit = "0";
@@ -33,8 +33,11 @@ export function fit(element, most) {
     element.dataset.fit = String(++left_out);
     squeeze(element);
   }
-  element.dataset.key = `${element.innerText.replace(/\d/g, "0")}|${element.clientWidth}|${element.clientHeight}`;
+  element.dataset.key = key;
 }
+
+/** What decides whether it fits: figures that only count on do not. */
+const keyOf = (element) => `${element.textContent.replace(/\d/g, "0")}|${element.offsetWidth}|${element.offsetHeight}|${document.documentElement.dataset.large}`;
 
 /** Text in columns as wide as the box: those that lie outside are the next screenfuls, and no line is ever cut.
  *
@@ -65,16 +68,25 @@ export class Paged extends Component {
 
   get at() { return ((this.props.turned ?? 0) + this.state.ahead) % this.state.count; }
 
+  count() {
+    const { frame, box } = this;
+    for (const many of [false, true]) {
+      frame.classList.toggle("many", many);
+      squeeze(box);
+      const count = screenfuls(box);
+      if (count === 1 || many) return count;
+    }
+  }
+
   measure() {
     const { frame, box } = this;
-    frame.classList.remove("many");
-    let count = screenfuls(box);
-    if (count > 1) {
-      frame.classList.add("many");
-      count = screenfuls(box);
+    const key = `${keyOf(frame)}|${this.state.count}`;
+    if (key !== this.measured) {
+      this.measured = key;
+      const count = this.count();
+      if (count !== this.state.count) return this.setState({ count });
     }
-    squeeze(box);
-    if (count !== this.state.count) return this.setState({ count });
+    const { count } = this.state;
     const chosen = box.querySelector("[data-chosen]");
     const at = chosen ? where(box, chosen) : this.at;
     box.scrollLeft = (getComputedStyle(box).direction === "rtl" ? -1 : 1) * at * stride(box);

@@ -13,7 +13,7 @@ const mark = (port) => (port.ready ? "passed" : port.self_test === "running" ? "
 
 function Idle({ screen, act }) {
   return html`<section class="idle">
-    <div class="how"><${Film} how=${screen.how} label=${screen.words.video}/></div>
+    <div class="how">${screen.awake && html`<${Film} how=${screen.how} label=${screen.words.video}/>`}</div>
     <ul class="checks" dir="ltr">${screen.ports.map((port) => html`<${Check} key=${port.evse_id} port=${port} act=${act}/>`)}</ul>
     <${Paged} key_=${screen.language} title=${screen.title}>
       <h2>${screen.headline}</h2>
@@ -118,7 +118,7 @@ export function Notices({ screen }) {
     <h2><${Glyph} name=${notice.tone}/><span data-squeeze>${notice.where && html`<b>${notice.where}</b> `}${notice.title}</span></h2>
     <${Paged} key_=${notice.text} title=${notice.title}>
       <p class="text">${notice.text}</p><p class="action">${notice.action}</p>
-      ${notice.code && html`<p class="support">${screen.support} ${html`<span class="code">${notice.code}</span>`}</p>`}
+      ${notice.code && html`<p class="support">${screen.support} <span class="log">${notice.code}</span></p>`}
     </${Paged}></section>`)}</div>`;
 }
 

@@ -18,8 +18,8 @@ let size = "medium", place = "", told = new Set();
 
 // -- what is pressed ------------------------------------------------------------------------------------------------------
 
-async function press(path, body) {
-  if (await post(path, body) || may.press || isSilent) return;
+function press(path, body) {
+  if (may.press) return post(path, body);
   clearTimeout(looking);
   looking = setTimeout(() => { looking = 0; draw(); }, LOOK_S * 1000);
   draw();
@@ -48,7 +48,7 @@ function entered(value) {
 
 addEventListener("keydown", (event) => {
   const n = SOFT_KEYS[event.key];
-  if (!n || event.ctrlKey || event.altKey || event.metaKey || event.repeat) return;
+  if (!n || event.target.matches?.("input, textarea") || event.ctrlKey || event.altKey || event.metaKey || event.repeat) return;
   event.preventDefault();
   act.key(n);
 });
@@ -108,6 +108,7 @@ function resize() {
   const wide_mm = app.clientWidth / mm / scale, tall_mm = app.clientHeight / mm / scale;
   size = wide_mm < COMPACT_MM || tall_mm < FLAT_MM ? "compact" : wide_mm < WIDE_MM ? "medium" : "wide";
   root.dataset.size = size;
+  root.dataset.large = screen.large;
   root.style.setProperty("--mm", `${mm}px`);
   root.style.setProperty("--scale", scale);
 }
@@ -135,5 +136,5 @@ document.fonts?.addEventListener("loadingdone", draw);
 listen(heard, silent);
 beat(() => {
   film.look?.();
-  return { drawn, frames: film.frames, video: isSilent ? "none" : film.video, visible: !document.hidden && Boolean(screen?.awake) };
+  return !isSilent && { drawn, frames: film.frames, video: film.video, visible: !document.hidden && Boolean(screen?.awake) };
 });

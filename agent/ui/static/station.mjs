@@ -1,7 +1,6 @@
 // The line to the agent: whole snapshots come (server-sent events), presses and heartbeats go.
 
 export const SILENCE_MS = 3000;   // the agent says something each second
-const AGAIN_MS = 2000;
 const BEAT_MS = 1000;
 
 const token = decodeURIComponent(location.hash.slice(1));
@@ -27,8 +26,11 @@ async function enter() {
 
 /** How large the display is, in pixels and in millimetres. */
 export async function profile() {
+  await enter();
   try {
-    return await (await fetch("/api/profile")).json();
+    const display = await (await fetch("/api/profile")).json();
+    may.press = display.may_press;
+    return display;
   } catch {
     return { width_px: 800, height_px: 480, width_mm: 154 };
   }
@@ -52,28 +54,23 @@ export function listen(heard, silent) {
 
   function connect() {
     events = new EventSource("/events");
-    events.onopen = () => { alive(); enter(); };      // a new run of the agent knows the cookie only if it kept the token
+    events.onopen = enter;                            // a new run of the agent knows our cookie only if it kept the token
     events.onmessage = (message) => {
       heard(JSON.parse(message.data), Number(message.lastEventId));
       silent(false);
       alive();
     };
     events.addEventListener("alive", () => { silent(false); alive(); });
-    events.onerror = () => {                          // the browser repeats a dropped line, not a refused one
-      if (events.readyState !== EventSource.CLOSED) return;
-      clearTimeout(watchdog);
-      watchdog = setTimeout(lost, AGAIN_MS);
-    };
+    alive();
   }
 
   connect();
-  alive();
 }
 
-/** Each second what `say()` returns, so that the agent knows what is really on the display. */
+/** Each second what `say()` returns, so that the agent knows what is really on the display; nothing, if it says null. */
 export function beat(say) {
   setInterval(() => {
     const said = say();
-    if (may.press) post("/api/beat", said);
+    if (said && may.press) post("/api/beat", said);
   }, BEAT_MS);
 }
