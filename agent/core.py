@@ -44,6 +44,7 @@ from agent.events import (
     NetworkProfileRequested,
     OnlineAnswered,
     OutboxCounted,
+    PageMeasured,
     PanelTold,
     PartTold,
     PortChosen,
@@ -140,7 +141,7 @@ def absorb(station: Station, event: Event, now: float) -> Step:
             return navigation.pressed(station, event, now), ()
         case FieldEntered():
             return navigation.entered(station, event, now), ()
-        case ScreenTouched() | ScreenLit() | PanelTold() | ServiceOpened():
+        case ScreenTouched() | ScreenLit() | PageMeasured() | PanelTold() | ServiceOpened():
             return navigation.told(station, event, now), ()
         case LookedUp(ask_id=str(transaction_id)):
             return withdrawn.looked_up(station, transaction_id, event, now), ()

@@ -11,9 +11,11 @@ import subprocess
 import sys
 import tempfile
 import threading
+import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from http import HTTPStatus
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -87,6 +89,7 @@ class Demo:
         self._agent: subprocess.Popen[bytes] | None = None
         self.screen: ScreenModel | None = None  # as last seen, and the rest of the page
         self.extras: Mapping[str, Any] = {}
+        self._browser = urllib.request.build_opener(urllib.request.HTTPCookieProcessor())
 
     # -- the world around the station ---------------------------------------------------------------------------------
 
@@ -300,6 +303,30 @@ class Demo:
         except (OSError, ValueError):
             return None
 
+    def press(self, event: object) -> None:
+        """What is pressed on the demo's page is pressed at the station's own."""
+        from agent.ui.web import INPUTS
+
+        path = next(path for path, type_ in INPUTS.items() if isinstance(event, type_))
+        with suppress(OSError):  # no power, or it is restarting: then nobody hears it
+            if not self._posted(path, event) and self._posted("/api/session", {"token": self._token()}):
+                self._posted(path, event)
+
+    def _token(self) -> str:
+        return (self.folder / "panel.url").read_text().strip().rpartition("#")[2]
+
+    def _posted(self, path: str, body: object) -> bool:
+        """False: a new station asks who we are."""
+        origin = f"http://127.0.0.1:{self.panel_port}"
+        headers = {"content-type": "application/json", "origin": origin}
+        request = urllib.request.Request(f"{origin}{path}", msgspec.json.encode(body), headers)
+        try:
+            self._browser.open(request, timeout=2).close()
+        except urllib.error.HTTPError as error:
+            error.close()
+            return error.code != HTTPStatus.FORBIDDEN
+        return True
+
     def refresh(self) -> bool:
         """Look at the station's screen and at the ledger, for the page; False while there was no screen to see yet."""
         model = self._screen_json()
@@ -385,7 +412,7 @@ def show(demo: Demo, *, once: bool, page_port: int | None) -> int:
     panel = None if once and page_port is None else page(demo, PAGE_PORT if page_port is None else page_port, end)
     play(DEMO, demo)
     if not once:
-        print(f"\nThe station stays up; its page: {panel.url if panel else ''}   (Ctrl-C ends it)")
+        print(f"\nThe station stays up; its page: {panel.entrance if panel else ''}   (Ctrl-C ends it)")
         print(f"Ask it: {sys.argv[0]} status --config {demo.folder}/config.toml", flush=True)
         signal.signal(signal.SIGTERM, lambda *_: end.set())
         with suppress(KeyboardInterrupt):
@@ -408,7 +435,7 @@ def page(demo: Demo, port: int, end: threading.Event) -> Any:
         assert demo.screen
         return demo.screen
 
-    panel = Panel(screen, port, extras=lambda: demo.extras)
+    panel = Panel(screen, port, demo.press, lambda: demo.extras)
     try:
         panel.start()
     except OSError as error:
@@ -421,7 +448,7 @@ def page(demo: Demo, port: int, end: threading.Event) -> Any:
             panel.changed()
 
     threading.Thread(target=follow, name="page", daemon=True).start()
-    print(f"The page: {panel.url}", flush=True)
+    print(f"The page: {panel.entrance}", flush=True)
     return panel
 
 

@@ -57,6 +57,9 @@ def screen(station: Station, now: float, says: Says = ONLY_ENGLISH) -> ScreenMod
         page=page,
         layout=layout(page, ports, said),
         evse_id=station.panel.at if page is Page.PORT else 0,
+        focus=focus(station),
+        turned=station.panel.turned,
+        screenfuls=station.panel.screenfuls,
         title=title(station, say),
         headline=headline(station, say),
         who=who(station, say),
@@ -178,6 +181,25 @@ def layout(page: Page, ports: tuple[PortModel, ...], said: NoticeModel | None) -
     return "idle" if is_idle else "ports"
 
 
+FOCUS = (  # whose driver has something to do comes first
+    Situation.PLUG_IN, Situation.TAP_CARD, Situation.BEGINNING, Situation.ENDED, Situation.LIMIT_REACHED,
+    Situation.CHARGING,
+)  # fmt: skip
+
+
+def focus(station: Station) -> int:
+    """The port that the driver at the display most likely means."""
+    def rank(port: Port) -> int:
+        at = situation(station, port)
+        if is_being_asked(station, port.evse_id) or any(n.evse_id == port.evse_id for n in station.notices):
+            return -1
+        if at is Situation.AVAILABLE:
+            return len(FOCUS) + 1
+        return FOCUS.index(at) if at in FOCUS else len(FOCUS)
+
+    return min(station.ports, key=rank).evse_id
+
+
 def content(station: Station, page: Page, now: float, say: Say) -> PageModel | None:
     match page:
         case Page.HELP:
@@ -217,9 +239,19 @@ def key_label(station: Station, action: Action, say: Say) -> str:
     return say(LABELS[action])
 
 
-RENDERERS_OWN = {  # what a renderer says while nobody can be asked
+RENDERERS_OWN = {  # what a renderer says by itself, or while nobody can be asked
     "lost": "The station is restarting. Please wait.",
     "waiting": "The station is starting. Please wait.",
+    "look": "Keys work at the station's own display only.",
+    "video": "How to charge, as a video",
+    "dark": "Touch to switch the display on.",
+    "delete": "Delete",
+    "space": "Space",
+    "capitals": "Capital letters",
+    "signs": "Digits and signs",
+    "letters": "Letters",
+    "done": "Done",
+    "cancel": "Cancel",
 }
 
 
