@@ -441,8 +441,9 @@ def panel_of(app: App, config: Config, folder: Path) -> Any:
     from agent.ui.web import Panel
 
     token = panelurl.kept_token(folder)
-    film = video.chosen(Path(config.paths.state) / "video", log)
-    panel = Panel(app.screen, config.panel.port, app.post, token=token, display=app.board.display, video=film)
+    port, state = config.panel.port, Path(config.paths.state)
+    film = video.chosen(state / "video", log)
+    panel = Panel(app.screen, port, app.post, token=token, display=app.board.display, video=film, site=state)
     try:
         panel.start()
     except OSError as error:

@@ -121,8 +121,8 @@ class Panel:
     ) -> None:
         """`port` 0 takes any free one; `url` tells which. `post` takes the events of INPUTS, and `beat` what the page
         says of itself each second, in the panel's thread. `token` lets press (one is made if there is none). `video` is
-        played in place of ours. `framed_by`: who may show the page inside another one (CSP frame-ancestors). `site`: the
-        folder in which the streets around the station may be.
+        played in place of ours. `framed_by`: who may show the page inside another one (CSP frame-ancestors). `site`:
+        the folder in which the streets around the station may be.
         """
         self._get_model = get_model
         self._post = post
