@@ -76,7 +76,7 @@ function Mark({ port }) {
 function Figures({ figures }) {
   if (!figures.length) return null;
   return html`<dl class="figures">${figures.map((f) => html`<div key=${f.name} class="figure" data-name=${f.name}>
-    <dd dir="ltr">${f.value}</dd><dt>${f.unit}</dt></div>`)}</dl>`;
+    <dt>${f.unit}</dt><dd dir="ltr">${f.value}</dd></div>`)}</dl>`;
 }
 
 // -- port -------------------------------------------------------------------------------------------------------------
