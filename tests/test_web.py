@@ -22,7 +22,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from agent.clock import Clock
-from agent.events import FieldEntered, KeyPressed, PageMeasured, PortChosen, Report
+from agent.events import FieldEntered, KeyPressed, PageMeasured, PortChosen, Report, ScreenTouched
 from agent.hal.display import DisplayFacts
 from agent.port import Port
 from agent.settings import Settings
@@ -336,6 +336,7 @@ PRESSES = [
     ("/api/port", {"evse_id": 1}, PortChosen(1)),
     ("/api/field", {"name": "owner", "value": "Žluťoučký <b>"}, FieldEntered("owner", "Žluťoučký <b>")),
     ("/api/measured", {"screenfuls": 3}, PageMeasured(3)),
+    ("/api/touched", {}, ScreenTouched()),
 ]
 
 

@@ -31,7 +31,7 @@ from starlette.responses import FileResponse, PlainTextResponse, Response, Strea
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from agent.events import FieldEntered, KeyPressed, PageMeasured, PortChosen
+from agent.events import FieldEntered, KeyPressed, PageMeasured, PortChosen, ScreenTouched
 from agent.hal.display import DisplayFacts
 from agent.ui.model import Beat, ScreenModel
 from agent.ui.panelurl import new_token
@@ -66,6 +66,7 @@ INPUTS: dict[str, type[Struct]] = {  # what somebody at the display can do, and 
     "/api/port": PortChosen,
     "/api/field": FieldEntered,
     "/api/measured": PageMeasured,
+    "/api/touched": ScreenTouched,
 }
 TYPES = {
     ".html": "text/html", ".mjs": "text/javascript", ".js": "text/javascript", ".css": "text/css",
