@@ -310,7 +310,7 @@ class Panel:
         """How large the display is, since the page measures in millimetres; and whether this page may press."""
         display = self._display
         size = {"width_px": display.width_px, "height_px": display.height_px, "width_mm": display.width_mm}
-        return Response(msgspec.json.encode({**size, "may_press": self._may_press(request)}), media_type="application/json", headers=NOT_KEPT)
+        return as_json({**size, "may_press": self._may_press(request)})
 
     async def _film(self, _request: Request) -> Response:
         if self._video is None or not self._video.is_file():
@@ -318,7 +318,7 @@ class Panel:
         return FileResponse(self._video, media_type=TYPES[".webm"], headers=ASKED_AGAIN)
 
     async def _screen(self, _request: Request) -> Response:
-        return Response(msgspec.json.encode(self._get_model()), media_type="application/json", headers=NOT_KEPT)
+        return as_json(self._get_model())
 
     async def _events(self, request: Request) -> Response:
         if request.method != "GET":
@@ -348,6 +348,10 @@ class EventStream(StreamingResponse):
             await super().__call__(scope, receive, send)
         finally:
             self._leave()
+
+
+def as_json(value: object) -> Response:
+    return Response(msgspec.json.encode(value), media_type="application/json", headers=NOT_KEPT)
 
 
 def page(path: str, file: Path) -> Route:
