@@ -437,11 +437,12 @@ def panel_of(app: App, config: Config, folder: Path) -> Any:
     finds its address."""
     if config.panel is None:
         return None
-    from agent.ui import panelurl
+    from agent.ui import panelurl, video
     from agent.ui.web import Panel
 
     token = panelurl.kept_token(folder)
-    panel = Panel(app.screen, config.panel.port, app.post, token=token, display=app.board.display)
+    film = video.chosen(Path(config.paths.state) / "video", log)
+    panel = Panel(app.screen, config.panel.port, app.post, token=token, display=app.board.display, video=film)
     try:
         panel.start()
     except OSError as error:
