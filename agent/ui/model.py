@@ -153,6 +153,7 @@ class Map(Struct, frozen=True, tag="map"):
     text: str  # in words: country, nearest town
     streets: str = ""  # path of a site extract (PMTiles), "" where there is none
     step_m: float = 0.0  # what one press moves
+    words: dict[str, str] = {}  # what its parts are called (agent/ui/maps.py)
 
 
 class Qr(Struct, frozen=True, tag="qr"):

@@ -35,6 +35,7 @@ from agent.events import FieldEntered, KeyPressed, PageMeasured, PortChosen, Scr
 from agent.hal.display import DisplayFacts
 from agent.ui.model import Beat, ScreenModel
 from agent.ui.panelurl import new_token
+from agent.ui.site import Streets
 
 SUBSCRIBERS_MAX = 8
 CONNECTIONS_MAX = 32  # more are answered 503
@@ -117,10 +118,12 @@ class Panel:
         display: DisplayFacts | None = None,
         video: Path | None = None,
         framed_by: str = "'none'",
+        site: Path | None = None,
     ) -> None:
         """`port` 0 takes any free one; `url` tells which. `post` takes the events of INPUTS, and `beat` what the page
         says of itself each second, in the panel's thread. `token` lets press (one is made if there is none). `video` is
-        played in place of ours. `framed_by`: who may show the page inside another one (CSP frame-ancestors).
+        played in place of ours. `framed_by`: who may show the page inside another one (CSP frame-ancestors). `site`: the
+        folder in which the streets around the station may be.
         """
         self._get_model = get_model
         self._post = post
@@ -129,6 +132,7 @@ class Panel:
         self._beat = beat
         self._token = token or new_token()
         self._display = display or DisplayFacts()
+        self._streets = Streets(site) if site else None
         self._video = video or STATIC.get(VIDEO)
         self._headers = {**HEADERS, "content-security-policy": POLICY + framed_by}
         if framed_by == "'none'":
@@ -265,6 +269,8 @@ class Panel:
             Route("/events", self._events),
             Route(VIDEO, self._film),
         ]
+        if self._streets:
+            shown.append(self._streets.route(ASKED_AGAIN))
         pages = [page(path, file) for path, file in STATIC.items()]
         return Starlette(routes=[*inputs, beat, session, *shown, *pages])
 
