@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 from agent.effects import AskOnline, Effect, Lookup, Remember
 from agent.events import AuthorizationStatus, CardTapped, Entry, LookedUp, OnlineAnswered, PortChosen
+from agent.navigation import spoken_to
 from agent.policy.authorize import Accept, Decision, Question, Refuse, decide, why_bad
 from agent.policy.authorize import Ask as AskCloud
 from agent.policy.freshness import age_s
@@ -255,9 +256,12 @@ def why_not_here(station: Station, port: Port | None, id_token: str) -> Reason |
 
 def decided(station: Station, ask: Ask, online: Entry | None, now: float) -> Step:
     entry = replace(online, expiry_s=None) if online else ask.listed or ask.cached
+    language = entry.language if entry else None
     if entry and (stop := stops_instead(station, ask, entry, now)) is not None:
-        return stopped(without(station, ask), *stop, ask.id_token, now), ()
+        return stopped(spoken_to(without(station, ask), language, now), *stop, ask.id_token, now), ()
     decision: Decision = decide(question(station, ask, online, now), now)
+    if not isinstance(decision, AskCloud):
+        station = spoken_to(station, language, now)
     match decision:
         case AskCloud(timeout_s=timeout_s):
             ask = replace(ask, stage=Stage.ONLINE, due=ask.at + timeout_s)
