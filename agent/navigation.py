@@ -8,7 +8,7 @@ from dataclasses import replace
 from agent.events import FieldEntered, KeyPressed, PanelTold, PortChosen, ScreenLit, ScreenTouched, ServiceOpened
 from agent.panel import LEAVE_S, SERVICE_S, WAKE_S, WARN_S, Action, Page, Panel
 from agent.station import Station
-from agent.ui.words import LANGUAGES, language_of
+from agent.ui.words import LANGUAGES
 
 HELP_PARTS = 4  # agent/ui/pages.py
 
@@ -117,19 +117,6 @@ def told(station: Station, event: ScreenTouched | ScreenLit | PanelTold | Servic
         case ServiceOpened():
             panel = replace(touched(station, now).panel, page=Page.SERVICE, at=0, service_until=now + SERVICE_S)
             return replace(station, panel=panel)
-
-
-def spoken_to(station: Station, tag: str | None, now: float) -> Station:
-    """A driver is answered in his language (BCP 47; None: not known), and the next driver not in that of this one. What
-    somebody has chosen by hand stands, and an installer at work is not interrupted.
-    """
-    panel, language = station.panel, language_of(tag)
-    is_by_hand = panel.language and panel.language != panel.spoken
-    if is_by_hand or page(station) in (Page.SERVICE, Page.WIZARD):
-        return station
-    if language in ("", station.settings.language):
-        return replace(station, panel=replace(panel, language="", spoken=""))
-    return replace(station, panel=replace(panel, language=language, spoken=language, touched_at=now))
 
 
 # -- time -------------------------------------------------------------------------------------------------------------
