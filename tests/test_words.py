@@ -20,6 +20,7 @@ from agent.panel import Page, Panel
 from agent.policy.reasons import Reason
 from agent.settings import Settings
 from agent.station import Notice, Station
+from agent.ui import shown, view
 from agent.ui.catalogues import FOLDER, load_says, read
 from agent.ui.model import ScreenModel
 from agent.ui.view import screen
@@ -33,13 +34,15 @@ from agent.ui.words import (
     holes,
     language_of,
 )
-from tests.sentences import LABELS, TITLES, is_the_same_everywhere, sentences, written
+from tests.sentences import TABLES, Found, is_the_same_everywhere, said_in_code, sentences, written
 from tests.test_view import FREE, NOW, PLUGGED, SITUATIONS, instants, station, stations
 
 OTHERS = [code for code in LANGUAGES if code != "en"]
 KEYS_OF_ALL = sentences()
 TEXTS: dict[str, dict[str, str]] = {code: json.loads((FOLDER / f"{code}.json").read_text()) for code in OTHERS}
 PAIRS = [(code, key, text) for code, texts in TEXTS.items() for key, text in texts.items()]
+TITLES = {*(row.title for row in shown.SHOWN.values()), *view.TITLES.values(), "Card read", "Card accepted"}
+LABELS = {*view.LABELS.values(), "Normal text"}
 TITLE_MAX, LABEL_MAX = 22, 12  # characters that the smallest panel holds in a line, and on a soft key
 NBSP = "\u00a0"
 
@@ -60,19 +63,31 @@ def test_every_sentence_is_in_every_catalogue_and_no_other(code: str) -> None:
     assert not left_over, f"nobody says these any more; take them out of {code}.json:\n" + "\n".join(left_over)
 
 
+def test_no_table_of_sentences_is_forgotten() -> None:
+    used = said_in_code().tables
+    assert not used - TABLES.keys(), "tests/sentences.py has to know which sentences these can be"
+    assert not TABLES.keys() - used, "nobody says these any more"
+
+
 def test_the_sentences_are_found_where_they_are_said() -> None:
     source = """
 def f(say, is_free):
     how = "Plug in." if is_free else "Tap."
     for n, text in ((1, "One."), (2, "Two.")):
         say(text, n=n)
-    return say(how), say("Wait."), say("A" if is_free else "B"), say(other(is_free)), say(TABLE[0])
+    for row in ROWS:
+        say(row)
+    return say(how), say("Wait."), say("A" if is_free else "B"), say(other(is_free)), say(TABLE[0].text), say(again())
 def other(is_free):
     if is_free:
         return "Other."
     return "More."
+def again():
+    return TABLE[1]
 """
-    assert written(source) == {"Plug in.", "Tap.", "One.", "Two.", "Wait.", "A", "B", "Other.", "More."}
+    written(source, found := Found())
+    assert found.texts == {"Plug in.", "Tap.", "One.", "Two.", "Wait.", "A", "B", "Other.", "More."}
+    assert found.tables == {"row of ROWS", "TABLE[0].text", "again()"}
     assert len(KEYS_OF_ALL) > 280 and {"{n} d", "Port {n}", "Tap your card to start."} <= KEYS_OF_ALL
 
 
