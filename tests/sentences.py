@@ -97,8 +97,8 @@ def written(source: str, found: Found) -> None:
 
 
 def is_say(func: ast.expr) -> bool:
-    """`say` itself, or `self` in its own methods."""
-    return isinstance(func, ast.Name) and func.id in ("say", "self")
+    """`say` itself, or `self` in its own methods; or a `Sentence`, which is said later (agent/wizard/facts.py)."""
+    return isinstance(func, ast.Name) and func.id in ("say", "self", "Sentence")
 
 
 def look(said: ast.expr, inside: ast.FunctionDef, functions: dict[str, ast.FunctionDef], found: Found) -> None:
@@ -108,6 +108,9 @@ def look(said: ast.expr, inside: ast.FunctionDef, functions: dict[str, ast.Funct
         case ast.IfExp(body=one, orelse=other):
             look(one, inside, functions, found)
             look(other, inside, functions, found)
+        case ast.Subscript(value=ast.Dict(values=values)):
+            for value in values:
+                look(value, inside, functions, found)
         case ast.Name(id=name) if values := list(assigned(name, inside)):
             for value in values:
                 look(value, inside, functions, found)
