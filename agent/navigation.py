@@ -98,7 +98,7 @@ def led_to(station: Station, action: Action) -> Panel:
         case Action.BACK:
             return replace(panel, page=None, at=0)
         case Action.LANGUAGE:
-            return replace(panel, language=following(language(station)))
+            return replace(panel, language=following(language(station)), spoken="")
         case Action.LARGE:
             return replace(panel, large=not panel.large)
         case Action.PORTS:
@@ -152,13 +152,6 @@ def told(
         case ServiceOpened():
             panel = replace(touched(station, now).panel, page=Page.SERVICE, at=0, service_until=now + SERVICE_S)
             return replace(station, panel=panel)
-
-
-def spoken_to(station: Station, language: str | None, now: float) -> Station:
-    """A driver whose language is known is answered in it."""
-    if language not in LANGUAGES or station.panel.language:
-        return station
-    return replace(station, panel=replace(station.panel, language=language, touched_at=now))
 
 
 # -- time -------------------------------------------------------------------------------------------------------------

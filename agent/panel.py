@@ -51,6 +51,7 @@ class Panel:
     screenfuls: int = 1  # of this page on the display, as measured there
     turned: int = 0  # of them
     language: str = ""  # "": the station's own
+    spoken: str = ""  # what a card set `language` to; another one there is somebody's choice
     large: bool = False
     touched_at: float = -inf
     service_until: float = -inf

@@ -261,8 +261,7 @@ def title(station: Station, say: Say) -> str:
     if len(station.ports) < 2:
         return name
     shared = circuit_ma(station) < station.settings.port_limit_ma * len(station.ports)
-    what = say("the ports share {n} A", n=circuit_ma(station) // 1000) if shared else ""
-    return f"{name} · {what}" if what else name
+    return say("{name} · the ports share {n} A", name=name, n=circuit_ma(station) // 1000) if shared else name
 
 
 def price(station: Station, say: Say) -> str:
@@ -392,7 +391,7 @@ def headline(station: Station, say: Say) -> str:
     if len(free) == 1:
         return say("Port {n} is free", n=free[0])
     if free:
-        return say("Ports {list} and {last} are free", list=", ".join(free[:-1]), last=free[-1])
+        return say("Ports {list} and {last} are free", list=say.listed(free[:-1]), last=free[-1])
     if any(p.transaction or status(p) is Status.OCCUPIED for p in station.ports):
         return say("No port is free")
     if bar := station.bar:
@@ -432,4 +431,6 @@ def list_text(station: Station, list_age: int | None, say: Say) -> str:
     grace_s = station.settings.list_grace_days * DAY_S
     fresh = freshness(list_age, station.settings.list_grace_days)
     left = say("for {age} more", age=say.age(grace_s - (list_age or 0))) if grace_s else say("all the same")
-    return f"{text}: {say(NAMES[fresh])}. {say(FOLLOWS[fresh], left=left)}" if NAMES[fresh] else text
+    if not NAMES[fresh]:
+        return text
+    return say.joined(say("{list}: {state}.", list=text, state=say(NAMES[fresh])), say(FOLLOWS[fresh], left=left))
