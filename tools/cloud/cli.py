@@ -35,7 +35,8 @@ from tools.cloud.service import Service, clock_ms
 from tools.cloud.wire import STATION_ID, STREAMS, Json, Malformed
 from tools.est import EstServer, Refused
 
-POLL_S = 0.2                            # how often --wait looks
+POLL_S = 0.2                            # how often --wait looks, and watch --json
+MESSAGES = 40                           # of watch --json
 
 
 # -- serving ----------------------------------------------------------------------------------------------------------
@@ -102,9 +103,31 @@ def ca(args: Args) -> int:
 
 
 def watch(args: Args) -> int:
+    if args.json:
+        return follow(opened(args))
     from tools.cloud.view import run_view  # rich: only for whoever looks
 
     return run_view(opened(args), clock_ms)
+
+
+def follow(books: Ledger) -> int:
+    """For a program: a line of JSON whenever something has changed, until it reads no more. As `ledger --json` has it,
+    with the newest messages, oldest first, as [received_ms, station, stream, seq, action]."""
+    last = "SELECT received_ms, station, stream, seq, coalesce(action, '?') FROM record ORDER BY id DESC LIMIT ?"
+    seen = None
+    try:
+        while True:
+            (change,) = books.db.execute("PRAGMA data_version").fetchone()  # what others have committed
+            if change != seen:
+                seen = change
+                messages = books.db.execute(last, (MESSAGES,)).fetchall()
+                print(json.dumps(report_json(books.report()) | {"messages": messages[::-1]}), flush=True)
+            time.sleep(POLL_S)
+    except (BrokenPipeError, KeyboardInterrupt):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains once more at the end
+        return 0
+    finally:
+        books.close()
 
 
 # -- commands ---------------------------------------------------------------------------------------------------------
@@ -501,7 +524,8 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("--name", default="devcloud", help="this consumer's own; several share one database")
     sub.add_argument("--cert-days", type=float, metavar="D", help="how long the certificates that it renews are valid")
     sub.add_argument("--enrol", type=int, metavar="PORT", help="also be the EST server of stations that have expired")
-    add("watch", watch, "look at it: stations, ports, sessions, what is wrong")
+    sub = add("watch", watch, "look at it: stations, ports, sessions, what is wrong")
+    sub.add_argument("--json", action="store_true", help="for a program: a line whenever something has changed")
 
     sub = add("ledger", show_ledger, "print sessions and everything that was wrong; exit code 1 if anything was")
     sub.add_argument("--json", action="store_true")
