@@ -1,5 +1,6 @@
 """The workbench: what its buttons do happens at the pins, its books are honest, and no device can ever run it."""
 
+import gc
 import hashlib
 import http.client
 import json
@@ -9,8 +10,10 @@ import sys
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
+from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -33,6 +36,7 @@ from tests.process import until
 ROOT = Path(__file__).parent.parent
 TIMEOUT_S = 10.0
 SAMPLE_WH = 130  # a minute at 7.4 kW, and a bit
+GROWTH_MAX = 500  # objects; what a session was is some hundreds
 
 
 # -- the books --------------------------------------------------------------------------------------------------------
@@ -441,3 +445,37 @@ def test_no_unit_starts_it() -> None:
     units = [path for path in (ROOT / "board").rglob("*") if path.suffix in (".service", ".socket", ".timer", ".conf")]
     assert any("station-agent run" in path.read_text() for path in units)
     assert not [path for path in units if " demo" in path.read_text() or "agent.sim" in path.read_text()]
+
+
+# -- a day ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.long
+@pytest.mark.promise("S10")
+def test_a_day_of_cars_with_the_panel_open_leaves_nothing_behind_in_the_agent() -> None:
+    """What the device's own code holds at the same hour of two nights; the simulated cloud keeps all it ever heard."""
+    evening = Evening(5, sessions=360)
+    try:
+        evening.turn(10 * 3600.0)
+        before, visits = held(evening), len(evening.visits)
+        for _ in range(48):
+            evening.turn(1800.0)
+            msgspec.json.encode(evening.model())
+        assert len(evening.visits) > visits + 100
+        assert held(evening) < before + GROWTH_MAX
+    finally:
+        evening.world.disk.close()
+
+
+def held(evening: Evening) -> int:
+    """Objects that can be reached from the agent without passing through the simulator or through code."""
+    code = (type, ModuleType, FunctionType, MethodType, BuiltinFunctionType)
+    seen: set[int] = set()
+    left: list[object] = [evening.world.shell]
+    while left:
+        each = left.pop()
+        if id(each) in seen or isinstance(each, code) or type(each).__module__.startswith("agent.sim"):
+            continue
+        seen.add(id(each))
+        left += gc.get_referents(each)
+    return len(seen)
