@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, PlainTextResponse, Response, StreamingResponse
+from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 BODY_MAX = 65_536
@@ -21,18 +21,22 @@ ANSWER_S = 5.0  # until the head of an answer is there
 FORWARDED = ("content-type", "accept", "range", "if-none-match", "last-event-id", "sec-fetch-site", "cookie")
 KEPT_BACK = ("connection", "x-frame-options", "content-security-policy", "transfer-encoding")
 
+DISPLAYS = {"800x480": 154, "480x272": 95, "1024x600": 154, "1280x800": 217}  # pixels, and millimetres of width
+
 DARK = """<!doctype html><html lang="en"><meta charset="utf-8"><meta http-equiv="refresh" content="1">
 <title>dark</title><body bgcolor="#000000" text="#8a97a5"><p>The display is dark: no power, or no agent yet.</p></body>
 </html>"""
 
 
 class PanelWindow:
-    """`panel_port` tells where the panel listens now; `ancestor` is the origin of the page that may frame it."""
+    """`panel_port` tells where the panel listens now; `ancestor` is the origin of the page that may frame it. `size`: a
+    display of DISPLAYS in place of the board's own."""
 
     def __init__(self, panel_port: Callable[[], int]) -> None:
         self._panel_port = panel_port
         self.port = 0  # ours, once it is served
         self.ancestor = "'none'"
+        self.size = next(iter(DISPLAYS))
 
     def screen(self) -> dict[str, Any] | None:
         """The ScreenModel as the panel serves it; None while there is none."""
@@ -54,6 +58,9 @@ class PanelWindow:
             body += piece
             if len(body) > BODY_MAX:
                 return PlainTextResponse(f"At most {BODY_MAX} bytes.\n", 413)
+        if request.url.path == "/api/profile":
+            width_px, height_px = map(int, self.size.split("x"))
+            return JSONResponse({"width_px": width_px, "height_px": height_px, "width_mm": DISPLAYS[self.size]})
         try:
             async with asyncio.timeout(ANSWER_S):
                 reader, writer = await asyncio.open_connection("127.0.0.1", self._panel_port(), limit=HEAD_MAX)

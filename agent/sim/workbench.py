@@ -38,7 +38,7 @@ from agent.sim.lapse import Lapse
 from agent.sim.plant import FAULTS
 from agent.sim.scenario import CARDS, CLOCKS, Step, StoryError, parse, perform
 from agent.sim.sight import PortSight, Samples, Scene, cost_of, decision, marks, port_sight, verdict
-from agent.sim.window import PanelWindow
+from agent.sim.window import DISPLAYS, PanelWindow
 from agent.ui.web import Panel
 
 LOOK_S = 0.5  # between two looks at a world
@@ -77,6 +77,12 @@ class Order(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A line of the story language."""
 
     line: str
+
+
+class Display(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Which display the panel is drawn for."""
+
+    size: str
 
 
 class Workbench:
@@ -161,8 +167,7 @@ class Workbench:
         return int(self._lapse_panel.url.rsplit(":", 1)[1].strip("/")) if self._lapse_panel else 0
 
     def _lapse_token(self) -> str:
-        entrance: str = getattr(self._lapse_panel, "entrance", "")
-        return entrance.rpartition("#")[2]
+        return self._lapse_panel.entrance.rpartition("#")[2] if self._lapse_panel else ""
 
     # -- what can be seen ---------------------------------------------------------------------------------------------
 
@@ -217,6 +222,7 @@ class Workbench:
                 Route("/scene/{view}", self._scene),
                 Route("/events/{view}", self._events),
                 Route("/do", self._do, methods=["POST"]),
+                Route("/display", self._display, methods=["POST"]),
                 Route("/skip", self._skip, methods=["POST"]),
                 Route("/evening", self._evening, methods=["POST"]),
             ]
@@ -265,6 +271,16 @@ class Workbench:
         if not self.is_open.is_set():
             return PlainTextResponse("The story is playing: wait for its end, or skip it.\n", 409)
         return await self._by_hand(lambda: self.do(order.line))
+
+    async def _display(self, request: Request) -> Response:
+        try:
+            size = msgspec.json.decode(await read(request), type=Display).size
+        except (msgspec.DecodeError, ValueError) as error:
+            return PlainTextResponse(f"{str(error)[:200]}\n", 400)
+        if size not in DISPLAYS:
+            return PlainTextResponse(f"There are {', '.join(DISPLAYS)}.\n", 400)
+        self.demo.window.size = self._lapse_window.size = size
+        return Response(status_code=204)
 
     async def _evening(self, request: Request) -> Response:
         await read(request)

@@ -235,7 +235,7 @@ function fit() {
 async function openPanel() {
   setup = await (await fetch("/setup")).json();
   const { port, token } = setup.windows[view];
-  byId("panel").src = `http://${location.hostname}:${port}/${token ? `#${token}` : ""}`;
+  byId("panel").src = `http://${location.hostname}:${port}/?${Date.now()}${token ? `#${token}` : ""}`;   // always anew
 }
 
 // -- the connection ---------------------------------------------------------------------------------------------------
@@ -270,9 +270,12 @@ async function show(name) {
 byId("view-real").addEventListener("click", () => show("real"));
 byId("view-lapse").addEventListener("click", () => show("lapse"));
 byId("skip").addEventListener("click", () => post("/skip", {}));
-byId("size").addEventListener("change", fit);
+byId("size").addEventListener("change", async () => {
+  if (await post("/display", { size: byId("size").value })) { fit(); await openPanel(); }
+});
 addEventListener("resize", fit);
 
+await post("/display", { size: byId("size").value });
 await openPanel();
 buildWorld();
 fit();
