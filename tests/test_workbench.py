@@ -288,11 +288,30 @@ def test_while_the_story_plays_the_controls_wait_and_it_can_be_skipped(site: Sit
     assert site.demo.skip.is_set()
 
 
+def test_an_evening_is_begun_from_the_page_and_another_one_ends_it(site: Site) -> None:
+    assert json.loads(site.ask("/scene/lapse")[2]) is None
+    for _ in range(2):
+        assert site.ask("/evening", b"{}")[0] == 204
+        scene = json.loads(site.ask("/scene/lapse")[2])
+        assert scene["view"] == "lapse" and len(scene["ports"]) == 2
+        window = json.loads(site.ask("/setup")[2])["windows"]["lapse"]
+        model = json.loads(site.ask("/api/screen", None, window["port"])[2])
+        assert model["serial"] == "SIM-0001" and window["token"]
+        until(lambda: "plays by itself" in json.loads(site.ask("/scene/lapse")[2])["busy"])
+
+
+def test_the_panel_is_drawn_for_the_display_that_was_chosen(site: Site) -> None:
+    assert site.ask("/display", b'{"size": "1280x800"}')[0] == 204
+    profile = json.loads(site.ask("/api/profile", None, site.demo.window.port)[2])
+    assert profile == {"width_px": 1280, "height_px": 800, "width_mm": 217}
+    assert site.ask("/display", b'{"size": "1x1"}')[0] == 400
+
+
 # -- who may ----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.promise("S9")
-@pytest.mark.parametrize("path", ["/do", "/skip", "/evening"])
+@pytest.mark.parametrize("path", ["/do", "/skip", "/evening", "/display"])
 @pytest.mark.parametrize(
     ("headers", "status"),
     [

@@ -388,7 +388,7 @@ class Demo:
     def is_equal(self) -> bool:
         """Every car that had energy is in the ledger with what its meter says, in whole sessions; nothing else is, and
         there is no violation of any kind."""
-        entries = [entry for entry in settled(self.visits, self.sessions()) if entry.ledger_wh or entry.meter_wh]
+        entries = [entry for entry in settled(self.visits, self.sessions()) if entry.sessions or entry.meter_wh]
         return self.books.is_clean() and all(entry.mark == "equal" for entry in entries)
 
     def _is_told(self, evse_id: int, reason: str) -> bool:
@@ -478,8 +478,8 @@ class Books:
     def sessions(self) -> list[dict[str, Any]]:
         return list(self.newest.get("stations", {}).get(STATION_ID, {}).get("sessions", []))
 
-    def messages(self) -> list[tuple[int, str, int, int, str]]:
-        """received_ms, station, stream, seq, action; the oldest first."""
+    def messages(self) -> list[tuple[int, str, int, int, str, str]]:
+        """received_ms, station, stream, seq, action, in a few words; the oldest first."""
         return [tuple(message) for message in self.newest.get("messages", [])]
 
     def is_clean(self) -> bool:

@@ -7,7 +7,7 @@ ports, the broker and the power go, and at the end the ledger must equal the met
 import random
 import threading
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import msgspec
@@ -24,6 +24,7 @@ from agent.sim.world import World
 from agent.ui.catalogues import load_says
 from agent.ui.model import ScreenModel
 from agent.ui.view import screen
+from agent.uplink.codec import WireRecord
 
 SESSIONS = 40
 PORTS = 2
@@ -228,6 +229,11 @@ class Evening:
             return "no agent"
         return f"{self.world.status(evse_id)} · {self.world.charging_state(evse_id)}"
 
+    def _busy(self, speed: float) -> str:
+        if self.is_over:
+            return "The evening is over."
+        return f"Simulated: an evening of {self.sessions} cars plays by itself, {speed:.0f} times as fast."
+
     def scene(self, speed: float) -> Scene:
         """Under `lock`."""
         world, rows = self.world, marks(self.entries())
@@ -242,20 +248,31 @@ class Evening:
         )
         self.things["agent"] = shell is not None
         return Scene(
-            view="lapse", clock=iso8601(world.true_wall_s()), busy="The evening plays by itself.",
+            view="lapse", clock=iso8601(world.true_wall_s()), busy=self._busy(speed),
             ports=self._ports(), things=dict(self.things), station=station,
             ledger=rows, verdict=verdict(rows, clean=not world.cloud.violations),
-            said=tuple(("", "", record.action) for record in world.cloud.log[-TALK_MAX:]),
+            said=tuple(map(told, world.cloud.log[-TALK_MAX:])),
             log=tuple(line for _, line in world.log[-TALK_MAX:]),
             decisions=tuple(self.decisions), story=tuple(self.story), series=self.samples.columns(),
         )  # fmt: skip
 
 
+def told(record: WireRecord) -> tuple[str, str, str]:
+    """When, stream, what: a row of what the cloud has received."""
+    payload = record.payload
+    at = "" if record.wall_ms is None else iso8601(record.wall_ms / 1000)[11:19]
+    words = (payload.get("eventType"), payload.get("triggerReason"), payload.get("connectorStatus"))
+    port = payload.get("evseId") or payload.get("evse", {}).get("id")
+    more = [str(word) for word in words if word] + ([f"port {port}"] if port else [])
+    return at, "", f"{record.action}  {', '.join(more)}"
+
+
 class Lapse:
     """Plays an Evening in a thread of its own, in about a minute."""
 
-    def __init__(self, seed: int = 1) -> None:
-        self.evening = Evening(seed)
+    def __init__(self, evening: Evening, changed: Callable[[], None]) -> None:
+        """`changed`: there may be something new to see."""
+        self.evening, self._changed = evening, changed
         self.speed = EVENING_S / MINUTE_S
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._run, name="lapse", daemon=True)
@@ -276,4 +293,5 @@ class Lapse:
             now = monotonic()
             with self.evening.lock:
                 self.evening.turn(min(1.0, now - then) * self.speed)
+            self._changed()
             then = now

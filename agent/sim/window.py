@@ -61,12 +61,15 @@ class PanelWindow:
         if request.url.path == "/api/profile":
             width_px, height_px = map(int, self.size.split("x"))
             return JSONResponse({"width_px": width_px, "height_px": height_px, "width_mm": DISPLAYS[self.size]})
+        writer: asyncio.StreamWriter | None = None
         try:
             async with asyncio.timeout(ANSWER_S):
                 reader, writer = await asyncio.open_connection("127.0.0.1", self._panel_port(), limit=HEAD_MAX)
                 writer.write(self._head(request, len(body)) + body)
                 head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
         except (OSError, EOFError, TimeoutError, asyncio.LimitOverrunError):
+            if writer is not None:
+                writer.close()
             is_page = request.method == "GET" and request.url.path == "/"
             return HTMLResponse(DARK) if is_page else PlainTextResponse("The panel does not answer.\n", 502)
         answer = StreamingResponse(pieces(reader, writer), int(head[0].split(" ")[1]))

@@ -9,6 +9,7 @@ threads look at the worlds, one performs the verbs: whatever hangs, the page liv
 """
 
 import asyncio
+import itertools
 import os
 import socket
 import threading
@@ -34,7 +35,7 @@ from agent.settings import ConfigError
 from agent.sim.box import Box
 from agent.sim.car import KINDS
 from agent.sim.demo import Demo, settled
-from agent.sim.lapse import Lapse
+from agent.sim.lapse import Evening, Lapse
 from agent.sim.plant import FAULTS
 from agent.sim.scenario import CARDS, CLOCKS, Step, StoryError, parse, perform
 from agent.sim.sight import PortSight, Samples, Scene, cost_of, decision, marks, port_sight, verdict
@@ -92,6 +93,7 @@ class Workbench:
         self.is_open = threading.Event()  # the story is over: the controls are anybody's
         self.samples = Samples()
         self.lapse: Lapse | None = None
+        self._seeds = itertools.count(1)  # no evening is like the other
         self._lapse_panel: Panel | None = None
         self._lapse_window = PanelWindow(self._lapse_port)
         self._port = port
@@ -152,9 +154,11 @@ class Workbench:
     def begin_lapse(self) -> None:
         """A new evening; the one before ends."""
         self._end_lapse()
-        self.lapse = Lapse()
-        self._lapse_panel = Panel(self.lapse.evening.model, 0, self.lapse.evening.press)
+        evening = Evening(next(self._seeds))
+        self._lapse_panel = Panel(evening.model, 0, evening.press)
         self._lapse_panel.start()
+        self.lapse = Lapse(evening, self._lapse_panel.changed)
+        self._scenes["lapse"] = msgspec.json.encode(self.lapse.scene())
 
     def _end_lapse(self) -> None:
         if self.lapse and self._lapse_panel:
@@ -186,7 +190,7 @@ class Workbench:
         self.samples.add(wall_s, ports, cost_of(demo.window.screen() if status else None, len(ports)))
         rows = marks(settled(tuple(demo.visits), demo.books.sessions()))
         messages = demo.books.messages()
-        said = tuple((clock_of(at_ms), STREAMS[stream], action) for at_ms, _, stream, _, action in messages)
+        said = tuple((clock_of(m[0]), STREAMS[m[2]], f"{m[4]}  {m[5]}") for m in messages)
         return Scene(
             view="real", clock=iso8601(wall_s), busy="" if self.is_open.is_set() else "The story is playing.",
             ports=ports, things=self._things(), station=facts_of(demo, status),
@@ -235,7 +239,7 @@ class Workbench:
             "lapse": {"port": self._lapse_window.port, "token": self._lapse_token()},
         }
         words = {"cars": list(KINDS), "faults": FAULTS, "cards": list(CARDS), "clocks": list(CLOCKS)}
-        return as_json({"windows": windows, **words})
+        return as_json({"windows": windows, "evening": self.lapse is not None, **words})
 
     async def _scene(self, request: Request) -> Response:
         scene = self._scenes.get(request.path_params["view"])

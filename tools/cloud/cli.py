@@ -28,11 +28,12 @@ from tools.cloud.commands import Command, transfer
 from tools.cloud.content import Said, counts_of, different, read_said
 from tools.cloud.drivers import Version, canonical_token
 from tools.cloud.errors import OperatorError
+from tools.cloud.gist import gist
 from tools.cloud.ledger import HARMLESS, Ledger, Report
 from tools.cloud.lists import CONTENT, is_newer, is_way
 from tools.cloud.pki import Authority, ca_init, ca_sign, ca_station, read_operator, validity
 from tools.cloud.service import Service, clock_ms
-from tools.cloud.wire import STATION_ID, STREAMS, Json, Malformed
+from tools.cloud.wire import STATION_ID, STREAMS, Json, Malformed, read_record
 from tools.est import EstServer, Refused
 
 POLL_S = 0.2                            # how often --wait looks, and watch --json
@@ -112,22 +113,30 @@ def watch(args: Args) -> int:
 
 def follow(books: Ledger) -> int:
     """For a program: a line of JSON whenever something has changed, until it reads no more. As `ledger --json` has it,
-    with the newest messages, oldest first, as [received_ms, station, stream, seq, action]."""
-    last = "SELECT received_ms, station, stream, seq, coalesce(action, '?') FROM record ORDER BY id DESC LIMIT ?"
+    with the newest messages, oldest first, as [received_ms, station, stream, seq, action, in a few words]."""
+    last = "SELECT received_ms, station, stream, seq, coalesce(action, '?'), body FROM record ORDER BY id DESC LIMIT ?"
     seen = None
     try:
         while True:
             (change,) = books.db.execute("PRAGMA data_version").fetchone()  # what others have committed
             if change != seen:
                 seen = change
-                messages = books.db.execute(last, (MESSAGES,)).fetchall()
-                print(json.dumps(report_json(books.report()) | {"messages": messages[::-1]}), flush=True)
+                rows = books.db.execute(last, (MESSAGES,)).fetchall()
+                messages = [[*row, said(body, books)] for *row, body in reversed(rows)]
+                print(json.dumps(report_json(books.report()) | {"messages": messages}), flush=True)
             time.sleep(POLL_S)
     except (BrokenPipeError, KeyboardInterrupt):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains once more at the end
         return 0
     finally:
         books.close()
+
+
+def said(body: bytes, books: Ledger) -> str:
+    try:
+        return gist(read_record(body, books.keys).payload)
+    except Malformed as malformed:
+        return str(malformed)[:100]
 
 
 # -- commands ---------------------------------------------------------------------------------------------------------

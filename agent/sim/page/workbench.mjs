@@ -172,7 +172,9 @@ function draw(next) {
   byId("verdict").dataset.mark = scene.verdict;
   byId("busy").hidden = !scene.busy;
   put(byId("busy-text"), scene.busy);
-  byId("skip").hidden = !(scene.busy && view === "real");
+  byId("skip").hidden = view !== "real";
+  byId("again").hidden = view !== "lapse";
+  byId("bezel").dataset.dark = !scene.things.power;
   for (const each of byId("world").querySelectorAll("button, select, input")) each.disabled = Boolean(scene.busy);
   scene.ports.forEach(drawPort);
   drawThings(scene.things);
@@ -257,8 +259,8 @@ function connect() {
   };
 }
 
-async function show(name) {
-  if (name === "lapse" && !(await post("/evening", {}))) return;
+async function show(name, another = false) {
+  if (name === "lapse" && (another || !setup.evening) && !(await post("/evening", {}))) return;
   view = name;
   for (const each of ["real", "lapse"]) byId(`view-${each}`).setAttribute("aria-pressed", String(each === view));
   byId("ports").replaceChildren();
@@ -269,6 +271,7 @@ async function show(name) {
 
 byId("view-real").addEventListener("click", () => show("real"));
 byId("view-lapse").addEventListener("click", () => show("lapse"));
+byId("again").addEventListener("click", () => show("lapse", true));
 byId("skip").addEventListener("click", () => post("/skip", {}));
 byId("size").addEventListener("change", async () => {
   if (await post("/display", { size: byId("size").value })) { fit(); await openPanel(); }
