@@ -53,16 +53,13 @@ OURS = [path for path in STATIC.values() if path.is_relative_to(SITE / "static")
 class World:
     """A station that a test changes, behind a panel."""
 
-    def __init__(self, extras: dict[str, Any] | None = None, **more: Any) -> None:
+    def __init__(self, **more: Any) -> None:
         boot = Boot("0011223344556677", 0.0, BootReason.POWER_UP)
         self.station = Station(Settings(station_id="SA-0"), boot, Clock(), (Port(1, report=Report()),))
         self.looks = 0
         self.pressed: queue.SimpleQueue[object] = queue.SimpleQueue()
         self.beats: queue.SimpleQueue[Beat] = queue.SimpleQueue()
-        self.panel = Panel(
-            self.model, 0, self.pressed.put, (lambda: extras) if extras else None,
-            beat=self.beats.put, token=TOKEN, **more,
-        )  # fmt: skip
+        self.panel = Panel(self.model, 0, self.pressed.put, beat=self.beats.put, token=TOKEN, **more)
         self.panel.start()
         self.port = int(self.panel.url.rsplit(":", 1)[1].strip("/"))
 
@@ -317,15 +314,6 @@ def test_each_snapshot_has_its_number_so_that_the_page_can_say_what_it_has_drawn
         world.call("SA-numbered")
         page.until("SA-numbered")
         assert page.id > before and page.id == world.panel.newest
-
-
-def test_the_demo_shows_its_story_and_ledger_and_a_station_shows_none(world: World) -> None:
-    demo = World({"story": ["A driver taps."], "ledger": []})
-    with demo.subscribed() as page:
-        assert page.snapshot()["extras"] == {"story": ["A driver taps."], "ledger": []}
-    demo.panel.stop()
-    with world.subscribed() as page:
-        assert "extras" not in page.snapshot()
 
 
 # -- what is pressed --------------------------------------------------------------------------------------------------

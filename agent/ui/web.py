@@ -17,7 +17,7 @@ import hmac
 import re
 import socket
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -52,11 +52,12 @@ STOP_S = 3.0  # then the thread is left to die with the process
 HERE = Path(__file__).parent
 HOSTS = {"localhost", "127.0.0.1", "[::1]"}  # another name is DNS rebinding
 HEADERS = {
+    "content-security-policy": "default-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "x-frame-options": "DENY",
     "x-content-type-options": "nosniff",
     "referrer-policy": "no-referrer",
     "cross-origin-resource-policy": "same-origin",
 }
-POLICY = "default-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors "  # then who may frame the page
 NOT_KEPT = {"cache-control": "no-store"}
 KEPT = {"cache-control": "max-age=31536000, immutable"}  # what others made and has its version in its name
 VERSIONED = re.compile(r"/vendor/.*\d\.\d")
@@ -101,9 +102,8 @@ Take = Callable[[Request, Any], Response]
 class Panel:
     """Serves what `get_model` returns, and takes what is pressed.
 
-    `get_model` and `extras` are called in the panel's thread, at most five times a second: they read immutable values
-    and do not wait. `extras` (the demo's `story` and `ledger`, see static/app.js) is JSON-like and stays small. What
-    they raise is our bug: it ends the panel, never the agent, and the page says that the connection is lost.
+    `get_model` is called in the panel's thread, at most twenty times a second: it reads an immutable value and does not
+    wait. What it raises is our bug: it ends the panel, never the agent, and the page says that the connection is lost.
     """
 
     def __init__(
@@ -111,32 +111,25 @@ class Panel:
         get_model: Callable[[], ScreenModel],
         port: int,
         post: Callable[[object], None] = lambda event: None,
-        extras: Callable[[], Mapping[str, Any]] | None = None,
         *,
         beat: Callable[[Beat], None] = lambda beat: None,
         token: str = "",
         display: DisplayFacts | None = None,
         video: Path | None = None,
-        framed_by: str = "'none'",
         site: Path | None = None,
     ) -> None:
         """`port` 0 takes any free one; `url` tells which. `post` takes the events of INPUTS, and `beat` what the page
         says of itself each second, in the panel's thread. `token` lets press (one is made if there is none). `video` is
-        played in place of ours. `framed_by`: who may show the page inside another one (CSP frame-ancestors). `site`: the
-        folder in which the streets around the station may be.
+        played in place of ours. `site`: the folder in which the streets around the station may be.
         """
         self._get_model = get_model
         self._post = post
-        self._extras = extras
         self._port = port
         self._beat = beat
         self._token = token or new_token()
         self._display = display or DisplayFacts()
         self._streets = Streets(site) if site else None
         self._video = video or STATIC.get(VIDEO)
-        self._headers = {**HEADERS, "content-security-policy": POLICY + framed_by}
-        if framed_by == "'none'":
-            self._headers["x-frame-options"] = "DENY"
         self.newest = 0  # the id of the newest snapshot: what an awake page says that it has drawn
         self._subscribers: set[asyncio.Event] = set()
         self._latest = b""
@@ -202,7 +195,7 @@ class Panel:
     async def _serve(self, listener: socket.socket) -> None:
         server = uvicorn.Server(
             uvicorn.Config(
-                guarded(self._app(), self._headers),
+                guarded(self._app()),
                 http="h11",
                 ws="none",
                 lifespan="off",
@@ -239,8 +232,7 @@ class Panel:
                 self._wake()
 
     def _snapshot(self) -> bytes:
-        extras = {"extras": self._extras()} if self._extras else {}
-        return msgspec.json.encode({"screen": self._get_model(), **extras})
+        return msgspec.json.encode({"screen": self._get_model()})
 
     def _wake(self) -> None:
         for news in self._subscribers:
@@ -373,9 +365,9 @@ def page(path: str, file: Path) -> Route:
     return Route(path, answer)
 
 
-def guarded(app: ASGIApp, headers: Mapping[str, str]) -> ASGIApp:
+def guarded(app: ASGIApp) -> ASGIApp:
     """Only for who asks for this machine by its own name; and no page of ours inside anybody else's."""
-    ours = [(name.encode(), value.encode()) for name, value in headers.items()]
+    ours = [(name.encode(), value.encode()) for name, value in HEADERS.items()]
 
     async def guard(scope: Scope, receive: Receive, send: Send) -> None:
         async def send_guarded(message: Message) -> None:

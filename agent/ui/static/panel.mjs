@@ -14,7 +14,7 @@ const TOUCHED_MS = 5000;          // at most so often it is said that somebody i
 const LOOK_S = 5;                 // so long it is said that this page may not press
 
 const app = document.getElementById("app"), root = document.documentElement;
-let screen = null, extras = null, isSilent = false, drawn = 0, typing = null, looking = 0, display, demo = null, software = "";
+let screen = null, isSilent = false, drawn = 0, typing = null, looking = 0, display, software = "";
 let size = "medium", place = "", told = new Set(), touchedAt = -TOUCHED_MS;
 
 // -- what is pressed ------------------------------------------------------------------------------------------------------
@@ -108,7 +108,6 @@ function draw() {
   if (document.title !== screen.title) document.title = screen.title;
   render(html`<${Screen}/>`, app);
   squeeze(app);
-  if (extras) (demo ??= import("./demo.mjs")).then(({ drawDemo }) => drawDemo(extras));
 }
 
 /** Millimetres: of the display as its profile says; a window of another size is drawn as if it were that display. */
@@ -128,7 +127,7 @@ function resize() {
 
 function heard(news, id) {
   if (software && news.screen.software !== software) return location.reload();   // another build has other pages
-  ({ screen, extras } = news);
+  ({ screen } = news);
   software = screen.software;
   draw();
   requestAnimationFrame(() => { drawn = id; });
