@@ -1,0 +1,43 @@
+"""The install wizard: with four keys, by fields, through power cuts, and what it never does."""
+
+from tests.installing import Installer
+from agent.wizard.facts import Step
+from agent.events import StatusDelivered, PanelTold
+
+def test_smoke() -> None:
+    me = Installer()
+    print(me.screen.page, me.keys, me.page)
+    me.press("Continue")
+    me.spell("installer", "Ann Lee").spell("company", "Amp Co")
+    print(me.page.footer, me.keys, me.play.station.wizard.installer)
+    me.press("Continue").press("Continue").press("Continue")
+    print(me.step, me.keys, me.rows())
+    me.set("breaker_a", "40")
+    print(me.page)
+    me.press("Continue")
+    print(me.page, me.keys)
+    me.press("Confirm")
+    print(me.page, me.keys)
+    me.press("Continue")
+    print(me.page, me.keys)
+    me.online(); me.play.on(StatusDelivered())
+    print(me.page, me.keys)
+    me.press("Continue")
+    me.spell("pinpoint", "52.5, 13.4")
+    print(me.page, me.keys)
+    me.set("north_m", "7")
+    print(me.page, me.keys)
+    me.press("Continue")
+    print(me.page, me.keys)
+    me.press("Continue").press("Later")
+    print(me.page, me.keys)
+    me.press("Show"); print(me.screen.layout, me.screen.headline)
+    me.video().play.after(61)
+    print(me.page, me.keys)
+    me.press("Continue")
+    print(me.page, me.keys)
+    me.press("Hand over")
+    print(me.page, me.keys)
+    me.press("Back")
+    print(me.screen.headline, me.screen.page)
+    for r in me.play.records: print(r.action, str(r.payload)[:600])
