@@ -4,10 +4,24 @@ it is told, as the real one does."""
 from collections.abc import Mapping
 from typing import Any
 
-from agent.events import ControllerFound, FieldEntered, KeyPressed, Link, LinkChanged, Machine, PanelTold
+from agent.events import (
+    ControllerFound,
+    Cp,
+    FieldEntered,
+    KeyPressed,
+    Link,
+    LinkChanged,
+    Machine,
+    PanelTold,
+    PortReported,
+    Report,
+    ServiceOpened,
+    StatusDelivered,
+)
 from agent.settings import Settings
 from agent.ui.model import Field, PageModel, Prose, Row, Rows, ScreenModel
 from agent.ui.view import screen
+from agent.wizard import flow
 from agent.wizard.facts import STEPS, Place, Step
 from tests.play import WALL_S, Play
 
@@ -25,15 +39,27 @@ def europe(latitude: float, longitude: float) -> Place | None:
 
 
 class Installer:
-    """A new station with two ports, powered on, its self-test done."""
+    """At a new station with two ports, powered on, its self-test done."""
 
-    def __init__(self, settings: Settings = NEW, facts: Mapping[str, Any] | None = None, **more: Any) -> None:
-        more = {"machine": MACHINE, "board": BOARD, "places": europe} | more
-        self.use(Play(settings, facts=facts, **more))
+    def __init__(self, settings: Settings = NEW, facts: Mapping[str, Any] | None = None) -> None:
+        self.use(Play(settings, facts=facts, machine=MACHINE, board=BOARD, places=europe))
 
     def use(self, play: Play) -> "Installer":
         self.play, self.commissioned = play, len(play.commissioned)
         self.stored_ma = play.station.controller.circuit_limit_ma if play.station.controller else 0
+        return self
+
+    def cut(self, off_s: float = 5.0) -> "Installer":
+        """Power off and on again: the self-test runs, the controller has what it stored."""
+        stored_ma = self.stored_ma
+        reports = [port.report for port in self.play.station.ports]
+        self.use(self.play.reboot(off_s))
+        self.stored_ma = stored_ma
+        self.play.on(ControllerFound(8, 1.0, stored_ma))
+        for port, report in zip(self.play.station.ports, reports, strict=True):
+            register_wh = report.energy_wh if report else 0
+            self.play.on(PortReported(port.evse_id, Report(energy_wh=register_wh, cp=report.cp if report else Cp.A)))
+        self.play.after(1)
         return self
 
     # -- reading
@@ -118,11 +144,14 @@ class Installer:
         raise AssertionError(f"{name} never becomes {value}")
 
     def _turn(self, name: str, sign: str) -> None:
-        for _ in range(80):
-            if self.field(name).shown.endswith(f"[{sign}]"):
-                return
-            self.press("+")
-        raise AssertionError(f"the wheel has no {sign}")
+        """The shorter way round."""
+        field, editing = flow.edited(self.play.station), self.play.station.wizard.editing
+        assert field and editing
+        signs = flow.wheel(field, editing.value)
+        ahead = (signs.index(sign) - editing.turn) % len(signs)
+        back = len(signs) - ahead
+        self.press("+", ahead) if ahead <= back else self.press("−", back)
+        assert self.field(name).shown.endswith(f"[{sign}]")
 
     def _controller(self) -> None:
         """It stores the limit, and says so: raised only while nothing is offered."""
@@ -137,6 +166,16 @@ class Installer:
 
     def online(self) -> "Installer":
         self.play.on(LinkChanged(Link.UP))
+        return self
+
+    def heard(self) -> "Installer":
+        """The cloud has acknowledged everything."""
+        self.play.on(StatusDelivered())
+        return self
+
+    def service(self) -> "Installer":
+        self.play.on(ServiceOpened("button"))
+        self.play.station = flow.enter(self.play.station, self.play.now)  # as the service menu does
         return self
 
     def video(self) -> "Installer":

@@ -1,7 +1,7 @@
 """What the installer has told, and where the wizard stands: facts. What the steps are is in `agent/wizard/steps.py`.
 
-What survives a power cut is exactly `saved(wizard)`: each answer counts from when it was saved; an unfinished one, and
-an electrical limit that nobody has confirmed at the panel, are asked again.
+What survives a power cut is exactly `saved(wizard)`: each answer counts from when it was saved, an unfinished one is
+asked again. Electrical values wait for their confirmation over a cut, too.
 """
 
 from collections.abc import Mapping
@@ -17,6 +17,7 @@ from agent.clock import WALL_MAX_S
 from agent.settings import SETTINGS
 
 TEXT_MAX = 60  # characters of a name
+ELECTRICAL = ("breaker_ma", "circuit_limit_ma", "port_limit_ma", "phases")  # confirmed at the panel, old and new shown
 T = TypeVar("T")
 
 
@@ -125,11 +126,11 @@ class Wizard:
     step: Step = Step.LANGUAGE
     told: str = ""  # what of the station was last put into the outbox, as a digest
     is_heard: bool = False  # and the cloud has acknowledged that
+    draft: Draft | None = None
     # this run's
     cursor: int = 0  # among the fields of the step
     editing: Editing | None = None
     refused: Refused | None = None
-    draft: Draft | None = None
     confirms: bool = False  # the panel shows old and new values, and waits for the key
     commissions: int = 0  # how often they were confirmed
     region: str = ""  # of the time zones that are offered
@@ -143,11 +144,13 @@ def saved(wizard: Wizard) -> dict[str, Any]:
         "settings": dict(wizard.settings), "set_at_s": wizard.set_at_s, "installer": wizard.installer,
         "company": wizard.company, "breaker_ma": wizard.breaker_ma, "step": wizard.step, "told": wizard.told,
         "pinpoint": msgspec.to_builtins(wizard.pinpoint), "is_heard": wizard.is_heard, "charged": wizard.charged,
+        "draft": None if wizard.draft is None else [dict(wizard.draft.values), wizard.draft.by_phone],
         "done": {step: [mark.at_s, mark.is_open] for step, mark in wizard.done.items()},
     }  # fmt: skip
 
 
 Name = Annotated[str, Meta(max_length=TEXT_MAX)]
+Milliamp = Annotated[int, Meta(ge=0, le=1_000_000)]
 WallS = Annotated[float, Meta(ge=0, le=WALL_MAX_S)]
 
 
@@ -163,14 +166,20 @@ def restored(fact: Any) -> Wizard:
         set_at_s=read(fact, "set_at_s", WallS | None, None),
         installer=read(fact, "installer", Name, ""),
         company=read(fact, "company", Name, ""),
-        breaker_ma=read(fact, "breaker_ma", Annotated[int, Meta(ge=0, le=1_000_000)], 0),
+        breaker_ma=read(fact, "breaker_ma", Milliamp, 0),
         pinpoint=pinpoint if all(map(is_sound, numbers)) else None,
         charged=read(fact, "charged", bool, False),
         done=marks(fact.get("done")),
         step=read(fact, "step", Step, Step.LANGUAGE),
         told=read(fact, "told", Annotated[str, Meta(max_length=64)], ""),
         is_heard=read(fact, "is_heard", bool, False),
+        draft=drafted(read(fact, "draft", tuple[dict[str, Milliamp], bool] | None, None)),
     )
+
+
+def drafted(stored: tuple[dict[str, int], bool] | None) -> Draft | None:
+    values = {key: value for key, value in stored[0].items() if key in ELECTRICAL} if stored else {}
+    return Draft(values, stored[1]) if stored and values else None
 
 
 def read(fact: Mapping[Any, Any], key: str, type_: Any, otherwise: T) -> T:

@@ -257,7 +257,7 @@ def entered(station: Station, event: FieldEntered, now: float) -> Station:
     if event.name == "step":
         return walked(station, event.value, now)
     field = inputs.input_of(station, event.name)
-    return put(station, field, Given(event.value[:VALUE_MAX], event.by_phone, now)) if field else station
+    return put(station, field, Given(event.value[: VALUE_MAX + 1], event.by_phone, now)) if field else station
 
 
 def walked(station: Station, where: str, now: float) -> Station:
@@ -343,6 +343,8 @@ def why_not_confirmed(station: Station) -> Sentence | None:
     if limit_a > breaker_a:
         facts = {"limit": limit_a, "breaker": breaker_a}
         return Sentence("{limit} A is more than the breaker of {breaker} A: enter {breaker} A or less.", facts)
+    if layer.is_beyond_board(station):
+        return Sentence("This board carries less: enter the values again.")
     if layer.is_raised(station) and layer.is_in_use(station):
         return Sentence("A car is plugged in: unplug it, then raise the limit.")
     return None
@@ -365,7 +367,8 @@ def settled(station: Station, now: float) -> Station:
     if (until := charge_until(station)) is not None and now >= until:
         station = inputs.stopped(station, now)
     if station.panel.page is Page.WIZARD and not is_let_in(station, now):
-        station = replace(quiet(station), panel=replace(station.panel, page=None, at=0))
+        station = with_(quiet(station), draft=None)  # who comes next has not entered it
+        station = replace(station, panel=replace(station.panel, page=None, at=0))
     return station
 
 

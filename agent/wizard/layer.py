@@ -16,9 +16,8 @@ from agent.policy.sharing import CURRENT_MIN_MA
 from agent.port import is_plugged
 from agent.settings import BOUNDS, ConfigError, Layer, Merged, Settings, checked, fitting
 from agent.station import Station
-from agent.wizard.facts import Draft
+from agent.wizard.facts import ELECTRICAL, Draft
 
-ELECTRICAL = ("breaker_ma", "circuit_limit_ma", "port_limit_ma", "phases")  # confirmed at the panel, old and new shown
 CONTINUOUS_PERCENT = 80  # of the breaker: a car charges for hours (NEC 210.20(A), 625.41)
 BREAKERS_A = (  # sold sizes: IEC 60898-1, NEC 240.6(A)
     6, 8, 10, 13, 15, 16, 20, 25, 30, 32, 35, 40, 45, 50, 60, 63, 70, 80, 90, 100, 110, 125, 150, 160, 175, 200, 225,
@@ -111,6 +110,13 @@ def held_ma(station: Station) -> int:
 
 def is_in_use(station: Station) -> bool:
     return any(p.transaction or is_plugged(p) or (p.report and p.report.offer_ma) for p in station.ports)
+
+
+def is_beyond_board(station: Station) -> bool:
+    """A draft may come from the disk, and the board be another one since."""
+    most = Merged(board(station), {})
+    values = {key: drafted(station, key) for key in ELECTRICAL if key in BOUNDS}
+    return bool(fitting(Layer.WIZARD, values, most)[1])
 
 
 def confirmed(station: Station, now: float) -> Station:

@@ -17,6 +17,7 @@ from agent.ui.situation import is_fit
 from agent.wizard.facts import Sentence
 from agent.wizard.layer import commissioned, held_ma
 
+ACCURACY_MAX_M = 200.0  # the right car park: more than three decimals
 NOTHING = Sentence("")
 
 
@@ -120,6 +121,10 @@ def pinpoint(station: Station) -> Item:
     if point is None:
         fix = Sentence("Enter the coordinates: a station without them cannot be activated.")
         return Item("pinpoint", title, False, Sentence("The place is not known."), fix, may_wait=True)
+    if point.accuracy_m is not None and point.accuracy_m > ACCURACY_MAX_M:
+        facts = {"n": round(point.accuracy_m)}
+        text, fix = Sentence("Known to {n} m only.", facts), Sentence("Enter the coordinates with five decimals.")
+        return Item("pinpoint", title, False, text, fix, may_wait=True)
     at = {"latitude": f"{point.latitude:.6f}", "longitude": f"{point.longitude:.6f}"}
     return Item("pinpoint", title, True, Sentence("{latitude}, {longitude}", at), may_wait=True)
 
