@@ -18,6 +18,7 @@ from agent.events import (
     ServiceOpened,
     StatusDelivered,
 )
+from agent.panel import Page
 from agent.settings import Settings
 from agent.ui.model import Field, PageModel, Prose, Row, Rows, ScreenModel
 from agent.ui.view import screen
@@ -67,6 +68,9 @@ class Installer:
     @property
     def screen(self) -> ScreenModel:
         return screen(self.play.station, self.play.now)
+
+    def shows(self, page: Page) -> bool:
+        return self.screen.page is page
 
     @property
     def page(self) -> PageModel:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -121,7 +122,7 @@ def cut_and_back(me: Installer) -> None:
     me.cut()
     after = me.play.station
     assert saved(after.wizard) == saved(before.wizard) and after.settings == before.settings
-    assert (me.screen.page is Page.HOME) == is_over
+    assert (me.shows(Page.HOME)) == is_over
     assert is_over or me.step is before.wizard.step
     me.online().video()
 
@@ -170,18 +171,18 @@ def test_a_new_station_tests_itself_and_then_shows_the_wizard() -> None:
     play = Play(NEW, plug=False, machine=MACHINE)
     assert screen(play.station, 0.0).page is Page.HOME and not play.station.self_tested
     me = Installer()
-    assert me.screen.page is Page.WIZARD and me.step is Step.LANGUAGE
+    assert me.shows(Page.WIZARD) and me.step is Step.LANGUAGE
 
 
 def test_a_station_that_was_handed_over_goes_back_to_work_after_a_power_cut() -> None:
     me = installed().cut()
-    assert me.screen.page is Page.HOME and me.screen.layout == "idle"
+    assert me.shows(Page.HOME) and me.screen.layout == "idle"
     assert me.video().screen.headline == "Ready, waiting for activation."
 
 
 def test_an_activated_station_shows_no_wizard() -> None:
     me = Installer(msgspec.structs.replace(NEW, activated=True))
-    assert me.screen.page is Page.HOME
+    assert me.shows(Page.HOME)
     me.enter("installer", "Eve").enter("step", "circuit").enter("breaker_a", "100", by_phone=True)
     assert me.play.station.wizard == Wizard(), "nobody enters anything there, by phone or not"
 
@@ -191,25 +192,25 @@ def test_the_activation_by_the_cloud_ends_it() -> None:
     me.play.command("SetVariables", setVariableData=[{
         "component": {"name": "ChargingStation"}, "variable": {"name": "Activated"}, "attributeValue": "true",
     }])  # fmt: skip
-    assert me.screen.page is Page.HOME
+    assert me.shows(Page.HOME)
 
 
 def test_the_service_menu_leads_back_into_it_and_it_closes_with_the_service() -> None:
     me = Installer(msgspec.structs.replace(NEW, activated=True)).service()
-    assert me.screen.page is Page.WIZARD and me.step is Step.INSTALLER, "the first step with something missing"
+    assert me.shows(Page.WIZARD) and me.step is Step.INSTALLER, "the first step with something missing"
     me.enter("installer", "Ann")
     assert me.play.station.wizard.installer == "Ann"
     me.play.after(SERVICE_S + 1)
-    assert me.screen.page is Page.HOME
+    assert me.shows(Page.HOME)
     me.enter("installer", "Eve")
     assert me.play.station.wizard.installer == "Ann"
 
 
 def test_back_from_the_first_step_shows_the_start_page_for_a_minute() -> None:
     me = Installer().press("Back")
-    assert me.screen.page is Page.HOME
+    assert me.shows(Page.HOME)
     me.play.after(61)
-    assert me.screen.page is Page.WIZARD
+    assert me.shows(Page.WIZARD)
 
 
 def test_the_hand_over_stays_to_be_read_out_and_lets_nobody_change_anything() -> None:
@@ -218,7 +219,7 @@ def test_the_hand_over_stays_to_be_read_out_and_lets_nobody_change_anything() ->
     me.enter("installer", "Eve").enter("step", "circuit").enter("breaker_a", "100", by_phone=True)
     assert me.play.station.wizard.installer == "Al Lee" and me.step is Step.HAND_OVER
     me.play.after(SERVICE_S + 1)
-    assert me.screen.page is Page.HOME
+    assert me.shows(Page.HOME)
 
 
 # -- fields -----------------------------------------------------------------------------------------------------------
@@ -613,6 +614,16 @@ def test_what_is_saved_is_restored() -> None:
     )  # fmt: skip
     assert restored(msgspec.json.decode(msgspec.json.encode(saved(wizard)))) == wizard
     assert restored(None) == restored([]) == Wizard()
+
+
+def test_the_table_in_the_docs_is_the_table() -> None:
+    head = ("step", "asks", "evidence", "passes when", "may be skipped", "on re-entry")
+    rows = [(r.title, r.asks, r.evidence, r.passes, r.skip, r.again) for r in steps.TABLE]
+    lines = [f"| {' | '.join(row)} |" for row in (head, *rows)]
+    text = (Path(__file__).parent.parent / "docs" / "installing.md").read_text()
+    assert "\n".join([lines[0], "|---|---|---|---|---|---|", *lines[1:]]) + "\n" in text
+    for number, row in enumerate(steps.TABLE, 1):
+        assert f"## {number}. {row.title}\n" in text and f"screens/wizard-{row.step.replace(' ', '-')}.png" in text
 
 
 def test_every_step_has_its_row_and_every_page_its_fields() -> None:
