@@ -1,4 +1,4 @@
-"""The wizard end to end: the real shell, disk and uplink, the controller that stores the limit, the cloud that acknowledges."""
+"""The wizard end to end: the real shell, disk and uplink, the controller that stores the limit, the cloud."""
 
 from collections.abc import Iterator
 
