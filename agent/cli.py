@@ -238,7 +238,10 @@ def command_run(args: argparse.Namespace) -> int:
 
 
 def command_demo(args: argparse.Namespace) -> int:
-    from agent.sim import demo  # type: ignore[attr-defined, unused-ignore]
+    try:
+        from agent.sim import demo
+    except ModuleNotFoundError as error:
+        raise ConfigError(f"no demo here ({error.name} is missing): run it from a checkout, after make setup") from None
 
     return int(demo.main(once=args.once, page_port=args.page, keep=args.keep, broker=args.broker) or 0)
 

@@ -8,6 +8,7 @@ wish     what we want of the ports is derived anew (agent/station.py)
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
+from datetime import UTC
 from typing import Any
 
 import msgspec
@@ -16,7 +17,7 @@ from agent import listing, navigation, network, selftest, taps, withdrawn
 from agent.clock import Clock, floor, told, wall
 from agent.commands import charging, variables
 from agent.commands import station as commands
-from agent.effects import Effect, HangUp, Save, Wish
+from agent.effects import Effect, FindPlace, HangUp, LoadZone, Save, Wish
 from agent.events import (
     AvailabilityRequested,
     CacheCounted,
@@ -47,6 +48,7 @@ from agent.events import (
     PageMeasured,
     PanelTold,
     PartTold,
+    PlaceFound,
     PortChosen,
     PortReported,
     Registered,
@@ -58,12 +60,14 @@ from agent.events import (
     ScreenLit,
     ScreenTouched,
     ServiceOpened,
+    StatusDelivered,
     StoreFailed,
     StoreRecovered,
     TransactionAnswered,
     UnlockRequested,
     VariableChangesRequested,
     VariablesRequested,
+    ZoneLoaded,
 )
 from agent.faults import Fault
 from agent.policy.reasons import Reason
@@ -97,6 +101,9 @@ from agent.station import Boot, BootReason, Controller, Holding, Station, outage
 from agent.taps import Step, granted, noticed, port_of, with_port
 from agent.transaction import StoppedReason, Transaction, Trigger, ended_by, reading, restored
 from agent.transaction import saved as saved_transaction
+from agent.wizard import handover, layer
+from agent.wizard.facts import restored as restored_wizard
+from agent.wizard.facts import saved as saved_wizard
 
 ALIVE_PERIOD_S = 600.0  # a sign of life on disk: how exactly an outage can be told, against wear of the flash
 
@@ -118,7 +125,8 @@ def closed(
 ) -> tuple[Station, tuple[Effect, ...]]:
     """Turn the step into effects: records and facts first, then the wish, then the questions."""
     station, owed = records(before, station, now)
-    effects: list[Effect] = [*owed, *saves(before, station)]
+    station, installed = handover.followed(before, station, now)
+    effects: list[Effect] = [*owed, *installed, *saves(before, station)]
     asked_for = station.ports, station.controller, station.settings
     if any(a is not b for a, b in zip(asked_for, (before.ports, before.controller, before.settings), strict=True)):
         effects.append(Wish(wishes(station)))  # whole, though it may be the same: it is the gate that compares
@@ -143,6 +151,12 @@ def absorb(station: Station, event: Event, now: float) -> Step:
             return navigation.entered(station, event, now), ()
         case ScreenTouched() | ScreenLit() | PageMeasured() | PanelTold() | ServiceOpened():
             return navigation.told(station, event, now), ()
+        case ZoneLoaded(name=name, zone=zone):
+            return (replace(station, zone=zone or UTC) if name == station.settings.time_zone else station), ()
+        case PlaceFound():
+            return place_found(station, event), ()
+        case StatusDelivered():
+            return replace(station, wizard=replace(station.wizard, is_heard=True)), ()
         case LookedUp(ask_id=str(transaction_id)):
             return withdrawn.looked_up(station, transaction_id, event, now), ()
         case LookedUp():
@@ -235,6 +249,14 @@ def clock_told(station: Station, clock: Clock, now: float) -> Step:
     station = replace(station, clock=clock, alive_at=now)
     away = None if station.outage_known else outage_record(station, now)
     return replace(station, outage_known=away is not None or station.outage_known), (away,) if away else ()
+
+
+def place_found(station: Station, event: PlaceFound) -> Station:
+    """Unless the installer has moved the point since."""
+    point = station.wizard.pinpoint
+    if point is None or (point.latitude, point.longitude) != (event.latitude, event.longitude):
+        return station
+    return replace(station, wizard=replace(station.wizard, place=event.place))
 
 
 def case_told(station: Station, name: str, is_open: bool, now: float) -> Step:
@@ -537,6 +559,8 @@ def saves(before: Station, after: Station) -> tuple[Save, ...]:
         out.append(Save("network", network.saved(after.network)))
     if after.reset and after.reset.going and after.reset is not before.reset:
         out.append(Save("reset", commands.reset_reason(after.reset)))
+    if after.wizard is not before.wizard and (told := saved_wizard(after.wizard)) != saved_wizard(before.wizard):
+        out.append(Save("wizard", told))
     return tuple(out)
 
 
@@ -554,27 +578,41 @@ def born(
     jitter: Iterable[float],
     now: float,
     machine: Machine | None = None,
+    board: Settings | None = None,
 ) -> tuple[Station, tuple[Effect, ...]]:
-    """The station at its start, with what the disk remembers. `settings`: without the cloud's layer, which is a fact.
-    `jitter` in 0..1, one for each port.
+    """The station at its start, with what the disk remembers. `settings`: what the files say; the layers of installer
+    and cloud are facts. `board`: what the board alone says, which limits the installer. `jitter` in 0..1, one for each
+    port.
 
     Facts that cannot be read are kept aside port by port, never raised: a port starts fresh rather than not at all.
     """
     machine = machine or Machine()
-    cloud, in_force = variables.with_cloud(settings, facts.get("cloud"))
+    board, wizard = board or settings, restored_wizard(facts.get("wizard"))
+    ceiling = layer.over(settings, board, wizard.settings)
+    cloud, in_force = variables.with_cloud(ceiling, facts.get("cloud"))
     held = in_force.restart_delay_max_s if boot.reason is BootReason.POWER_UP and boot.count > 1 else None
     ports = tuple(
         reborn(i, facts.get(f"port/{i}"), None if held is None else boot.at + held * part, now)
         for i, part in zip(range(1, port_count + 1), jitter, strict=True)
     )
     station = Station(
-        settings=in_force, boot=boot, clock=clock, ports=ports, alive_at=now, ceiling=settings, cloud=cloud,
+        settings=in_force, boot=boot, clock=clock, ports=ports, alive_at=now, ceiling=ceiling, cloud=cloud,
+        files=settings, board=board, wizard=wizard,
         network=network.restored(facts.get("network")), machine=machine,
         outputs=variables.outputs_set(machine, facts.get("outputs")), opened=opened(machine, facts.get("opened")),
     )  # fmt: skip
     done = [Save("reset", None)] if facts.get("reset") is not None else []
-    lost = lost_facts(station, facts, now)
-    return station, (startup(station, now), Save("station", alive(station)), *done, *lost, Wish(wishes(station)))
+    lost, asked = lost_facts(station, facts, now), lookups(station)
+    first = (startup(station, now), Save("station", alive(station)), *done, *lost, Wish(wishes(station)))
+    return station, (*first, *asked)
+
+
+def lookups(station: Station) -> Iterator[Effect]:
+    """What follows from the facts by tables that are not ours."""
+    if station.settings.time_zone != "UTC":
+        yield LoadZone(station.settings.time_zone)
+    if point := station.wizard.pinpoint:
+        yield FindPlace(point.latitude, point.longitude)
 
 
 def opened(machine: Machine, fact: Any) -> frozenset[str]:

@@ -18,6 +18,7 @@ from agent.events import (
 from agent.panel import LEAVE_S, SERVICE_S, WAKE_S, WARN_S, Action, Page, Panel
 from agent.station import Station
 from agent.ui.words import LANGUAGES
+from agent.wizard import flow
 
 HELP_PARTS = 4  # agent/ui/pages.py
 
@@ -27,15 +28,19 @@ KEYS: dict[Page, tuple[Action, Action, Action, Action]] = {
     Page.HELP: (Action.BACK, Action.LANGUAGE, Action.ABOUT, Action.NEXT),
     Page.ABOUT: (Action.BACK, Action.LANGUAGE, Action.NEXT, Action.SERVICE),
     Page.SERVICE: (Action.BACK, Action.UP, Action.DOWN, Action.DO),
+    Page.WIZARD: (Action.BACK, Action.DOWN, Action.CHANGE, Action.CONTINUE),  # while it is read: agent/wizard/flow.py
 }
 
 
 def page(station: Station) -> Page:
-    return station.panel.page or Page.HOME
+    """What somebody has chosen; else what the station has to show."""
+    return station.panel.page or (Page.WIZARD if flow.is_wanted(station) else Page.HOME)
 
 
 def keys(station: Station, now: float) -> tuple[Action, ...]:
     """What the four keys do now."""
+    if page(station) is Page.WIZARD:
+        return flow.keys(station, now)
     return tuple(action if works(station, action, now) else Action.NONE for action in KEYS[page(station)])
 
 
@@ -65,6 +70,8 @@ def pressed(station: Station, event: KeyPressed, now: float) -> Station:
     action = offered[event.key - 1] if 1 <= event.key <= len(offered) else Action.NONE
     if event.action not in ("", action):
         return station
+    if page(was) is Page.WIZARD:
+        return flow.done(station, action, now)
     return replace(station, panel=done(station, action))
 
 
@@ -98,7 +105,7 @@ def led_to(station: Station, action: Action) -> Panel:
         case Action.BACK:
             return replace(panel, page=None, at=0)
         case Action.LANGUAGE:
-            return replace(panel, language=following(language(station)))
+            return replace(panel, language=following(language(station)), spoken="")
         case Action.LARGE:
             return replace(panel, large=not panel.large)
         case Action.PORTS:
@@ -132,8 +139,8 @@ def touched(station: Station, now: float) -> Station:
 
 
 def entered(station: Station, event: FieldEntered, now: float) -> Station:
-    """Typing is a sign of life; no page here has a field of its own."""
-    return touched(station, now)
+    """Typing is a sign of life; the wizard's page alone has fields."""
+    return flow.entered(touched(station, now), event, now)
 
 
 def told(
@@ -148,17 +155,12 @@ def told(
         case ScreenLit(lit=lit):
             return replace(station, panel=replace(station.panel, lit=lit))
         case PanelTold(drawn=drawn, video=video, problem=problem):
-            return replace(station, panel=replace(station.panel, drawn=drawn, video=video, problem=problem))
+            was = station.panel
+            video_at = now if video or was.video else was.video_at
+            return replace(station, panel=replace(was, drawn=drawn, video=video, video_at=video_at, problem=problem))
         case ServiceOpened():
             panel = replace(touched(station, now).panel, page=Page.SERVICE, at=0, service_until=now + SERVICE_S)
             return replace(station, panel=panel)
-
-
-def spoken_to(station: Station, language: str | None, now: float) -> Station:
-    """A driver whose language is known is answered in it."""
-    if language not in LANGUAGES or station.panel.language:
-        return station
-    return replace(station, panel=replace(station.panel, language=language, touched_at=now))
 
 
 # -- time -------------------------------------------------------------------------------------------------------------
@@ -166,6 +168,7 @@ def spoken_to(station: Station, language: str | None, now: float) -> Station:
 
 def left(station: Station, now: float) -> Station:
     """Nobody has pressed for a while; or the service's time is over."""
+    station = flow.settled(station, now)
     panel = station.panel
     if panel.page is Page.SERVICE and not is_service(station, now):
         return replace(station, panel=replace(panel, page=None, at=0, turned=0, screenfuls=1))
@@ -190,4 +193,5 @@ def leaving_s(station: Station, now: float) -> int:
 def deadline(station: Station) -> float:
     panel = station.panel
     leave_at = panel.touched_at + LEAVE_S if is_away(panel) else float("inf")
+    leave_at = min(leave_at, flow.deadline(station))
     return min(leave_at, panel.service_until) if panel.page is Page.SERVICE else leave_at

@@ -51,6 +51,7 @@ class Panel:
     screenfuls: int = 1  # of this page on the display, as measured there
     turned: int = 0  # of them
     language: str = ""  # "": the station's own
+    spoken: str = ""  # what a card set `language` to; another one there is somebody's choice
     large: bool = False
     touched_at: float = -inf
     service_until: float = -inf
@@ -58,4 +59,5 @@ class Panel:
     woken_at: float = -inf  # by the press before
     drawn: bool | None = None  # by the display's own heartbeat; None: not heard of yet
     video: bool = False
+    video_at: float | None = None  # when it was last seen to go on, in this run
     problem: str = ""

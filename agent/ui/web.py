@@ -17,7 +17,7 @@ import hmac
 import re
 import socket
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -31,7 +31,7 @@ from starlette.responses import FileResponse, PlainTextResponse, Response, Strea
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from agent.events import FieldEntered, KeyPressed, PageMeasured, PortChosen
+from agent.events import FieldEntered, KeyPressed, PageMeasured, PortChosen, ScreenTouched
 from agent.hal.display import DisplayFacts
 from agent.ui.model import Beat, ScreenModel
 from agent.ui.panelurl import new_token
@@ -52,11 +52,12 @@ STOP_S = 3.0  # then the thread is left to die with the process
 HERE = Path(__file__).parent
 HOSTS = {"localhost", "127.0.0.1", "[::1]"}  # another name is DNS rebinding
 HEADERS = {
+    "content-security-policy": "default-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "x-frame-options": "DENY",
     "x-content-type-options": "nosniff",
     "referrer-policy": "no-referrer",
     "cross-origin-resource-policy": "same-origin",
 }
-POLICY = "default-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors "  # then who may frame the page
 NOT_KEPT = {"cache-control": "no-store"}
 KEPT = {"cache-control": "max-age=31536000, immutable"}  # what others made and has its version in its name
 VERSIONED = re.compile(r"/vendor/.*\d\.\d")
@@ -67,6 +68,7 @@ INPUTS: dict[str, type[Struct]] = {  # what somebody at the display can do, and 
     "/api/port": PortChosen,
     "/api/field": FieldEntered,
     "/api/measured": PageMeasured,
+    "/api/touched": ScreenTouched,
 }
 TYPES = {
     ".html": "text/html", ".mjs": "text/javascript", ".js": "text/javascript", ".css": "text/css",
@@ -100,9 +102,8 @@ Take = Callable[[Request, Any], Response]
 class Panel:
     """Serves what `get_model` returns, and takes what is pressed.
 
-    `get_model` and `extras` are called in the panel's thread, at most five times a second: they read immutable values
-    and do not wait. `extras` (the demo's `story` and `ledger`, see static/app.js) is JSON-like and stays small. What
-    they raise is our bug: it ends the panel, never the agent, and the page says that the connection is lost.
+    `get_model` is called in the panel's thread, at most twenty times a second: it reads an immutable value and does not
+    wait. What it raises is our bug: it ends the panel, never the agent, and the page says that the connection is lost.
     """
 
     def __init__(
@@ -110,32 +111,25 @@ class Panel:
         get_model: Callable[[], ScreenModel],
         port: int,
         post: Callable[[object], None] = lambda event: None,
-        extras: Callable[[], Mapping[str, Any]] | None = None,
         *,
         beat: Callable[[Beat], None] = lambda beat: None,
         token: str = "",
         display: DisplayFacts | None = None,
         video: Path | None = None,
-        framed_by: str = "'none'",
         site: Path | None = None,
     ) -> None:
         """`port` 0 takes any free one; `url` tells which. `post` takes the events of INPUTS, and `beat` what the page
         says of itself each second, in the panel's thread. `token` lets press (one is made if there is none). `video` is
-        played in place of ours. `framed_by`: who may show the page inside another one (CSP frame-ancestors). `site`:
-        the folder in which the streets around the station may be.
+        played in place of ours. `site`: the folder in which the streets around the station may be.
         """
         self._get_model = get_model
         self._post = post
-        self._extras = extras
         self._port = port
         self._beat = beat
         self._token = token or new_token()
         self._display = display or DisplayFacts()
         self._streets = Streets(site) if site else None
         self._video = video or STATIC.get(VIDEO)
-        self._headers = {**HEADERS, "content-security-policy": POLICY + framed_by}
-        if framed_by == "'none'":
-            self._headers["x-frame-options"] = "DENY"
         self.newest = 0  # the id of the newest snapshot: what an awake page says that it has drawn
         self._subscribers: set[asyncio.Event] = set()
         self._latest = b""
@@ -201,7 +195,7 @@ class Panel:
     async def _serve(self, listener: socket.socket) -> None:
         server = uvicorn.Server(
             uvicorn.Config(
-                guarded(self._app(), self._headers),
+                guarded(self._app()),
                 http="h11",
                 ws="none",
                 lifespan="off",
@@ -238,8 +232,7 @@ class Panel:
                 self._wake()
 
     def _snapshot(self) -> bytes:
-        extras = {"extras": self._extras()} if self._extras else {}
-        return msgspec.json.encode({"screen": self._get_model(), **extras})
+        return msgspec.json.encode({"screen": self._get_model()})
 
     def _wake(self) -> None:
         for news in self._subscribers:
@@ -315,7 +308,7 @@ class Panel:
         """How large the display is, since the page measures in millimetres; and whether this page may press."""
         display = self._display
         size = {"width_px": display.width_px, "height_px": display.height_px, "width_mm": display.width_mm}
-        return Response(msgspec.json.encode({**size, "may_press": self._may_press(request)}), media_type="application/json", headers=NOT_KEPT)
+        return as_json({**size, "may_press": self._may_press(request)})
 
     async def _film(self, _request: Request) -> Response:
         if self._video is None or not self._video.is_file():
@@ -323,7 +316,7 @@ class Panel:
         return FileResponse(self._video, media_type=TYPES[".webm"], headers=ASKED_AGAIN)
 
     async def _screen(self, _request: Request) -> Response:
-        return Response(msgspec.json.encode(self._get_model()), media_type="application/json", headers=NOT_KEPT)
+        return as_json(self._get_model())
 
     async def _events(self, request: Request) -> Response:
         if request.method != "GET":
@@ -355,6 +348,10 @@ class EventStream(StreamingResponse):
             self._leave()
 
 
+def as_json(value: object) -> Response:
+    return Response(msgspec.json.encode(value), media_type="application/json", headers=NOT_KEPT)
+
+
 def page(path: str, file: Path) -> Route:
     """Read when it is asked for, which is once when the display starts: fonts and maps need not stay in memory."""
     etag = f'"{hashlib.sha256(file.read_bytes()).hexdigest()[:16]}"'
@@ -368,9 +365,9 @@ def page(path: str, file: Path) -> Route:
     return Route(path, answer)
 
 
-def guarded(app: ASGIApp, headers: Mapping[str, str]) -> ASGIApp:
+def guarded(app: ASGIApp) -> ASGIApp:
     """Only for who asks for this machine by its own name; and no page of ours inside anybody else's."""
-    ours = [(name.encode(), value.encode()) for name, value in headers.items()]
+    ours = [(name.encode(), value.encode()) for name, value in HEADERS.items()]
 
     async def guard(scope: Scope, receive: Receive, send: Send) -> None:
         async def send_guarded(message: Message) -> None:

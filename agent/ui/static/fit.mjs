@@ -8,15 +8,15 @@ const NARROWEST = 0.55;
 /** Every [data-squeeze] below `root` in which a word is wider than its box: narrower letters, as high as before. */
 export function squeeze(root) {
   for (const element of root.querySelectorAll("[data-squeeze]")) {
-    if (element.dataset.squeeze === element.textContent + element.clientWidth) continue;
-    element.style.transform = element.style.inlineSize = "";
+    const key = () => `${element.textContent}|${element.clientWidth}|${element.parentElement.clientWidth}`;
+    if (element.dataset.squeeze === key()) continue;
+    Object.assign(element.style, { transform: "", inlineSize: "", flex: "" });
     const wide = element.scrollWidth, room = element.clientWidth;
     if (room && wide > room) {
       const scale = Math.max(NARROWEST, room / wide);
-      element.style.inlineSize = `${100 / scale}%`;
-      element.style.transform = `scaleX(${scale})`;
+      Object.assign(element.style, { transform: `scaleX(${scale})`, inlineSize: `${room / scale}px`, flex: "none" });
     }
-    element.dataset.squeeze = element.textContent + room;
+    element.dataset.squeeze = key();
   }
 }
 

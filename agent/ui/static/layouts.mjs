@@ -17,7 +17,9 @@ function Idle({ screen, act }) {
     <ul class="checks" dir="ltr">${screen.ports.map((port) => html`<${Check} key=${port.evse_id} port=${port} act=${act}/>`)}</ul>
     <${Paged} key_=${screen.language} title=${screen.title}>
       <h2>${screen.headline}</h2>
-      ${facts(screen).map((fact, i) => html`<p key=${i} class=${fact.is_price ? "price" : ""}>${fact.text}</p>`)}
+      <p class="price">${screen.price}</p>
+      ${facts(screen).map((text) => html`<p key=${text}>${text}</p>`)}
+      ${screen.messages.map((m) => html`<p key=${m.where + m.code} class="message"><b>${m.where}</b> <span class="log">${m.code}</span> ${m.text} ${m.fix}</p>`)}
     </${Paged}>
   </section>`;
 }
@@ -30,9 +32,8 @@ function Check({ port, act }) {
 }
 
 function facts(screen) {
-  const texts = [screen.who, screen.start_text, screen.support, screen.link === "up" ? "" : screen.link_text, screen.store_ok ? "" : screen.store_text];
-  const errors = screen.messages.map((m) => `${m.where} (${m.code}): ${m.text} ${m.fix}`);
-  return [{ text: screen.price, is_price: true }, ...[...texts, ...errors].map((text) => ({ text }))].filter((fact) => fact.text);
+  const { who, start_text, support, link_text, store_text } = screen;
+  return [who, start_text, support, screen.link === "up" ? "" : link_text, screen.store_ok ? "" : store_text].filter(Boolean);
 }
 
 // -- ports ------------------------------------------------------------------------------------------------------------
@@ -63,7 +64,7 @@ class Card extends Component {
       <${Figures} figures=${port.figures}/>
       ${port.text && html`<p class="text">${port.text}</p>`}
       ${port.action && html`<p class="action">${port.action}</p>`}
-      ${port.faults.map((each) => html`<p class="fix" key=${each.fault}>${each.mrec ?? each.fault}: ${each.fix}</p>`)}
+      ${port.faults.map((each) => html`<p class="fix" key=${each.fault}><b>${each.mrec ?? each.fault}</b> ${each.fix}</p>`)}
       ${port.last_text && html`<p class="last">${port.last_text}</p>`}
     </article>`;
   }
@@ -76,7 +77,7 @@ function Mark({ port }) {
 function Figures({ figures }) {
   if (!figures.length) return null;
   return html`<dl class="figures">${figures.map((f) => html`<div key=${f.name} class="figure" data-name=${f.name}>
-    <dd dir="ltr">${f.value}</dd><dt>${f.unit}</dt></div>`)}</dl>`;
+    <dt>${f.unit}</dt><dd dir="ltr">${f.value}</dd></div>`)}</dl>`;
 }
 
 // -- port -------------------------------------------------------------------------------------------------------------
@@ -90,7 +91,7 @@ function Port({ screen, act }) {
       <${Figures} figures=${port.figures}/>
       ${port.action && html`<p class="action">${port.action}</p>`}
       ${port.text && html`<p class="text">${port.text}</p>`}
-      ${port.faults.map((each) => html`<p class="fix" key=${each.fault}>${each.mrec ?? each.fault}: ${each.fix}</p>`)}
+      ${port.faults.map((each) => html`<p class="fix" key=${each.fault}><b>${each.mrec ?? each.fault}</b> ${each.fix}</p>`)}
       ${port.last_text && html`<p class="last">${port.last_text}</p>`}
     </${Paged}>
   </section>`;

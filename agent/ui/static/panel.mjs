@@ -10,11 +10,12 @@ import { beat, listen, may, post, profile } from "./station.mjs";
 const SOFT_KEYS = { 1: 1, 2: 2, 3: 3, 4: 4, F1: 1, F2: 2, F3: 3, F4: 4 };
 const LARGE = 1.27;               // 0.7 degrees of arc at half a metre (EN 301 549, 5.1.4)
 const COMPACT_MM = 120, WIDE_MM = 180, FLAT_MM = 70;
+const TOUCHED_MS = 5000;          // at most so often it is said that somebody is there
 const LOOK_S = 5;                 // so long it is said that this page may not press
 
 const app = document.getElementById("app"), root = document.documentElement;
-let screen = null, extras = null, isSilent = false, drawn = 0, typing = null, looking = 0, display, demo = null, software = "";
-let size = "medium", place = "", told = new Set();
+let screen = null, isSilent = false, drawn = 0, typing = null, looking = 0, display, software = "";
+let size = "medium", place = "", told = new Set(), touchedAt = -TOUCHED_MS;
 
 // -- what is pressed ------------------------------------------------------------------------------------------------------
 
@@ -46,6 +47,16 @@ function entered(value) {
   draw();
 }
 
+/** Somebody is there, and may be busy with what stays on this page: the station waits for him. */
+function touched() {
+  const now = performance.now();
+  if (now - touchedAt < TOUCHED_MS || !may.press || isSilent) return;
+  touchedAt = now;
+  post("/api/touched", {});
+}
+
+addEventListener("pointerdown", touched, { capture: true, passive: true });
+addEventListener("keydown", touched, { capture: true, passive: true });
 addEventListener("keydown", (event) => {
   const n = SOFT_KEYS[event.key];
   if (!n || event.target.matches?.("input, textarea") || event.ctrlKey || event.altKey || event.metaKey || event.repeat) return;
@@ -97,7 +108,6 @@ function draw() {
   if (document.title !== screen.title) document.title = screen.title;
   render(html`<${Screen}/>`, app);
   squeeze(app);
-  if (extras) (demo ??= import("./demo.mjs")).then(({ drawDemo }) => drawDemo(extras));
 }
 
 /** Millimetres: of the display as its profile says; a window of another size is drawn as if it were that display. */
@@ -117,7 +127,7 @@ function resize() {
 
 function heard(news, id) {
   if (software && news.screen.software !== software) return location.reload();   // another build has other pages
-  ({ screen, extras } = news);
+  ({ screen } = news);
   software = screen.software;
   draw();
   requestAnimationFrame(() => { drawn = id; });

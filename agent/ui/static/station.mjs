@@ -36,7 +36,7 @@ export async function profile() {
   }
 }
 
-/** `heard({screen, extras}, id)` at each snapshot; `silent(true)` after SILENCE_MS without a word, `silent(false)` when
+/** `heard({screen}, id)` at each snapshot; `silent(true)` after SILENCE_MS without a word, `silent(false)` when
  * there is one again. */
 export function listen(heard, silent) {
   let events = null, watchdog = 0;
