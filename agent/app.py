@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 from msgspec import structs
 
-from agent import __version__, clockset
+from agent import __version__, atlas, clockset
 from agent.authcache.listfile import read_key
 from agent.authcache.lists import Lists
 from agent.board import Board, Chosen, LineFacts, load, load_config
@@ -46,6 +46,7 @@ from agent.settings import Config, ConfigError, Layer, Merged, Settings, merge
 from agent.shell import KEEPALIVE, Shell
 from agent.station import Boot, BootReason, Station, boot_reason
 from agent.store import Crashed, Opened, Store, sync_folder
+from agent.ui import site
 from agent.ui.catalogues import load_says
 from agent.ui.model import ScreenModel
 from agent.ui.view import screen
@@ -56,6 +57,7 @@ from agent.uplink.keepalive import START_S
 from agent.uplink.mqtt import Mqtt, MqttConfig, MqttError
 from agent.uplink.operator import OperatorKeys
 from agent.uplink.protocol import Uplink
+from agent.wizard.facts import Place
 from agent.wizard.layer import limits as controller_limits
 
 KERNEL_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
@@ -128,7 +130,10 @@ class App:
         jitter = [secrets.randbelow(1000) / 1000 for _ in range(ports)]
         self.identity = identity_of(config, folder, held, self._aside)
         expiry_s = held.in_use.not_after_s if held.in_use else None
-        machine = replace(machine_of(board), certificate_expiry_s=expiry_s, can_renew=self.identity is not None)
+        machine = replace(
+            machine_of(board), certificate_expiry_s=expiry_s, can_renew=self.identity is not None,
+            streets=site.is_there(state),
+        )  # fmt: skip
         limited = merge({Layer.BOARD: board.layer()}).settings
         station, first = born(settings, boot, clock, ports, facts, jitter, now, machine, limited)
         undo.enter_context(exclusive(state, "station-agent board try has the hardware: end it first"))
@@ -147,6 +152,7 @@ class App:
             uplink=Uplink(settings.station_id, boot_id, opened.epoch, opened.marks, {}),
             lists=self.lists, seen=SeenCommands(facts), keys=OperatorKeys(operator_keys(config), facts),
             work=self._elsewhere, build=self._aside, now=now, log=log, restart=self._restart, identity=self.identity,
+            place_of=self._place_of,
         )  # fmt: skip
         watch = asyncio.get_running_loop()
         self.hardware = Hardware(board, inbox.post, self._aside, watch, monotonic, light=self.controller.show)
@@ -211,6 +217,10 @@ class App:
     def close(self) -> None:
         """An orderly end: sessions stay open on disk, and the controller keeps charging for its grace."""
         self._undo.close()
+
+    def _place_of(self, latitude: float, longitude: float) -> Place | None:
+        """In the worker's thread; the station is a value that does not change."""
+        return atlas.place_of(latitude, longitude, self.shell.station.settings.time_zone)
 
     def _restart(self) -> None:
         self.on_restart()

@@ -11,9 +11,11 @@ from agent.port import is_plugged
 from agent.selftest import Result
 from agent.station import Station, charging_state
 from agent.transaction import TEST_RULE, ChargingState
-from agent.ui.model import Block, Field, Map, Option, PageModel, Prose, Qr, Row, Rows
+from agent.ui.maps import STREETS, station_map
+from agent.ui.model import Block, Field, Option, PageModel, Prose, Qr, Row, Rows
 from agent.ui.words import LANGUAGES, Say
 from agent.wizard import flow, inputs, layer, readiness, steps
+from agent.wizard.coordinates import Point
 from agent.wizard.facts import STEPS, Method, Sentence, Step
 from agent.wizard.inputs import Input
 from agent.wizard.steps import ROWS
@@ -260,27 +262,15 @@ assert METHODS.keys() == set(Method)
 def pinpoint(station: Station, now: float, say: Say) -> Iterator[Block]:
     point = station.wizard.pinpoint
     yield from fields(station, say)
-    accuracy_m = point.accuracy_m if point else None
-    words = place(station, say)
-    latitude, longitude = (point.latitude, point.longitude) if point else (None, None)
-    yield Map(latitude, longitude, accuracy_m, words, step_m=1.0)
+    found = station.wizard.place
+    here = Point(point.latitude, point.longitude, point.accuracy_m) if point else None
+    for warning in found.warnings if found else ():
+        yield Prose(said(say, warning), "warning")
+    yield station_map(here, found, say, STREETS if station.machine.streets else "")
     if point:
-        size = say("{n} m", n=round(accuracy_m)) if accuracy_m is not None else say("unknown")
-        yield Rows((
-            Row(say("Place"), words),
-            Row(say("Accuracy"), size),
-            Row(say("Found"), say(METHODS[point.method])),
-        ))  # fmt: skip
+        yield Rows((Row(say("Found"), say(METHODS[point.method])),))
     else:
         yield Prose(say("You can do this later. Without it the station cannot be activated."), "small")
-
-
-def place(station: Station, say: Say) -> str:
-    """Whether it is the right country is what catches a swapped sign."""
-    found = station.wizard.place
-    if station.wizard.pinpoint is None:
-        return ""
-    return ", ".join(filter(None, (found.town, found.country))) if found else say("unknown")
 
 
 SOURCES = {

@@ -71,11 +71,15 @@ class Pinpoint:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """What is at a point, in words."""
+    """What is at a point, in words; empty where there is nothing near."""
 
-    country: str
-    town: str
-    zone: str  # IANA; "" where nobody knows
+    country: str = ""  # English
+    town: str = ""  # the nearest of some size, in its own country's spelling
+    zone: str = ""  # IANA; "" where nobody knows
+    code: str = ""  # of the country, ISO 3166-1 alpha-2
+    town_km: float = 0.0
+    sea_km: float = 0.0  # to the coast; 0 on land
+    warnings: tuple["Sentence", ...] = ()  # what speaks against the point
 
 
 @dataclass(frozen=True, slots=True)

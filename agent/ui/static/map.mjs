@@ -214,6 +214,7 @@ export class MapView extends Component {
       const layer = await streets_layer(streets, document.documentElement.lang.slice(0, 2));
       if (!this.leaflet || streets !== this.props.map.streets) return;
       this.layer = layer.addTo(this.leaflet);
+      if (!this.point) this.leaflet.fitBounds(layer.options.bounds, { animate: false });
       this.setState({ streets: true });
     } catch (error) {
       console.warn(error.message);
@@ -328,7 +329,7 @@ export class MapView extends Component {
         <button type="button" class="step" disabled=${!has} onClick=${() => this.setState({ step_m: next })}>${step_m} m</button>
       </div>
       <p class="caption" dir="auto">${map.text}</p>
-      ${!map.streets && html`<p class="caption soft" dir="auto">${words.no_streets}</p>`}
+      ${!streets && html`<p class="caption soft" dir="auto">${words.no_streets}</p>`}
     </div>`;
   }
 }
