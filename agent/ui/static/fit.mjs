@@ -1,17 +1,23 @@
 // What does not fit is never cut off: a page is turned, a long word is narrowed, and of a card the least important goes.
 import { html, Component } from "/vendor/htm-preact-3.1.1.mjs";
-import { Glyph } from "./icons.mjs";
 
 const TURN_MS = 5000;
 const NARROWEST = 0.55;
+const ONE_LINE = 0.72;           // [data-line] stays on one line if its letters need not be narrower than this
+const SWIPE_MM = 12;
 
 /** Every [data-squeeze] below `root` in which a word is wider than its box: narrower letters, as high as before. */
 export function squeeze(root) {
   for (const element of root.querySelectorAll("[data-squeeze]")) {
     const key = () => `${element.textContent}|${element.clientWidth}|${element.parentElement.clientWidth}`;
     if (element.dataset.squeeze === key()) continue;
-    Object.assign(element.style, { transform: "", inlineSize: "", flex: "" });
-    const wide = element.scrollWidth, room = element.clientWidth;
+    Object.assign(element.style, { transform: "", inlineSize: "", flex: "", whiteSpace: "" });
+    const room = element.clientWidth;
+    if (element.dataset.line !== undefined) {
+      element.style.whiteSpace = "nowrap";
+      if (element.scrollWidth * ONE_LINE > room) element.style.whiteSpace = "";
+    }
+    const wide = element.scrollWidth;
     if (room && wide > room) {
       const scale = Math.max(NARROWEST, room / wide);
       Object.assign(element.style, { transform: `scaleX(${scale})`, inlineSize: `${room / scale}px`, flex: "none" });
@@ -42,7 +48,7 @@ const keyOf = (element) => `${element.textContent.replace(/\d/g, "0")}|${element
 /** Text in columns as wide as the box: those that lie outside are the next screenfuls, and no line is ever cut.
  *
  * `turned`: which one to show, as the model says it; without it they follow by themselves. `told(n)`: how many there
- * are. A [data-chosen] in it is always in sight. A touch on the mark turns too.
+ * are. A [data-chosen] in it is always in sight. A finger drawn across turns too.
  */
 export class Paged extends Component {
   constructor() {
@@ -62,8 +68,15 @@ export class Paged extends Component {
     this.measure();
   }
 
-  turn() {
-    if (this.state.count > 1) this.setState({ ahead: (this.state.ahead + 1) % this.state.count });
+  turn(by = 1) {
+    const { count, ahead } = this.state;
+    if (count > 1) this.setState({ ahead: (ahead + by + count) % count });
+  }
+
+  drawn(event) {
+    const way = event.clientX - this.from, mm = parseFloat(getComputedStyle(document.documentElement).getPropertyValue("--mm"));
+    const forward = getComputedStyle(this.box).direction === "rtl" ? 1 : -1;
+    if (Math.abs(way) > SWIPE_MM * mm) this.turn(Math.sign(way) * forward);
   }
 
   get at() { return ((this.props.turned ?? 0) + this.state.ahead) % this.state.count; }
@@ -93,11 +106,10 @@ export class Paged extends Component {
     this.props.told?.(chosen ? 1 : count);
   }
 
-  render({ children, turned, title }, { count }) {
-    return html`<div class="paged" ref=${(dom) => { this.frame = dom; }}>
+  render({ children }, { count }) {
+    return html`<div class="paged" ref=${(dom) => { this.frame = dom; }} onPointerDown=${(event) => { this.from = event.clientX; }} onPointerUp=${(event) => this.drawn(event)}>
       <div class="columns" ref=${(dom) => { this.box = dom; }}>${children}</div>
-      ${count > 1 && html`<button type="button" class="turn" aria-label=${`${title ?? ""} ${this.at + 1}/${count}`} onClick=${() => this.turn()}>
-        <span>${this.at + 1}/${count}</span>${turned !== undefined && html`<${Glyph} name="next"/>`}</button>`}
+      <div class="dots" aria-hidden="true">${count > 1 && Array.from({ length: count }, (_, i) => html`<i key=${i} class=${i === this.at ? "now" : ""}/>`)}</div>
     </div>`;
   }
 }

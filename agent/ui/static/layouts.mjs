@@ -5,7 +5,7 @@ import { Film } from "./film.mjs";
 import { Paged, fit } from "./fit.mjs";
 import { Glyph } from "./icons.mjs";
 
-const LEFT_OUT = 6;      // the steps of [data-fit] in style.css
+const LEFT_OUT = 8;      // the steps of [data-fit] in style.css
 
 const mark = (port) => (port.ready ? "passed" : port.self_test === "running" ? "running" : "failed");
 
@@ -15,7 +15,7 @@ function Idle({ screen, act }) {
   return html`<section class="idle">
     <div class="how">${screen.awake && html`<${Film} how=${screen.how} label=${screen.words.video}/>`}</div>
     <ul class="checks" dir="ltr">${screen.ports.map((port) => html`<${Check} key=${port.evse_id} port=${port} act=${act}/>`)}</ul>
-    <${Paged} key_=${screen.language} title=${screen.title}>
+    <${Paged} key_=${screen.language}>
       <h2>${screen.headline}</h2>
       <p class="price">${screen.price}</p>
       ${facts(screen).map((text) => html`<p key=${text}>${text}</p>`)}
@@ -85,8 +85,8 @@ function Figures({ figures }) {
 function Port({ screen, act }) {
   const port = screen.ports.find((each) => each.evse_id === screen.evse_id) ?? screen.ports[0];
   return html`<section class="one card" data-tone=${port.tone}>
-    <p class="name"><b class="number">${port.evse_id}</b> <span>${port.name}</span> <${Mark} port=${port}/></p>
-    <${Paged} key_=${`${port.evse_id}${screen.language}`} title=${port.name} turned=${screen.turned} told=${act.measured}>
+    <p class="name"><span>${port.name}</span> <${Mark} port=${port}/></p>
+    <${Paged} key_=${`${port.evse_id}${screen.language}`} turned=${screen.turned} told=${act.measured}>
       <h2><${Glyph} name=${port.tone}/><span data-squeeze>${port.title}</span></h2>
       <${Figures} figures=${port.figures}/>
       ${port.action && html`<p class="action">${port.action}</p>`}
@@ -103,7 +103,7 @@ function Page({ screen, act }) {
   const { content } = screen;
   if (!content) return null;
   return html`<section class="page">
-    <${Paged} key_=${`${screen.page}${content.title}${content.step}${screen.language}`} title=${content.title} turned=${screen.turned} told=${act.measured}>
+    <${Paged} key_=${`${screen.page}${content.title}${content.step}${screen.language}`} turned=${screen.turned} told=${act.measured}>
       <${Blocks} blocks=${content.blocks} act=${act}/>
     </${Paged}>
     ${content.footer && html`<p class="footer">${content.footer}</p>`}
@@ -117,7 +117,7 @@ export function Notices({ screen }) {
   const all = screen.notice ? [{ ...screen.notice, where: "", id: 0 }, ...said] : said;
   return html`<div class="notices" role="alert">${all.map((notice) => html`<section key=${notice.id} class="notice" data-tone=${notice.tone}>
     <h2><${Glyph} name=${notice.tone}/><span data-squeeze>${notice.where && html`<b>${notice.where}</b> `}${notice.title}</span></h2>
-    <${Paged} key_=${notice.text} title=${notice.title}>
+    <${Paged} key_=${notice.text}>
       <p class="text">${notice.text}</p><p class="action">${notice.action}</p>
       ${notice.code && html`<p class="support">${screen.support} <span class="log">${notice.code}</span></p>`}
     </${Paged}></section>`)}</div>`;

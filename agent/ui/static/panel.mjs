@@ -71,7 +71,7 @@ function Bar() {
   const step = content?.steps ? `${content.step}/${content.steps}` : "";
   const isPage = layout === "page" && content;
   return html`<header class="bar">
-    <h1><span data-squeeze>${isPage ? content.title : screen.title}</span></h1>
+    <h1><span data-squeeze data-line>${isPage ? content.title : screen.title}</span></h1>
     ${isPage && html`<span class="station">${screen.title}</span>`}
     ${step && html`<span class="step" dir="ltr">${step}</span>`}
     <span class="link" data-link=${screen.link}><${Glyph} name=${screen.link} label=${screen.link_text}/></span>
@@ -80,7 +80,7 @@ function Bar() {
 
 function Keys() {
   return html`<nav class="keys" dir="ltr">${screen.keys.map((key, i) => html`<button type="button" key=${i} disabled=${!key.label}
-    onClick=${() => act.key(i + 1)}><span data-squeeze dir="auto">${key.label}</span></button>`)}</nav>`;
+    onClick=${() => act.key(i + 1)}><span data-squeeze data-line dir="auto">${key.label}</span></button>`)}</nav>`;
 }
 
 function Screen() {
