@@ -32,11 +32,10 @@ const overflows = (element) => element.scrollHeight > element.clientHeight + 3 |
 export function fit(element, most) {
   const key = keyOf(element);
   if (element.dataset.key === key) return;
-  let left_out = 0;
-  element.dataset.fit = "0";
+  element.dataset.fit = "";
   squeeze(element);
-  while (left_out < most && overflows(element)) {
-    element.dataset.fit = String(++left_out);
+  for (let step = 1; step <= most && overflows(element); step++) {
+    element.dataset.fit += ` ${step}`;
     squeeze(element);
   }
   element.dataset.key = key;
@@ -58,7 +57,7 @@ export class Paged extends Component {
 
   componentDidMount() {
     this.measure();
-    if (this.props.turned === undefined) this.timer = setInterval(() => this.turn(), TURN_MS);
+    if (this.props.turned === undefined) this.timer = setInterval(() => this.turn(), this.props.every ?? TURN_MS);
   }
 
   componentWillUnmount() { clearInterval(this.timer); }

@@ -6,12 +6,13 @@ import { Paged, fit } from "./fit.mjs";
 import { Glyph } from "./icons.mjs";
 
 const LEFT_OUT = 8;      // the steps of [data-fit] in style.css
+const NOTICE_MS = 4000;  // a notice stays for eight seconds
 
 const mark = (port) => (port.ready ? "passed" : port.self_test === "running" ? "running" : "failed");
 
 // -- idle -------------------------------------------------------------------------------------------------------------
 
-function Idle({ screen, act }) {
+function Idle({ screen, act, size }) {
   return html`<section class="idle">
     <div class="how">${screen.awake && html`<${Film} how=${screen.how} label=${screen.words.video}/>`}</div>
     <ul class="checks" dir="ltr">${screen.ports.map((port) => html`<${Check} key=${port.evse_id} port=${port} act=${act}/>`)}</ul>
@@ -19,6 +20,7 @@ function Idle({ screen, act }) {
       <h2>${screen.headline}</h2>
       <p class="price">${screen.price}</p>
       ${facts(screen).map((text) => html`<p key=${text}>${text}</p>`)}
+      ${size === "compact" && html`<p>${screen.title}</p>`}
       ${screen.messages.map((m) => html`<p key=${m.where + m.code} class="message"><b>${m.where}</b> <span class="log">${m.code}</span> ${m.text} ${m.fix}</p>`)}
     </${Paged}>
   </section>`;
@@ -87,7 +89,7 @@ function Port({ screen, act }) {
   return html`<section class="one card" data-tone=${port.tone}>
     <p class="name"><span>${port.name}</span> <${Mark} port=${port}/></p>
     <${Paged} key_=${`${port.evse_id}${screen.language}`} turned=${screen.turned} told=${act.measured}>
-      <h2><${Glyph} name=${port.tone}/><span data-squeeze>${port.title}</span></h2>
+      <h2><b class="number">${port.evse_id}</b><${Glyph} name=${port.tone}/><span data-squeeze>${port.title}</span></h2>
       <${Figures} figures=${port.figures}/>
       ${port.action && html`<p class="action">${port.action}</p>`}
       ${port.text && html`<p class="text">${port.text}</p>`}
@@ -116,8 +118,8 @@ export function Notices({ screen }) {
   const said = screen.ports.filter((port) => port.notice).map((port) => ({ ...port.notice, where: port.name, id: port.evse_id }));
   const all = screen.notice ? [{ ...screen.notice, where: "", id: 0 }, ...said] : said;
   return html`<div class="notices" role="alert">${all.map((notice) => html`<section key=${notice.id} class="notice" data-tone=${notice.tone}>
-    <h2><${Glyph} name=${notice.tone}/><span data-squeeze>${notice.where && html`<b>${notice.where}</b> `}${notice.title}</span></h2>
-    <${Paged} key_=${notice.text}>
+    <h2><${Glyph} name=${notice.tone}/><span data-squeeze data-line>${notice.where && html`<b>${notice.where}</b> `}${notice.title}</span></h2>
+    <${Paged} key_=${notice.text} every=${NOTICE_MS}>
       <p class="text">${notice.text}</p><p class="action">${notice.action}</p>
       ${notice.code && html`<p class="support">${screen.support} <span class="log">${notice.code}</span></p>`}
     </${Paged}></section>`)}</div>`;

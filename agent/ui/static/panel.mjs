@@ -70,8 +70,10 @@ function Bar() {
   const { content, layout } = screen;
   const step = content?.steps ? `${content.step}/${content.steps}` : "";
   const isPage = layout === "page" && content;
+  const title = isPage ? content.title : screen.title;
+  const isHidden = size === "compact" && !isPage;     // there it is among the facts, and everywhere the page's name
   return html`<header class="bar">
-    <h1><span data-squeeze data-line>${isPage ? content.title : screen.title}</span></h1>
+    ${isHidden ? html`<h1 aria-label=${title}/>` : html`<h1><span data-squeeze data-line>${title}</span></h1>`}
     ${isPage && html`<span class="station">${screen.title}</span>`}
     ${step && html`<span class="step" dir="ltr">${step}</span>`}
     <span class="link" data-link=${screen.link}><${Glyph} name=${screen.link} label=${screen.link_text}/></span>
