@@ -28,16 +28,39 @@ export function squeeze(root) {
 
 const overflows = (element) => element.scrollHeight > element.clientHeight + 3 || element.scrollWidth > element.clientWidth + 1;
 
+/** The soft keys: as wide as each other, over the buttons of the frame; where that is too little, as wide as they need. */
+export function spread(keys) {
+  const buttons = [...keys.children].filter((button) => !button.disabled), labels = buttons.map((button) => button.firstChild);
+  const key = `${keys.textContent}|${keys.clientWidth}|${document.documentElement.dataset.large}`;
+  if (keys.dataset.key === key) return;
+  for (const button of buttons) button.style.flex = "";
+  for (const label of labels) Object.assign(label.style, { transform: "", inlineSize: "max-content" });
+  const widths = labels.map((label) => label.scrollWidth);
+  const rooms = () => buttons.map((button) => button.clientWidth - 2 * parseFloat(getComputedStyle(button).paddingLeft));
+  if (rooms().some((room, i) => widths[i] * ONE_LINE > room)) buttons.forEach((button, i) => { button.style.flex = `${widths[i]} 1 0px`; });
+  rooms().forEach((room, i) => {
+    const scale = Math.min(1, room / widths[i]);
+    Object.assign(labels[i].style, { inlineSize: `${Math.ceil(Math.max(room, widths[i]))}px`, transform: scale < 1 ? `scaleX(${scale})` : "" });
+  });
+  keys.dataset.key = key;
+}
+
 /** `element` leaves out, step by step, what style.css says for data-fit, until the rest fits. */
 export function fit(element, most) {
   const key = keyOf(element);
   if (element.dataset.key === key) return;
-  element.dataset.fit = "";
-  squeeze(element);
-  for (let step = 1; step <= most && overflows(element); step++) {
-    element.dataset.fit += ` ${step}`;
+  const gone = new Set();
+  const tried = () => {
+    element.dataset.fit = [...gone].join(" ");
     squeeze(element);
+    return !overflows(element);
+  };
+  for (let step = 1; !tried() && step <= most; step++) gone.add(step);
+  for (const step of [...gone].reverse()) {              // what one of them has made room for comes back
+    gone.delete(step);
+    if (!tried()) gone.add(step);
   }
+  tried();
   element.dataset.key = key;
 }
 

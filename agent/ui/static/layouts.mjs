@@ -5,7 +5,7 @@ import { Film } from "./film.mjs";
 import { Paged, fit } from "./fit.mjs";
 import { Glyph } from "./icons.mjs";
 
-const LEFT_OUT = 8;      // the steps of [data-fit] in style.css
+const LEFT_OUT = 9;      // the steps of [data-fit] in style.css
 const NOTICE_MS = 4000;  // a notice stays for eight seconds
 
 const mark = (port) => (port.ready ? "passed" : port.self_test === "running" ? "running" : "failed");
@@ -62,7 +62,7 @@ class Card extends Component {
     return html`<article class="card" data-tone=${port.tone} dir=${act.direction} ref=${(dom) => { this.dom = dom; }}>
       <button type="button" class="choose" aria-label=${`${port.name}: ${port.title}`} onClick=${() => act.port(port.evse_id)}/>
       <p class="name"><span>${port.name}</span> <${Mark} port=${port}/></p>
-      <h2><${Glyph} name=${port.tone}/><span data-squeeze>${port.title}</span></h2>
+      <h2><${Glyph} name=${port.tone}/><span data-squeeze data-line>${port.title}</span></h2>
       <${Figures} figures=${port.figures}/>
       ${port.text && html`<p class="text">${port.text}</p>`}
       ${port.action && html`<p class="action">${port.action}</p>`}
@@ -89,7 +89,7 @@ function Port({ screen, act }) {
   return html`<section class="one card" data-tone=${port.tone}>
     <p class="name"><span>${port.name}</span> <${Mark} port=${port}/></p>
     <${Paged} key_=${`${port.evse_id}${screen.language}`} turned=${screen.turned} told=${act.measured}>
-      <h2><b class="number">${port.evse_id}</b><${Glyph} name=${port.tone}/><span data-squeeze>${port.title}</span></h2>
+      <h2><b class="number">${port.evse_id}</b><${Glyph} name=${port.tone}/><span data-squeeze data-line>${port.title}</span></h2>
       <${Figures} figures=${port.figures}/>
       ${port.action && html`<p class="action">${port.action}</p>`}
       ${port.text && html`<p class="text">${port.text}</p>`}
@@ -101,14 +101,14 @@ function Port({ screen, act }) {
 
 // -- page -------------------------------------------------------------------------------------------------------------
 
-function Page({ screen, act }) {
+function Page({ screen, act, size }) {
   const { content } = screen;
   if (!content) return null;
   return html`<section class="page">
     <${Paged} key_=${`${screen.page}${content.title}${content.step}${screen.language}`} turned=${screen.turned} told=${act.measured}>
       <${Blocks} blocks=${content.blocks} act=${act}/>
     </${Paged}>
-    ${content.footer && html`<p class="footer">${content.footer}</p>`}
+    ${content.footer && size !== "compact" && html`<p class="footer">${content.footer}</p>`}
   </section>`;
 }
 

@@ -1,7 +1,7 @@
 // The station's screen: draws the newest ScreenModel (agent/ui/model.py), tells what is pressed, and what it has drawn.
 import { html, render } from "/vendor/htm-preact-3.1.1.mjs";
 import { film } from "./film.mjs";
-import { squeeze } from "./fit.mjs";
+import { Paged, spread, squeeze } from "./fit.mjs";
 import { Glyph } from "./icons.mjs";
 import { LAYOUTS, Notices } from "./layouts.mjs";
 import { Typing } from "./typing.mjs";
@@ -73,7 +73,9 @@ function Bar() {
   const title = isPage ? content.title : screen.title;
   const isHidden = size === "compact" && !isPage;     // there it is among the facts, and everywhere the page's name
   return html`<header class="bar">
-    ${isHidden ? html`<h1 aria-label=${title}/>` : html`<h1><span data-squeeze data-line>${title}</span></h1>`}
+    ${isHidden ? html`<h1 aria-label=${title}/>` : size === "compact" && content?.footer
+      ? html`<${Paged} key_=${title}><h1>${title}</h1><p class="footer">${content.footer}</p></${Paged}>`
+      : html`<h1><span data-squeeze data-line>${title}</span></h1>`}
     ${isPage && html`<span class="station">${screen.title}</span>`}
     ${step && html`<span class="step" dir="ltr">${step}</span>`}
     <span class="link" data-link=${screen.link}><${Glyph} name=${screen.link} label=${screen.link_text}/></span>
@@ -82,7 +84,7 @@ function Bar() {
 
 function Keys() {
   return html`<nav class="keys" dir="ltr">${screen.keys.map((key, i) => html`<button type="button" key=${i} disabled=${!key.label}
-    onClick=${() => act.key(i + 1)}><span data-squeeze data-line dir="auto">${key.label}</span></button>`)}</nav>`;
+    onClick=${() => act.key(i + 1)}><span dir="auto">${key.label}</span></button>`)}</nav>`;
 }
 
 function Screen() {
@@ -110,6 +112,7 @@ function draw() {
   if (document.title !== screen.title) document.title = screen.title;
   render(html`<${Screen}/>`, app);
   squeeze(app);
+  spread(app.querySelector(".keys"));
 }
 
 /** Millimetres: of the display as its profile says; a window of another size is drawn as if it were that display. */
