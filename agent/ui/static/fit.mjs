@@ -101,7 +101,11 @@ export class Paged extends Component {
     if (Math.abs(way) > SWIPE_MM * mm) this.turn(Math.sign(way) * forward);
   }
 
-  get at() { return ((this.props.turned ?? 0) + this.state.ahead) % this.state.count; }
+  /** The screenful that is shown: that of the chosen field, or the first, and on from there. */
+  get at() {
+    const chosen = this.box.querySelector("[data-chosen]");
+    return ((chosen ? where(this.box, chosen) : 0) + (this.props.turned ?? 0) + this.state.ahead) % this.state.count;
+  }
 
   count() {
     const { frame, box } = this;
@@ -121,17 +125,16 @@ export class Paged extends Component {
       const count = this.count();
       if (count !== this.state.count) return this.setState({ count });
     }
-    const { count } = this.state;
-    const chosen = box.querySelector("[data-chosen]");
-    const at = chosen ? where(box, chosen) : this.at;
+    const { at } = this;
     box.scrollLeft = (getComputedStyle(box).direction === "rtl" ? -1 : 1) * at * stride(box);
-    this.props.told?.(chosen ? 1 : count);
+    [...frame.lastChild.children].forEach((dot, i) => dot.classList.toggle("now", i === at));
+    this.props.told?.(this.state.count);
   }
 
   render({ children }, { count }) {
     return html`<div class="paged" ref=${(dom) => { this.frame = dom; }} onPointerDown=${(event) => { this.from = event.clientX; }} onPointerUp=${(event) => this.drawn(event)}>
       <div class="columns" ref=${(dom) => { this.box = dom; }}>${children}</div>
-      <div class="dots" aria-hidden="true">${count > 1 && Array.from({ length: count }, (_, i) => html`<i key=${i} class=${i === this.at ? "now" : ""}/>`)}</div>
+      <div class="dots" aria-hidden="true">${count > 1 && Array.from({ length: count }, (_, i) => html`<i key=${i}/>`)}</div>
     </div>`;
   }
 }

@@ -11,11 +11,12 @@ const SOFT_KEYS = { 1: 1, 2: 2, 3: 3, 4: 4, F1: 1, F2: 2, F3: 3, F4: 4 };
 const LARGE = 1.27;               // 0.7 degrees of arc at half a metre (EN 301 549, 5.1.4)
 const COMPACT_MM = 120, WIDE_MM = 180, FLAT_MM = 70;
 const TOUCHED_MS = 5000;          // at most so often it is said that somebody is there
+const TOLD_MAX = 8;               // of one page
 const LOOK_S = 5;                 // so long it is said that this page may not press
 
 const app = document.getElementById("app"), root = document.documentElement;
 let screen = null, isSilent = false, drawn = 0, typing = null, looking = 0, display, software = "";
-let size = "medium", place = "", told = new Set(), touchedAt = -TOUCHED_MS;
+let size = "medium", place = "", told = 0, touchedAt = -TOUCHED_MS;
 
 // -- what is pressed ------------------------------------------------------------------------------------------------------
 
@@ -32,10 +33,10 @@ const act = {
   port: (evse_id) => press("/api/port", { evse_id }),
   post: (name, value) => press("/api/field", { name, value: String(value) }),
   enter: (field) => { typing = field; draw(); },
-  /** How many screenfuls this page has here: told once for each visit, so that two displays do not quarrel. */
+  /** How many screenfuls this page has here: two displays that differ quarrel only so long. */
   measured: (screenfuls) => {
-    if (screenfuls === screen.screenfuls || told.has(screenfuls) || !may.press) return;
-    told.add(screenfuls);
+    if (screenfuls === screen.screenfuls || told >= TOLD_MAX || !may.press) return;
+    told++;
     post("/api/measured", { screenfuls });
   },
 };
@@ -105,7 +106,7 @@ function draw() {
   if (!screen) return;
   if (typing && !screen.content?.blocks.some((block) => block.type === "field" && block.name === typing.name)) typing = null;
   const now = [screen.page, screen.evse_id, screen.content?.title, screen.language, screen.large].join("\n");
-  if (now !== place) [place, told] = [now, new Set()];
+  if (now !== place) [place, told] = [now, 0];
   resize();
   root.lang = screen.language;
   root.dir = screen.direction;
