@@ -1,15 +1,20 @@
 // What does not fit is never cut off: a page is turned, a long word is narrowed, and of a card the least important goes.
 import { html, Component } from "/vendor/htm-preact-3.1.1.mjs";
 
-const TURN_MS = 5000;
+const TURN_MS = 5000, TURN_LEAST_MS = 2500;
 const NARROWEST = 0.55;
 const ONE_LINE = 0.72;           // [data-line] stays on one line if its letters need not be narrower than this
 const SWIPE_MM = 12;
 
+let look = 0;
+
+/** A font has come, or the letters' size has changed: what was measured before counts no more. */
+export const measure_anew = () => { look++; };
+
 /** Every [data-squeeze] below `root` in which a word is wider than its box: narrower letters, as high as before. */
 export function squeeze(root) {
   for (const element of root.querySelectorAll("[data-squeeze]")) {
-    const key = () => `${element.textContent}|${element.clientWidth}|${element.parentElement.clientWidth}`;
+    const key = () => `${look}|${element.textContent}|${element.clientWidth}|${element.parentElement.clientWidth}`;
     if (element.dataset.squeeze === key()) continue;
     Object.assign(element.style, { transform: "", inlineSize: "", flex: "", whiteSpace: "" });
     const room = element.clientWidth;
@@ -31,7 +36,7 @@ const overflows = (element) => element.scrollHeight > element.clientHeight + 3 |
 /** The soft keys: as wide as each other, over the buttons of the frame; where that is too little, as wide as they need. */
 export function spread(keys) {
   const buttons = [...keys.children].filter((button) => !button.disabled), labels = buttons.map((button) => button.firstChild);
-  const key = `${keys.textContent}|${keys.clientWidth}|${document.documentElement.dataset.large}`;
+  const key = `${look}|${buttons.map((button) => button.textContent)}|${keys.clientWidth}`;
   if (keys.dataset.key === key) return;
   for (const button of buttons) button.style.flex = "";
   for (const label of labels) Object.assign(label.style, { transform: "", inlineSize: "max-content" });
@@ -65,11 +70,11 @@ export function fit(element, most) {
 }
 
 /** What decides whether it fits: figures that only count on do not. */
-const keyOf = (element) => `${element.textContent.replace(/\d/g, "0")}|${element.offsetWidth}|${element.offsetHeight}|${document.documentElement.dataset.large}`;
+const keyOf = (element) => `${look}|${element.textContent.replace(/\d/g, "0")}|${element.offsetWidth}|${element.offsetHeight}`;
 
 /** Text in columns as wide as the box: those that lie outside are the next screenfuls, and no line is ever cut.
  *
- * `turned`: which one to show, as the model says it; without it they follow by themselves. `told(n)`: how many there
+ * `turned`: which one to show, as the model says it; without it they follow by themselves, each once in `within` ms. `told(n)`: how many there
  * are. A [data-chosen] in it is always in sight. A finger drawn across turns too.
  */
 export class Paged extends Component {
@@ -80,12 +85,19 @@ export class Paged extends Component {
 
   componentDidMount() {
     this.measure();
-    if (this.props.turned === undefined) this.timer = setInterval(() => this.turn(), this.props.every ?? TURN_MS);
+    this.keepTurning();
   }
 
   componentWillUnmount() { clearInterval(this.timer); }
 
-  componentDidUpdate(before) {
+  keepTurning() {
+    clearInterval(this.timer);
+    const { turned, within } = this.props;
+    if (turned === undefined) this.timer = setInterval(() => this.turn(), within ? Math.max(TURN_LEAST_MS, within / this.state.count) : TURN_MS);
+  }
+
+  componentDidUpdate(before, { count }) {
+    if (count !== this.state.count) this.keepTurning();
     if (before.turned !== this.props.turned || before.key_ !== this.props.key_) this.setState({ ahead: 0 });
     this.measure();
   }

@@ -6,7 +6,7 @@ import { Paged, fit } from "./fit.mjs";
 import { Glyph } from "./icons.mjs";
 
 const LEFT_OUT = 9;      // the steps of [data-fit] in style.css
-const NOTICE_MS = 4000;  // a notice stays for eight seconds
+const NOTICE_MS = 8000;  // so long a notice stays
 
 const mark = (port) => (port.ready ? "passed" : port.self_test === "running" ? "running" : "failed");
 
@@ -119,7 +119,7 @@ export function Notices({ screen }) {
   const all = screen.notice ? [{ ...screen.notice, where: "", id: 0 }, ...said] : said;
   return html`<div class="notices" role="alert">${all.map((notice) => html`<section key=${notice.id} class="notice" data-tone=${notice.tone}>
     <h2><${Glyph} name=${notice.tone}/><span data-squeeze data-line>${notice.where && html`<b>${notice.where}</b> `}${notice.title}</span></h2>
-    <${Paged} key_=${notice.text} every=${NOTICE_MS}>
+    <${Paged} key_=${notice.text} within=${NOTICE_MS}>
       <p class="text">${notice.text}</p><p class="action">${notice.action}</p>
       ${notice.code && html`<p class="support">${screen.support} <span class="log">${notice.code}</span></p>`}
     </${Paged}></section>`)}</div>`;

@@ -1,10 +1,10 @@
 // The station's screen: draws the newest ScreenModel (agent/ui/model.py), tells what is pressed, and what it has drawn.
 import { html, render } from "/vendor/htm-preact-3.1.1.mjs";
 import { film } from "./film.mjs";
-import { Paged, spread, squeeze } from "./fit.mjs";
+import { Paged, measure_anew, spread, squeeze } from "./fit.mjs";
 import { Glyph } from "./icons.mjs";
 import { LAYOUTS, Notices } from "./layouts.mjs";
-import { Typing } from "./typing.mjs";
+import { Choosing, Typing } from "./typing.mjs";
 import { beat, listen, may, post, profile } from "./station.mjs";
 
 const SOFT_KEYS = { 1: 1, 2: 2, 3: 3, 4: 4, F1: 1, F2: 2, F3: 3, F4: 4 };
@@ -97,7 +97,7 @@ function Screen() {
       <p class="leaving" role="status">${looking ? screen.words.look : screen.leaving_text}</p>
       <${Keys}/>
     </div>
-    ${typing && html`<${Typing} key=${typing.name} field=${typing} words=${screen.words} done=${entered} cancel=${() => entered()}/>`}
+    ${typing && html`<${typing.kind === "choice" ? Choosing : Typing} key=${typing.name} field=${typing} words=${screen.words} done=${entered} cancel=${() => entered()}/>`}
     ${!screen.awake && html`<button type="button" class="dark" aria-label=${screen.words.dark} onClick=${() => act.key(1)}/>`}
     ${isSilent && html`<div class="cover" role="alert"><${Glyph} name="wait"/><p>${screen.words.lost}</p></div>`}`;
 }
@@ -123,6 +123,7 @@ function resize() {
   const scale = screen.large ? LARGE : 1;
   const wide_mm = app.clientWidth / mm / scale, tall_mm = app.clientHeight / mm / scale;
   size = wide_mm < COMPACT_MM || tall_mm < FLAT_MM ? "compact" : wide_mm < WIDE_MM ? "medium" : "wide";
+  if (root.dataset.large !== String(screen.large)) measure_anew();
   root.dataset.size = size;
   root.dataset.large = screen.large;
   root.style.setProperty("--mm", `${mm}px`);
@@ -148,7 +149,7 @@ function silent(is) {
 display = await profile();
 app.replaceChildren();
 addEventListener("resize", draw);
-document.fonts?.addEventListener("loadingdone", draw);
+document.fonts?.addEventListener("loadingdone", () => { measure_anew(); draw(); });
 listen(heard, silent);
 beat(() => {
   film.look?.();
