@@ -48,6 +48,7 @@ from agent.station import Boot, BootReason, Station, boot_reason
 from agent.store import Crashed, Opened, Store, sync_folder
 from agent.ui.catalogues import load_says
 from agent.ui.model import ScreenModel
+from agent.ui.qr import drawn
 from agent.ui.view import screen
 from agent.uplink.codec import Will
 from agent.uplink.commands import SeenCommands
@@ -195,7 +196,7 @@ class App:
 
     def screen(self) -> ScreenModel:
         """For the panel's thread: one immutable value, read once."""
-        return screen(self.shell.station, monotonic(), self.says)
+        return drawn(screen(self.shell.station, monotonic(), self.says))
 
     def post(self, event: object) -> None:
         """Something happened elsewhere; from any thread."""

@@ -157,6 +157,7 @@ class Map(Struct, frozen=True, tag="map"):
 class Qr(Struct, frozen=True, tag="qr"):
     data: str
     text: str  # what it holds, in full beneath it
+    rows: tuple[str, ...] = ()  # its modules, "1" is dark, with the white border: agent/ui/qr.py fills them in
 
 
 Block = Rows | Prose | Steps | Lights | Field | Map | Qr
