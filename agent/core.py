@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from agent import listing, navigation, network, selftest, taps, withdrawn
+from agent import listing, navigation, network, selftest, service, taps, withdrawn
 from agent.clock import Clock, floor, told, wall
 from agent.commands import charging, variables
 from agent.commands import station as commands
@@ -46,6 +46,7 @@ from agent.events import (
     OutboxCounted,
     PanelTold,
     PartTold,
+    PhoneTold,
     PortChosen,
     PortReported,
     Registered,
@@ -109,7 +110,8 @@ def handle(station: Station, event: Event, now: float) -> tuple[Station, tuple[E
     station, given_up = unanswered(station, now)
     station, listed = listing.followed(station, now)
     recheck = withdrawn.questions(before, station)
-    return closed(before, station, (*asked, *due, *done, *given_up, *listed, *recheck), now)
+    visits = service.records(before, station, now)
+    return closed(before, station, (*asked, *due, *done, *given_up, *listed, *recheck, *visits), now)
 
 
 def closed(
@@ -142,6 +144,8 @@ def absorb(station: Station, event: Event, now: float) -> Step:
             return navigation.entered(station, event, now), ()
         case ScreenTouched() | ScreenLit() | PanelTold() | ServiceOpened():
             return navigation.told(station, event, now), ()
+        case PhoneTold():
+            return service.phone_told(station, event, now), ()
         case LookedUp(ask_id=str(transaction_id)):
             return withdrawn.looked_up(station, transaction_id, event, now), ()
         case LookedUp():
@@ -240,7 +244,11 @@ def case_told(station: Station, name: str, is_open: bool, now: float) -> Step:
     """The edge is told, also if it happened between two runs."""
     if is_open == (name in station.opened):
         return station, ()
-    return replace(station, opened=station.opened ^ {name}), case_records(station, name, is_open, now)
+    told = case_records(station, name, is_open, now)
+    station = replace(station, opened=station.opened ^ {name})
+    if is_open:
+        station = service.opened(navigation.touched(station, now), f"the contact {name}", now)
+    return station, told
 
 
 def judged(station: Station, after: network.Network, now: float) -> Step:

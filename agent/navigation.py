@@ -4,9 +4,11 @@ The table is the map. A page that nobody presses on for LEAVE_S goes back to the
 """
 
 from dataclasses import replace
+from math import inf
 
+from agent import service
 from agent.events import FieldEntered, KeyPressed, PanelTold, PortChosen, ScreenLit, ScreenTouched, ServiceOpened
-from agent.panel import LEAVE_S, SERVICE_S, WAKE_S, WARN_S, Action, Page, Panel
+from agent.panel import LEAVE_S, WAKE_S, WARN_S, Action, Page, Panel, Part
 from agent.station import Station
 from agent.ui.words import LANGUAGES
 
@@ -17,7 +19,7 @@ KEYS: dict[Page, tuple[Action, Action, Action, Action]] = {
     Page.PORT: (Action.BACK, Action.LANGUAGE, Action.LARGE, Action.NEXT),
     Page.HELP: (Action.BACK, Action.LANGUAGE, Action.ABOUT, Action.NEXT),
     Page.ABOUT: (Action.BACK, Action.LANGUAGE, Action.LARGE, Action.SERVICE),
-    Page.SERVICE: (Action.BACK, Action.UP, Action.DOWN, Action.DO),
+    Page.SERVICE: service.KEYS[Part.MENU],
 }
 
 
@@ -27,15 +29,18 @@ def page(station: Station) -> Page:
 
 def keys(station: Station, now: float) -> tuple[Action, ...]:
     """What the four keys do now."""
-    return tuple(action if works(station, action, now) else Action.NONE for action in KEYS[page(station)])
+    here = page(station)
+    row = service.KEYS[station.panel.part] if here is Page.SERVICE else KEYS[here]
+    return tuple(in_force(station, action, now) for action in row)
 
 
-def works(station: Station, action: Action, now: float) -> bool:
-    return action is not Action.SERVICE or is_service(station, now)
-
-
-def is_service(station: Station, now: float) -> bool:
-    return now < station.panel.service_until
+def in_force(station: Station, action: Action, now: float) -> Action:
+    """While a phone is in, whoever stands at the display can end its visit; ports are large another time."""
+    if action is Action.SERVICE and not service.is_open(station, now):
+        return Action.NONE
+    if action is Action.PORTS and service.is_phone_in(station):
+        return Action.END
+    return Action.NONE if action is Action.END and not service.phone(station) else action
 
 
 def language(station: Station) -> str:
@@ -54,6 +59,10 @@ def pressed(station: Station, event: KeyPressed, now: float) -> Station:
     action = offered[event.key - 1] if 1 <= event.key <= len(offered) else Action.NONE
     if event.action not in ("", action):
         return station
+    if page(was) is Page.SERVICE and service.is_open(was, now):
+        return service.pressed(station, action, now)
+    if action is Action.END:
+        return service.phone_ended(station)
     return replace(station, panel=done(station, action))
 
 
@@ -65,7 +74,7 @@ def done(station: Station, action: Action) -> Panel:
         case Action.ABOUT:
             return replace(panel, page=Page.ABOUT, at=0)
         case Action.SERVICE:
-            return replace(panel, page=Page.SERVICE, at=0)
+            return service.shown(station).panel
         case Action.BACK:
             return replace(panel, page=None, at=0)
         case Action.LANGUAGE:
@@ -102,8 +111,11 @@ def touched(station: Station, now: float) -> Station:
 
 
 def entered(station: Station, event: FieldEntered, now: float) -> Station:
-    """Typing is a sign of life; no page here has a field of its own."""
-    return touched(station, now)
+    """Typing is a sign of life."""
+    station = touched(station, now)
+    if event.name == service.FIELD and not event.by_phone:
+        return service.chosen(station, event.value, now)
+    return station
 
 
 def told(station: Station, event: ScreenTouched | ScreenLit | PanelTold | ServiceOpened, now: float) -> Station:
@@ -114,9 +126,8 @@ def told(station: Station, event: ScreenTouched | ScreenLit | PanelTold | Servic
             return replace(station, panel=replace(station.panel, lit=lit))
         case PanelTold(drawn=drawn, video=video, problem=problem):
             return replace(station, panel=replace(station.panel, drawn=drawn, video=video, problem=problem))
-        case ServiceOpened():
-            panel = replace(touched(station, now).panel, page=Page.SERVICE, at=0, service_until=now + SERVICE_S)
-            return replace(station, panel=panel)
+        case ServiceOpened(how=how):
+            return service.opened(touched(station, now), how, now)
 
 
 def spoken_to(station: Station, language: str | None, now: float) -> Station:
@@ -131,27 +142,29 @@ def spoken_to(station: Station, language: str | None, now: float) -> Station:
 
 def left(station: Station, now: float) -> Station:
     """Nobody has pressed for a while; or the service's time is over."""
+    station = service.left(station, now)
     panel = station.panel
-    if panel.page is Page.SERVICE and not is_service(station, now):
-        return replace(station, panel=replace(panel, page=None, at=0))
-    if is_away(panel) and now >= panel.touched_at + LEAVE_S:
-        return replace(station, panel=replace(panel, page=None, at=0, language="", large=False))
+    if is_away(station) and now >= panel.touched_at + LEAVE_S:
+        return replace(station, panel=replace(panel, page=None, at=0, language="", large=False, part=Part.MENU))
     return station
 
 
-def is_away(panel: Panel) -> bool:
+def is_away(station: Station) -> bool:
     """Not at the start as everybody finds it. The wizard waits for its installer as long as it takes."""
-    return panel.page is not Page.WIZARD and bool(panel.page or panel.language or panel.large)
+    panel = station.panel
+    if panel.page is Page.WIZARD or service.stays(station):
+        return False
+    return bool(panel.page or panel.language or panel.large)
 
 
 def leaving_s(station: Station, now: float) -> int:
     """This page goes back by itself so soon that it is said; else 0."""
     panel = station.panel
     left_s = panel.touched_at + LEAVE_S - now
-    return max(1, int(left_s)) if is_away(panel) and 0 < left_s <= WARN_S else 0
+    return max(1, int(left_s)) if is_away(station) and 0 < left_s <= WARN_S else 0
 
 
 def deadline(station: Station) -> float:
     panel = station.panel
-    leave_at = panel.touched_at + LEAVE_S if is_away(panel) else float("inf")
-    return min(leave_at, panel.service_until) if panel.page is Page.SERVICE else leave_at
+    leave_at = panel.touched_at + LEAVE_S if is_away(station) else inf
+    return min(leave_at, *service.deadlines(station), inf)

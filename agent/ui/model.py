@@ -215,6 +215,7 @@ class ScreenModel(Struct, frozen=True):
     notice: NoticeModel | None  # for a driver whose port is not known
     how: Steps  # to start, drawn: where the video does not play
     content: PageModel | None  # of a page that is read
+    installer: str  # that a phone of his is connected; beside whatever else is shown. "" without one
     leaving_s: int  # this page goes back to the start by itself in so many seconds; 0: not soon
     leaving_text: str
     keys: tuple[SoftKey, ...]  # four
