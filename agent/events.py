@@ -244,7 +244,6 @@ class KeyPressed(Struct, frozen=True):
 
     key: int  # 1 … 4
     action: str = ""
-    by_phone: bool = False  # of the page that the installer's phone shows
 
 
 class FieldEntered(Struct, frozen=True):

@@ -111,11 +111,11 @@ def touched(station: Station, now: float) -> Station:
 
 
 def entered(station: Station, event: FieldEntered, now: float) -> Station:
-    """Typing is a sign of life."""
+    """Typing here is a sign of life. A phone's counts for the wizard alone, and only while that phone is let in."""
+    if event.by_phone:
+        return station
     station = touched(station, now)
-    if event.name == service.FIELD and not event.by_phone:
-        return service.chosen(station, event.value, now)
-    return station
+    return service.chosen(station, event.value, now) if event.name == service.FIELD else station
 
 
 def told(station: Station, event: ScreenTouched | ScreenLit | PanelTold | ServiceOpened, now: float) -> Station:
