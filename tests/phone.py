@@ -55,7 +55,7 @@ class Site:
 
     def hear(self) -> Event:
         """The next thing that the listener tells; the core has heard it then."""
-        event = self.posted.get(timeout=TIMEOUT_S)
+        event: Event = self.posted.get(timeout=TIMEOUT_S)
         self.do(event)
         return event
 
@@ -97,7 +97,9 @@ class Browser:
     def link(self) -> http.client.HTTPSConnection:
         return http.client.HTTPSConnection(*self.where, timeout=TIMEOUT_S, context=self.tls)
 
-    def get(self, path: str, headers: Mapping[str, str] = NOTHING, *, method: str = "GET", body: bytes | None = None) -> Answer:
+    def get(
+        self, path: str, headers: Mapping[str, str] = NOTHING, *, method: str = "GET", body: bytes | None = None
+    ) -> Answer:
         link = self.link()
         try:
             cookie = {"cookie": self.cookie} if self.cookie else {}

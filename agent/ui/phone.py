@@ -412,7 +412,7 @@ class Listener:
         self._state = ServerState()
         self._tls, self._ended = tls, ended
         self._open: Counter[str] = Counter()  # connections, by the address they come from
-        self._greeting: set[asyncio.Task[None]] = set()
+        self._greeting: set[asyncio.Task[bool]] = set()
 
     async def serve(self, listener: socket.socket) -> None:
         """Until it has ended; then every connection is."""
@@ -427,32 +427,35 @@ class Listener:
                 connection.transport.abort()
 
     async def _accept(self, listener: socket.socket) -> None:
-        loop = asyncio.get_running_loop()
         while not await happened(self._ended, ACCEPT_S):
-            try:
-                link, (address, _) = await loop.sock_accept(listener)
-            except OSError:  # it hung up already, or no descriptor is free: later
-                continue
-            if self._open.total() >= CONNECTIONS_MAX or self._open[address] >= OF_ONE_MAX:
-                link.close()
-                continue
-            self._open[address] += 1
-            greeting = asyncio.create_task(self._greet(link, address))
-            self._greeting.add(greeting)
-            greeting.add_done_callback(self._greeting.discard)
+            await readable(listener)
+            with contextlib.suppress(OSError):  # it hung up already, or no descriptor is free: the next one may do
+                link, (address, _) = listener.accept()
+                self._accepted(link, address)
 
-    async def _greet(self, link: socket.socket, address: str) -> None:
-        """TLS, in time."""
-        loop = asyncio.get_running_loop()
+    def _accepted(self, link: socket.socket, address: str) -> None:
+        if self._open.total() >= CONNECTIONS_MAX or self._open[address] >= OF_ONE_MAX:
+            return link.close()
+        self._open[address] += 1
+        greeting = asyncio.create_task(self._greet(link, address))
+        self._greeting.add(greeting)
+        greeting.add_done_callback(lambda done: self._greeted(done, link, address))
 
-        def made() -> Patient:
-            return Patient(self._config, self._state, {}, lambda: self._gone(address))
-
+    async def _greet(self, link: socket.socket, address: str) -> bool:
+        """TLS, in time; whether it came to be."""
+        link.setblocking(False)
         try:
-            await loop.connect_accepted_socket(
-                made, link, ssl=self._tls, ssl_handshake_timeout=HANDSHAKE_S, ssl_shutdown_timeout=STOP_S
-            )
-        except (OSError, asyncio.CancelledError):  # no TLS, or not in time
+            await asyncio.get_running_loop().connect_accepted_socket(
+                lambda: Patient(self._config, self._state, {}, lambda: self._gone(address)), link,
+                ssl=self._tls, ssl_handshake_timeout=HANDSHAKE_S, ssl_shutdown_timeout=STOP_S,
+            )  # fmt: skip
+        except OSError:
+            return False
+        return True
+
+    def _greeted(self, done: asyncio.Task[bool], link: socket.socket, address: str) -> None:
+        self._greeting.discard(done)
+        if done.cancelled() or not done.result():
             link.close()
             self._gone(address)
 
@@ -460,6 +463,17 @@ class Listener:
         self._open[address] -= 1
         if not self._open[address]:
             del self._open[address]
+
+
+async def readable(listener: socket.socket) -> None:
+    """Somebody knocks. (asyncio's own sock_accept loses a connection when it is cancelled.)"""
+    loop = asyncio.get_running_loop()
+    knocked = asyncio.Event()
+    loop.add_reader(listener, knocked.set)
+    try:
+        await knocked.wait()
+    finally:
+        loop.remove_reader(listener)
 
 
 class Patient(H11Protocol):
