@@ -15,6 +15,7 @@ from agent.events import FieldEntered, KeyPressed, PhoneTold
 from agent.machine import interface_of, is_mobile, leads_out
 from agent.panel import ENTER_S, SERVICE_S, Action, DoorProblem
 from agent.settings import ConfigError, Phone, read_config
+from agent.ui import phone
 from agent.ui.door import (
     CERTIFICATE,
     CODE_DIGITS,
@@ -43,7 +44,9 @@ def last_of(snapshot: Callable[[], object]) -> None:
 
 
 @pytest.fixture
-def site(tmp_path: Path) -> Iterator[Site]:
+def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
+    for name in ("ACCEPT_S", "STRANGER_S"):
+        monkeypatch.setattr(phone, name, 0.001)
     made = Site(tmp_path)
     yield made
     made.close()

@@ -45,11 +45,14 @@ SUBSCRIBERS_MAX = 4
 CONNECTIONS_MAX = 24
 OF_ONE_MAX = 8  # from one address; a browser opens six
 ACCEPT_S = 0.05  # between two of them: a flood of handshakes has its part of the processor, and no more
+REFUSE_S = 0.002
 STRANGER_S = 0.05  # before any answer to somebody who is not in
 FIELD_S = 0.05  # between two values of the wizard
 HANDSHAKE_S = 5.0
 REQUEST_S = 10.0  # until a request is here, with its body
 ANSWER_S = 30.0  # until its answer is there
+BACKLOG = 128  # who waits to be refused
+KEEP_S = 5  # without a further one
 HEADERS_MAX = 16_384  # bytes
 REFRESH_S = 1.0
 COALESCE_S = 0.1
@@ -348,6 +351,8 @@ def guarded(
 
     def refusal(scope: Scope) -> Response | None:
         headers = Headers(scope=scope)
+        if sum(len(name) + len(value) for name, value in scope["headers"]) > HEADERS_MAX:
+            return PlainTextResponse("Too long.\n", 431)
         if headers.get("host", "").lower() != origin.removeprefix("https://"):  # another name is DNS rebinding
             return PlainTextResponse("There is nothing here by this name.\n", 421)
         if scope["method"] not in ("GET", "HEAD"):
@@ -392,7 +397,7 @@ def listening(listener: socket.socket, facts: PhoneFacts, log: Callable[[str], N
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((facts.address, facts.port))
-        listener.listen(CONNECTIONS_MAX)
+        listener.listen(BACKLOG)
     except OSError as error:
         log(f"no door for a phone: port {facts.port} of {facts.address} is taken ({error.strerror})")
         return DoorProblem.TAKEN
@@ -406,7 +411,8 @@ class Listener:
     def __init__(self, app: ASGIApp, tls: ssl.SSLContext, ended: asyncio.Event) -> None:
         self._config = uvicorn.Config(
             app, http="h11", ws="none", lifespan="off", log_config=None, access_log=False, proxy_headers=False,
-            server_header=False, date_header=False, h11_max_incomplete_event_size=HEADERS_MAX,
+            server_header=False, date_header=False, timeout_keep_alive=KEEP_S,
+            h11_max_incomplete_event_size=HEADERS_MAX,
         )  # fmt: skip
         self._config.load()
         self._state = ServerState()
@@ -427,15 +433,18 @@ class Listener:
                 connection.transport.abort()
 
     async def _accept(self, listener: socket.socket) -> None:
-        while not await happened(self._ended, ACCEPT_S):
+        is_taken = False
+        while not await happened(self._ended, ACCEPT_S if is_taken else REFUSE_S):
             await readable(listener)
             with contextlib.suppress(OSError):  # it hung up already, or no descriptor is free: the next one may do
                 link, (address, _) = listener.accept()
-                self._accepted(link, address)
+                is_taken = self._open.total() < CONNECTIONS_MAX and self._open[address] < OF_ONE_MAX
+                if is_taken:
+                    self._take(link, address)
+                else:
+                    link.close()
 
-    def _accepted(self, link: socket.socket, address: str) -> None:
-        if self._open.total() >= CONNECTIONS_MAX or self._open[address] >= OF_ONE_MAX:
-            return link.close()
+    def _take(self, link: socket.socket, address: str) -> None:
         self._open[address] += 1
         greeting = asyncio.create_task(self._greet(link, address))
         self._greeting.add(greeting)
