@@ -44,6 +44,7 @@ from agent.events import (
     NetworkProfileRequested,
     OnlineAnswered,
     OutboxCounted,
+    PageMeasured,
     PanelTold,
     PartTold,
     PhoneTold,
@@ -142,7 +143,7 @@ def absorb(station: Station, event: Event, now: float) -> Step:
             return navigation.pressed(station, event, now), ()
         case FieldEntered():
             return navigation.entered(station, event, now), ()
-        case ScreenTouched() | ScreenLit() | PanelTold() | ServiceOpened():
+        case ScreenTouched() | ScreenLit() | PageMeasured() | PanelTold() | ServiceOpened():
             return navigation.told(station, event, now), ()
         case PhoneTold():
             return service.phone_told(station, event, now), ()

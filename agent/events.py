@@ -6,8 +6,9 @@ replaces parts of are dataclasses.
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Annotated
 
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from agent.clock import ClockSource
 from agent.faults import Fault
@@ -255,6 +256,12 @@ class FieldEntered(Struct, frozen=True):
     by_phone: bool = False  # from the installer's phone, not from the station's own screen
 
 
+class PageMeasured(Struct, frozen=True):
+    """The page that is shown fills the display so many times over: a key turns it."""
+
+    screenfuls: Annotated[int, Meta(ge=1, le=64)]
+
+
 class PanelTold(Struct, frozen=True):
     """What the display proves of itself by its heartbeat, when that has changed."""
 
@@ -466,6 +473,7 @@ Event = (
     | PortChosen
     | KeyPressed
     | FieldEntered
+    | PageMeasured
     | PanelTold
     | ScreenTouched
     | ScreenLit

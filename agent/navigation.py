@@ -7,7 +7,16 @@ from dataclasses import replace
 from math import inf
 
 from agent import service
-from agent.events import FieldEntered, KeyPressed, PanelTold, PortChosen, ScreenLit, ScreenTouched, ServiceOpened
+from agent.events import (
+    FieldEntered,
+    KeyPressed,
+    PageMeasured,
+    PanelTold,
+    PortChosen,
+    ScreenLit,
+    ScreenTouched,
+    ServiceOpened,
+)
 from agent.panel import LEAVE_S, WAKE_S, WARN_S, Action, Page, Panel, Part
 from agent.station import Station
 from agent.ui.words import LANGUAGES
@@ -18,7 +27,7 @@ KEYS: dict[Page, tuple[Action, Action, Action, Action]] = {
     Page.HOME: (Action.HELP, Action.LANGUAGE, Action.LARGE, Action.PORTS),
     Page.PORT: (Action.BACK, Action.LANGUAGE, Action.LARGE, Action.NEXT),
     Page.HELP: (Action.BACK, Action.LANGUAGE, Action.ABOUT, Action.NEXT),
-    Page.ABOUT: (Action.BACK, Action.LANGUAGE, Action.LARGE, Action.SERVICE),
+    Page.ABOUT: (Action.BACK, Action.LANGUAGE, Action.NEXT, Action.SERVICE),
     Page.SERVICE: service.KEYS[Part.MENU],
 }
 
@@ -37,6 +46,8 @@ def keys(station: Station, now: float) -> tuple[Action, ...]:
 def in_force(station: Station, action: Action, now: float) -> Action:
     """While a phone is in, whoever stands at the display can end its visit; ports are large another time."""
     if action is Action.SERVICE and not service.is_open(station, now):
+        return Action.NONE
+    if action is Action.NEXT and page(station) in (Page.ABOUT, Page.SERVICE) and station.panel.screenfuls <= 1:
         return Action.NONE
     if action is Action.PORTS and service.is_phone_in(station):
         return Action.END
@@ -59,14 +70,38 @@ def pressed(station: Station, event: KeyPressed, now: float) -> Station:
     action = offered[event.key - 1] if 1 <= event.key <= len(offered) else Action.NONE
     if event.action not in ("", action):
         return station
-    if page(was) is Page.SERVICE and service.is_open(was, now):
-        return service.pressed(station, action, now)
     if action is Action.END:
         return service.phone_ended(station)
+    if page(was) is Page.SERVICE and action is not Action.NEXT:
+        after = service.pressed(station, action, now)
+        return after if place(after.panel) == place(was.panel) else unturned(after)
     return replace(station, panel=done(station, action))
 
 
+def unturned(station: Station) -> Station:
+    """Another page is seen from its beginning."""
+    return replace(station, panel=replace(station.panel, turned=0, screenfuls=1))
+
+
+TURNING = {Action.NEXT, Action.CONTINUE}  # these first turn what is left of a page that is longer than the display
+
+
 def done(station: Station, action: Action) -> Panel:
+    panel = station.panel
+    if action in TURNING and panel.turned + 1 < panel.screenfuls:
+        return replace(panel, turned=panel.turned + 1)
+    after = led_to(station, action)
+    if place(after) != place(panel):
+        return replace(after, turned=0, screenfuls=1)
+    return replace(after, turned=0) if action in TURNING else after
+
+
+def place(panel: Panel) -> tuple[object, ...]:
+    """What is on the display; another place has other screenfuls."""
+    return panel.page, panel.part, panel.at, panel.language, panel.large
+
+
+def led_to(station: Station, action: Action) -> Panel:
     panel, here = station.panel, page(station)
     match action:
         case Action.HELP:
@@ -78,14 +113,14 @@ def done(station: Station, action: Action) -> Panel:
         case Action.BACK:
             return replace(panel, page=None, at=0)
         case Action.LANGUAGE:
-            return replace(panel, language=following(language(station)))
+            return replace(panel, language=following(language(station)), spoken="")
         case Action.LARGE:
             return replace(panel, large=not panel.large)
         case Action.PORTS:
             return replace(panel, page=Page.PORT, at=1)
         case Action.NEXT if here is Page.PORT:
             return replace(panel, at=panel.at % len(station.ports) + 1)
-        case Action.NEXT:
+        case Action.NEXT if here is Page.HELP:
             return replace(panel, at=(panel.at + 1) % HELP_PARTS)
     return panel
 
@@ -100,7 +135,8 @@ def chosen(station: Station, event: PortChosen, now: float) -> Station:
     station = touched(station, now)
     is_there = 1 <= event.evse_id <= len(station.ports)
     if is_there and page(station) in (Page.HOME, Page.PORT) and len(station.ports) > 1:
-        return replace(station, panel=replace(station.panel, page=Page.PORT, at=event.evse_id))
+        panel = replace(station.panel, page=Page.PORT, at=event.evse_id, turned=0, screenfuls=1)
+        return replace(station, panel=panel)
     return station
 
 
@@ -118,8 +154,13 @@ def entered(station: Station, event: FieldEntered, now: float) -> Station:
     return service.chosen(station, event.value, now) if event.name == service.FIELD else station
 
 
-def told(station: Station, event: ScreenTouched | ScreenLit | PanelTold | ServiceOpened, now: float) -> Station:
+def told(
+    station: Station, event: ScreenTouched | ScreenLit | PageMeasured | PanelTold | ServiceOpened, now: float
+) -> Station:
     match event:
+        case PageMeasured(screenfuls=screenfuls):
+            turned = min(station.panel.turned, screenfuls - 1)
+            return replace(station, panel=replace(station.panel, screenfuls=screenfuls, turned=turned))
         case ScreenTouched():
             return touched(station, now)
         case ScreenLit(lit=lit):
@@ -130,13 +171,6 @@ def told(station: Station, event: ScreenTouched | ScreenLit | PanelTold | Servic
             return service.opened(touched(station, now), how, now)
 
 
-def spoken_to(station: Station, language: str | None, now: float) -> Station:
-    """A driver whose language is known is answered in it."""
-    if language not in LANGUAGES or station.panel.language:
-        return station
-    return replace(station, panel=replace(station.panel, language=language, touched_at=now))
-
-
 # -- time -------------------------------------------------------------------------------------------------------------
 
 
@@ -145,7 +179,8 @@ def left(station: Station, now: float) -> Station:
     station = service.left(station, now)
     panel = station.panel
     if is_away(station) and now >= panel.touched_at + LEAVE_S:
-        return replace(station, panel=replace(panel, page=None, at=0, language="", large=False, part=Part.MENU))
+        start = replace(panel, page=None, at=0, part=Part.MENU, turned=0, screenfuls=1, language="", large=False)
+        return replace(station, panel=start)
     return station
 
 

@@ -25,11 +25,11 @@ TEST_LIGHTS = tuple(PATTERNS)
 FACTS = 3  # pages of them
 
 KEYS: dict[Part, tuple[Action, Action, Action, Action]] = {
-    Part.MENU: (Action.BACK, Action.UP, Action.DOWN, Action.DO),
-    Part.PHONE: (Action.BACK, Action.NONE, Action.NONE, Action.END),
-    Part.LIGHTS: (Action.BACK, Action.NONE, Action.NONE, Action.NONE),
-    Part.FACTS: (Action.BACK, Action.UP, Action.DOWN, Action.NONE),
-    Part.RESTART: (Action.BACK, Action.NONE, Action.NONE, Action.DO),
+    Part.MENU: (Action.BACK, Action.UP, Action.DOWN, Action.DO),  # NEXT, below: of a page longer than the display
+    Part.PHONE: (Action.BACK, Action.NONE, Action.NEXT, Action.END),
+    Part.LIGHTS: (Action.BACK, Action.NONE, Action.NEXT, Action.NONE),
+    Part.FACTS: (Action.BACK, Action.UP, Action.DOWN, Action.NEXT),
+    Part.RESTART: (Action.BACK, Action.NONE, Action.NEXT, Action.DO),
 }
 
 
@@ -121,15 +121,15 @@ def shown(station: Station) -> Station:
 
 
 def pressed(station: Station, action: Action, now: float) -> Station:
-    """On Page.SERVICE, while it is open. `station` has been touched."""
+    """On Page.SERVICE. `station` has been touched."""
     panel = station.panel
+    if not is_open(station, now):
+        return station
     match panel.part, action:
         case Part.MENU, Action.BACK:
             return with_panel(station, page=None, at=0)
         case Part(), Action.BACK:
             return back(station)
-        case Part(), Action.END:
-            return phone_ended(station)
         case (Part.MENU | Part.FACTS) as part, (Action.UP | Action.DOWN):
             rows = len(menu(station)) if part is Part.MENU else FACTS
             return with_panel(station, at=(panel.at + (1 if action is Action.DOWN else -1)) % rows)
@@ -167,7 +167,7 @@ def left(station: Station, now: float) -> Station:
         station = phone_ended(station)
     if panel.page is Page.SERVICE and not is_open(station, now):
         return with_panel(station, page=None, at=0, part=Part.MENU, lights_at=-inf)
-    if -inf < panel.lights_at <= now - TEST_LIGHT_S * len(TEST_LIGHTS):
+    if -inf < lights_until(panel) <= now:
         station = back(station) if panel.part is Part.LIGHTS else with_panel(station, lights_at=-inf)
     return station
 
@@ -190,7 +190,7 @@ def deadlines(station: Station) -> Iterator[float]:
     if is_let_in(panel):
         yield panel.phone_until
     if panel.lights_at > -inf:
-        yield panel.lights_at + TEST_LIGHT_S * len(TEST_LIGHTS)
+        yield lights_until(panel)
 
 
 def records(before: Station, after: Station, now: float) -> Iterator[Record]:
@@ -207,6 +207,10 @@ def records(before: Station, after: Station, now: float) -> Iterator[Record]:
 
 
 # -- the lights -------------------------------------------------------------------------------------------------------
+
+
+def lights_until(panel: Panel) -> float:
+    return panel.lights_at + TEST_LIGHT_S * len(TEST_LIGHTS)
 
 
 def test_light(station: Station, now: float) -> Light | None:
