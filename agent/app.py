@@ -58,6 +58,7 @@ from agent.uplink.keepalive import START_S
 from agent.uplink.mqtt import Mqtt, MqttConfig, MqttError
 from agent.uplink.operator import OperatorKeys
 from agent.uplink.protocol import Uplink
+from agent.wizard.layer import limits as controller_limits
 
 KERNEL_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 RTC = Path("/sys/class/rtc/rtc0")
@@ -130,9 +131,10 @@ class App:
         self.identity = identity_of(config, folder, held, self._aside)
         expiry_s = held.in_use.not_after_s if held.in_use else None
         machine = replace(machine_of(board), certificate_expiry_s=expiry_s, can_renew=self.identity is not None)
-        station, first = born(settings, boot, clock, ports, facts, jitter, now, machine)
+        limited = merge({Layer.BOARD: board.layer()}).settings
+        station, first = born(settings, boot, clock, ports, facts, jitter, now, machine, limited)
         undo.enter_context(exclusive(state, "station-agent board try has the hardware: end it first"))
-        limits = (settings.circuit_limit_ma, settings.failsafe_ma, settings.host_grace_s)
+        limits = controller_limits(station.ceiling or settings, ports)
         amend = self._amend_of(board, settings.port_limit_ma, station, now, undo)
         link = ControllerLink(ports, *limits, pins_hash(board), amend)
         self.controller = SerialController(link, checked_tty(board.controller.tty), inbox.post, monotonic)

@@ -8,6 +8,7 @@ wish     what we want of the ports is derived anew (agent/station.py)
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
+from datetime import UTC
 from typing import Any
 
 import msgspec
@@ -16,7 +17,7 @@ from agent import listing, navigation, network, selftest, service, taps, withdra
 from agent.clock import Clock, floor, told, wall
 from agent.commands import charging, variables
 from agent.commands import station as commands
-from agent.effects import Effect, HangUp, Save, Wish
+from agent.effects import Effect, FindPlace, HangUp, LoadZone, Save, Wish
 from agent.events import (
     AvailabilityRequested,
     CacheCounted,
@@ -48,6 +49,7 @@ from agent.events import (
     PanelTold,
     PartTold,
     PhoneTold,
+    PlaceFound,
     PortChosen,
     PortReported,
     Registered,
@@ -59,12 +61,14 @@ from agent.events import (
     ScreenLit,
     ScreenTouched,
     ServiceOpened,
+    StatusDelivered,
     StoreFailed,
     StoreRecovered,
     TransactionAnswered,
     UnlockRequested,
     VariableChangesRequested,
     VariablesRequested,
+    ZoneLoaded,
 )
 from agent.faults import Fault
 from agent.policy.reasons import Reason
@@ -98,6 +102,9 @@ from agent.station import Boot, BootReason, Controller, Holding, Station, outage
 from agent.taps import Step, granted, noticed, port_of, with_port
 from agent.transaction import StoppedReason, Transaction, Trigger, ended_by, reading, restored
 from agent.transaction import saved as saved_transaction
+from agent.wizard import handover, layer
+from agent.wizard.facts import restored as restored_wizard
+from agent.wizard.facts import saved as saved_wizard
 
 ALIVE_PERIOD_S = 600.0  # a sign of life on disk: how exactly an outage can be told, against wear of the flash
 
@@ -106,7 +113,7 @@ def handle(station: Station, event: Event, now: float) -> tuple[Station, tuple[E
     before = station
     station, asked = absorb(station, event, now)
     station, due = overdue_asks(station, now)
-    station = settle(station, now)
+    station = service.commissioned(before, settle(station, now))
     station, done = commands.followed(station, now)
     station, given_up = unanswered(station, now)
     station, listed = listing.followed(station, now)
@@ -120,7 +127,8 @@ def closed(
 ) -> tuple[Station, tuple[Effect, ...]]:
     """Turn the step into effects: records and facts first, then the wish, then the questions."""
     station, owed = records(before, station, now)
-    effects: list[Effect] = [*owed, *saves(before, station)]
+    station, installed = handover.followed(before, station, now)
+    effects: list[Effect] = [*owed, *installed, *saves(before, station)]
     asked_for = station.ports, station.controller, station.settings
     if any(a is not b for a, b in zip(asked_for, (before.ports, before.controller, before.settings), strict=True)):
         effects.append(Wish(wishes(station)))  # whole, though it may be the same: it is the gate that compares
@@ -147,6 +155,12 @@ def absorb(station: Station, event: Event, now: float) -> Step:
             return navigation.told(station, event, now), ()
         case PhoneTold():
             return service.phone_told(station, event, now), ()
+        case ZoneLoaded(name=name, zone=zone):
+            return (replace(station, zone=zone or UTC) if name == station.settings.time_zone else station), ()
+        case PlaceFound():
+            return place_found(station, event), ()
+        case StatusDelivered():
+            return replace(station, wizard=replace(station.wizard, is_heard=True)), ()
         case LookedUp(ask_id=str(transaction_id)):
             return withdrawn.looked_up(station, transaction_id, event, now), ()
         case LookedUp():
@@ -241,6 +255,14 @@ def clock_told(station: Station, clock: Clock, now: float) -> Step:
     return replace(station, outage_known=away is not None or station.outage_known), (away,) if away else ()
 
 
+def place_found(station: Station, event: PlaceFound) -> Station:
+    """Unless the installer has moved the point since."""
+    point = station.wizard.pinpoint
+    if point is None or (point.latitude, point.longitude) != (event.latitude, event.longitude):
+        return station
+    return replace(station, wizard=replace(station.wizard, place=event.place))
+
+
 def case_told(station: Station, name: str, is_open: bool, now: float) -> Step:
     """The edge is told, also if it happened between two runs."""
     if is_open == (name in station.opened):
@@ -248,7 +270,7 @@ def case_told(station: Station, name: str, is_open: bool, now: float) -> Step:
     told = case_records(station, name, is_open, now)
     station = replace(station, opened=station.opened ^ {name})
     if is_open:
-        station = service.opened(navigation.touched(station, now), f"the contact {name}", now)
+        station = service.uncovered(navigation.touched(station, now), name, now)
     return station, told
 
 
@@ -545,6 +567,8 @@ def saves(before: Station, after: Station) -> tuple[Save, ...]:
         out.append(Save("network", network.saved(after.network)))
     if after.reset and after.reset.going and after.reset is not before.reset:
         out.append(Save("reset", commands.reset_reason(after.reset)))
+    if after.wizard is not before.wizard and (told := saved_wizard(after.wizard)) != saved_wizard(before.wizard):
+        out.append(Save("wizard", told))
     return tuple(out)
 
 
@@ -562,27 +586,41 @@ def born(
     jitter: Iterable[float],
     now: float,
     machine: Machine | None = None,
+    board: Settings | None = None,
 ) -> tuple[Station, tuple[Effect, ...]]:
-    """The station at its start, with what the disk remembers. `settings`: without the cloud's layer, which is a fact.
-    `jitter` in 0..1, one for each port.
+    """The station at its start, with what the disk remembers. `settings`: what the files say; the layers of installer
+    and cloud are facts. `board`: what the board alone says, which limits the installer. `jitter` in 0..1, one for each
+    port.
 
     Facts that cannot be read are kept aside port by port, never raised: a port starts fresh rather than not at all.
     """
     machine = machine or Machine()
-    cloud, in_force = variables.with_cloud(settings, facts.get("cloud"))
+    board, wizard = board or settings, restored_wizard(facts.get("wizard"))
+    ceiling = layer.over(settings, board, wizard.settings)
+    cloud, in_force = variables.with_cloud(ceiling, facts.get("cloud"))
     held = in_force.restart_delay_max_s if boot.reason is BootReason.POWER_UP and boot.count > 1 else None
     ports = tuple(
         reborn(i, facts.get(f"port/{i}"), None if held is None else boot.at + held * part, now)
         for i, part in zip(range(1, port_count + 1), jitter, strict=True)
     )
     station = Station(
-        settings=in_force, boot=boot, clock=clock, ports=ports, alive_at=now, ceiling=settings, cloud=cloud,
+        settings=in_force, boot=boot, clock=clock, ports=ports, alive_at=now, ceiling=ceiling, cloud=cloud,
+        files=settings, board=board, wizard=wizard,
         network=network.restored(facts.get("network")), machine=machine,
         outputs=variables.outputs_set(machine, facts.get("outputs")), opened=opened(machine, facts.get("opened")),
     )  # fmt: skip
     done = [Save("reset", None)] if facts.get("reset") is not None else []
-    lost = lost_facts(station, facts, now)
-    return station, (startup(station, now), Save("station", alive(station)), *done, *lost, Wish(wishes(station)))
+    lost, asked = lost_facts(station, facts, now), lookups(station)
+    first = (startup(station, now), Save("station", alive(station)), *done, *lost, Wish(wishes(station)))
+    return station, (*first, *asked)
+
+
+def lookups(station: Station) -> Iterator[Effect]:
+    """What follows from the facts by tables that are not ours."""
+    if station.settings.time_zone != "UTC":
+        yield LoadZone(station.settings.time_zone)
+    if point := station.wizard.pinpoint:
+        yield FindPlace(point.latitude, point.longitude)
 
 
 def opened(machine: Machine, fact: Any) -> frozenset[str]:

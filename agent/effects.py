@@ -137,13 +137,37 @@ class Live(Struct, frozen=True):
     ports: tuple[tuple[int, Report], ...]  # evse_id; at least one
 
 
+class Commission(Struct, frozen=True):
+    """Store these limits in the port controller, which clamps by them. What is raised, after the commit."""
+
+    circuit_limit_ma: int  # per phase, all ports together
+    failsafe_ma: int  # each port, while the host is silent
+    host_grace_s: int
+
+
+class LoadZone(Struct, frozen=True):
+    """Read a time zone's rules; answered by ZoneLoaded."""
+
+    name: str
+
+
+class FindPlace(Struct, frozen=True):
+    """Country, town and time zone of a point; answered by PlaceFound."""
+
+    latitude: float
+    longitude: float
+
+
 class Restart(Struct, frozen=True):
     """End this run of the agent, as soon as this batch and all before it are on disk; somebody starts it again."""
 
 
 Durable = Record | Save
 Question = Lookup | AskOnline | AskList
-Effect = Record | Save | Wish | Question | Remember | Announce | RenewCertificate | HangUp | Live | Restart
+Effect = (
+    Record | Save | Wish | Question | Remember | Announce | RenewCertificate | HangUp | Live | Restart | Commission
+    | LoadZone | FindPlace
+)  # fmt: skip
 
 
 def durable(effects: Sequence[Effect]) -> tuple[Durable, ...]:

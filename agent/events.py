@@ -5,6 +5,7 @@ replaces parts of are dataclasses.
 """
 
 from dataclasses import dataclass
+from datetime import tzinfo
 from enum import StrEnum
 from typing import Annotated
 
@@ -14,6 +15,7 @@ from agent.clock import ClockSource
 from agent.faults import Fault
 from agent.panel import DoorProblem
 from agent.uplink.messages import ComponentVariableType, GetVariableDataType, SetVariableDataType
+from agent.wizard.facts import Place
 
 
 class Cp(StrEnum):
@@ -120,6 +122,7 @@ class Machine:
     outputs: tuple[tuple[str, bool], ...] = ()  # that the cloud may set, each with its safe value
     contacts: tuple[str, ...] = ()  # of the enclosure, against tampering
     can_renew: bool = False  # somebody performs RenewCertificate
+    zones: tuple[str, ...] = ()  # time zones that can be loaded, IANA
 
 
 class Registration(StrEnum):
@@ -260,6 +263,25 @@ class PageMeasured(Struct, frozen=True):
     """The page that is shown fills the display so many times over: a key turns it."""
 
     screenfuls: Annotated[int, Meta(ge=1, le=64)]
+
+
+class ZoneLoaded(Struct, frozen=True):
+    """The rules of a time zone, as LoadZone has asked; None: this machine does not know it."""
+
+    name: str
+    zone: tzinfo | None
+
+
+class PlaceFound(Struct, frozen=True):
+    """What is at a point, as FindPlace has asked; None: nobody knows."""
+
+    latitude: float
+    longitude: float
+    place: Place | None
+
+
+class StatusDelivered(Struct, frozen=True):
+    """Everything that is in the stream of status is acknowledged by the cloud, and nothing waits for the disk."""
 
 
 class PanelTold(Struct, frozen=True):
@@ -490,6 +512,9 @@ Event = (
     | ConnectionMade
     | ConnectionEnded
     | Registered
+    | ZoneLoaded
+    | PlaceFound
+    | StatusDelivered
     | Command
 )
 

@@ -7,7 +7,7 @@ from array import array
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from agent import __version__
+from agent import __version__, zones
 from agent.board import Board
 from agent.events import Machine
 from agent.hal.gpio import CLOUDS_OUTPUTS
@@ -28,7 +28,7 @@ def machine_of(board: Board, devices: Path = DEVICES, routes: Path = ROUTES) -> 
     return Machine(
         model=board.name, firmware_version=__version__, macs=tuple(macs(devices))[:MACS_MAX], gateway=gateway,
         outputs=tuple((each.name, each.safe) for each in board.output if each.role in CLOUDS_OUTPUTS),
-        contacts=tuple(each.name for each in board.input if each.role == "tamper"),
+        contacts=tuple(each.name for each in board.input if each.role == "tamper"), zones=zones.names(),
     )  # fmt: skip
 
 

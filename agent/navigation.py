@@ -20,6 +20,7 @@ from agent.events import (
 from agent.panel import LEAVE_S, WAKE_S, WARN_S, Action, Page, Panel, Part
 from agent.station import Station
 from agent.ui.words import LANGUAGES
+from agent.wizard import flow
 
 HELP_PARTS = 4  # agent/ui/pages.py
 
@@ -29,16 +30,20 @@ KEYS: dict[Page, tuple[Action, Action, Action, Action]] = {
     Page.HELP: (Action.BACK, Action.LANGUAGE, Action.ABOUT, Action.NEXT),
     Page.ABOUT: (Action.BACK, Action.LANGUAGE, Action.NEXT, Action.SERVICE),
     Page.SERVICE: service.KEYS[Part.MENU],
+    Page.WIZARD: (Action.BACK, Action.DOWN, Action.CHANGE, Action.CONTINUE),  # while it is read: agent/wizard/flow.py
 }
 
 
 def page(station: Station) -> Page:
-    return station.panel.page or Page.HOME
+    """What somebody has chosen; else what the station has to show."""
+    return station.panel.page or (Page.WIZARD if flow.is_wanted(station) else Page.HOME)
 
 
 def keys(station: Station, now: float) -> tuple[Action, ...]:
     """What the four keys do now."""
     here = page(station)
+    if here is Page.WIZARD:
+        return flow.keys(station, now)
     row = service.KEYS[station.panel.part] if here is Page.SERVICE else KEYS[here]
     return tuple(in_force(station, action, now) for action in row)
 
@@ -75,6 +80,8 @@ def pressed(station: Station, event: KeyPressed, now: float) -> Station:
     if page(was) is Page.SERVICE and action is not Action.NEXT:
         after = service.pressed(station, action, now)
         return after if place(after.panel) == place(was.panel) else unturned(after)
+    if page(was) is Page.WIZARD:
+        return flow.done(station, action, now)
     return replace(station, panel=done(station, action))
 
 
@@ -149,9 +156,11 @@ def touched(station: Station, now: float) -> Station:
 def entered(station: Station, event: FieldEntered, now: float) -> Station:
     """Typing here is a sign of life. A phone's counts for the wizard alone, and only while that phone is let in."""
     if event.by_phone:
-        return station
+        return flow.entered(station, event, now) if service.is_phone_in(station) else station
     station = touched(station, now)
-    return service.chosen(station, event.value, now) if event.name == service.FIELD else station
+    if event.name == service.FIELD:
+        return service.chosen(station, event.value, now)
+    return flow.entered(station, event, now)
 
 
 def told(
@@ -166,9 +175,11 @@ def told(
         case ScreenLit(lit=lit):
             return replace(station, panel=replace(station.panel, lit=lit))
         case PanelTold(drawn=drawn, video=video, problem=problem):
-            return replace(station, panel=replace(station.panel, drawn=drawn, video=video, problem=problem))
+            was = station.panel
+            video_at = now if video or was.video else was.video_at
+            return replace(station, panel=replace(was, drawn=drawn, video=video, video_at=video_at, problem=problem))
         case ServiceOpened(how=how):
-            return service.opened(touched(station, now), how, now)
+            return service.shown(service.opened(touched(station, now), how, now))
 
 
 # -- time -------------------------------------------------------------------------------------------------------------
@@ -176,7 +187,7 @@ def told(
 
 def left(station: Station, now: float) -> Station:
     """Nobody has pressed for a while; or the service's time is over."""
-    station = service.left(station, now)
+    station = service.left(flow.settled(station, now), now)
     panel = station.panel
     if is_away(station) and now >= panel.touched_at + LEAVE_S:
         start = replace(panel, page=None, at=0, part=Part.MENU, turned=0, screenfuls=1, language="", large=False)
@@ -202,4 +213,4 @@ def leaving_s(station: Station, now: float) -> int:
 def deadline(station: Station) -> float:
     panel = station.panel
     leave_at = panel.touched_at + LEAVE_S if is_away(station) else inf
-    return min(leave_at, *service.deadlines(station), inf)
+    return min(leave_at, flow.deadline(station), *service.deadlines(station))

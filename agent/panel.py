@@ -89,4 +89,5 @@ class Panel:
     woken_at: float = -inf  # by the press before
     drawn: bool | None = None  # by the display's own heartbeat; None: not heard of yet
     video: bool = False
+    video_at: float | None = None  # when it was last seen to go on, in this run
     problem: str = ""

@@ -17,7 +17,7 @@ from agent.policy.reasons import WORDS
 from agent.port import Port, counts, faults, status
 from agent.selftest import PartResult, is_over, results
 from agent.station import Notice, Station, charging_state, outage_s, stamp
-from agent.transaction import Reading, Transaction, Trigger, reading
+from agent.transaction import TEST_RULE, Reading, Transaction, Trigger, reading
 
 VENDOR_ID = "station-agent"
 TAMPERED = "TamperDetectionActivated"
@@ -189,6 +189,8 @@ def transaction_record(
         payload["idToken"] = {"idToken": tx.ending.id_token, "type": "ISO14443"}
     if event_type == "Started":
         payload["customData"] = {"vendorId": VENDOR_ID, "rule": tx.rule, "listVersion": station.allowlist.version}
+    if event_type == "Ended" and tx.rule == TEST_RULE:
+        payload["customData"] = {"vendorId": VENDOR_ID, "rule": tx.rule}
     if trigger is Trigger.DEAUTHORIZED and tx.refused:
         known = {"reason": tx.refused, "listVersion": station.allowlist.version}
         payload["customData"] = {"vendorId": VENDOR_ID, **known}

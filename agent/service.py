@@ -18,6 +18,8 @@ from agent.reporting import LOGGED_IN, LOGIN_FAILED, security_event
 from agent.station import ResetType, Station
 from agent.taps import port_of
 from agent.ui.led import PATTERNS, Light
+from agent.wizard import flow
+from agent.wizard.facts import Step
 
 FIELD = "service"  # the menu as a field: touch chooses an item by its name
 TEST_LIGHT_S = 3.0  # each
@@ -43,7 +45,7 @@ class Item:
 
 
 def wizard(station: Station, evse_id: int, now: float) -> Station:
-    return with_panel(station, page=Page.WIZARD, at=0)
+    return flow.enter(station, now)
 
 
 def phone_let_in(station: Station, evse_id: int, now: float) -> Station:
@@ -70,7 +72,7 @@ def restart_asked(station: Station, evse_id: int, now: float) -> Station:
 
 
 def closed(station: Station, evse_id: int = 0, now: float = 0.0) -> Station:
-    """Also after commissioning."""
+    """And whoever is in by phone is out."""
     page = None if station.panel.page is Page.SERVICE else station.panel.page
     return with_panel(station, page=page, at=0, part=Part.MENU, service_until=-inf, phone_until=-inf)
 
@@ -111,9 +113,21 @@ def is_open(station: Station, now: float) -> bool:
 
 
 def opened(station: Station, how: str, now: float) -> Station:
-    """The menu comes up by itself, but never over the wizard."""
-    station = with_panel(station, service_until=now + SERVICE_S, service_how=how)
-    return station if station.panel.page is Page.WIZARD else shown(station)
+    """By the menu's key inside. `how` is for the record."""
+    return with_panel(station, service_until=now + SERVICE_S, service_how=how)
+
+
+def uncovered(station: Station, contact: str, now: float) -> Station:
+    """Somebody has opened the enclosure. The menu comes up by itself, but not over the wizard, whose reader has his
+    hands in there."""
+    station = opened(station, f"the contact {contact}", now)
+    return station if flow.is_shown(station) else shown(station)
+
+
+def commissioned(before: Station, after: Station) -> Station:
+    """The station has been handed over: the service is over."""
+    was, mark = (station.wizard.done.get(Step.HAND_OVER) for station in (before, after))
+    return closed(after) if mark is not None and mark is not was else after
 
 
 def shown(station: Station) -> Station:

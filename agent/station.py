@@ -18,6 +18,7 @@ from agent.policy.sharing import raised_in_turn, shares
 from agent.port import Bar, Grant, Port, command, faults, is_capped, is_plugged, wanted_ma
 from agent.settings import Settings
 from agent.transaction import ChargingState
+from agent.wizard.facts import Wizard
 
 
 class BootReason(StrEnum):
@@ -165,6 +166,9 @@ class Station:
     next_transaction: int = 1
     next_event_id: int = 1
     ceiling: Settings | None = None  # what holds without the cloud's layer, and limits it
+    files: Settings | None = None  # what board and config file say, without the installer's layer
+    board: Settings | None = None  # what the board alone says: it limits the installer
+    wizard: Wizard = field(default_factory=Wizard)
     cloud: Mapping[str, Any] = field(default_factory=dict)  # what SetVariables has set, by key of SETTINGS
     machine: Machine = field(default_factory=Machine)
     network: Network = field(default_factory=Network)

@@ -25,6 +25,7 @@ from agent.ui.model import Qr
 from agent.ui.phone import CONNECTIONS_MAX, HEADERS, OF_ONE_MAX
 from agent.ui.view import screen
 from agent.ui.web import happened
+from tests.installing import Installer
 from tests.phone import TIMEOUT_S, Browser, Site, is_listening, token_of
 
 ELSEWHERE = "127.0.0.2"  # another address of this machine: a stranger's
@@ -255,6 +256,27 @@ def test_xss_the_page_has_no_script_of_its_own_inside_and_makes_no_markup_of_tex
     script = (static / "phone.mjs").read_text()
     for unsafe in ("innerHTML", "outerHTML", "insertAdjacent", "document.write", "eval(", "Function(", "dangerously"):
         assert unsafe not in script
+
+
+# -- unsafe amperage --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.promise("S11")
+def test_unsafe_amperage_from_a_phone_waits_for_a_key_at_the_panel_and_is_never_above_the_board() -> None:
+    me = Installer().enter("step", "circuit").enter("breaker_a", "40", by_phone=True)
+    before = me.play.station.settings.circuit_limit_ma
+    me.enter("circuit_limit_a", "13", by_phone=True)
+    for name, value in (("step", "next"), ("step", "circuit"), ("step", "readiness"), ("service", "restart")):
+        me.enter(name, value, by_phone=True)
+        assert me.play.station.settings.circuit_limit_ma == before
+    me.enter("step", "circuit", by_phone=True).enter("circuit_limit_a", "13", by_phone=True)
+    shown = str(me.screen.content)
+    assert "13 A" in shown and str(before // 1000) in shown, "old and new, side by side at the panel"
+    me.play.after(2)
+    me.press("Confirm")
+    assert me.play.station.settings.circuit_limit_ma == 13_000
+    me.enter("step", "circuit").enter("circuit_limit_a", "500", by_phone=True)
+    assert me.field("circuit_limit_a").error and not me.play.station.wizard.draft
 
 
 # -- a fake QR code ---------------------------------------------------------------------------------------------------

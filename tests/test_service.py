@@ -17,7 +17,9 @@ from agent.station import ResetType
 from agent.ui.led import Light
 from agent.ui.model import Field, PageModel, Qr, Row, Rows, ScreenModel
 from agent.ui.view import lights, screen
+from tests.installing import Installer
 from tests.play import Play
+from tests.test_wizard import installed
 
 LINK, ADDRESS = "https://192.168.4.1:8443/#0123456789abcdef0123456789abcdef", "https://192.168.4.1:8443"
 
@@ -317,3 +319,42 @@ def test_whatever_happens_the_menu_is_shown_to_nobody_else_and_its_page_can_be_d
         assert not service.is_phone_in(play.station) or play.now < play.station.panel.phone_until
         assert all(isinstance(row, Row) for block in (model.content.blocks if model.content else ())
                    if isinstance(block, Rows) for row in block.rows)  # fmt: skip
+
+
+# -- and the wizard ---------------------------------------------------------------------------------------------------
+
+
+def test_a_lid_that_opens_does_not_hide_the_wizard_and_the_key_inside_shows_the_menu() -> None:
+    me = Installer().enter("installer", "Ann")
+    me.play.on(CaseTold("lid", is_open=True))
+    assert service.is_open(me.play.station, me.play.now)
+    pages = [me.screen.page]
+    me.play.on(ServiceOpened("button"))
+    pages.append(me.screen.page)
+    me.press("Back")
+    assert [*pages, me.screen.page] == [Page.WIZARD, Page.SERVICE, Page.WIZARD]
+
+
+def test_the_menu_leads_into_the_wizard() -> None:
+    play = do(opened(), "wizard")
+    assert seen(play).page is Page.WIZARD
+
+
+def test_the_hand_over_closes_the_service_and_the_phone_is_out() -> None:
+    me = installed().service().let_a_phone_in()
+    me.play.on(FieldEntered("step", "hand-over"))
+    assert service.is_phone_in(me.play.station)
+    me.enter("step", "next")
+    assert not service.is_open(me.play.station, me.play.now) and not service.is_let_in(me.play.station.panel)
+
+
+@pytest.mark.promise("S9")
+def test_what_a_phone_says_counts_only_while_it_is_let_in() -> None:
+    me = Installer()
+    me.play.on(FieldEntered("installer", "Eve", by_phone=True))
+    assert me.play.station.wizard.installer == ""
+    me.enter("installer", "Ann", by_phone=True)
+    assert me.play.station.wizard.installer == "Ann"
+    me.play.on(FieldEntered(service.FIELD, "close")).after(SERVICE_S)
+    me.play.on(FieldEntered("installer", "Eve", by_phone=True))
+    assert me.play.station.wizard.installer == "Ann"

@@ -59,6 +59,12 @@ class SimLine:
         self.is_cut = False
         self.is_settled = False  # the agent has heard every port since it came: only then does it wish anything
         self.wished: tuple[PortCommand, ...] = ()
+        self.on_commissioned: Callable[[], None] = lambda: None  # the controller has another limit now
+
+    def commission(self, limits: tuple[int, int, int], now: float) -> None:
+        board = self.controller.controller
+        if not self.is_cut and board is not None and board.limit(*limits, round(self._world_now() * 1000)):
+            self.on_commissioned()
 
     def wish(self, commands: tuple[PortCommand, ...], now: float) -> None:
         if commands != self.wished:
@@ -115,6 +121,7 @@ class World:
         )  # fmt: skip
         self._filter = Filter(ports)
         self.line = SimLine(self.controller, self._filter, lambda: self.now)
+        self.line.on_commissioned = self._commissioned
         self.disk = SimDisk(self.random.getrandbits(32))
         self.cloud = SimCloud(STATION_ID, self._key, key_id(self._key.public_key()), self.true_wall_s)
         self.net = SimNet(self.cloud, self.random.getrandbits(32), self.later)
@@ -266,12 +273,21 @@ class World:
         """The link is negotiated: hello, welcome, and a report of every port."""
         if self.shell is None or self.line.is_cut or self.controller.controller is None:
             return
-        board, now_ms = self.controller.controller, round(self.now * 1000)
-        _, _, _, _, _, boot_id, uptime_ms, _, _, limit_ma, _ = board.welcome(now_ms)
-        self.shell.happened(ControllerFound(boot_id, uptime_ms / 1000, limit_ma), self.mono())
+        self._welcome()
         for event in self.line.look(self.mono()):
             self.shell.happened(event, self.mono())
         self._for_this_run()(SETTLE_S, self._settled)
+
+    def _commissioned(self) -> None:
+        """It welcomes anew, with the limit that it has stored."""
+        self._for_this_run()(0.0, self._welcome)
+
+    def _welcome(self) -> None:
+        if self.shell is not None and self.controller.controller is not None:
+            _, _, _, _, _, boot_id, uptime_ms, _, _, limit_ma, _ = self.controller.controller.welcome(
+                round(self.now * 1000)
+            )
+            self.shell.happened(ControllerFound(boot_id, uptime_ms / 1000, limit_ma), self.mono())
 
     def _settled(self) -> None:
         self.line.is_settled = True

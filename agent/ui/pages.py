@@ -8,6 +8,7 @@ from agent.station import Station, circuit_ma
 from agent.ui.led import PATTERNS, Light
 from agent.ui.model import Lights, PageModel, Prose, Row, Rows, Steps
 from agent.ui.words import LANGUAGES, Say
+from agent.wizard import readiness
 
 LIGHTS: dict[Light, str] = {  # in the order in which a driver meets them
     Light.AVAILABLE: "Available",
@@ -94,6 +95,13 @@ def about_rows(station: Station, now: float, say: Say) -> Iterator[Row]:
     yield Row(say("Owner"), settings.owner or unknown)
     yield Row(say("Support"), settings.support_number or unknown)
     yield Row(say("Circuit"), say("{n} A", n=circuit_ma(station) // 1000))
+    if point := station.wizard.pinpoint:
+        yield Row(say("Pinpoint"), f"{point.latitude:.6f}, {point.longitude:.6f}")
+    if not station.settings.activated:
+        wrong = [item.title for item in readiness.items(station, now) if not item.is_met]
+        text = ", ".join(say(title.text, **title.facts) for title in wrong)
+        ready = say("Missing: {list}.", list=text) if wrong else say("yes")
+        yield Row(say("Ready to be activated"), ready, "open" if wrong else "passed")
     yield Row(say("Modem"), machine.modem_type or say("none"))
     if machine.gateway:
         yield Row(say("Gateway"), machine.gateway)

@@ -15,7 +15,7 @@ from agent.port import Port, Status, status
 from agent.selftest import PartResult, Result, results, worst
 from agent.station import Stage, Station, charging_state, circuit_ma
 from agent.transaction import Transaction
-from agent.ui import pages, servicepage
+from agent.ui import pages, servicepage, wizard_page
 from agent.ui.led import Light
 from agent.ui.model import (
     FaultModel,
@@ -32,6 +32,8 @@ from agent.ui.model import (
 from agent.ui.shown import SHOWN, elsewhere, ending, filled, instruction, left_s, start, who
 from agent.ui.situation import Situation, is_fit, is_free, situation, worst_first
 from agent.ui.words import ENGLISH, LANGUAGES, ONLY_ENGLISH, Say, Says, clock_face
+from agent.wizard.facts import Step
+from agent.wizard.readiness import is_ready
 
 
 def screen(station: Station, now: float, says: Says = ONLY_ENGLISH) -> ScreenModel:
@@ -180,9 +182,11 @@ def layout(page: Page, ports: tuple[PortModel, ...], said: NoticeModel | None) -
         return "port"
     if page is not Page.HOME:
         return "page"
-    is_idle = said is None and all(p.situation == Situation.AVAILABLE and p.notice is None for p in ports)
+    is_idle = said is None and all(p.situation in IDLE and p.notice is None for p in ports)
     return "idle" if is_idle else "ports"
 
+
+IDLE = (Situation.AVAILABLE, Situation.NOT_ACTIVATED)  # the activation asks whether the video is there (I3)
 
 FOCUS = (  # whose driver has something to do comes first
     Situation.PLUG_IN, Situation.TAP_CARD, Situation.BEGINNING, Situation.ENDED, Situation.LIMIT_REACHED,
@@ -211,6 +215,8 @@ def content(station: Station, page: Page, now: float, say: Say) -> PageModel | N
             return pages.about(station, now, say)
         case Page.SERVICE:
             return servicepage.service_page(station, now, say)
+        case Page.WIZARD:
+            return wizard_page.wizard_page(station, now, say)
     return None
 
 
@@ -242,6 +248,8 @@ def key_label(station: Station, action: Action, say: Say) -> str:
         return LANGUAGES[navigation.following(navigation.language(station))].name
     if action is Action.LARGE and station.panel.large:
         return say("Normal text")
+    if navigation.page(station) is Page.WIZARD and (label := wizard_page.key_label(station, action, say)):
+        return label
     return say(LABELS[action])
 
 
@@ -390,7 +398,8 @@ LINKS = {
 
 def headline(station: Station, say: Say) -> str:
     if not station.settings.activated:
-        return say(WORDS[Reason.STATION_NOT_ACTIVATED].text)
+        waits = Step.HAND_OVER in station.wizard.done and is_ready(station)
+        return say("Ready, waiting for activation." if waits else WORDS[Reason.STATION_NOT_ACTIVATED].text)
     if not station.store_ok:
         return say(WORDS[Reason.CANNOT_RECORD].text)
     free = [str(p.evse_id) for p in station.ports if is_free(station, p)]
