@@ -41,6 +41,7 @@ from agent.lock import exclusive
 from agent.loop import Inbox, Loop, monotonic, notify_systemd, system_wall
 from agent.machine import machine_of
 from agent.outbox import Connect, StoreError, connect
+from agent.panel import Page
 from agent.pintable import pins_hash, port_board
 from agent.settings import Config, ConfigError, Layer, Merged, Settings, merge
 from agent.shell import KEEPALIVE, Shell
@@ -48,6 +49,7 @@ from agent.station import Boot, BootReason, Station, boot_reason
 from agent.store import Crashed, Opened, Store, sync_folder
 from agent.ui.catalogues import load_says
 from agent.ui.model import ScreenModel
+from agent.ui.qr import drawn
 from agent.ui.view import screen
 from agent.uplink.codec import Will
 from agent.uplink.commands import SeenCommands
@@ -198,7 +200,13 @@ class App:
 
     def screen(self) -> ScreenModel:
         """For the panel's thread: one immutable value, read once."""
-        return screen(self.shell.station, monotonic(), self.says)
+        return drawn(screen(self.shell.station, monotonic(), self.says))
+
+    def phone_screen(self, language: str) -> ScreenModel:
+        """For the phone's thread: the wizard as the installer reads it there, whatever the display shows."""
+        station = self.shell.station
+        panel = replace(station.panel, page=Page.WIZARD, language=language, large=False)
+        return drawn(screen(replace(station, panel=panel), monotonic(), self.says))
 
     def post(self, event: object) -> None:
         """Something happened elsewhere; from any thread."""
@@ -297,6 +305,17 @@ async def open_doors(app: App, config: Config, undo: AsyncExitStack) -> None:
     server = ControlServer(path, handlers(app, panel.entrance if panel else ""))
     await server.start()
     undo.push_async_callback(server.close)
+    if phone := phone_of(app, config):
+        undo.callback(phone.stop)
+    app.shell.on_change = lambda: changed(app.shell.station, panel, phone)
+
+
+def changed(station: Station, panel: Any, phone: Any) -> None:
+    """The station is another value now: whoever shows it wants to know."""
+    if panel:
+        panel.changed()
+    if phone:
+        phone.follow(station)
 
 
 # -- the parts, each from what the operator wrote ---------------------------------------------------------------------
@@ -453,8 +472,17 @@ def panel_of(app: App, config: Config, folder: Path) -> Any:
         panelurl.write(folder, panel.entrance)
     except OSError as error:
         log(f"the display may not press keys: {folder / panelurl.NAME} cannot be written ({error.strerror})")
-    app.shell.on_change = panel.changed
     return panel
+
+
+def phone_of(app: App, config: Config) -> Any:
+    """Nobody listens before somebody inside the station has let a phone in."""
+    if config.phone is None:
+        return None
+    from agent.ui.phone import Phone
+
+    settings, state = app.shell.station.settings, Path(config.paths.state)
+    return Phone(config.phone, state, settings.station_id, app.phone_screen, app.says, app.post, system_wall, log)
 
 
 def log(line: str) -> None:

@@ -73,7 +73,7 @@ function Field(field, { enter, post }) {
 }
 
 function Choice({ field, post }) {
-  return html`<span class="options">${field.options.map((option) => html`<button type="button" key=${option.value} class="option"
+  return html`<span class="options">${field.options.map((option) => html`<button type="button" key=${option.value} class="option" data-chosen=${(field.chosen && option.value === field.value) || undefined}
     aria-pressed=${option.value === field.value} onClick=${() => post(field.name, option.value)}><span data-squeeze>${option.label}</span></button>`)}</span>`;
 }
 

@@ -115,7 +115,7 @@ export class Paged extends Component {
 
   /** The screenful that is shown: that of the chosen field, or the first, and on from there. */
   get at() {
-    const chosen = this.box.querySelector("[data-chosen]");
+    const chosen = [...this.box.querySelectorAll("[data-chosen]")].pop();    // the innermost
     return ((chosen ? where(this.box, chosen) : 0) + (this.props.turned ?? 0) + this.state.ahead) % this.state.count;
   }
 
