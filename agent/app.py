@@ -107,6 +107,7 @@ class App:
         self, board: Board, config: Config, inbox: Inbox, connect: Connect, dial: Dial, undo: ExitStack
     ) -> None:
         """The parts, in order; `undo` takes what ends each of them."""
+        self.board = board
         state, now = state_folder(config), monotonic()
         self.says = load_says()
         folder = folder_of(state)
@@ -289,11 +290,13 @@ async def main(board: Board, config: Config) -> int:
 
 async def open_doors(app: App, config: Config, undo: AsyncExitStack) -> None:
     """Who may ask the running agent: the command line and the station's own screen. ConfigError."""
-    server = ControlServer(control_path(config), handlers(app))
+    path = control_path(config)
+    panel = panel_of(app, config, path.parent)
+    if panel:
+        undo.callback(panel.stop)
+    server = ControlServer(path, handlers(app, panel.entrance if panel else ""))
     await server.start()
     undo.push_async_callback(server.close)
-    if panel := panel_of(app, config):
-        undo.callback(panel.stop)
 
 
 # -- the parts, each from what the operator wrote ---------------------------------------------------------------------
@@ -413,7 +416,7 @@ def kernel_boot_id() -> str:
     return KERNEL_BOOT_ID.read_text().strip()
 
 
-def handlers(app: App) -> dict[str, Any]:
+def handlers(app: App, entrance: str = "") -> dict[str, Any]:
     def more() -> dict[str, Any]:
         link, marks = app.controller.link, [lane.marks() for lane in app.shell.uplink.lanes.values()]
         return {
@@ -426,21 +429,30 @@ def handlers(app: App) -> dict[str, Any]:
 
     asked = control_handlers(lambda: app.shell.station, app.lookup, monotonic, more)
     asked["list"] = lambda _: app.lists.facts()
+    asked["panel"] = lambda _: {"url": entrance}
     asked["deadletters"] = dead_letters_handler(app.store.dead_letters)
     return asked if app.identity is None else {**asked, **app.identity.handlers(monotonic)}
 
 
-def panel_of(app: App, config: Config) -> Any:
-    """Imported only where there is a page: it costs start-up time and memory."""
+def panel_of(app: App, config: Config, folder: Path) -> Any:
+    """Imported only where there is a page: it costs start-up time and memory. `folder` is where the display's browser
+    finds its address."""
     if config.panel is None:
         return None
+    from agent.ui import panelurl, video
     from agent.ui.web import Panel
 
-    panel = Panel(app.screen, config.panel.port, app.post)
+    token = panelurl.kept_token(folder)
+    film = video.chosen(Path(config.paths.state) / "video", log)
+    panel = Panel(app.screen, config.panel.port, app.post, token=token, display=app.board.display, video=film)
     try:
         panel.start()
     except OSError as error:
         raise ConfigError(f"[panel] port {config.panel.port} is taken ({error.strerror}): choose another") from None
+    try:
+        panelurl.write(folder, panel.entrance)
+    except OSError as error:
+        log(f"the display may not press keys: {folder / panelurl.NAME} cannot be written ({error.strerror})")
     app.shell.on_change = panel.changed
     return panel
 

@@ -17,7 +17,7 @@ from agent import listing, navigation, network, selftest, taps, withdrawn
 from agent.clock import Clock, floor, told, wall
 from agent.commands import charging, variables
 from agent.commands import station as commands
-from agent.effects import Effect, FindPlace, HangUp, LoadZone, Save, Wish
+from agent.effects import Effect, HangUp, LoadZone, Save, Wish
 from agent.events import (
     AvailabilityRequested,
     CacheCounted,
@@ -45,6 +45,7 @@ from agent.events import (
     NetworkProfileRequested,
     OnlineAnswered,
     OutboxCounted,
+    PageMeasured,
     PanelTold,
     PartTold,
     PlaceFound,
@@ -148,7 +149,7 @@ def absorb(station: Station, event: Event, now: float) -> Step:
             return navigation.pressed(station, event, now), ()
         case FieldEntered():
             return navigation.entered(station, event, now), ()
-        case ScreenTouched() | ScreenLit() | PanelTold() | ServiceOpened():
+        case ScreenTouched() | ScreenLit() | PageMeasured() | PanelTold() | ServiceOpened():
             return navigation.told(station, event, now), ()
         case ZoneLoaded(name=name, zone=zone):
             return (replace(station, zone=zone or UTC) if name == station.settings.time_zone else station), ()
@@ -255,7 +256,7 @@ def place_found(station: Station, event: PlaceFound) -> Station:
     point = station.wizard.pinpoint
     if point is None or (point.latitude, point.longitude) != (event.latitude, event.longitude):
         return station
-    return replace(station, wizard=replace(station.wizard, place=event.place))
+    return replace(station, wizard=replace(station.wizard, place=event.place, doubts=event.doubts))
 
 
 def case_told(station: Station, name: str, is_open: bool, now: float) -> Step:
@@ -610,8 +611,8 @@ def lookups(station: Station) -> Iterator[Effect]:
     """What follows from the facts by tables that are not ours."""
     if station.settings.time_zone != "UTC":
         yield LoadZone(station.settings.time_zone)
-    if point := station.wizard.pinpoint:
-        yield FindPlace(point.latitude, point.longitude)
+    if station.wizard.pinpoint:
+        yield handover.place_of(station, station.wizard.pinpoint)
 
 
 def opened(machine: Machine, fact: Any) -> frozenset[str]:

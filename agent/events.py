@@ -7,13 +7,15 @@ replaces parts of are dataclasses.
 from dataclasses import dataclass
 from datetime import tzinfo
 from enum import StrEnum
+from typing import Annotated
 
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from agent.clock import ClockSource
 from agent.faults import Fault
 from agent.uplink.messages import ComponentVariableType, GetVariableDataType, SetVariableDataType
-from agent.wizard.facts import Place
+from agent.wizard.facts import Sentence
+from agent.wizard.places import Place
 
 
 class Cp(StrEnum):
@@ -265,15 +267,22 @@ class ZoneLoaded(Struct, frozen=True):
 
 
 class PlaceFound(Struct, frozen=True):
-    """What is at a point, as FindPlace has asked; None: nobody knows."""
+    """What is at a point, as FindPlace has asked, and what speaks against it."""
 
     latitude: float
     longitude: float
-    place: Place | None
+    place: Place
+    doubts: tuple[Sentence, ...] = ()
 
 
 class StatusDelivered(Struct, frozen=True):
     """Everything that is in the stream of status is acknowledged by the cloud, and nothing waits for the disk."""
+
+
+class PageMeasured(Struct, frozen=True):
+    """The page that is shown fills the display so many times over: a key turns it."""
+
+    screenfuls: Annotated[int, Meta(ge=1, le=64)]
 
 
 class PanelTold(Struct, frozen=True):
@@ -474,6 +483,7 @@ Event = (
     | PortChosen
     | KeyPressed
     | FieldEntered
+    | PageMeasured
     | PanelTold
     | ScreenTouched
     | ScreenLit

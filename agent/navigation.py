@@ -5,7 +5,16 @@ The table is the map. A page that nobody presses on for LEAVE_S goes back to the
 
 from dataclasses import replace
 
-from agent.events import FieldEntered, KeyPressed, PanelTold, PortChosen, ScreenLit, ScreenTouched, ServiceOpened
+from agent.events import (
+    FieldEntered,
+    KeyPressed,
+    PageMeasured,
+    PanelTold,
+    PortChosen,
+    ScreenLit,
+    ScreenTouched,
+    ServiceOpened,
+)
 from agent.panel import LEAVE_S, SERVICE_S, WAKE_S, WARN_S, Action, Page, Panel
 from agent.station import Station
 from agent.ui.words import LANGUAGES
@@ -17,7 +26,7 @@ KEYS: dict[Page, tuple[Action, Action, Action, Action]] = {
     Page.HOME: (Action.HELP, Action.LANGUAGE, Action.LARGE, Action.PORTS),
     Page.PORT: (Action.BACK, Action.LANGUAGE, Action.LARGE, Action.NEXT),
     Page.HELP: (Action.BACK, Action.LANGUAGE, Action.ABOUT, Action.NEXT),
-    Page.ABOUT: (Action.BACK, Action.LANGUAGE, Action.LARGE, Action.SERVICE),
+    Page.ABOUT: (Action.BACK, Action.LANGUAGE, Action.NEXT, Action.SERVICE),
     Page.SERVICE: (Action.BACK, Action.UP, Action.DOWN, Action.DO),
     Page.WIZARD: (Action.BACK, Action.DOWN, Action.CHANGE, Action.CONTINUE),  # while it is read: agent/wizard/flow.py
 }
@@ -36,6 +45,8 @@ def keys(station: Station, now: float) -> tuple[Action, ...]:
 
 
 def works(station: Station, action: Action, now: float) -> bool:
+    if action is Action.NEXT and page(station) is Page.ABOUT:
+        return station.panel.screenfuls > 1
     return action is not Action.SERVICE or is_service(station, now)
 
 
@@ -64,7 +75,25 @@ def pressed(station: Station, event: KeyPressed, now: float) -> Station:
     return replace(station, panel=done(station, action))
 
 
+TURNING = {Action.NEXT, Action.CONTINUE}  # these first turn what is left of a page that is longer than the display
+
+
 def done(station: Station, action: Action) -> Panel:
+    panel = station.panel
+    if action in TURNING and panel.turned + 1 < panel.screenfuls:
+        return replace(panel, turned=panel.turned + 1)
+    after = led_to(station, action)
+    if place(after) != place(panel):
+        return replace(after, turned=0, screenfuls=1)
+    return replace(after, turned=0) if action in TURNING else after
+
+
+def place(panel: Panel) -> tuple[object, ...]:
+    """What is on the display; another place has other screenfuls."""
+    return panel.page, panel.at, panel.language, panel.large
+
+
+def led_to(station: Station, action: Action) -> Panel:
     panel, here = station.panel, page(station)
     match action:
         case Action.HELP:
@@ -76,14 +105,14 @@ def done(station: Station, action: Action) -> Panel:
         case Action.BACK:
             return replace(panel, page=None, at=0)
         case Action.LANGUAGE:
-            return replace(panel, language=following(language(station)))
+            return replace(panel, language=following(language(station)), spoken="")
         case Action.LARGE:
             return replace(panel, large=not panel.large)
         case Action.PORTS:
             return replace(panel, page=Page.PORT, at=1)
         case Action.NEXT if here is Page.PORT:
             return replace(panel, at=panel.at % len(station.ports) + 1)
-        case Action.NEXT:
+        case Action.NEXT if here is Page.HELP:
             return replace(panel, at=(panel.at + 1) % HELP_PARTS)
     return panel
 
@@ -98,7 +127,8 @@ def chosen(station: Station, event: PortChosen, now: float) -> Station:
     station = touched(station, now)
     is_there = 1 <= event.evse_id <= len(station.ports)
     if is_there and page(station) in (Page.HOME, Page.PORT) and len(station.ports) > 1:
-        return replace(station, panel=replace(station.panel, page=Page.PORT, at=event.evse_id))
+        panel = replace(station.panel, page=Page.PORT, at=event.evse_id, turned=0, screenfuls=1)
+        return replace(station, panel=panel)
     return station
 
 
@@ -113,8 +143,13 @@ def entered(station: Station, event: FieldEntered, now: float) -> Station:
     return flow.entered(touched(station, now), event, now)
 
 
-def told(station: Station, event: ScreenTouched | ScreenLit | PanelTold | ServiceOpened, now: float) -> Station:
+def told(
+    station: Station, event: ScreenTouched | ScreenLit | PageMeasured | PanelTold | ServiceOpened, now: float
+) -> Station:
     match event:
+        case PageMeasured(screenfuls=screenfuls):
+            turned = min(station.panel.turned, screenfuls - 1)
+            return replace(station, panel=replace(station.panel, screenfuls=screenfuls, turned=turned))
         case ScreenTouched():
             return touched(station, now)
         case ScreenLit(lit=lit):
@@ -128,13 +163,6 @@ def told(station: Station, event: ScreenTouched | ScreenLit | PanelTold | Servic
             return replace(station, panel=panel)
 
 
-def spoken_to(station: Station, language: str | None, now: float) -> Station:
-    """A driver whose language is known is answered in it."""
-    if language not in LANGUAGES or station.panel.language:
-        return station
-    return replace(station, panel=replace(station.panel, language=language, touched_at=now))
-
-
 # -- time -------------------------------------------------------------------------------------------------------------
 
 
@@ -143,9 +171,10 @@ def left(station: Station, now: float) -> Station:
     station = flow.settled(station, now)
     panel = station.panel
     if panel.page is Page.SERVICE and not is_service(station, now):
-        return replace(station, panel=replace(panel, page=None, at=0))
+        return replace(station, panel=replace(panel, page=None, at=0, turned=0, screenfuls=1))
     if is_away(panel) and now >= panel.touched_at + LEAVE_S:
-        return replace(station, panel=replace(panel, page=None, at=0, language="", large=False))
+        start = replace(panel, page=None, at=0, turned=0, screenfuls=1, language="", large=False)
+        return replace(station, panel=start)
     return station
 
 

@@ -48,7 +48,10 @@ class Action(StrEnum):
 class Panel:
     page: Page | None = None  # None: nobody has chosen, so the station shows what it has to (HOME, WIZARD)
     at: int = 0  # evse_id of PORT; else the part of a page, or where its cursor is
+    screenfuls: int = 1  # of this page on the display, as measured there
+    turned: int = 0  # of them
     language: str = ""  # "": the station's own
+    spoken: str = ""  # what a card set `language` to; another one there is somebody's choice
     large: bool = False
     touched_at: float = -inf
     service_until: float = -inf

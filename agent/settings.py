@@ -35,7 +35,16 @@ class Layer(IntEnum):
 PortMa = Annotated[int, Meta(ge=6_000, le=80_000)]  # IEC 61851-1 Annex A: what a duty cycle can say
 CircuitMa = Annotated[int, Meta(ge=6_000, le=320_000)]  # four ports of 80 A
 Phases = Literal[1, 3]
-Text = Annotated[str, Meta(max_length=100)]
+# One line of plain text for the display. Refused: control characters, line and paragraph separators, what turns the
+# direction of what stands around it (UAX #9 embeddings, overrides, isolates), and halves of characters.
+PLAIN = r"^[^\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]*\Z"
+
+
+def plain_text(max_length: int) -> Meta:
+    described = f"a text in quotes, at most {max_length} characters, on one line, without control characters"
+    return Meta(max_length=max_length, pattern=PLAIN, description=described)
+
+
 FilePath = Annotated[str, Meta(min_length=1, max_length=1_000, description="the path of a file in quotes")]
 ZoneName = Annotated[
     str, Meta(pattern=r"^[A-Za-z0-9_+-]{1,20}(/[A-Za-z0-9_+-]{1,20}){0,2}\Z", description='a name like "Europe/Berlin"')
@@ -67,10 +76,10 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     stop_tx_on_invalid_id: bool = True
     max_energy_on_invalid_id_wh: Annotated[int, Meta(ge=0, le=100_000)] = 0
     stop_tx_on_removal: bool = False
-    support_number: Annotated[str, Meta(max_length=40)] = ""
-    owner: Text = ""
+    support_number: Annotated[str, plain_text(40)] = ""
+    owner: Annotated[str, plain_text(100)] = ""
     language: Literal["en", "es", "fr", "de", "zh", "ar"] = "en"
-    tariff_text: Annotated[str, Meta(max_length=250)] = ""
+    tariff_text: Annotated[str, plain_text(250)] = ""
     time_zone: ZoneName = "UTC"
     light: Literal["auto", "on", "off"] = "auto"
     # times

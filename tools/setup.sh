@@ -6,8 +6,13 @@
 set -euo pipefail
 cd -P "$(dirname "$0")/.."
 
-debian_packages=(gcc libpcsclite-dev mosquitto pcscd python3 python3-dev python3-venv strace systemd vsmartcard-vpcd)
-rig_packages=(device-tree-compiler mmdebstrap qemu-system-arm qemu-system-x86)  # make test-long only: 100 MB
+debian_packages=(
+    chromium gcc libpcsclite-dev mosquitto pcscd python3 python3-dev python3-venv strace systemd vsmartcard-vpcd
+)
+rig_packages=(  # make test-long only: 200 MB
+    cog device-tree-compiler gstreamer1.0-gl gstreamer1.0-plugins-bad gstreamer1.0-plugins-good mmdebstrap
+    qemu-system-arm qemu-system-x86 wpewebkit-driver
+)
 constraints=tools/constraints.txt
 
 resolve=

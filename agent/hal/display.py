@@ -18,15 +18,22 @@ CHECK_S = 10.0  # whether it still is as set: a driver that was reloaded starts 
 POWER_ON, POWER_OFF = "0", "4"  # FB_BLANK_UNBLANK, FB_BLANK_POWERDOWN of linux/fb.h
 PIXELS_MAX = 16_384
 
+Pixels = Annotated[int, Meta(ge=160, le=PIXELS_MAX)]
 Percent = Annotated[int, Meta(ge=0, le=100)]
 WaitS = Annotated[int, Meta(ge=0, le=86_400)]
 
 
 class DisplayFacts(Struct, frozen=True):
-    """[display]: folders in /sys/class/backlight and /sys/class/graphics, "" where there is none."""
+    """[display]: folders in /sys/class/backlight and /sys/class/graphics, "" where there is none.
+
+    Its size in millimetres decides how many pixels a letter gets: capitals have 4.8 mm at least.
+    """
 
     backlight: SysName = ""
     framebuffer: SysName = ""
+    width_px: Pixels = 800
+    height_px: Pixels = 480
+    width_mm: Annotated[int, Meta(ge=50, le=1_000)] = 154  # of what lights up; 7 inch
     bright_percent: Annotated[int, Meta(ge=1, le=100)] = 100
     dim_percent: Percent = 20
     dim_after_s: WaitS = 60  # without a touch while nothing happens; 0: never

@@ -32,10 +32,11 @@ from agent.hal.controller import Filter, report_of, wish_row
 from agent.port import status
 from agent.settings import Settings
 from agent.shell import Shell
-from agent.sim.car import Car
+from agent.sim.car import Car, car_of
 from agent.sim.controller import SimController
 from agent.sim.disk import SimDisk, SimStore
 from agent.sim.net import SimCloud, SimNet
+from agent.sim.scenario import CLOCKS
 from agent.station import Boot, BootReason, boot_reason, charging_state
 from agent.uplink.commands import SeenCommands
 from agent.uplink.operator import OperatorKeys, key_id
@@ -328,9 +329,9 @@ class World:
         self.net.send_command(self.cloud.local_list())
         return self
 
-    def plug(self, evse_id: int, car: Car | int | None = None) -> "World":
-        """A car, or one that needs so many Wh, comes to the port."""
-        car = Car(need_wh=car) if isinstance(car, int) else car or Car()
+    def plug(self, evse_id: int, car: Car | int | None = None, kind: str = "normal") -> "World":
+        """A car, or one of this kind that needs so many Wh, comes to the port."""
+        car = car_of(kind, car) if isinstance(car, int) else car or Car()
         self.came_wh[evse_id] = self.register_wh(evse_id)
         self.controller.plug(evse_id - 1, car, self.now)
         return self
@@ -423,15 +424,38 @@ class World:
         self.run(seconds)
 
     def cut(self, what: str) -> None:
-        verbs: dict[str, Callable[[], object]] = {"power": self.cut_power, "broker": self.net.cut}
+        verbs: dict[str, Callable[[], object]] = {
+            "power": self.cut_power, "broker": self.net.cut, "radio": lambda: setattr(self.net, "is_mute", True),
+        }  # fmt: skip
         verbs[what]()
 
     def mend(self, what: str) -> None:
-        verbs: dict[str, Callable[[], object]] = {"power": self.power_on, "broker": self.net.mend}
+        verbs: dict[str, Callable[[], object]] = {
+            "power": self.power_on, "broker": self.net.mend, "radio": self.net.mend,
+        }  # fmt: skip
         verbs[what]()
 
     def kill(self, what: str) -> None:
         {"agent": self.kill_agent}[what]()
+
+    def fault(self, what: str, evse_id: int) -> None:
+        self._touch(lambda plant: plant.bays[evse_id - 1].break_(what, True))
+
+    def heal(self, what: str, evse_id: int) -> None:
+        self._touch(lambda plant: plant.bays[evse_id - 1].break_(what, False))
+
+    def stop(self, is_pressed: bool) -> None:
+        self._touch(lambda plant: setattr(plant, "emergency_stop", is_pressed))
+
+    def heat(self, evse_id: int, celsius: float) -> None:
+        self._touch(lambda plant: setattr(plant.bays[evse_id - 1], "temperature_dc", round(celsius * 10)))
+
+    def clock(self, how: str) -> None:
+        error_s = CLOCKS[how]
+        self.rtc, self.clock_error_s = error_s is not None, error_s or 0.0
+
+    def _touch(self, change: Callable[[SimController], object]) -> None:
+        self.controller.touch(self.now, change)
 
     def until(self, what: Callable[[], bool], timeout_s: float) -> bool:
         until = self.now + timeout_s
@@ -457,6 +481,8 @@ class World:
                 return self.said(evse_id) == " ".join(args[1:])
             case "charging":
                 return self.charging_state(evse_id) == "Charging" and self.controller.bays[evse_id - 1].power_w > 0
+            case "faulted":
+                return self.status(evse_id) == "Faulted"
             case "stopped":
                 return self.shell.station.ports[evse_id - 1].transaction is None and not self.is_closed(evse_id)
         return self.status(evse_id) == "Available"

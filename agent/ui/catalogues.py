@@ -4,7 +4,7 @@ from pathlib import Path
 
 import msgspec
 
-from agent.ui.words import LANGUAGES, Say, Says
+from agent.ui.words import LANGUAGES, Say, Says, holes
 
 FOLDER = Path(__file__).parent / "i18n"
 
@@ -16,8 +16,11 @@ def load_says(folder: Path = FOLDER) -> Says:
 
 
 def read(path: Path) -> dict[str, str]:
-    """English sentence to its translation; nothing where there is no such file."""
+    """English sentence to its translation. What is damaged, or has other facts than its sentence, is left out: an
+    English screen is better than none.
+    """
     try:
-        return msgspec.json.decode(path.read_bytes(), type=dict[str, str])
-    except FileNotFoundError:
+        texts = msgspec.json.decode(path.read_bytes(), type=dict[str, str])
+    except (OSError, msgspec.MsgspecError, UnicodeDecodeError):
         return {}
+    return {key: text for key, text in texts.items() if text.strip() and holes(text) == holes(key)}

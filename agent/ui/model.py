@@ -4,6 +4,7 @@ lays out, it decides nothing.
 """
 
 from enum import StrEnum
+from typing import Literal
 
 from msgspec import Struct
 
@@ -152,6 +153,7 @@ class Map(Struct, frozen=True, tag="map"):
     text: str  # in words: country, nearest town
     streets: str = ""  # path of a site extract (PMTiles), "" where there is none
     step_m: float = 0.0  # what one press moves
+    words: dict[str, str] = {}  # what its parts are called (agent/ui/maps.py)
 
 
 class Qr(Struct, frozen=True, tag="qr"):
@@ -191,6 +193,9 @@ class ScreenModel(Struct, frozen=True):
     page: Page
     layout: str  # idle (the video), ports, port, page
     evse_id: int  # of Page.PORT
+    focus: int  # evse_id of the port that needs somebody most: a small display shows it first
+    turned: int  # of a page that is longer than the display, the screenful to show, from 0
+    screenfuls: int  # that the display has told of this page
     title: str  # whose station this is, and how its ports share
     headline: str
     who: str  # may charge now
@@ -218,3 +223,12 @@ class ScreenModel(Struct, frozen=True):
     leaving_text: str
     keys: tuple[SoftKey, ...]  # four
     words: dict[str, str]  # the few that a renderer needs of its own: "restarting" …
+
+
+class Beat(Struct, frozen=True):
+    """What a display says of itself, about once a second."""
+
+    drawn: int  # the newest snapshot on it, by its id
+    frames: int  # of the instructional video that were drawn, since the page began
+    video: Literal["playing", "animation", "none"]  # what is there to see: the video, its drawn stand-in, neither
+    visible: bool  # the page is on the display, as far as the browser knows

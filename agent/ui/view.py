@@ -59,6 +59,9 @@ def screen(station: Station, now: float, says: Says = ONLY_ENGLISH) -> ScreenMod
         page=page,
         layout=layout(page, ports, said),
         evse_id=station.panel.at if page is Page.PORT else 0,
+        focus=focus(station),
+        turned=station.panel.turned,
+        screenfuls=station.panel.screenfuls,
         title=title(station, say),
         headline=headline(station, say),
         who=who(station, say),
@@ -181,6 +184,23 @@ def layout(page: Page, ports: tuple[PortModel, ...], said: NoticeModel | None) -
 
 
 IDLE = (Situation.AVAILABLE, Situation.NOT_ACTIVATED)  # the activation asks whether the video is there (I3)
+FOCUS = (  # whose driver has something to do comes first
+    Situation.PLUG_IN, Situation.TAP_CARD, Situation.BEGINNING, Situation.ENDED, Situation.LIMIT_REACHED,
+    Situation.CHARGING,
+)  # fmt: skip
+
+
+def focus(station: Station) -> int:
+    """The port that the driver at the display most likely means."""
+    def rank(port: Port) -> int:
+        at = situation(station, port)
+        if is_being_asked(station, port.evse_id) or any(n.evse_id == port.evse_id for n in station.notices):
+            return -1
+        if at is Situation.AVAILABLE:
+            return len(FOCUS) + 1
+        return FOCUS.index(at) if at in FOCUS else len(FOCUS)
+
+    return min(station.ports, key=rank).evse_id
 
 
 def content(station: Station, page: Page, now: float, say: Say) -> PageModel | None:
@@ -226,9 +246,19 @@ def key_label(station: Station, action: Action, say: Say) -> str:
     return say(LABELS[action])
 
 
-RENDERERS_OWN = {  # what a renderer says while nobody can be asked
+RENDERERS_OWN = {  # what a renderer says by itself, or while nobody can be asked
     "lost": "The station is restarting. Please wait.",
     "waiting": "The station is starting. Please wait.",
+    "look": "Keys work at the station's own display only.",
+    "video": "How to charge, as a video",
+    "dark": "Touch to switch the display on.",
+    "delete": "Delete",
+    "space": "Space",
+    "capitals": "Capital letters",
+    "signs": "Digits and signs",
+    "letters": "Letters",
+    "done": "Done",
+    "cancel": "Cancel",
 }
 
 
@@ -238,8 +268,7 @@ def title(station: Station, say: Say) -> str:
     if len(station.ports) < 2:
         return name
     shared = circuit_ma(station) < station.settings.port_limit_ma * len(station.ports)
-    what = say("the ports share {n} A", n=circuit_ma(station) // 1000) if shared else ""
-    return f"{name} · {what}" if what else name
+    return say("{name} · the ports share {n} A", name=name, n=circuit_ma(station) // 1000) if shared else name
 
 
 def price(station: Station, say: Say) -> str:
@@ -370,7 +399,7 @@ def headline(station: Station, say: Say) -> str:
     if len(free) == 1:
         return say("Port {n} is free", n=free[0])
     if free:
-        return say("Ports {list} and {last} are free", list=", ".join(free[:-1]), last=free[-1])
+        return say("Ports {list} and {last} are free", list=say.listed(free[:-1]), last=free[-1])
     if any(p.transaction or status(p) is Status.OCCUPIED for p in station.ports):
         return say("No port is free")
     if bar := station.bar:
@@ -410,4 +439,6 @@ def list_text(station: Station, list_age: int | None, say: Say) -> str:
     grace_s = station.settings.list_grace_days * DAY_S
     fresh = freshness(list_age, station.settings.list_grace_days)
     left = say("for {age} more", age=say.age(grace_s - (list_age or 0))) if grace_s else say("all the same")
-    return f"{text}: {say(NAMES[fresh])}. {say(FOLLOWS[fresh], left=left)}" if NAMES[fresh] else text
+    if not NAMES[fresh]:
+        return text
+    return say.joined(say("{list}: {state}.", list=text, state=say(NAMES[fresh])), say(FOLLOWS[fresh], left=left))

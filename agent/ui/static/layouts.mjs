@@ -1,0 +1,126 @@
+// The four layouts of agent/ui/model.py. Every word and every decision comes from there.
+import { html, Component } from "/vendor/htm-preact-3.1.1.mjs";
+import { Blocks } from "./blocks.mjs";
+import { Film } from "./film.mjs";
+import { Paged, fit } from "./fit.mjs";
+import { Glyph } from "./icons.mjs";
+
+const LEFT_OUT = 6;      // the steps of [data-fit] in style.css
+
+const mark = (port) => (port.ready ? "passed" : port.self_test === "running" ? "running" : "failed");
+
+// -- idle -------------------------------------------------------------------------------------------------------------
+
+function Idle({ screen, act }) {
+  return html`<section class="idle">
+    <div class="how">${screen.awake && html`<${Film} how=${screen.how} label=${screen.words.video}/>`}</div>
+    <ul class="checks" dir="ltr">${screen.ports.map((port) => html`<${Check} key=${port.evse_id} port=${port} act=${act}/>`)}</ul>
+    <${Paged} key_=${screen.language} title=${screen.title}>
+      <h2>${screen.headline}</h2>
+      <p class="price">${screen.price}</p>
+      ${facts(screen).map((text) => html`<p key=${text}>${text}</p>`)}
+      ${screen.messages.map((m) => html`<p key=${m.where + m.code} class="message"><b>${m.where}</b> <span class="log">${m.code}</span> ${m.text} ${m.fix}</p>`)}
+    </${Paged}>
+  </section>`;
+}
+
+/** The green check mark of each port (I3); its name is a button where there are several. */
+function Check({ port, act }) {
+  return html`<li data-tone=${port.ready ? "free" : port.self_test === "running" ? "wait" : "fault"} dir=${act.direction}>
+    <button type="button" aria-label=${`${port.name}: ${port.check}`} onClick=${() => act.port(port.evse_id)}>
+      <b class="number">${port.evse_id}</b><${Glyph} name=${mark(port)}/></button></li>`;
+}
+
+function facts(screen) {
+  const { who, start_text, support, link_text, store_text } = screen;
+  return [who, start_text, support, screen.link === "up" ? "" : link_text, screen.store_ok ? "" : store_text].filter(Boolean);
+}
+
+// -- ports ------------------------------------------------------------------------------------------------------------
+
+function Ports({ screen, act, size }) {
+  const one = size === "compact" && screen.ports.length > 1;
+  const ports = one ? screen.ports.filter((port) => port.evse_id === screen.focus) : screen.ports;
+  return html`<section class="ports" data-count=${ports.length}>
+    ${one && html`<ul class="chips" dir="ltr">${screen.ports.map((port) => html`<${Chip} key=${port.evse_id} port=${port} is_now=${port.evse_id === screen.focus} act=${act}/>`)}</ul>`}
+    <div class="cards" dir="ltr">${ports.map((port) => html`<${Card} key=${port.evse_id} port=${port} act=${act}/>`)}</div>
+  </section>`;
+}
+
+function Chip({ port, is_now, act }) {
+  return html`<li data-tone=${port.tone} dir=${act.direction}><button type="button" aria-label=${`${port.name}: ${port.title}`} aria-current=${is_now || undefined}
+    onClick=${() => act.port(port.evse_id)}><b class="number">${port.evse_id}</b><${Glyph} name=${port.tone}/></button></li>`;
+}
+
+class Card extends Component {
+  componentDidMount() { fit(this.dom, LEFT_OUT); }
+  componentDidUpdate() { fit(this.dom, LEFT_OUT); }
+
+  render({ port, act }) {
+    return html`<article class="card" data-tone=${port.tone} dir=${act.direction} ref=${(dom) => { this.dom = dom; }}>
+      <button type="button" class="choose" aria-label=${`${port.name}: ${port.title}`} onClick=${() => act.port(port.evse_id)}/>
+      <p class="name"><span>${port.name}</span> <${Mark} port=${port}/></p>
+      <h2><${Glyph} name=${port.tone}/><span data-squeeze>${port.title}</span></h2>
+      <${Figures} figures=${port.figures}/>
+      ${port.text && html`<p class="text">${port.text}</p>`}
+      ${port.action && html`<p class="action">${port.action}</p>`}
+      ${port.faults.map((each) => html`<p class="fix" key=${each.fault}><b>${each.mrec ?? each.fault}</b> ${each.fix}</p>`)}
+      ${port.last_text && html`<p class="last">${port.last_text}</p>`}
+    </article>`;
+  }
+}
+
+function Mark({ port }) {
+  return html`<span class="mark" data-tone=${port.ready ? "free" : "wait"}><${Glyph} name=${mark(port)}/><span class="check">${port.check.replace(/^\S\s+/, "")}</span></span>`;
+}
+
+function Figures({ figures }) {
+  if (!figures.length) return null;
+  return html`<dl class="figures">${figures.map((f) => html`<div key=${f.name} class="figure" data-name=${f.name}>
+    <dt>${f.unit}</dt><dd dir="ltr">${f.value}</dd></div>`)}</dl>`;
+}
+
+// -- port -------------------------------------------------------------------------------------------------------------
+
+function Port({ screen, act }) {
+  const port = screen.ports.find((each) => each.evse_id === screen.evse_id) ?? screen.ports[0];
+  return html`<section class="one card" data-tone=${port.tone}>
+    <p class="name"><b class="number">${port.evse_id}</b> <span>${port.name}</span> <${Mark} port=${port}/></p>
+    <${Paged} key_=${`${port.evse_id}${screen.language}`} title=${port.name} turned=${screen.turned} told=${act.measured}>
+      <h2><${Glyph} name=${port.tone}/><span data-squeeze>${port.title}</span></h2>
+      <${Figures} figures=${port.figures}/>
+      ${port.action && html`<p class="action">${port.action}</p>`}
+      ${port.text && html`<p class="text">${port.text}</p>`}
+      ${port.faults.map((each) => html`<p class="fix" key=${each.fault}><b>${each.mrec ?? each.fault}</b> ${each.fix}</p>`)}
+      ${port.last_text && html`<p class="last">${port.last_text}</p>`}
+    </${Paged}>
+  </section>`;
+}
+
+// -- page -------------------------------------------------------------------------------------------------------------
+
+function Page({ screen, act }) {
+  const { content } = screen;
+  if (!content) return null;
+  return html`<section class="page">
+    <${Paged} key_=${`${screen.page}${content.title}${content.step}${screen.language}`} title=${content.title} turned=${screen.turned} told=${act.measured}>
+      <${Blocks} blocks=${content.blocks} act=${act}/>
+    </${Paged}>
+    ${content.footer && html`<p class="footer">${content.footer}</p>`}
+  </section>`;
+}
+
+// -- what is said to who has just tapped, over all of them ---------------------------------------------------------------
+
+export function Notices({ screen }) {
+  const said = screen.ports.filter((port) => port.notice).map((port) => ({ ...port.notice, where: port.name, id: port.evse_id }));
+  const all = screen.notice ? [{ ...screen.notice, where: "", id: 0 }, ...said] : said;
+  return html`<div class="notices" role="alert">${all.map((notice) => html`<section key=${notice.id} class="notice" data-tone=${notice.tone}>
+    <h2><${Glyph} name=${notice.tone}/><span data-squeeze>${notice.where && html`<b>${notice.where}</b> `}${notice.title}</span></h2>
+    <${Paged} key_=${notice.text} title=${notice.title}>
+      <p class="text">${notice.text}</p><p class="action">${notice.action}</p>
+      ${notice.code && html`<p class="support">${screen.support} <span class="log">${notice.code}</span></p>`}
+    </${Paged}></section>`)}</div>`;
+}
+
+export const LAYOUTS = { idle: Idle, ports: Ports, port: Port, page: Page };

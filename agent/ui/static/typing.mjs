@@ -1,0 +1,73 @@
+// Typing on the display itself: keys drawn for a finger, and a real keyboard where there is one.
+import { html, Component } from "/vendor/htm-preact-3.1.1.mjs";
+
+const LETTERS = ["qwertyuiop", "asdfghjkl-", "⇧zxcvbnm.⌫", "#␣@✖✔"];
+const SIGNS = ["1234567890", "-/:;()&@+=", "'\"!?,._#⌫", "a␣%*✖✔"];
+const DIGITS = ["789⌫", "456-", "123.", "✖0✔"];
+const NAMES = { "⌫": "delete", "✖": "cancel", "✔": "done", "␣": "space", "⇧": "capitals", "#": "signs", "a": "letters" };
+
+/** `field` is being entered: `done(value)` or `cancel()`. */
+export class Typing extends Component {
+  constructor(props) {
+    super();
+    this.state = { text: props.field.value ?? "", capitals: false, signs: false };
+    this.pressed = (event) => this.key(event);
+  }
+
+  componentDidMount() {
+    addEventListener("keydown", this.pressed, true);
+    this.base?.querySelector?.("button")?.focus();
+  }
+
+  componentWillUnmount() { removeEventListener("keydown", this.pressed, true); }
+
+  key(event) {
+    if (event.ctrlKey || event.altKey || event.metaKey) return;
+    const { key } = event;
+    if (key === "Tab") return;
+    event.stopPropagation();
+    if (key === "Enter" && event.target.closest?.(".board")) return;   // a drawn key has the focus: that one is pressed
+    event.preventDefault();
+    if (key === "Enter") this.props.done(this.state.text);
+    else if (key === "Escape") this.props.cancel();
+    else if (key === "Backspace") this.put("⌫");
+    else if ([...key].length === 1) this.put(key);
+  }
+
+  put(sign) {
+    const { field } = this.props, { text } = this.state;
+    if (sign === "⌫") return this.setState({ text: [...text].slice(0, -1).join("") });
+    const longest = field.length_max || 100;
+    if ([...text].length < longest) this.setState({ text: text + sign, capitals: false });
+  }
+
+  touch(sign, is_function) {
+    if (is_function) {
+      switch (sign) {
+        case "✖": return this.props.cancel();
+        case "✔": return this.props.done(this.state.text);
+        case "⇧": return this.setState({ capitals: !this.state.capitals });
+        case "#": return this.setState({ signs: true });
+        case "a": return this.setState({ signs: false });
+        case "␣": return this.put(" ");
+      }
+    }
+    this.put(this.state.capitals ? sign.toUpperCase() : sign);
+  }
+
+  render({ field, words }, { text, capitals, signs }) {
+    const is_number = field.kind === "number";
+    const rows = is_number ? DIGITS : signs ? SIGNS : LETTERS;
+    const bounds = is_number && field.least !== null ? `${field.least}–${field.most} ${field.unit}` : field.unit;
+    return html`<div class="typing" role="dialog" aria-modal="true" aria-label=${field.label}>
+      <p class="entry"><label>${field.label}</label> <output dir="ltr">${text}<i class="caret"/></output> <span class="soft">${bounds}</span></p>
+      <div class="board" data-kind=${is_number ? "digits" : "letters"} dir="ltr">${rows.map((row, y) => html`<div class="row" key=${y}>${[...row].map((sign, x) => {
+        const last = y === rows.length - 1, is_function = "⌫⇧␣✖✔".includes(sign) || (last && x === 0 && !is_number);
+        const label = is_function ? words[NAMES[sign]] : undefined;
+        const shown = sign === "a" && is_function ? "abc" : sign === "#" && is_function ? "12#" : capitals ? sign.toUpperCase() : sign;
+        return html`<button type="button" key=${sign + x} class=${is_function ? "function" : ""} aria-label=${label}
+          aria-pressed=${sign === "⇧" ? capitals : undefined} onClick=${() => this.touch(sign, is_function)}>${shown}</button>`;
+      })}</div>`)}</div>
+    </div>`;
+  }
+}
