@@ -251,7 +251,7 @@ def network(station: Station, now: float, say: Say) -> Iterator[Block]:
         yield Prose(said(say, item.fix))
 
 
-LINKS = {Link.UP: "Online", Link.DOUBT: "Online, but answers are missing", Link.DOWN: "not connected"}
+LINKS = {Link.UP: "Online", Link.DOUBT: "Online, but answers are missing", Link.DOWN: "Not connected."}
 
 METHODS = {
     Method.TYPED: "typed or pasted",
