@@ -259,6 +259,12 @@ class FieldEntered(Struct, frozen=True):
     by_phone: bool = False  # from the installer's phone, not from the station's own screen
 
 
+class PageMeasured(Struct, frozen=True):
+    """The page that is shown fills the display so many times over: a key turns it."""
+
+    screenfuls: Annotated[int, Meta(ge=1, le=64)]
+
+
 class ZoneLoaded(Struct, frozen=True):
     """The rules of a time zone, as LoadZone has asked; None: this machine does not know it."""
 
@@ -277,12 +283,6 @@ class PlaceFound(Struct, frozen=True):
 
 class StatusDelivered(Struct, frozen=True):
     """Everything that is in the stream of status is acknowledged by the cloud, and nothing waits for the disk."""
-
-
-class PageMeasured(Struct, frozen=True):
-    """The page that is shown fills the display so many times over: a key turns it."""
-
-    screenfuls: Annotated[int, Meta(ge=1, le=64)]
 
 
 class PanelTold(Struct, frozen=True):

@@ -184,6 +184,7 @@ def layout(page: Page, ports: tuple[PortModel, ...], said: NoticeModel | None) -
 
 
 IDLE = (Situation.AVAILABLE, Situation.NOT_ACTIVATED)  # the activation asks whether the video is there (I3)
+
 FOCUS = (  # whose driver has something to do comes first
     Situation.PLUG_IN, Situation.TAP_CARD, Situation.BEGINNING, Situation.ENDED, Situation.LIMIT_REACHED,
     Situation.CHARGING,
