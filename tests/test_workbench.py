@@ -394,6 +394,7 @@ def test_the_window_shows_the_panel_as_it_is_to_the_workbench_alone(tmp_path: Pa
         model = site.demo.window.screen()
         assert model and [p["evse_id"] for p in model["ports"]] == [1, 2]
         assert site.ask("/api/screen", None, site.demo.window.port)[0] == 200
+        assert site.ask("/%0d%0ax-forged:%20yes%0d%0a/api/screen", None, site.demo.window.port)[0] == 404
         with socket.create_connection(("127.0.0.1", site.demo.window.port), TIMEOUT_S) as stream:
             stream.sendall(f"GET /events HTTP/1.1\r\nhost: 127.0.0.1:{site.demo.window.port}\r\n\r\n".encode())
             heard = b""

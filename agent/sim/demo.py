@@ -226,7 +226,7 @@ class Demo:
         self._tell(f"  the car at port {evse_id} leaves; its meter says {visit.to_wh - visit.from_wh} Wh")
 
     def tap(self, card: str) -> None:
-        self.decisions.append((name_of(card), self.asked("explain", card=card)))
+        self.decisions.append((name_of(card), self._ask("explain", card=card)))
         self._tell(f"  {name_of(card)} taps a card")
         self.box.tap(card)
 
@@ -369,11 +369,12 @@ class Demo:
 
     def status(self) -> dict[str, Any] | None:
         """The running agent's own word, over its control socket."""
-        return self.asked("status")
-
-    def asked(self, command: str, **more: Any) -> dict[str, Any] | None:
-        answer = ask(self.folder / "control.sock", {"command": command, **more}, 2.0)
+        answer = self._ask("status")
         return None if answer is None or "error" in answer else answer
+
+    def _ask(self, command: str, **more: Any) -> dict[str, Any] | None:
+        """None: no agent runs. An answer may be a complaint, under "error"."""
+        return ask(self.folder / "control.sock", {"command": command, **more}, 2.0)
 
     def token(self) -> str:
         """What lets press the keys of the station's panel; "" while nobody has told."""

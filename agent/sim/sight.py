@@ -127,7 +127,9 @@ def verdict(rows: Sequence[Mark], *, clean: bool) -> str:
 
 def decision(who: str, said: Mapping[str, Any] | None) -> Decision:
     if said is None:
-        return Decision(who, None, "nobody", "Nobody is there to decide: no power, or no agent.", "", ())
+        return Decision(who, None, "nobody decides", "No power, or no agent.", "", ())
+    if "error" in said:
+        return Decision(who, None, "no decision", str(said["error"]), "", ())
     rules = tuple((str(rule), str(opinion)) for rule, opinion in said.get("rules", ()))
     return Decision(who, said.get("evse_id"), said["decision"], said["text"], said.get("code") or "", rules)
 

@@ -11,6 +11,7 @@ threads look at the worlds, one performs the verbs: whatever hangs, the page liv
 import asyncio
 import itertools
 import os
+import queue
 import socket
 import threading
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -177,7 +178,8 @@ class Workbench:
 
     def _watch(self) -> None:
         while not self._ended.wait(LOOK_S):
-            self._scenes["real"] = msgspec.json.encode(self.scene())
+            with suppress(queue.Empty):  # the box has no time for a look: another one will do
+                self._scenes["real"] = msgspec.json.encode(self.scene())
             if lapse := self.lapse:
                 self._scenes["lapse"] = msgspec.json.encode(lapse.scene())
 
