@@ -58,7 +58,7 @@ def session(evse_id: int, first_wh: int, energy_wh: int, *, ended: bool = True, 
         (Visit(1, "normal", 100, 100), [], "equal"),  # a stranger's car
         (Visit(1, "normal", 100, 150), [], "open"),
         (Visit(1, "normal", 100, 150), [session(1, 100, 50, ended=False)], "open"),
-        (Visit(1, "normal", 100), [session(1, 100, 50)], "open"),  # it is still there
+        (Visit(1, "normal", 100), [session(1, 100, 50)], "here"),
         (Visit(1, "normal", 100, 150), [session(1, 100, 49)], "wrong"),
         (Visit(1, "normal", 100, 150), [session(1, 100, 51)], "wrong"),
         (Visit(1, "normal", 100, 150, was_cut=True), [session(1, 100, 40)], "loss"),
@@ -109,6 +109,7 @@ def test_honest_books_are_equal_and_one_session_that_is_wrong_is_seen(
 def test_a_session_without_energy_between_two_cars_belongs_to_the_earlier_one() -> None:
     assert is_within(session(1, 150, 0), Visit(1, "normal", 100, 150))
     assert not is_within(session(1, 150, 5), Visit(1, "normal", 100, 150))
+    assert not is_within(session(1, 150, 0, ended=False), Visit(1, "normal", 100, 150))  # the next one's has begun
 
 
 @pytest.mark.promise("S2", "S3", "S7")
@@ -298,6 +299,9 @@ def test_an_evening_is_begun_from_the_page_and_another_one_ends_it(site: Site) -
         model = json.loads(site.ask("/api/screen", None, window["port"])[2])
         assert model["serial"] == "SIM-0001" and window["token"]
         until(lambda: "plays by itself" in json.loads(site.ask("/scene/lapse")[2])["busy"])
+        until(lambda: len(json.loads(site.ask("/scene/lapse")[2])["decisions"]) > 3)
+        decisions = json.loads(site.ask("/scene/lapse")[2])["decisions"]
+        assert {made["decision"] for made in decisions if made["who"] != "stranger"} <= {"start", "stop"}
 
 
 def test_the_panel_is_drawn_for_the_display_that_was_chosen(site: Site) -> None:
