@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 from msgspec import structs
 
-from agent import __version__, atlas, clockset
+from agent import __version__, clockset
 from agent.authcache.listfile import read_key
 from agent.authcache.lists import Lists
 from agent.board import Board, Chosen, LineFacts, load, load_config
@@ -41,6 +41,7 @@ from agent.lock import exclusive
 from agent.loop import Inbox, Loop, monotonic, notify_systemd, system_wall
 from agent.machine import machine_of
 from agent.outbox import Connect, StoreError, connect
+from agent.panel import Page
 from agent.pintable import pins_hash, port_board
 from agent.settings import Config, ConfigError, Layer, Merged, Settings, merge
 from agent.shell import KEEPALIVE, Shell
@@ -49,6 +50,7 @@ from agent.store import Crashed, Opened, Store, sync_folder
 from agent.ui import site
 from agent.ui.catalogues import load_says
 from agent.ui.model import ScreenModel
+from agent.ui.qr import drawn
 from agent.ui.view import screen
 from agent.uplink.codec import Will
 from agent.uplink.commands import SeenCommands
@@ -57,7 +59,6 @@ from agent.uplink.keepalive import START_S
 from agent.uplink.mqtt import Mqtt, MqttConfig, MqttError
 from agent.uplink.operator import OperatorKeys
 from agent.uplink.protocol import Uplink
-from agent.wizard.facts import Place
 from agent.wizard.layer import limits as controller_limits
 
 KERNEL_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
@@ -152,7 +153,6 @@ class App:
             uplink=Uplink(settings.station_id, boot_id, opened.epoch, opened.marks, {}),
             lists=self.lists, seen=SeenCommands(facts), keys=OperatorKeys(operator_keys(config), facts),
             work=self._elsewhere, build=self._aside, now=now, log=log, restart=self._restart, identity=self.identity,
-            place_of=self._place_of,
         )  # fmt: skip
         watch = asyncio.get_running_loop()
         self.hardware = Hardware(board, inbox.post, self._aside, watch, monotonic, light=self.controller.show)
@@ -204,7 +204,13 @@ class App:
 
     def screen(self) -> ScreenModel:
         """For the panel's thread: one immutable value, read once."""
-        return screen(self.shell.station, monotonic(), self.says)
+        return drawn(screen(self.shell.station, monotonic(), self.says))
+
+    def phone_screen(self, language: str) -> ScreenModel:
+        """For the phone's thread: the wizard as the installer reads it there, whatever the display shows."""
+        station = self.shell.station
+        panel = replace(station.panel, page=Page.WIZARD, language=language, large=False)
+        return drawn(screen(replace(station, panel=panel), monotonic(), self.says))
 
     def post(self, event: object) -> None:
         """Something happened elsewhere; from any thread."""
@@ -217,10 +223,6 @@ class App:
     def close(self) -> None:
         """An orderly end: sessions stay open on disk, and the controller keeps charging for its grace."""
         self._undo.close()
-
-    def _place_of(self, latitude: float, longitude: float) -> Place | None:
-        """In the worker's thread; the station is a value that does not change."""
-        return atlas.place_of(latitude, longitude, self.shell.station.settings.time_zone)
 
     def _restart(self) -> None:
         self.on_restart()
@@ -307,6 +309,17 @@ async def open_doors(app: App, config: Config, undo: AsyncExitStack) -> None:
     server = ControlServer(path, handlers(app, panel.entrance if panel else ""))
     await server.start()
     undo.push_async_callback(server.close)
+    if phone := phone_of(app, config):
+        undo.callback(phone.stop)
+    app.shell.on_change = lambda: changed(app.shell.station, panel, phone)
+
+
+def changed(station: Station, panel: Any, phone: Any) -> None:
+    """The station is another value now: whoever shows it wants to know."""
+    if panel:
+        panel.changed()
+    if phone:
+        phone.follow(station)
 
 
 # -- the parts, each from what the operator wrote ---------------------------------------------------------------------
@@ -464,8 +477,17 @@ def panel_of(app: App, config: Config, folder: Path) -> Any:
         panelurl.write(folder, panel.entrance)
     except OSError as error:
         log(f"the display may not press keys: {folder / panelurl.NAME} cannot be written ({error.strerror})")
-    app.shell.on_change = panel.changed
     return panel
+
+
+def phone_of(app: App, config: Config) -> Any:
+    """Nobody listens before somebody inside the station has let a phone in."""
+    if config.phone is None:
+        return None
+    from agent.ui.phone import Phone
+
+    settings, state = app.shell.station.settings, Path(config.paths.state)
+    return Phone(config.phone, state, settings.station_id, app.phone_screen, app.says, app.post, system_wall, log)
 
 
 def log(line: str) -> None:

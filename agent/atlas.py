@@ -2,12 +2,10 @@
 files for some milliseconds, rather than for ever.
 """
 
-from dataclasses import replace
 from pathlib import Path
 
 from agent.wizard.coordinates import Point
-from agent.wizard.facts import Place
-from agent.wizard.places import Atlas
+from agent.wizard.places import Atlas, Place, Warning_
 
 HERE = Path(__file__).parent
 OUTLINE = HERE / "ui" / "static" / "outline.bin"
@@ -19,13 +17,13 @@ def opened() -> Atlas:
     return Atlas(OUTLINE.read_bytes(), TOWNS.read_bytes())
 
 
-def place_of(latitude: float, longitude: float, zone: str = "") -> Place | None:
-    """What is at a point, and what speaks against it (agent/wizard/places.py), if the station is set to this zone.
-    Takes some hundred milliseconds on a small processor: not for the agent's loop. None where the image lacks the
-    files: then nobody knows, which stops nobody."""
+def look(
+    point: Point, zone: str = "", sister: Point | None = None, address: Point | None = None
+) -> tuple[Place, tuple[Warning_, ...]]:
+    """What is at a point, and what speaks against it (agent/wizard/places.py). Takes tens of milliseconds on a small
+    processor: not for the agent's loop. An image without the files knows no places, which stops nobody."""
     try:
         atlas = opened()
     except OSError:
-        return None
-    point = Point(latitude, longitude)
-    return replace(atlas.place(point), warnings=atlas.warnings(point, zone))
+        return Place(), ()
+    return atlas.place(point), atlas.warnings(point, zone, sister, address)

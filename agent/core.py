@@ -13,11 +13,11 @@ from typing import Any
 
 import msgspec
 
-from agent import listing, navigation, network, selftest, taps, withdrawn
+from agent import listing, navigation, network, selftest, service, taps, withdrawn
 from agent.clock import Clock, floor, told, wall
 from agent.commands import charging, variables
 from agent.commands import station as commands
-from agent.effects import Effect, FindPlace, HangUp, LoadZone, Save, Wish
+from agent.effects import Effect, HangUp, LoadZone, Save, Wish
 from agent.events import (
     AvailabilityRequested,
     CacheCounted,
@@ -48,6 +48,7 @@ from agent.events import (
     PageMeasured,
     PanelTold,
     PartTold,
+    PhoneTold,
     PlaceFound,
     PortChosen,
     PortReported,
@@ -112,12 +113,13 @@ def handle(station: Station, event: Event, now: float) -> tuple[Station, tuple[E
     before = station
     station, asked = absorb(station, event, now)
     station, due = overdue_asks(station, now)
-    station = settle(station, now)
+    station = service.commissioned(before, settle(station, now))
     station, done = commands.followed(station, now)
     station, given_up = unanswered(station, now)
     station, listed = listing.followed(station, now)
     recheck = withdrawn.questions(before, station)
-    return closed(before, station, (*asked, *due, *done, *given_up, *listed, *recheck), now)
+    visits = service.records(before, station, now)
+    return closed(before, station, (*asked, *due, *done, *given_up, *listed, *recheck, *visits), now)
 
 
 def closed(
@@ -151,6 +153,8 @@ def absorb(station: Station, event: Event, now: float) -> Step:
             return navigation.entered(station, event, now), ()
         case ScreenTouched() | ScreenLit() | PageMeasured() | PanelTold() | ServiceOpened():
             return navigation.told(station, event, now), ()
+        case PhoneTold():
+            return service.phone_told(station, event, now), ()
         case ZoneLoaded(name=name, zone=zone):
             return (replace(station, zone=zone or UTC) if name == station.settings.time_zone else station), ()
         case PlaceFound():
@@ -256,14 +260,18 @@ def place_found(station: Station, event: PlaceFound) -> Station:
     point = station.wizard.pinpoint
     if point is None or (point.latitude, point.longitude) != (event.latitude, event.longitude):
         return station
-    return replace(station, wizard=replace(station.wizard, place=event.place))
+    return replace(station, wizard=replace(station.wizard, place=event.place, doubts=event.doubts))
 
 
 def case_told(station: Station, name: str, is_open: bool, now: float) -> Step:
     """The edge is told, also if it happened between two runs."""
     if is_open == (name in station.opened):
         return station, ()
-    return replace(station, opened=station.opened ^ {name}), case_records(station, name, is_open, now)
+    told = case_records(station, name, is_open, now)
+    station = replace(station, opened=station.opened ^ {name})
+    if is_open:
+        station = service.uncovered(navigation.touched(station, now), name, now)
+    return station, told
 
 
 def judged(station: Station, after: network.Network, now: float) -> Step:
@@ -611,8 +619,8 @@ def lookups(station: Station) -> Iterator[Effect]:
     """What follows from the facts by tables that are not ours."""
     if station.settings.time_zone != "UTC":
         yield LoadZone(station.settings.time_zone)
-    if point := station.wizard.pinpoint:
-        yield FindPlace(point.latitude, point.longitude)
+    if station.wizard.pinpoint:
+        yield handover.place_of(station, station.wizard.pinpoint)
 
 
 def opened(machine: Machine, fact: Any) -> frozenset[str]:

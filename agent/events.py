@@ -13,8 +13,10 @@ from msgspec import Meta, Struct
 
 from agent.clock import ClockSource
 from agent.faults import Fault
+from agent.panel import DoorProblem
 from agent.uplink.messages import ComponentVariableType, GetVariableDataType, SetVariableDataType
-from agent.wizard.facts import Place
+from agent.wizard.facts import Sentence
+from agent.wizard.places import Place
 
 
 class Cp(StrEnum):
@@ -273,11 +275,12 @@ class ZoneLoaded(Struct, frozen=True):
 
 
 class PlaceFound(Struct, frozen=True):
-    """What is at a point, as FindPlace has asked; None: nobody knows."""
+    """What is at a point, as FindPlace has asked, and what speaks against it."""
 
     latitude: float
     longitude: float
-    place: Place | None
+    place: Place
+    doubts: tuple[Sentence, ...] = ()
 
 
 class StatusDelivered(Struct, frozen=True):
@@ -306,6 +309,19 @@ class ServiceOpened(Struct, frozen=True):
     """Somebody has proven to be at the inside of the station; `how` is for the record."""
 
     how: str
+
+
+class PhoneTold(Struct, frozen=True):
+    """What the door for the installer's phone does now; the whole of it, anew. agent/ui/phone.py."""
+
+    at: float = -1.0  # of which opening: Panel.phone_at
+    address: str = ""  # what a person types there, "https://192.168.4.1:8443"
+    link: str = ""  # the same with the one-time token, for a QR code; "" when somebody is in
+    code: str = ""  # eight digits, for who types
+    fingerprint: str = ""  # of the certificate, as the phone's browser shows its beginning
+    wifi: str = ""  # how to join the station's own network, for a QR code; "" where the image has not said
+    guest: str = ""  # the address of the phone that is in
+    problem: DoorProblem = DoorProblem.NONE
 
 
 # -- answers to what we asked -----------------------------------------------------------------------------------------
@@ -487,6 +503,7 @@ Event = (
     | ScreenTouched
     | ScreenLit
     | ServiceOpened
+    | PhoneTold
     | LookedUp
     | OnlineAnswered
     | LinkChanged

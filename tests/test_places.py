@@ -11,8 +11,7 @@ from agent import atlas
 from agent.ui.maps import station_map, words
 from agent.ui.words import ENGLISH, Say
 from agent.wizard.coordinates import Point
-from agent.wizard.facts import Place
-from agent.wizard.places import COAST_KM, SIGN, SWAPPED, Atlas
+from agent.wizard.places import COAST_KM, SIGN, SWAPPED, Atlas, Place
 
 BERLIN = Point(52.516, 13.3777)
 SYDNEY = Point(-33.868, 151.207)
@@ -111,15 +110,15 @@ def test_nothing_speaks_against_the_right_point(known: Atlas) -> None:
 def test_a_swapped_order_and_a_wrong_sign_are_told_with_what_was_meant(
     known: Atlas, typed: Point, zone: str, sister: Point | None, slip: str
 ) -> None:
-    *_, said = known.warnings(typed, zone, sister)
+    *_, (sentence, facts) = known.warnings(typed, zone, sister)
     meant = BERLIN if abs(typed.latitude) in (BERLIN.latitude, BERLIN.longitude) else SYDNEY
-    assert said.text == slip
-    assert said.facts == {"point": f"{meant.latitude:.6f}, {meant.longitude:.6f}"}
+    assert sentence == slip
+    assert facts == {"point": f"{meant.latitude:.6f}, {meant.longitude:.6f}"}
 
 
 def test_another_country_than_the_zones_is_told_without_a_guess(known: Atlas) -> None:
-    (said,) = known.warnings(Point(48.0, 2.0), "Europe/Berlin")
-    assert said.text.format_map(said.facts) == "This point is in France, but the time zone is Europe/Berlin."
+    ((sentence, facts),) = known.warnings(Point(48.0, 2.0), "Europe/Berlin")
+    assert sentence.format_map(facts) == "This point is in France, but the time zone is Europe/Berlin."
 
 
 def test_a_zone_that_no_town_has_says_nothing_about_countries(known: Atlas) -> None:
@@ -128,26 +127,20 @@ def test_a_zone_that_no_town_has_says_nothing_about_countries(known: Atlas) -> N
 
 def test_the_distance_to_sister_and_address_is_told(known: Atlas) -> None:
     said = known.warnings(BERLIN, sister=Point(52.6, 13.3777), address=Point(52.53, 13.3777))
-    texts = [each.text.format_map(each.facts) for each in said]
+    texts = [sentence.format_map(facts) for sentence, facts in said]
     assert texts == ["The station beside this one is 9.3 km away.", "The address of this site is 1.6 km away."]
 
 
 def test_a_device_without_the_files_knows_no_place_and_goes_on(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(atlas, "TOWNS", tmp_path / "towns.bin")
-    assert atlas.place_of(BERLIN.latitude, BERLIN.longitude, "Europe/Berlin") is None
-
-
-def test_a_place_comes_with_what_speaks_against_it() -> None:
-    place = atlas.place_of(13.3777, 52.516, "Europe/Berlin")
-    assert place is not None and not place.code
-    assert [warning.text for warning in place.warnings][-1] == SWAPPED
+    assert atlas.look(BERLIN, "Europe/Berlin") == (Place(), ())
 
 
 # -- as a block of a page ---------------------------------------------------------------------------------------------
 
 
 def test_the_map_says_where_how_exact_and_next_to_which_town() -> None:
-    place = Place("Germany", "Berlin", "Europe/Berlin", "DE", 3.84)
+    place = Place("DE", "Germany", "Berlin", 3.84, "Europe/Berlin")
     text = station_map(Point(52.516, 13.3777, 5.4), place, ENGLISH).text
     assert text == "52.516000, 13.377700 ± 5 m. 3.8 km from Berlin, Germany."
     assert station_map(Point(52.5, 13.4, 11_120.0), place, Say("de")).text.startswith("52.500000, 13.400000 ± 11 km")

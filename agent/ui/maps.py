@@ -3,7 +3,7 @@
 from agent.ui.model import Map
 from agent.ui.words import Say
 from agent.wizard.coordinates import Point
-from agent.wizard.facts import Place
+from agent.wizard.places import Place
 
 STEP_M = 1.0
 IN_TOWN_KM = 2.0

@@ -11,7 +11,7 @@ from agent.port import is_plugged
 from agent.selftest import Result
 from agent.station import Station, charging_state
 from agent.transaction import TEST_RULE, ChargingState
-from agent.ui.maps import STREETS, station_map
+from agent.ui.maps import STREETS, length, station_map
 from agent.ui.model import Block, Field, Option, PageModel, Prose, Qr, Row, Rows
 from agent.ui.words import LANGUAGES, Say
 from agent.wizard import flow, inputs, layer, readiness, steps
@@ -27,8 +27,11 @@ OLD_MODEMS = ("GSM", "CDMA")  # 3G and older: networks that end (M1)
 def wizard_page(station: Station, now: float, say: Say) -> PageModel:
     wizard = station.wizard
     title = say(ROWS[wizard.step].title)
+    if flow.is_overview(station):
+        title = say("{step}: overview", step=title)
     number = STEPS.index(wizard.step) + 1
     if wizard.confirms:
+        title = say("{step}: confirm", step=title)
         blocks = tuple(confirmation(station, say))
     else:
         blocks = (*refusal(station, say), *CONTENTS[wizard.step](station, now, say))
@@ -69,7 +72,7 @@ def refusal(station: Station, say: Say) -> Iterator[Block]:
 def fields(station: Station, say: Say) -> Iterator[Block]:
     here = inputs.inputs(station, station.wizard.step)
     for number, each in enumerate(here):
-        yield field(station, each, number == flow.at(station), say)
+        yield field(station, each, number == flow.at(station) and not station.wizard.confirms, say)
 
 
 def field(station: Station, each: Input, is_chosen: bool, say: Say) -> Field:
@@ -248,7 +251,7 @@ def network(station: Station, now: float, say: Say) -> Iterator[Block]:
         yield Prose(said(say, item.fix))
 
 
-LINKS = {Link.UP: "Online", Link.DOUBT: "Online, but answers are missing", Link.DOWN: "not connected"}
+LINKS = {Link.UP: "Online", Link.DOUBT: "Online, but answers are missing", Link.DOWN: "Not connected."}
 
 METHODS = {
     Method.TYPED: "typed or pasted",
@@ -262,15 +265,25 @@ assert METHODS.keys() == set(Method)
 def pinpoint(station: Station, now: float, say: Say) -> Iterator[Block]:
     point = station.wizard.pinpoint
     yield from fields(station, say)
-    found = station.wizard.place
+    for doubt in station.wizard.doubts:
+        yield Prose(said(say, doubt), "warning")
     here = Point(point.latitude, point.longitude, point.accuracy_m) if point else None
-    for warning in found.warnings if found else ():
-        yield Prose(said(say, warning), "warning")
-    yield station_map(here, found, say, STREETS if station.machine.streets else "")
+    yield station_map(here, station.wizard.place, say, STREETS if station.machine.streets else "")
     if point:
-        yield Rows((Row(say("Found"), say(METHODS[point.method])),))
+        size = length(point.accuracy_m, say) if point.accuracy_m is not None else say("unknown")
+        yield Rows((
+            Row(say("Place"), place(station, say)),
+            Row(say("Accuracy"), size),
+            Row(say("Found"), say(METHODS[point.method])),
+        ))  # fmt: skip
     else:
         yield Prose(say("You can do this later. Without it the station cannot be activated."), "small")
+
+
+def place(station: Station, say: Say) -> str:
+    """Whether it is the right country is what catches a swapped sign."""
+    found = station.wizard.place
+    return (", ".join(filter(None, (found.town, found.country))) if found else "") or say("unknown")
 
 
 SOURCES = {

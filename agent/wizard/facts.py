@@ -15,6 +15,7 @@ from msgspec import Meta
 
 from agent.clock import WALL_MAX_S
 from agent.settings import SETTINGS
+from agent.wizard.places import Place
 
 TEXT_MAX = 60  # characters of a name
 ELECTRICAL = ("breaker_ma", "circuit_limit_ma", "port_limit_ma", "phases")  # confirmed at the panel, old and new shown
@@ -67,19 +68,6 @@ class Pinpoint:
     method: Method
     at_s: Annotated[float, Meta(ge=0, le=WALL_MAX_S)] | None  # wall
     who: Annotated[str, Meta(max_length=2 * TEXT_MAX + 2)]
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """What is at a point, in words; empty where there is nothing near."""
-
-    country: str = ""  # English
-    town: str = ""  # the nearest of some size, in its own country's spelling
-    zone: str = ""  # IANA; "" where nobody knows
-    code: str = ""  # of the country, ISO 3166-1 alpha-2
-    town_km: float = 0.0
-    sea_km: float = 0.0  # to the coast; 0 on land
-    warnings: tuple["Sentence", ...] = ()  # what speaks against the point
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +127,7 @@ class Wizard:
     commissions: int = 0  # how often they were confirmed
     region: str = ""  # of the time zones that are offered
     place: Place | None = None  # at the pinpoint
+    doubts: tuple[Sentence, ...] = ()  # what speaks against it
     lingers_until: float = -inf  # monotonic: the hand-over stays to be read out on the telephone
 
 

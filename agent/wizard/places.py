@@ -19,7 +19,6 @@ from itertools import pairwise
 from math import cos, hypot, radians
 
 from agent.wizard.coordinates import DEGREE_M, Point, distance_m, is_place
-from agent.wizard.facts import Place, Sentence
 
 DEGREE_KM = DEGREE_M / 1000
 FULL = 32_767  # a coordinate as a 16-bit integer: 180 degrees of longitude, 90 of latitude; steps of 0.6 and 0.3 km
@@ -29,6 +28,20 @@ NEAREST_KM = 200.0  # a coast farther away than this is not measured
 SISTER_KM = 2.0  # stations of one site are closer together
 ADDRESS_KM = 1.0
 HIT_KM = 25.0  # a slip of the hand is believed if the place that was meant is this close to where it should be
+
+Warning_ = tuple[str, dict[str, object]]  # a sentence, and the facts in it
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """What is at a point; empty where there is nothing near."""
+
+    code: str = ""  # ISO 3166-1 alpha-2
+    country: str = ""  # English
+    town: str = ""  # the nearest of some size, in its own country's spelling
+    town_km: float = 0.0
+    zone: str = ""  # IANA
+    sea_km: float = 0.0  # to the coast; 0 on land
 
 
 # -- coasts and borders -----------------------------------------------------------------------------------------------
@@ -185,15 +198,14 @@ class Atlas:
         code, country = self.towns.lands[land]
         found = self.towns.nearest(point, land)
         if not found:
-            return Place(country, code=code)
+            return Place(code, country)
         town, town_km = found
         kind = self.towns.kind(town)
-        name = self.towns.name(town)
-        return Place(self.towns.countries[kind.code], name, kind.zone, kind.code, town_km)
+        return Place(kind.code, self.towns.countries[kind.code], self.towns.name(town), town_km, kind.zone)
 
     def warnings(
         self, point: Point, zone: str = "", sister: Point | None = None, address: Point | None = None
-    ) -> tuple[Sentence, ...]:
+    ) -> tuple[Warning_, ...]:
         """What speaks against this point: the sea, the zone that the station is set to, a station beside it, its
         address; and what may have been meant, if a swapped order or a wrong sign explains it."""
         place = self.place(point)
@@ -204,21 +216,20 @@ class Atlas:
 
     def _against(
         self, point: Point, place: Place, zone: str, sister: Point | None, address: Point | None
-    ) -> Iterator[Sentence]:
+    ) -> Iterator[Warning_]:
         codes = self.towns.codes_by_zone.get(zone, set())
         if not place.code and place.sea_km >= NEAREST_KM:
-            yield Sentence("This point is in the sea, far from any coast.")
+            yield "This point is in the sea, far from any coast.", {}
         elif not place.code:
-            yield Sentence("This point is in the sea, {km} km from the coast.", {"km": round(place.sea_km)})
+            yield "This point is in the sea, {km} km from the coast.", {"km": round(place.sea_km)}
         elif codes and place.code not in codes:
-            where = {"country": place.country, "zone": zone}
-            yield Sentence("This point is in {country}, but the time zone is {zone}.", where)
+            yield "This point is in {country}, but the time zone is {zone}.", {"country": place.country, "zone": zone}
         if sister and (km := distance_m(point, sister) / 1000) > SISTER_KM:
-            yield Sentence("The station beside this one is {km} km away.", {"km": rounded(km)})
+            yield "The station beside this one is {km} km away.", {"km": rounded(km)}
         if address and (km := distance_m(point, address) / 1000) > ADDRESS_KM:
-            yield Sentence("The address of this site is {km} km away.", {"km": rounded(km)})
+            yield "The address of this site is {km} km away.", {"km": rounded(km)}
 
-    def _meant(self, point: Point, zone: str, sister: Point | None, address: Point | None) -> Sentence | None:
+    def _meant(self, point: Point, zone: str, sister: Point | None, address: Point | None) -> Warning_ | None:
         """A slip of the hand that explains it: then the point is where zone, sister and address say."""
         codes, known = self.towns.codes_by_zone.get(zone, set()), [p for p in (sister, address) if p]
         for text, latitude, longitude in slips(point):
@@ -227,7 +238,7 @@ class Atlas:
                 continue
             is_near = all(distance_m(other, p) / 1000 <= HIT_KM for p in known)
             if is_near and (known or codes) and (not codes or self.place(other).code in codes):
-                return Sentence(text, {"point": f"{latitude:.6f}, {longitude:.6f}"})
+                return text, {"point": f"{latitude:.6f}, {longitude:.6f}"}
         return None
 
 

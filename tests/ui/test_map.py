@@ -20,11 +20,11 @@ from agent.ui.site import NAME
 from agent.ui.words import ENGLISH
 from agent.wizard import coordinates
 from agent.wizard.coordinates import Point, distance_m
-from agent.wizard.facts import Place
+from agent.wizard.places import Place
 from tests.pmtiles import archive
 
 GATE = Point(52.516275, 13.377704, 5.0)
-BERLIN = Place("Germany", "Berlin", "Europe/Berlin", "DE", 1.8)
+BERLIN = Place("DE", "Germany", "Berlin", 1.8, "Europe/Berlin")
 DEAF = """() => {
   const fetch = window.fetch, deaf = () => Promise.resolve(new Response(null, {status: 204}));
   window.fetch = (url, ...rest) => String(url).includes("/api/field") ? deaf() : fetch(url, ...rest);
