@@ -319,7 +319,7 @@ export class MapView extends Component {
     const arrow = (direction) => key(direction, words[direction], () => this.nudge(direction), !has);
     const zoom = (name, by) => key(name, words[name], () => this.leaflet?.setZoom(this.leaflet.getZoom() + by));
     return html`<div class="pinpoint" dir="ltr">
-      <div class="frame">
+      <div class="frame" onPointerDown=${keep} onPointerUp=${keep}>
         <div class="map" ref=${(dom) => { this.box = dom; }} role="region" aria-label=${words.map} data-streets=${streets ? "drawn" : ""} data-broken=${broken || undefined}></div>
         ${grid_m > 0 && html`<span class="grid-size" aria-hidden="true"><${Icon} name="grid"/> ${grid_m} m</span>`}
         ${streets && html`<span class="source">© OpenStreetMap</span>`}
@@ -333,6 +333,9 @@ export class MapView extends Component {
     </div>`;
   }
 }
+
+/** A drag on the map is not one over the page, which would turn it. */
+const keep = (event) => event.stopPropagation();
 
 const ICONS = {
   closer: "M12 4v16M4 12h16", farther: "M4 12h16", here: "M12 2v5M12 17v5M2 12h5M17 12h5M12 7a5 5 0 1 0 0 10a5 5 0 1 0 0-10",
