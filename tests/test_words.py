@@ -324,6 +324,13 @@ def test_what_is_foreign_in_an_arabic_sentence_keeps_its_order() -> None:
     assert Say("de")("For {owner}.", owner="المالك") == "For المالك."
 
 
+def test_the_owners_own_words_keep_their_order_on_an_arabic_screen() -> None:
+    words = Settings(owner="Offices (North)", tariff_text="$0.32 per kWh, free at night")
+    model, _ = heard(station(FREE, settings=words), NOW, "ar")
+    assert model.title == f"{ISOLATE}Offices (North){END_ISOLATE}"
+    assert model.price == f"{ISOLATE}$0.32 per kWh, free at night{END_ISOLATE}"
+
+
 @settings(max_examples=25)
 @given(stations, instants)
 def test_every_isolate_on_an_arabic_screen_is_closed(station: Station, now: float) -> None:
