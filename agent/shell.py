@@ -348,6 +348,9 @@ class Shell:
             self._store.flush()
         for effect in effects:
             match effect:
+                case Record():
+                    for line in reporting.log_lines(effect):
+                        self._log(line)
                 case Lookup(ask_id=ask_id, id_token=id_token):
                     failures = self.lists.failures
                     known = self.looked_up(id_token, now)
