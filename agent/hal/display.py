@@ -11,6 +11,7 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 
+from agent.events import ScreenLit
 from agent.hal.device import SYSFS_PERMIT, Aside, Errand, Post, Presence, Sysfs, SysName, sentence
 
 BACKLIGHTS, GRAPHICS = Path("/sys/class/backlight"), Path("/sys/class/graphics")
@@ -87,7 +88,8 @@ def framebuffer(facts: DisplayFacts, folder: Path = GRAPHICS, sysfs: Sysfs | Non
 
 
 class Backlight:
-    """`active` whenever somebody touches the screen or something happens that should be read."""
+    """`active` whenever somebody touches the screen or something happens that should be read. When it goes out or on, a
+    ScreenLit says so."""
 
     def __init__(
         self, facts: DisplayFacts, post: Post, aside: Aside, now: Callable[[], float],
@@ -95,10 +97,12 @@ class Backlight:
     ) -> None:  # fmt: skip
         self.facts = facts
         self.presence = Presence("backlight", post)
+        self._post = post
         self._now, self._at, self._sysfs = now, folder / facts.backlight, sysfs or Sysfs()
         self._errand = Errand(aside)
         self._active_at = now()
         self._shown: int | None = None
+        self._is_lit = True  # as told: whoever restarts us finds it bright
         self._check_at = -inf if facts.backlight else inf
 
     def active(self, now: float) -> None:
@@ -149,4 +153,10 @@ class Backlight:
             self.presence.failed(problem, now)
         else:
             self.presence.worked(now)
+            self._tell(is_lit=bool(self._shown))
             self.due(now)  # somebody may have touched it meanwhile
+
+    def _tell(self, *, is_lit: bool) -> None:
+        if is_lit != self._is_lit:
+            self._is_lit = is_lit
+            self._post(ScreenLit(is_lit))
