@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from math import inf
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
@@ -35,6 +35,7 @@ class DisplayFacts(Struct, frozen=True):
     width_px: Pixels = 800
     height_px: Pixels = 480
     width_mm: Annotated[int, Meta(ge=50, le=1_000)] = 154  # of what lights up; 7 inch
+    drawn_by: Literal["", "browser", "framebuffer"] = ""  # whom the agent keeps drawing; "": nobody (agent/ui/kiosk.py)
     bright_percent: Annotated[int, Meta(ge=1, le=100)] = 100
     dim_percent: Percent = 20
     dim_after_s: WaitS = 60  # without a touch while nothing happens; 0: never
