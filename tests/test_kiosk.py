@@ -17,6 +17,7 @@ from agent.selftest import is_error
 from agent.ui.kiosk import (
     ANIMATED,
     BACK_S,
+    FIRST_S,
     NO_KIOSK,
     PROVEN_S,
     QUIET_S,
@@ -70,7 +71,8 @@ class Display:
             self.frames += 0 if self.is_stalled else 25
             if self.running and self.running not in self.hangs and self.now >= self.up_at + self.boots_s:
                 video = "none" if self.running is FRAMEBUFFER else self.video
-                self.heard(self.ladder.beat(Beat(self.drawn, self.frames, video, True), self.drawn, self.now))  # type: ignore[arg-type]
+                beat = Beat(self.drawn, self.frames, video, True, self.running.value)  # type: ignore[arg-type]
+                self.heard(self.ladder.beat(beat, self.drawn, self.now))
             self.heard(self.ladder.due(self.now, calm=self.calm, hour=self.hour))
         return [each for _, each in self.said[before:]]
 
@@ -156,9 +158,24 @@ def test_twice_in_vain_the_framebuffer_stands_in_and_somebody_is_to_mend_it() ->
     assert is_error(play.station, play.now) and part.code == "display"
 
 
+def test_after_power_on_the_framebuffer_draws_until_the_browser_does() -> None:
+    display = Display(running=FRAMEBUFFER, boots_s=8.0)
+    display.run(9)
+    assert display.told == PanelTold(True, False, STANDS_IN) and not display.starts
+    display.run(30)
+    assert display.starts == [(FIRST_S, KIOSK)] and display.told == PanelTold(True, True) and display.part == ""
+
+
+def test_an_agent_that_begins_anew_leaves_a_browser_alone_that_comes_back() -> None:
+    display = Display(boots_s=FIRST_S - 2)
+    display.run(600)
+    assert not display.starts and display.told.drawn
+
+
 def test_a_browser_that_never_comes_up_after_power_on_ends_in_the_framebuffer_too() -> None:
     display = Display(hangs={KIOSK})
-    display.run(START_S * (TRIES + 1) + 10)
+    display.run(START_S * (TRIES + 2) + 10)
+    assert [what for _, what in display.starts] == [KIOSK] * (TRIES + 1) + [FRAMEBUFFER]
     assert display.running is FRAMEBUFFER and display.told.drawn
 
 
@@ -176,7 +193,7 @@ def test_the_browser_comes_back_when_nobody_reads_and_proves_itself_before_it_is
 def test_a_browser_that_stays_broken_is_tried_more_and_more_rarely() -> None:
     display = Display(hangs={KIOSK}, calm=True)
     display.run(86_400)
-    tries = [at for at, what in display.starts if what is KIOSK][TRIES:]
+    tries = [at for at, what in display.starts if what is KIOSK][TRIES + 1 :]
     gaps = [late - early for early, late in pairwise(tries)]
     assert gaps == sorted(gaps) and gaps[0] >= BACK_S and len(tries) < 12
     assert display.part == NO_KIOSK and display.running is FRAMEBUFFER

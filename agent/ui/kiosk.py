@@ -28,6 +28,7 @@ from agent.ui.model import Beat
 
 SILENT_S = 15.0  # without a beat that counts
 STALL_S = 5.0  # without a new frame the video stands still
+FIRST_S = 10.0  # a page that is there already comes back so soon after a start of the agent
 START_S = 45.0  # until the first beat of what has just been started: a browser on a small board, cold
 TRIES = 2  # starts in vain, then the other one
 PROVEN_S = 300.0  # of good beats: what went wrong before is forgotten
@@ -70,9 +71,10 @@ class Ladder:
     def __init__(self, first: Renderer | None, other: Renderer | None, now: float) -> None:
         self.first, self.other = first, other
         self.shown = first  # who is to draw now
-        self.tries = 0
-        self._started_at = now
-        self._good_at = -inf  # the newest beat that counts
+        self.tries = -1  # the first start, after power-on, is none; below 0 nothing has ever been drawn
+        self._started_at = now - START_S + FIRST_S
+        self._seen_at = -inf  # the newest beat that shows our newest picture, whosever it is
+        self._good_at = -inf  # of the one that is to draw
         self._good_since = inf
         self._frames, self._frames_at = -1, -inf
         self._drawn_id = -1
@@ -89,10 +91,12 @@ class Ladder:
         is_current = beat.drawn == newest or beat.drawn > self._drawn_id
         self._drawn_id = beat.drawn
         if beat.visible and is_current:
-            if now >= self._good_at + SILENT_S or self._good_since == inf:
-                self._good_since = now
-            self._good_at = now
+            self._seen_at = now
             self._see(beat, now)
+            if self.shown in (None, beat.by):
+                if now >= self._good_at + SILENT_S or self._good_since == inf:
+                    self._good_since = now
+                self._good_at = now
         return self.due(now)
 
     def due(self, now: float, *, calm: bool = False, hour: int | None = None) -> list[Outcome]:
@@ -105,9 +109,10 @@ class Ladder:
 
     def next_deadline(self) -> float:
         """Falling silent; what waits for a calm hour is seen when somebody asks anyway."""
-        if self._told is not None and self._told.drawn:
-            return self._good_at + SILENT_S
-        return self._judged_at() if self.first else inf
+        silent_at = self._seen_at + SILENT_S if self._told is not None and self._told.drawn else inf
+        if not self.first:
+            return silent_at
+        return min(silent_at, max(self._good_at + SILENT_S, self._judged_at()))
 
     # -- who draws ----------------------------------------------------------------------------------------------------
 
@@ -121,6 +126,7 @@ class Ladder:
 
     def _climb(self, now: float, out: list[Outcome], *, calm: bool, hour: int | None) -> None:
         if self._is_good(now):
+            self.tries = max(self.tries, 0)
             self._proven(now, out)
             if calm and self._is_old(now, hour):
                 self._start(self.shown, "it begins anew each night", now, out)
@@ -185,8 +191,8 @@ class Ladder:
 
     def _see(self, beat: Beat, now: float) -> None:
         """While the video's place is taken by something else, what was seen of it last holds."""
-        if self.shown is Renderer.FRAMEBUFFER:
-            self._video, self._problem = False, STANDS_IN if self.shown is not self.first else ANIMATED
+        if beat.by == "framebuffer":
+            self._video, self._problem = False, ANIMATED if self.first is Renderer.FRAMEBUFFER else STANDS_IN
         elif beat.video == "animation":
             self._video, self._problem = False, ANIMATED
         elif beat.video == "playing":
@@ -198,7 +204,7 @@ class Ladder:
                 self._video, self._problem = False, STALLED
 
     def _tell(self, now: float, out: list[Outcome]) -> None:
-        is_drawn = now < self._good_at + SILENT_S
+        is_drawn = now < self._seen_at + SILENT_S
         if self._told is None and not is_drawn:
             return  # nothing has been heard yet
         told = PanelTold(True, self._video, self._problem) if is_drawn else PanelTold(False, False, UNSEEN)

@@ -236,3 +236,4 @@ class Beat(Struct, frozen=True):
     frames: int  # of the instructional video that were drawn, since the page began
     video: Literal["playing", "animation", "none"]  # what is there to see: the video, its drawn stand-in, neither
     visible: bool  # the page is on the display, as far as the browser knows
+    by: Literal["kiosk", "framebuffer"] = "kiosk"  # who draws
