@@ -479,7 +479,10 @@ def panel_of(app: App, config: Config, folder: Path) -> Any:
 
     token = panelurl.kept_token(folder)
     film = video.chosen(Path(config.paths.state) / "video", log)
-    panel = Panel(app.screen, config.panel.port, app.post, token=token, display=app.board.display, video=film)
+    panel = Panel(
+        app.screen, config.panel.port, app.post, beat=lambda beat: app.beat(beat, panel.newest), token=token,
+        display=app.board.display, video=film,
+    )  # fmt: skip
     try:
         panel.start()
     except OSError as error:
