@@ -9,10 +9,10 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import groupby
+from itertools import accumulate, groupby
 from pathlib import Path
 from typing import Any
-from unicodedata import bidirectional
+from unicodedata import bidirectional, category
 
 from PIL import ImageDraw, ImageFont, features
 
@@ -129,7 +129,7 @@ class Fonts:
                     wide = self.width(word.rstrip(), size, bold)
                 line, used = "", 0.0
             line += word
-            used += wide + (self.width(" ", size, bold) if word[-1:] == " " else 0.0)
+            used += wide + self.width(" ", size, bold) * (len(word) - len(word.rstrip()))
         return [*lines, line.rstrip()] if line.strip() else lines
 
     def cut(self, text: str, width: float, size: int, *, bold: bool = False) -> str:
@@ -150,7 +150,7 @@ class Fonts:
 
 def pieces(text: str, source: Callable[[str], str], *, rtl: bool) -> list[Piece]:
     """From left to right as they stand. As much of UAX #9 as signs need: letters have a direction, digits run as Latin
-    does, and what stands between two of a kind is of that kind."""
+    does, what stands between two of a kind is of that kind, and what is isolated is read for itself."""
     runs = [
         [Piece("".join(letters), path, is_rtl) for path, letters in groupby(run, key=source)]
         for run, is_rtl in directions(text, rtl=rtl)
@@ -160,21 +160,39 @@ def pieces(text: str, source: Callable[[str], str], *, rtl: bool) -> list[Piece]
 
 
 def directions(text: str, *, rtl: bool) -> Iterator[tuple[str, bool]]:
-    """Runs of one direction, in the order of reading."""
+    """Runs of one direction, in the order of reading; without what only steers them, or cannot be drawn."""
     strong = [STRONG.get(bidirectional(letter)) for letter in text]
-    before, after = [rtl] * len(text), [rtl] * len(text)
-    last = rtl
+    inside = isolated(text)
+    outside = [None if within is not None else each for each, within in zip(strong, inside, strict=True)]
+    before = list(accumulate(outside, lambda last, each: last if each is None else each, initial=rtl))[1:]
+    after = list(accumulate(reversed(outside), lambda last, each: last if each is None else each, initial=rtl))[:0:-1]
+    is_rtl = []
     for i, each in enumerate(strong):
-        before[i] = last = last if each is None else each
-    last = rtl
-    for i in range(len(text) - 1, -1, -1):
-        each = strong[i]
-        after[i] = last = last if each is None else each
-    is_rtl = [rtl if each is None and before[i] != after[i] else before[i] for i, each in enumerate(strong)]
+        if each is None:
+            within = inside[i]
+            each = within if within is not None else before[i] if before[i] == after[i] else rtl
+        is_rtl.append(each)
     for direction, group in groupby(range(len(text)), key=lambda i: is_rtl[i]):
-        yield "".join(text[i] for i in group), direction
+        if run := "".join(text[i] for i in group if is_drawn(text[i])):
+            yield run, bool(direction)
 
 
+def isolated(text: str) -> list[bool | None]:
+    """For each letter, whether it stands in an isolate, and in which direction that is read; else None."""
+    within: list[bool | None] = []
+    now: bool | None = None
+    for letter in text:
+        now = {"\u2066": False, "\u2067": True, "\u2068": False, "\u2069": None}.get(letter, now)
+        within.append(now)
+    return within
+
+
+def is_drawn(letter: str) -> bool:
+    """A line break in the midst of a line, or half of a surrogate pair, would end the shaper."""
+    return letter in JOINERS or category(letter) not in ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")
+
+
+JOINERS = "\u200c\u200d"
 STRONG = {"L": False, "EN": False, "AN": False, "R": True, "AL": True}
 
 
