@@ -130,7 +130,8 @@ def test_every_situation_and_refusal_stands_on_every_display_in_every_language(n
             check(drawn(of, SIZES[name], language), SIZES[name])
     for page in (Page.HELP, Page.ABOUT, Page.PORT):
         for part in range(4):
-            check(drawn(station(FREE, CHARGING), SIZES[name], language, page=page, at=min(part, 2)), SIZES[name])
+            turned = replace(station(FREE, CHARGING), panel=Panel(page=page, at=min(part, 2)))
+            check(drawn(turned, SIZES[name], language), SIZES[name])
 
 
 @pytest.mark.promise("S7")

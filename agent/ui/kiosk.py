@@ -143,14 +143,14 @@ class Ladder:
             self._back_s = min(2 * self._back_s, BACK_MAX_S)
             self._is_trial = False
             return self._start(self.other, "the other one does not draw", now, out)
+        why = "nothing draws yet" if self.tries < 0 else f"nothing drawn since {now - self._good_at:.0f} s"
         self.tries += 1
         if self.tries > TRIES:
             self._part_told(UNSEEN, out)
         if self.shown is not self.first and now >= self._back_at:  # neither draws: each has its turn
             self._is_trial = True
             return self._start(self.first, "nothing else draws either", now, out)
-        silent_s = now - max(self._good_at, self._started_at)
-        return self._start(self.shown, f"nothing drawn for {silent_s:.0f} s", now, out)
+        return self._start(self.shown, why, now, out)
 
     def _proven(self, now: float, out: list[Outcome]) -> None:
         good_s = now - max(self._good_since, self._started_at)
