@@ -44,14 +44,16 @@ function Ports({ screen, act, size }) {
   const one = size === "compact" && screen.ports.length > 1;
   const ports = one ? screen.ports.filter((port) => port.evse_id === screen.focus) : screen.ports;
   return html`<section class="ports" data-count=${ports.length}>
-    ${one && html`<ul class="chips" dir="ltr">${screen.ports.map((port) => html`<${Chip} key=${port.evse_id} port=${port} is_now=${port.evse_id === screen.focus} act=${act}/>`)}</ul>`}
+    ${one && html`<${Chips} screen=${screen} now=${screen.focus} act=${act}/>`}
     <div class="cards" dir="ltr">${ports.map((port) => html`<${Card} key=${port.evse_id} port=${port} act=${act}/>`)}</div>
   </section>`;
 }
 
-function Chip({ port, is_now, act }) {
-  return html`<li data-tone=${port.tone} dir=${act.direction}><button type="button" aria-label=${`${port.name}: ${port.title}`} aria-current=${is_now || undefined}
-    onClick=${() => act.port(port.evse_id)}><b class="number">${port.evse_id}</b><${Glyph} name=${port.tone}/></button></li>`;
+/** A button for each port, as they stand in reality. */
+function Chips({ screen, now, act }) {
+  return html`<ul class="chips" dir="ltr">${screen.ports.map((port) => html`<li key=${port.evse_id} data-tone=${port.tone}>
+    <button type="button" aria-label=${`${port.name}: ${port.title}`} aria-current=${port.evse_id === now || undefined} onClick=${() => act.port(port.evse_id)}>
+      <b class="number">${port.evse_id}</b><${Glyph} name=${port.tone}/></button></li>`)}</ul>`;
 }
 
 class Card extends Component {
@@ -84,15 +86,17 @@ function Figures({ figures }) {
 
 // -- port -------------------------------------------------------------------------------------------------------------
 
-function Port({ screen, act }) {
+function Port({ screen, act, size }) {
   const port = screen.ports.find((each) => each.evse_id === screen.evse_id) ?? screen.ports[0];
+  const action = port.action && html`<p class="action">${port.action}</p>`;    // where there is little room, that first
   return html`<section class="one card" data-tone=${port.tone}>
     <p class="name"><span>${port.name}</span> <${Mark} port=${port}/></p>
     <${Paged} key_=${`${port.evse_id}${screen.language}`} turned=${screen.turned} told=${act.measured}>
       <h2><b class="number">${port.evse_id}</b><${Glyph} name=${port.tone}/><span data-squeeze data-line>${port.title}</span></h2>
       <${Figures} figures=${port.figures}/>
-      ${port.action && html`<p class="action">${port.action}</p>`}
+      ${size === "compact" && action}
       ${port.text && html`<p class="text">${port.text}</p>`}
+      ${size !== "compact" && action}
       ${port.faults.map((each) => html`<p class="fix" key=${each.fault}><b>${each.mrec ?? each.fault}</b> ${each.fix}</p>`)}
       ${port.last_text && html`<p class="last">${port.last_text}</p>`}
     </${Paged}>
@@ -114,7 +118,7 @@ function Page({ screen, act, size }) {
 
 // -- what is said to who has just tapped, over all of them ---------------------------------------------------------------
 
-export function Notices({ screen }) {
+export function Notices({ screen, act }) {
   const said = screen.ports.filter((port) => port.notice).map((port) => ({ ...port.notice, where: port.name, id: port.evse_id }));
   const all = screen.notice ? [{ ...screen.notice, where: "", id: 0 }, ...said] : said;
   return html`<div class="notices" role="alert">${all.map((notice) => html`<section key=${notice.id} class="notice" data-tone=${notice.tone}>
@@ -122,7 +126,8 @@ export function Notices({ screen }) {
     <${Paged} key_=${notice.text} within=${NOTICE_MS}>
       <p class="text">${notice.text}</p><p class="action">${notice.action}</p>
       ${notice.code && html`<p class="support">${screen.support} <span class="log">${notice.code}</span></p>`}
-    </${Paged}></section>`)}</div>`;
+    </${Paged}>
+    ${notice.id === 0 && notice.led === "ask" && screen.ports.length > 1 && html`<${Chips} screen=${screen} act=${act}/>`}</section>`)}</div>`;
 }
 
 export const LAYOUTS = { idle: Idle, ports: Ports, port: Port, page: Page };

@@ -93,7 +93,7 @@ function Screen() {
   const isCovered = isSilent || !screen.awake || Boolean(typing);
   return html`<div class="screen" data-layout=${screen.layout} data-page=${screen.page} inert=${isCovered}>
       <${Bar}/>
-      <main><${Layout} screen=${screen} act=${act} size=${size}/><${Notices} screen=${screen}/></main>
+      <main><${Layout} screen=${screen} act=${act} size=${size}/><${Notices} screen=${screen} act=${act}/></main>
       <p class="leaving" role="status">${looking ? screen.words.look : screen.leaving_text}</p>
       <${Keys}/>
     </div>
