@@ -9,6 +9,7 @@ const LEFT_OUT = 12;     // the steps of [data-fit] in style.css
 const NOTICE_MS = 8000;  // so long a notice stays
 
 const mark = (port) => (port.ready ? "passed" : port.self_test === "running" ? "running" : "failed");
+const TONES = { passed: "free", running: "wait", failed: "fault" };
 
 // -- idle -------------------------------------------------------------------------------------------------------------
 
@@ -18,7 +19,7 @@ function Idle({ screen, act, size }) {
     <ul class="checks" dir="ltr">${screen.ports.map((port) => html`<${Check} key=${port.evse_id} port=${port} act=${act}/>`)}</ul>
     <${Paged} key_=${screen.language}>
       <h2>${screen.headline}</h2>
-      <p class="price">${screen.price}</p>
+      <p class="price" dir="auto">${screen.price}</p>
       ${facts(screen).map((text) => html`<p key=${text}>${text}</p>`)}
       ${size === "compact" && html`<p>${screen.title}</p>`}
       ${screen.messages.map((m) => html`<p key=${m.where + m.code} class="message"><b>${m.where}</b> <span class="log">${m.code}</span> ${m.text} ${m.fix}</p>`)}
@@ -28,7 +29,7 @@ function Idle({ screen, act, size }) {
 
 /** The green check mark of each port (I3); its name is a button where there are several. */
 function Check({ port, act }) {
-  return html`<li data-tone=${port.ready ? "free" : port.self_test === "running" ? "wait" : "fault"} dir=${act.direction}>
+  return html`<li data-tone=${TONES[mark(port)]} dir=${act.direction}>
     <button type="button" aria-label=${`${port.name}: ${port.check}`} onClick=${() => act.port(port.evse_id)}>
       <b class="number">${port.evse_id}</b><${Glyph} name=${mark(port)}/></button></li>`;
 }
@@ -75,7 +76,7 @@ class Card extends Component {
 }
 
 function Mark({ port }) {
-  return html`<span class="mark" data-tone=${port.ready ? "free" : "wait"}><${Glyph} name=${mark(port)}/><span class="check">${port.check.replace(/^\S\s+/, "")}</span></span>`;
+  return html`<span class="mark" data-tone=${TONES[mark(port)]}><${Glyph} name=${mark(port)}/><span class="check">${port.check.replace(/^\S\s+/, "")}</span></span>`;
 }
 
 function Figures({ figures }) {

@@ -1,6 +1,7 @@
 // Typing on the display itself: keys drawn for a finger, and a real keyboard where there is one.
 import { html, Component } from "/vendor/htm-preact-3.1.1.mjs";
 import { Paged } from "./fit.mjs";
+import { Glyph } from "./icons.mjs";
 
 const LETTERS = ["qwertyuiop", "asdfghjkl-", "⇧zxcvbnm.⌫", "#␣@✖✔"];
 const SIGNS = ["1234567890", "-/:;()&@+=", "'\"!?,._#⌫", "a␣%*✖✔"];
@@ -65,7 +66,7 @@ export class Typing extends Component {
       <div class="board" data-kind=${is_number ? "digits" : "letters"} dir="ltr">${rows.map((row, y) => html`<div class="row" key=${y}>${[...row].map((sign, x) => {
         const last = y === rows.length - 1, is_function = "⌫⇧␣✖✔".includes(sign) || (last && x === 0 && !is_number);
         const label = is_function ? words[NAMES[sign]] : undefined;
-        const shown = sign === "a" && is_function ? "abc" : sign === "#" && is_function ? "12#" : capitals ? sign.toUpperCase() : sign;
+        const shown = sign === "a" && is_function ? "abc" : sign === "#" && is_function ? "12#" : is_function ? html`<${Glyph} name=${NAMES[sign]}/>` : capitals ? sign.toUpperCase() : sign;
         return html`<button type="button" key=${sign + x} class=${is_function ? "function" : ""} aria-label=${label}
           aria-pressed=${sign === "⇧" ? capitals : undefined} onClick=${() => this.touch(sign, is_function)}>${shown}</button>`;
       })}</div>`)}</div>
@@ -95,7 +96,7 @@ export class Choosing extends Component {
       <p class="entry"><span>${field.label}</span></p>
       <${Paged} turned=${0}><ul class="choices">${field.options.map((option) => html`<li key=${option.value} data-chosen=${option.value === field.value || undefined}>
         <button type="button" class="option" aria-pressed=${option.value === field.value} onClick=${() => done(option.value)}><span data-squeeze>${option.label}</span></button></li>`)}</ul></${Paged}>
-      <button type="button" class="cancel" aria-label=${words.cancel} onClick=${cancel}>✖</button>
+      <button type="button" class="cancel" aria-label=${words.cancel} onClick=${cancel}><${Glyph} name="cancel"/></button>
     </div>`;
   }
 }
