@@ -28,7 +28,7 @@ export class Typing extends Component {
     const { key } = event;
     if (key === "Tab") return;
     event.stopPropagation();
-    if (key === "Enter" && event.target.closest?.(".board")) return;   // a drawn key has the focus: that one is pressed
+    if (key === "Enter" && event.target.closest?.(".function")) return;   // that one is pressed
     event.preventDefault();
     if (key === "Enter") this.props.done(this.state.text);
     else if (key === "Escape") this.props.cancel();
