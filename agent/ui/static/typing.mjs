@@ -4,7 +4,7 @@ import { Paged } from "./fit.mjs";
 import { Glyph } from "./icons.mjs";
 
 const LETTERS = ["qwertyuiop", "asdfghjkl-", "⇧zxcvbnm.⌫", "#␣@✖✔"];
-const SIGNS = ["1234567890", "-/:;()&@+=", "'\"!?,._#⌫", "a␣%*✖✔"];
+const SIGNS = ["1234567890", "-/:;()°@+=", "'\"!?,._#⌫", "a␣&%✖✔"];
 const DIGITS = ["789⌫", "456-", "123.", "✖0✔"];
 const NAMES = { "⌫": "delete", "✖": "cancel", "✔": "done", "␣": "space", "⇧": "capitals", "#": "signs", "a": "letters" };
 
@@ -13,6 +13,7 @@ export class Typing extends Component {
   constructor(props) {
     super();
     this.state = { text: props.field.value ?? "", capitals: false, signs: false };
+    this.is_untouched = props.field.kind === "number";     // the first digit begins another number
     this.pressed = (event) => this.key(event);
   }
 
@@ -37,7 +38,8 @@ export class Typing extends Component {
   }
 
   put(sign) {
-    const { field } = this.props, { text } = this.state;
+    const { field } = this.props, text = this.is_untouched && sign !== "⌫" ? "" : this.state.text;
+    this.is_untouched = false;
     if (sign === "⌫") return this.setState({ text: [...text].slice(0, -1).join("") });
     const longest = field.length_max || 100;
     if ([...text].length < longest) this.setState({ text: text + sign, capitals: false });
