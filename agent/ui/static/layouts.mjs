@@ -5,7 +5,7 @@ import { Film } from "./film.mjs";
 import { Paged, fit } from "./fit.mjs";
 import { Glyph } from "./icons.mjs";
 
-const LEFT_OUT = 12;     // the steps of [data-fit] in style.css
+const LEFT_OUT = 13;     // the steps of [data-fit] in style.css
 const NOTICE_MS = 8000;  // so long a notice stays
 
 const mark = (port) => (port.ready ? "passed" : port.self_test === "running" ? "running" : "failed");
