@@ -89,7 +89,7 @@ function Screen() {
   return html`<div class="screen" data-layout=${screen.layout} data-page=${screen.page} inert=${isCovered}>
       <${Bar}/>
       <main><${Layout} screen=${screen} act=${act} size=${size}/><${Notices} screen=${screen}/></main>
-      <p class="leaving" role="status">${looking ? screen.words.look : screen.leaving_text}</p>
+      <p class="leaving" role="status">${looking ? screen.words.look : screen.leaving_text || screen.installer}</p>
       <${Keys}/>
     </div>
     ${typing && html`<${Typing} key=${typing.name} field=${typing} words=${screen.words} done=${entered} cancel=${() => entered()}/>`}
