@@ -17,7 +17,7 @@ from agent import listing, navigation, network, selftest, service, taps, withdra
 from agent.clock import Clock, floor, told, wall
 from agent.commands import charging, variables
 from agent.commands import station as commands
-from agent.effects import Effect, FindPlace, HangUp, LoadZone, Save, Wish
+from agent.effects import Effect, HangUp, LoadZone, Save, Wish
 from agent.events import (
     AvailabilityRequested,
     CacheCounted,
@@ -260,7 +260,7 @@ def place_found(station: Station, event: PlaceFound) -> Station:
     point = station.wizard.pinpoint
     if point is None or (point.latitude, point.longitude) != (event.latitude, event.longitude):
         return station
-    return replace(station, wizard=replace(station.wizard, place=event.place))
+    return replace(station, wizard=replace(station.wizard, place=event.place, doubts=event.doubts))
 
 
 def case_told(station: Station, name: str, is_open: bool, now: float) -> Step:
@@ -619,8 +619,8 @@ def lookups(station: Station) -> Iterator[Effect]:
     """What follows from the facts by tables that are not ours."""
     if station.settings.time_zone != "UTC":
         yield LoadZone(station.settings.time_zone)
-    if point := station.wizard.pinpoint:
-        yield FindPlace(point.latitude, point.longitude)
+    if station.wizard.pinpoint:
+        yield handover.place_of(station, station.wizard.pinpoint)
 
 
 def opened(machine: Machine, fact: Any) -> frozenset[str]:

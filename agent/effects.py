@@ -152,10 +152,12 @@ class LoadZone(Struct, frozen=True):
 
 
 class FindPlace(Struct, frozen=True):
-    """Country, town and time zone of a point; answered by PlaceFound."""
+    """Country, town and time zone of a point; answered by PlaceFound. `zone`: the one that the station is set to; "" =
+    none yet."""
 
     latitude: float
     longitude: float
+    zone: str
 
 
 class Restart(Struct, frozen=True):

@@ -15,7 +15,8 @@ from agent.clock import ClockSource
 from agent.faults import Fault
 from agent.panel import DoorProblem
 from agent.uplink.messages import ComponentVariableType, GetVariableDataType, SetVariableDataType
-from agent.wizard.facts import Place
+from agent.wizard.facts import Sentence
+from agent.wizard.places import Place
 
 
 class Cp(StrEnum):
@@ -273,11 +274,12 @@ class ZoneLoaded(Struct, frozen=True):
 
 
 class PlaceFound(Struct, frozen=True):
-    """What is at a point, as FindPlace has asked; None: nobody knows."""
+    """What is at a point, as FindPlace has asked, and what speaks against it."""
 
     latitude: float
     longitude: float
-    place: Place | None
+    place: Place
+    doubts: tuple[Sentence, ...] = ()
 
 
 class StatusDelivered(Struct, frozen=True):

@@ -80,9 +80,21 @@ def pressed(station: Station, event: KeyPressed, now: float) -> Station:
     if page(was) is Page.SERVICE and action is not Action.NEXT:
         after = service.pressed(station, action, now)
         return after if place(after.panel) == place(was.panel) else unturned(after)
+    if turns(station, action):
+        return replace(station, panel=replace(station.panel, turned=station.panel.turned + 1))
     if page(was) is Page.WIZARD:
-        return flow.done(station, action, now)
+        return walked(station, action, now)
     return replace(station, panel=done(station, action))
+
+
+TURNING = {Action.NEXT, Action.CONTINUE, Action.SKIP}
+
+
+def turns(station: Station, action: Action) -> bool:
+    """What leads on first shows what is left of a page that is longer than the display: nobody confirms unseen."""
+    panel, asks = station.panel, station.wizard.confirms and page(station) is Page.WIZARD
+    leads_on = action is Action.SAVE if asks else action in TURNING
+    return leads_on and panel.turned + 1 < panel.screenfuls
 
 
 def unturned(station: Station) -> Station:
@@ -90,17 +102,20 @@ def unturned(station: Station) -> Station:
     return replace(station, panel=replace(station.panel, turned=0, screenfuls=1))
 
 
-TURNING = {Action.NEXT, Action.CONTINUE}  # these first turn what is left of a page that is longer than the display
-
-
 def done(station: Station, action: Action) -> Panel:
     panel = station.panel
-    if action in TURNING and panel.turned + 1 < panel.screenfuls:
-        return replace(panel, turned=panel.turned + 1)
     after = led_to(station, action)
     if place(after) != place(panel):
         return replace(after, turned=0, screenfuls=1)
     return replace(after, turned=0) if action in TURNING else after
+
+
+def walked(station: Station, action: Action, now: float) -> Station:
+    """In the wizard. A page that has changed is shown from its chosen field, or its beginning."""
+    after = flow.done(station, action, now)
+    is_same_page = after.wizard.step is station.wizard.step and after.wizard.confirms == station.wizard.confirms
+    panel = after.panel if is_same_page else replace(after.panel, screenfuls=1)
+    return replace(after, panel=replace(panel, turned=0))
 
 
 def place(panel: Panel) -> tuple[object, ...]:

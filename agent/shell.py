@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from agent import listing, reporting, zones
+from agent import atlas, listing, reporting, zones
 from agent.authcache.cache import lifetime_s
 from agent.authcache.lists import Lists, Made, Outcome, Plan
 from agent.clock import earliest, floor, wall
@@ -107,7 +107,9 @@ from agent.uplink.protocol import (
     Uplink,
     VolatileAnswered,
 )
-from agent.wizard.facts import Place
+from agent.wizard.coordinates import Point
+from agent.wizard.facts import Sentence
+from agent.wizard.places import Place, Warning_
 
 NEVER, NEVER_YET = float("inf"), float("-inf")
 KEEPALIVE = "keepalive_s"  # the fact: learned by agent/uplink/keepalive.py
@@ -177,15 +179,13 @@ class ControllerPort(Protocol):
 class Shell:
     """`keys` are the operator's; without `identity` the station's certificate stays as it is. `work` runs something
     slow elsewhere and hands its result to a function on this thread; at once, where nothing is slow. `build` does the
-    same with what takes minutes. `restart` ends this run of the agent soon, and has it started again. `place_of`
-    knows country, town and zone of a point."""
+    same with what takes minutes. `restart` ends this run of the agent soon, and has it started again."""
 
     def __init__(
         self, station: Station, first: Sequence[Effect], *, store: StorePort, broker: BrokerPort,
         controller: ControllerPort, uplink: Uplink, lists: Lists, seen: SeenCommands,
         keys: OperatorKeys, work: Work, build: Work, now: float, log: Callable[[str], None] = lambda _: None,
         restart: Callable[[], None] = lambda: None, identity: Identity | None = None,
-        place_of: Callable[[float, float], Place | None] = lambda latitude, longitude: None,
     ) -> None:  # fmt: skip
         self.station = station
         self.uplink = uplink
@@ -197,7 +197,6 @@ class Shell:
         self._store, self._broker, self._controller, self._log = store, broker, controller, log
         self._seen, self._work, self._build, self._restart = seen, work, build, restart
         self._identity, self.operator_keys = identity, keys
-        self._place_of = place_of
         self._batch_id = self._committed_id = 0
         self._todo: deque[Happening] = deque()
         self._after_commit: deque[tuple[int, Callable[[float], None]]] = deque()
@@ -391,8 +390,12 @@ class Shell:
             self._store.flush()
 
     def _find_place(self, at: FindPlace) -> None:
-        found = lambda place: self._todo.append(PlaceFound(at.latitude, at.longitude, place))
-        self._work(lambda: self._place_of(at.latitude, at.longitude), found)
+        def found(seen: tuple[Place, tuple[Warning_, ...]]) -> None:
+            place, warnings = seen
+            doubts = tuple(Sentence(text, facts) for text, facts in warnings)
+            self._todo.append(PlaceFound(at.latitude, at.longitude, place, doubts))
+
+        self._work(lambda: atlas.look(Point(at.latitude, at.longitude), at.zone), found)
 
     def _look_whether_delivered(self) -> None:
         """Somebody waits at the display for the cloud's word about what was just reported."""

@@ -25,20 +25,21 @@ from agent.settings import Settings
 from agent.ui.model import Field, PageModel, Prose, Row, Rows, ScreenModel
 from agent.ui.view import screen
 from agent.wizard import flow
-from agent.wizard.facts import STEPS, Place, Step
+from agent.wizard.facts import STEPS, Step
+from agent.wizard.places import Place
 from tests.play import WALL_S, Play
 
 BOARD = Settings(circuit_limit_ma=40_000, port_limit_ma=32_000)
 ZONES = ("America/New_York", "Europe/Berlin", "Europe/Paris", "UTC")
 MACHINE = Machine("duo", macs=("02:00:00:00:00:01",), certificate_expiry_s=WALL_S + 1e7, zones=ZONES)
-BERLIN = Place("Germany", "Berlin", "Europe/Berlin")
+BERLIN = Place("DE", "Germany", "Berlin", 1.0, "Europe/Berlin")
 NEW = Settings(
     station_id="SA-1", activated=False, circuit_limit_ma=40_000, port_limit_ma=32_000, owner="Harbour Offices"
 )  # fmt: skip
 
 
-def europe(latitude: float, longitude: float) -> Place | None:
-    return BERLIN if 40 < latitude < 60 and 0 < longitude < 30 else None
+def europe(latitude: float, longitude: float) -> Place:
+    return BERLIN if 40 < latitude < 60 and 0 < longitude < 30 else Place()
 
 
 class Installer:
@@ -129,7 +130,7 @@ class Installer:
         for _ in range(9):
             if (field := self.field(name)).chosen:
                 return field
-            self.press("Next field")
+            self.press("Next field" if "Next field" in self.keys else "First field")
         raise AssertionError(f"the cursor never comes to {name}")
 
     def spell(self, name: str, text: str) -> "Installer":

@@ -46,7 +46,7 @@ from agent.settings import Settings
 from agent.station import Boot, BootReason, boot_reason
 from agent.uplink.commands import Command, Refusal, to_event
 from agent.uplink.messages import COMMANDS, from_wire
-from agent.wizard.facts import Place
+from agent.wizard.places import Place
 from tests import referee
 
 Json = dict[str, Any]
@@ -70,7 +70,7 @@ class Play:
         plug: bool = True,
         machine: Machine | None = None,
         board: Settings | None = None,
-        places: Callable[[float, float], Place | None] = lambda latitude, longitude: None,
+        places: Callable[[float, float], Place] = lambda latitude, longitude: Place(),
     ) -> None:
         self.allow = {ANN: Entry(), BOB: Entry()} if allow is None else dict(allow)
         self.cached = dict(cached or {})

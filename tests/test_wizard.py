@@ -23,6 +23,7 @@ from agent.events import (
     Link,
     LinkChanged,
     MachineTold,
+    PageMeasured,
     PanelTold,
     PartTold,
     ServiceOpened,
@@ -220,6 +221,24 @@ def test_the_hand_over_stays_to_be_read_out_and_lets_nobody_change_anything() ->
     assert me.play.station.wizard.installer == "Al Lee" and me.step is Step.HAND_OVER
     me.play.after(SERVICE_S + 1)
     assert me.shows(Page.HOME)
+
+
+def test_a_page_longer_than_the_display_is_read_to_its_end_before_anything_is_confirmed() -> None:
+    me = at(Step.CIRCUIT).enter("breaker_a", "20").press("Continue")
+    assert me.page.title == "Circuit: confirm"
+    me.play.on(PageMeasured(3))
+    me.press("Next").press("Back").press("Next", 2)
+    assert me.screen.turned == 2 and not me.play.commissioned
+    me.press("Confirm")
+    assert me.screen.turned == 0 and me.screen.screenfuls == 1 and me.play.commissioned
+
+
+def test_behind_the_last_field_the_whole_page_is_turned_and_read() -> None:
+    me = at(Step.INSTALLER).press("Next field", 2)
+    assert me.page.title == "Installer: overview" and me.keys == ["Back", "First field", "", "Later"]
+    me.play.on(PageMeasured(2))
+    me.press("Next").press("First field")
+    assert me.screen.turned == 0 and me.field("installer").chosen
 
 
 # -- fields -----------------------------------------------------------------------------------------------------------
@@ -525,7 +544,8 @@ def test_a_station_without_identity_walks_the_wizard_and_is_not_handed_over() ->
 def test_the_pinpoint_shows_its_place_and_proposes_the_zone() -> None:
     me = at(Step.PINPOINT).enter("pinpoint", "52.52001, 13.40495")
     (map_,) = [block for block in me.page.blocks if isinstance(block, Map)]
-    assert map_.text == "Berlin, Germany" and me.rows()["Found"].value == "typed or pasted"
+    assert me.rows()["Place"].value == "Berlin, Germany" and "Berlin" in map_.text
+    assert me.rows()["Found"].value == "typed or pasted"
     me.press("Continue")
     assert me.rows()["Proposed"].value == "Europe/Berlin" and me.play.station.settings.time_zone == "UTC"
     me.press("Continue")

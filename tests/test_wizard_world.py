@@ -134,3 +134,11 @@ def test_a_limit_commissioned_while_nobody_answers_is_compared_at_the_next_welco
     line.is_cut = False
     line.run(2.0)
     assert line.sim.memory.circuit_limit_ma == 16_000
+
+
+def test_country_town_and_zone_of_the_pinpoint_come_from_the_stations_own_files(world: World) -> None:
+    do(world, FieldEntered("step", "pinpoint"), FieldEntered("pinpoint", "-52.52001, 13.40495"))
+    assert any("sea" in doubt.text for doubt in station(world).wizard.doubts)
+    do(world, FieldEntered("pinpoint", "52.52001, 13.40495"))
+    place = station(world).wizard.place
+    assert place and (place.country, place.zone) == ("Germany", "Europe/Berlin") and not station(world).wizard.doubts

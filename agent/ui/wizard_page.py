@@ -11,9 +11,11 @@ from agent.port import is_plugged
 from agent.selftest import Result
 from agent.station import Station, charging_state
 from agent.transaction import TEST_RULE, ChargingState
-from agent.ui.model import Block, Field, Map, Option, PageModel, Prose, Qr, Row, Rows
+from agent.ui.maps import length, station_map
+from agent.ui.model import Block, Field, Option, PageModel, Prose, Qr, Row, Rows
 from agent.ui.words import LANGUAGES, Say
 from agent.wizard import flow, inputs, layer, readiness, steps
+from agent.wizard.coordinates import Point
 from agent.wizard.facts import STEPS, Method, Sentence, Step
 from agent.wizard.inputs import Input
 from agent.wizard.steps import ROWS
@@ -25,8 +27,11 @@ OLD_MODEMS = ("GSM", "CDMA")  # 3G and older: networks that end (M1)
 def wizard_page(station: Station, now: float, say: Say) -> PageModel:
     wizard = station.wizard
     title = say(ROWS[wizard.step].title)
+    if flow.is_overview(station):
+        title = say("{step}: overview", step=title)
     number = STEPS.index(wizard.step) + 1
     if wizard.confirms:
+        title = say("{step}: confirm", step=title)
         blocks = tuple(confirmation(station, say))
     else:
         blocks = (*refusal(station, say), *CONTENTS[wizard.step](station, now, say))
@@ -67,7 +72,7 @@ def refusal(station: Station, say: Say) -> Iterator[Block]:
 def fields(station: Station, say: Say) -> Iterator[Block]:
     here = inputs.inputs(station, station.wizard.step)
     for number, each in enumerate(here):
-        yield field(station, each, number == flow.at(station), say)
+        yield field(station, each, number == flow.at(station) and not station.wizard.confirms, say)
 
 
 def field(station: Station, each: Input, is_chosen: bool, say: Say) -> Field:
@@ -246,7 +251,7 @@ def network(station: Station, now: float, say: Say) -> Iterator[Block]:
         yield Prose(said(say, item.fix))
 
 
-LINKS = {Link.UP: "Online", Link.DOUBT: "Online, but answers are missing", Link.DOWN: "not connected"}
+LINKS = {Link.UP: "Online", Link.DOUBT: "Online, but answers are missing", Link.DOWN: "Not connected."}
 
 METHODS = {
     Method.TYPED: "typed or pasted",
@@ -260,14 +265,14 @@ assert METHODS.keys() == set(Method)
 def pinpoint(station: Station, now: float, say: Say) -> Iterator[Block]:
     point = station.wizard.pinpoint
     yield from fields(station, say)
-    accuracy_m = point.accuracy_m if point else None
-    words = place(station, say)
-    latitude, longitude = (point.latitude, point.longitude) if point else (None, None)
-    yield Map(latitude, longitude, accuracy_m, words, step_m=1.0)
+    for doubt in station.wizard.doubts:
+        yield Prose(said(say, doubt), "warning")
+    here = Point(point.latitude, point.longitude, point.accuracy_m) if point else None
+    yield station_map(here, station.wizard.place, say)
     if point:
-        size = say("{n} m", n=round(accuracy_m)) if accuracy_m is not None else say("unknown")
+        size = length(point.accuracy_m, say) if point.accuracy_m is not None else say("unknown")
         yield Rows((
-            Row(say("Place"), words),
+            Row(say("Place"), place(station, say)),
             Row(say("Accuracy"), size),
             Row(say("Found"), say(METHODS[point.method])),
         ))  # fmt: skip
@@ -278,9 +283,7 @@ def pinpoint(station: Station, now: float, say: Say) -> Iterator[Block]:
 def place(station: Station, say: Say) -> str:
     """Whether it is the right country is what catches a swapped sign."""
     found = station.wizard.place
-    if station.wizard.pinpoint is None:
-        return ""
-    return ", ".join(filter(None, (found.town, found.country))) if found else say("unknown")
+    return (", ".join(filter(None, (found.town, found.country))) if found else "") or say("unknown")
 
 
 SOURCES = {

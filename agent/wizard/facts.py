@@ -15,6 +15,7 @@ from msgspec import Meta
 
 from agent.clock import WALL_MAX_S
 from agent.settings import SETTINGS
+from agent.wizard.places import Place
 
 TEXT_MAX = 60  # characters of a name
 ELECTRICAL = ("breaker_ma", "circuit_limit_ma", "port_limit_ma", "phases")  # confirmed at the panel, old and new shown
@@ -67,15 +68,6 @@ class Pinpoint:
     method: Method
     at_s: Annotated[float, Meta(ge=0, le=WALL_MAX_S)] | None  # wall
     who: Annotated[str, Meta(max_length=2 * TEXT_MAX + 2)]
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """What is at a point, in words."""
-
-    country: str
-    town: str
-    zone: str  # IANA; "" where nobody knows
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +127,7 @@ class Wizard:
     commissions: int = 0  # how often they were confirmed
     region: str = ""  # of the time zones that are offered
     place: Place | None = None  # at the pinpoint
+    doubts: tuple[Sentence, ...] = ()  # what speaks against it
     lingers_until: float = -inf  # monotonic: the hand-over stays to be read out on the telephone
 
 

@@ -76,16 +76,22 @@ def left(station: Station) -> Station:
 def keys(station: Station, now: float) -> Keys:
     wizard = station.wizard
     if lingers(station, now):
-        return Action.BACK, Action.NONE, Action.NONE, Action.NONE
+        return Action.BACK, Action.NONE, Action.NONE, Action.NEXT if turns(station) else Action.NONE
     if wizard.confirms:
-        return Action.BACK, Action.NONE, Action.SKIP, Action.SAVE
+        return Action.BACK, Action.NONE, Action.SKIP, Action.NEXT if turns(station) else Action.SAVE
     if wizard.editing:
         return Action.BACK, Action.LESS, Action.MORE, Action.SAVE
-    count = len(inputs.inputs(station, wizard.step))
-    choose = Action.DOWN if count > 1 else Action.NONE
+    choose = Action.DOWN if inputs.inputs(station, wizard.step) else Action.NONE
     if wizard.step is Step.READINESS:
         choose = Action.DO
-    return Action.BACK, choose, Action.CHANGE if count else Action.NONE, onward(station, now)
+    change = Action.CHANGE if chosen(station) else Action.NONE
+    return Action.BACK, choose, change, Action.NEXT if turns(station) else onward(station, now)
+
+
+def turns(station: Station) -> bool:
+    """A page that is longer than the display is read to its end before the last key does what it is for."""
+    panel = station.panel
+    return (station.wizard.confirms or chosen(station) is None) and panel.turned + 1 < panel.screenfuls
 
 
 def onward(station: Station, now: float) -> Action:
@@ -109,7 +115,7 @@ def label(station: Station, action: Action) -> str:
         case Action.BACK if wizard.editing:
             return "Cancel"
         case Action.DOWN:
-            return "Next field"
+            return "Next field" if chosen(station) else "First field"
         case Action.DO:
             return "Show" if wizard.step is Step.READINESS else "Hand over"
     return ""
@@ -117,6 +123,27 @@ def label(station: Station, action: Action) -> str:
 
 def done(station: Station, action: Action, now: float) -> Station:
     """A key of this page was pressed."""
+    panel = station.panel
+    if action is Action.NEXT:
+        return replace(station, panel=replace(panel, turned=panel.turned + 1))
+    if action is Action.BACK and panel.turned:
+        return replace(station, panel=replace(panel, turned=panel.turned - 1))
+    return from_its_top(station, followed(station, action, now))
+
+
+def from_its_top(before: Station, station: Station) -> Station:
+    """Another page begins with its first screenful; how many it has, the display tells."""
+    if spot(before) == spot(station):
+        return station
+    return replace(station, panel=replace(station.panel, turned=0, screenfuls=1))
+
+
+def spot(station: Station) -> tuple[object, ...]:
+    wizard = station.wizard
+    return station.panel.page, wizard.step, wizard.confirms, is_overview(station)
+
+
+def followed(station: Station, action: Action, now: float) -> Station:
     wizard = station.wizard
     match action:
         case Action.BACK if lingers(station, now):
@@ -132,8 +159,8 @@ def done(station: Station, action: Action, now: float) -> Station:
         case Action.MORE:
             return turned(station, 1)
         case Action.DOWN:
-            count = max(1, len(inputs.inputs(station, wizard.step)))
-            return with_(station, cursor=(at(station) + 1) % count, refused=None)
+            count = len(inputs.inputs(station, wizard.step))
+            return with_(station, cursor=(at(station) + 1) % (count + 1), refused=None)
         case Action.CHANGE:
             return changing(station)
         case Action.SKIP if wizard.confirms:
@@ -152,14 +179,19 @@ def with_(station: Station, **facts: Any) -> Station:
 
 
 def at(station: Station) -> int:
-    """Where the cursor is: fields come and go."""
-    return min(station.wizard.cursor, max(0, len(inputs.inputs(station, station.wizard.step)) - 1))
+    """Where the cursor is, behind the last field for the page as a whole; fields come and go."""
+    return min(station.wizard.cursor, len(inputs.inputs(station, station.wizard.step)))
 
 
 def chosen(station: Station) -> Input | None:
     """The field under the cursor."""
     here = inputs.inputs(station, station.wizard.step)
-    return here[at(station)] if here else None
+    return here[at(station)] if at(station) < len(here) else None
+
+
+def is_overview(station: Station) -> bool:
+    """The cursor has left the fields: the whole page can be turned and read."""
+    return chosen(station) is None and bool(inputs.inputs(station, station.wizard.step))
 
 
 def back(station: Station) -> Station:
@@ -254,10 +286,13 @@ def entered(station: Station, event: FieldEntered, now: float) -> Station:
     """A value by touch, keyboard or phone. `step` is no field but a way: a step's name, `next` or `back`."""
     if not may_enter(station, event, now):
         return station
-    if event.name == "step":
-        return walked(station, event.value, now)
     field = inputs.input_of(station, event.name)
-    return put(station, field, Given(event.value[: VALUE_MAX + 1], event.by_phone, now)) if field else station
+    if event.name == "step":
+        after = walked(station, event.value, now)
+    else:
+        given = Given(event.value[: VALUE_MAX + 1], event.by_phone, now)
+        after = put(station, field, given) if field else station
+    return from_its_top(station, after)
 
 
 def walked(station: Station, where: str, now: float) -> Station:

@@ -82,16 +82,17 @@ def digest(station: Station) -> str:
 def followed(before: Station, station: Station, now: float) -> tuple[Station, tuple[Effect, ...]]:
     """What a step of the core means for the cloud and the controller."""
     effects: list[Effect] = []
-    if station.settings.time_zone != before.settings.time_zone:
-        effects.append(LoadZone(station.settings.time_zone))
-    if station.wizard is before.wizard:
-        return station, tuple(effects)
     old, new = before.wizard, station.wizard
+    has_other_zone = station.settings.time_zone != before.settings.time_zone
+    if has_other_zone:
+        effects.append(LoadZone(station.settings.time_zone))
+    if new.pinpoint and (has_other_zone or new.pinpoint is not old.pinpoint):
+        effects.append(place_of(station, new.pinpoint))
+    if new is old:
+        return station, tuple(effects)
     if new.commissions != old.commissions:
         effects.append(confirmation(before, station, now))
         effects.append(Commission(*layer.limits(station.ceiling or station.settings, len(station.ports))))
-    if new.pinpoint is not old.pinpoint and new.pinpoint:
-        effects.append(FindPlace(new.pinpoint.latitude, new.pinpoint.longitude))
     is_over = new.done.get(Step.HAND_OVER) is not old.done.get(Step.HAND_OVER)
     if (new.step is not old.step and new.step in TELLS) or is_over:
         station, told = commissioned(station, now)
@@ -99,6 +100,11 @@ def followed(before: Station, station: Station, now: float) -> tuple[Station, tu
     if is_over:
         effects.append(hand_over(station, now))
     return station, tuple(effects)
+
+
+def place_of(station: Station, point: Pinpoint) -> FindPlace:
+    zone = station.settings.time_zone
+    return FindPlace(point.latitude, point.longitude, zone if zone != "UTC" else "")
 
 
 def commissioned(station: Station, now: float) -> tuple[Station, tuple[Record, ...]]:
