@@ -140,7 +140,13 @@ function here() {
   );
 }
 
+/** One of many, or a value to be typed. */
 function Typing({ field }) {
+  if (field.kind === "choice") return html`<div class="typing" role="dialog" aria-modal="true" aria-label=${field.label}>
+    <h2>${field.label}</h2>
+    ${field.options.map((option) => html`<button type="button" key=${option.value} aria-pressed=${option.value === field.value}
+      onClick=${() => { typing = null; post(field.name, option.value); draw(); }}>${option.label}</button>`)}
+    <nav class="ways"><button type="button" onClick=${() => { typing = null; draw(); }}>${words.cancel}</button></nav></div>`;
   const done = (event) => { event.preventDefault(); typing = null; post(field.name, event.target.elements.value.value); draw(); };
   const most = field.kind === "text" ? field.length_max || undefined : undefined;
   return html`<form class="typing" role="dialog" aria-modal="true" aria-label=${field.label} onSubmit=${done}>
