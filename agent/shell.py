@@ -20,6 +20,7 @@ from agent.effects import (
     AskList,
     AskOnline,
     Commission,
+    Count,
     Durable,
     Effect,
     FindPlace,
@@ -357,6 +358,8 @@ class Shell:
                     self._todo.append(LookedUp(ask_id, *known, self.lists.failures == failures))
                 case AskOnline():
                     self._ask(effect, now)
+                case Count():
+                    self._todo.extend(self._counted())
                 case AskList():
                     asked = listing.status(self.lists.state)
                     self._act(self.uplink.request("DataTransfer", asked, listing.ASK_TIMEOUT_S, 0, now), now)
@@ -538,8 +541,12 @@ class Shell:
                 if report := self._controller.fresh(port.evse_id, now):
                     self._step(report, now)
         if isinstance(wanted, VariablesRequested | ReportRequested):
-            self._step(OutboxCounted(tuple(map(count, self.uplink.owed().values()))), now)
-            self._step(CacheCounted(self.lists.cache.size_b), now)
+            for counted in self._counted():
+                self._step(counted, now)
+
+    def _counted(self) -> tuple[OutboxCounted, CacheCounted]:
+        waiting = tuple(map(count, self.uplink.owed().values()))
+        return OutboxCounted(waiting), CacheCounted(self.lists.cache.size_b)
 
     def _refuse(self, refusal: Refusal, now: float) -> None:
         self._log(f"command refused: {refusal.why}")
