@@ -110,7 +110,7 @@ from agent.uplink.protocol import (
 )
 from agent.wizard.coordinates import Point
 from agent.wizard.facts import Sentence
-from agent.wizard.places import Place, Warning_
+from agent.wizard.places import Place
 
 NEVER, NEVER_YET = float("inf"), float("-inf")
 KEEPALIVE = "keepalive_s"  # the fact: learned by agent/uplink/keepalive.py
@@ -396,9 +396,8 @@ class Shell:
             self._store.flush()
 
     def _find_place(self, at: FindPlace) -> None:
-        def found(seen: tuple[Place, tuple[Warning_, ...]]) -> None:
-            place, warnings = seen
-            doubts = tuple(Sentence(text, facts) for text, facts in warnings)
+        def found(seen: tuple[Place, tuple[Sentence, ...]]) -> None:
+            place, doubts = seen
             self._todo.append(PlaceFound(at.latitude, at.longitude, place, doubts))
 
         self._work(lambda: atlas.look(Point(at.latitude, at.longitude), at.zone), found)

@@ -11,7 +11,7 @@ from agent.port import is_plugged
 from agent.selftest import Result
 from agent.station import Station, charging_state
 from agent.transaction import TEST_RULE, ChargingState
-from agent.ui.maps import length, station_map
+from agent.ui.maps import STREETS, length, station_map
 from agent.ui.model import Block, Field, Option, PageModel, Prose, Qr, Row, Rows
 from agent.ui.words import LANGUAGES, Say
 from agent.wizard import flow, inputs, layer, readiness, steps
@@ -44,8 +44,8 @@ def said(say: Say, sentence: Sentence) -> str:
 
 def footer(station: Station, now: float, say: Say) -> str:
     """What is still missing, on every page."""
-    closed = ", ".join(say(row.title) for row in steps.closed_by(station, now))
-    open_ = ", ".join(say(row.title) for row in steps.open_items(station, now))
+    closed = say.listed(say(row.title) for row in steps.closed_by(station, now))
+    open_ = say.listed(say(row.title) for row in steps.open_items(station, now))
     missing = say("Still missing: {list}.", list=closed) if closed else ""
     waiting = say("Open: {list}.", list=open_) if open_ else ""
     if closed or open_:
@@ -166,7 +166,8 @@ def self_test(station: Station, now: float, say: Say) -> Iterator[Block]:
     bad = [part for part in results if part.result is Result.FAILED]
     for part in bad:
         where = say("Port {n}", n=part.evse_id) if part.evse_id else part.part
-        yield Prose(f"{where}: {say(part.text)} {say(part.fix)}", "warning")
+        what = say.joined(say(part.text), say(part.fix))
+        yield Prose(say("{part}: {what}", part=where, what=what), "warning")
     if not bad and (why := steps.self_test(station, now)):
         yield Prose(said(say, why))
     yield Rows(tuple(
@@ -268,7 +269,7 @@ def pinpoint(station: Station, now: float, say: Say) -> Iterator[Block]:
     for doubt in station.wizard.doubts:
         yield Prose(said(say, doubt), "warning")
     here = Point(point.latitude, point.longitude, point.accuracy_m) if point else None
-    yield station_map(here, station.wizard.place, say)
+    yield station_map(here, station.wizard.place, say, STREETS if station.machine.streets else "")
     if point:
         size = length(point.accuracy_m, say) if point.accuracy_m is not None else say("unknown")
         yield Rows((
@@ -334,7 +335,8 @@ def ready(station: Station, now: float, say: Say) -> Iterator[Block]:
     wrong = [item for item in found if not item.is_met]
     for item in wrong:
         if item.fix.text:
-            yield Prose(f"{said(say, item.title)}: {said(say, item.fix)}", "" if item.may_wait else "warning")
+            text = say("{part}: {what}", part=said(say, item.title), what=said(say, item.fix))
+            yield Prose(text, "" if item.may_wait else "warning")
     yield Rows(tuple(
         Row(said(say, item.title), said(say, item.evidence), mark(item.is_met, may_wait=item.may_wait))
         for item in found
@@ -346,7 +348,7 @@ def hand_over(station: Station, now: float, say: Say) -> Iterator[Block]:
     unknown = say("unknown")
     yield Prose(say(state(station, now)), "lead")
     point = inputs.point_text(station) or say("open")
-    open_ = ", ".join(say(row.title) for row in steps.open_items(station, now)) or say("none")
+    open_ = say.listed(say(row.title) for row in steps.open_items(station, now)) or say("none")
     breaker = amount("breaker_ma", wizard.breaker_ma)
     yield Rows((
         Row(say("Serial number"), settings.station_id),
