@@ -30,7 +30,7 @@ from agent.control import ControlServer, control_handlers, dead_letters_handler
 from agent.core import born
 from agent.effects import Save
 from agent.est import EstServer
-from agent.events import ClockTold, ListChanged, of_driver
+from agent.events import ClockTold, ListChanged, MachineTold, of_driver
 from agent.hal.controller import Amend, ControllerLink
 from agent.hal.modbus import Bus, Meters, ModbusFacts, begun, possible
 from agent.hal.supervision import Supervision
@@ -115,7 +115,7 @@ class App:
         merged = merged_of(board, config, held)
         settings = merged.settings
         boot_id = secrets.token_bytes(8)
-        self._inbox = inbox
+        self._inbox, self._state = inbox, state
         self.store = Store(state / "station.db", boot_id, inbox.post, monotonic, connect=connect)
         opened = self.store.open()
         undo.callback(self._close_store)
@@ -203,6 +203,16 @@ class App:
     def post(self, event: object) -> None:
         """Something happened elsewhere; from any thread."""
         self._inbox.post(event)
+
+    def look_for_streets(self) -> None:
+        """Whether the install kit has brought a site extract: read whole, elsewhere. Only where there is a panel."""
+        from agent.ui.site import ADDRESS, Streets
+
+        def told(site: Any) -> None:
+            if not site.problem:
+                self.post(MachineTold(replace(self.shell.station.machine, streets=ADDRESS)))
+
+        self._aside(Streets(self._state).site, told)
 
     def lookup(self, id_token: str) -> tuple[Any, Any]:
         now = monotonic()
@@ -444,7 +454,8 @@ def panel_of(app: App, config: Config, folder: Path) -> Any:
 
     token = panelurl.kept_token(folder)
     film = video.chosen(Path(config.paths.state) / "video", log)
-    panel = Panel(app.screen, config.panel.port, app.post, token=token, display=app.board.display, video=film)
+    panel = Panel(app.screen, config.panel.port, app.post, token=token, display=app.board.display, video=film,
+                  site=Path(config.paths.state))  # fmt: skip
     try:
         panel.start()
     except OSError as error:
@@ -454,6 +465,7 @@ def panel_of(app: App, config: Config, folder: Path) -> Any:
     except OSError as error:
         log(f"the display may not press keys: {folder / panelurl.NAME} cannot be written ({error.strerror})")
     app.shell.on_change = panel.changed
+    app.look_for_streets()
     return panel
 
 

@@ -123,6 +123,7 @@ class Machine:
     contacts: tuple[str, ...] = ()  # of the enclosure, against tampering
     can_renew: bool = False  # somebody performs RenewCertificate
     zones: tuple[str, ...] = ()  # time zones that can be loaded, IANA
+    streets: str = ""  # address of the site extract on the panel; "" where there is none
 
 
 class Registration(StrEnum):
