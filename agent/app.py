@@ -30,7 +30,7 @@ from agent.control import ControlServer, control_handlers, dead_letters_handler
 from agent.core import born
 from agent.effects import Save
 from agent.est import EstServer
-from agent.events import ClockTold, ListChanged, MachineTold, of_driver
+from agent.events import ClockTold, ListChanged, of_driver
 from agent.hal.controller import Amend, ControllerLink
 from agent.hal.modbus import Bus, Meters, ModbusFacts, begun, possible
 from agent.hal.supervision import Supervision
@@ -41,6 +41,7 @@ from agent.lock import exclusive
 from agent.loop import Inbox, Loop, monotonic, notify_systemd, system_wall
 from agent.machine import machine_of
 from agent.outbox import Connect, StoreError, connect
+from agent.panel import Page
 from agent.pintable import pins_hash, port_board
 from agent.settings import Config, ConfigError, Layer, Merged, Settings, merge
 from agent.shell import KEEPALIVE, Shell
@@ -48,6 +49,7 @@ from agent.station import Boot, BootReason, Station, boot_reason
 from agent.store import Crashed, Opened, Store, sync_folder
 from agent.ui.catalogues import load_says
 from agent.ui.model import ScreenModel
+from agent.ui.qr import drawn
 from agent.ui.view import screen
 from agent.uplink.codec import Will
 from agent.uplink.commands import SeenCommands
@@ -115,7 +117,7 @@ class App:
         merged = merged_of(board, config, held)
         settings = merged.settings
         boot_id = secrets.token_bytes(8)
-        self._inbox, self._state = inbox, state
+        self._inbox = inbox
         self.store = Store(state / "station.db", boot_id, inbox.post, monotonic, connect=connect)
         opened = self.store.open()
         undo.callback(self._close_store)
@@ -198,21 +200,17 @@ class App:
 
     def screen(self) -> ScreenModel:
         """For the panel's thread: one immutable value, read once."""
-        return screen(self.shell.station, monotonic(), self.says)
+        return drawn(screen(self.shell.station, monotonic(), self.says))
+
+    def phone_screen(self, language: str) -> ScreenModel:
+        """For the phone's thread: the wizard as the installer reads it there, whatever the display shows."""
+        station = self.shell.station
+        panel = replace(station.panel, page=Page.WIZARD, language=language, large=False)
+        return drawn(screen(replace(station, panel=panel), monotonic(), self.says))
 
     def post(self, event: object) -> None:
         """Something happened elsewhere; from any thread."""
         self._inbox.post(event)
-
-    def look_for_streets(self) -> None:
-        """Whether the install kit has brought a site extract: read whole, elsewhere. Only where there is a panel."""
-        from agent.ui.site import ADDRESS, Streets
-
-        def told(site: Any) -> None:
-            if not site.problem:
-                self.post(MachineTold(replace(self.shell.station.machine, streets=ADDRESS)))
-
-        self._aside(Streets(self._state).site, told)
 
     def lookup(self, id_token: str) -> tuple[Any, Any]:
         now = monotonic()
@@ -307,6 +305,17 @@ async def open_doors(app: App, config: Config, undo: AsyncExitStack) -> None:
     server = ControlServer(path, handlers(app, panel.entrance if panel else ""))
     await server.start()
     undo.push_async_callback(server.close)
+    if phone := phone_of(app, config):
+        undo.callback(phone.stop)
+    app.shell.on_change = lambda: changed(app.shell.station, panel, phone)
+
+
+def changed(station: Station, panel: Any, phone: Any) -> None:
+    """The station is another value now: whoever shows it wants to know."""
+    if panel:
+        panel.changed()
+    if phone:
+        phone.follow(station)
 
 
 # -- the parts, each from what the operator wrote ---------------------------------------------------------------------
@@ -454,8 +463,7 @@ def panel_of(app: App, config: Config, folder: Path) -> Any:
 
     token = panelurl.kept_token(folder)
     film = video.chosen(Path(config.paths.state) / "video", log)
-    panel = Panel(app.screen, config.panel.port, app.post, token=token, display=app.board.display, video=film,
-                  site=Path(config.paths.state))  # fmt: skip
+    panel = Panel(app.screen, config.panel.port, app.post, token=token, display=app.board.display, video=film)
     try:
         panel.start()
     except OSError as error:
@@ -464,9 +472,17 @@ def panel_of(app: App, config: Config, folder: Path) -> Any:
         panelurl.write(folder, panel.entrance)
     except OSError as error:
         log(f"the display may not press keys: {folder / panelurl.NAME} cannot be written ({error.strerror})")
-    app.shell.on_change = panel.changed
-    app.look_for_streets()
     return panel
+
+
+def phone_of(app: App, config: Config) -> Any:
+    """Nobody listens before somebody inside the station has let a phone in."""
+    if config.phone is None:
+        return None
+    from agent.ui.phone import Phone
+
+    settings, state = app.shell.station.settings, Path(config.paths.state)
+    return Phone(config.phone, state, settings.station_id, app.phone_screen, app.says, app.post, system_wall, log)
 
 
 def log(line: str) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from agent import listing, navigation, network, selftest, taps, withdrawn
+from agent import listing, navigation, network, selftest, service, taps, withdrawn
 from agent.clock import Clock, floor, told, wall
 from agent.commands import charging, variables
 from agent.commands import station as commands
@@ -48,6 +48,7 @@ from agent.events import (
     PageMeasured,
     PanelTold,
     PartTold,
+    PhoneTold,
     PlaceFound,
     PortChosen,
     PortReported,
@@ -112,12 +113,13 @@ def handle(station: Station, event: Event, now: float) -> tuple[Station, tuple[E
     before = station
     station, asked = absorb(station, event, now)
     station, due = overdue_asks(station, now)
-    station = settle(station, now)
+    station = service.commissioned(before, settle(station, now))
     station, done = commands.followed(station, now)
     station, given_up = unanswered(station, now)
     station, listed = listing.followed(station, now)
     recheck = withdrawn.questions(before, station)
-    return closed(before, station, (*asked, *due, *done, *given_up, *listed, *recheck), now)
+    visits = service.records(before, station, now)
+    return closed(before, station, (*asked, *due, *done, *given_up, *listed, *recheck, *visits), now)
 
 
 def closed(
@@ -151,6 +153,8 @@ def absorb(station: Station, event: Event, now: float) -> Step:
             return navigation.entered(station, event, now), ()
         case ScreenTouched() | ScreenLit() | PageMeasured() | PanelTold() | ServiceOpened():
             return navigation.told(station, event, now), ()
+        case PhoneTold():
+            return service.phone_told(station, event, now), ()
         case ZoneLoaded(name=name, zone=zone):
             return (replace(station, zone=zone or UTC) if name == station.settings.time_zone else station), ()
         case PlaceFound():
@@ -263,7 +267,11 @@ def case_told(station: Station, name: str, is_open: bool, now: float) -> Step:
     """The edge is told, also if it happened between two runs."""
     if is_open == (name in station.opened):
         return station, ()
-    return replace(station, opened=station.opened ^ {name}), case_records(station, name, is_open, now)
+    told = case_records(station, name, is_open, now)
+    station = replace(station, opened=station.opened ^ {name})
+    if is_open:
+        station = service.uncovered(navigation.touched(station, now), name, now)
+    return station, told
 
 
 def judged(station: Station, after: network.Network, now: float) -> Step:

@@ -13,6 +13,7 @@ from msgspec import Meta, Struct
 
 from agent.clock import ClockSource
 from agent.faults import Fault
+from agent.panel import DoorProblem
 from agent.uplink.messages import ComponentVariableType, GetVariableDataType, SetVariableDataType
 from agent.wizard.facts import Sentence
 from agent.wizard.places import Place
@@ -123,7 +124,6 @@ class Machine:
     contacts: tuple[str, ...] = ()  # of the enclosure, against tampering
     can_renew: bool = False  # somebody performs RenewCertificate
     zones: tuple[str, ...] = ()  # time zones that can be loaded, IANA
-    streets: str = ""  # address of the site extract on the panel; "" where there is none
 
 
 class Registration(StrEnum):
@@ -310,6 +310,19 @@ class ServiceOpened(Struct, frozen=True):
     how: str
 
 
+class PhoneTold(Struct, frozen=True):
+    """What the door for the installer's phone does now; the whole of it, anew. agent/ui/phone.py."""
+
+    at: float = -1.0  # of which opening: Panel.phone_at
+    address: str = ""  # what a person types there, "https://192.168.4.1:8443"
+    link: str = ""  # the same with the one-time token, for a QR code; "" when somebody is in
+    code: str = ""  # eight digits, for who types
+    fingerprint: str = ""  # of the certificate, as the phone's browser shows its beginning
+    wifi: str = ""  # how to join the station's own network, for a QR code; "" where the image has not said
+    guest: str = ""  # the address of the phone that is in
+    problem: DoorProblem = DoorProblem.NONE
+
+
 # -- answers to what we asked -----------------------------------------------------------------------------------------
 
 
@@ -489,6 +502,7 @@ Event = (
     | ScreenTouched
     | ScreenLit
     | ServiceOpened
+    | PhoneTold
     | LookedUp
     | OnlineAnswered
     | LinkChanged

@@ -11,7 +11,7 @@ from math import inf
 from typing import Any, Protocol
 
 from agent.board import Board
-from agent.events import CaseTold, Cp, PartTold, PortChosen, ScreenTouched, of_driver
+from agent.events import CaseTold, Cp, PartTold, PortChosen, ScreenTouched, ServiceOpened, of_driver
 from agent.hal.device import STEADY_S, Aside, DeviceFailed, DeviceWorks, Post, Presence, Watch
 from agent.hal.display import Backlight
 from agent.hal.gpio import CLOUDS_OUTPUTS, Chips, Gpio, Gpiod, InputChanged
@@ -30,6 +30,7 @@ from agent.ui.view import lights
 FAN_ON_DC, FAN_OFF_DC = 450, 400  # tenths of a degree Celsius; between them the fan stays as it is
 SHOW_S = 1.0  # what is shown changes with time, too: a refusal is over
 LIGHT_S = 60.0  # after somebody was seen to be there
+HOLD_S = 5.0  # the service key: nobody does that by accident
 CLOSED_S = 60.0  # a lid that has opened is told to be closed when it was so long: a contact that chatters is told once
 READER = "TokenReader"  # component name
 Light = Callable[[tuple[Pattern | None, ...], float], None]  # each port's light, if it is there; now
@@ -63,6 +64,7 @@ class Hardware:
         self._somebody_at = -inf  # the last sign that somebody is there
         self._active: set[str] = set()  # contacts that were told to be open, or pressed
         self._calm: dict[str, tuple[float, Any]] = {}  # since when they are not, and what to tell when that has lasted
+        self._service: dict[str, float] = {}  # service keys that were seen up: when they will have been held
         self._reader = Presence(READER, self._heard)
         self._reader_problem: str | None = None  # None: there is no reader. Written by its own thread, perhaps
         with ExitStack() as undo:
@@ -126,6 +128,9 @@ class Hardware:
         for name in [name for name, (at, _) in self._calm.items() if now >= at]:
             self._active.discard(name)
             self._post(self._calm.pop(name)[1])
+        for name in [name for name, at in self._service.items() if now >= at]:
+            self._service[name] = inf  # once, however long it is held
+            self._heard(ServiceOpened("button"))
         if self._reader_problem:
             self._reader.failed(self._reader_problem, now)
         elif self._reader_problem is not None:
@@ -133,8 +138,8 @@ class Hardware:
 
     def next_deadline(self) -> float:
         """A reader is looked at in every turn."""
-        calm = (at for at, _ in self._calm.values())
-        return min([self._show_at, *calm, *(driver.next_deadline() for driver in self._drivers)])
+        waits = (*(at for at, _ in self._calm.values()), *self._service.values())
+        return min([self._show_at, *waits, *(driver.next_deadline() for driver in self._drivers)])
 
     def close(self) -> None:
         """Outputs go to their safe values."""
@@ -186,6 +191,7 @@ class Hardware:
     def _heard(self, event: Any) -> None:
         match event:
             case DeviceFailed(device=device, why=why):
+                self._service.pop(device.removeprefix("input "), None)  # held or not, nobody can tell
                 self._post(of_driver(component(device), why, "reader" if device == READER else "device"))
             case DeviceWorks(device=device):
                 self._post(PartTold(component(device)))
@@ -195,6 +201,8 @@ class Hardware:
                 self._changed(name, told, STEADY_S, active=active)
             case InputChanged(name=name, role="tamper", active=active):
                 self._changed(name, CaseTold(name, is_open=active), CLOSED_S, active=active)
+            case InputChanged(name=name, role="service", active=active):
+                self._service_key(name, active=active)
             case InputChanged():  # feedback is the output's, auxiliary is nobody's
                 pass
             case TemperatureRead(name=name, temperature_dc=temperature_dc):
@@ -204,7 +212,7 @@ class Hardware:
                 if self._backlight:
                     self._backlight.active(self._now())
                 self._post(event)
-            case PortChosen():
+            case PortChosen() | ServiceOpened():
                 self._somebody_at = self._now()
                 self._post(event)
             case _:
@@ -221,6 +229,13 @@ class Hardware:
             self._post(told)
         if active:
             self._active.add(name)
+
+    def _service_key(self, name: str, *, active: bool) -> None:
+        """One that is down since the start, or since its chip has come back, is stuck and not held."""
+        if not active:
+            self._service[name] = inf
+        elif name in self._service:
+            self._service[name] = self._now() + HOLD_S
 
     def _reader_told(self, problem: str) -> None:
         self._reader_problem = problem

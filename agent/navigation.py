@@ -4,7 +4,9 @@ The table is the map. A page that nobody presses on for LEAVE_S goes back to the
 """
 
 from dataclasses import replace
+from math import inf
 
+from agent import service
 from agent.events import (
     FieldEntered,
     KeyPressed,
@@ -15,7 +17,7 @@ from agent.events import (
     ScreenTouched,
     ServiceOpened,
 )
-from agent.panel import LEAVE_S, SERVICE_S, WAKE_S, WARN_S, Action, Page, Panel
+from agent.panel import LEAVE_S, WAKE_S, WARN_S, Action, Page, Panel, Part
 from agent.station import Station
 from agent.ui.words import LANGUAGES
 from agent.wizard import flow
@@ -27,7 +29,7 @@ KEYS: dict[Page, tuple[Action, Action, Action, Action]] = {
     Page.PORT: (Action.BACK, Action.LANGUAGE, Action.LARGE, Action.NEXT),
     Page.HELP: (Action.BACK, Action.LANGUAGE, Action.ABOUT, Action.NEXT),
     Page.ABOUT: (Action.BACK, Action.LANGUAGE, Action.NEXT, Action.SERVICE),
-    Page.SERVICE: (Action.BACK, Action.UP, Action.DOWN, Action.DO),
+    Page.SERVICE: service.KEYS[Part.MENU],
     Page.WIZARD: (Action.BACK, Action.DOWN, Action.CHANGE, Action.CONTINUE),  # while it is read: agent/wizard/flow.py
 }
 
@@ -39,19 +41,22 @@ def page(station: Station) -> Page:
 
 def keys(station: Station, now: float) -> tuple[Action, ...]:
     """What the four keys do now."""
-    if page(station) is Page.WIZARD:
+    here = page(station)
+    if here is Page.WIZARD:
         return flow.keys(station, now)
-    return tuple(action if works(station, action, now) else Action.NONE for action in KEYS[page(station)])
+    row = service.KEYS[station.panel.part] if here is Page.SERVICE else KEYS[here]
+    return tuple(in_force(station, action, now) for action in row)
 
 
-def works(station: Station, action: Action, now: float) -> bool:
-    if action is Action.NEXT and page(station) is Page.ABOUT:
-        return station.panel.screenfuls > 1
-    return action is not Action.SERVICE or is_service(station, now)
-
-
-def is_service(station: Station, now: float) -> bool:
-    return now < station.panel.service_until
+def in_force(station: Station, action: Action, now: float) -> Action:
+    """While a phone is in, whoever stands at the display can end its visit; ports are large another time."""
+    if action is Action.SERVICE and not service.is_open(station, now):
+        return Action.NONE
+    if action is Action.NEXT and page(station) in (Page.ABOUT, Page.SERVICE) and station.panel.screenfuls <= 1:
+        return Action.NONE
+    if action is Action.PORTS and service.is_phone_in(station):
+        return Action.END
+    return Action.NONE if action is Action.END and not service.phone(station) else action
 
 
 def language(station: Station) -> str:
@@ -70,18 +75,35 @@ def pressed(station: Station, event: KeyPressed, now: float) -> Station:
     action = offered[event.key - 1] if 1 <= event.key <= len(offered) else Action.NONE
     if event.action not in ("", action):
         return station
+    if action is Action.END:
+        return service.phone_ended(station)
+    if page(was) is Page.SERVICE and action is not Action.NEXT:
+        after = service.pressed(station, action, now)
+        return after if place(after.panel) == place(was.panel) else unturned(after)
+    if turns(station, action):
+        return replace(station, panel=replace(station.panel, turned=station.panel.turned + 1))
     if page(was) is Page.WIZARD:
         return flow.done(station, action, now)
     return replace(station, panel=done(station, action))
 
 
-TURNING = {Action.NEXT, Action.CONTINUE}  # these first turn what is left of a page that is longer than the display
+TURNING = {Action.NEXT, Action.CONTINUE, Action.SKIP}
+
+
+def turns(station: Station, action: Action) -> bool:
+    """What leads on first shows what is left of a page that is longer than the display: nobody confirms unseen."""
+    panel, asks = station.panel, station.wizard.confirms and page(station) is Page.WIZARD
+    leads_on = action is Action.SAVE if asks else action in TURNING
+    return leads_on and panel.turned + 1 < panel.screenfuls
+
+
+def unturned(station: Station) -> Station:
+    """Another page is seen from its beginning."""
+    return replace(station, panel=replace(station.panel, turned=0, screenfuls=1))
 
 
 def done(station: Station, action: Action) -> Panel:
     panel = station.panel
-    if action in TURNING and panel.turned + 1 < panel.screenfuls:
-        return replace(panel, turned=panel.turned + 1)
     after = led_to(station, action)
     if place(after) != place(panel):
         return replace(after, turned=0, screenfuls=1)
@@ -90,7 +112,7 @@ def done(station: Station, action: Action) -> Panel:
 
 def place(panel: Panel) -> tuple[object, ...]:
     """What is on the display; another place has other screenfuls."""
-    return panel.page, panel.at, panel.language, panel.large
+    return panel.page, panel.part, panel.at, panel.language, panel.large
 
 
 def led_to(station: Station, action: Action) -> Panel:
@@ -101,7 +123,7 @@ def led_to(station: Station, action: Action) -> Panel:
         case Action.ABOUT:
             return replace(panel, page=Page.ABOUT, at=0)
         case Action.SERVICE:
-            return replace(panel, page=Page.SERVICE, at=0)
+            return service.shown(station).panel
         case Action.BACK:
             return replace(panel, page=None, at=0)
         case Action.LANGUAGE:
@@ -139,8 +161,13 @@ def touched(station: Station, now: float) -> Station:
 
 
 def entered(station: Station, event: FieldEntered, now: float) -> Station:
-    """Typing is a sign of life; the wizard's page alone has fields."""
-    return flow.entered(touched(station, now), event, now)
+    """Typing here is a sign of life. A phone's counts for the wizard alone, and only while that phone is let in."""
+    if event.by_phone:
+        return flow.entered(station, event, now) if service.is_phone_in(station) else station
+    station = touched(station, now)
+    if event.name == service.FIELD:
+        return service.chosen(station, event.value, now)
+    return flow.entered(station, event, now)
 
 
 def told(
@@ -158,9 +185,8 @@ def told(
             was = station.panel
             video_at = now if video or was.video else was.video_at
             return replace(station, panel=replace(was, drawn=drawn, video=video, video_at=video_at, problem=problem))
-        case ServiceOpened():
-            panel = replace(touched(station, now).panel, page=Page.SERVICE, at=0, service_until=now + SERVICE_S)
-            return replace(station, panel=panel)
+        case ServiceOpened(how=how):
+            return service.shown(service.opened(touched(station, now), how, now))
 
 
 # -- time -------------------------------------------------------------------------------------------------------------
@@ -168,30 +194,30 @@ def told(
 
 def left(station: Station, now: float) -> Station:
     """Nobody has pressed for a while; or the service's time is over."""
-    station = flow.settled(station, now)
+    station = service.left(flow.settled(station, now), now)
     panel = station.panel
-    if panel.page is Page.SERVICE and not is_service(station, now):
-        return replace(station, panel=replace(panel, page=None, at=0, turned=0, screenfuls=1))
-    if is_away(panel) and now >= panel.touched_at + LEAVE_S:
-        start = replace(panel, page=None, at=0, turned=0, screenfuls=1, language="", large=False)
+    if is_away(station) and now >= panel.touched_at + LEAVE_S:
+        start = replace(panel, page=None, at=0, part=Part.MENU, turned=0, screenfuls=1, language="", large=False)
         return replace(station, panel=start)
     return station
 
 
-def is_away(panel: Panel) -> bool:
+def is_away(station: Station) -> bool:
     """Not at the start as everybody finds it. The wizard waits for its installer as long as it takes."""
-    return panel.page is not Page.WIZARD and bool(panel.page or panel.language or panel.large)
+    panel = station.panel
+    if panel.page is Page.WIZARD or service.stays(station):
+        return False
+    return bool(panel.page or panel.language or panel.large)
 
 
 def leaving_s(station: Station, now: float) -> int:
     """This page goes back by itself so soon that it is said; else 0."""
     panel = station.panel
     left_s = panel.touched_at + LEAVE_S - now
-    return max(1, int(left_s)) if is_away(panel) and 0 < left_s <= WARN_S else 0
+    return max(1, int(left_s)) if is_away(station) and 0 < left_s <= WARN_S else 0
 
 
 def deadline(station: Station) -> float:
     panel = station.panel
-    leave_at = panel.touched_at + LEAVE_S if is_away(panel) else float("inf")
-    leave_at = min(leave_at, flow.deadline(station))
-    return min(leave_at, panel.service_until) if panel.page is Page.SERVICE else leave_at
+    leave_at = panel.touched_at + LEAVE_S if is_away(station) else inf
+    return min(leave_at, flow.deadline(station), *service.deadlines(station))

@@ -6,7 +6,8 @@ from math import inf
 
 LEAVE_S = 60.0  # without a press: back to the start, in the station's own language
 WARN_S = 20.0  # of which so long is announced (WCAG 2.2.1); any press stays
-SERVICE_S = 1_800.0  # after the physical act
+SERVICE_S = 1_800.0  # after the physical act; a phone that has been let in stays no longer either
+ENTER_S = 300.0  # so long a phone may come in
 WAKE_S = 0.5  # a press that wakes the display does nothing else, nor does its own echo from the browser
 
 
@@ -42,6 +43,30 @@ class Action(StrEnum):
     SAVE = "save"
     CONTINUE = "continue"
     SKIP = "skip"
+    END = "end"  # the visit of the installer's phone
+
+
+class Part(StrEnum):
+    """What of Page.SERVICE is open."""
+
+    MENU = ""
+    PHONE = "phone"
+    LIGHTS = "lights"
+    FACTS = "facts"
+    RESTART = "restart"
+
+
+class DoorProblem(StrEnum):
+    """Why the installer's phone finds no door. The sentences: agent/ui/servicepage.py."""
+
+    NONE = ""
+    NO_ADDRESS = "no address"  # no interface has the configured one
+    MOBILE = "mobile"  # it is the modem's
+    ROUTED = "routed"  # that interface leads to the Internet
+    UNBOUND = "unbound"  # the kernel does not bind us to the interface
+    TAKEN = "taken"  # somebody else listens there
+    NO_CERTIFICATE = "no certificate"  # it cannot be made or read
+    GUESSED = "guessed"  # too many wrong codes
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +80,11 @@ class Panel:
     large: bool = False
     touched_at: float = -inf
     service_until: float = -inf
+    service_how: str = ""  # it was opened
+    part: Part = Part.MENU
+    lights_at: float = -inf  # the test of the lights began
+    phone_at: float = -inf  # the newest time that a phone was let in
+    phone_until: float = -inf
     lit: bool = True  # the backlight
     woken_at: float = -inf  # by the press before
     drawn: bool | None = None  # by the display's own heartbeat; None: not heard of yet

@@ -369,6 +369,26 @@ class Panel(msgspec.Struct, frozen=True):
     port: Annotated[int, Meta(ge=1, le=65_535)]
 
 
+class Phone(msgspec.Struct, frozen=True):
+    """[phone]: where an installer's phone finds the station, once somebody inside it has let one in: the address of its
+    own access point or of its USB cable, never of the modem. `ssid` and the file with the passphrase, which the image
+    makes anew for each session, let the panel show how to join the access point."""
+
+    address: Annotated[
+        str,
+        Meta(pattern=r"^(25[0-5]|2[0-4]\d|1?\d?\d)(\.(25[0-5]|2[0-4]\d|1?\d?\d)){3}\Z", description="an IPv4 address"),
+    ]
+    port: Annotated[int, Meta(ge=1, le=65_535)] = 8443
+    ssid: Annotated[str, Meta(max_length=32)] = ""  # IEEE 802.11
+    passphrase_file: FilePath = ""
+
+    def __post_init__(self) -> None:
+        if self.address == "0.0.0.0" or int(self.address.partition(".")[0]) >= 224:
+            raise ValueError(f"address = {self.address} is no interface's: type the access point's or the USB cable's")
+        if bool(self.ssid) != bool(self.passphrase_file):
+            raise ValueError("ssid and passphrase_file belong together: name both, or none")
+
+
 @dataclass(frozen=True, slots=True)
 class Config:
     """The config file. Without [station] and [broker] the station has no identity: it charges nobody.
@@ -382,6 +402,7 @@ class Config:
     paths: Paths = field(default_factory=Paths)
     settings: dict[str, Any] = field(default_factory=dict)
     panel: Panel | None = None  # None: no page
+    phone: Phone | None = None  # None: none is ever let in
 
     def layer(self) -> dict[str, Any]:
         """What this file says for Layer.CONFIG."""
@@ -391,7 +412,7 @@ class Config:
 def read_config(text: str, where: str) -> Config:
     """The file at `where`; relative paths in it start from its folder. ConfigError names file and key."""
     tables = read_toml(text, where)
-    refuse_unknown(tables, ("station", "broker", "operator", "paths", "settings", "panel"), f"{where}:")
+    refuse_unknown(tables, ("station", "broker", "operator", "paths", "settings", "panel", "phone"), f"{where}:")
     station = table(tables["station"], Identity, f"{where}: [station]") if "station" in tables else None
     broker = table(tables["broker"], Broker, f"{where}: [broker]") if "broker" in tables else None
     if broker and not station:
@@ -408,6 +429,7 @@ def read_config(text: str, where: str) -> Config:
         paths_of(table(tables.get("paths", {}), Paths, f"{where}: [paths]"), where),
         settings_of(tables.get("settings", {}), where),
         table(tables["panel"], Panel, f"{where}: [panel]") if "panel" in tables else None,
+        phone_of(table(tables["phone"], Phone, f"{where}: [phone]"), where) if "phone" in tables else None,
     )  # fmt: skip
 
 
@@ -422,6 +444,11 @@ def operator_keys(value: object, where: str) -> dict[str, str]:
 
 def paths_of(paths: Paths, where: str) -> Paths:
     return Paths(beside(where, paths.state), beside(where, paths.control))
+
+
+def phone_of(phone: Phone, where: str) -> Phone:
+    path = phone.passphrase_file
+    return msgspec.structs.replace(phone, passphrase_file=path and beside(where, path))
 
 
 def settings_of(value: object, where: str) -> dict[str, Any]:

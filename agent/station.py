@@ -9,7 +9,7 @@ from typing import Any
 
 from agent.clock import Clock, wall
 from agent.effects import PortCommand
-from agent.events import Cp, Entry, Link, ListState, Machine, PartTold, Registration
+from agent.events import Cp, Entry, Link, ListState, Machine, PartTold, PhoneTold, Registration
 from agent.network import Network
 from agent.panel import Panel
 from agent.policy.freshness import Freshness
@@ -118,11 +118,12 @@ class ResetType(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Reset:
-    """The cloud wants this run of the agent to end. Any restart fulfils it, so only `going` survives one."""
+    """Somebody wants this run of the agent to end. Any restart fulfils it, so only `going` survives one."""
 
     type: ResetType
     at: float
     going: bool = False  # its fact is on the way to the disk, and after it the agent ends
+    by: str = "the operator"
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,6 +184,7 @@ class Station:
     live: LiveMode | None = None
     bar: Bar | None = None
     panel: Panel = field(default_factory=Panel)
+    phone: PhoneTold | None = None  # None: this station has no door for a phone
     zone: tzinfo = UTC  # of the site
 
 

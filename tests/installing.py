@@ -2,6 +2,7 @@
 it is told, as the real one does."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from agent.events import (
@@ -13,12 +14,13 @@ from agent.events import (
     LinkChanged,
     Machine,
     PanelTold,
+    PhoneTold,
     PortReported,
     Report,
     ServiceOpened,
     StatusDelivered,
 )
-from agent.panel import Page
+from agent.panel import SERVICE_S, Page
 from agent.settings import Settings
 from agent.ui.model import Field, PageModel, Prose, Row, Rows, ScreenModel
 from agent.ui.view import screen
@@ -108,7 +110,17 @@ class Installer:
             self._controller()
         return self
 
+    def let_a_phone_in(self) -> "Installer":
+        """As its listener tells; how it comes to that: tests/test_phone.py."""
+        station, now = self.play.station, self.play.now
+        panel = replace(station.panel, phone_at=now, phone_until=now + SERVICE_S)
+        told = PhoneTold(now, "https://192.168.4.1:8443", guest="192.168.4.7")
+        self.play.station = replace(station, panel=panel, phone=told)
+        return self
+
     def enter(self, name: str, value: str, *, by_phone: bool = False) -> "Installer":
+        if by_phone:
+            self.let_a_phone_in()
         self.play.on(FieldEntered(name, value, by_phone))
         self._controller()
         return self

@@ -18,8 +18,10 @@ from agent.policy.freshness import NAMES
 from agent.policy.reasons import WORDS, Reason
 from agent.settings import Settings
 from agent.station import Boot, BootReason, Station
-from agent.ui import pages, shown, view
+from agent.ui import pages, shown, view, wizard_page
 from agent.ui.words import HOLE
+from agent.wizard import inputs, steps
+from agent.wizard.coordinates import Unread
 
 ROOT = Path(__file__).parent.parent
 FOLDERS = ("agent/ui", "agent/wizard")  # where there is a `say`
@@ -31,6 +33,8 @@ REASONS = [row.text for row in WORDS.values()]
 INSTRUCTIONS = [shown.instruction(reason) for reason in Reason]
 FAULT_TEXTS, FAULT_FIXES = [row.text for row in FAULTS.values()], [row.fix for row in FAULTS.values()]
 FAILED = list(selftest.of_station(NOT_STORING))
+STEP_TITLES = [row.title for row in steps.TABLE]
+KEYS_OF_WIZARD = ["Confirm", "Save", "Delete", "Add", "Cancel", "Next field", "Show", "Hand over"]
 
 TABLES: dict[str, Iterable[str]] = {
     "shown.title": TITLES,
@@ -60,6 +64,20 @@ TABLES: dict[str, Iterable[str]] = {
     "part.fix": [*FAULT_FIXES, *(part.fix for part in FAILED)],
     "text of RENDERERS_OWN.items()": view.RENDERERS_OWN.values(),
     "text of LIGHTS.items()": pages.LIGHTS.values(),
+    "ROWS[wizard.step].title": STEP_TITLES,
+    "row.title": STEP_TITLES,
+    "each.label": [each.label for each in inputs.TABLE],
+    "each.hint": [each.hint for each in inputs.TABLE],
+    "coordinates.parse(given.value)": list(Unread),
+    "flow.label(station, action)": KEYS_OF_WIZARD,
+    "p.result": list(selftest.Result),
+    "part.text or part.part": [*FAULT_TEXTS, *(part.text for part in FAILED)],
+    "panel.problem": [],
+    "METHODS[point.method]": wizard_page.METHODS.values(),
+    "SOURCES[station.clock.source]": wizard_page.SOURCES.values(),
+    "NAMES[key]": [*NAMES.values(), *wizard_page.NAMES.values()],
+    "sentence.text": [],  # written where its `Sentence` is made
+    "title.text": [],
 }
 
 

@@ -13,10 +13,10 @@ from msgspec import structs
 
 from agent import cli
 from agent.board import BOARDS, Board, read_board
-from agent.events import CaseTold, Cp, Machine, PartTold, PortChosen, ScreenTouched
+from agent.events import CaseTold, Cp, Machine, PartTold, PortChosen, ScreenTouched, ServiceOpened
 from agent.faults import Fault
 from agent.hal.device import STEADY_S
-from agent.hardware import CLOSED_S, FAN_OFF_DC, FAN_ON_DC, LIGHT_S, Hardware, component, is_fan_wanted
+from agent.hardware import CLOSED_S, FAN_OFF_DC, FAN_ON_DC, HOLD_S, LIGHT_S, Hardware, component, is_fan_wanted
 from agent.port import faults
 from agent.settings import ConfigError, Settings
 from agent.sim.gpio import SimChips
@@ -110,6 +110,60 @@ def test_every_part_of_the_board_is_told_of_and_works_until_it_does_not() -> Non
     told = Bench().told()
     assert told.keys() == {"output.fan", "input.lid", "input.stop", "input.button1", "EmergencyStop.stop"}
     assert not any(part.problem for part in told.values())
+
+
+SERVICE = (CHIP, 4)
+SERVICE_KEY = f"""
+[[input]]
+name = "service"
+role = "service"
+chip = "{CHIP}"
+line = 4
+active_low = true
+bias = "pull_up"
+"""
+
+
+def held(bench: Bench, seconds: float) -> list[Any]:
+    """The key inside is pressed so long; how often the service was opened."""
+    bench.chips.contact(SERVICE, False)
+    posted = bench.run(seconds)
+    bench.chips.contact(SERVICE, True)
+    posted += bench.run(1)
+    return [event for event in posted if isinstance(event, ServiceOpened)]
+
+
+def with_service_key(*, down: bool = False) -> Bench:
+    bench = Bench("", DUO)
+    bench.hardware.close()
+    bench.chips.contact(SERVICE, not down)
+    bench.hardware = Hardware(
+        board(SERVICE_KEY), bench.turns.post, bench.turns.aside, bench.chips, lambda: bench.chips.now, chips=bench.chips
+    )
+    bench.run(1)
+    return bench
+
+
+def test_the_key_inside_opens_the_service_when_it_is_held_for_five_seconds_once() -> None:
+    bench = with_service_key()
+    assert held(bench, HOLD_S - 0.3) == []
+    assert held(bench, HOLD_S + 30) == [ServiceOpened("button")]
+    assert held(bench, HOLD_S + 1) == [ServiceOpened("button")]
+    assert not any(held(bench, 2) for _ in range(4)), "four short ones are not a long one"
+
+
+@pytest.mark.promise("S9")
+def test_a_service_key_that_is_stuck_from_the_start_or_loses_its_chip_opens_nothing() -> None:
+    bench = with_service_key(down=True)
+    assert not [event for event in bench.run(60) if isinstance(event, ServiceOpened)]
+    bench.chips.contact(SERVICE, True)
+    bench.run(1)
+    bench.chips.contact(SERVICE, False)
+    bench.run(2)
+    bench.chips.unplug(CHIP)
+    assert not [event for event in bench.run(30) if isinstance(event, ServiceOpened)]
+    bench.chips.gone.clear()
+    assert not [event for event in bench.run(30) if isinstance(event, ServiceOpened)]
 
 
 @pytest.mark.promise("S9")

@@ -1,17 +1,20 @@
 """A page that is longer than the display is turned by the keys; nothing of it is out of reach."""
 
+from dataclasses import replace
+
 from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.clock import Clock
 from agent.core import handle
 from agent.events import Event, KeyPressed, PageMeasured, PortChosen, Report
-from agent.navigation import HELP_PARTS
-from agent.panel import Action
+from agent.navigation import HELP_PARTS, pressed
+from agent.panel import Action, Page
 from agent.port import Port
 from agent.settings import Settings
 from agent.station import Boot, BootReason, Station
 from agent.ui.view import screen
+from agent.wizard.facts import Step
 
 STATION = Station(
     Settings(station_id="SA-1"), Boot("0011223344556677", 0.0, BootReason.POWER_UP), Clock(),
@@ -60,6 +63,24 @@ def test_large_text_and_another_language_show_the_page_from_its_beginning() -> N
     turned = (PortChosen(1), PageMeasured(3), NEXT)
     for key, action in ((2, Action.LANGUAGE), (3, Action.LARGE)):
         assert after(*turned, KeyPressed(key, action)).panel.turned == 0
+
+
+def test_in_the_wizard_nothing_is_confirmed_unseen() -> None:
+    station = replace(STATION, panel=replace(STATION.panel, page=Page.WIZARD, screenfuls=2))
+    asks = replace(station, wizard=replace(station.wizard, step=Step.CIRCUIT, confirms=True))
+    seen = pressed(asks, KeyPressed(4), 1.0)
+    assert seen.wizard.confirms and seen.panel.turned == 1
+    confirmed = pressed(seen, KeyPressed(4), 1.0)
+    assert not confirmed.wizard.confirms and confirmed.panel.turned == 0
+
+
+def test_in_the_wizard_the_next_step_waits_until_this_one_was_shown() -> None:
+    station = replace(STATION, panel=replace(STATION.panel, page=Page.WIZARD, screenfuls=2))
+    steps = [station.wizard.step]
+    for _ in range(2):
+        station = pressed(station, KeyPressed(4), 1.0)
+        steps.append(station.wizard.step)
+    assert steps[0] == steps[1] != steps[2] and station.panel.screenfuls == 1
 
 
 presses = st.one_of(

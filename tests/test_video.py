@@ -3,14 +3,17 @@
 import hashlib
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from PIL import Image, ImageChops
 
-from agent.ui.video import BUILT_IN, FILM, FILM_MAX, MANIFEST, MANIFEST_MAX, chosen
+from agent.ui.video import BUILT_IN, FILM, FILM_MAX, MANIFEST, MANIFEST_MAX, check, chosen
+from tools.make_video import END, FPS, frame
 
 HEAD = b"\x1a\x45\xdf\xa3\x9f\x42\x86\x81\x01\x42\xf7\x81\x01\x42\xf2\x81\x04\x42\xf3\x81\x08\x42\x82\x84webm"
 WEBM = HEAD + bytes(99)
@@ -30,6 +33,12 @@ def told(folder: Path) -> str:
     assert chosen(folder, lines.append) == BUILT_IN / FILM
     assert len(lines) == 1 and "\n" not in lines[0] and lines[0].endswith(".") and str(folder / FILM) in lines[0]
     return lines[0]
+
+
+def test_the_built_in_video_is_what_its_manifest_says() -> None:
+    manifest = check(BUILT_IN)
+    assert 20 <= manifest.seconds <= 30
+    assert (BUILT_IN / FILM).stat().st_size <= 600_000
 
 
 def test_the_operators_video_is_played(tmp_path: Path) -> None:
@@ -92,6 +101,40 @@ def test_what_is_no_plain_file_is_neither_waited_for_nor_followed(tmp_path: Path
     assert callable(make)
     make(tmp_path / name)
     assert told(tmp_path)
+
+
+# -- what the built-in one shows (tools/make_video.py) -----------------------------------------------------------------
+
+TILES, FULL = (16, 9), 25  # a change of a tenth of all brightness is one (WCAG 2.3.1)
+
+
+def test_it_ends_as_it_begins() -> None:
+    first, last = frame(0.0), frame(END - 1 / FPS)
+    assert not ImageChops.difference(first, last).crop((0, 0, 640, 320)).getbbox()
+
+
+@pytest.mark.long
+def test_nothing_in_it_flashes() -> None:
+    """WCAG 2.3.1: no tile of the picture goes up and down by a tenth more than three times in any second."""
+    frames = [frame(i / FPS).convert("L").resize(TILES, Image.Resampling.BOX).tobytes() for i in range(int(END * FPS))]
+    for tile in zip(*frames, strict=True):
+        turns = list(turning(tile))
+        assert all(late - early > FPS for early, late in zip(turns, turns[6:], strict=False))
+
+
+def turning(levels: tuple[int, ...]) -> Iterator[int]:
+    """When the brightness has gone the other way by FULL since it last turned."""
+    extreme, way = levels[0], 0
+    for i, level in enumerate(levels):
+        if abs(level - extreme) >= FULL and (level > extreme) != (way > 0):
+            way, extreme = (1 if level > extreme else -1), level
+            yield i
+        elif (level - extreme) * way > 0:
+            extreme = level
+
+
+def test_a_flash_would_be_found() -> None:
+    assert len(list(turning((0, 200) * 8))) > 6 and not list(turning((100, 110, 100, 95) * 8))
 
 
 @pytest.mark.promise("S9")

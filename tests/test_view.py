@@ -12,7 +12,7 @@ from agent.clock import Clock, ClockSource
 from agent.events import Cp, Entry, Link, ListState, Report, SelfTest
 from agent.faults import FAULTS, Cure, Fault, Latch
 from agent.navigation import KEYS
-from agent.panel import Panel
+from agent.panel import Panel, Part
 from agent.policy.freshness import ALARM_S, WARNING_S, age
 from agent.policy.reasons import WORDS, Led, Reason
 from agent.port import Bar, Grant, Level, Port, Status, faults, is_ready, operative, status
@@ -124,6 +124,7 @@ panels = st.builds(
     large=st.booleans(),
     touched_at=instants,
     service_until=instants,
+    part=st.sampled_from(Part),
 )
 grants = st.builds(Grant, tokens, st.just("ISO14443"), names, instants)
 ports = st.builds(

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from agent.events import Machine
 from agent.faults import Fault
 from agent.navigation import HELP_PARTS, KEYS
 from agent.panel import Page, Panel
@@ -34,7 +35,9 @@ from agent.ui.words import (
     holes,
     language_of,
 )
-from tests.sentences import TABLES, Found, is_the_same_everywhere, said_in_code, sentences, written
+from agent.wizard import inputs
+from agent.wizard.facts import Draft, Editing, Mark, Method, Pinpoint, Place, Refused, Sentence, Step, Wizard
+from tests.sentences import KEYS_OF_WIZARD, TABLES, Found, is_the_same_everywhere, said_in_code, sentences, written
 from tests.test_view import FREE, NOW, PLUGGED, SITUATIONS, instants, station, stations
 
 OTHERS = [code for code in LANGUAGES if code != "en"]
@@ -42,7 +45,7 @@ KEYS_OF_ALL = sentences()
 TEXTS: dict[str, dict[str, str]] = {code: json.loads((FOLDER / f"{code}.json").read_text()) for code in OTHERS}
 PAIRS = [(code, key, text) for code, texts in TEXTS.items() for key, text in texts.items()]
 TITLES = {*(row.title for row in shown.SHOWN.values()), *view.TITLES.values(), "Card read", "Card accepted"}
-LABELS = {*view.LABELS.values(), "Normal text"}
+LABELS = {*view.LABELS.values(), "Normal text", *KEYS_OF_WIZARD}
 TITLE_MAX, LABEL_MAX = 22, 12  # characters that the smallest panel holds in a line, and on a soft key
 NBSP = "\u00a0"
 
@@ -235,6 +238,39 @@ def test_any_station_is_shown_whole_in_every_language(station: Station, now: flo
         model, unsaid = heard(station, now, code)
         assert not unsaid and not unfilled(model)
         assert facts(model) == facts(english)
+
+
+wizards = st.builds(
+    Wizard,
+    settings=st.just({}) | st.just({"circuit_limit_ma": 16_000, "time_zone": "Europe/Berlin"}),
+    installer=st.sampled_from(["", "Al"]),
+    company=st.just("A1"),
+    breaker_ma=st.sampled_from([0, 20_000]),
+    pinpoint=st.none() | st.just(Pinpoint(52.5, 13.4, 12.0, Method.TYPED, 1.8e9, "Al")),
+    charged=st.booleans(),
+    done=st.just({}) | st.just({Step.HAND_OVER: Mark(1.8e9, is_open=False)}),
+    step=st.sampled_from(Step),
+    is_heard=st.booleans(),
+    told=st.just("0a"),
+    draft=st.none() | st.builds(Draft, st.just({"circuit_limit_ma": 32_000, "phases": 3}), st.booleans()),
+    cursor=st.integers(0, 5),
+    editing=st.none() | st.builds(Editing, st.sampled_from([each.name for each in inputs.TABLE]), st.just("12")),
+    refused=st.none() | st.just(Refused("pinpoint", Sentence("Choose one of the list."))),
+    confirms=st.booleans(),
+    place=st.none() | st.just(Place("Germany", "Berlin", "Europe/Berlin")),
+)
+modems, certificates = st.sampled_from(["", "LTE", "GSM"]), st.none() | st.just(2e9)
+machines = st.builds(Machine, modem_type=modems, certificate_expiry_s=certificates)
+
+
+@settings(max_examples=50)
+@given(stations, wizards, machines, st.sampled_from(OTHERS))
+def test_any_page_of_the_wizard_is_shown_whole_in_every_language(
+    station: Station, wizard: Wizard, machine: Machine, code: str
+) -> None:
+    panel = Panel(Page.WIZARD, language=code, service_until=2 * NOW)
+    model, unsaid = heard(replace(station, wizard=wizard, machine=machine, panel=panel), NOW, code)
+    assert model.content and not unsaid and not unfilled(model)
 
 
 ALL_PAGES = [(page, at) for page in KEYS for at in range(HELP_PARTS)]

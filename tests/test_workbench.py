@@ -58,7 +58,7 @@ def session(evse_id: int, first_wh: int, energy_wh: int, *, ended: bool = True, 
         (Visit(1, "normal", 100, 100), [], "equal"),  # a stranger's car
         (Visit(1, "normal", 100, 150), [], "open"),
         (Visit(1, "normal", 100, 150), [session(1, 100, 50, ended=False)], "open"),
-        (Visit(1, "normal", 100), [session(1, 100, 50)], "open"),  # it is still there
+        (Visit(1, "normal", 100), [session(1, 100, 50)], "here"),
         (Visit(1, "normal", 100, 150), [session(1, 100, 49)], "wrong"),
         (Visit(1, "normal", 100, 150), [session(1, 100, 51)], "wrong"),
         (Visit(1, "normal", 100, 150, was_cut=True), [session(1, 100, 40)], "loss"),
@@ -109,6 +109,7 @@ def test_honest_books_are_equal_and_one_session_that_is_wrong_is_seen(
 def test_a_session_without_energy_between_two_cars_belongs_to_the_earlier_one() -> None:
     assert is_within(session(1, 150, 0), Visit(1, "normal", 100, 150))
     assert not is_within(session(1, 150, 5), Visit(1, "normal", 100, 150))
+    assert not is_within(session(1, 150, 0, ended=False), Visit(1, "normal", 100, 150))  # the next one's has begun
 
 
 @pytest.mark.promise("S2", "S3", "S7")
@@ -298,6 +299,9 @@ def test_an_evening_is_begun_from_the_page_and_another_one_ends_it(site: Site) -
         model = json.loads(site.ask("/api/screen", None, window["port"])[2])
         assert model["serial"] == "SIM-0001" and window["token"]
         until(lambda: "plays by itself" in json.loads(site.ask("/scene/lapse")[2])["busy"])
+        until(lambda: len(json.loads(site.ask("/scene/lapse")[2])["decisions"]) > 3)
+        decisions = json.loads(site.ask("/scene/lapse")[2])["decisions"]
+        assert {made["decision"] for made in decisions if made["who"] != "stranger"} <= {"start", "stop"}
 
 
 def test_the_panel_is_drawn_for_the_display_that_was_chosen(site: Site) -> None:
@@ -394,6 +398,7 @@ def test_the_window_shows_the_panel_as_it_is_to_the_workbench_alone(tmp_path: Pa
         model = site.demo.window.screen()
         assert model and [p["evse_id"] for p in model["ports"]] == [1, 2]
         assert site.ask("/api/screen", None, site.demo.window.port)[0] == 200
+        assert site.ask("/%0d%0ax-forged:%20yes%0d%0a/api/screen", None, site.demo.window.port)[0] == 404
         with socket.create_connection(("127.0.0.1", site.demo.window.port), TIMEOUT_S) as stream:
             stream.sendall(f"GET /events HTTP/1.1\r\nhost: 127.0.0.1:{site.demo.window.port}\r\n\r\n".encode())
             heard = b""

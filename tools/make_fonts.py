@@ -41,7 +41,7 @@ PUNCTUATION = [*range(0x3000, 0x3012), 0xFF01, 0xFF08, 0xFF09, 0xFF0C, 0xFF1A, 0
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """`weight` as in CSS; two of them: this face stands for both, since marks need no second one."""
+    """`weight` as in CSS; two of them: this file stands for both, since marks need no second one."""
 
     name: str
     weight: str
@@ -80,7 +80,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         for weight in cut.weight.split():
             taken[weight] |= wanted & found(made[-1])
     (OUT / MANIFEST).write_text("[\n" + ",\n".join(f"  {json.dumps(row)}" for row in made) + "\n]\n")
-    (OUT / CSS).write_text("/* Written by tools/make_fonts.py. */\n" + "".join(map(rule, made)))
+    (OUT / CSS).write_text("/* Written by tools/make_fonts.py. */\n" + "".join(map(rules, made)))
     print(f"{sum(int(row['bytes']) for row in made):>8} bytes in all")
     return 0
 
@@ -137,10 +137,12 @@ def found(row: dict[str, Any]) -> set[int]:
     return {point for span in spans for point in range(int(span[0], 16), int(span[-1], 16) + 1)}
 
 
-def rule(row: dict[str, Any]) -> str:
-    return (
-        f'@font-face {{\n  font-family: "{FAMILY}"; font-weight: {row["weight"]}; font-display: block;\n'
+def rules(row: dict[str, Any]) -> str:
+    """One for each weight: Chromium looks for a letter only in the faces of the very weight that it has settled on."""
+    return "".join(
+        f'@font-face {{\n  font-family: "{FAMILY}"; font-weight: {weight}; font-display: block;\n'
         f'  src: url("/fonts/{row["file"]}") format("woff2");\n  unicode-range: {row["ranges"]};\n}}\n'
+        for weight in row["weight"].split()
     )
 
 

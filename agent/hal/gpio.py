@@ -70,10 +70,11 @@ class InputFacts(Struct, frozen=True):
     """[[input]]: one line that we read. An emergency stop here is a report; the stop itself is in the coil's circuit.
 
     Wire tamper and emergency stop so that a broken wire reads as active: a closed contact to ground, `bias` pull_up.
+    `service` is a key inside the enclosure: held, it opens the service menu. A broken wire must not: an open contact.
     """
 
     name: Name
-    role: Literal["tamper", "emergency_stop", "button", "feedback", "auxiliary"]
+    role: Literal["tamper", "emergency_stop", "button", "service", "feedback", "auxiliary"]
     chip: Chip
     line: LineOffset
     active_low: bool = False

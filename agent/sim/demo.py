@@ -226,7 +226,7 @@ class Demo:
         self._tell(f"  the car at port {evse_id} leaves; its meter says {visit.to_wh - visit.from_wh} Wh")
 
     def tap(self, card: str) -> None:
-        self.decisions.append((name_of(card), self.asked("explain", card=card)))
+        self.decisions.append((name_of(card), self._ask("explain", card=card)))
         self._tell(f"  {name_of(card)} taps a card")
         self.box.tap(card)
 
@@ -369,11 +369,12 @@ class Demo:
 
     def status(self) -> dict[str, Any] | None:
         """The running agent's own word, over its control socket."""
-        return self.asked("status")
-
-    def asked(self, command: str, **more: Any) -> dict[str, Any] | None:
-        answer = ask(self.folder / "control.sock", {"command": command, **more}, 2.0)
+        answer = self._ask("status")
         return None if answer is None or "error" in answer else answer
+
+    def _ask(self, command: str, **more: Any) -> dict[str, Any] | None:
+        """None: no agent runs. An answer may be a complaint, under "error"."""
+        return ask(self.folder / "control.sock", {"command": command, **more}, 2.0)
 
     def token(self) -> str:
         """What lets press the keys of the station's panel; "" while nobody has told."""
@@ -420,9 +421,12 @@ class Entry:
     ledger_wh: int | None  # None: not in the ledger yet, or not to its end
     meter_wh: int | None  # None: no meter knows it
     was_cut: bool = False
+    is_here: bool = False  # and the meter runs
 
     @property
     def mark(self) -> str:
+        if self.is_here:
+            return "here"
         if self.meter_wh is None:
             return "wrong"
         if self.ledger_wh is None:
@@ -444,18 +448,19 @@ def settled(visits: Sequence[Visit], sessions: Sequence[dict[str, Any]]) -> list
         is_owed = bool(meter_wh) and not its
         ledger_wh = round(sum(s["energy_wh"] for s in its)) if is_over and not is_owed else None
         who = ", ".join(dict.fromkeys(name_of(s["id_token"] or "") for s in its))
-        entries.append(Entry(visit.evse_id, who, len(its), ledger_wh, meter_wh or 0, visit.was_cut))
+        entries.append(Entry(visit.evse_id, who, len(its), ledger_wh, meter_wh or 0, visit.was_cut, end_wh is None))
     stray = (Entry(s["evse_id"] or 0, name_of(s["id_token"] or ""), 1, round(s["energy_wh"]), None) for s in left)
     return [*entries, *stray]
 
 
 def is_within(session: dict[str, Any], visit: Visit) -> bool:
-    """A session of no energy at the seam of two visits is the earlier one's; it adds nothing to either."""
+    """One that has ended without energy at the seam of two visits is the earlier one's: it adds nothing to either."""
     first_wh: float | None = session["first_wh"]
     last = visit.to_wh
     if first_wh is None or first_wh < visit.from_wh:
         return False
-    return last is None or first_wh < last or (first_wh == last and not session["energy_wh"])
+    is_nothing = not session["energy_wh"] and session["ended_ms"] is not None
+    return last is None or first_wh < last or (first_wh == last and is_nothing)
 
 
 def name_of(card: str) -> str:
@@ -578,8 +583,9 @@ def play_once(demo: Demo) -> None:
         play(DEMO, demo)
     except Skipped:
         demo.skip.clear()
-        for what in ("broker", "power"):
-            demo.mend(what)
+        for what, is_on in (("broker", demo.broker_on), ("power", demo.powered)):
+            if not is_on:
+                demo.mend(what)
         demo.say("The rest of the story was skipped.")
 
 

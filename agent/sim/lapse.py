@@ -8,6 +8,7 @@ import random
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from typing import Any
 
 import msgspec
@@ -31,6 +32,7 @@ PORTS = 2
 MINUTE_S = 60.0  # of the onlooker's, for the whole evening
 EVENING_S = 5.0 * 3600  # about; the last guest ends it
 TURN_S = 0.05  # of real time
+BORN_S = 20.0
 GIVE_UP_S = 3600.0  # after the last guest, for what is owed
 TALK_MAX = 40
 SAMPLE_S = 30.0  # of simulated time
@@ -268,30 +270,35 @@ def told(record: WireRecord) -> tuple[str, str, str]:
 
 
 class Lapse:
-    """Plays an Evening in a thread of its own, in about a minute."""
+    """Plays an Evening in about a minute, in a thread of its own. What list one thread has opened no other one reads,
+    and so the evening is born there, too."""
 
-    def __init__(self, evening: Evening, changed: Callable[[], None]) -> None:
-        """`changed`: there may be something new to see."""
-        self.evening, self._changed = evening, changed
+    def __init__(self, seed: int) -> None:
         self.speed = EVENING_S / MINUTE_S
+        self.changed: Callable[[], None] = lambda: None  # there may be something new to see
         self._end = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="lapse", daemon=True)
+        born: Future[Evening] = Future()
+        self._thread = threading.Thread(target=self._run, args=(seed, born), name="lapse", daemon=True)
         self._thread.start()
+        self.evening = born.result(BORN_S)
 
     def stop(self) -> None:
         self._end.set()
         self._thread.join()
-        self.evening.world.disk.close()
 
     def scene(self) -> Scene:
         with self.evening.lock:
             return self.evening.scene(self.speed)
 
-    def _run(self) -> None:
+    def _run(self, seed: int, born: "Future[Evening]") -> None:
+        evening = Evening(seed)
+        born.set_result(evening)
         then = monotonic()
-        while not self._end.wait(TURN_S) and not self.evening.is_over:
+        while not self._end.wait(TURN_S) and not evening.is_over:
             now = monotonic()
-            with self.evening.lock:
-                self.evening.turn(min(1.0, now - then) * self.speed)
-            self._changed()
+            with evening.lock:
+                evening.turn(min(1.0, now - then) * self.speed)
+            self.changed()
             then = now
+        self._end.wait()  # what there is can be looked at
+        evening.world.disk.close()

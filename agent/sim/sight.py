@@ -67,7 +67,7 @@ class Scene(Struct, frozen=True, kw_only=True):
     things: Mapping[str, Any]  # power, broker, radio, agent, stop: whether they are on; clock
     station: tuple[tuple[str, str], ...]  # what it says of itself: label, value
     ledger: tuple[Mark, ...]
-    verdict: str  # of ledger and meters: equal, open, wrong, none
+    verdict: str  # of ledger and meters: equal, open, loss, wrong, none
     said: tuple[tuple[str, str, str], ...]  # to the cloud: when, stream, action
     log: tuple[str, ...]
     decisions: tuple[Decision, ...]
@@ -119,7 +119,7 @@ def marks(entries: Iterable[Entry]) -> tuple[Mark, ...]:
 
 def verdict(rows: Sequence[Mark], *, clean: bool) -> str:
     """Of the whole: the worst of its rows."""
-    found = {row.mark for row in rows if row.ledger_wh or row.meter_wh}
+    found = {row.mark for row in rows if row.sessions or row.meter_wh} - {"here"}
     if "wrong" in found or (rows and not clean):
         return "wrong"
     return next((mark for mark in ("open", "loss", "equal") if mark in found), "none")
@@ -127,7 +127,9 @@ def verdict(rows: Sequence[Mark], *, clean: bool) -> str:
 
 def decision(who: str, said: Mapping[str, Any] | None) -> Decision:
     if said is None:
-        return Decision(who, None, "nobody", "Nobody is there to decide: no power, or no agent.", "", ())
+        return Decision(who, None, "nobody decides", "No power, or no agent.", "", ())
+    if "error" in said:
+        return Decision(who, None, "no decision", str(said["error"]), "", ())
     rules = tuple((str(rule), str(opinion)) for rule, opinion in said.get("rules", ()))
     return Decision(who, said.get("evse_id"), said["decision"], said["text"], said.get("code") or "", rules)
 

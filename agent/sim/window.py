@@ -79,8 +79,8 @@ class PanelWindow:
     def _head(self, request: Request, length: int) -> bytes:
         """HTTP/1.0: an answer of unknown length ends with the connection."""
         host = f"127.0.0.1:{self._panel_port()}"
-        path = request.url.path + (f"?{request.url.query}" if request.url.query else "")
-        lines = [f"{request.method} {path} HTTP/1.0", f"host: {host}"]
+        path, query = request.scope["raw_path"].decode("latin-1"), request.scope["query_string"].decode("latin-1")
+        lines = [f"{request.method} {path}{'?' if query else ''}{query} HTTP/1.0", f"host: {host}"]
         lines += [f"{name}: {request.headers[name]}" for name in FORWARDED if name in request.headers]
         if "origin" in request.headers:  # its own, as agent/sim/workbench.py has seen to
             lines.append(f"origin: http://{host}")

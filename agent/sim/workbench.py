@@ -11,6 +11,7 @@ threads look at the worlds, one performs the verbs: whatever hangs, the page liv
 import asyncio
 import itertools
 import os
+import queue
 import socket
 import threading
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -35,7 +36,7 @@ from agent.settings import ConfigError
 from agent.sim.box import Box
 from agent.sim.car import KINDS
 from agent.sim.demo import Demo, settled
-from agent.sim.lapse import Evening, Lapse
+from agent.sim.lapse import Lapse
 from agent.sim.plant import FAULTS
 from agent.sim.scenario import CARDS, CLOCKS, Step, StoryError, parse, perform
 from agent.sim.sight import PortSight, Samples, Scene, cost_of, decision, marks, port_sight, verdict
@@ -154,10 +155,10 @@ class Workbench:
     def begin_lapse(self) -> None:
         """A new evening; the one before ends."""
         self._end_lapse()
-        evening = Evening(next(self._seeds))
-        self._lapse_panel = Panel(evening.model, 0, evening.press)
+        self.lapse = Lapse(next(self._seeds))
+        self._lapse_panel = Panel(self.lapse.evening.model, 0, self.lapse.evening.press)
         self._lapse_panel.start()
-        self.lapse = Lapse(evening, self._lapse_panel.changed)
+        self.lapse.changed = self._lapse_panel.changed
         self._scenes["lapse"] = msgspec.json.encode(self.lapse.scene())
 
     def _end_lapse(self) -> None:
@@ -177,7 +178,8 @@ class Workbench:
 
     def _watch(self) -> None:
         while not self._ended.wait(LOOK_S):
-            self._scenes["real"] = msgspec.json.encode(self.scene())
+            with suppress(queue.Empty):  # the box has no time for a look: another one will do
+                self._scenes["real"] = msgspec.json.encode(self.scene())
             if lapse := self.lapse:
                 self._scenes["lapse"] = msgspec.json.encode(lapse.scene())
 

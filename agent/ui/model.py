@@ -159,6 +159,7 @@ class Map(Struct, frozen=True, tag="map"):
 class Qr(Struct, frozen=True, tag="qr"):
     data: str
     text: str  # what it holds, in full beneath it
+    rows: tuple[str, ...] = ()  # its modules, "1" is dark, with the white border: agent/ui/qr.py fills them in
 
 
 Block = Rows | Prose | Steps | Lights | Field | Map | Qr
@@ -219,6 +220,7 @@ class ScreenModel(Struct, frozen=True):
     notice: NoticeModel | None  # for a driver whose port is not known
     how: Steps  # to start, drawn: where the video does not play
     content: PageModel | None  # of a page that is read
+    installer: str  # that a phone of his is connected; beside whatever else is shown. "" without one
     leaving_s: int  # this page goes back to the start by itself in so many seconds; 0: not soon
     leaving_text: str
     keys: tuple[SoftKey, ...]  # four

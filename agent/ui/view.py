@@ -4,7 +4,7 @@ Each port is in exactly one `Situation` (`situation.py`), whose words and light 
 concerns a tap is a `NoticeModel`, and stands before the situation for its few seconds (S6, S7).
 """
 
-from agent import __version__, navigation
+from agent import __version__, navigation, service
 from agent.clock import wall
 from agent.events import Link
 from agent.faults import FAULTS
@@ -15,7 +15,7 @@ from agent.port import Port, Status, status
 from agent.selftest import PartResult, Result, results, worst
 from agent.station import Stage, Station, charging_state, circuit_ma
 from agent.transaction import Transaction
-from agent.ui import pages, wizard_page
+from agent.ui import pages, servicepage, wizard_page
 from agent.ui.led import Light
 from agent.ui.model import (
     FaultModel,
@@ -85,6 +85,7 @@ def screen(station: Station, now: float, says: Says = ONLY_ENGLISH) -> ScreenMod
         notice=said,
         how=pages.how_to_start(station, say),
         content=content(station, page, now, say),
+        installer=say("An installer's phone is connected.") if service.is_phone_in(station) else "",
         leaving_s=leaving_s,
         leaving_text=say("Back to the start in {n} s. Press a key to stay.", n=leaving_s) if leaving_s else "",
         keys=tuple(SoftKey(action, key_label(station, action, say)) for action in navigation.keys(station, now)),
@@ -94,6 +95,8 @@ def screen(station: Station, now: float, says: Says = ONLY_ENGLISH) -> ScreenMod
 
 def lights(station: Station, now: float) -> tuple[Light, ...]:
     """What each port's light says; the same as on the screen."""
+    if tested := service.test_light(station, now):
+        return (tested,) * len(station.ports)
     said = station_notice(station, now, ENGLISH)
     return tuple(light(station, port, said, port_notice(station, port, now, ENGLISH)) for port in station.ports)
 
@@ -210,6 +213,8 @@ def content(station: Station, page: Page, now: float, say: Say) -> PageModel | N
             return pages.help_page(station, say)
         case Page.ABOUT:
             return pages.about(station, now, say)
+        case Page.SERVICE:
+            return servicepage.service_page(station, now, say)
         case Page.WIZARD:
             return wizard_page.wizard_page(station, now, say)
     return None
@@ -233,6 +238,7 @@ LABELS: dict[Action, str] = {
     Action.SAVE: "Save",
     Action.CONTINUE: "Continue",
     Action.SKIP: "Later",
+    Action.END: "End phone",
 }
 
 

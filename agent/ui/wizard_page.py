@@ -287,7 +287,7 @@ def pinpoint(station: Station, now: float, say: Say) -> Iterator[Block]:
     for doubt in station.wizard.doubts:
         yield Prose(said(say, doubt), "warning")
     here = Point(point.latitude, point.longitude, point.accuracy_m) if point else None
-    yield station_map(here, station.wizard.place, say, station.machine.streets)
+    yield station_map(here, station.wizard.place, say)
     if point:
         size = length(point.accuracy_m, say) if point.accuracy_m is not None else say("unknown")
         yield Rows((

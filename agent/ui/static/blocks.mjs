@@ -61,17 +61,19 @@ function* spans(rhythm) {
   }
 }
 
+const OPTIONS_MAX = 4;    // more are on a page of their own
+
 function Field(field, { enter, post }) {
   const marks = { "data-chosen": field.chosen || undefined, "data-editing": field.editing || undefined, "data-wrong": Boolean(field.error) || undefined };
   return html`<div class="field" ...${marks} role="group" aria-label=${field.label}>
     <span class="label">${field.label}</span>
-    ${field.kind === "choice" ? html`<${Choice} field=${field} post=${post}/>` : html`<${Value} field=${field} enter=${enter} post=${post}/>`}
+    ${field.kind === "choice" && field.options.length <= OPTIONS_MAX ? html`<${Choice} field=${field} post=${post}/>` : html`<${Value} field=${field} enter=${enter} post=${post}/>`}
     ${field.error ? html`<span class="error" role="alert">${field.error}</span>` : field.hint && html`<span class="hint">${field.hint}</span>`}
   </div>`;
 }
 
 function Choice({ field, post }) {
-  return html`<span class="options">${field.options.map((option) => html`<button type="button" key=${option.value} class="option"
+  return html`<span class="options">${field.options.map((option) => html`<button type="button" key=${option.value} class="option" data-chosen=${(field.chosen && option.value === field.value) || undefined}
     aria-pressed=${option.value === field.value} onClick=${() => post(field.name, option.value)}><span data-squeeze>${option.label}</span></button>`)}</span>`;
 }
 

@@ -31,7 +31,7 @@ const plug = html`<path d="M44 44h8v8h-8zM52 46h4M52 50h4" class="plug"/>`;
 
 const SCENES = {
   plug: html`${station}${car}<g class="comes">${cable}${plug}</g>`,
-  tap: html`${station}<path d="M14 44a6 6 0 0 1 10 0M11.5 40a10 10 0 0 1 15 0" class="wave"/><g class="taps"><rect x="46" y="34" width="40" height="26" rx="3" class="card"/><path d="M46 42h40" class="stripe"/><path d="M52 52h14" class="line"/><path d="M78 58l16 14 14-4-6-20-12-10" class="hand"/></g>`,
+  tap: html`${station}<path d="M14 44a6 6 0 0 1 10 0M11.5 40a10 10 0 0 1 15 0" class="wave"/><g class="taps"><rect x="46" y="34" width="40" height="26" rx="3" class="pass"/><path d="M46 42h40" class="stripe"/><path d="M52 52h14" class="line"/><path d="M78 58l16 14 14-4-6-20-12-10" class="hand"/></g>`,
   charge: html`${station}${car}${cable}${plug}<path d="M84 43l-8 11h6l-2 9 9-12h-6z" class="bolt"/><path d="M12 21h14M12 26h9" class="wave"/>`,
   unplug: html`${station}${car}<g class="goes">${cable}${plug}</g>`,
   screen: html`<rect x="22" y="10" width="76" height="48" rx="4" class="body"/><rect x="28" y="16" width="64" height="36" rx="2" class="glass"/><path d="M34 26h40M34 34h50M34 42h28" class="wave reads"/><path d="M40 70h40M60 58v12" class="ground"/>`,

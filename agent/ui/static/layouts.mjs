@@ -5,20 +5,22 @@ import { Film } from "./film.mjs";
 import { Paged, fit } from "./fit.mjs";
 import { Glyph } from "./icons.mjs";
 
-const LEFT_OUT = 6;      // the steps of [data-fit] in style.css
+const LEFT_OUT = 9;      // the steps of [data-fit] in style.css
+const NOTICE_MS = 8000;  // so long a notice stays
 
 const mark = (port) => (port.ready ? "passed" : port.self_test === "running" ? "running" : "failed");
 
 // -- idle -------------------------------------------------------------------------------------------------------------
 
-function Idle({ screen, act }) {
+function Idle({ screen, act, size }) {
   return html`<section class="idle">
     <div class="how">${screen.awake && html`<${Film} how=${screen.how} label=${screen.words.video}/>`}</div>
     <ul class="checks" dir="ltr">${screen.ports.map((port) => html`<${Check} key=${port.evse_id} port=${port} act=${act}/>`)}</ul>
-    <${Paged} key_=${screen.language} title=${screen.title}>
+    <${Paged} key_=${screen.language}>
       <h2>${screen.headline}</h2>
       <p class="price">${screen.price}</p>
       ${facts(screen).map((text) => html`<p key=${text}>${text}</p>`)}
+      ${size === "compact" && html`<p>${screen.title}</p>`}
       ${screen.messages.map((m) => html`<p key=${m.where + m.code} class="message"><b>${m.where}</b> <span class="log">${m.code}</span> ${m.text} ${m.fix}</p>`)}
     </${Paged}>
   </section>`;
@@ -60,7 +62,7 @@ class Card extends Component {
     return html`<article class="card" data-tone=${port.tone} dir=${act.direction} ref=${(dom) => { this.dom = dom; }}>
       <button type="button" class="choose" aria-label=${`${port.name}: ${port.title}`} onClick=${() => act.port(port.evse_id)}/>
       <p class="name"><span>${port.name}</span> <${Mark} port=${port}/></p>
-      <h2><${Glyph} name=${port.tone}/><span data-squeeze>${port.title}</span></h2>
+      <h2><${Glyph} name=${port.tone}/><span data-squeeze data-line>${port.title}</span></h2>
       <${Figures} figures=${port.figures}/>
       ${port.text && html`<p class="text">${port.text}</p>`}
       ${port.action && html`<p class="action">${port.action}</p>`}
@@ -85,9 +87,9 @@ function Figures({ figures }) {
 function Port({ screen, act }) {
   const port = screen.ports.find((each) => each.evse_id === screen.evse_id) ?? screen.ports[0];
   return html`<section class="one card" data-tone=${port.tone}>
-    <p class="name"><b class="number">${port.evse_id}</b> <span>${port.name}</span> <${Mark} port=${port}/></p>
-    <${Paged} key_=${`${port.evse_id}${screen.language}`} title=${port.name} turned=${screen.turned} told=${act.measured}>
-      <h2><${Glyph} name=${port.tone}/><span data-squeeze>${port.title}</span></h2>
+    <p class="name"><span>${port.name}</span> <${Mark} port=${port}/></p>
+    <${Paged} key_=${`${port.evse_id}${screen.language}`} turned=${screen.turned} told=${act.measured}>
+      <h2><b class="number">${port.evse_id}</b><${Glyph} name=${port.tone}/><span data-squeeze data-line>${port.title}</span></h2>
       <${Figures} figures=${port.figures}/>
       ${port.action && html`<p class="action">${port.action}</p>`}
       ${port.text && html`<p class="text">${port.text}</p>`}
@@ -99,14 +101,14 @@ function Port({ screen, act }) {
 
 // -- page -------------------------------------------------------------------------------------------------------------
 
-function Page({ screen, act }) {
+function Page({ screen, act, size }) {
   const { content } = screen;
   if (!content) return null;
   return html`<section class="page">
-    <${Paged} key_=${`${screen.page}${content.title}${content.step}${screen.language}`} title=${content.title} turned=${screen.turned} told=${act.measured}>
+    <${Paged} key_=${`${screen.page}${content.title}${content.step}${screen.language}`} turned=${screen.turned} told=${act.measured}>
       <${Blocks} blocks=${content.blocks} act=${act}/>
     </${Paged}>
-    ${content.footer && html`<p class="footer">${content.footer}</p>`}
+    ${content.footer && size !== "compact" && html`<p class="footer">${content.footer}</p>`}
   </section>`;
 }
 
@@ -116,8 +118,8 @@ export function Notices({ screen }) {
   const said = screen.ports.filter((port) => port.notice).map((port) => ({ ...port.notice, where: port.name, id: port.evse_id }));
   const all = screen.notice ? [{ ...screen.notice, where: "", id: 0 }, ...said] : said;
   return html`<div class="notices" role="alert">${all.map((notice) => html`<section key=${notice.id} class="notice" data-tone=${notice.tone}>
-    <h2><${Glyph} name=${notice.tone}/><span data-squeeze>${notice.where && html`<b>${notice.where}</b> `}${notice.title}</span></h2>
-    <${Paged} key_=${notice.text} title=${notice.title}>
+    <h2><${Glyph} name=${notice.tone}/><span data-squeeze data-line>${notice.where && html`<b>${notice.where}</b> `}${notice.title}</span></h2>
+    <${Paged} key_=${notice.text} within=${NOTICE_MS}>
       <p class="text">${notice.text}</p><p class="action">${notice.action}</p>
       ${notice.code && html`<p class="support">${screen.support} <span class="log">${notice.code}</span></p>`}
     </${Paged}></section>`)}</div>`;

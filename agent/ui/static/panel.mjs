@@ -1,21 +1,22 @@
 // The station's screen: draws the newest ScreenModel (agent/ui/model.py), tells what is pressed, and what it has drawn.
 import { html, render } from "/vendor/htm-preact-3.1.1.mjs";
 import { film } from "./film.mjs";
-import { squeeze } from "./fit.mjs";
+import { Paged, measure_anew, spread, squeeze } from "./fit.mjs";
 import { Glyph } from "./icons.mjs";
 import { LAYOUTS, Notices } from "./layouts.mjs";
-import { Typing } from "./typing.mjs";
+import { Choosing, Typing } from "./typing.mjs";
 import { beat, listen, may, post, profile } from "./station.mjs";
 
 const SOFT_KEYS = { 1: 1, 2: 2, 3: 3, 4: 4, F1: 1, F2: 2, F3: 3, F4: 4 };
 const LARGE = 1.27;               // 0.7 degrees of arc at half a metre (EN 301 549, 5.1.4)
 const COMPACT_MM = 120, WIDE_MM = 180, FLAT_MM = 70;
 const TOUCHED_MS = 5000;          // at most so often it is said that somebody is there
+const TOLD_MAX = 8;               // of one page
 const LOOK_S = 5;                 // so long it is said that this page may not press
 
 const app = document.getElementById("app"), root = document.documentElement;
 let screen = null, isSilent = false, drawn = 0, typing = null, looking = 0, display, software = "";
-let size = "medium", place = "", told = new Set(), touchedAt = -TOUCHED_MS;
+let size = "medium", place = "", told = 0, touchedAt = -TOUCHED_MS;
 
 // -- what is pressed ------------------------------------------------------------------------------------------------------
 
@@ -32,10 +33,10 @@ const act = {
   port: (evse_id) => press("/api/port", { evse_id }),
   post: (name, value) => press("/api/field", { name, value: String(value) }),
   enter: (field) => { typing = field; draw(); },
-  /** How many screenfuls this page has here: told once for each visit, so that two displays do not quarrel. */
+  /** How many screenfuls this page has here: two displays that differ quarrel only so long. */
   measured: (screenfuls) => {
-    if (screenfuls === screen.screenfuls || told.has(screenfuls) || !may.press) return;
-    told.add(screenfuls);
+    if (screenfuls === screen.screenfuls || told >= TOLD_MAX || !may.press) return;
+    told++;
     post("/api/measured", { screenfuls });
   },
 };
@@ -70,8 +71,12 @@ function Bar() {
   const { content, layout } = screen;
   const step = content?.steps ? `${content.step}/${content.steps}` : "";
   const isPage = layout === "page" && content;
+  const title = isPage ? content.title : screen.title;
+  const isHidden = size === "compact" && !isPage;     // there it is among the facts, and everywhere the page's name
   return html`<header class="bar">
-    <h1><span data-squeeze>${isPage ? content.title : screen.title}</span></h1>
+    ${isHidden ? html`<h1 aria-label=${title}/>` : size === "compact" && content?.footer
+      ? html`<${Paged} key_=${title}><h1>${title}</h1><p class="footer">${content.footer}</p></${Paged}>`
+      : html`<h1><span data-squeeze data-line>${title}</span></h1>`}
     ${isPage && html`<span class="station">${screen.title}</span>`}
     ${step && html`<span class="step" dir="ltr">${step}</span>`}
     <span class="link" data-link=${screen.link}><${Glyph} name=${screen.link} label=${screen.link_text}/></span>
@@ -80,7 +85,7 @@ function Bar() {
 
 function Keys() {
   return html`<nav class="keys" dir="ltr">${screen.keys.map((key, i) => html`<button type="button" key=${i} disabled=${!key.label}
-    onClick=${() => act.key(i + 1)}><span data-squeeze dir="auto">${key.label}</span></button>`)}</nav>`;
+    onClick=${() => act.key(i + 1)}><span dir="auto">${key.label}</span></button>`)}</nav>`;
 }
 
 function Screen() {
@@ -92,7 +97,7 @@ function Screen() {
       <p class="leaving" role="status">${looking ? screen.words.look : screen.leaving_text}</p>
       <${Keys}/>
     </div>
-    ${typing && html`<${Typing} key=${typing.name} field=${typing} words=${screen.words} done=${entered} cancel=${() => entered()}/>`}
+    ${typing && html`<${typing.kind === "choice" ? Choosing : Typing} key=${typing.name} field=${typing} words=${screen.words} done=${entered} cancel=${() => entered()}/>`}
     ${!screen.awake && html`<button type="button" class="dark" aria-label=${screen.words.dark} onClick=${() => act.key(1)}/>`}
     ${isSilent && html`<div class="cover" role="alert"><${Glyph} name="wait"/><p>${screen.words.lost}</p></div>`}`;
 }
@@ -101,13 +106,14 @@ function draw() {
   if (!screen) return;
   if (typing && !screen.content?.blocks.some((block) => block.type === "field" && block.name === typing.name)) typing = null;
   const now = [screen.page, screen.evse_id, screen.content?.title, screen.language, screen.large].join("\n");
-  if (now !== place) [place, told] = [now, new Set()];
+  if (now !== place) [place, told] = [now, 0];
   resize();
   root.lang = screen.language;
   root.dir = screen.direction;
   if (document.title !== screen.title) document.title = screen.title;
   render(html`<${Screen}/>`, app);
   squeeze(app);
+  spread(app.querySelector(".keys"));
 }
 
 /** Millimetres: of the display as its profile says; a window of another size is drawn as if it were that display. */
@@ -117,6 +123,7 @@ function resize() {
   const scale = screen.large ? LARGE : 1;
   const wide_mm = app.clientWidth / mm / scale, tall_mm = app.clientHeight / mm / scale;
   size = wide_mm < COMPACT_MM || tall_mm < FLAT_MM ? "compact" : wide_mm < WIDE_MM ? "medium" : "wide";
+  if (root.dataset.large !== String(screen.large)) measure_anew();
   root.dataset.size = size;
   root.dataset.large = screen.large;
   root.style.setProperty("--mm", `${mm}px`);
@@ -142,7 +149,7 @@ function silent(is) {
 display = await profile();
 app.replaceChildren();
 addEventListener("resize", draw);
-document.fonts?.addEventListener("loadingdone", draw);
+document.fonts?.addEventListener("loadingdone", () => { measure_anew(); draw(); });
 listen(heard, silent);
 beat(() => {
   film.look?.();

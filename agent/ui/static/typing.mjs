@@ -1,5 +1,6 @@
 // Typing on the display itself: keys drawn for a finger, and a real keyboard where there is one.
 import { html, Component } from "/vendor/htm-preact-3.1.1.mjs";
+import { Paged } from "./fit.mjs";
 
 const LETTERS = ["qwertyuiop", "asdfghjkl-", "⇧zxcvbnm.⌫", "#␣@✖✔"];
 const SIGNS = ["1234567890", "-/:;()&@+=", "'\"!?,._#⌫", "a␣%*✖✔"];
@@ -68,6 +69,33 @@ export class Typing extends Component {
         return html`<button type="button" key=${sign + x} class=${is_function ? "function" : ""} aria-label=${label}
           aria-pressed=${sign === "⇧" ? capitals : undefined} onClick=${() => this.touch(sign, is_function)}>${shown}</button>`;
       })}</div>`)}</div>
+    </div>`;
+  }
+}
+
+/** One of many. */
+export class Choosing extends Component {
+  constructor() {
+    super();
+    this.pressed = (event) => {
+      if (event.key !== "Tab" && event.key !== "Enter") event.stopPropagation();
+      if (event.key === "Escape") this.props.cancel();
+    };
+  }
+
+  componentDidMount() {
+    addEventListener("keydown", this.pressed, true);
+    this.dom.querySelector("[aria-pressed=true], button")?.focus();
+  }
+
+  componentWillUnmount() { removeEventListener("keydown", this.pressed, true); }
+
+  render({ field, words, done, cancel }) {
+    return html`<div class="typing" role="dialog" aria-modal="true" aria-label=${field.label} ref=${(dom) => { this.dom = dom; }}>
+      <p class="entry"><span>${field.label}</span></p>
+      <${Paged} turned=${0}><ul class="choices">${field.options.map((option) => html`<li key=${option.value} data-chosen=${option.value === field.value || undefined}>
+        <button type="button" class="option" aria-pressed=${option.value === field.value} onClick=${() => done(option.value)}><span data-squeeze>${option.label}</span></button></li>`)}</ul></${Paged}>
+      <button type="button" class="cancel" aria-label=${words.cancel} onClick=${cancel}>✖</button>
     </div>`;
   }
 }
