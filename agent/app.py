@@ -47,6 +47,7 @@ from agent.settings import Config, ConfigError, Layer, Merged, Settings, merge
 from agent.shell import KEEPALIVE, Shell
 from agent.station import Boot, BootReason, Station, boot_reason
 from agent.store import Crashed, Opened, Store, sync_folder
+from agent.ui import site
 from agent.ui.catalogues import load_says
 from agent.ui.model import ScreenModel
 from agent.ui.qr import drawn
@@ -130,7 +131,10 @@ class App:
         jitter = [secrets.randbelow(1000) / 1000 for _ in range(ports)]
         self.identity = identity_of(config, folder, held, self._aside)
         expiry_s = held.in_use.not_after_s if held.in_use else None
-        machine = replace(machine_of(board), certificate_expiry_s=expiry_s, can_renew=self.identity is not None)
+        machine = replace(
+            machine_of(board), certificate_expiry_s=expiry_s, can_renew=self.identity is not None,
+            streets=site.is_there(state),
+        )  # fmt: skip
         limited = merge({Layer.BOARD: board.layer()}).settings
         station, first = born(settings, boot, clock, ports, facts, jitter, now, machine, limited)
         undo.enter_context(exclusive(state, "station-agent board try has the hardware: end it first"))
@@ -462,8 +466,9 @@ def panel_of(app: App, config: Config, folder: Path) -> Any:
     from agent.ui.web import Panel
 
     token = panelurl.kept_token(folder)
-    film = video.chosen(Path(config.paths.state) / "video", log)
-    panel = Panel(app.screen, config.panel.port, app.post, token=token, display=app.board.display, video=film)
+    port, state = config.panel.port, Path(config.paths.state)
+    film = video.chosen(state / "video", log)
+    panel = Panel(app.screen, port, app.post, token=token, display=app.board.display, video=film, site=state)
     try:
         panel.start()
     except OSError as error:

@@ -64,6 +64,17 @@ def test_any_point_of_the_earth_is_on_land_with_a_country_or_at_sea_without(lati
     assert place.code or place == Place(sea_km=place.sea_km)
 
 
+@pytest.mark.parametrize(
+    ("latitude", "longitude", "code"),
+    [(67.0, 178.5, "RU"), (66.8, -175.0, "RU"), (66.0, 100.0, "RU"), (-16.85, -179.97, "FJ"), (-80.0, 100.0, "AQ"),
+     (-85.0, 180.0, "AQ"), (-85.0, -180.0, "AQ"), (51.9, -176.6, "US")],
+)  # fmt: skip
+def test_the_date_line_and_the_pole_cut_no_land_apart(
+    known: Atlas, latitude: float, longitude: float, code: str
+) -> None:
+    assert known.place(Point(latitude, longitude)).code == code
+
+
 def test_every_zone_it_can_name_is_one_that_the_station_can_load(known: Atlas) -> None:
     there = zoneinfo.available_timezones()
     assert {kind.zone for kind in known.towns.kinds} <= there
@@ -129,9 +140,9 @@ def test_a_device_without_the_files_knows_no_place_and_goes_on(monkeypatch: pyte
 
 
 def test_the_map_says_where_how_exact_and_next_to_which_town() -> None:
-    place = Place("DE", "Germany", "Berlin", 1.84, "Europe/Berlin")
+    place = Place("DE", "Germany", "Berlin", 3.84, "Europe/Berlin")
     text = station_map(Point(52.516, 13.3777, 5.4), place, ENGLISH).text
-    assert text == "52.516000, 13.377700 ± 5 m. 1.8 km from Berlin, Germany."
+    assert text == "52.516000, 13.377700 ± 5 m. 3.8 km from Berlin, Germany."
     assert station_map(Point(52.5, 13.4, 11_120.0), place, Say("de")).text.startswith("52.500000, 13.400000 ± 11 km")
 
 

@@ -8,17 +8,10 @@ loopback, in ranges, once it has passed `checked`.
 import hashlib
 import re
 import struct
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from starlette.concurrency import run_in_threadpool
-from starlette.requests import Request
-from starlette.responses import FileResponse, PlainTextResponse, Response
-from starlette.routing import Route
-
 NAME = "site.pmtiles"
-ADDRESS = f"/{NAME}"
 SIZE_MAX = 64 * 1024 * 1024
 HEADER = struct.Struct("<7sB11Q6B4i")  # PMTiles v3, section 3, as far as the bounds
 MVT = 1  # tile type
@@ -84,6 +77,15 @@ def described(head: bytes) -> Site:
     return box
 
 
+def is_there(folder: Path) -> bool:
+    """As far as size and header tell: whoever asks for the file learns the rest (`Streets`)."""
+    try:
+        with (folder / NAME).open("rb") as file:
+            return not described(file.read(HEADER.size)).problem
+    except OSError:
+        return False
+
+
 class Streets:
     """The file in this folder, looked at anew when it has changed."""
 
@@ -97,18 +99,6 @@ class Streets:
         if self._seen[0] != stamps:
             self._seen = stamps, checked(self.path)
         return self._seen[1]
-
-    def route(self, headers: dict[str, str]) -> Route:
-        return Route(ADDRESS, self._answer(headers))
-
-    def _answer(self, headers: dict[str, str]) -> Callable[[Request], Awaitable[Response]]:
-        async def answer(_request: Request) -> Response:
-            site = await run_in_threadpool(self.site)
-            if site.problem:
-                return PlainTextResponse(f"{site.problem}\n", 404)
-            return FileResponse(self.path, media_type="application/octet-stream", headers=headers)
-
-        return answer
 
 
 def stamp(path: Path) -> object:

@@ -11,7 +11,7 @@ from agent.port import is_plugged
 from agent.selftest import Result
 from agent.station import Station, charging_state
 from agent.transaction import TEST_RULE, ChargingState
-from agent.ui.maps import length, station_map
+from agent.ui.maps import STREETS, length, station_map
 from agent.ui.model import Block, Field, Option, PageModel, Prose, Qr, Row, Rows
 from agent.ui.words import LANGUAGES, Say
 from agent.wizard import flow, inputs, layer, readiness, steps
@@ -287,7 +287,7 @@ def pinpoint(station: Station, now: float, say: Say) -> Iterator[Block]:
     for doubt in station.wizard.doubts:
         yield Prose(said(say, doubt), "warning")
     here = Point(point.latitude, point.longitude, point.accuracy_m) if point else None
-    yield station_map(here, station.wizard.place, say)
+    yield station_map(here, station.wizard.place, say, STREETS if station.machine.streets else "")
     if point:
         size = length(point.accuracy_m, say) if point.accuracy_m is not None else say("unknown")
         yield Rows((
