@@ -144,7 +144,7 @@ def wheel(station: Station, say: Say) -> str:
 
 
 def language(station: Station, now: float, say: Say) -> Iterator[Block]:
-    yield Prose(say("This station is being installed. A power cut loses nothing."))
+    yield Prose(say("This station is being installed. It goes on where you left it, also after a power cut."))
     yield from fields(station, say)
 
 
@@ -182,11 +182,12 @@ def self_test(station: Station, now: float, say: Say) -> Iterator[Block]:
         yield Prose(f"{part_name(part, say)}: {say(part.text)} {say(part.fix)}", "warning")
     if not bad and (why := steps.self_test(station, now)):
         yield Prose(said(say, why))
-    passed = [part for part in results if part.result is Result.PASSED]
-    rows = [Row(part_name(part, say), say(part.result), MARKS[part.result]) for part in results if part not in passed]
-    for evse_id in sorted({part.evse_id for part in passed}):
-        parts = ", ".join(part.part for part in passed if part.evse_id == evse_id)
-        rows.append(Row(say("Port {n}", n=evse_id) if evse_id else say("Station"), parts, "passed"))
+    alone = [p for p in results if p.result is not Result.PASSED or not p.evse_id]
+    rows = [Row(part_name(p, say), say(p.result), MARKS[p.result]) for p in alone]
+    for port in station.ports:
+        passed = [p.part for p in results if p not in alone and p.evse_id == port.evse_id]
+        if passed:
+            rows.append(Row(say("Port {n}", n=port.evse_id), ", ".join(passed), "passed"))
     yield Rows(tuple(rows))
 
 
