@@ -99,7 +99,7 @@ def about_rows(station: Station, now: float, say: Say) -> Iterator[Row]:
         yield Row(say("Pinpoint"), f"{point.latitude:.6f}, {point.longitude:.6f}")
     if not station.settings.activated:
         wrong = [item.title for item in readiness.items(station, now) if not item.is_met]
-        text = ", ".join(say(title.text, **title.facts) for title in wrong)
+        text = say.listed(say(title.text, **title.facts) for title in wrong)
         ready = say("Missing: {list}.", list=text) if wrong else say("yes")
         yield Row(say("Ready to be activated"), ready, "open" if wrong else "passed")
     yield Row(say("Modem"), machine.modem_type or say("none"))

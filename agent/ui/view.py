@@ -272,15 +272,15 @@ RENDERERS_OWN = {  # what a renderer says by itself, or while nobody can be aske
 def title(station: Station, say: Say) -> str:
     """Whose station it is, and how its ports share the circuit: what an installer compares with the plan."""
     name = station.settings.owner or station.settings.station_id
-    if len(station.ports) < 2:
-        return name
-    shared = circuit_ma(station) < station.settings.port_limit_ma * len(station.ports)
-    return say("{name} · the ports share {n} A", name=name, n=circuit_ma(station) // 1000) if shared else name
+    shared = len(station.ports) > 1 and circuit_ma(station) < station.settings.port_limit_ma * len(station.ports)
+    if not shared:
+        return say.isolated(name)
+    return say("{name} · the ports share {n} A", name=name, n=circuit_ma(station) // 1000)
 
 
 def price(station: Station, say: Say) -> str:
     """What charging costs; never nothing at all (WAC 16-662-210)."""
-    return station.settings.tariff_text or say("The price is in the app.")
+    return say.isolated(station.settings.tariff_text) or say("The price is in the app.")
 
 
 # -- a session's numbers ----------------------------------------------------------------------------------------------

@@ -57,7 +57,7 @@ def footer(station: Station, now: float, say: Say) -> str:
 def short(rows: list[Row_], say: Say) -> str:
     """The first two, and how many more: Circuit, Installer +1."""
     more = f" +{len(rows) - 2}" if len(rows) > 2 else ""
-    return ", ".join(say(row.title) for row in rows[:2]) + more
+    return say.listed(say(row.title) for row in rows[:2]) + more
 
 
 def key_label(station: Station, action: Action, say: Say) -> str:
@@ -179,7 +179,8 @@ def self_test(station: Station, now: float, say: Say) -> Iterator[Block]:
     results = selftest.results(station, now)
     bad = [part for part in results if part.result is Result.FAILED]
     for part in bad:
-        yield Prose(f"{part_name(part, say)}: {say(part.text)} {say(part.fix)}", "warning")
+        what = say.joined(say(part.text), say(part.fix))
+        yield Prose(say("{part}: {what}", part=part_name(part, say), what=what), "warning")
     if not bad and (why := steps.self_test(station, now)):
         yield Prose(said(say, why))
     alone = [p for p in results if p.result is not Result.PASSED or not p.evse_id]
@@ -187,7 +188,7 @@ def self_test(station: Station, now: float, say: Say) -> Iterator[Block]:
     for port in station.ports:
         passed = [p.part for p in results if p not in alone and p.evse_id == port.evse_id]
         if passed:
-            rows.append(Row(say("Port {n}", n=port.evse_id), ", ".join(passed), "passed"))
+            rows.append(Row(say("Port {n}", n=port.evse_id), say.listed(passed), "passed"))
     yield Rows(tuple(rows))
 
 
@@ -354,7 +355,8 @@ def ready(station: Station, now: float, say: Say) -> Iterator[Block]:
     wrong = [item for item in found if not item.is_met]
     for item in wrong:
         if item.fix.text:
-            yield Prose(f"{said(say, item.title)}: {said(say, item.fix)}", "" if item.may_wait else "warning")
+            text = say("{part}: {what}", part=said(say, item.title), what=said(say, item.fix))
+            yield Prose(text, "" if item.may_wait else "warning")
     yield Rows(tuple(
         Row(said(say, item.title), said(say, item.evidence), mark(item.is_met, may_wait=item.may_wait))
         for item in found
@@ -366,7 +368,7 @@ def hand_over(station: Station, now: float, say: Say) -> Iterator[Block]:
     unknown = say("unknown")
     yield Prose(say(state(station, now)), "lead")
     point = inputs.point_text(station) or say("open")
-    open_ = ", ".join(say(row.title) for row in steps.open_items(station, now)) or say("none")
+    open_ = say.listed(say(row.title) for row in steps.open_items(station, now)) or say("none")
     breaker = amount("breaker_ma", wizard.breaker_ma)
     yield Rows((
         Row(say("Serial number"), settings.station_id),
