@@ -19,7 +19,7 @@ from agent.wizard.facts import STEPS, Editing, Mark, Refused, Sentence, Step
 from agent.wizard.inputs import VALUE_MAX, Given, Input
 
 TEST_CHARGE_S = 300.0  # so long at most
-LOOK_S = 1.0  # so long the values to be confirmed have stood still: nobody confirms what has just changed
+LOOK_S = 1.0  # so long the values to be confirmed have stood there: nobody confirms what has just come or changed
 TAKE, DELETE = "✓", "⌫"  # on the wheel of characters: done, and one back
 Keys = tuple[Action, Action, Action, Action]
 
@@ -335,7 +335,7 @@ def continued(station: Station, now: float) -> Station:
     """On to the next step; what is missing here stays open."""
     step = station.wizard.step
     if needs_confirmation(station, now):
-        return with_(station, confirms=True, editing=None, refused=None)
+        return with_(station, confirms=True, confirms_since=now, editing=None, refused=None)
     if step is Step.HAND_OVER:
         return station
     station = accepted(station, now) if step is Step.CLOCK else station
@@ -356,8 +356,7 @@ def accepted(station: Station, now: float) -> Station:
 
 def confirmed(station: Station, now: float) -> Station:
     """The key at the panel, with old and new values on it."""
-    draft = station.wizard.draft
-    if draft and now < draft.at + LOOK_S:
+    if now < station.wizard.confirms_since + LOOK_S:
         return station
     why = why_not_confirmed(station)
     if why:
