@@ -233,12 +233,15 @@ def test_a_page_longer_than_the_display_is_read_to_its_end_before_anything_is_co
     assert me.screen.turned == 0 and me.screen.screenfuls == 1 and me.play.commissioned
 
 
-def test_behind_the_last_field_the_whole_page_is_turned_and_read() -> None:
-    me = at(Step.INSTALLER).press("Next field", 2)
-    assert me.page.title == "Installer: overview" and me.keys == ["Back", "First field", "", "Later"]
+def test_a_page_with_fields_is_turned_too_and_shown_from_the_field_that_is_chosen() -> None:
+    me = at(Step.INSTALLER)
     me.play.on(PageMeasured(2))
-    me.press("Next").press("First field")
-    assert me.screen.turned == 0 and me.field("installer").chosen
+    me.press("Next")
+    assert me.keys[3] == "Later" and me.screen.turned == 1
+    me.press("Next field")
+    assert (me.screen.turned, me.screen.screenfuls) == (0, 2) and me.field("company").chosen
+    me.press("Next").press("Later")
+    assert me.step is Step.IDENTITY and me.screen.screenfuls == 1
 
 
 # -- fields -----------------------------------------------------------------------------------------------------------

@@ -30,8 +30,6 @@ OLD_MODEMS = ("GSM", "CDMA")  # 3G and older: networks that end (M1)
 def wizard_page(station: Station, now: float, say: Say) -> PageModel:
     wizard = station.wizard
     title = say(ROWS[wizard.step].title)
-    if flow.is_overview(station):
-        title = say("{step}: overview", step=title)
     number = STEPS.index(wizard.step) + 1
     if wizard.confirms:
         title = say("{step}: confirm", step=title)
