@@ -83,7 +83,7 @@ def pressed(station: Station, event: KeyPressed, now: float) -> Station:
     if turns(station, action):
         return replace(station, panel=replace(station.panel, turned=station.panel.turned + 1))
     if page(was) is Page.WIZARD:
-        return walked(station, action, now)
+        return flow.done(station, action, now)
     return replace(station, panel=done(station, action))
 
 
@@ -113,14 +113,6 @@ def done(station: Station, action: Action) -> Panel:
     if place(after) != place(panel):
         return replace(after, turned=0, screenfuls=1)
     return replace(after, turned=0) if action in TURNING else after
-
-
-def walked(station: Station, action: Action, now: float) -> Station:
-    """In the wizard. A page that has changed is shown from its chosen field, or its beginning."""
-    after = flow.done(station, action, now)
-    is_same_page = after.wizard.step is station.wizard.step and after.wizard.confirms == station.wizard.confirms
-    panel = after.panel if is_same_page else replace(after.panel, screenfuls=1)
-    return replace(after, panel=replace(panel, turned=0))
 
 
 def place(panel: Panel) -> tuple[object, ...]:

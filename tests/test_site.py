@@ -102,7 +102,7 @@ def test_the_file_is_looked_at_anew_when_it_has_changed(path: Path) -> None:
 
 
 async def ask(folder: Path, range_: str = "", method: str = "GET") -> tuple[int, bytes, dict[str, str]]:
-    app = Starlette(routes=[streets_route(Streets(folder), {})])
+    app = Starlette(routes=[streets_route(Streets(folder))])
     headers = [(b"range", range_.encode())] if range_ else []
     scope = {"type": "http", "method": method, "path": STREETS, "raw_path": STREETS.encode(), "query_string": b"",
              "headers": headers, "http_version": "1.1", "scheme": "http", "server": ("127.0.0.1", 80)}  # fmt: skip

@@ -212,7 +212,7 @@ class Visit:
     def _app(self) -> ASGIApp:
         pages = [static(path, file) for path, file in listed()]
         routes = [
-            streets_route(Streets(self._phone.folder), {}),
+            streets_route(Streets(self._phone.folder)),
             Route("/api/words", self._words),
             Route("/api/enter", self._enter, methods=["POST"]),
             Route("/api/field", self._field, methods=["POST"]),

@@ -9,6 +9,7 @@ from agent.events import Link
 from agent.faults import FAULTS, Fault, Mender, code, mender
 from agent.policy.reasons import WORDS, Reason
 from agent.port import Port, is_plugged
+from agent.selftest import PORT_PARTS, SOCKET_PARTS, PartResult
 from agent.station import Station
 from agent.transaction import StoppedReason, Transaction
 from agent.ui.led import Light
@@ -180,6 +181,30 @@ ENDINGS: dict[StoppedReason, str] = {
 }
 
 assert ENDINGS.keys() == set(StoppedReason)
+
+
+PARTS: dict[str, str] = {  # component name on the wire: as people call it. Another driver's part is called as it is
+    "Controller": "Port controller",
+    "GroundFaultDetector": "Ground-fault protection",
+    "PowerContactor": "Contactor",
+    "ControlPilot": "Control pilot",
+    "Meter": "Meter",
+    "ElectricalFeed": "Mains supply",
+    "TemperatureSensor": "Temperature",
+    "EmergencyStop": "Emergency stop",
+    "ConnectorPlugRetentionLock": "Plug lock",
+    "ProximityPilot": "Cable rating",
+    "Storage": "Storage",
+    "TokenReader": "Card reader",
+    "ControllerLink": "Link to the controller",
+    "Display": "Display",
+}
+
+assert {*PORT_PARTS, *SOCKET_PARTS} <= PARTS.keys()
+
+
+def part_name(part: PartResult, say: Say) -> str:
+    return say(PARTS.get(part.part, part.part))
 
 
 def filled(station: Station, port: Port, at: Situation, now: float, say: Say) -> tuple[str, str]:

@@ -29,7 +29,19 @@ from agent.ui.model import (
     Tone,
     TotalModel,
 )
-from agent.ui.shown import SHOWN, code_of, elsewhere, ending, filled, instruction, left_s, light_of, start, who
+from agent.ui.shown import (
+    SHOWN,
+    code_of,
+    elsewhere,
+    ending,
+    filled,
+    instruction,
+    left_s,
+    light_of,
+    part_name,
+    start,
+    who,
+)
 from agent.ui.situation import Situation, is_fit, is_free, situation, worst_first
 from agent.ui.words import ENGLISH, LANGUAGES, ONLY_ENGLISH, Say, Says, clock_face
 from agent.wizard.facts import Step
@@ -166,12 +178,14 @@ def last_text(last: TotalModel, say: Say) -> str:
     return say.joined(say("Last session: {energy} kWh.", energy=energy), last.text)
 
 
+def where_of(part: PartResult, say: Say) -> str:
+    return say("Port {n}", n=part.evse_id) if part.evse_id else part_name(part, say)
+
+
 def messages_of(station: Station, tested: tuple[PartResult, ...], say: Say) -> list[Message]:
     """What failed, where, and its fix: each part once."""
     return [
-        Message(
-            say("Port {n}", n=part.evse_id) if part.evse_id else part.part, say(part.text), say(part.fix), part.code
-        )
+        Message(where_of(part, say), say(part.text), say(part.fix), part.code)
         for part in tested
         if part.result is Result.FAILED
     ]

@@ -264,7 +264,7 @@ class Panel:
             Route(VIDEO, self._film),
         ]
         if self._streets:
-            shown.append(streets_route(self._streets, ASKED_AGAIN))
+            shown.append(streets_route(self._streets))
         pages = [page(path, file) for path, file in STATIC.items()]
         return Starlette(routes=[*inputs, beat, session, *shown, *pages])
 
@@ -367,12 +367,12 @@ def page(path: str, file: Path) -> Route:
     return Route(path, answer)
 
 
-def streets_route(streets: Streets, headers: dict[str, str]) -> Route:
+def streets_route(streets: Streets) -> Route:
     async def answer(_request: Request) -> Response:
         site = await run_in_threadpool(streets.site)
         if site.problem:
             return PlainTextResponse(f"{site.problem}\n", 404)
-        return FileResponse(streets.path, media_type=TYPES[".bin"], headers=headers)
+        return FileResponse(streets.path, media_type=TYPES[".bin"], headers=ASKED_AGAIN)
 
     return Route(STREETS, answer)
 
