@@ -37,7 +37,8 @@ from agent.ui.words import (
     language_of,
 )
 from agent.wizard import inputs
-from agent.wizard.facts import Draft, Editing, Mark, Method, Pinpoint, Place, Refused, Sentence, Step, Wizard
+from agent.wizard.facts import Draft, Editing, Mark, Method, Pinpoint, Refused, Sentence, Step, Wizard
+from agent.wizard.places import Place
 from tests.sentences import KEYS_OF_WIZARD, TABLES, Found, is_the_same_everywhere, said_in_code, sentences, written
 from tests.test_view import FREE, NOW, PLUGGED, SITUATIONS, instants, station, stations
 

@@ -95,7 +95,6 @@ class Draft:
 
     values: Mapping[str, int] = field(default_factory=dict)
     by_phone: bool = False
-    at: float = 0.0  # monotonic: of the newest one
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +116,7 @@ class Wizard:
     editing: Editing | None = None
     refused: Refused | None = None
     confirms: bool = False  # the panel shows old and new values, and waits for the key
+    confirms_since: float = -inf  # monotonic: as they are now
     commissions: int = 0  # how often they were confirmed
     region: str = ""  # of the time zones that are offered
     place: Place | None = None  # at the pinpoint

@@ -43,7 +43,8 @@ def cog() -> Iterator[Mapped]:
 
 
 def test_wpe_draws_the_outline_and_its_keys_move_the_mark(cog: Mapped) -> None:
-    cog.wait_for(lambda: cog.run("document.querySelector('.map[data-outline=drawn] .pin') !== null"), "the map is there")
+    is_there = "document.querySelector('.map[data-outline=drawn] .pin') !== null"
+    cog.wait_for(lambda: cog.run(is_there), "the map is there")
     box = cog.run("document.querySelector('.map').getBoundingClientRect()")
     top, height = box["top"], box["height"]
     assert height > 100

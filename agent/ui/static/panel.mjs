@@ -94,7 +94,7 @@ function Screen() {
   return html`<div class="screen" data-layout=${screen.layout} data-page=${screen.page} inert=${isCovered}>
       <${Bar}/>
       <main><${Layout} screen=${screen} act=${act} size=${size}/><${Notices} screen=${screen} act=${act}/></main>
-      <p class="leaving" role="status">${looking ? screen.words.look : screen.leaving_text}</p>
+      <p class="leaving" role="status">${looking ? screen.words.look : screen.leaving_text || (size !== "compact" && screen.installer)}</p>
       <${Keys}/>
     </div>
     ${typing && html`<${typing.kind === "choice" ? Choosing : Typing} key=${typing.name} field=${typing} words=${screen.words} done=${entered} cancel=${() => entered()}/>`}
