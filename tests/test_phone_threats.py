@@ -27,6 +27,7 @@ from agent.ui.view import screen
 from agent.ui.web import happened
 from tests.installing import Installer
 from tests.phone import TIMEOUT_S, Browser, Site, is_listening, token_of
+from tests.play import Play
 
 ELSEWHERE = "127.0.0.2"  # another address of this machine: a stranger's
 
@@ -247,6 +248,12 @@ def test_xss_markup_in_a_text_of_the_cloud_stays_text(tmp_path: Path) -> None:
     assert headers["content-type"] == "application/json" and headers["x-content-type-options"] == "nosniff"
     assert "unsafe" not in headers["content-security-policy"] and markup.encode() not in body
     site.close()
+
+
+def test_xss_the_cloud_is_told_to_send_no_markup() -> None:
+    asked = {"component": {"name": "DisplayMessageCtrlr"}, "variable": {"name": "SupportedFormats"}}
+    (answer,) = Play().command("GetVariables", getVariableData=[asked])["getVariableResult"]
+    assert (answer["attributeStatus"], answer["attributeValue"]) == ("Accepted", "ASCII,UTF8")
 
 
 def test_xss_the_page_has_no_script_of_its_own_inside_and_makes_no_markup_of_texts() -> None:
