@@ -124,6 +124,7 @@ class Machine:
     contacts: tuple[str, ...] = ()  # of the enclosure, against tampering
     can_renew: bool = False  # somebody performs RenewCertificate
     zones: tuple[str, ...] = ()  # time zones that can be loaded, IANA
+    streets: bool = False  # a map of the streets around it came with its kit
 
 
 class Registration(StrEnum):

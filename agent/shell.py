@@ -110,7 +110,7 @@ from agent.uplink.protocol import (
 )
 from agent.wizard.coordinates import Point
 from agent.wizard.facts import Sentence
-from agent.wizard.places import Place, Warning_
+from agent.wizard.places import Place
 
 NEVER, NEVER_YET = float("inf"), float("-inf")
 KEEPALIVE = "keepalive_s"  # the fact: learned by agent/uplink/keepalive.py
@@ -349,6 +349,9 @@ class Shell:
             self._store.flush()
         for effect in effects:
             match effect:
+                case Record():
+                    for line in reporting.log_lines(effect):
+                        self._log(line)
                 case Lookup(ask_id=ask_id, id_token=id_token):
                     failures = self.lists.failures
                     known = self.looked_up(id_token, now)
@@ -393,9 +396,8 @@ class Shell:
             self._store.flush()
 
     def _find_place(self, at: FindPlace) -> None:
-        def found(seen: tuple[Place, tuple[Warning_, ...]]) -> None:
-            place, warnings = seen
-            doubts = tuple(Sentence(text, facts) for text, facts in warnings)
+        def found(seen: tuple[Place, tuple[Sentence, ...]]) -> None:
+            place, doubts = seen
             self._todo.append(PlaceFound(at.latitude, at.longitude, place, doubts))
 
         self._work(lambda: atlas.look(Point(at.latitude, at.longitude), at.zone), found)

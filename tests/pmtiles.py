@@ -91,7 +91,7 @@ def tile_of(latitude: float, longitude: float, zoom: int) -> tuple[int, int]:
 
 def tile_id(zoom: int, x: int, y: int) -> int:
     """Along the Hilbert curve of each zoom, one zoom after the other."""
-    number, side = sum(4**z for z in range(zoom)), 2**zoom // 2
+    number, side = ((1 << 2 * zoom) - 1) // 3, 1 << zoom >> 1
     while side:
         right, lower = int(x & side > 0), int(y & side > 0)
         number += side * side * (3 * right ^ lower)

@@ -6,11 +6,12 @@ expression that is said: `tests/test_words.py` fails for one that is not there, 
 """
 
 import ast
+import inspect
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from agent import selftest
+from agent import selftest, service
 from agent.clock import Clock
 from agent.events import Link
 from agent.faults import FAULTS
@@ -18,13 +19,23 @@ from agent.policy.freshness import NAMES
 from agent.policy.reasons import WORDS, Reason
 from agent.settings import Settings
 from agent.station import Boot, BootReason, Station
-from agent.ui import pages, shown, view, wizard_page
+from agent.ui import pages, servicepage, shown, view, wizard_page
 from agent.ui.words import HOLE
-from agent.wizard import inputs, steps
+from agent.wizard import flow, inputs, steps
 from agent.wizard.coordinates import Unread
 
 ROOT = Path(__file__).parent.parent
 FOLDERS = ("agent/ui", "agent/wizard")  # where there is a `say`
+
+
+def in_function(function: object) -> list[str]:
+    """Every text that is written in it with a capital; not its docstring."""
+    (node,) = ast.parse(inspect.getsource(function)).body  # type: ignore[arg-type]
+    assert isinstance(node, ast.FunctionDef)
+    texts = [each.value for part in node.body[1:] for each in ast.walk(part) if isinstance(each, ast.Constant)]
+    return [text for text in texts if isinstance(text, str) and text[:1].isupper()]
+
+
 NOT_STORING = Station(Settings(), Boot("", 0.0, BootReason.POWER_UP), Clock(), (), None, Link.DOWN, store_ok=False)
 
 TITLES = [row.title for row in shown.SHOWN.values()]
@@ -34,7 +45,7 @@ INSTRUCTIONS = [shown.instruction(reason) for reason in Reason]
 FAULT_TEXTS, FAULT_FIXES = [row.text for row in FAULTS.values()], [row.fix for row in FAULTS.values()]
 FAILED = list(selftest.of_station(NOT_STORING))
 STEP_TITLES = [row.title for row in steps.TABLE]
-KEYS_OF_WIZARD = ["Confirm", "Save", "Delete", "Add", "Cancel", "Next field", "Show", "Hand over"]
+KEYS_OF_WIZARD = in_function(flow.label)
 
 TABLES: dict[str, Iterable[str]] = {
     "shown.title": TITLES,
@@ -57,13 +68,19 @@ TABLES: dict[str, Iterable[str]] = {
     "TITLES[said.led]": view.TITLES.values(),
     "CHECKS[self_test]": view.CHECKS.values(),
     "LABELS[action]": view.LABELS.values(),
-    "LINKS[station.link]": view.LINKS.values(),
+    "LINKS[station.link]": [*view.LINKS.values(), *servicepage.LINKS.values()],
     "FOLLOWS[fresh]": view.FOLLOWS.values(),
     "NAMES[fresh]": NAMES.values(),
+    "PARTS.get(part.part, part.part)": shown.PARTS.values(),
     "part.text": [*FAULT_TEXTS, *(part.text for part in FAILED)],  # or a driver's, which stay as they are
     "part.fix": [*FAULT_FIXES, *(part.fix for part in FAILED)],
     "text of RENDERERS_OWN.items()": view.RENDERERS_OWN.values(),
     "text of LIGHTS.items()": pages.LIGHTS.values(),
+    "LIGHTS[light]": pages.LIGHTS.values(),
+    "PROBLEMS[problem]": servicepage.PROBLEMS.values(),
+    "text of STREAMS.items()": servicepage.STREAMS.values(),
+    "title": [title for title, _ in servicepage.FACTS],
+    "what.label": [item.label for item in service.ITEMS.values()],
     "ROWS[wizard.step].title": STEP_TITLES,
     "row.title": STEP_TITLES,
     "each.label": [each.label for each in inputs.TABLE],

@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 from starlette.applications import Starlette
 from starlette.types import Message
 
-from agent.ui.site import ADDRESS, MISSING, NAME, SIZE_MAX, Streets, checked, described
+from agent.ui.maps import STREETS
+from agent.ui.site import MISSING, NAME, SIZE_MAX, Streets, checked, described, is_there
+from agent.ui.web import streets_route
 from tests.pmtiles import archive
 
 SITE = archive(52.516, 13.3777)
@@ -69,9 +71,16 @@ def test_a_file_that_is_too_large_is_not_even_read(path: Path) -> None:
     assert "larger than 64 MB" in checked(path).problem
 
 
-def test_a_folder_of_that_name_is_a_sentence_too(tmp_path: Path) -> None:
-    (tmp_path / NAME).mkdir()
-    assert "cannot be read" in checked(tmp_path / NAME).problem
+@pytest.mark.parametrize("make", [os.mkdir, os.mkfifo], ids=["folder", "pipe"])
+def test_what_is_no_file_is_a_sentence_too_and_nobody_waits_for_it(make: Callable[[Path], None], path: Path) -> None:
+    path.unlink()
+    make(path)
+    assert "it is no file" in checked(path).problem and not is_there(path.parent)
+
+
+def test_a_hash_that_is_no_file_is_a_sentence_too(path: Path) -> None:
+    os.mkfifo(path.with_name(f"{NAME}.sha256"))
+    assert "it is no file" in checked(path).problem
 
 
 @given(st.binary(max_size=200) | st.binary(max_size=118).map(lambda tail: SITE[:8] + tail))
@@ -82,20 +91,20 @@ def test_no_header_raises(head: bytes) -> None:
 
 def test_the_file_is_looked_at_anew_when_it_has_changed(path: Path) -> None:
     streets = Streets(path.parent)
-    assert streets.site().problem == ""
+    assert streets.site().problem == "" and is_there(path.parent)
     path.write_bytes(b"something else")
     assert streets.site().problem
     path.unlink()
-    assert streets.site() is MISSING
+    assert streets.site() is MISSING and not is_there(path.parent)
 
 
 # -- over HTTP --------------------------------------------------------------------------------------------------------
 
 
 async def ask(folder: Path, range_: str = "", method: str = "GET") -> tuple[int, bytes, dict[str, str]]:
-    app = Starlette(routes=[Streets(folder).route({"cache-control": "no-cache"})])
+    app = Starlette(routes=[streets_route(Streets(folder))])
     headers = [(b"range", range_.encode())] if range_ else []
-    scope = {"type": "http", "method": method, "path": ADDRESS, "raw_path": ADDRESS.encode(), "query_string": b"",
+    scope = {"type": "http", "method": method, "path": STREETS, "raw_path": STREETS.encode(), "query_string": b"",
              "headers": headers, "http_version": "1.1", "scheme": "http", "server": ("127.0.0.1", 80)}  # fmt: skip
     sent: list[Message] = []
 

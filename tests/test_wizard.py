@@ -233,12 +233,15 @@ def test_a_page_longer_than_the_display_is_read_to_its_end_before_anything_is_co
     assert me.screen.turned == 0 and me.screen.screenfuls == 1 and me.play.commissioned
 
 
-def test_behind_the_last_field_the_whole_page_is_turned_and_read() -> None:
-    me = at(Step.INSTALLER).press("Next field", 2)
-    assert me.page.title == "Installer: overview" and me.keys == ["Back", "First field", "", "Later"]
+def test_a_page_with_fields_is_turned_too_and_shown_from_the_field_that_is_chosen() -> None:
+    me = at(Step.INSTALLER)
     me.play.on(PageMeasured(2))
-    me.press("Next").press("First field")
-    assert me.screen.turned == 0 and me.field("installer").chosen
+    me.press("Next")
+    assert me.keys[3] == "Later" and me.screen.turned == 1
+    me.press("Next field")
+    assert (me.screen.turned, me.screen.screenfuls) == (0, 2) and me.field("company").chosen
+    me.press("Next").press("Later")
+    assert me.step is Step.IDENTITY and me.screen.screenfuls == 1
 
 
 # -- fields -----------------------------------------------------------------------------------------------------------
@@ -474,7 +477,7 @@ def test_the_network_step_passes_on_the_clouds_own_word() -> None:
     me.heard()
     assert me.rows()["Cloud"].mark == "passed" and me.keys[3] == "Continue"
     me.press("Continue").enter("pinpoint", "52.52001, 13.40495").press("Continue")
-    assert "Network" in me.page.footer, "another pinpoint is another report"
+    assert me.page.footer.endswith("Open: 1."), "another pinpoint is another report"
     assert [event["customData"]["pinpoint"] is None for event in events(me, "Commissioning")] == [True, False]
     assert {record.stream for record in me.play.records if "Commissioning" in str(record.payload)} == {Stream.STATUS}
 
@@ -496,10 +499,10 @@ def msgspec_replaced(**changes: Any) -> Any:
 def test_a_failed_part_is_shown_with_its_fix_and_keeps_the_hand_over_closed() -> None:
     me = installed().service().enter("step", "self-test")
     me.play.on(PartTold("TokenReader", "The reader is silent.", "Check its cable.", "reader"))
-    assert "TokenReader: The reader is silent. Check its cable." in me.prose()
-    assert me.rows()["TokenReader"].mark == "failed"
+    assert "Card reader: The reader is silent. Check its cable." in me.prose()
+    assert me.rows()["Card reader"].mark == "failed"
     me.enter("step", "hand-over")
-    assert me.keys[3] == "" and "closed" in me.prose() and "Still missing: Self-test" in me.page.footer
+    assert me.keys[3] == "" and "closed" in me.prose() and "Missing: Self-test" in me.page.footer
     me.play.on(PartTold("TokenReader"))
     assert me.keys[3] == "Hand over"
 
@@ -556,9 +559,10 @@ def test_the_pinpoint_shows_its_place_and_proposes_the_zone() -> None:
 
 def test_a_rough_point_stays_open() -> None:
     me = at(Step.PINPOINT).enter("pinpoint", "52.5, 13.4")
-    assert "Pinpoint" in me.page.footer and me.keys[3] == "Later"
+    assert me.page.footer.endswith("Open: 2.") and me.keys[3] == "Later"
     me.enter("sister", "52.52001, 13.40495")
-    assert "Pinpoint" not in me.page.footer and me.rows()["Found"].value == "from a sister station"
+    assert me.page.footer.endswith("Open: 1.") and me.keys[3] == "Continue"
+    assert me.rows()["Found"].value == "from a sister station"
 
 
 def test_the_clock_step_waits_for_zone_and_time() -> None:
@@ -572,6 +576,19 @@ def test_the_clock_step_waits_for_zone_and_time() -> None:
 def test_a_zone_is_chosen_by_region_with_four_keys() -> None:
     me = at(Step.CLOCK).set("region", "Europe").set("time_zone", "Europe/Paris")
     assert me.play.station.settings.time_zone == "Europe/Paris" and me.play.station.zone == zones.load("Europe/Paris")
+
+
+def test_of_a_long_list_those_around_the_value_are_offered() -> None:
+    me = at(Step.CLOCK)
+    me.play.on(MachineTold(replace(MACHINE, zones=zones.names())))
+    me.enter("time_zone", "America/New_York")
+    offered = [option.value for option in me.field("time_zone").options]
+    assert "America/New_York" in offered and len(offered) == 9 and offered == sorted(offered)
+    assert len(me.field("region").options) <= 11
+    me.enter("time_zone", offered[-1])
+    assert offered[-1] in [option.value for option in me.field("time_zone").options][:5]
+    me.enter("time_zone", "Asia/Tokyo")
+    assert me.play.station.settings.time_zone == "Asia/Tokyo", "also one that was not offered"
 
 
 def test_the_language_counts_at_once() -> None:

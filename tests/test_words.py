@@ -14,15 +14,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent.events import Machine
+from agent.events import Machine, PhoneTold
 from agent.faults import Fault
 from agent.navigation import HELP_PARTS, KEYS
-from agent.panel import Page, Panel
+from agent.panel import DoorProblem, Page, Panel, Part
 from agent.policy.reasons import Reason
 from agent.settings import Settings
 from agent.station import Notice, Station
 from agent.ui import shown, view
 from agent.ui.catalogues import FOLDER, load_says, read
+from agent.ui.led import Light
 from agent.ui.model import ScreenModel
 from agent.ui.view import screen
 from agent.ui.words import (
@@ -36,7 +37,8 @@ from agent.ui.words import (
     language_of,
 )
 from agent.wizard import inputs
-from agent.wizard.facts import Draft, Editing, Mark, Method, Pinpoint, Place, Refused, Sentence, Step, Wizard
+from agent.wizard.facts import Draft, Editing, Mark, Method, Pinpoint, Refused, Sentence, Step, Wizard
+from agent.wizard.places import Place
 from tests.sentences import KEYS_OF_WIZARD, TABLES, Found, is_the_same_everywhere, said_in_code, sentences, written
 from tests.test_view import FREE, NOW, PLUGGED, SITUATIONS, instants, station, stations
 
@@ -274,7 +276,18 @@ def test_any_page_of_the_wizard_is_shown_whole_in_every_language(
 
 
 ALL_PAGES = [(page, at) for page in KEYS for at in range(HELP_PARTS)]
+DOORS = [
+    *(PhoneTold(1.0, problem=problem) for problem in DoorProblem),
+    PhoneTold(1.0, "https://192.168.4.1:8443", "https://192.168.4.1:8443/#x", "12345678", "AB CD", "WIFI:S:x;;"),
+    PhoneTold(1.0, "https://192.168.4.1:8443", guest="192.168.4.17"),
+]
+SERVICE = [
+    station(FREE, FREE, phone=door, panel=Panel(
+        Page.SERVICE, at, part=part, service_until=NOW + 9, phone_at=1.0, phone_until=NOW + 9, lights_at=NOW - at * 3))
+    for part in Part for at in range(len(Light)) for door in [None, *DOORS]
+]  # fmt: skip
 SEEN: dict[str, Station] = {
+    **{f"service {i}": one for i, one in enumerate(SERVICE)},
     **{f"{at}": one for at, one in SITUATIONS.items()},
     **{f"{fault}": station(replace(PLUGGED, latched=frozenset({fault})), FREE) for fault in Fault},
     **{f"{reason}": station(FREE, FREE, notices=(Notice(0, reason, NOW + 8),)) for reason in Reason},
@@ -322,6 +335,13 @@ def test_what_is_foreign_in_an_arabic_sentence_keeps_its_order() -> None:
     assert say("For {owner}.", owner="") == "لدى ." and say("For {owner}.", owner=3) == "لدى 3."
     assert say("The reader is silent.") == f"{ISOLATE}The reader is silent.{END_ISOLATE}"  # not translated
     assert Say("de")("For {owner}.", owner="المالك") == "For المالك."
+
+
+def test_the_owners_own_words_keep_their_order_on_an_arabic_screen() -> None:
+    words = Settings(owner="Offices (North)", tariff_text="$0.32 per kWh, free at night")
+    model, _ = heard(station(FREE, settings=words), NOW, "ar")
+    assert model.title == f"{ISOLATE}Offices (North){END_ISOLATE}"
+    assert model.price == f"{ISOLATE}$0.32 per kWh, free at night{END_ISOLATE}"
 
 
 @settings(max_examples=25)

@@ -21,7 +21,7 @@ import tempfile
 import zipfile
 from collections import Counter
 from collections.abc import Iterator
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -65,34 +65,79 @@ def fetched(folder: Path, name: str) -> Path:
 # -- the outline ------------------------------------------------------------------------------------------------------
 
 
+Corner = tuple[int, int]  # longitude, latitude, as they are written
+
+
 def outline(topology: Any) -> tuple[bytes, list[tuple[str, str]]]:
     """The file, and (ISO number, name) of each land."""
     geometries = [g for g in topology["objects"]["countries"]["geometries"] if g["properties"]["name"] not in UNNAMED]
-    arcs = [absolute(arc, topology["transform"]) for arc in topology["arcs"]]
-    sides: list[list[int]] = [[] for _ in arcs]
-    rings: list[list[int]] = []
-    for land, geometry in enumerate(geometries):
-        for ring in rings_of(geometry):
-            rings.append(ring)
-            for arc in ring:
-                sides[arc if arc >= 0 else ~arc].append(land)
-    used = [number for number, lands in enumerate(sides) if lands]
-    renumbered = {arc: number for number, arc in enumerate(used)}
-    rings = [[renumbered[arc] if arc >= 0 else ~renumbered[~arc] for arc in ring] for ring in rings]
-    lines = [arcs[arc] for arc in used]
-    assert all(len(sides[arc]) <= 2 for arc in used)
+    made = Arcs([cut(absolute(arc, topology["transform"])) for arc in topology["arcs"]])
+    whole_rings = [(land, ring) for land, geometry in enumerate(geometries) for ring in rings_of(geometry)]
+    rings = [piece for land, ring in whole_rings for piece in made(ring, land)]
+    lines, sides = made.lines, made.sides
+    assert all(1 <= len(lands) <= 2 for lands in sides)
     points, references = sum(map(len, lines)), sum(map(len, rings))
     body = [OUTLINE.pack(b"OUT1", len(lines), points & 0xFFFF, points >> 16, len(rings), references)]
     body += [packed("h", [*map(min, zip(*line, strict=True)), *map(max, zip(*line, strict=True))]) for line in lines]
-    body += [packed("H", (sides[arc] + [NOBODY])[:2]) for arc in used]
-    body.append(packed("I", [sum(map(len, lines[:n])) for n in range(len(lines) + 1)]))
-    body += [packed("h", [value for point in line for value in point]) for line in lines]
+    body += [packed("H", [*lands, NOBODY][:2]) for lands in sides]
+    body.append(packed("I", [0, *accumulate(map(len, lines))]))
+    body += [packed("h", [value for corner in line for value in corner]) for line in lines]
     body.append(packed("H", [len(ring) for ring in rings]))
     body += [packed("h", ring) for ring in rings]
     return b"".join(body), [(g.get("id", ""), g["properties"]["name"]) for g in geometries]
 
 
-def absolute(arc: list[list[int]], transform: Any) -> list[tuple[int, int]]:
+class Arcs:
+    """Those that are written, each once; a ring of them refers to them by number, ~number for backwards.
+
+    TopoJSON's rings run over the date line as if the earth were round. Here they are cut there, each piece is closed
+    along the line, and the one around the pole along the lower edge.
+    """
+
+    def __init__(self, pieces: list[list[list[Corner]]]) -> None:
+        self._pieces = pieces
+        self._numbers: dict[tuple[int, int], int] = {}
+        self.lines: list[list[Corner]] = []
+        self.sides: list[list[int]] = []
+
+    def __call__(self, ring: list[int], land: int) -> list[list[int]]:
+        chains: list[list[int]] = [[]]
+        for arc in ring:
+            at = max(arc, ~arc)
+            numbers = [self._number(at, piece, land) for piece in range(len(self._pieces[at]))]
+            for turn, number in enumerate(numbers if arc >= 0 else [~number for number in reversed(numbers)]):
+                if turn:
+                    chains.append([])
+                chains[-1].append(number)
+        if len(chains) == 1:
+            return chains
+        chains[0] = chains.pop() + chains[0]
+        return [[*chain, self._closing(chain, land)] for chain in chains]
+
+    def _number(self, arc: int, piece: int, land: int) -> int:
+        number = self._numbers.setdefault((arc, piece), len(self.lines))
+        if number == len(self.lines):
+            self._add(self._pieces[arc][piece])
+        self.sides[number].append(land)
+        return number
+
+    def _add(self, line: list[Corner]) -> int:
+        self.lines.append(line)
+        self.sides.append([])
+        return len(self.lines) - 1
+
+    def _closing(self, chain: list[int], land: int) -> int:
+        first, last = self._end(chain[0], 0), self._end(chain[-1], -1)
+        around = [(last[0], -FULL), (first[0], -FULL)] if first[0] != last[0] else []
+        number = self._add([last, *around, first])
+        self.sides[number].append(land)
+        return number
+
+    def _end(self, reference: int, end: int) -> Corner:
+        return self.lines[reference][end] if reference >= 0 else self.lines[~reference][-1 - end]
+
+
+def absolute(arc: list[list[int]], transform: Any) -> list[Corner]:
     """TopoJSON's differences as our 16-bit coordinates."""
     (kx, ky), (x0, y0) = transform["scale"], transform["translate"]
     x = y = 0
@@ -100,7 +145,19 @@ def absolute(arc: list[list[int]], transform: Any) -> list[tuple[int, int]]:
     for dx, dy in arc:
         x, y = x + dx, y + dy
         line.append((whole((x * kx + x0) / 180), whole((y * ky + y0) / 90)))
-    return [point for point, before in zip(line, [None, *line], strict=False) if point != before] or line[:1]
+    return [corner for corner, before in zip(line, [None, *line], strict=False) if corner != before]
+
+
+def cut(line: list[Corner]) -> list[list[Corner]]:
+    """At the date line."""
+    pieces = [line[:1]]
+    for (x1, y1), (x2, y2) in pairwise(line):
+        if abs(x2 - x1) > FULL:
+            edge, y = FULL if x1 > 0 else -FULL, (y1 + y2) // 2
+            pieces[-1].append((edge, y))
+            pieces.append([(-edge, y)])
+        pieces[-1].append((x2, y2))
+    return pieces
 
 
 def whole(share: float) -> int:

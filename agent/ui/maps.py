@@ -6,6 +6,8 @@ from agent.wizard.coordinates import Point
 from agent.wizard.places import Place
 
 STEP_M = 1.0
+IN_TOWN_KM = 2.0
+STREETS = "/site.pmtiles"  # where the panel serves the site extract (agent/ui/site.py)
 
 
 def station_map(point: Point | None, place: Place | None, say: Say, streets: str = "", step_m: float = STEP_M) -> Map:
@@ -23,6 +25,8 @@ def said(point: Point, place: Place | None, say: Say) -> str:
         where += f" ± {length(point.accuracy_m, say)}"
     if place is None:
         return where
+    if place.town and place.town_km < IN_TOWN_KM:
+        return f"{where}. {place.town}, {place.country}."
     if place.town:
         km = say.number(place.town_km, int(place.town_km < 10))
         return where + ". " + say("{km} km from {town}, {country}.", km=km, town=place.town, country=place.country)

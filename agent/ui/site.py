@@ -8,17 +8,13 @@ loopback, in ranges, once it has passed `checked`.
 import hashlib
 import re
 import struct
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from errno import EINVAL
+from io import BufferedReader
 from pathlib import Path
-
-from starlette.concurrency import run_in_threadpool
-from starlette.requests import Request
-from starlette.responses import FileResponse, PlainTextResponse, Response
-from starlette.routing import Route
+from stat import S_ISREG
 
 NAME = "site.pmtiles"
-ADDRESS = f"/{NAME}"
 SIZE_MAX = 64 * 1024 * 1024
 HEADER = struct.Struct("<7sB11Q6B4i")  # PMTiles v3, section 3, as far as the bounds
 MVT = 1  # tile type
@@ -46,7 +42,7 @@ MISSING = Site("This station has no streets: its kit brought none.")
 def checked(path: Path) -> Site:
     """Whether the file can be shown: size, kind, hash. Reads all of it. Never raises for what is in it."""
     try:
-        with path.open("rb") as file:
+        with opened(path) as file:
             if path.stat().st_size > SIZE_MAX:
                 return Site(f"The streets are larger than {SIZE_MAX >> 20} MB: cut a smaller extract.")
             head = file.read(HEADER.size)
@@ -62,10 +58,17 @@ def checked(path: Path) -> Site:
     return described(head)
 
 
+def opened(path: Path) -> BufferedReader:
+    """A pipe of that name would be waited for, for ever."""
+    if not S_ISREG(path.stat().st_mode):
+        raise OSError(EINVAL, "it is no file")
+    return path.open("rb")
+
+
 def manifest(path: Path) -> str | None:
     """The hash that stands beside the file; "" without one, None if that file says none."""
     try:
-        with path.with_name(f"{path.name}.sha256").open("rb") as file:
+        with opened(path.with_name(f"{path.name}.sha256")) as file:
             found = re.match(rb"\s*([0-9a-fA-F]{64})(?![0-9a-fA-F])", file.read(200))
     except FileNotFoundError:
         return ""
@@ -84,6 +87,15 @@ def described(head: bytes) -> Site:
     return box
 
 
+def is_there(folder: Path) -> bool:
+    """As far as size and header tell: whoever asks for the file learns the rest (`Streets`)."""
+    try:
+        with opened(folder / NAME) as file:
+            return not described(file.read(HEADER.size)).problem
+    except OSError:
+        return False
+
+
 class Streets:
     """The file in this folder, looked at anew when it has changed."""
 
@@ -97,18 +109,6 @@ class Streets:
         if self._seen[0] != stamps:
             self._seen = stamps, checked(self.path)
         return self._seen[1]
-
-    def route(self, headers: dict[str, str]) -> Route:
-        return Route(ADDRESS, self._answer(headers))
-
-    def _answer(self, headers: dict[str, str]) -> Callable[[Request], Awaitable[Response]]:
-        async def answer(_request: Request) -> Response:
-            site = await run_in_threadpool(self.site)
-            if site.problem:
-                return PlainTextResponse(f"{site.problem}\n", 404)
-            return FileResponse(self.path, media_type="application/octet-stream", headers=headers)
-
-        return answer
 
 
 def stamp(path: Path) -> object:

@@ -25,6 +25,7 @@ import msgspec
 import uvicorn
 from msgspec import Meta, Struct
 from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.responses import FileResponse, PlainTextResponse, Response, StreamingResponse
@@ -33,6 +34,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from agent.events import FieldEntered, KeyPressed, PageMeasured, PortChosen, ScreenTouched
 from agent.hal.display import DisplayFacts
+from agent.ui.maps import STREETS
 from agent.ui.model import Beat, ScreenModel
 from agent.ui.panelurl import new_token
 from agent.ui.site import Streets
@@ -262,7 +264,7 @@ class Panel:
             Route(VIDEO, self._film),
         ]
         if self._streets:
-            shown.append(self._streets.route(ASKED_AGAIN))
+            shown.append(streets_route(self._streets))
         pages = [page(path, file) for path, file in STATIC.items()]
         return Starlette(routes=[*inputs, beat, session, *shown, *pages])
 
@@ -363,6 +365,16 @@ def page(path: str, file: Path) -> Route:
         return Response(file.read_bytes(), media_type=TYPES[file.suffix], headers=headers)
 
     return Route(path, answer)
+
+
+def streets_route(streets: Streets) -> Route:
+    async def answer(_request: Request) -> Response:
+        site = await run_in_threadpool(streets.site)
+        if site.problem:
+            return PlainTextResponse(f"{site.problem}\n", 404)
+        return FileResponse(streets.path, media_type=TYPES[".bin"], headers=ASKED_AGAIN)
+
+    return Route(STREETS, answer)
 
 
 def guarded(app: ASGIApp) -> ASGIApp:

@@ -11,15 +11,18 @@ from agent.port import is_plugged
 from agent.selftest import Result
 from agent.station import Station, charging_state
 from agent.transaction import TEST_RULE, ChargingState
-from agent.ui.maps import length, station_map
+from agent.ui.maps import STREETS, length, station_map
 from agent.ui.model import Block, Field, Option, PageModel, Prose, Qr, Row, Rows
+from agent.ui.shown import part_name
 from agent.ui.words import LANGUAGES, Say
 from agent.wizard import flow, inputs, layer, readiness, steps
 from agent.wizard.coordinates import Point
 from agent.wizard.facts import STEPS, Method, Sentence, Step
 from agent.wizard.inputs import Input
 from agent.wizard.steps import ROWS
+from agent.wizard.steps import Row as Row_
 
+OPTIONS_MAX = 9  # of a choice at once
 AROUND = 3  # signs of the wheel at each side of the one that is taken
 OLD_MODEMS = ("GSM", "CDMA")  # 3G and older: networks that end (M1)
 
@@ -27,8 +30,6 @@ OLD_MODEMS = ("GSM", "CDMA")  # 3G and older: networks that end (M1)
 def wizard_page(station: Station, now: float, say: Say) -> PageModel:
     wizard = station.wizard
     title = say(ROWS[wizard.step].title)
-    if flow.is_overview(station):
-        title = say("{step}: overview", step=title)
     number = STEPS.index(wizard.step) + 1
     if wizard.confirms:
         title = say("{step}: confirm", step=title)
@@ -43,14 +44,19 @@ def said(say: Say, sentence: Sentence) -> str:
 
 
 def footer(station: Station, now: float, say: Say) -> str:
-    """What is still missing, on every page."""
-    closed = ", ".join(say(row.title) for row in steps.closed_by(station, now))
-    open_ = ", ".join(say(row.title) for row in steps.open_items(station, now))
-    missing = say("Still missing: {list}.", list=closed) if closed else ""
-    waiting = say("Open: {list}.", list=open_) if open_ else ""
-    if closed or open_:
-        return say.joined(missing, waiting)
-    return say("Nothing is missing.")
+    """What is still missing, on every page, in one line: the readiness page says all of it."""
+    rows = steps.closed_by(station, now)
+    closed = [row for row in rows if row.step is not Step.READINESS] or rows  # which asks for the others, too
+    missing = say("Missing: {list}.", list=short(closed, say)) if closed else ""
+    open_ = steps.open_items(station, now)
+    waiting = say("Open: {list}.", list=len(open_) if closed else short(open_, say)) if open_ else ""
+    return say.joined(missing, waiting) or say("Nothing is missing.")
+
+
+def short(rows: list[Row_], say: Say) -> str:
+    """The first two, and how many more: Circuit, Installer +1."""
+    more = f" +{len(rows) - 2}" if len(rows) > 2 else ""
+    return say.listed(say(row.title) for row in rows[:2]) + more
 
 
 def key_label(station: Station, action: Action, say: Say) -> str:
@@ -89,7 +95,7 @@ def field(station: Station, each: Input, is_chosen: bool, say: Say) -> Field:
         label=say(each.label),
         value=value,
         shown=shown,
-        options=tuple(Option(option, text_of(each, option, say)) for option in each.options(station)),
+        options=tuple(Option(option, text_of(each, option, say)) for option in near(each.options(station), value)),
         unit=each.unit,
         least=least,
         most=most,
@@ -100,6 +106,13 @@ def field(station: Station, each: Input, is_chosen: bool, say: Say) -> Field:
         chosen=is_chosen,
         editing=is_edited,
     )
+
+
+def near(options: tuple[str, ...], value: str) -> tuple[str, ...]:
+    """Of a long list those around the value: whoever presses the last of them sees those behind it."""
+    at = options.index(value) if value in options else 0
+    first = max(0, min(at - OPTIONS_MAX // 2, len(options) - OPTIONS_MAX))
+    return options[first : first + OPTIONS_MAX]
 
 
 def text_of(each: Input, value: str, say: Say) -> str:
@@ -130,7 +143,7 @@ def wheel(station: Station, say: Say) -> str:
 
 
 def language(station: Station, now: float, say: Say) -> Iterator[Block]:
-    yield Prose(say("This station is being installed. It goes on where you left it, also after a power cut."), "lead")
+    yield Prose(say("This station is being installed. It goes on where you left it, also after a power cut."))
     yield from fields(station, say)
 
 
@@ -165,14 +178,22 @@ def self_test(station: Station, now: float, say: Say) -> Iterator[Block]:
     results = selftest.results(station, now)
     bad = [part for part in results if part.result is Result.FAILED]
     for part in bad:
-        where = say("Port {n}", n=part.evse_id) if part.evse_id else part.part
-        yield Prose(f"{where}: {say(part.text)} {say(part.fix)}", "warning")
+        what = say.joined(say(part.text), say(part.fix))
+        yield Prose(say("{part}: {what}", part=where(part, say), what=what), "warning")
     if not bad and (why := steps.self_test(station, now)):
         yield Prose(said(say, why))
-    yield Rows(tuple(
-        Row(say("Port {n}, {part}", n=p.evse_id, part=p.part) if p.evse_id else p.part, say(p.result), MARKS[p.result])
-        for p in sorted(results, key=lambda p: list(MARKS).index(p.result), reverse=True)
-    ))  # fmt: skip
+    alone = [p for p in results if p.result is not Result.PASSED or not p.evse_id]
+    rows = [Row(where(p, say), say(p.result), MARKS[p.result]) for p in alone]
+    for port in station.ports:
+        passed = [part_name(p, say) for p in results if p not in alone and p.evse_id == port.evse_id]
+        if passed:
+            rows.append(Row(say("Port {n}", n=port.evse_id), say.listed(passed), "passed"))
+    yield Rows(tuple(rows))
+
+
+def where(part: selftest.PartResult, say: Say) -> str:
+    name = part_name(part, say)
+    return say("Port {n}, {part}", n=part.evse_id, part=name) if part.evse_id else name
 
 
 def circuit(station: Station, now: float, say: Say) -> Iterator[Block]:
@@ -219,7 +240,7 @@ def confirmation(station: Station, say: Say) -> Iterator[Block]:
     if draft and draft.by_phone:
         yield Prose(say("These values came by telephone. Compare them with the breaker in front of you."), "warning")
     else:
-        yield Prose(say("Compare with the breaker in front of you."), "lead")
+        yield Prose(say("Compare with the breaker in front of you."))
     changes = layer.changes(station)
     rows = [Row(say(NAMES[key]), f"{amount(key, old)} → {amount(key, new)}") for key, old, new in changes]
     held = f"{layer.held_ma(station) // 1000} A → {layer.drafted(station, 'circuit_limit_ma') // 1000} A"
@@ -268,7 +289,7 @@ def pinpoint(station: Station, now: float, say: Say) -> Iterator[Block]:
     for doubt in station.wizard.doubts:
         yield Prose(said(say, doubt), "warning")
     here = Point(point.latitude, point.longitude, point.accuracy_m) if point else None
-    yield station_map(here, station.wizard.place, say)
+    yield station_map(here, station.wizard.place, say, STREETS if station.machine.streets else "")
     if point:
         size = length(point.accuracy_m, say) if point.accuracy_m is not None else say("unknown")
         yield Rows((
@@ -334,7 +355,8 @@ def ready(station: Station, now: float, say: Say) -> Iterator[Block]:
     wrong = [item for item in found if not item.is_met]
     for item in wrong:
         if item.fix.text:
-            yield Prose(f"{said(say, item.title)}: {said(say, item.fix)}", "" if item.may_wait else "warning")
+            text = say("{part}: {what}", part=said(say, item.title), what=said(say, item.fix))
+            yield Prose(text, "" if item.may_wait else "warning")
     yield Rows(tuple(
         Row(said(say, item.title), said(say, item.evidence), mark(item.is_met, may_wait=item.may_wait))
         for item in found
@@ -346,7 +368,7 @@ def hand_over(station: Station, now: float, say: Say) -> Iterator[Block]:
     unknown = say("unknown")
     yield Prose(say(state(station, now)), "lead")
     point = inputs.point_text(station) or say("open")
-    open_ = ", ".join(say(row.title) for row in steps.open_items(station, now)) or say("none")
+    open_ = say.listed(say(row.title) for row in steps.open_items(station, now)) or say("none")
     breaker = amount("breaker_ma", wizard.breaker_ma)
     yield Rows((
         Row(say("Serial number"), settings.station_id),

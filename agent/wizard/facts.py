@@ -16,6 +16,7 @@ from msgspec import Meta
 from agent.clock import WALL_MAX_S
 from agent.settings import SETTINGS
 from agent.wizard.places import Place
+from agent.wizard.sentence import Sentence as Sentence
 
 TEXT_MAX = 60  # characters of a name
 ELECTRICAL = ("breaker_ma", "circuit_limit_ma", "port_limit_ma", "phases")  # confirmed at the panel, old and new shown
@@ -80,14 +81,6 @@ class Editing:
 
 
 @dataclass(frozen=True, slots=True)
-class Sentence:
-    """English text, which is the key of the catalogues, and the facts in it."""
-
-    text: str
-    facts: Mapping[str, object] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
 class Refused:
     """Why the last value of a field was not taken, and what to enter instead."""
 
@@ -102,7 +95,6 @@ class Draft:
 
     values: Mapping[str, int] = field(default_factory=dict)
     by_phone: bool = False
-    at: float = 0.0  # monotonic: of the newest one
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +116,7 @@ class Wizard:
     editing: Editing | None = None
     refused: Refused | None = None
     confirms: bool = False  # the panel shows old and new values, and waits for the key
+    confirms_since: float = -inf  # monotonic: as they are now
     commissions: int = 0  # how often they were confirmed
     region: str = ""  # of the time zones that are offered
     place: Place | None = None  # at the pinpoint

@@ -19,7 +19,7 @@ from agent.wizard.facts import STEPS, Editing, Mark, Refused, Sentence, Step
 from agent.wizard.inputs import VALUE_MAX, Given, Input
 
 TEST_CHARGE_S = 300.0  # so long at most
-LOOK_S = 1.0  # so long the values to be confirmed have stood still: nobody confirms what has just changed
+LOOK_S = 1.0  # so long the values to be confirmed have stood there: nobody confirms what has just come or changed
 TAKE, DELETE = "✓", "⌫"  # on the wheel of characters: done, and one back
 Keys = tuple[Action, Action, Action, Action]
 
@@ -81,7 +81,7 @@ def keys(station: Station, now: float) -> Keys:
         return Action.BACK, Action.NONE, Action.SKIP, Action.NEXT if turns(station) else Action.SAVE
     if wizard.editing:
         return Action.BACK, Action.LESS, Action.MORE, Action.SAVE
-    choose = Action.DOWN if inputs.inputs(station, wizard.step) else Action.NONE
+    choose = Action.DOWN if len(inputs.inputs(station, wizard.step)) > 1 else Action.NONE
     if wizard.step is Step.READINESS:
         choose = Action.DO
     change = Action.CHANGE if chosen(station) else Action.NONE
@@ -90,8 +90,7 @@ def keys(station: Station, now: float) -> Keys:
 
 def turns(station: Station) -> bool:
     """A page that is longer than the display is read to its end before the last key does what it is for."""
-    panel = station.panel
-    return (station.wizard.confirms or chosen(station) is None) and panel.turned + 1 < panel.screenfuls
+    return station.panel.turned + 1 < station.panel.screenfuls
 
 
 def onward(station: Station, now: float) -> Action:
@@ -115,7 +114,7 @@ def label(station: Station, action: Action) -> str:
         case Action.BACK if wizard.editing:
             return "Cancel"
         case Action.DOWN:
-            return "Next field" if chosen(station) else "First field"
+            return "Next field"
         case Action.DO:
             return "Show" if wizard.step is Step.READINESS else "Hand over"
     return ""
@@ -132,15 +131,15 @@ def done(station: Station, action: Action, now: float) -> Station:
 
 
 def from_its_top(before: Station, station: Station) -> Station:
-    """Another page begins with its first screenful; how many it has, the display tells."""
-    if spot(before) == spot(station):
-        return station
-    return replace(station, panel=replace(station.panel, turned=0, screenfuls=1))
+    """A page that has changed is shown from its chosen field, or its beginning; how long another one is, the display
+    tells."""
+    screenfuls = station.panel.screenfuls if spot(before) == spot(station) else 1
+    return replace(station, panel=replace(station.panel, turned=0, screenfuls=screenfuls))
 
 
 def spot(station: Station) -> tuple[object, ...]:
     wizard = station.wizard
-    return station.panel.page, wizard.step, wizard.confirms, is_overview(station)
+    return station.panel.page, wizard.step, wizard.confirms
 
 
 def followed(station: Station, action: Action, now: float) -> Station:
@@ -159,8 +158,8 @@ def followed(station: Station, action: Action, now: float) -> Station:
         case Action.MORE:
             return turned(station, 1)
         case Action.DOWN:
-            count = len(inputs.inputs(station, wizard.step))
-            return with_(station, cursor=(at(station) + 1) % (count + 1), refused=None)
+            count = max(1, len(inputs.inputs(station, wizard.step)))
+            return with_(station, cursor=(at(station) + 1) % count, refused=None)
         case Action.CHANGE:
             return changing(station)
         case Action.SKIP if wizard.confirms:
@@ -179,19 +178,14 @@ def with_(station: Station, **facts: Any) -> Station:
 
 
 def at(station: Station) -> int:
-    """Where the cursor is, behind the last field for the page as a whole; fields come and go."""
-    return min(station.wizard.cursor, len(inputs.inputs(station, station.wizard.step)))
+    """Where the cursor is: fields come and go."""
+    return min(station.wizard.cursor, max(0, len(inputs.inputs(station, station.wizard.step)) - 1))
 
 
 def chosen(station: Station) -> Input | None:
     """The field under the cursor."""
     here = inputs.inputs(station, station.wizard.step)
-    return here[at(station)] if at(station) < len(here) else None
-
-
-def is_overview(station: Station) -> bool:
-    """The cursor has left the fields: the whole page can be turned and read."""
-    return chosen(station) is None and bool(inputs.inputs(station, station.wizard.step))
+    return here[at(station)] if here else None
 
 
 def back(station: Station) -> Station:
@@ -341,7 +335,7 @@ def continued(station: Station, now: float) -> Station:
     """On to the next step; what is missing here stays open."""
     step = station.wizard.step
     if needs_confirmation(station, now):
-        return with_(station, confirms=True, editing=None, refused=None)
+        return with_(station, confirms=True, confirms_since=now, editing=None, refused=None)
     if step is Step.HAND_OVER:
         return station
     station = accepted(station, now) if step is Step.CLOCK else station
@@ -362,8 +356,7 @@ def accepted(station: Station, now: float) -> Station:
 
 def confirmed(station: Station, now: float) -> Station:
     """The key at the panel, with old and new values on it."""
-    draft = station.wizard.draft
-    if draft and now < draft.at + LOOK_S:
+    if now < station.wizard.confirms_since + LOOK_S:
         return station
     why = why_not_confirmed(station)
     if why:

@@ -95,8 +95,8 @@ def drawn_up(station: Station, values: Mapping[str, int], now: float, *, by_phon
     if (breaker_ma := values.get("breaker_ma")) is not None:
         limit_ma = continuous_ma(breaker_ma, board(station).circuit_limit_ma)
         values = {**values, "circuit_limit_ma": limit_ma}
-    draft = Draft({**draft.values, **values}, draft.by_phone or by_phone, now)
-    return replace(station, wizard=replace(station.wizard, draft=draft))
+    draft = Draft({**draft.values, **values}, draft.by_phone or by_phone)
+    return replace(station, wizard=replace(station.wizard, draft=draft, confirms_since=now))
 
 
 def is_raised(station: Station) -> bool:

@@ -10,6 +10,7 @@ const GRIDS_M = [0.1, 1, 10, 100, 1000];
 const GRID_LEAST_PX = 14;
 const STEPS_M = [0.1, 1, 10];
 const TOUCH_PX = 4;               // how well a finger or a mouse hits
+const PIN_TALL = 1.35;            // of a key's height
 const BACK_MS = 2000;             // what was dropped and not taken goes back
 const ARROWS = { ArrowUp: "n", ArrowDown: "s", ArrowRight: "e", ArrowLeft: "w" };
 
@@ -146,7 +147,7 @@ export class MapView extends Component {
   constructor(props) {
     super(props);
     const near = STEPS_M.find((m) => m >= props.map.step_m);
-    this.state = { step_m: (props.map.step_m && near) || 1, streets: false, grid_m: 0, broken: false };
+    this.state = { step_m: (props.map.step_m && near) || 1, streets: false, lacks: !props.map.streets, grid_m: 0, broken: false };
   }
 
   async componentDidMount() {
@@ -182,7 +183,6 @@ export class MapView extends Component {
     });
     this.lines = { thin: L.polyline([], { className: "grid", interactive: false }), strong: L.polyline([], { className: "grid strong", interactive: false }) };
     this.ring = L.circle([0, 0], { radius: 0, className: "accuracy", interactive: false });
-    this.begun = true;
     map.on("moveend zoomend", () => this.ruled());
     map.on("click", ({ latlng }) => this.drop(latlng));
     this.sizes = new ResizeObserver(() => map.invalidateSize({ pan: false }));
@@ -208,15 +208,17 @@ export class MapView extends Component {
     const { streets } = this.props.map;
     this.layer?.remove();
     this.layer = null;
-    this.setState({ streets: false });
+    this.setState({ streets: false, lacks: !streets });
     if (!streets) return;
     try {
       const layer = await streets_layer(streets, document.documentElement.lang.slice(0, 2));
       if (!this.leaflet || streets !== this.props.map.streets) return;
       this.layer = layer.addTo(this.leaflet);
+      if (!this.point) this.leaflet.fitBounds(layer.options.bounds, { animate: false });
       this.setState({ streets: true });
     } catch (error) {
       console.warn(error.message);
+      this.setState({ lacks: true });
     }
   }
 
@@ -236,18 +238,29 @@ export class MapView extends Component {
       if (is_first) map.setView([20, 0], 1);
       return this.ruled();
     }
-    if (!this.marker) {
-      this.marker = L.marker(point, { icon: L.divIcon({ className: "pin", html: pin(), iconSize: [44, 56], iconAnchor: [22, 52] }), draggable: true, keyboard: true, autoPanOnFocus: false }).addTo(map);
-      this.marker.on("dragend", () => this.drop(this.marker.getLatLng()));
-      this.marker.getElement().addEventListener("keydown", (event) => this.key(event));
-      this.named();
-      is_first = true;
-    }
+    const is_new = is_first || !this.marker, is_other = accuracy_m !== this.accuracy_m && !this.dropped;
+    if (is_new || is_other) this.look(point, this.zoom(accuracy_m ?? 10));
+    else if (!map.getBounds().pad(-0.3).contains(point)) map.panTo(point, { animate: false });
+    if (!this.marker) this.mark(L, point);
     this.marker.setLatLng(point);
     this.ring.setLatLng(point).setRadius(accuracy_m ?? 0).addTo(map);
-    if (is_first) map.setView(point, this.zoom(accuracy_m ?? 10), { animate: false });
-    else if (!map.getBounds().pad(-0.3).contains(point)) map.panTo(point, { animate: false });
+    this.accuracy_m = accuracy_m;
+    this.dropped = false;
     this.ruled();
+  }
+
+  /** The point in the middle, or below it where the mark would not fit above. */
+  look(point, zoom) {
+    const map = this.leaflet, lower = Math.max(0, this.keys.offsetHeight * PIN_TALL - this.box.clientHeight / 2);
+    map.setView(map.unproject(map.project(point, zoom).subtract([0, lower]), zoom), zoom, { animate: false });
+  }
+
+  mark(L, point) {
+    const icon = L.divIcon({ className: "pin", html: pin(), iconSize: null });
+    this.marker = L.marker(point, { icon, draggable: true, keyboard: true, autoPanOnFocus: false }).addTo(this.leaflet);
+    this.marker.on("dragend", () => this.drop(this.marker.getLatLng()));
+    this.marker.getElement().addEventListener("keydown", (event) => this.key(event));
+    this.named();
   }
 
   /** So close that the circle of accuracy fills half the display. */
@@ -279,8 +292,13 @@ export class MapView extends Component {
     const { lat, lng } = latlng.wrap(), metre_px = (256 * 2 ** this.leaflet.getZoom()) / (2 * WORLD * Math.max(0.01, Math.cos((lat * Math.PI) / 180)));
     const accuracy_m = Math.max(1, TOUCH_PX / metre_px);
     this.props.post("pinpoint", `geo:${lat.toFixed(7)},${lng.toFixed(7)};u=${accuracy_m.toFixed(1)}`);
+    this.dropped = true;                     // whoever drops it has chosen how closely to look
     clearTimeout(this.back);
     this.back = setTimeout(() => this.leaflet && this.marker && this.marker.setLatLng(this.point), BACK_MS);
+  }
+
+  here() {
+    if (this.leaflet && this.point) this.look(this.point, Math.max(CLOSE, this.leaflet.getZoom()));
   }
 
   nudge(direction) {
@@ -295,28 +313,38 @@ export class MapView extends Component {
     this.nudge(direction);
   }
 
-  render({ map }, { step_m, streets, grid_m, broken }) {
+  render({ map }, { step_m, streets, lacks, grid_m, broken }) {
     const { words } = map, has = map.latitude !== null;
     const next = STEPS_M[(STEPS_M.indexOf(step_m) + 1) % STEPS_M.length];
-    const arrow = (direction, glyph) => html`<button type="button" class="to-${direction}" disabled=${!has} aria-label=${words[direction]}
-      onClick=${() => this.nudge(direction)}>${glyph}</button>`;
-    const zoom = (by, glyph, word) => html`<button type="button" aria-label=${word} onClick=${() => this.leaflet?.setZoom(this.leaflet.getZoom() + by)}>${glyph}</button>`;
+    const key = (name, word, press, disabled = false) => html`<button type="button" class="to-${name}" disabled=${disabled} aria-label=${word} onClick=${press}><${Icon} name=${name}/></button>`;
+    const arrow = (direction) => key(direction, words[direction], () => this.nudge(direction), !has);
+    const zoom = (name, by) => key(name, words[name], () => this.leaflet?.setZoom(this.leaflet.getZoom() + by));
     return html`<div class="pinpoint" dir="ltr">
-      <div class="frame">
+      <div class="frame" onPointerDown=${keep} onPointerUp=${keep}>
         <div class="map" ref=${(dom) => { this.box = dom; }} role="region" aria-label=${words.map} data-streets=${streets ? "drawn" : ""} data-broken=${broken || undefined}></div>
-        ${grid_m > 0 && html`<span class="grid-size" aria-hidden="true">▦ ${grid_m} m</span>`}
+        ${grid_m > 0 && html`<span class="grid-size" aria-hidden="true"><${Icon} name="grid"/> ${grid_m} m</span>`}
         ${streets && html`<span class="source">© OpenStreetMap</span>`}
       </div>
-      <div class="map-keys" role="group" aria-label=${words.move}>
-        ${zoom(1, "+", words.closer)}${zoom(-1, "−", words.farther)}
-        <button type="button" disabled=${!has} aria-label=${words.here} onClick=${() => this.point && this.leaflet?.setView(this.point, Math.max(CLOSE, this.leaflet.getZoom()))}>⌖</button>
-        ${arrow("w", "◀")}${arrow("n", "▲")}${arrow("s", "▼")}${arrow("e", "▶")}
+      <div class="map-keys" ref=${(dom) => { this.keys = dom; }} role="group" aria-label=${words.move}>
+        ${zoom("closer", 1)}${zoom("farther", -1)}${key("here", words.here, () => this.here(), !has)}${["w", "n", "s", "e"].map(arrow)}
         <button type="button" class="step" disabled=${!has} onClick=${() => this.setState({ step_m: next })}>${step_m} m</button>
       </div>
       <p class="caption" dir="auto">${map.text}</p>
-      ${!map.streets && html`<p class="caption soft" dir="auto">${words.no_streets}</p>`}
+      ${lacks && html`<p class="caption soft" dir="auto">${words.no_streets}</p>`}
     </div>`;
   }
+}
+
+/** A drag on the map is not one over the page, which would turn it. */
+const keep = (event) => event.stopPropagation();
+
+const ICONS = {
+  closer: "M12 4v16M4 12h16", farther: "M4 12h16", here: "M12 2v5M12 17v5M2 12h5M17 12h5M12 7a5 5 0 1 0 0 10a5 5 0 1 0 0-10",
+  n: "M4 17L12 6L20 17Z", s: "M4 7L12 18L20 7Z", w: "M17 4L6 12L17 20Z", e: "M7 4L18 12L7 20Z", grid: "M3 3h18v18h-18zM9 3v18M15 3v18M3 9h18M3 15h18",
+};
+
+function Icon({ name }) {
+  return html`<svg class="map-icon" data-solid=${name.length === 1} viewBox="0 0 24 24" aria-hidden="true"><path d=${ICONS[name]}/></svg>`;
 }
 
 function pin() {
