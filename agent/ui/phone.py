@@ -39,7 +39,7 @@ from agent.station import Station
 from agent.ui.door import CERTIFICATE, Entry, certificate, fingerprint, new_door, problem_at, wifi
 from agent.ui.model import Field, ScreenModel
 from agent.ui.site import Streets
-from agent.ui.web import TYPES, EventStream, happened, read
+from agent.ui.web import TYPES, EventStream, happened, read, streets_route
 from agent.ui.words import LANGUAGES, Say, Says, language_of
 
 SUBSCRIBERS_MAX = 4
@@ -212,7 +212,7 @@ class Visit:
     def _app(self) -> ASGIApp:
         pages = [static(path, file) for path, file in listed()]
         routes = [
-            Streets(self._phone.folder).route({}),
+            streets_route(Streets(self._phone.folder)),
             Route("/api/words", self._words),
             Route("/api/enter", self._enter, methods=["POST"]),
             Route("/api/field", self._field, methods=["POST"]),
