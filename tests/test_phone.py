@@ -285,6 +285,14 @@ def test_whose_address_it_is_linux_says() -> None:
     assert interface_of("127.0.0.1") == "lo" and interface_of("192.0.2.77") == ""
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_bug_in_the_door_ends_the_door_and_is_said_on_the_panel(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(phone, "listed", lambda: 1 / 0)
+    site.let_in()
+    assert site.told().problem is DoorProblem.BROKEN
+    assert not service.is_let_in(site.play.station.panel)
+
+
 # -- the rest ---------------------------------------------------------------------------------------------------------
 
 
