@@ -397,6 +397,8 @@ def test_a_running_agent_lets_a_phone_in_and_out_again(tmp_path: Path) -> None:
         running.app.post(KeyPressed(4, Action.END))
         until(lambda: not is_listening(told))
         assert not running.app.screen().installer
+        running.app.post(FieldEntered("service", "facts"))
+        until(lambda: running.app.shell.station.waiting)
     finally:
         running.close()
         box.close()
