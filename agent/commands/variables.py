@@ -221,6 +221,7 @@ ROWS: tuple[Row, ...] = (
     Row(COMM, "SamplesWaiting", "integer", waiting(Stream.SAMPLES)),
     Row(COMM, "LogsWaiting", "integer", waiting(Stream.LOGS)),
     Row(COMM, "StorageWorks", "boolean", fact(lambda s: s.store_ok)),
+    Row("DisplayMessageCtrlr", "SupportedFormats", "MemberList", fact(lambda s: "ASCII,UTF8"), constant=True),
     Row("DeviceDataCtrlr", "ItemsPerMessage", "integer", fact(lambda s: ITEMS_MAX), constant=True),
     *(set_by_cloud(key) for key, setting in SETTINGS.items() if setting.variable),
 )  # fmt: skip

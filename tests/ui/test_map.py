@@ -9,6 +9,7 @@ import pytest
 from msgspec import structs
 from PIL import Image, ImageChops
 from playwright.sync_api import Browser
+from tests.ui.harness import SIZES, Display, is_blank
 
 from agent.events import FieldEntered, ScreenTouched
 from agent.panel import Page
@@ -21,7 +22,6 @@ from agent.wizard import coordinates
 from agent.wizard.coordinates import Point, distance_m
 from agent.wizard.places import Place
 from tests.pmtiles import archive
-from tests.ui.harness import SIZES, Display, is_blank
 
 GATE = Point(52.516275, 13.377704, 5.0)
 BERLIN = Place("DE", "Germany", "Berlin", 1.8, "Europe/Berlin")
