@@ -750,4 +750,4 @@ TestAnybody.settings = settings(max_examples=25, stateful_step_count=25, deadlin
 
 @pytest.mark.long
 def test_anybody_for_long() -> None:
-    run_state_machine_as_test(Anybody, settings=settings(max_examples=1_000, stateful_step_count=60, deadline=None))
+    run_state_machine_as_test(Anybody, settings=settings(max_examples=400, stateful_step_count=60, deadline=None))
