@@ -3,7 +3,7 @@ VENV := .venv
 BIN  := $(VENV)/bin
 CODE  = $(wildcard agent board tools tests bench)
 
-.PHONY: help setup debian rigs run test test-long mutation lint bench constraints clean
+.PHONY: help setup debian rigs run test test-long mutation lint bench screenshots constraints clean
 .DEFAULT_GOAL := help
 
 help:           ## this list
@@ -37,6 +37,9 @@ mutation: setup ## break the durable code in each way that matters; the tests mu
 
 bench: setup    ## measure; writes bench/results.json
 	@$(BIN)/python -m bench
+
+screenshots: setup ## the pictures of docs/panel.md, from the station's own page
+	@$(BIN)/python -m tests.ui.screenshots
 
 constraints:    ## resolve the dependencies anew and write tools/constraints.txt
 	@tools/setup.sh --resolve $(VENV).new

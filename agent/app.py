@@ -49,7 +49,8 @@ from agent.station import Boot, BootReason, Station, boot_reason
 from agent.store import Crashed, Opened, Store, sync_folder
 from agent.ui import site
 from agent.ui.catalogues import load_says
-from agent.ui.model import ScreenModel
+from agent.ui.kiosk import Kiosk, Renderer, Units, ladder_of
+from agent.ui.model import Beat, ScreenModel
 from agent.ui.qr import drawn
 from agent.ui.view import screen
 from agent.uplink.codec import Will
@@ -157,6 +158,7 @@ class App:
         watch = asyncio.get_running_loop()
         self.hardware = Hardware(board, inbox.post, self._aside, watch, monotonic, light=self.controller.show)
         undo.callback(self.hardware.close)
+        self.kiosk = kiosk_of(board, config, inbox.post, self._aside, now)
         for problem in problems(config, held, merged, opened, self.lists):
             log(problem)
         inbox.post(ListChanged(self.lists.state))
@@ -196,9 +198,11 @@ class App:
         self.shell.due(now)
         self.hardware.due(now)
         self.hardware.show(self.shell.station, now)
+        self.kiosk.due(self.shell.station, now)
 
     def next_deadline(self) -> float:
-        return min(self.controller.next_deadline(), self.shell.next_deadline(), self.hardware.next_deadline())
+        parts = (self.controller, self.shell, self.hardware, self.kiosk)
+        return min(part.next_deadline() for part in parts)
 
     # -- what others ask of it ----------------------------------------------------------------------------------------
 
@@ -215,6 +219,10 @@ class App:
     def post(self, event: object) -> None:
         """Something happened elsewhere; from any thread."""
         self._inbox.post(event)
+
+    def beat(self, beat: Beat, newest: int) -> None:
+        """What the display says of itself; `newest` is what it could have drawn by now. From the panel's thread."""
+        self._inbox.post(lambda now: self.kiosk.beat(beat, newest, now))
 
     def lookup(self, id_token: str) -> tuple[Any, Any]:
         now = monotonic()
@@ -457,6 +465,14 @@ def handlers(app: App, entrance: str = "") -> dict[str, Any]:
     return asked if app.identity is None else {**asked, **app.identity.handlers(monotonic)}
 
 
+def kiosk_of(board: Board, config: Config, post: Callable[[object], None], aside: Aside, now: float) -> Kiosk:
+    """Without a page there is nothing to draw."""
+    panel, display = config.panel, board.display
+    commands = {Renderer.KIOSK: panel.kiosk, Renderer.FRAMEBUFFER: panel.framebuffer} if panel else {}
+    ladder = ladder_of(display.drawn_by if display and panel else "", now)
+    return Kiosk(ladder, Units(Path(config.paths.control).parent, commands), post, aside, log)
+
+
 def panel_of(app: App, config: Config, folder: Path) -> Any:
     """Imported only where there is a page: it costs start-up time and memory. `folder` is where the display's browser
     finds its address."""
@@ -468,7 +484,10 @@ def panel_of(app: App, config: Config, folder: Path) -> Any:
     token = panelurl.kept_token(folder)
     port, state = config.panel.port, Path(config.paths.state)
     film = video.chosen(state / "video", log)
-    panel = Panel(app.screen, port, app.post, token=token, display=app.board.display, video=film, site=state)
+    panel = Panel(
+        app.screen, port, app.post, beat=lambda beat: app.beat(beat, panel.newest), token=token,
+        display=app.board.display, video=film, site=state,
+    )  # fmt: skip
     try:
         panel.start()
     except OSError as error:

@@ -5,7 +5,8 @@ files for some milliseconds, rather than for ever.
 from pathlib import Path
 
 from agent.wizard.coordinates import Point
-from agent.wizard.places import Atlas, Place, Warning_
+from agent.wizard.places import Atlas, Place
+from agent.wizard.sentence import Sentence
 
 HERE = Path(__file__).parent
 OUTLINE = HERE / "ui" / "static" / "outline.bin"
@@ -19,7 +20,7 @@ def opened() -> Atlas:
 
 def look(
     point: Point, zone: str = "", sister: Point | None = None, address: Point | None = None
-) -> tuple[Place, tuple[Warning_, ...]]:
+) -> tuple[Place, tuple[Sentence, ...]]:
     """What is at a point, and what speaks against it (agent/wizard/places.py). Takes tens of milliseconds on a small
     processor: not for the agent's loop. An image without the files knows no places, which stops nobody."""
     try:

@@ -118,7 +118,7 @@ def handle(station: Station, event: Event, now: float) -> tuple[Station, tuple[E
     station, given_up = unanswered(station, now)
     station, listed = listing.followed(station, now)
     recheck = withdrawn.questions(before, station)
-    visits = service.records(before, station, now)
+    visits = service.effects(before, station, now)
     return closed(before, station, (*asked, *due, *done, *given_up, *listed, *recheck, *visits), now)
 
 

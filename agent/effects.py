@@ -119,6 +119,10 @@ class AskList(Struct, frozen=True):
     """Tell the cloud which allowlist is here, on the volatile lane: what leads to the newest comes as commands."""
 
 
+class Count(Struct, frozen=True):
+    """Somebody wants to know what waits; answered by OutboxCounted and CacheCounted."""
+
+
 class RenewCertificate(Struct, frozen=True):
     """Make a key and ask for its certificate, whatever the old one's age."""
 
@@ -168,7 +172,7 @@ Durable = Record | Save
 Question = Lookup | AskOnline | AskList
 Effect = (
     Record | Save | Wish | Question | Remember | Announce | RenewCertificate | HangUp | Live | Restart | Commission
-    | LoadZone | FindPlace
+    | LoadZone | FindPlace | Count
 )  # fmt: skip
 
 

@@ -11,20 +11,21 @@ from math import inf
 from typing import Any, Protocol
 
 from agent.board import Board
-from agent.events import CaseTold, Cp, PartTold, PortChosen, ScreenTouched, ServiceOpened, of_driver
+from agent.events import CaseTold, KeyPressed, PartTold, PortChosen, ScreenTouched, ServiceOpened, of_driver
 from agent.hal.device import STEADY_S, Aside, DeviceFailed, DeviceWorks, Post, Presence, Watch
 from agent.hal.display import Backlight
 from agent.hal.gpio import CLOUDS_OUTPUTS, Chips, Gpio, Gpiod, InputChanged
 from agent.hal.keys import Keys
-from agent.hal.leds import Leds
+from agent.hal.leds import ERROR_LED, Leds
 from agent.hal.pcsc import PcscReader
 from agent.hal.pn532 import Pn532Reader
 from agent.hal.rtc import Rtc
 from agent.hal.thermal import TemperatureRead, Thermal
 from agent.hal.tty import LineReader
 from agent.port import is_plugged
+from agent.selftest import is_error
 from agent.station import Station
-from agent.ui.led import PATTERNS, Pattern
+from agent.ui.led import ERROR, PATTERNS, Pattern
 from agent.ui.view import lights
 
 FAN_ON_DC, FAN_OFF_DC = 450, 400  # tenths of a degree Celsius; between them the fan stays as it is
@@ -62,6 +63,7 @@ class Hardware:
         self._is_fan_on = False
         self._plugged: list[bool] = []
         self._somebody_at = -inf  # the last sign that somebody is there
+        self._touched_at = -inf  # the display, as the core knows
         self._active: set[str] = set()  # contacts that were told to be open, or pressed
         self._calm: dict[str, tuple[float, Any]] = {}  # since when they are not, and what to tell when that has lasted
         self._service: dict[str, float] = {}  # service keys that were seen up: when they will have been held
@@ -157,22 +159,29 @@ class Hardware:
         if self._leds or any(at_controller):
             shown = [PATTERNS[light] for light in lights(station, now)]
             if self._leds:
-                self._leds.show({facts.led: light for facts, light in zip(self._board.port, shown, strict=True)}, now)
+                wishes = {facts.led: light for facts, light in zip(self._board.port, shown, strict=True)}
+                self._leds.show({**wishes, ERROR_LED: ERROR if is_error(station, now) else None}, now)
             if any(at_controller):
                 self._light(tuple(light if at else None for at, light in zip(at_controller, shown, strict=True)), now)
-        if self._backlight and (station.notices or any(p.report and p.report.cp is not Cp.A for p in station.ports)):
-            self._backlight.active(now)
+        if self._backlight:
+            self._lit(self._backlight, station, now)
         if self._gpio:
             self._switch(self._gpio, station, now)
 
+    def _lit(self, backlight: Backlight, station: Station, now: float) -> None:
+        """Never dark while somebody reads or a car is here; a press in the browser wakes it as one on a button does."""
+        if is_read(station) or station.panel.touched_at > self._touched_at:
+            backlight.active(now)
+        self._touched_at = station.panel.touched_at
+
     def _switch(self, gpio: Gpio, station: Station, now: float) -> None:
-        """Fan and light follow the station; the enclosure's lock and what else there is, the cloud. The modem's lines
-        are agent/hal/power.py's, and a contactor on Linux is nobody's."""
+        """Fan, light and error LED follow the station; the enclosure's lock and what else there is, the cloud. The
+        modem's lines are agent/hal/power.py's, and a contactor on Linux is nobody's."""
         ports_dc = [port.report.temperature_dc for port in station.ports if port.report]
         self._is_fan_on = is_fan_wanted(self._is_fan_on, [*self._inside_dc.values(), *ports_dc])
-        is_light_on = self._is_light_wanted(station, now)
+        is_light_on, is_error_lit = self._is_light_wanted(station, now), is_error(station, now)
         for each in self._board.output:
-            wished = {"fan": self._is_fan_on, "light": is_light_on}.get(each.role)
+            wished = {"fan": self._is_fan_on, "light": is_light_on, "error": is_error_lit}.get(each.role)
             if each.role in CLOUDS_OUTPUTS:
                 wished = station.outputs.get(each.name, each.safe)
             if wished is not None and gpio.outputs[each.name].wished != wished:
@@ -212,7 +221,7 @@ class Hardware:
                 if self._backlight:
                     self._backlight.active(self._now())
                 self._post(event)
-            case PortChosen() | ServiceOpened():
+            case PortChosen() | KeyPressed() | ServiceOpened():
                 self._somebody_at = self._now()
                 self._post(event)
             case _:
@@ -244,6 +253,12 @@ class Hardware:
 def component(device: str) -> str:
     """A driver's name for its device as OCPP 2.1 can say it: an identifierString of at most 50."""
     return re.sub(r"[^A-Za-z0-9*_=:+|@.-]", ".", device)[-50:]
+
+
+def is_read(station: Station) -> bool:
+    """Somebody reads the display, or may look at it any time: he is spoken to, or his car is here."""
+    is_spoken_to = bool(station.notices or station.asks or station.holding)
+    return is_spoken_to or any(port.transaction or is_plugged(port) for port in station.ports)
 
 
 def is_fan_wanted(was: bool, temperatures_dc: list[int]) -> bool:

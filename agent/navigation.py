@@ -69,7 +69,7 @@ def language(station: Station) -> str:
 def pressed(station: Station, event: KeyPressed, now: float) -> Station:
     """A press on a dark display only wakes it; one that was meant for another picture does nothing."""
     was, station = station, touched(station, now)
-    if not was.panel.lit or now < was.panel.woken_at + WAKE_S:
+    if is_waking(was, now):
         return station
     offered = keys(was, now)
     action = offered[event.key - 1] if 1 <= event.key <= len(offered) else Action.NONE
@@ -85,6 +85,11 @@ def pressed(station: Station, event: KeyPressed, now: float) -> Station:
     if page(was) is Page.WIZARD:
         return flow.done(station, action, now)
     return replace(station, panel=done(station, action))
+
+
+def is_waking(station: Station, now: float) -> bool:
+    """What is pressed now only wakes the display: nobody could read what it would do."""
+    return not station.panel.lit or now < station.panel.woken_at + WAKE_S
 
 
 TURNING = {Action.NEXT, Action.CONTINUE, Action.SKIP}
@@ -146,8 +151,8 @@ def following(language: str) -> str:
 
 def chosen(station: Station, event: PortChosen, now: float) -> Station:
     """Somebody pressed a port: its button, or its half of the screen."""
-    station = touched(station, now)
-    is_there = 1 <= event.evse_id <= len(station.ports)
+    was, station = station, touched(station, now)
+    is_there = 1 <= event.evse_id <= len(station.ports) and not is_waking(was, now)
     if is_there and page(station) in (Page.HOME, Page.PORT) and len(station.ports) > 1:
         panel = replace(station.panel, page=Page.PORT, at=event.evse_id, turned=0, screenfuls=1)
         return replace(station, panel=panel)

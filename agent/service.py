@@ -11,7 +11,7 @@ from math import inf
 
 from agent.commands.charging import cleared
 from agent.commands.station import resetting
-from agent.effects import Record
+from agent.effects import Count, Effect
 from agent.events import PhoneTold
 from agent.panel import ENTER_S, SERVICE_S, Action, DoorProblem, Page, Panel, Part
 from agent.reporting import LOGGED_IN, LOGIN_FAILED, security_event
@@ -207,8 +207,10 @@ def deadlines(station: Station) -> Iterator[float]:
         yield lights_until(panel)
 
 
-def records(before: Station, after: Station, now: float) -> Iterator[Record]:
-    """Whoever gets in, and who does not: the operator hears of it."""
+def effects(before: Station, after: Station, now: float) -> Iterator[Effect]:
+    """Whoever gets in, and who does not: the operator hears of it. What waits is counted for who looks."""
+    if after.panel.part is Part.FACTS and after.panel is not before.panel:
+        yield Count()
     if after.panel.service_until > before.panel.service_until:
         yield security_event(after, LOGGED_IN, f"service menu, opened by {after.panel.service_how}", now)
     was, told = before.phone, after.phone

@@ -46,6 +46,10 @@ def plain_text(max_length: int) -> Meta:
 
 
 FilePath = Annotated[str, Meta(min_length=1, max_length=1_000, description="the path of a file in quotes")]
+Command = Annotated[
+    tuple[Annotated[str, Meta(min_length=1, max_length=1_000)], ...],
+    Meta(max_length=32, description='a program and its arguments, ["/usr/bin/…", "…"]'),
+]
 ZoneName = Annotated[
     str, Meta(pattern=r"^[A-Za-z0-9_+-]{1,20}(/[A-Za-z0-9_+-]{1,20}){0,2}\Z", description='a name like "Europe/Berlin"')
 ]
@@ -367,6 +371,9 @@ class Panel(msgspec.Struct, frozen=True):
     """[panel]: the page that the kiosk browser shows, on loopback only."""
 
     port: Annotated[int, Meta(ge=1, le=65_535)]
+    # Where no systemd starts what draws (board/systemd/station-display@.path): a program and its arguments.
+    kiosk: Command = ()
+    framebuffer: Command = ()
 
 
 class Phone(msgspec.Struct, frozen=True):

@@ -20,6 +20,7 @@ from agent.effects import (
     AskList,
     AskOnline,
     Commission,
+    Count,
     Durable,
     Effect,
     FindPlace,
@@ -109,7 +110,7 @@ from agent.uplink.protocol import (
 )
 from agent.wizard.coordinates import Point
 from agent.wizard.facts import Sentence
-from agent.wizard.places import Place, Warning_
+from agent.wizard.places import Place
 
 NEVER, NEVER_YET = float("inf"), float("-inf")
 KEEPALIVE = "keepalive_s"  # the fact: learned by agent/uplink/keepalive.py
@@ -348,12 +349,17 @@ class Shell:
             self._store.flush()
         for effect in effects:
             match effect:
+                case Record():
+                    for line in reporting.log_lines(effect):
+                        self._log(line)
                 case Lookup(ask_id=ask_id, id_token=id_token):
                     failures = self.lists.failures
                     known = self.looked_up(id_token, now)
                     self._todo.append(LookedUp(ask_id, *known, self.lists.failures == failures))
                 case AskOnline():
                     self._ask(effect, now)
+                case Count():
+                    self._todo.extend(self._counted())
                 case AskList():
                     asked = listing.status(self.lists.state)
                     self._act(self.uplink.request("DataTransfer", asked, listing.ASK_TIMEOUT_S, 0, now), now)
@@ -390,9 +396,8 @@ class Shell:
             self._store.flush()
 
     def _find_place(self, at: FindPlace) -> None:
-        def found(seen: tuple[Place, tuple[Warning_, ...]]) -> None:
-            place, warnings = seen
-            doubts = tuple(Sentence(text, facts) for text, facts in warnings)
+        def found(seen: tuple[Place, tuple[Sentence, ...]]) -> None:
+            place, doubts = seen
             self._todo.append(PlaceFound(at.latitude, at.longitude, place, doubts))
 
         self._work(lambda: atlas.look(Point(at.latitude, at.longitude), at.zone), found)
@@ -535,8 +540,12 @@ class Shell:
                 if report := self._controller.fresh(port.evse_id, now):
                     self._step(report, now)
         if isinstance(wanted, VariablesRequested | ReportRequested):
-            self._step(OutboxCounted(tuple(map(count, self.uplink.owed().values()))), now)
-            self._step(CacheCounted(self.lists.cache.size_b), now)
+            for counted in self._counted():
+                self._step(counted, now)
+
+    def _counted(self) -> tuple[OutboxCounted, CacheCounted]:
+        waiting = tuple(map(count, self.uplink.owed().values()))
+        return OutboxCounted(waiting), CacheCounted(self.lists.cache.size_b)
 
     def _refuse(self, refusal: Refusal, now: float) -> None:
         self._log(f"command refused: {refusal.why}")

@@ -71,6 +71,7 @@ TABLES: dict[str, Iterable[str]] = {
     "LINKS[station.link]": [*view.LINKS.values(), *servicepage.LINKS.values()],
     "FOLLOWS[fresh]": view.FOLLOWS.values(),
     "NAMES[fresh]": NAMES.values(),
+    "PARTS.get(part.part, part.part)": shown.PARTS.values(),
     "part.text": [*FAULT_TEXTS, *(part.text for part in FAILED)],  # or a driver's, which stay as they are
     "part.fix": [*FAULT_FIXES, *(part.fix for part in FAILED)],
     "text of RENDERERS_OWN.items()": view.RENDERERS_OWN.values(),

@@ -11,9 +11,10 @@ from agent import atlas
 from agent.ui.maps import station_map, words
 from agent.ui.words import ENGLISH, Say
 from agent.wizard.coordinates import Point
-from agent.wizard.places import COAST_KM, SIGN, SWAPPED, Atlas, Place
+from agent.wizard.places import COAST_KM, Atlas, Place
 
 BERLIN = Point(52.516, 13.3777)
+SWAPPED, SIGN = "wrong way round", "minus sign"
 SYDNEY = Point(-33.868, 151.207)
 
 
@@ -110,15 +111,15 @@ def test_nothing_speaks_against_the_right_point(known: Atlas) -> None:
 def test_a_swapped_order_and_a_wrong_sign_are_told_with_what_was_meant(
     known: Atlas, typed: Point, zone: str, sister: Point | None, slip: str
 ) -> None:
-    *_, (sentence, facts) = known.warnings(typed, zone, sister)
+    *_, said = known.warnings(typed, zone, sister)
     meant = BERLIN if abs(typed.latitude) in (BERLIN.latitude, BERLIN.longitude) else SYDNEY
-    assert sentence == slip
-    assert facts == {"point": f"{meant.latitude:.6f}, {meant.longitude:.6f}"}
+    assert slip in said.text
+    assert said.facts == {"point": f"{meant.latitude:.6f}, {meant.longitude:.6f}"}
 
 
 def test_another_country_than_the_zones_is_told_without_a_guess(known: Atlas) -> None:
-    ((sentence, facts),) = known.warnings(Point(48.0, 2.0), "Europe/Berlin")
-    assert sentence.format_map(facts) == "This point is in France, but the time zone is Europe/Berlin."
+    (said,) = known.warnings(Point(48.0, 2.0), "Europe/Berlin")
+    assert said.text.format_map(said.facts) == "This point is in France, but the time zone is Europe/Berlin."
 
 
 def test_a_zone_that_no_town_has_says_nothing_about_countries(known: Atlas) -> None:
@@ -127,7 +128,7 @@ def test_a_zone_that_no_town_has_says_nothing_about_countries(known: Atlas) -> N
 
 def test_the_distance_to_sister_and_address_is_told(known: Atlas) -> None:
     said = known.warnings(BERLIN, sister=Point(52.6, 13.3777), address=Point(52.53, 13.3777))
-    texts = [sentence.format_map(facts) for sentence, facts in said]
+    texts = [each.text.format_map(each.facts) for each in said]
     assert texts == ["The station beside this one is 9.3 km away.", "The address of this site is 1.6 km away."]
 
 

@@ -71,9 +71,16 @@ def test_a_file_that_is_too_large_is_not_even_read(path: Path) -> None:
     assert "larger than 64 MB" in checked(path).problem
 
 
-def test_a_folder_of_that_name_is_a_sentence_too(tmp_path: Path) -> None:
-    (tmp_path / NAME).mkdir()
-    assert "cannot be read" in checked(tmp_path / NAME).problem
+@pytest.mark.parametrize("make", [os.mkdir, os.mkfifo], ids=["folder", "pipe"])
+def test_what_is_no_file_is_a_sentence_too_and_nobody_waits_for_it(make: Callable[[Path], None], path: Path) -> None:
+    path.unlink()
+    make(path)
+    assert "it is no file" in checked(path).problem and not is_there(path.parent)
+
+
+def test_a_hash_that_is_no_file_is_a_sentence_too(path: Path) -> None:
+    os.mkfifo(path.with_name(f"{NAME}.sha256"))
+    assert "it is no file" in checked(path).problem
 
 
 @given(st.binary(max_size=200) | st.binary(max_size=118).map(lambda tail: SITE[:8] + tail))

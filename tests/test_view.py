@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from agent.clock import Clock, ClockSource
 from agent.events import Cp, Entry, Link, ListState, Report, SelfTest
-from agent.faults import FAULTS, Cure, Fault, Latch
+from agent.faults import FAULTS, Fault, mender
 from agent.navigation import KEYS
 from agent.panel import Panel, Part
 from agent.policy.freshness import ALARM_S, WARNING_S, age
@@ -34,6 +34,7 @@ from agent.station import (
 from agent.transaction import ChargingState, Ending, Reading, StoppedReason, Transaction, Trigger
 from agent.ui.led import PATTERNS, Colour, Light, Pattern, coded, is_lit
 from agent.ui.model import NoticeModel, PortModel, ScreenModel, Tone
+from agent.ui.shown import FAULT_LIGHTS
 from agent.ui.situation import BARS, Situation, situation
 from agent.ui.view import screen
 from agent.ui.words import LANGUAGES
@@ -253,7 +254,7 @@ def test_a_port_with_a_fault_looks_like_one(station: Station, now: float) -> Non
         if faults(port):
             assert drawn.tone is Tone.FAULT
         if faults(port) and drawn.notice is None and not station.notices and not station.asks and not station.holding:
-            assert drawn.led in (Light.FAULT, Light.FAULT_WAITS)
+            assert drawn.led in FAULT_LIGHTS.values()
 
 
 # -- ports, one by one ------------------------------------------------------------------------------------------------
@@ -314,8 +315,7 @@ def test_every_fault_shows_its_text_its_fix_and_its_light(fault: Fault) -> None:
     model = shown(replace(PLUGGED, latched=frozenset({fault})))
     assert model.text == FAULTS[fault].text
     assert [(f.fix, f.mrec) for f in model.faults] == [(FAULTS[fault].fix, FAULTS[fault].mrec)]
-    goes_by_itself = FAULTS[fault].cure is Cure.WAIT and FAULTS[fault].latch is Latch.NONE
-    assert model.led is (Light.FAULT_WAITS if goes_by_itself else Light.FAULT)
+    assert model.led is FAULT_LIGHTS[mender(fault)]
 
 
 def test_what_needs_a_hand_is_named_before_what_passes_by_itself() -> None:

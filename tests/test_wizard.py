@@ -499,8 +499,8 @@ def msgspec_replaced(**changes: Any) -> Any:
 def test_a_failed_part_is_shown_with_its_fix_and_keeps_the_hand_over_closed() -> None:
     me = installed().service().enter("step", "self-test")
     me.play.on(PartTold("TokenReader", "The reader is silent.", "Check its cable.", "reader"))
-    assert "TokenReader: The reader is silent. Check its cable." in me.prose()
-    assert me.rows()["TokenReader"].mark == "failed"
+    assert "Card reader: The reader is silent. Check its cable." in me.prose()
+    assert me.rows()["Card reader"].mark == "failed"
     me.enter("step", "hand-over")
     assert me.keys[3] == "" and "closed" in me.prose() and "Missing: Self-test" in me.page.footer
     me.play.on(PartTold("TokenReader"))

@@ -39,6 +39,7 @@ class FaultModel(Struct, frozen=True):
     text: str  # for the driver
     fix: str  # for the installer or the owner
     mrec: str | None  # ChargeX MREC
+    code: str  # the MREC, or its name where it has none
 
 
 class TotalModel(Struct, frozen=True):
@@ -68,6 +69,7 @@ class PortModel(Struct, frozen=True):
     title: str
     text: str
     action: str
+    code: str  # of what is the matter, the same in the log and at the cloud; "" where nothing is
     ready: bool  # the installer's green check mark
     self_test: Result  # of the worst of its parts
     check: str  # both in a word, with the mark
@@ -234,3 +236,4 @@ class Beat(Struct, frozen=True):
     frames: int  # of the instructional video that were drawn, since the page began
     video: Literal["playing", "animation", "none"]  # what is there to see: the video, its drawn stand-in, neither
     visible: bool  # the page is on the display, as far as the browser knows
+    by: Literal["kiosk", "framebuffer"] = "kiosk"  # who draws

@@ -12,6 +12,7 @@ from agent.wizard import readiness
 
 LIGHTS: dict[Light, str] = {  # in the order in which a driver meets them
     Light.AVAILABLE: "Available",
+    Light.UNREACHABLE: "Available, without the network",
     Light.PLUGGED: "Plugged in: tap your card",
     Light.AUTHORISING: "Checking your card",
     Light.ASK: "Something is left to do: read the screen",
@@ -23,9 +24,13 @@ LIGHTS: dict[Light, str] = {  # in the order in which a driver meets them
     Light.HELD: "Charging goes on soon, after a power cut",
     Light.RESERVED: "Reserved",
     Light.STARTING: "Starting, self-test",
+    Light.UPDATING: "New software is being installed",
+    Light.NOT_ACTIVATED: "Not activated yet",
     Light.OUT_OF_SERVICE: "Closed or out of service",
     Light.FAULT_WAITS: "Fault: tried again by itself",
+    Light.FAULT_UNPLUG: "Fault: unplug your car",
     Light.FAULT: "Fault: somebody has to mend it",
+    Light.EMERGENCY_STOP: "Emergency stop",
 }
 assert LIGHTS.keys() == set(Light)
 

@@ -38,8 +38,9 @@ from agent.settings import Phone as PhoneFacts
 from agent.station import Station
 from agent.ui.door import CERTIFICATE, Entry, certificate, fingerprint, new_door, problem_at, wifi
 from agent.ui.model import Field, ScreenModel
-from agent.ui.web import EventStream, happened, read
-from agent.ui.words import LANGUAGES, Say, Says
+from agent.ui.site import Streets
+from agent.ui.web import TYPES, EventStream, happened, read, streets_route
+from agent.ui.words import LANGUAGES, Say, Says, language_of
 
 SUBSCRIBERS_MAX = 4
 CONNECTIONS_MAX = 24
@@ -71,13 +72,10 @@ HEADERS = {
     "permissions-policy": "geolocation=(self)",
     "cache-control": "no-store",
 }
-TYPES = {
-    ".html": "text/html", ".mjs": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml",
-    ".json": "application/json", ".woff2": "font/woff2",
-}  # fmt: skip
 FOLDERS = {"/": HERE / "static", "/vendor/": HERE / "vendor"}
 WORDS = {  # what the page says of its own, before anybody is in
     "title": "Installing this station",
+    "choose": "Language",
     "ask": "Type the eight digits that the station shows.",
     "code": "Code",
     "enter": "Go on",
@@ -87,6 +85,8 @@ WORDS = {  # what the page says of its own, before anybody is in
     "save": "Save",
     "cancel": "Cancel",
     "confirm": "Confirm at the station's own display.",
+    "here": "Use this phone's position",
+    "nowhere": "This phone does not tell its position.",
 }
 
 
@@ -212,6 +212,7 @@ class Visit:
     def _app(self) -> ASGIApp:
         pages = [static(path, file) for path, file in listed()]
         routes = [
+            streets_route(Streets(self._phone.folder)),
             Route("/api/words", self._words),
             Route("/api/enter", self._enter, methods=["POST"]),
             Route("/api/field", self._field, methods=["POST"]),
@@ -227,7 +228,7 @@ class Visit:
         return self.door.knows(cookie(headers, COOKIE))
 
     async def _words(self, request: Request) -> Response:
-        say = self._phone.says.get(spoken(request.headers), Say())
+        say = self._phone.says.get(wished(request), Say())
         told = {"language": say.language, "direction": say.direction, **{key: say(text) for key, text in WORDS.items()}}
         languages = {code: language.name for code, language in LANGUAGES.items() if code in self._phone.says}
         return json({"words": told, "languages": languages, "guest": self._is_guest(request.headers)})
@@ -268,11 +269,9 @@ class Visit:
         if len(self._subscribers) >= SUBSCRIBERS_MAX:
             text = f"{SUBSCRIBERS_MAX} pages are open already: close one.\n"
             return PlainTextResponse(text, 503, {"retry-after": "5"})
-        asked = request.query_params.get("language", "")
         news = asyncio.Event()
         self._subscribers.add(news)
-        stream = self._stream(news, asked if asked in LANGUAGES else spoken(request.headers))
-        return EventStream(stream, lambda: self._subscribers.discard(news))
+        return EventStream(self._stream(news, wished(request)), lambda: self._subscribers.discard(news))
 
     async def _stream(self, news: asyncio.Event, language: str) -> AsyncIterator[bytes]:
         before = b""
@@ -297,7 +296,7 @@ def fields(screen: ScreenModel) -> set[str]:
 def listed() -> list[tuple[str, Path]]:
     """The phone's page, and what it shares with the panel's; never that page itself."""
     found = [(at + path.relative_to(folder).as_posix(), path) for at, folder in FOLDERS.items()
-             for path in sorted(folder.rglob("*")) if path.suffix in TYPES]  # fmt: skip
+             for path in sorted(folder.rglob("*")) if path.suffix in TYPES.keys() - {".webm"}]  # fmt: skip
     return [("/" if at == "/phone.html" else at, path) for at, path in found if at != "/index.html"]
 
 
@@ -333,10 +332,16 @@ def cookie(headers: Headers, name: str) -> str:
     return next((value for key, _, value in pairs if key == name), "")
 
 
+def wished(request: Request) -> str:
+    """The language that the page asks for, else that of its browser."""
+    asked = request.query_params.get("language", "")
+    return asked if asked in LANGUAGES else spoken(request.headers)
+
+
 def spoken(headers: Headers) -> str:
     """The first language of Accept-Language (RFC 9110 §12.5.4) that we speak. Browsers send them in order."""
-    asked = (each.strip()[:2].lower() for each in headers.get("accept-language", "")[:200].split(","))
-    return next((language for language in asked if language in LANGUAGES), "en")
+    asked = headers.get("accept-language", "")[:200].split(",")
+    return next(filter(None, (language_of(each.strip().partition(";")[0]) for each in asked)), "en")
 
 
 # -- who is let through -----------------------------------------------------------------------------------------------
@@ -431,6 +436,8 @@ class Listener:
             await asyncio.gather(accepting, *self._greeting, return_exceptions=True)
             for connection in list(self._state.connections):
                 connection.transport.abort()
+            if self._state.tasks:
+                await asyncio.wait(list(self._state.tasks), timeout=STOP_S / 2)
 
     async def _accept(self, listener: socket.socket) -> None:
         is_taken = False

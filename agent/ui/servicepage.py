@@ -22,11 +22,13 @@ def service_page(station: Station, now: float, say: Say) -> PageModel:
 
 
 def menu_page(station: Station, now: float, say: Say) -> PageModel:
-    at = service.at_cursor(station)
-    options = tuple(Option(name, label(name, say)) for name in service.menu(station))
-    menu = Field(service.FIELD, "choice", say("What to do"), at, label(at, say), options, chosen=True)
+    at, do = service.at_cursor(station), say("Do it")
+    menu = tuple(
+        Field(service.FIELD, "choice", label(name, say), "", do, (Option(name, do),), chosen=name == at)
+        for name in service.menu(station)
+    )
     open_for = say("Open for {time}.", time=left(station.panel.service_until, now))
-    return PageModel(say("Service"), (menu,), footer=say.joined(about(station, at, say), open_for))
+    return PageModel(say("Service"), menu, footer=say.joined(about(station, at, say), open_for))
 
 
 def left(until: float, now: float) -> str:
@@ -95,7 +97,6 @@ def ways_in(door: PhoneTold, time: str, say: Say) -> Iterator[Block]:
     yield Qr(door.link, door.address)
     yield Rows(
         (
-            Row(say("Address"), door.address),
             Row(say("Code, if the phone asks"), f"{door.code[:4]} {door.code[4:]}"),
             Row(say("Certificate (SHA-256) begins"), door.fingerprint),
             Row(say("Waiting for"), time),

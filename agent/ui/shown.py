@@ -5,14 +5,16 @@ from datetime import datetime
 from math import ceil
 
 from agent.clock import wall
-from agent.faults import FAULTS, Fault
+from agent.events import Link
+from agent.faults import FAULTS, Fault, Mender, code, mender
 from agent.policy.reasons import WORDS, Reason
 from agent.port import Port, is_plugged
+from agent.selftest import PORT_PARTS, SOCKET_PARTS, PartResult
 from agent.station import Station
 from agent.transaction import StoppedReason, Transaction
 from agent.ui.led import Light
 from agent.ui.model import Tone
-from agent.ui.situation import Situation, goes_by_itself, is_free, worst_first
+from agent.ui.situation import BARS, Situation, goes_by_itself, is_free, worst_first
 from agent.ui.words import Say, clock_face
 
 
@@ -29,7 +31,7 @@ class Shown:
 
 def stated(reason: Reason, title: str) -> Shown:
     """A state in which every card gets this reason: the same words before the tap as after it."""
-    return Shown(Tone.FAULT, Light.OUT_OF_SERVICE, title, WORDS[reason].text, instruction(reason))
+    return Shown(Tone.FAULT, Light(WORDS[reason].led), title, WORDS[reason].text, instruction(reason))
 
 
 def instruction(reason: Reason) -> str:
@@ -126,6 +128,43 @@ SHOWN: dict[Situation, Shown] = {
 
 assert SHOWN.keys() == set(Situation)
 
+FAULT_LIGHTS: dict[Mender, Light] = {
+    Mender.ITSELF: Light.FAULT_WAITS,
+    Mender.DRIVER: Light.FAULT_UNPLUG,
+    Mender.SERVICE: Light.FAULT,
+    Mender.RELEASE: Light.EMERGENCY_STOP,
+}
+
+
+def light_of(station: Station, port: Port, at: Situation) -> Light:
+    """The table's, but a fault's light says who ends it, and a free port's that the network is gone."""
+    if at in (Situation.FAULT, Situation.FAULT_WAITS):
+        return FAULT_LIGHTS[mender(worst_first(port)[0])]
+    if at is Situation.AVAILABLE and station.link is Link.DOWN:
+        return Light.UNREACHABLE
+    return SHOWN[at].light
+
+
+CODES: dict[Situation, Reason] = {  # where every card would be refused for this reason
+    Situation.OUT_OF_SERVICE: Reason.UNAVAILABLE,
+    Situation.NOT_ACTIVATED: Reason.STATION_NOT_ACTIVATED,
+    Situation.CANNOT_RECORD: Reason.CANNOT_RECORD,
+}
+
+
+def code_of(station: Station, port: Port, at: Situation) -> str:
+    """What is the matter in one word, the same on the screen, in the log and at the cloud; "" where nothing is."""
+    bar, tx = station.bar or port.bar, port.transaction
+    if at in (Situation.FAULT, Situation.FAULT_WAITS):
+        return code(worst_first(port)[0])
+    if at is Situation.SELF_TEST_FAILED:
+        return code(Fault.GROUND_FAULT_SELF_TEST)
+    if at is Situation.LIMIT_REACHED and tx and tx.refused in set(Reason):
+        return WORDS[Reason(tx.refused)].code
+    if at in BARS.values() and bar:
+        return WORDS[bar.reason].code
+    return WORDS[CODES[at]].code if at in CODES else ""
+
 ENDINGS: dict[StoppedReason, str] = {
     StoppedReason.DE_AUTHORIZED: "Ended: this card was refused since.",
     StoppedReason.EMERGENCY_STOP: "Ended by the emergency stop.",
@@ -142,6 +181,30 @@ ENDINGS: dict[StoppedReason, str] = {
 }
 
 assert ENDINGS.keys() == set(StoppedReason)
+
+
+PARTS: dict[str, str] = {  # component name on the wire: as people call it. Another driver's part is called as it is
+    "Controller": "Port controller",
+    "GroundFaultDetector": "Ground-fault protection",
+    "PowerContactor": "Contactor",
+    "ControlPilot": "Control pilot",
+    "Meter": "Meter",
+    "ElectricalFeed": "Mains supply",
+    "TemperatureSensor": "Temperature",
+    "EmergencyStop": "Emergency stop",
+    "ConnectorPlugRetentionLock": "Plug lock",
+    "ProximityPilot": "Cable rating",
+    "Storage": "Storage",
+    "TokenReader": "Card reader",
+    "ControllerLink": "Link to the controller",
+    "Display": "Display",
+}
+
+assert {*PORT_PARTS, *SOCKET_PARTS} <= PARTS.keys()
+
+
+def part_name(part: PartResult, say: Say) -> str:
+    return say(PARTS.get(part.part, part.part))
 
 
 def filled(station: Station, port: Port, at: Situation, now: float, say: Say) -> tuple[str, str]:

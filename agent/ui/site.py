@@ -9,7 +9,10 @@ import hashlib
 import re
 import struct
 from dataclasses import dataclass
+from errno import EINVAL
+from io import BufferedReader
 from pathlib import Path
+from stat import S_ISREG
 
 NAME = "site.pmtiles"
 SIZE_MAX = 64 * 1024 * 1024
@@ -39,7 +42,7 @@ MISSING = Site("This station has no streets: its kit brought none.")
 def checked(path: Path) -> Site:
     """Whether the file can be shown: size, kind, hash. Reads all of it. Never raises for what is in it."""
     try:
-        with path.open("rb") as file:
+        with opened(path) as file:
             if path.stat().st_size > SIZE_MAX:
                 return Site(f"The streets are larger than {SIZE_MAX >> 20} MB: cut a smaller extract.")
             head = file.read(HEADER.size)
@@ -55,10 +58,17 @@ def checked(path: Path) -> Site:
     return described(head)
 
 
+def opened(path: Path) -> BufferedReader:
+    """A pipe of that name would be waited for, for ever."""
+    if not S_ISREG(path.stat().st_mode):
+        raise OSError(EINVAL, "it is no file")
+    return path.open("rb")
+
+
 def manifest(path: Path) -> str | None:
     """The hash that stands beside the file; "" without one, None if that file says none."""
     try:
-        with path.with_name(f"{path.name}.sha256").open("rb") as file:
+        with opened(path.with_name(f"{path.name}.sha256")) as file:
             found = re.match(rb"\s*([0-9a-fA-F]{64})(?![0-9a-fA-F])", file.read(200))
     except FileNotFoundError:
         return ""
@@ -80,7 +90,7 @@ def described(head: bytes) -> Site:
 def is_there(folder: Path) -> bool:
     """As far as size and header tell: whoever asks for the file learns the rest (`Streets`)."""
     try:
-        with (folder / NAME).open("rb") as file:
+        with opened(folder / NAME) as file:
             return not described(file.read(HEADER.size)).problem
     except OSError:
         return False

@@ -3,7 +3,7 @@
 from enum import StrEnum
 
 from agent.events import SelfTest
-from agent.faults import FAULTS, Cure, Fault, Latch
+from agent.faults import FAULTS, Fault, Mender, mender
 from agent.policy.reasons import Reason
 from agent.policy.sharing import CURRENT_MIN_MA
 from agent.port import Port, derated_ma, faults, is_capped, is_plugged, is_ready, operative
@@ -119,13 +119,16 @@ def why_no_offer(station: Station, port: Port) -> Situation:
 
 
 def goes_by_itself(fault: Fault) -> bool:
-    return FAULTS[fault].cure is Cure.WAIT and FAULTS[fault].latch is Latch.NONE
+    return mender(fault) is Mender.ITSELF
+
+
+MENDERS = list(Mender)
 
 
 def worst_first(port: Port) -> list[Fault]:
     """What needs a hand before what passes; else in the order of the table."""
     found = faults(port)
-    return sorted((f for f in FAULTS if f in found), key=goes_by_itself)
+    return sorted((f for f in FAULTS if f in found), key=lambda f: MENDERS.index(mender(f)))
 
 
 def is_fit(port: Port) -> bool:

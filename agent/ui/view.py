@@ -7,7 +7,7 @@ concerns a tap is a `NoticeModel`, and stands before the situation for its few s
 from agent import __version__, navigation, service
 from agent.clock import wall
 from agent.events import Link
-from agent.faults import FAULTS
+from agent.faults import FAULTS, code
 from agent.panel import Action, Page
 from agent.policy.freshness import DAY_S, NAMES, WARNING_S, Freshness, age_s, freshness
 from agent.policy.reasons import WORDS, Led, Reason
@@ -29,7 +29,19 @@ from agent.ui.model import (
     Tone,
     TotalModel,
 )
-from agent.ui.shown import SHOWN, elsewhere, ending, filled, instruction, left_s, start, who
+from agent.ui.shown import (
+    SHOWN,
+    code_of,
+    elsewhere,
+    ending,
+    filled,
+    instruction,
+    left_s,
+    light_of,
+    part_name,
+    start,
+    who,
+)
 from agent.ui.situation import Situation, is_fit, is_free, situation, worst_first
 from agent.ui.words import ENGLISH, LANGUAGES, ONLY_ENGLISH, Say, Says, clock_face
 from agent.wizard.facts import Step
@@ -104,7 +116,7 @@ def lights(station: Station, now: float) -> tuple[Light, ...]:
 def light(station: Station, port: Port, said: NoticeModel | None, notice: NoticeModel | None) -> Light:
     """`said` is what the station says to a driver whose port is not known: the ports that could be his light up."""
     spoken = notice or (said if port in spoken_to(station) else None)
-    return spoken.led if spoken else SHOWN[situation(station, port)].light
+    return spoken.led if spoken else light_of(station, port, situation(station, port))
 
 
 def port_model(
@@ -135,11 +147,12 @@ def port_model(
         title=say(shown.title),
         text=text,
         action=action,
+        code=code_of(station, port, at),
         ready=is_fit(port),
         self_test=self_test,
         check=say(CHECKS[self_test]) if not is_fit(port) else say("✔ ready"),
         faults=tuple(
-            FaultModel(f, say(FAULTS[f].text), say(FAULTS[f].fix), FAULTS[f].mrec) for f in worst_first(port)
+            FaultModel(f, say(FAULTS[f].text), say(FAULTS[f].fix), FAULTS[f].mrec, code(f)) for f in worst_first(port)
         ),
         retry_in_s=report.retry_in_s if report else 0,
         power_w=power_w,
@@ -165,12 +178,14 @@ def last_text(last: TotalModel, say: Say) -> str:
     return say.joined(say("Last session: {energy} kWh.", energy=energy), last.text)
 
 
+def where_of(part: PartResult, say: Say) -> str:
+    return say("Port {n}", n=part.evse_id) if part.evse_id else part_name(part, say)
+
+
 def messages_of(station: Station, tested: tuple[PartResult, ...], say: Say) -> list[Message]:
     """What failed, where, and its fix: each part once."""
     return [
-        Message(
-            say("Port {n}", n=part.evse_id) if part.evse_id else part.part, say(part.text), say(part.fix), part.code
-        )
+        Message(where_of(part, say), say(part.text), say(part.fix), part.code)
         for part in tested
         if part.result is Result.FAILED
     ]
@@ -330,6 +345,8 @@ TITLES = {
     Led.ASK: "One more step",
     Led.COULD_NOT_ASK: "Could not check this card",
     Led.OUT_OF_SERVICE: "Cannot start here",
+    Led.NOT_ACTIVATED: "Cannot start here",
+    Led.UPDATING: "Cannot start here",
 }
 
 
@@ -348,7 +365,7 @@ def port_notice(station: Station, port: Port, now: float, say: Say) -> NoticeMod
         return words(station, notice.reason, port.evse_id, now, say)
     at = situation(station, port)
     text, action = filled(station, port, at, now, say)  # what was accepted, start or stop, the port's facts say best
-    return NoticeModel(SHOWN[at].tone, SHOWN[at].light, say("Card accepted"), text, action)
+    return NoticeModel(SHOWN[at].tone, light_of(station, port, at), say("Card accepted"), text, action)
 
 
 def station_notice(station: Station, now: float, say: Say) -> NoticeModel | None:

@@ -13,6 +13,7 @@ from agent.station import Station, charging_state
 from agent.transaction import TEST_RULE, ChargingState
 from agent.ui.maps import STREETS, length, station_map
 from agent.ui.model import Block, Field, Option, PageModel, Prose, Qr, Row, Rows
+from agent.ui.shown import part_name
 from agent.ui.words import LANGUAGES, Say
 from agent.wizard import flow, inputs, layer, readiness, steps
 from agent.wizard.coordinates import Point
@@ -178,20 +179,21 @@ def self_test(station: Station, now: float, say: Say) -> Iterator[Block]:
     bad = [part for part in results if part.result is Result.FAILED]
     for part in bad:
         what = say.joined(say(part.text), say(part.fix))
-        yield Prose(say("{part}: {what}", part=part_name(part, say), what=what), "warning")
+        yield Prose(say("{part}: {what}", part=where(part, say), what=what), "warning")
     if not bad and (why := steps.self_test(station, now)):
         yield Prose(said(say, why))
     alone = [p for p in results if p.result is not Result.PASSED or not p.evse_id]
-    rows = [Row(part_name(p, say), say(p.result), MARKS[p.result]) for p in alone]
+    rows = [Row(where(p, say), say(p.result), MARKS[p.result]) for p in alone]
     for port in station.ports:
-        passed = [p.part for p in results if p not in alone and p.evse_id == port.evse_id]
+        passed = [part_name(p, say) for p in results if p not in alone and p.evse_id == port.evse_id]
         if passed:
             rows.append(Row(say("Port {n}", n=port.evse_id), say.listed(passed), "passed"))
     yield Rows(tuple(rows))
 
 
-def part_name(part: selftest.PartResult, say: Say) -> str:
-    return say("Port {n}, {part}", n=part.evse_id, part=part.part) if part.evse_id else part.part
+def where(part: selftest.PartResult, say: Say) -> str:
+    name = part_name(part, say)
+    return say("Port {n}, {part}", n=part.evse_id, part=name) if part.evse_id else name
 
 
 def circuit(station: Station, now: float, say: Say) -> Iterator[Block]:

@@ -16,6 +16,7 @@ from msgspec import Meta
 from agent.clock import WALL_MAX_S
 from agent.settings import SETTINGS
 from agent.wizard.places import Place
+from agent.wizard.sentence import Sentence as Sentence
 
 TEXT_MAX = 60  # characters of a name
 ELECTRICAL = ("breaker_ma", "circuit_limit_ma", "port_limit_ma", "phases")  # confirmed at the panel, old and new shown
@@ -77,14 +78,6 @@ class Editing:
     name: str
     value: str
     turn: int = 0  # of the wheel of characters, for a text
-
-
-@dataclass(frozen=True, slots=True)
-class Sentence:
-    """English text, which is the key of the catalogues, and the facts in it."""
-
-    text: str
-    facts: Mapping[str, object] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

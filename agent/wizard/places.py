@@ -18,7 +18,8 @@ from functools import cached_property
 from itertools import pairwise
 from math import cos, hypot, radians
 
-from agent.wizard.coordinates import DEGREE_M, Point, distance_m, is_place
+from agent.wizard.coordinates import DEGREE_M, Point, decimal, distance_m, is_place
+from agent.wizard.sentence import Sentence
 
 DEGREE_KM = DEGREE_M / 1000
 FULL = 32_767  # a coordinate as a 16-bit integer: 180 degrees of longitude, 90 of latitude; steps of 0.6 and 0.3 km
@@ -28,8 +29,6 @@ NEAREST_KM = 200.0  # a coast farther away than this is not measured
 SISTER_KM = 2.0  # stations of one site are closer together
 ADDRESS_KM = 1.0
 HIT_KM = 25.0  # a slip of the hand is believed if the place that was meant is this close to where it should be
-
-Warning_ = tuple[str, dict[str, object]]  # a sentence, and the facts in it
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,7 +204,7 @@ class Atlas:
 
     def warnings(
         self, point: Point, zone: str = "", sister: Point | None = None, address: Point | None = None
-    ) -> tuple[Warning_, ...]:
+    ) -> tuple[Sentence, ...]:
         """What speaks against this point: the sea, the zone that the station is set to, a station beside it, its
         address; and what may have been meant, if a swapped order or a wrong sign explains it."""
         place = self.place(point)
@@ -216,44 +215,49 @@ class Atlas:
 
     def _against(
         self, point: Point, place: Place, zone: str, sister: Point | None, address: Point | None
-    ) -> Iterator[Warning_]:
+    ) -> Iterator[Sentence]:
         codes = self.towns.codes_by_zone.get(zone, set())
         if not place.code and place.sea_km >= NEAREST_KM:
-            yield "This point is in the sea, far from any coast.", {}
+            yield Sentence("This point is in the sea, far from any coast.")
         elif not place.code:
-            yield "This point is in the sea, {km} km from the coast.", {"km": round(place.sea_km)}
+            yield Sentence("This point is in the sea, {km} km from the coast.", {"km": round(place.sea_km)})
         elif codes and place.code not in codes:
-            yield "This point is in {country}, but the time zone is {zone}.", {"country": place.country, "zone": zone}
+            where = {"country": place.country, "zone": zone}
+            yield Sentence("This point is in {country}, but the time zone is {zone}.", where)
         if sister and (km := distance_m(point, sister) / 1000) > SISTER_KM:
-            yield "The station beside this one is {km} km away.", {"km": rounded(km)}
+            yield Sentence("The station beside this one is {km} km away.", {"km": rounded(km)})
         if address and (km := distance_m(point, address) / 1000) > ADDRESS_KM:
-            yield "The address of this site is {km} km away.", {"km": rounded(km)}
+            yield Sentence("The address of this site is {km} km away.", {"km": rounded(km)})
 
-    def _meant(self, point: Point, zone: str, sister: Point | None, address: Point | None) -> Warning_ | None:
+    def _meant(self, point: Point, zone: str, sister: Point | None, address: Point | None) -> Sentence | None:
         """A slip of the hand that explains it: then the point is where zone, sister and address say."""
         codes, known = self.towns.codes_by_zone.get(zone, set()), [p for p in (sister, address) if p]
-        for text, latitude, longitude in slips(point):
+        for is_swapped, latitude, longitude in slips(point):
             other = Point(latitude, longitude)
             if not is_place(other):
                 continue
             is_near = all(distance_m(other, p) / 1000 <= HIT_KM for p in known)
             if is_near and (known or codes) and (not codes or self.place(other).code in codes):
-                return text, {"point": f"{latitude:.6f}, {longitude:.6f}"}
+                return asked(is_swapped, other)
         return None
 
 
-SWAPPED = "Are latitude and longitude the wrong way round? Then it is {point}."
-SIGN = "Is a minus sign wrong or missing? Then it is {point}."
-
-
-def slips(point: Point) -> Iterator[tuple[str, float, float]]:
+def slips(point: Point) -> Iterator[tuple[bool, float, float]]:
+    """Whether the order was swapped, and what was meant then."""
     latitude, longitude = point.latitude, point.longitude
-    yield SWAPPED, longitude, latitude
-    yield SIGN, -latitude, longitude
-    yield SIGN, latitude, -longitude
-    yield SIGN, -latitude, -longitude
-    yield SWAPPED, -longitude, latitude
-    yield SWAPPED, longitude, -latitude
+    yield True, longitude, latitude
+    yield False, -latitude, longitude
+    yield False, latitude, -longitude
+    yield False, -latitude, -longitude
+    yield True, -longitude, latitude
+    yield True, longitude, -latitude
+
+
+def asked(is_swapped: bool, meant: Point) -> Sentence:
+    facts = {"point": decimal(meant)}
+    if is_swapped:
+        return Sentence("Are latitude and longitude the wrong way round? Then it is {point}.", facts)
+    return Sentence("Is a minus sign wrong or missing? Then it is {point}.", facts)
 
 
 def rounded(km: float) -> float | int:

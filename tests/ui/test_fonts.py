@@ -1,5 +1,6 @@
 """Every character that the display can show is in one of its own fonts: nobody reads little empty boxes."""
 
+import ast
 import hashlib
 import json
 from functools import cache
@@ -16,7 +17,13 @@ from agent.ui.words import LANGUAGES
 
 FONTS = Path(web.__file__).parent / "static" / "fonts"
 ROWS = json.loads((FONTS / "fonts.json").read_text())
-INVISIBLE = set("\n\u200e\u200f\u2066\u2067\u2068\u2069")  # marks of direction have no glyph
+DRAWN = [
+    path
+    for room in (catalogues.FOLDER.parent, catalogues.FOLDER.parent.parent / "wizard")
+    for path in room.rglob("*")
+    if path.suffix in (".py", ".mjs") and path.name != "coordinates.py"  # that reads more signs than we write
+]
+INVISIBLE = {"\n"}
 
 
 @cache
@@ -70,6 +77,16 @@ def test_no_word_of_a_refusal_or_a_fault_needs_another_font() -> None:
     refusals = [text for words in WORDS.values() for text in (words.text, words.action, words.owner, words.code)]
     faults = [text for row in FAULTS.values() for text in (row.text, row.fix)]
     assert not missing("".join(refusals + faults))
+
+
+@pytest.mark.parametrize("path", sorted(DRAWN), ids=lambda path: "/".join(path.parts[-2:]))
+def test_no_sign_that_the_code_puts_on_the_display_needs_another_font(path: Path) -> None:
+    """Whatever stands in a string there; of the page's own files, anywhere."""
+    text = path.read_text()
+    if path.suffix == ".py":
+        nodes = ast.walk(ast.parse(text))
+        text = "".join(node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str))
+    assert not missing(text)
 
 
 def test_a_character_that_no_font_has_is_found_out() -> None:

@@ -13,7 +13,11 @@ const GLYPHS = {
   failed: html`<path d="M4 4l16 16M20 4L4 20" class="line"/>`,
   running: html`<path d="M5 2h14M5 22h14" class="line"/><path d="M7 3c0 5 3 6 5 9-2 3-5 4-5 9h10c0-5-3-6-5-9 2-3 5-4 5-9z" class="line"/>`,
   open: html`<circle cx="12" cy="12" r="8.5" class="line"/>`,
-  next: html`<path d="M8 4l9 8-9 8" class="line"/>`,
+  delete: html`<path d="M8 5h14v14H8l-6-7z" class="line"/><path d="M12 9l6 6M18 9l-6 6" class="line"/>`,
+  capitals: html`<path d="M12 3l9 10h-5v8H8v-8H3z" class="line"/>`,
+  space: html`<path d="M3 13v5h18v-5" class="line"/>`,
+  cancel: html`<path d="M4 4l16 16M20 4L4 20" class="line"/>`,
+  done: html`<path d="M3 12.5l6 6L21 5" class="line"/>`,
 };
 
 /** Decoration: the word beside it is what a screen reader reads; `label` where there is none. */

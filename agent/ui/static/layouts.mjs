@@ -5,10 +5,11 @@ import { Film } from "./film.mjs";
 import { Paged, fit } from "./fit.mjs";
 import { Glyph } from "./icons.mjs";
 
-const LEFT_OUT = 9;      // the steps of [data-fit] in style.css
+const LEFT_OUT = 13;     // the steps of [data-fit] in style.css
 const NOTICE_MS = 8000;  // so long a notice stays
 
 const mark = (port) => (port.ready ? "passed" : port.self_test === "running" ? "running" : "failed");
+const TONES = { passed: "free", running: "wait", failed: "fault" };
 
 // -- idle -------------------------------------------------------------------------------------------------------------
 
@@ -18,7 +19,7 @@ function Idle({ screen, act, size }) {
     <ul class="checks" dir="ltr">${screen.ports.map((port) => html`<${Check} key=${port.evse_id} port=${port} act=${act}/>`)}</ul>
     <${Paged} key_=${screen.language}>
       <h2>${screen.headline}</h2>
-      <p class="price">${screen.price}</p>
+      <p class="price" dir="auto">${screen.price}</p>
       ${facts(screen).map((text) => html`<p key=${text}>${text}</p>`)}
       ${size === "compact" && html`<p>${screen.title}</p>`}
       ${screen.messages.map((m) => html`<p key=${m.where + m.code} class="message"><b>${m.where}</b> <span class="log">${m.code}</span> ${m.text} ${m.fix}</p>`)}
@@ -28,7 +29,7 @@ function Idle({ screen, act, size }) {
 
 /** The green check mark of each port (I3); its name is a button where there are several. */
 function Check({ port, act }) {
-  return html`<li data-tone=${port.ready ? "free" : port.self_test === "running" ? "wait" : "fault"} dir=${act.direction}>
+  return html`<li data-tone=${TONES[mark(port)]} dir=${act.direction}>
     <button type="button" aria-label=${`${port.name}: ${port.check}`} onClick=${() => act.port(port.evse_id)}>
       <b class="number">${port.evse_id}</b><${Glyph} name=${mark(port)}/></button></li>`;
 }
@@ -44,14 +45,16 @@ function Ports({ screen, act, size }) {
   const one = size === "compact" && screen.ports.length > 1;
   const ports = one ? screen.ports.filter((port) => port.evse_id === screen.focus) : screen.ports;
   return html`<section class="ports" data-count=${ports.length}>
-    ${one && html`<ul class="chips" dir="ltr">${screen.ports.map((port) => html`<${Chip} key=${port.evse_id} port=${port} is_now=${port.evse_id === screen.focus} act=${act}/>`)}</ul>`}
+    ${one && html`<${Chips} screen=${screen} now=${screen.focus} act=${act}/>`}
     <div class="cards" dir="ltr">${ports.map((port) => html`<${Card} key=${port.evse_id} port=${port} act=${act}/>`)}</div>
   </section>`;
 }
 
-function Chip({ port, is_now, act }) {
-  return html`<li data-tone=${port.tone} dir=${act.direction}><button type="button" aria-label=${`${port.name}: ${port.title}`} aria-current=${is_now || undefined}
-    onClick=${() => act.port(port.evse_id)}><b class="number">${port.evse_id}</b><${Glyph} name=${port.tone}/></button></li>`;
+/** A button for each port, as they stand in reality. */
+function Chips({ screen, now, act }) {
+  return html`<ul class="chips" dir="ltr">${screen.ports.map((port) => html`<li key=${port.evse_id} data-tone=${port.tone}>
+    <button type="button" aria-label=${`${port.name}: ${port.title}`} aria-current=${port.evse_id === now || undefined} onClick=${() => act.port(port.evse_id)}>
+      <b class="number">${port.evse_id}</b><${Glyph} name=${port.tone}/></button></li>`)}</ul>`;
 }
 
 class Card extends Component {
@@ -73,7 +76,7 @@ class Card extends Component {
 }
 
 function Mark({ port }) {
-  return html`<span class="mark" data-tone=${port.ready ? "free" : "wait"}><${Glyph} name=${mark(port)}/><span class="check">${port.check.replace(/^\S\s+/, "")}</span></span>`;
+  return html`<span class="mark" data-tone=${TONES[mark(port)]}><${Glyph} name=${mark(port)}/><span class="check">${port.check.replace(/^\S\s+/, "")}</span></span>`;
 }
 
 function Figures({ figures }) {
@@ -84,15 +87,17 @@ function Figures({ figures }) {
 
 // -- port -------------------------------------------------------------------------------------------------------------
 
-function Port({ screen, act }) {
+function Port({ screen, act, size }) {
   const port = screen.ports.find((each) => each.evse_id === screen.evse_id) ?? screen.ports[0];
+  const action = port.action && html`<p class="action">${port.action}</p>`;    // where there is little room, that first
   return html`<section class="one card" data-tone=${port.tone}>
     <p class="name"><span>${port.name}</span> <${Mark} port=${port}/></p>
     <${Paged} key_=${`${port.evse_id}${screen.language}`} turned=${screen.turned} told=${act.measured}>
       <h2><b class="number">${port.evse_id}</b><${Glyph} name=${port.tone}/><span data-squeeze data-line>${port.title}</span></h2>
       <${Figures} figures=${port.figures}/>
-      ${port.action && html`<p class="action">${port.action}</p>`}
+      ${size === "compact" && action}
       ${port.text && html`<p class="text">${port.text}</p>`}
+      ${size !== "compact" && action}
       ${port.faults.map((each) => html`<p class="fix" key=${each.fault}><b>${each.mrec ?? each.fault}</b> ${each.fix}</p>`)}
       ${port.last_text && html`<p class="last">${port.last_text}</p>`}
     </${Paged}>
@@ -114,7 +119,7 @@ function Page({ screen, act, size }) {
 
 // -- what is said to who has just tapped, over all of them ---------------------------------------------------------------
 
-export function Notices({ screen }) {
+export function Notices({ screen, act }) {
   const said = screen.ports.filter((port) => port.notice).map((port) => ({ ...port.notice, where: port.name, id: port.evse_id }));
   const all = screen.notice ? [{ ...screen.notice, where: "", id: 0 }, ...said] : said;
   return html`<div class="notices" role="alert">${all.map((notice) => html`<section key=${notice.id} class="notice" data-tone=${notice.tone}>
@@ -122,7 +127,8 @@ export function Notices({ screen }) {
     <${Paged} key_=${notice.text} within=${NOTICE_MS}>
       <p class="text">${notice.text}</p><p class="action">${notice.action}</p>
       ${notice.code && html`<p class="support">${screen.support} <span class="log">${notice.code}</span></p>`}
-    </${Paged}></section>`)}</div>`;
+    </${Paged}>
+    ${notice.id === 0 && notice.led === "ask" && screen.ports.length > 1 && html`<${Chips} screen=${screen} act=${act}/>`}</section>`)}</div>`;
 }
 
 export const LAYOUTS = { idle: Idle, ports: Ports, port: Port, page: Page };

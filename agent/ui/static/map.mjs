@@ -147,7 +147,7 @@ export class MapView extends Component {
   constructor(props) {
     super(props);
     const near = STEPS_M.find((m) => m >= props.map.step_m);
-    this.state = { step_m: (props.map.step_m && near) || 1, streets: false, grid_m: 0, broken: false };
+    this.state = { step_m: (props.map.step_m && near) || 1, streets: false, lacks: !props.map.streets, grid_m: 0, broken: false };
   }
 
   async componentDidMount() {
@@ -208,7 +208,7 @@ export class MapView extends Component {
     const { streets } = this.props.map;
     this.layer?.remove();
     this.layer = null;
-    this.setState({ streets: false });
+    this.setState({ streets: false, lacks: !streets });
     if (!streets) return;
     try {
       const layer = await streets_layer(streets, document.documentElement.lang.slice(0, 2));
@@ -218,6 +218,7 @@ export class MapView extends Component {
       this.setState({ streets: true });
     } catch (error) {
       console.warn(error.message);
+      this.setState({ lacks: true });
     }
   }
 
@@ -312,14 +313,14 @@ export class MapView extends Component {
     this.nudge(direction);
   }
 
-  render({ map }, { step_m, streets, grid_m, broken }) {
+  render({ map }, { step_m, streets, lacks, grid_m, broken }) {
     const { words } = map, has = map.latitude !== null;
     const next = STEPS_M[(STEPS_M.indexOf(step_m) + 1) % STEPS_M.length];
     const key = (name, word, press, disabled = false) => html`<button type="button" class="to-${name}" disabled=${disabled} aria-label=${word} onClick=${press}><${Icon} name=${name}/></button>`;
     const arrow = (direction) => key(direction, words[direction], () => this.nudge(direction), !has);
     const zoom = (name, by) => key(name, words[name], () => this.leaflet?.setZoom(this.leaflet.getZoom() + by));
     return html`<div class="pinpoint" dir="ltr">
-      <div class="frame">
+      <div class="frame" onPointerDown=${keep} onPointerUp=${keep}>
         <div class="map" ref=${(dom) => { this.box = dom; }} role="region" aria-label=${words.map} data-streets=${streets ? "drawn" : ""} data-broken=${broken || undefined}></div>
         ${grid_m > 0 && html`<span class="grid-size" aria-hidden="true"><${Icon} name="grid"/> ${grid_m} m</span>`}
         ${streets && html`<span class="source">© OpenStreetMap</span>`}
@@ -329,10 +330,13 @@ export class MapView extends Component {
         <button type="button" class="step" disabled=${!has} onClick=${() => this.setState({ step_m: next })}>${step_m} m</button>
       </div>
       <p class="caption" dir="auto">${map.text}</p>
-      ${!streets && html`<p class="caption soft" dir="auto">${words.no_streets}</p>`}
+      ${lacks && html`<p class="caption soft" dir="auto">${words.no_streets}</p>`}
     </div>`;
   }
 }
+
+/** A drag on the map is not one over the page, which would turn it. */
+const keep = (event) => event.stopPropagation();
 
 const ICONS = {
   closer: "M12 4v16M4 12h16", farther: "M4 12h16", here: "M12 2v5M12 17v5M2 12h5M17 12h5M12 7a5 5 0 1 0 0 10a5 5 0 1 0 0-10",

@@ -93,8 +93,8 @@ function Screen() {
   const isCovered = isSilent || !screen.awake || Boolean(typing);
   return html`<div class="screen" data-layout=${screen.layout} data-page=${screen.page} inert=${isCovered}>
       <${Bar}/>
-      <main><${Layout} screen=${screen} act=${act} size=${size}/><${Notices} screen=${screen}/></main>
-      <p class="leaving" role="status">${looking ? screen.words.look : screen.leaving_text}</p>
+      <main><${Layout} screen=${screen} act=${act} size=${size}/><${Notices} screen=${screen} act=${act}/></main>
+      <p class="leaving" role="status">${looking ? screen.words.look : screen.leaving_text || (size !== "compact" && screen.installer)}</p>
       <${Keys}/>
     </div>
     ${typing && html`<${typing.kind === "choice" ? Choosing : Typing} key=${typing.name} field=${typing} words=${screen.words} done=${entered} cancel=${() => entered()}/>`}
@@ -111,9 +111,14 @@ function draw() {
   root.lang = screen.language;
   root.dir = screen.direction;
   if (document.title !== screen.title) document.title = screen.title;
-  render(html`<${Screen}/>`, app);
-  squeeze(app);
-  spread(app.querySelector(".keys"));
+  for (let room = 0, look = 0; look < 2; look++) {    // a title that was narrowed leaves more room: once more
+    render(html`<${Screen}/>`, app);
+    squeeze(app);
+    spread(app.querySelector(".keys"));
+    const now = app.querySelector("main").clientHeight;
+    if (now === room) break;
+    room = now;
+  }
 }
 
 /** Millimetres: of the display as its profile says; a window of another size is drawn as if it were that display. */

@@ -1,9 +1,10 @@
 // Typing on the display itself: keys drawn for a finger, and a real keyboard where there is one.
 import { html, Component } from "/vendor/htm-preact-3.1.1.mjs";
 import { Paged } from "./fit.mjs";
+import { Glyph } from "./icons.mjs";
 
 const LETTERS = ["qwertyuiop", "asdfghjkl-", "⇧zxcvbnm.⌫", "#␣@✖✔"];
-const SIGNS = ["1234567890", "-/:;()&@+=", "'\"!?,._#⌫", "a␣%*✖✔"];
+const SIGNS = ["1234567890", "-/:;()°@+=", "'\"!?,._#⌫", "a␣&%✖✔"];
 const DIGITS = ["789⌫", "456-", "123.", "✖0✔"];
 const NAMES = { "⌫": "delete", "✖": "cancel", "✔": "done", "␣": "space", "⇧": "capitals", "#": "signs", "a": "letters" };
 
@@ -12,6 +13,7 @@ export class Typing extends Component {
   constructor(props) {
     super();
     this.state = { text: props.field.value ?? "", capitals: false, signs: false };
+    this.is_untouched = props.field.kind === "number";     // the first digit begins another number
     this.pressed = (event) => this.key(event);
   }
 
@@ -27,7 +29,7 @@ export class Typing extends Component {
     const { key } = event;
     if (key === "Tab") return;
     event.stopPropagation();
-    if (key === "Enter" && event.target.closest?.(".board")) return;   // a drawn key has the focus: that one is pressed
+    if (key === "Enter" && event.target.closest?.(".function")) return;   // that one is pressed
     event.preventDefault();
     if (key === "Enter") this.props.done(this.state.text);
     else if (key === "Escape") this.props.cancel();
@@ -36,7 +38,8 @@ export class Typing extends Component {
   }
 
   put(sign) {
-    const { field } = this.props, { text } = this.state;
+    const { field } = this.props, text = this.is_untouched && sign !== "⌫" ? "" : this.state.text;
+    this.is_untouched = false;
     if (sign === "⌫") return this.setState({ text: [...text].slice(0, -1).join("") });
     const longest = field.length_max || 100;
     if ([...text].length < longest) this.setState({ text: text + sign, capitals: false });
@@ -65,7 +68,7 @@ export class Typing extends Component {
       <div class="board" data-kind=${is_number ? "digits" : "letters"} dir="ltr">${rows.map((row, y) => html`<div class="row" key=${y}>${[...row].map((sign, x) => {
         const last = y === rows.length - 1, is_function = "⌫⇧␣✖✔".includes(sign) || (last && x === 0 && !is_number);
         const label = is_function ? words[NAMES[sign]] : undefined;
-        const shown = sign === "a" && is_function ? "abc" : sign === "#" && is_function ? "12#" : capitals ? sign.toUpperCase() : sign;
+        const shown = sign === "a" && is_function ? "abc" : sign === "#" && is_function ? "12#" : is_function ? html`<${Glyph} name=${NAMES[sign]}/>` : capitals ? sign.toUpperCase() : sign;
         return html`<button type="button" key=${sign + x} class=${is_function ? "function" : ""} aria-label=${label}
           aria-pressed=${sign === "⇧" ? capitals : undefined} onClick=${() => this.touch(sign, is_function)}>${shown}</button>`;
       })}</div>`)}</div>
@@ -95,7 +98,7 @@ export class Choosing extends Component {
       <p class="entry"><span>${field.label}</span></p>
       <${Paged} turned=${0}><ul class="choices">${field.options.map((option) => html`<li key=${option.value} data-chosen=${option.value === field.value || undefined}>
         <button type="button" class="option" aria-pressed=${option.value === field.value} onClick=${() => done(option.value)}><span data-squeeze>${option.label}</span></button></li>`)}</ul></${Paged}>
-      <button type="button" class="cancel" aria-label=${words.cancel} onClick=${cancel}>✖</button>
+      <button type="button" class="cancel" aria-label=${words.cancel} onClick=${cancel}><${Glyph} name="cancel"/></button>
     </div>`;
   }
 }
