@@ -405,7 +405,8 @@ def test_the_window_shows_the_panel_as_it_is_to_the_workbench_alone(tmp_path: Pa
             while b"data: {" not in heard:
                 heard += stream.recv(65_536)
         panel.stop()
-        assert b"display is dark" in site.ask("/", None, site.demo.window.port)[2]
+        status, headers, body = site.ask("/", None, site.demo.window.port)
+        assert b"display is dark" in body and site.bench.url[:-1] in headers["content-security-policy"]
         assert site.ask("/api/screen", None, site.demo.window.port)[0] == 502
     finally:
         site.close()

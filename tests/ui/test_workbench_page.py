@@ -57,6 +57,8 @@ class Bench:
         assert self.demo.until(lambda: (self.demo.status() or {}).get("list_entries", 0) > 0, 30)
         self.workbench.is_open.set()
         expect(self.page.locator("#busy")).to_be_hidden()
+        for evse_id in (1, 2):
+            self.port(evse_id, "Available")
 
     def close(self) -> None:
         self.context.close()
@@ -145,9 +147,10 @@ def test_every_switch_of_the_world_does_what_it_says_and_is_undone(bench: Callab
     port = site.page.locator("#port-1")
 
     site.press("Plug in", "#port-1")
+    site.port(1, "Occupied")
     site.tap("stranger")
     expect(site.page.locator("#decisions li").last).to_contain_text("stranger: ask")
-    expect(site.page.frame_locator("#panel").get_by_text("not connected")).to_be_visible()
+    expect(site.page.frame_locator("#panel").locator("body")).to_contain_text("not connected")
     for card, word in (("pending", "refuse"), ("removed", "refuse"), ("blocked", "refuse"), ("expired", "refuse")):
         site.rests(1.0)
         site.tap(card)
