@@ -15,7 +15,7 @@ from agent.sim.interpreter import missing
 from agent.sim.workbench import Workbench
 from agent.taps import DEBOUNCE_S
 
-SCREEN = Path(__file__).parent.parent.parent / "docs" / "screens" / "workbench.png"
+SCREEN = Path(__file__).parent.parent.parent / "docs" / "workbench.png"
 PATIENCE_MS = 30_000
 ROUNDS = 20  # two cars each
 HEAP_MB = 12  # that an evening's lapse may leave behind
@@ -131,6 +131,7 @@ def test_an_evening_of_forty_sessions_played_through_the_page_ends_with_ledger_e
                 expect(site.page.locator(f"#port-{evse_id} [data-f=contactor]")).to_have_text("open")
         for evse_id in (1, 2):
             site.press("Unplug", f"#port-{evse_id}")
+        site.rests(DEBOUNCE_S)
     for evse_id in (1, 2):
         site.port(evse_id, "Available")
     expect(site.page.locator("#verdict")).to_have_text("ledger = meters")
@@ -208,7 +209,6 @@ def test_the_story_can_be_watched_and_looks_as_the_guide_shows_it(bench: Callabl
         expect(site.page.locator("#scale")).to_contain_text(size.replace("x", " x "))
     picture = site.page.screenshot(full_page=True)
     if "STATION_SCREENS" in os.environ:
-        SCREEN.parent.mkdir(parents=True, exist_ok=True)
         SCREEN.write_bytes(picture)
     assert len(picture) > 50_000
     site.page.evaluate(AXE.read_text())
