@@ -17,6 +17,7 @@ from agent.sim.workbench import Workbench
 from agent.taps import DEBOUNCE_S
 from tests.ui.harness import AXE, AXE_RUN
 
+# `STATION_SCREENS=1 pytest tests/ui/test_workbench_page.py -k story` takes the README's picture anew.
 SCREEN = Path(__file__).parent.parent.parent / "docs" / "workbench.png"
 PATIENCE_MS = 30_000
 ROUNDS = 20  # two cars each
@@ -68,7 +69,7 @@ class Bench:
         self.demo.close()
 
     def complaints(self) -> list[str]:
-        """While the agent is dead its panel gets no answer, and says so; a checkout need not have made the video yet."""
+        """Not that a dead agent gives no answer, nor that a checkout has not made its video yet."""
         return [problem for problem in self.problems if "502" not in problem and "/video/" not in problem]
 
     # -- what hands do
