@@ -42,13 +42,20 @@ class Bench:
         self.context.set_default_timeout(PATIENCE_MS)
         expect.set_options(timeout=PATIENCE_MS)
         page = self.context.new_page()
-        ours = ("http://127.0.0.1:", "data:", "blob:")
-        page.on("request", lambda asked: asked.url.startswith(ours) or self.problems.append(f"asks {asked.url}"))
+        page.on("request", lambda asked: self._asked(asked.url))
         page.on("pageerror", lambda error: self.problems.append(f"error: {error}"))
-        page.on("console", lambda said: said.type == "error" and self.problems.append(f"{said.text} {said.location}"))
+        page.on("console", lambda said: self._heard(said.type, f"{said.text} {said.location}"))
         page.goto(self.workbench.url)
         expect(page.locator("#port-2")).to_be_visible()
         return page
+
+    def _asked(self, url: str) -> None:
+        if not url.startswith(("http://127.0.0.1:", "data:", "blob:")):
+            self.problems.append(f"asks somebody else: {url}")
+
+    def _heard(self, kind: str, text: str) -> None:
+        if kind == "error":
+            self.problems.append(text)
 
     def play(self) -> None:
         """The story, to its end; then the controls are ours."""
