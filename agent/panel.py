@@ -67,6 +67,7 @@ class DoorProblem(StrEnum):
     TAKEN = "taken"  # somebody else listens there
     NO_CERTIFICATE = "no certificate"  # it cannot be made or read
     GUESSED = "guessed"  # too many wrong codes
+    BROKEN = "broken"  # a bug of ours
 
 
 @dataclass(frozen=True, slots=True)

@@ -178,11 +178,13 @@ def left(station: Station, now: float) -> Station:
     """What is over by itself."""
     panel = station.panel
     if -inf < panel.phone_until <= now:
-        station = phone_ended(station)
+        waited = panel.part is Part.PHONE and not is_phone_in(station)
+        station = phone_ended(with_panel(station, touched_at=now) if waited else station)
     if panel.page is Page.SERVICE and not is_open(station, now):
         return with_panel(station, page=None, at=0, part=Part.MENU, lights_at=-inf)
     if -inf < lights_until(panel) <= now:
-        station = back(station) if panel.part is Part.LIGHTS else with_panel(station, lights_at=-inf)
+        seen = back(with_panel(station, touched_at=now)) if panel.part is Part.LIGHTS else station
+        return with_panel(seen, lights_at=-inf)
     return station
 
 

@@ -9,7 +9,7 @@ import ssl
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from msgspec.structs import replace as with_
 
@@ -83,10 +83,14 @@ class Site:
         self.phone.stop()
 
 
+class Keeper(Protocol):
+    folder: Path  # in which the certificate is
+
+
 class Browser:
     """What a phone's browser does at this door: cookies, Origin, Host. It trusts the certificate that it was shown."""
 
-    def __init__(self, site: Site, told: PhoneTold) -> None:
+    def __init__(self, site: Keeper, told: PhoneTold) -> None:
         self.origin, self.cookie = told.address, ""
         self.host = told.address.removeprefix("https://")
         address, _, port = self.host.rpartition(":")

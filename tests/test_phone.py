@@ -1,8 +1,9 @@
 """The installer's phone: let in from inside the station, for a while, for the wizard and for nothing else."""
 
+import socket
 import stat
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import AsyncExitStack, ExitStack
 from pathlib import Path
 
 import pytest
@@ -10,8 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent import service
+from agent.app import App, open_doors
+from agent.board import load, load_config
 from agent.certificates import read_pair
-from agent.events import FieldEntered, KeyPressed, PhoneTold
+from agent.events import FieldEntered, KeyPressed, PhoneTold, ServiceOpened
+from agent.loop import Inbox, Loop
 from agent.machine import interface_of, is_mobile, leads_out
 from agent.panel import ENTER_S, SERVICE_S, Action, DoorProblem
 from agent.settings import ConfigError, Phone, read_config
@@ -33,6 +37,8 @@ from agent.ui.door import (
 from agent.ui.phone import SUBSCRIBERS_MAX, fields, spoken
 from tests.phone import Browser, Site, is_listening, token_of
 from tests.play import WALL_S
+from tests.process import STATION_ID, started_box, until, write_files
+from tests.test_together import Running
 
 TOKEN, CODE, SESSION = "0123456789abcdef" * 2, "12345678", "ab" * 32
 
@@ -279,6 +285,14 @@ def test_whose_address_it_is_linux_says() -> None:
     assert interface_of("127.0.0.1") == "lo" and interface_of("192.0.2.77") == ""
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_bug_in_the_door_ends_the_door_and_is_said_on_the_panel(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(phone, "listed", lambda: 1 / 0)
+    site.let_in()
+    assert site.told().problem is DoorProblem.BROKEN
+    assert not service.is_let_in(site.play.station.panel)
+
+
 # -- the rest ---------------------------------------------------------------------------------------------------------
 
 
@@ -338,3 +352,53 @@ def test_a_closed_door_forgets_late_words(site: Site) -> None:
     site.do(KeyPressed(4, Action.END))
     site.do(PhoneTold(told.at, guest="127.0.0.1"))
     assert not service.is_phone_in(site.play.station)
+
+
+# -- a whole agent ----------------------------------------------------------------------------------------------------
+
+
+class Doors(Running):
+    """With all that asks a running agent."""
+
+    async def _live(self) -> None:
+        inbox, config = Inbox(), load_config(self._files[1])
+        app = App(load(self._files[0]), config, inbox)
+        loop = Loop(app, inbox)
+        async with AsyncExitStack() as undo:
+            undo.callback(app.close)
+            await open_doors(app, config, undo)
+            self._built.put((app, loop))
+            await loop.run()
+
+
+def test_a_running_agent_lets_a_phone_in_and_out_again(tmp_path: Path) -> None:
+    box, _ = started_box(tmp_path)
+    board, config = write_files(tmp_path, box)
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    config.write_text(config.read_text() + f'\n[phone]\naddress = "127.0.0.1"\nport = {port}\n')
+    running = Doors(board, config)
+    running.folder = Path(load_config(config).paths.state)
+    try:
+        until(lambda: running.app.shell.station.phone)
+        for event in (ServiceOpened("button"), FieldEntered("service", "phone")):
+            running.app.post(event)
+        until(lambda: running.app.screen().content and "Qr" in str(running.app.screen().content))
+        told = service.phone(running.app.shell.station)
+        assert told and told.address == f"https://127.0.0.1:{port}"
+        phone = Browser(running, told)
+        assert phone.enter(token_of(told)) == 204
+        until(lambda: running.app.screen().installer)
+        with phone.stream("/events?language=de") as snapshot:
+            shown = snapshot()
+            assert (shown["page"], shown["language"], shown["serial"]) == ("wizard", "de", STATION_ID)
+        assert phone.post("/api/field", {"name": "step", "value": "installer"})[0] == 204
+        until(lambda: running.app.shell.station.wizard.step == "installer")
+        running.app.post(KeyPressed(4, Action.END))
+        until(lambda: not is_listening(told))
+        assert not running.app.screen().installer
+        running.app.post(FieldEntered("service", "facts"))
+        until(lambda: running.app.shell.station.waiting)
+    finally:
+        running.close()
+        box.close()

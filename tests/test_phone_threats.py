@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Self
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from agent import service
 from agent.events import FieldEntered, KeyPressed
@@ -27,6 +29,7 @@ from agent.ui.view import screen
 from agent.ui.web import happened
 from tests.installing import Installer
 from tests.phone import TIMEOUT_S, Browser, Site, is_listening, token_of
+from tests.play import Play
 
 ELSEWHERE = "127.0.0.2"  # another address of this machine: a stranger's
 
@@ -249,6 +252,12 @@ def test_xss_markup_in_a_text_of_the_cloud_stays_text(tmp_path: Path) -> None:
     site.close()
 
 
+def test_xss_the_cloud_is_told_to_send_no_markup() -> None:
+    asked = {"component": {"name": "DisplayMessageCtrlr"}, "variable": {"name": "SupportedFormats"}}
+    (answer,) = Play().command("GetVariables", getVariableData=[asked])["getVariableResult"]
+    assert (answer["attributeStatus"], answer["attributeValue"]) == ("Accepted", "ASCII,UTF8")
+
+
 def test_xss_the_page_has_no_script_of_its_own_inside_and_makes_no_markup_of_texts() -> None:
     static = Path(phone.__file__).parent / "static"
     page = (static / "phone.html").read_text()
@@ -375,6 +384,28 @@ def test_dos_a_hundred_connections_of_a_stranger_leave_room_for_the_installer(si
                 strangers.enter_context(stranger(browser))
         assert browser.enter(token_of(told)) == 204
         assert OF_ONE_MAX * 2 <= CONNECTIONS_MAX
+
+
+NEARLY_HTTP = rb"(GET|POST|HEAD|PUT) /[a-z/?%]{0,20} HTTP/1.[01]\r\n([A-Za-z-]{1,20}: [ -~]{0,30}\r\n){0,5}\r\n.{0,20}"
+
+
+@pytest.mark.promise("S9")
+@pytest.mark.usefixtures("impatient")
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=25, deadline=None)
+@given(
+    sent=st.binary(max_size=300) | st.from_regex(NEARLY_HTTP),
+    is_safe=st.booleans(),
+)
+def test_dos_no_bytes_of_a_stranger_end_the_door(site: Site, sent: bytes, is_safe: bool) -> None:
+    told = site.let_in() if site.phone.visit is None else site.play.station.phone
+    assert told
+    browser = Browser(site, told)
+    link = stranger(browser)
+    with browser.tls.wrap_socket(link, server_hostname="127.0.0.1") if is_safe else link as link, suppress(OSError):
+        link.sendall(sent)
+        link.shutdown(socket.SHUT_WR)
+        hangs_up(link)
+    assert browser.get("/api/words")[0] == 200 and site.posted.empty()
 
 
 class Beats:

@@ -229,7 +229,8 @@ def test_a_door_that_nobody_comes_through_closes_by_itself() -> None:
     play.after(ENTER_S - 1)
     assert service.phone(play.station) and seen(play).page is Page.SERVICE, "it waits for a phone, not for a press"
     play.after(2)
-    assert service.phone(play.station) is None and seen(play).page is Page.HOME
+    assert service.phone(play.station) is None and content(play).title == "Service"
+    assert seen(play.after(LEAVE_S)).page is Page.HOME
 
 
 def test_a_phone_that_is_in_stays_as_long_as_the_service_and_no_longer() -> None:

@@ -175,7 +175,7 @@ ROWS: tuple[Row, ...] = (
     Row(STATION, "BreakerRating", "integer", fact(lambda s: s.wizard.breaker_ma or None), unit="mA"),
     Row(STATION, "ControllerLimit", "integer", fact(lambda s: s.controller.circuit_limit_ma if s.controller else None),
         unit="mA"),
-    Row(STATION, "Commissioned", "boolean", fact(lambda s: "circuit_limit_ma" in s.wizard.settings), summary=True),
+    Row(STATION, "Commissioned", "boolean", fact(lambda s: "circuit_limit_ma" in s.wizard.settings)),
     Row(STATION, "HandedOver", "dateTime", fact(handed_over_at)),
     Row(STATION, "Installer", "string", fact(lambda s: s.wizard.installer or None)),
     Row(STATION, "InstallerCompany", "string", fact(lambda s: s.wizard.company or None)),
@@ -221,6 +221,7 @@ ROWS: tuple[Row, ...] = (
     Row(COMM, "SamplesWaiting", "integer", waiting(Stream.SAMPLES)),
     Row(COMM, "LogsWaiting", "integer", waiting(Stream.LOGS)),
     Row(COMM, "StorageWorks", "boolean", fact(lambda s: s.store_ok)),
+    Row("DisplayMessageCtrlr", "SupportedFormats", "MemberList", fact(lambda s: "ASCII,UTF8"), constant=True),
     Row("DeviceDataCtrlr", "ItemsPerMessage", "integer", fact(lambda s: ITEMS_MAX), constant=True),
     *(set_by_cloud(key) for key, setting in SETTINGS.items() if setting.variable),
 )  # fmt: skip

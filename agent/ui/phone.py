@@ -140,7 +140,7 @@ class Visit:
         self._phone, self._before = phone, before
         self._loop = asyncio.new_event_loop()
         self._ended = asyncio.Event()
-        self._problem = DoorProblem.NONE
+        self._is_guessed = False
         self._subscribers: set[asyncio.Event] = set()
         self._origin = ""
         self._field_at = 0.0  # the next value is taken
@@ -170,11 +170,13 @@ class Visit:
         if self._before:
             self._before.join()
             self._before = None
-        with asyncio.Runner(loop_factory=lambda: self._loop) as runner:
-            if not self._ended.is_set():
-                self._problem = runner.run(self._opened())
-        if self._problem:
-            self._tell(problem=self._problem)
+        problem = DoorProblem.BROKEN
+        try:
+            with asyncio.Runner(loop_factory=lambda: self._loop) as runner:
+                problem = runner.run(self._opened())
+        finally:  # a bug ends the door, never the agent
+            if problem:
+                self._tell(problem=problem)
 
     def _tell(self, **facts: Any) -> None:
         self._phone.post(PhoneTold(self.at, **facts))
@@ -201,7 +203,7 @@ class Visit:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(SERVICE_S):
                     await Listener(self._app(), tls, self._ended).serve(listener)
-        return self._problem
+        return DoorProblem.GUESSED if self._is_guessed else DoorProblem.NONE
 
     def _wake(self) -> None:
         for news in self._subscribers:
@@ -248,7 +250,7 @@ class Visit:
             case Entry.WRONG:
                 return PlainTextResponse("wrong\n", 403)
         if not self.door.is_entered:
-            self._problem = DoorProblem.GUESSED
+            self._is_guessed = True
             self._loop.call_later(LAST_WORD_S, self._ended.set)
         return PlainTextResponse("closed\n", 403)
 

@@ -86,6 +86,7 @@ PROBLEMS: dict[DoorProblem, str] = {
     DoorProblem.UNBOUND: "The system does not let the agent listen on one interface only: see the log.",
     DoorProblem.TAKEN: "The port of [phone] is in use: choose another in the config file.",
     DoorProblem.NO_CERTIFICATE: "The certificate for phones cannot be made or read: see the log.",
+    DoorProblem.BROKEN: "The door for phones has failed: see the log, and let the phone in again.",
     DoorProblem.GUESSED: "Too many wrong codes: the door is closed. Let the phone in again.",
 }
 assert PROBLEMS.keys() == set(DoorProblem)

@@ -113,6 +113,7 @@ export class Paged extends Component {
   drawn(event) {
     const way = event.clientX - this.from, mm = parseFloat(getComputedStyle(document.documentElement).getPropertyValue("--mm"));
     const forward = getComputedStyle(this.box).direction === "rtl" ? 1 : -1;
+    this.from = NaN;                     // what begins elsewhere, on a map, is no swipe wherever it ends
     if (Math.abs(way) > SWIPE_MM * mm) this.turn(Math.sign(way) * forward);
   }
 
