@@ -13,7 +13,8 @@ from agent.settings import Settings
 from agent.station import Ask, Holding, Notice, Station
 from agent.transaction import Ending, StoppedReason, Trigger
 from agent.ui.situation import Situation
-from agent.wizard.facts import STEPS, Draft, Editing, Mark, Method, Pinpoint, Place, Step, Wizard
+from agent.wizard.facts import STEPS, Draft, Editing, Mark, Method, Pinpoint, Step, Wizard
+from agent.wizard.places import Place
 from tests.test_view import CHARGING, FREE, GRANT, NOW, PLUGGED, SITUATIONS, TX, WALL, station
 
 FURNITURE = {

@@ -17,11 +17,11 @@ from agent.ui.words import LANGUAGES
 
 FONTS = Path(web.__file__).parent / "static" / "fonts"
 ROWS = json.loads((FONTS / "fonts.json").read_text())
-DRAWN = [
+DRAWN = [  # but what only names signs: that of fonts, and what is read of what people write
     path
     for room in (catalogues.FOLDER.parent, catalogues.FOLDER.parent.parent / "wizard")
     for path in room.rglob("*")
-    if path.suffix in (".py", ".mjs") and path.name != "coordinates.py"  # that reads more signs than we write
+    if path.suffix in (".py", ".mjs") and path.name not in ("coordinates.py", "fonts.py")
 ]
 INVISIBLE = {"\n"}
 
