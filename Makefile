@@ -15,7 +15,7 @@ debian:
 $(VENV)/.stamp: tools/setup.sh tools/constraints.txt tools/wasm/package-lock.json pyproject.toml | debian
 	@tools/setup.sh $(VENV)
 
-run: setup      ## the demo: broker, reference cloud, one station with two ports, a story; then it stays up
+run: setup      ## the demo: broker, reference cloud, one station with two ports, a story, a workbench
 	@$(BIN)/station-agent demo
 
 lint: setup     ## ruff, mypy --strict, the borders

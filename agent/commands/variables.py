@@ -175,7 +175,7 @@ ROWS: tuple[Row, ...] = (
     Row(STATION, "BreakerRating", "integer", fact(lambda s: s.wizard.breaker_ma or None), unit="mA"),
     Row(STATION, "ControllerLimit", "integer", fact(lambda s: s.controller.circuit_limit_ma if s.controller else None),
         unit="mA"),
-    Row(STATION, "Commissioned", "boolean", fact(lambda s: "circuit_limit_ma" in s.wizard.settings), summary=True),
+    Row(STATION, "Commissioned", "boolean", fact(lambda s: "circuit_limit_ma" in s.wizard.settings)),
     Row(STATION, "HandedOver", "dateTime", fact(handed_over_at)),
     Row(STATION, "Installer", "string", fact(lambda s: s.wizard.installer or None)),
     Row(STATION, "InstallerCompany", "string", fact(lambda s: s.wizard.company or None)),

@@ -250,6 +250,7 @@ class Demo:
                 visit.was_cut = True
         elif what == "broker" and self.broker_on:
             self.broker_on = False
+            self.radio.refuse()
             self.broker.kill()
         elif what == "radio":
             self.radio.is_on = False
@@ -265,6 +266,7 @@ class Demo:
                 self._start_agent()
         elif what == "broker" and not self.broker_on:
             self.broker.start()
+            self.radio.open()
             self.broker_on = True
         elif what == "radio":
             self.radio.is_on = True
@@ -343,6 +345,8 @@ class Demo:
                 return port["charging_state"] == "Charging" and self.box.power_w(evse_id) > 0
             case "stopped":
                 return port["transaction_id"] is None and not self.box.is_closed(evse_id)
+            case "waiting":
+                return bool(port["status"] == "Occupied" and port["transaction_id"] is None)
             case "faulted":
                 return bool(port["status"] == "Faulted")
         return bool(port["status"] == "Available")
@@ -354,6 +358,8 @@ class Demo:
                 return f"port {args[0]} charges with {self.box.power_w(int(args[0])) / 1000:.1f} kW"
             case "stopped":
                 return f"port {args[0]} has stopped; the contactor is open"
+            case "waiting":
+                return f"port {args[0]} waits for a card"
             case "free":
                 return f"port {args[0]} is free and ready"
             case "faulted":

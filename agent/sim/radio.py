@@ -21,7 +21,16 @@ class Radio:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="radio", daemon=True)
         self._thread.start()
-        self.port: int = asyncio.run_coroutine_threadsafe(self._listen(), self._loop).result(READY_S)
+        self.port = 0
+        self.open()
+
+    def open(self) -> None:
+        """There is somebody to connect to."""
+        asyncio.run_coroutine_threadsafe(self._listen(), self._loop).result(READY_S)
+
+    def refuse(self) -> None:
+        """There is nobody: who comes now is refused, as by a broker that is down."""
+        self._loop.call_soon_threadsafe(self._server.close)
 
     def close(self) -> None:
         asyncio.run_coroutine_threadsafe(self._end(), self._loop).result(READY_S)
@@ -29,10 +38,9 @@ class Radio:
         self._thread.join(READY_S)
         self._loop.close()
 
-    async def _listen(self) -> int:
-        self._server = await asyncio.start_server(self._opened, "127.0.0.1", 0)
-        port: int = self._server.sockets[0].getsockname()[1]
-        return port
+    async def _listen(self) -> None:
+        self._server = await asyncio.start_server(self._opened, "127.0.0.1", self.port)
+        self.port = self._server.sockets[0].getsockname()[1]
 
     async def _end(self) -> None:
         self._server.close()

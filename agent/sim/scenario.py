@@ -40,6 +40,7 @@ VERBS = {
 CONDITIONS = {
     "free": "PORT            nobody there, ready",
     "charging": "PORT        energy flows",
+    "waiting": "PORT         a car, tested and ready for a card",
     "stopped": "PORT         a car, no session, contactor open",
     "faulted": "PORT         out of service, and says so",
     "refused": "PORT REASON  the driver is told this; 0 = at the station",
@@ -169,7 +170,7 @@ say A connected driver plugs in, taps, charges, stops.
 expect online
 expect free 1
 plug 1
-wait 0.5
+expect waiting 1
 tap ann
 expect charging 1
 wait 3
@@ -181,7 +182,7 @@ expect equal
 
 say A stranger is refused, with the reason and what to do.
 plug 1
-wait 0.5
+expect waiting 1
 tap stranger
 expect refused 1 not connected
 unplug 1
@@ -193,7 +194,7 @@ say The broker is cut. Bob charges all the same: the station decides from its ow
 cut broker
 expect offline
 plug 2
-wait 0.5
+expect waiting 2
 tap bob
 expect charging 2
 wait 3
@@ -203,7 +204,7 @@ unplug 2
 
 say The agent is killed and the power is cut in mid-session. Cara's car stays plugged in.
 plug 1
-wait 0.5
+expect waiting 1
 tap cara
 expect charging 1
 wait 1

@@ -23,9 +23,9 @@ KEPT_BACK = ("connection", "x-frame-options", "content-security-policy", "transf
 
 DISPLAYS = {"800x480": 154, "480x272": 95, "1024x600": 154, "1280x800": 217}  # pixels, and millimetres of width
 
-DARK = """<!doctype html><html lang="en"><meta charset="utf-8"><meta http-equiv="refresh" content="1">
-<title>dark</title><body bgcolor="#000000" text="#8a97a5"><p>The display is dark: no power, or no agent yet.</p></body>
-</html>"""
+DARK = """<!doctype html><html lang="en"><meta charset="utf-8"><title>dark</title><script src="/dark.js"></script>
+<body bgcolor="#000000" text="#8a97a5"><p>The display is dark: no power, or no agent yet.</p></body></html>"""
+AGAIN = "setTimeout(() => location.reload(), 1000);"  # not by <meta>: what stands behind # must stay
 
 
 class PanelWindow:
@@ -61,6 +61,8 @@ class PanelWindow:
         if request.url.path == "/api/profile":
             width_px, height_px = map(int, self.size.split("x"))
             return JSONResponse({"width_px": width_px, "height_px": height_px, "width_mm": DISPLAYS[self.size]})
+        if request.url.path == "/dark.js":
+            return Response(AGAIN, media_type="text/javascript")
         writer: asyncio.StreamWriter | None = None
         try:
             async with asyncio.timeout(ANSWER_S):
@@ -71,7 +73,10 @@ class PanelWindow:
             if writer is not None:
                 writer.close()
             is_page = request.method == "GET" and request.url.path == "/"
-            return HTMLResponse(DARK) if is_page else PlainTextResponse("The panel does not answer.\n", 502)
+            policy = {"content-security-policy": f"default-src 'self'; frame-ancestors {self.ancestor}"}
+            if is_page:
+                return HTMLResponse(DARK, headers=policy)
+            return PlainTextResponse("The panel does not answer.\n", 502)
         answer = StreamingResponse(pieces(reader, writer), int(head[0].split(" ")[1]))
         answer.raw_headers = self._headers(head[1:])
         return answer

@@ -481,6 +481,8 @@ class World:
                 return self.said(evse_id) == " ".join(args[1:])
             case "charging":
                 return self.charging_state(evse_id) == "Charging" and self.controller.bays[evse_id - 1].power_w > 0
+            case "waiting":
+                return self.status(evse_id) == "Occupied" and self.shell.station.ports[evse_id - 1].transaction is None
             case "faulted":
                 return self.status(evse_id) == "Faulted"
             case "stopped":

@@ -94,13 +94,12 @@ def decoded(text: str | bytes) -> "ScreenModel":
 class Sheet:
     """One picture in the making."""
 
-    def __init__(self, width: int, height: int, width_mm: float, fonts: Fonts, *, rtl: bool = False,
-                 large: bool = False) -> None:  # fmt: skip
+    def __init__(self, width: int, height: int, width_mm: float, fonts: Fonts, *, rtl: bool = False) -> None:
         self.drawn = Drawn(Image.new("RGB", (width, height), BACK))
         self.whole = Area(0, 0, width, height)
         self.fonts, self.rtl = fonts, rtl
         self.px_mm = width / width_mm
-        self._larger = LARGER if large else 1.0
+        self.larger = 1.0  # what is read; keys and title stay as they are
         self.pen = ImageDraw.Draw(self.drawn.image)
 
     def px(self, mm: float) -> int:
@@ -108,7 +107,7 @@ class Sheet:
 
     def size(self, mm: float, scale: float = 1.0) -> int:
         """Of a font whose capitals have this height; below the floor only what nobody could enlarge."""
-        return round(max(mm * scale * self._larger, min(mm, FLOOR_MM)) * self.px_mm / CAP)
+        return round(max(mm * scale * self.larger, min(mm, FLOOR_MM)) * self.px_mm / CAP)
 
     # -- text
 
@@ -231,14 +230,15 @@ class Sheet:
 
 def draw(screen: "ScreenModel", width: int, height: int, width_mm: float, fonts: Fonts) -> Drawn:
     """What the station shows."""
-    sheet = Sheet(width, height, width_mm, fonts, rtl=screen.direction == "rtl", large=screen.large)
+    sheet = Sheet(width, height, width_mm, fonts, rtl=screen.direction == "rtl")
     above = keys(sheet, screen)
     if screen.leaving_s:
         above = footer(sheet, above, Para(screen.leaving_text, SMALL_MM, colour=TONES["wait"]))
     is_small = height < sheet.px(SMALL_DISPLAY_MM)
     is_said = screen.notice is not None or any(port.notice for port in screen.ports)
-    if not (is_small and (is_said or screen.layout == "page")):  # it is the reader's, all of it
+    if not (is_small and (is_said or screen.large or screen.layout == "page")):  # it is the reader's, all of it
         above = title(sheet, above, screen)
+    sheet.larger = LARGER if screen.large else 1.0
     match screen.layout:
         case "page" if screen.content:
             page(sheet, above, screen, screen.content)
@@ -275,7 +275,7 @@ def keys(sheet: Sheet, screen: "ScreenModel") -> Area:
     if not any(key.label for key in screen.keys):
         return whole.inside(gap)
     labels = [Para(key.label, bold=True) for key in screen.keys]
-    mm = CAPITAL_MM * sheet.scale(Area(0, 0, whole.w // 4 - 2 * gap, height), labels)
+    mm = max(FLOOR_MM, CAPITAL_MM * sheet.scale(Area(0, 0, whole.w // 4 - 2 * gap, height), labels))
     for i, label in enumerate(labels):
         left, right = whole.w * i // 4, whole.w * (i + 1) // 4
         area = Area(left + gap // 2, whole.h - height, right - left - gap, height - gap // 2)
@@ -341,7 +341,7 @@ def ports(sheet: Sheet, area: Area, screen: "ScreenModel") -> None:
     first = next(port for port in screen.ports if port.evse_id == focus(screen))
     others = [port for port in screen.ports if port is not first]
     room = area.h - line * len(others)
-    if (first.notice and is_small) or room < area.h // 3:
+    if (is_small and (first.notice or screen.large)) or room < area.h // 3:
         others, room = [], area.h + gap
     port_box(sheet, Area(area.x, area.y, area.w, room - gap), screen, first)
     return strips(sheet, area, others, line)

@@ -20,7 +20,7 @@ def station_map(point: Point | None, place: Place | None, say: Say, streets: str
 
 def said(point: Point, place: Place | None, say: Say) -> str:
     """52.520008, 13.404954 ± 5 m. 3 km from Berlin, Germany."""
-    where = f"{point.latitude:.6f}, {point.longitude:.6f}"
+    where = say("{latitude}, {longitude}", latitude=f"{point.latitude:.6f}", longitude=f"{point.longitude:.6f}")
     if point.accuracy_m is not None:
         where += f" ± {length(point.accuracy_m, say)}"
     if place is None:

@@ -277,8 +277,6 @@ RENDERERS_OWN = {  # what a renderer says by itself, or while nobody can be aske
     "delete": "Delete",
     "space": "Space",
     "capitals": "Capital letters",
-    "signs": "Digits and signs",
-    "letters": "Letters",
     "done": "Done",
     "cancel": "Cancel",
 }

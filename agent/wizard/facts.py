@@ -15,7 +15,7 @@ from msgspec import Meta
 
 from agent.clock import WALL_MAX_S
 from agent.settings import SETTINGS
-from agent.wizard.places import Place
+from agent.wizard.places import Place as Place  # a fact of the wizard, too
 from agent.wizard.sentence import Sentence as Sentence
 
 TEXT_MAX = 60  # characters of a name

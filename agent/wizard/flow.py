@@ -395,9 +395,16 @@ def settled(station: Station, now: float) -> Station:
     if (until := charge_until(station)) is not None and now >= until:
         station = inputs.stopped(station, now)
     if station.panel.page is Page.WIZARD and not is_let_in(station, now):
-        station = with_(quiet(station), draft=None)  # who comes next has not entered it
-        station = replace(station, panel=replace(station.panel, page=None, at=0))
+        station = replace(quiet(station), panel=replace(station.panel, page=None, at=0))
+    if station.wizard.draft and is_closed(station, now):
+        station = with_(station, draft=None)  # who comes next has not entered it
     return station
+
+
+def is_closed(station: Station, now: float) -> bool:
+    """Installing is over, and nobody has opened the service."""
+    is_over = station.settings.activated or Step.HAND_OVER in station.wizard.done
+    return is_over and not is_service(station, now)
 
 
 def charged(station: Station) -> Station:

@@ -9,7 +9,6 @@ import pytest
 from msgspec import structs
 from PIL import Image, ImageChops
 from playwright.sync_api import Browser
-from tests.ui.harness import SIZES, Display, is_blank
 
 from agent.events import FieldEntered, ScreenTouched
 from agent.panel import Page
@@ -22,6 +21,7 @@ from agent.wizard import coordinates
 from agent.wizard.coordinates import Point, distance_m
 from agent.wizard.places import Place
 from tests.pmtiles import archive
+from tests.ui.harness import SIZES, Display, is_blank
 
 GATE = Point(52.516275, 13.377704, 5.0)
 BERLIN = Place("DE", "Germany", "Berlin", 1.8, "Europe/Berlin")
@@ -144,6 +144,41 @@ def test_dragging_the_mark_tells_where_it_was_dropped(mapped: Callable[[str], Ma
     assert display.centre(PIN) == pytest.approx((x + 60, y), abs=3)
 
 
+@pytest.mark.long
+def test_a_finger_drags_the_mark_moves_the_map_and_places_it(browser: Browser) -> None:
+    display = Mapped(browser, "800x480", GATE)
+    display.context.close()
+    display.context = browser.new_context(
+        viewport={"width": 800, "height": 480}, has_touch=True, is_mobile=True, reduced_motion="reduce"
+    )
+    display.context.add_init_script(path=WATCH)
+    display.page = display.opened()
+    display.at(GATE)
+    finger = display.context.new_cdp_session(display.page)
+
+    def touch(kind: str, *points: tuple[float, float]) -> None:
+        places = [{"x": x, "y": y, "id": number} for number, (x, y) in enumerate(points)]
+        finger.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": places})
+
+    def drag(x: float, y: float, by: int) -> None:
+        touch("touchStart", (x, y))
+        for step in range(1, 9):
+            touch("touchMove", (x + by * step / 8, y))
+        touch("touchEnd")
+
+    x, y = display.centre(PIN)
+    told = display.after(lambda: drag(x, y, 64), FieldEntered)
+    assert told.name == "pinpoint" and display.centre(PIN)[0] == pytest.approx(x + 64, abs=3)
+    before = len(display.posted)
+    drag(600, 150, -80)
+    display.wait_for(lambda: display.centre(PIN)[0] == pytest.approx(x - 16, abs=3), "the map is moved")
+    assert not [event for event in display.posted[before:] if isinstance(event, FieldEntered)]
+    told = display.after(lambda: display.page.touchscreen.tap(200, 120), FieldEntered)
+    assert told.name == "pinpoint" and display.centre(PIN)[0] == pytest.approx(200, abs=3)
+    display.close()
+    assert not display.problems
+
+
 def test_a_press_on_the_map_places_the_station(mapped: Callable[[str], Mapped]) -> None:
     display = mapped("800x480")
     display.at(None)
@@ -152,6 +187,7 @@ def test_a_press_on_the_map_places_the_station(mapped: Callable[[str], Mapped]) 
     assert told.name == "pinpoint" and display.page.locator(PIN).count() == 1
 
 
+@pytest.mark.long
 def test_a_drop_that_the_station_refuses_goes_back(mapped: Callable[[str], Mapped]) -> None:
     display = mapped("800x480")
     display.at(GATE)
@@ -180,6 +216,7 @@ def test_arrow_keys_on_the_mark_move_it_by_a_metre(mapped: Callable[[str], Mappe
     assert distance_m(display.point or GATE, GATE) == pytest.approx(1.0, abs=0.02)
 
 
+@pytest.mark.long
 def test_the_drawn_arrows_move_it_by_the_step_that_is_chosen(mapped: Callable[[str], Mapped]) -> None:
     display = mapped("480x272")
     display.at(GATE)
@@ -214,6 +251,7 @@ def test_streets_are_drawn_from_the_site_extract_and_their_source_is_named(mappe
     assert "No streets" not in display.page.inner_text(".pinpoint")
 
 
+@pytest.mark.long
 def test_a_page_that_is_left_takes_its_map_along(mapped: Callable[[str], Mapped]) -> None:
     display = mapped("800x480")
     display.at(GATE)

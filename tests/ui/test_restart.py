@@ -9,7 +9,7 @@ from playwright.sync_api import Browser
 from agent.panel import Page
 from agent.sim.car import Car
 from agent.sim.mosquitto import free_port
-from tests.process import ANN, Agent, started_box, until, write_files, write_list
+from tests.process import ANN, Agent, started_box, until, write_files, write_list, write_pki
 
 pytestmark = pytest.mark.long
 PATIENCE_MS = 30_000
@@ -18,7 +18,7 @@ PATIENCE_MS = 30_000
 @pytest.mark.promise("S3")
 def test_kill_9_of_the_agent_is_seen_on_the_display_and_heals(browser: Browser, tmp_path: Path) -> None:
     box, _ = started_box(tmp_path)
-    board, config = write_files(tmp_path, box)
+    board, config = write_files(tmp_path, box, pki=write_pki(tmp_path / "pki"))
     with config.open("a") as file:
         file.write(f"[panel]\nport = {free_port()}\n")
     write_list(tmp_path / "state", ANN)
@@ -31,6 +31,7 @@ def test_kill_9_of_the_agent_is_seen_on_the_display_and_heals(browser: Browser, 
         page.goto((tmp_path / "panel.url").read_text().strip())
         until(agent.is_free)
         box.plug(1, Car(need_wh=20_000, reaction_ms=500))
+        until(lambda: agent.port(1).get("status") == "Occupied")
         box.tap(ANN)
         charging = page.locator('article.card[data-tone="charging"]')
         charging.wait_for(state="visible")

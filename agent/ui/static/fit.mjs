@@ -50,8 +50,8 @@ export function spread(keys) {
   keys.dataset.key = key;
 }
 
-/** `element` leaves out, step by step, what style.css says for data-fit, until the rest fits. */
-export function fit(element, most) {
+/** `element` leaves out, in this order, what style.css says for data-fit, until the rest fits. */
+export function fit(element, order) {
   const key = keyOf(element);
   if (element.dataset.key === key) return;
   const gone = new Set();
@@ -60,7 +60,10 @@ export function fit(element, most) {
     squeeze(element);
     return !overflows(element);
   };
-  for (let step = 1; !tried() && step <= most; step++) gone.add(step);
+  for (const step of order) {
+    if (tried()) break;
+    gone.add(step);
+  }
   for (const step of [...gone].reverse()) {              // what one of them has made room for comes back
     gone.delete(step);
     if (!tried()) gone.add(step);
@@ -110,6 +113,7 @@ export class Paged extends Component {
   drawn(event) {
     const way = event.clientX - this.from, mm = parseFloat(getComputedStyle(document.documentElement).getPropertyValue("--mm"));
     const forward = getComputedStyle(this.box).direction === "rtl" ? 1 : -1;
+    this.from = NaN;                     // what begins elsewhere, on a map, is no swipe wherever it ends
     if (Math.abs(way) > SWIPE_MM * mm) this.turn(Math.sign(way) * forward);
   }
 

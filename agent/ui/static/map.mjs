@@ -240,7 +240,7 @@ export class MapView extends Component {
     }
     const is_new = is_first || !this.marker, is_other = accuracy_m !== this.accuracy_m && !this.dropped;
     if (is_new || is_other) this.look(point, this.zoom(accuracy_m ?? 10));
-    else if (!map.getBounds().pad(-0.3).contains(point)) map.panTo(point, { animate: false });
+    else if (!this.dropped && !map.getBounds().pad(-0.3).contains(point)) map.panTo(point, { animate: false });
     if (!this.marker) this.mark(L, point);
     this.marker.setLatLng(point);
     this.ring.setLatLng(point).setRadius(accuracy_m ?? 0).addTo(map);

@@ -6,7 +6,9 @@ import { Glyph } from "./icons.mjs";
 const LETTERS = ["qwertyuiop", "asdfghjkl-", "⇧zxcvbnm.⌫", "#␣@✖✔"];
 const SIGNS = ["1234567890", "-/:;()°@+=", "'\"!?,._#⌫", "a␣&%✖✔"];
 const DIGITS = ["789⌫", "456-", "123.", "✖0✔"];
-const NAMES = { "⌫": "delete", "✖": "cancel", "✔": "done", "␣": "space", "⇧": "capitals", "#": "signs", "a": "letters" };
+const NAMES = { "⌫": "delete", "✖": "cancel", "✔": "done", "␣": "space", "⇧": "capitals" };
+
+const WORDS = { "#": "12#", "a": "abc" };
 
 /** `field` is being entered: `done(value)` or `cancel()`. */
 export class Typing extends Component {
@@ -64,11 +66,11 @@ export class Typing extends Component {
     const rows = is_number ? DIGITS : signs ? SIGNS : LETTERS;
     const bounds = is_number && field.least !== null ? `${field.least}–${field.most} ${field.unit}` : field.unit;
     return html`<div class="typing" role="dialog" aria-modal="true" aria-label=${field.label}>
-      <p class="entry"><label>${field.label}</label> <output dir="ltr">${text}<i class="caret"/></output> <span class="soft">${bounds}</span></p>
+      <p class="entry"><label>${field.label}</label> <output dir="ltr">${text}<i class="caret"/></output> <span class="soft" dir="ltr">${bounds}</span></p>
       <div class="board" data-kind=${is_number ? "digits" : "letters"} dir="ltr">${rows.map((row, y) => html`<div class="row" key=${y}>${[...row].map((sign, x) => {
         const last = y === rows.length - 1, is_function = "⌫⇧␣✖✔".includes(sign) || (last && x === 0 && !is_number);
-        const label = is_function ? words[NAMES[sign]] : undefined;
-        const shown = sign === "a" && is_function ? "abc" : sign === "#" && is_function ? "12#" : is_function ? html`<${Glyph} name=${NAMES[sign]}/>` : capitals ? sign.toUpperCase() : sign;
+        const label = is_function && !WORDS[sign] ? words[NAMES[sign]] : undefined;
+        const shown = label ? html`<${Glyph} name=${NAMES[sign]}/>` : is_function ? WORDS[sign] : capitals ? sign.toUpperCase() : sign;
         return html`<button type="button" key=${sign + x} class=${is_function ? "function" : ""} aria-label=${label}
           aria-pressed=${sign === "⇧" ? capitals : undefined} onClick=${() => this.touch(sign, is_function)}>${shown}</button>`;
       })}</div>`)}</div>
