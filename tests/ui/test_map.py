@@ -21,7 +21,7 @@ from agent.wizard import coordinates
 from agent.wizard.coordinates import Point, distance_m
 from agent.wizard.places import Place
 from tests.pmtiles import archive
-from tests.ui.harness import SIZES, Display, is_blank
+from tests.ui.harness import SIZES, WATCH, Display, is_blank
 
 GATE = Point(52.516275, 13.377704, 5.0)
 BERLIN = Place("DE", "Germany", "Berlin", 1.8, "Europe/Berlin")

@@ -4,8 +4,6 @@ from collections.abc import Iterator
 
 import pytest
 from msgspec import structs
-from tests.ui.harness import is_blank
-from tests.ui.test_engine import Cog
 
 from agent.events import FieldEntered
 from agent.panel import Page
@@ -13,6 +11,8 @@ from agent.ui.maps import station_map
 from agent.ui.model import PageModel, ScreenModel
 from agent.ui.words import ENGLISH
 from agent.wizard.coordinates import Point
+from tests.ui.harness import is_blank
+from tests.ui.test_engine import Cog
 
 pytestmark = [
     pytest.mark.long,
