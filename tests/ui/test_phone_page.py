@@ -178,6 +178,17 @@ def test_the_keys_lead_on_and_back(site: Installing, handset: Handset) -> None:
     title(handset, "Language")
 
 
+def test_the_phones_own_position_is_the_stations_pinpoint(site: Installing, handset: Handset) -> None:
+    handset.context.grant_permissions(["geolocation"])
+    handset.context.set_geolocation({"latitude": 52.520008, "longitude": 13.404954, "accuracy": 4.2})
+    scan(site, handset)
+    site.at("pinpoint")
+    handset.page.get_by_text("Use this phone's position").click()
+    assert site.hear() == FieldEntered("pinpoint", "geo:52.520008,13.404954;u=5", by_phone=True)
+    point = site.play.station.wizard.pinpoint
+    assert point and (point.latitude, point.longitude, point.accuracy_m) == (52.520008, 13.404954, 5)
+
+
 def test_a_limit_is_confirmed_elsewhere_and_the_phone_says_where(site: Installing, handset: Handset) -> None:
     scan(site, handset)
     site.do(FieldEntered("circuit_limit_a", "13", by_phone=True))

@@ -121,8 +121,8 @@ function Page() {
   const [back, , , onward] = keys;
   const place = content.blocks.find((block) => block.type === "field" && block.name === PLACE);
   return html`<${Top} title=${content.title} step=${content.steps ? `${content.step}/${content.steps}` : ""}/>
-    <main><${Blocks} blocks=${content.blocks} act=${act}/>
-      ${place && navigator.geolocation && html`<button type="button" onClick=${here}>${words.here}</button>`}
+    <main>${place && navigator.geolocation && html`<button type="button" onClick=${here}>${words.here}</button>`}
+      <${Blocks} blocks=${content.blocks} act=${act}/>
       <p class="wrong" role="alert">${wrong}</p></main>
     ${content.footer && html`<footer class="footer">${content.footer}</footer>`}
     <nav class="ways">
