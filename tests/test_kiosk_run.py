@@ -33,6 +33,7 @@ CHROMIUM = [
     "/usr/bin/chromium", "--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run", "--mute-audio",
     "--autoplay-policy=no-user-gesture-required", "--disable-component-update", "--disable-background-networking",
 ]  # fmt: skip
+COG = ["/usr/bin/cog", "--platform=headless", "--webprocess-failure=restart"]
 UNIT = '''"""As much of systemd as the two units need: who is started ends both, and has a group of its own."""
 import json, os, signal, subprocess, sys
 from pathlib import Path
@@ -64,15 +65,17 @@ class Station:
         self.panel.start()
         (folder / "panel.url").write_text(self.panel.entrance)
         (folder / "unit.py").write_text(UNIT)
-        panel = ["--panel", str(folder / "panel.url")]
-        profile = f"--user-data-dir={folder / 'profile'}"
-        self.unit("kiosk", [sys.executable, "-m", "agent.ui.browser", *panel, "--", *CHROMIUM, profile])
+        self.address = ["--panel", str(folder / "panel.url")]
         picture = ["--png", str(folder / "fb.png")]
-        self.unit("framebuffer", [sys.executable, "-m", "agent.ui.framebuffer", *panel, *picture])
+        self.unit("framebuffer", [sys.executable, "-m", "agent.ui.framebuffer", *self.address, *picture])
         command = [sys.executable, str(folder / "unit.py"), str(folder)]
         units = Units(folder, {each: [*command, each] for each in Renderer})
         self.kiosk = Kiosk(ladder_of("browser", monotonic()), units, self.told.append, self._aside, self.lines.append)
         self.facts = station(FREE, FREE)
+
+    def browser(self, command: list[str]) -> None:
+        profile = [f"--user-data-dir={self.folder / 'profile'}"] if command is CHROMIUM else []
+        self.unit("kiosk", [sys.executable, "-m", "agent.ui.browser", *self.address, "--", *command, *profile])
 
     def unit(self, name: str, command: list[str]) -> None:
         (self.folder / f"{name}.json").write_text(json.dumps(command))
@@ -119,8 +122,17 @@ def running(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Station
 
 
 @pytest.mark.long
-@pytest.mark.needs("chromium", "chromium")
-def test_a_browser_that_hangs_is_started_anew_and_one_that_never_draws_is_stood_in_for(running: Station) -> None:
+@pytest.mark.parametrize(
+    "browser",
+    [
+        pytest.param(CHROMIUM, id="chromium", marks=pytest.mark.needs("chromium", "chromium")),
+        pytest.param(COG, id="cog", marks=pytest.mark.needs("cog", "cog")),
+    ],
+)
+def test_a_browser_that_hangs_is_started_anew_and_one_that_never_draws_is_stood_in_for(
+    running: Station, browser: list[str]
+) -> None:
+    running.browser(browser)
     running.until(lambda: running.shown == PanelTold(True, True))
     assert PartTold("Display") in running.told, "it draws, and frames of the video go on"
     first = running.pid("kiosk")
