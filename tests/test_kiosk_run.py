@@ -17,6 +17,7 @@ from agent.app import panel_of
 from agent.board import load_config
 from agent.events import PanelTold, PartTold
 from agent.loop import monotonic
+from agent.station import Station as Facts
 from agent.ui import kiosk as module
 from agent.ui import video
 from agent.ui.catalogues import load_says
@@ -173,7 +174,7 @@ def test_an_agent_has_its_display_drawn_knows_that_it_is_and_has_it_started_anew
     (tmp_path / "framebuffer.json").write_text(json.dumps([sys.executable, "-m", "agent.ui.framebuffer", *picture]))
     running = Running(board, config)
     panel = panel_of(running.app, settings, folder)
-    facts = lambda: running.app.shell.station
+    facts: Callable[[], Facts] = lambda: running.app.shell.station
     try:
         until(lambda: facts().panel.drawn, 60.0)
         until(lambda: "Display" in facts().parts and not facts().parts["Display"].problem, 60.0)
