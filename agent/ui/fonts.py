@@ -213,4 +213,6 @@ def words(text: str) -> Iterator[str]:
 
 
 def is_ideograph(letter: str) -> bool:
-    return "⺀" <= letter <= "鿿" or "豈" <= letter <= "﫿" or "！" <= letter <= "｠"
+    """CJK, its compatibility characters, full-width signs."""
+    point = ord(letter)
+    return 0x2E80 <= point <= 0x9FFF or 0xF900 <= point <= 0xFAFF or 0xFF01 <= point <= 0xFF60
