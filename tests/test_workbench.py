@@ -35,7 +35,7 @@ from tests.process import until
 
 ROOT = Path(__file__).parent.parent
 TIMEOUT_S = 10.0
-SAMPLE_WH = 130  # a minute at 7.4 kW, and a bit
+SAMPLE_WH = 620  # five minutes at 7.4 kW: Settings.tx_updated_interval_s
 GROWTH_MAX = 500  # objects; what a session was is some hundreds
 
 
