@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from agent.sim import workbench
 from agent.sim.box import Box
 from agent.sim.controller import SimController
-from agent.sim.demo import Demo, Visit, is_within, settled
+from agent.sim.demo import Demo, Visit, settled, visit_of
 from agent.sim.lapse import Evening
 from agent.sim.plant import FAULTS
 from agent.sim.radio import Radio
@@ -106,10 +106,13 @@ def test_honest_books_are_equal_and_one_session_that_is_wrong_is_seen(
         assert said in ("wrong", "open")
 
 
-def test_a_session_without_energy_between_two_cars_belongs_to_the_earlier_one() -> None:
-    assert is_within(session(1, 150, 0), Visit(1, "normal", 100, 150))
-    assert not is_within(session(1, 150, 5), Visit(1, "normal", 100, 150))
-    assert not is_within(session(1, 150, 0, ended=False), Visit(1, "normal", 100, 150))  # the next one's has begun
+def test_a_session_that_begins_at_the_seam_of_two_cars_is_the_later_one_s() -> None:
+    first, second = Visit(1, "normal", 100, 150), Visit(1, "normal", 150, 180, was_cut=True)
+    assert visit_of(session(1, 100, 50), [first, second]) is first
+    assert visit_of(session(1, 150, 0), [first, second]) is second
+    assert visit_of(session(1, 150, 0), [first]) is first
+    assert visit_of(session(1, 200, 1), [first, second]) is None
+    assert [e.mark for e in settled([first, second], [session(1, 100, 50), session(1, 150, 0)])] == ["equal", "loss"]
 
 
 @pytest.mark.promise("S2", "S3", "S7")

@@ -92,7 +92,7 @@ class Visit:
     kind: str
     from_wh: int
     to_wh: int | None = None  # None: it is still there
-    was_cut: bool = False  # the power went meanwhile: what was not stored by then is the owner's loss
+    was_cut: bool = False  # the power went meanwhile, or the agent died: what was not stored is the owner's loss
 
 
 class Skipped(Exception):
@@ -273,6 +273,8 @@ class Demo:
 
     def kill(self, what: str) -> None:
         self._tell(f"  -- kill -9 of the {what}")
+        for visit in self.here.values():
+            visit.was_cut = True
         with self._starting:
             self._end(self._agent, signal.SIGKILL)
             if self.powered:
@@ -444,11 +446,11 @@ class Entry:
 
 def settled(visits: Sequence[Visit], sessions: Sequence[dict[str, Any]]) -> list[Entry]:
     """Each car beside its sessions: those that begin on the port's register while it was there. Then what is left."""
-    left, entries = list(sessions), []
+    owners = [(s, visit_of(s, visits)) for s in sessions]
+    left, entries = [s for s, owner in owners if owner is None], []
     for visit in visits:
         end_wh = visit.to_wh
-        its = [s for s in left if s["evse_id"] == visit.evse_id and is_within(s, visit)]
-        left = [s for s in left if s not in its]
+        its = [s for s, owner in owners if owner is visit]
         is_over = end_wh is not None and all(s["ended_ms"] is not None for s in its)
         meter_wh = None if end_wh is None else end_wh - visit.from_wh
         is_owed = bool(meter_wh) and not its
@@ -459,14 +461,14 @@ def settled(visits: Sequence[Visit], sessions: Sequence[dict[str, Any]]) -> list
     return [*entries, *stray]
 
 
-def is_within(session: dict[str, Any], visit: Visit) -> bool:
-    """One that has ended without energy at the seam of two visits is the earlier one's: it adds nothing to either."""
-    first_wh: float | None = session["first_wh"]
-    last = visit.to_wh
-    if first_wh is None or first_wh < visit.from_wh:
-        return False
-    is_nothing = not session["energy_wh"] and session["ended_ms"] is not None
-    return last is None or first_wh < last or (first_wh == last and is_nothing)
+def visit_of(session: dict[str, Any], visits: Sequence[Visit]) -> Visit | None:
+    """Whose it is: the last car of that port on whose part of the register it begins. At the seam of two cars that is
+    the later one: what began there without energy adds nothing to either."""
+    first_wh, evse_id = session["first_wh"], session["evse_id"]
+    if first_wh is None:
+        return None
+    of_port = (visit for visit in reversed(visits) if visit.evse_id == evse_id)
+    return next((v for v in of_port if v.from_wh <= first_wh and (v.to_wh is None or first_wh <= v.to_wh)), None)
 
 
 def name_of(card: str) -> str:

@@ -166,7 +166,7 @@ class Evening:
         getattr(self.world, verb)(what)
         if verb in ("cut", "mend"):
             self.things[what] = verb == "mend"
-        if (verb, what) == ("cut", "power"):
+        if verb == "kill" or (verb, what) == ("cut", "power"):
             for visit in self.here.values():
                 visit.was_cut = True
         words = {"cut": "is cut", "mend": "is back", "kill": "is killed"}

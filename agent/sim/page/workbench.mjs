@@ -107,7 +107,7 @@ const VERDICT = {
   equal: "ledger = meters", open: "ledger: still on its way", loss: "ledger < meter: lost in a power cut, never the driver's",
   wrong: "ledger ≠ meters", none: "",
 };
-const MARKS = { here: "still here", equal: "= equal", open: "… on its way", loss: "< lost in a power cut", wrong: "≠ differs" };
+const MARKS = { here: "still here", equal: "= equal", open: "… on its way", loss: "< lost in a cut, never the driver's", wrong: "≠ differs" };
 
 function press(switches, name, on) {
   const made = switches.querySelector(`[data-switch=${name}]`);
