@@ -38,7 +38,7 @@ from agent.hal.tty import SerialController, checked_tty
 from agent.hardware import Hardware
 from agent.identity import Aside, Folder, Held, Identity, folder_of, open_identity
 from agent.lock import exclusive
-from agent.loop import Inbox, Loop, monotonic, notify_systemd, system_wall
+from agent.loop import Inbox, Loop, monotonic, notify_systemd, settle_memory, system_wall
 from agent.machine import machine_of
 from agent.outbox import Connect, StoreError, connect
 from agent.panel import Page
@@ -299,6 +299,7 @@ async def main(board: Board, config: Config) -> int:
     try:
         async with AsyncExitStack() as undo:
             await open_doors(app, config, undo)
+            settle_memory()
             notify_systemd("READY=1")
             log(f"station-agent {__version__} runs as {app.shell.station.settings.station_id}")
             await loop.run()
