@@ -33,6 +33,7 @@ from agent.sim.plant import Plant
 from agent.sim.radio import Radio
 from agent.sim.scenario import CARDS, CLOCKS, DEMO, StoryError, play
 from agent.sim.window import PanelWindow
+from agent.ui.situation import Situation
 
 if TYPE_CHECKING:
     from agent.sim.broker import Broker
@@ -348,7 +349,7 @@ class Demo:
             case "stopped":
                 return port["transaction_id"] is None and not self.box.is_closed(evse_id)
             case "waiting":
-                return bool(port["status"] == "Occupied" and port["transaction_id"] is None)
+                return self._situation(evse_id) == Situation.TAP_CARD
             case "faulted":
                 return bool(port["status"] == "Faulted")
         return bool(port["status"] == "Available")
@@ -405,6 +406,11 @@ class Demo:
 
         notice = self._notice(evse_id)
         return notice is not None and notice["code"] == WORDS[Reason(reason)].code
+
+    def _situation(self, evse_id: int) -> str:
+        """As the screen says it: a car that has left, and that the station has not missed yet, waits for no card."""
+        model = self.window.screen()
+        return str(model["ports"][evse_id - 1]["situation"]) if model else ""
 
     def _notice(self, evse_id: int) -> dict[str, Any] | None:
         model = self.window.screen()

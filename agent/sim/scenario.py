@@ -177,6 +177,7 @@ wait 3
 tap ann
 expect stopped 1
 unplug 1
+expect free 1
 expect sessions 1
 expect equal
 

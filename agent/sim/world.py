@@ -38,6 +38,7 @@ from agent.sim.disk import SimDisk, SimStore
 from agent.sim.net import SimCloud, SimNet
 from agent.sim.scenario import CLOCKS
 from agent.station import Boot, BootReason, boot_reason, charging_state
+from agent.ui.situation import Situation, situation
 from agent.uplink.commands import SeenCommands
 from agent.uplink.operator import OperatorKeys, key_id
 from agent.uplink.protocol import Uplink
@@ -482,7 +483,8 @@ class World:
             case "charging":
                 return self.charging_state(evse_id) == "Charging" and self.controller.bays[evse_id - 1].power_w > 0
             case "waiting":
-                return self.status(evse_id) == "Occupied" and self.shell.station.ports[evse_id - 1].transaction is None
+                station = self.shell.station
+                return situation(station, station.ports[evse_id - 1]) is Situation.TAP_CARD
             case "faulted":
                 return self.status(evse_id) == "Faulted"
             case "stopped":
