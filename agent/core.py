@@ -144,7 +144,7 @@ def absorb(station: Station, event: Event, now: float) -> Step:
         case PortReported(evse_id=evse_id, report=report):
             return port_reported(station, evse_id, report, now), ()
         case CardTapped():
-            return taps.tapped(station, event, now)
+            return taps.tapped(navigation.tapped(station), event, now)
         case PortChosen():
             return taps.chosen(navigation.chosen(station, event, now), event, now)
         case KeyPressed():

@@ -149,6 +149,16 @@ def following(language: str) -> str:
     return codes[(codes.index(language) + 1) % len(codes)]
 
 
+READ = (Page.HELP, Page.ABOUT)
+
+
+def tapped(station: Station) -> Station:
+    """Who taps a card looks for its answer, whatever somebody has read here before."""
+    if page(station) not in READ:
+        return station
+    return replace(station, panel=replace(station.panel, page=None, at=0, turned=0, screenfuls=1))
+
+
 def chosen(station: Station, event: PortChosen, now: float) -> Station:
     """Somebody pressed a port: its button, or its half of the screen."""
     was, station = station, touched(station, now)

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from agent.clock import Clock
 from agent.core import handle
-from agent.events import Event, KeyPressed, PageMeasured, PortChosen, Report
+from agent.events import CardTapped, Event, KeyPressed, PageMeasured, PortChosen, Report
 from agent.navigation import HELP_PARTS, pressed
 from agent.panel import Action, Page
 from agent.port import Port
@@ -52,6 +52,12 @@ def test_a_page_without_a_next_one_begins_anew() -> None:
 def test_about_offers_to_turn_only_where_there_is_something_to_turn() -> None:
     for screenfuls, label in ((1, ""), (2, "Next")):
         assert screen(after(HELP, ABOUT, PageMeasured(screenfuls)), 1.0).keys[2].label == label
+
+
+def test_whoever_taps_a_card_sees_its_answer_whatever_was_read_before() -> None:
+    for read in ((HELP,), (HELP, ABOUT, PageMeasured(2), TURN)):
+        model = screen(after(*read, CardTapped("04A2B3C4")), 1.0)
+        assert model.page is Page.HOME and model.notice and model.notice.title == "Card read"
 
 
 def test_the_next_port_begins_at_its_first_screenful() -> None:

@@ -1,4 +1,4 @@
-"""`make screenshots`: the pictures of docs/panel.md, taken from the station's own page. Nobody draws them by hand.
+"""`make screenshots`: the pictures of docs/panel.md and installing.md, taken from the station's own page.
 
     python -m tests.ui.screenshots [NAME ...]      all, or those whose names begin so
     python -m tests.ui.screenshots --all FOLDER    every station of tests/ui/stations.py, to be looked at
@@ -13,6 +13,7 @@ from PIL import Image
 from playwright.sync_api import Browser
 
 from agent.ui.words import LANGUAGES
+from agent.wizard.facts import STEPS
 from tests.ui.harness import SIZES, Display, chromium
 from tests.ui.stations import STATIONS
 
@@ -46,6 +47,7 @@ SHOTS: dict[str, tuple[str, str, str]] = {
     "help-trouble": ("help 3", "800x480", "en"),
     "help-languages": ("help 4", "800x480", "en"),
     "about": ("about", "800x480", "en"),
+    **{f"wizard-{step.replace(' ', '-')}": (f"wizard: {step}", "800x480", "en") for step in STEPS},
 }
 
 

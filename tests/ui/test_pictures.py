@@ -1,4 +1,5 @@
-"""docs/panel.md shows the pictures that `make screenshots` takes, all of them and no others; and they stay small."""
+"""docs/panel.md and docs/installing.md show the pictures that `make screenshots` takes, all of them and no others; and
+they stay small."""
 
 import re
 from pathlib import Path
@@ -8,14 +9,15 @@ from PIL import Image
 from tests.ui.screenshots import SCREENS, SHOTS
 from tests.ui.stations import STATIONS
 
-PAGE = Path(__file__).parent.parent.parent / "docs" / "panel.md"
+DOCS = Path(__file__).parent.parent.parent / "docs"
+PAGES = (DOCS / "panel.md", DOCS / "installing.md")
 SIZE_MAX = 60_000
 
 
 def test_the_page_shows_every_picture_and_each_is_there() -> None:
-    named = re.findall(r"\]\(screens/([\w-]+)\.png\)", PAGE.read_text())
+    named = [name for page in PAGES for name in re.findall(r"\]\(screens/([\w-]+)\.png\)", page.read_text())]
     assert sorted(named) == sorted(SHOTS)
-    pages = "".join(page.read_text() for page in [*PAGE.parent.glob("*.md"), PAGE.parent.parent / "README.md"])
+    pages = "".join(page.read_text() for page in [*DOCS.glob("*.md"), DOCS.parent / "README.md"])
     assert all(f"screens/{path.name}" in pages for path in SCREENS.glob("*.png")), "nobody shows it: delete it"
 
 
