@@ -24,7 +24,7 @@ lint: setup     ## ruff, mypy --strict, the borders
 	@out=$$($(BIN)/lint-imports --no-logo) || { echo "$$out"; exit 1; }
 
 test: lint      ## lint, then every test but the long ones; the same result every time
-	@$(BIN)/pytest -q -m "not long" -n 2 --dist loadfile
+	@$(BIN)/pytest -q -m "not long" -n 3 --dist loadfile
 
 test-long: rigs lint  ## all tests, with long seeds, sweeps and rigs; a missing Debian package fails, by name
 	@STATION_LONG=1 $(BIN)/pytest -q -n auto --dist worksteal --timeout 7200
