@@ -3,7 +3,7 @@ VENV := .venv
 BIN  := $(VENV)/bin
 CODE  = $(wildcard agent board tools tests bench)
 
-.PHONY: help setup debian rigs run test test-long mutation lint bench constraints clean
+.PHONY: help setup debian rigs run test test-long mutation lint bench screenshots constraints clean
 .DEFAULT_GOAL := help
 
 help:           ## this list
@@ -15,7 +15,7 @@ debian:
 $(VENV)/.stamp: tools/setup.sh tools/constraints.txt tools/wasm/package-lock.json pyproject.toml | debian
 	@tools/setup.sh $(VENV)
 
-run: setup      ## the demo: broker, reference cloud, one station with two ports, a story; then it stays up
+run: setup      ## the demo: broker, reference cloud, one station with two ports, a story, a workbench
 	@$(BIN)/station-agent demo
 
 lint: setup     ## ruff, mypy --strict, the borders
@@ -24,7 +24,7 @@ lint: setup     ## ruff, mypy --strict, the borders
 	@out=$$($(BIN)/lint-imports --no-logo) || { echo "$$out"; exit 1; }
 
 test: lint      ## lint, then every test but the long ones; the same result every time
-	@$(BIN)/pytest -q -m "not long" -n 2 --dist loadfile
+	@$(BIN)/pytest -q -m "not long" -n 3 --dist loadfile
 
 test-long: rigs lint  ## all tests, with long seeds, sweeps and rigs; a missing Debian package fails, by name
 	@STATION_LONG=1 $(BIN)/pytest -q -n auto --dist worksteal --timeout 7200
@@ -37,6 +37,9 @@ mutation: setup ## break the durable code in each way that matters; the tests mu
 
 bench: setup    ## measure; writes bench/results.json
 	@$(BIN)/python -m bench
+
+screenshots: setup ## the pictures of docs/panel.md, from the station's own page
+	@$(BIN)/python -m tests.ui.screenshots
 
 constraints:    ## resolve the dependencies anew and write tools/constraints.txt
 	@tools/setup.sh --resolve $(VENV).new

@@ -38,15 +38,21 @@ from agent.hal.tty import SerialController, checked_tty
 from agent.hardware import Hardware
 from agent.identity import Aside, Folder, Held, Identity, folder_of, open_identity
 from agent.lock import exclusive
-from agent.loop import Inbox, Loop, monotonic, notify_systemd, system_wall
+from agent.loop import Inbox, Loop, monotonic, notify_systemd, settle_memory, system_wall
 from agent.machine import machine_of
 from agent.outbox import Connect, StoreError, connect
+from agent.panel import Page
 from agent.pintable import pins_hash, port_board
 from agent.settings import Config, ConfigError, Layer, Merged, Settings, merge
 from agent.shell import KEEPALIVE, Shell
 from agent.station import Boot, BootReason, Station, boot_reason
 from agent.store import Crashed, Opened, Store, sync_folder
-from agent.ui.view import ScreenModel, screen
+from agent.ui import site
+from agent.ui.catalogues import load_says
+from agent.ui.kiosk import Kiosk, Renderer, Units, ladder_of
+from agent.ui.model import Beat, ScreenModel
+from agent.ui.qr import drawn
+from agent.ui.view import screen
 from agent.uplink.codec import Will
 from agent.uplink.commands import SeenCommands
 from agent.uplink.dial import Dial, dial
@@ -54,6 +60,7 @@ from agent.uplink.keepalive import START_S
 from agent.uplink.mqtt import Mqtt, MqttConfig, MqttError
 from agent.uplink.operator import OperatorKeys
 from agent.uplink.protocol import Uplink
+from agent.wizard.layer import limits as controller_limits
 
 KERNEL_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 RTC = Path("/sys/class/rtc/rtc0")
@@ -104,7 +111,9 @@ class App:
         self, board: Board, config: Config, inbox: Inbox, connect: Connect, dial: Dial, undo: ExitStack
     ) -> None:
         """The parts, in order; `undo` takes what ends each of them."""
+        self.board = board
         state, now = state_folder(config), monotonic()
+        self.says = load_says()
         folder = folder_of(state)
         held = open_identity(folder, config.broker)
         merged = merged_of(board, config, held)
@@ -123,10 +132,14 @@ class App:
         jitter = [secrets.randbelow(1000) / 1000 for _ in range(ports)]
         self.identity = identity_of(config, folder, held, self._aside)
         expiry_s = held.in_use.not_after_s if held.in_use else None
-        machine = replace(machine_of(board), certificate_expiry_s=expiry_s, can_renew=self.identity is not None)
-        station, first = born(settings, boot, clock, ports, facts, jitter, now, machine)
+        machine = replace(
+            machine_of(board), certificate_expiry_s=expiry_s, can_renew=self.identity is not None,
+            streets=site.is_there(state),
+        )  # fmt: skip
+        limited = merge({Layer.BOARD: board.layer()}).settings
+        station, first = born(settings, boot, clock, ports, facts, jitter, now, machine, limited)
         undo.enter_context(exclusive(state, "station-agent board try has the hardware: end it first"))
-        limits = (settings.circuit_limit_ma, settings.failsafe_ma, settings.host_grace_s)
+        limits = controller_limits(station.ceiling or settings, ports)
         amend = self._amend_of(board, settings.port_limit_ma, station, now, undo)
         link = ControllerLink(ports, *limits, pins_hash(board), amend)
         self.controller = SerialController(link, checked_tty(board.controller.tty), inbox.post, monotonic)
@@ -145,6 +158,7 @@ class App:
         watch = asyncio.get_running_loop()
         self.hardware = Hardware(board, inbox.post, self._aside, watch, monotonic, light=self.controller.show)
         undo.callback(self.hardware.close)
+        self.kiosk = kiosk_of(board, config, inbox.post, self._aside, now)
         for problem in problems(config, held, merged, opened, self.lists):
             log(problem)
         inbox.post(ListChanged(self.lists.state))
@@ -184,15 +198,31 @@ class App:
         self.shell.due(now)
         self.hardware.due(now)
         self.hardware.show(self.shell.station, now)
+        self.kiosk.due(self.shell.station, now)
 
     def next_deadline(self) -> float:
-        return min(self.controller.next_deadline(), self.shell.next_deadline(), self.hardware.next_deadline())
+        parts = (self.controller, self.shell, self.hardware, self.kiosk)
+        return min(part.next_deadline() for part in parts)
 
     # -- what others ask of it ----------------------------------------------------------------------------------------
 
     def screen(self) -> ScreenModel:
         """For the panel's thread: one immutable value, read once."""
-        return screen(self.shell.station, monotonic())
+        return drawn(screen(self.shell.station, monotonic(), self.says))
+
+    def phone_screen(self, language: str) -> ScreenModel:
+        """For the phone's thread: the wizard as the installer reads it there, whatever the display shows."""
+        station = self.shell.station
+        panel = replace(station.panel, page=Page.WIZARD, language=language, large=False)
+        return drawn(screen(replace(station, panel=panel), monotonic(), self.says))
+
+    def post(self, event: object) -> None:
+        """Something happened elsewhere; from any thread."""
+        self._inbox.post(event)
+
+    def beat(self, beat: Beat, newest: int) -> None:
+        """What the display says of itself; `newest` is what it could have drawn by now. From the panel's thread."""
+        self._inbox.post(lambda now: self.kiosk.beat(beat, newest, now))
 
     def lookup(self, id_token: str) -> tuple[Any, Any]:
         now = monotonic()
@@ -269,6 +299,7 @@ async def main(board: Board, config: Config) -> int:
     try:
         async with AsyncExitStack() as undo:
             await open_doors(app, config, undo)
+            settle_memory()
             notify_systemd("READY=1")
             log(f"station-agent {__version__} runs as {app.shell.station.settings.station_id}")
             await loop.run()
@@ -280,11 +311,24 @@ async def main(board: Board, config: Config) -> int:
 
 async def open_doors(app: App, config: Config, undo: AsyncExitStack) -> None:
     """Who may ask the running agent: the command line and the station's own screen. ConfigError."""
-    server = ControlServer(control_path(config), handlers(app))
+    path = control_path(config)
+    panel = panel_of(app, config, path.parent)
+    if panel:
+        undo.callback(panel.stop)
+    server = ControlServer(path, handlers(app, panel.entrance if panel else ""))
     await server.start()
     undo.push_async_callback(server.close)
-    if panel := panel_of(app, config):
-        undo.callback(panel.stop)
+    if phone := phone_of(app, config):
+        undo.callback(phone.stop)
+    app.shell.on_change = lambda: changed(app.shell.station, panel, phone)
+
+
+def changed(station: Station, panel: Any, phone: Any) -> None:
+    """The station is another value now: whoever shows it wants to know."""
+    if panel:
+        panel.changed()
+    if phone:
+        phone.follow(station)
 
 
 # -- the parts, each from what the operator wrote ---------------------------------------------------------------------
@@ -404,7 +448,7 @@ def kernel_boot_id() -> str:
     return KERNEL_BOOT_ID.read_text().strip()
 
 
-def handlers(app: App) -> dict[str, Any]:
+def handlers(app: App, entrance: str = "") -> dict[str, Any]:
     def more() -> dict[str, Any]:
         link, marks = app.controller.link, [lane.marks() for lane in app.shell.uplink.lanes.values()]
         return {
@@ -417,23 +461,53 @@ def handlers(app: App) -> dict[str, Any]:
 
     asked = control_handlers(lambda: app.shell.station, app.lookup, monotonic, more)
     asked["list"] = lambda _: app.lists.facts()
+    asked["panel"] = lambda _: {"url": entrance}
     asked["deadletters"] = dead_letters_handler(app.store.dead_letters)
     return asked if app.identity is None else {**asked, **app.identity.handlers(monotonic)}
 
 
-def panel_of(app: App, config: Config) -> Any:
-    """Imported only where there is a page: it costs start-up time and memory."""
+def kiosk_of(board: Board, config: Config, post: Callable[[object], None], aside: Aside, now: float) -> Kiosk:
+    """Without a page there is nothing to draw."""
+    panel, display = config.panel, board.display
+    commands = {Renderer.KIOSK: panel.kiosk, Renderer.FRAMEBUFFER: panel.framebuffer} if panel else {}
+    ladder = ladder_of(display.drawn_by if display and panel else "", now)
+    return Kiosk(ladder, Units(Path(config.paths.control).parent, commands), post, aside, log)
+
+
+def panel_of(app: App, config: Config, folder: Path) -> Any:
+    """Imported only where there is a page: it costs start-up time and memory. `folder` is where the display's browser
+    finds its address."""
     if config.panel is None:
         return None
+    from agent.ui import panelurl, video
     from agent.ui.web import Panel
 
-    panel = Panel(app.screen, config.panel.port)
+    token = panelurl.kept_token(folder)
+    port, state = config.panel.port, Path(config.paths.state)
+    film = video.chosen(state / "video", log)
+    panel = Panel(
+        app.screen, port, app.post, beat=lambda beat: app.beat(beat, panel.newest), token=token,
+        display=app.board.display, video=film, site=state,
+    )  # fmt: skip
     try:
         panel.start()
     except OSError as error:
         raise ConfigError(f"[panel] port {config.panel.port} is taken ({error.strerror}): choose another") from None
-    app.shell.on_change = panel.changed
+    try:
+        panelurl.write(folder, panel.entrance)
+    except OSError as error:
+        log(f"the display may not press keys: {folder / panelurl.NAME} cannot be written ({error.strerror})")
     return panel
+
+
+def phone_of(app: App, config: Config) -> Any:
+    """Nobody listens before somebody inside the station has let a phone in."""
+    if config.phone is None:
+        return None
+    from agent.ui.phone import Phone
+
+    settings, state = app.shell.station.settings, Path(config.paths.state)
+    return Phone(config.phone, state, settings.station_id, app.phone_screen, app.says, app.post, system_wall, log)
 
 
 def log(line: str) -> None:

@@ -17,7 +17,7 @@ from agent.hal.device import DEVICE, DEVICE_WORDS, DevicePath, Name
 from agent.hal.display import DisplayFacts
 from agent.hal.gpio import InputFacts, OutputFacts, check_lines
 from agent.hal.keys import KeysFacts
-from agent.hal.leds import LedFacts
+from agent.hal.leds import ERROR_LED, LedFacts
 from agent.hal.modbus import ModbusFacts
 from agent.hal.pcsc import PcscFacts
 from agent.hal.pn532 import Pn532Facts
@@ -161,7 +161,7 @@ class Board(Struct, frozen=True):
     @property
     def lights_at_controller(self) -> tuple[bool, ...]:
         """For each port whether its controller shows its light."""
-        names = {led.name for led in self.led}
+        names = {led.name for led in self.led} - {ERROR_LED}
         return tuple(port.led not in names and (port.pins is None or bool(port.pins.leds)) for port in self.port)
 
     def layer(self) -> dict[str, Any]:
@@ -219,8 +219,10 @@ def check_meter(board: Board) -> None:
 def check_lights(board: Board) -> None:
     """A port's light is Linux's or the controller's, never both; where there are none at all, led is a name for the
     screen alone."""
-    names = [led.name for led in board.led]
+    names = [led.name for led in board.led if led.name != ERROR_LED]
     for i, port in enumerate(board.port, 1):
+        if port.led == ERROR_LED:
+            raise ValueError(f"{ERROR_LED} is the station's own light, not that of port {i}: type another name for led")
         is_controllers = port.pins is not None and bool(port.pins.leds)
         if port.led in names and is_controllers:
             raise ValueError(
@@ -247,13 +249,17 @@ def ttys(board: Board) -> Iterator[tuple[str, str]]:
 
 
 def people(board: Board) -> Iterator[tuple[str, str]]:
-    """What a person presses to choose a port. ValueError if there is no such port."""
+    """What a person presses: a port's button, a key of the display. ValueError if there is no such port."""
     for each in board.input:
         if each.evse_id > len(board.port):
             raise ValueError(f"{each.name}: there is no port {each.evse_id}: type evse_id = 1 to {len(board.port)}")
         if each.evse_id:
             yield f"the button of port {each.evse_id}", each.name
+        if each.key:
+            yield f"soft key {each.key}", each.name
     for i, keys in enumerate(board.keys, 1):
+        for key, _ in enumerate(keys.soft_keys, 1):
+            yield f"soft key {key}", f"[[keys]] {i}"
         if len(keys.port_keys) > len(board.port):
             raise ValueError(f"[[keys]] {i}: port_keys names more keys than there are ports: type {len(board.port)}")
 

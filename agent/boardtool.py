@@ -183,13 +183,16 @@ def rows(board: Board) -> Iterator[Row]:
     for entry in board.input:
         level = "low" if entry.active_low else "high"
         what = f"{entry.role} of port {entry.evse_id}" if entry.evse_id else entry.role
+        what = f"soft key {entry.key}" if entry.key else what
         yield "Linux", f"{entry.name} ({what})", wire(entry), f"in, active = {level}, bias {entry.bias}"
     for led in board.led:
         for colour, folder in (*led.single.items(), ("multicolour", led.multicolour)):
             if folder:
                 yield "Linux", f"light {led.name}", f"/sys/class/leds/{folder}", colour
     for keys in board.keys:
-        yield "Linux", "keys, touch", keys.path, f"port keys {', '.join(map(str, keys.port_keys)) or 'none'}"
+        codes = {"port keys": keys.port_keys, "soft keys": keys.soft_keys}
+        how = ", ".join(f"{name} {' '.join(map(str, each))}" for name, each in codes.items() if each)
+        yield "Linux", "keys, touch", keys.path, how or "touch"
     for sensor in board.sensor:
         yield "Linux", f"temperature {sensor.name}", sensor.chip, sensor.kind
     if board.display:

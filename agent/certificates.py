@@ -9,6 +9,7 @@ from base64 import b64decode
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from ipaddress import ip_address
 from typing import Any
 
 from cryptography import x509
@@ -77,6 +78,32 @@ def new_request(common_name: str) -> Request:
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
     csr = x509.CertificateSigningRequestBuilder(subject).sign(key, hashes.SHA256()).public_bytes(Encoding.PEM)
     return Request(key_pem(key) + csr, csr.decode(), spki(key.public_key()))
+
+
+def self_made(common_name: str, address: str, not_before_s: float, not_after_s: float) -> Pair:
+    """A P-256 key and a TLS server's certificate for this IP address, signed by nobody but itself. Times are wall."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
+    made = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+    made = made.not_valid_before(datetime.fromtimestamp(not_before_s, UTC))
+    made = made.not_valid_after(datetime.fromtimestamp(not_after_s, UTC))
+    for extension in (
+        x509.SubjectAlternativeName([x509.IPAddress(ip_address(address))]),
+        x509.BasicConstraints(ca=False, path_length=None),
+        x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]),
+    ):
+        made = made.add_extension(extension, critical=isinstance(extension, x509.BasicConstraints))
+    return paired(key, [made.sign(key, hashes.SHA256())])
+
+
+def is_for(pair: Pair, address: str) -> bool:
+    """Whether its certificate names this IP address."""
+    try:
+        leaf = read_chain(pair.pem)[0]
+        names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        return ip_address(address) in names.get_values_for_type(x509.IPAddress)
+    except (CertificateError, x509.ExtensionNotFound, *UNREADABLE):
+        return False
 
 
 def read_request(pem: bytes) -> Request:

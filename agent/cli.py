@@ -1,4 +1,4 @@
-"""`station-agent run | demo | doctor | explain | status | list | deadletters | csr | certificate | board`.
+"""`station-agent run | demo | doctor | explain | status | panel | list | deadletters | csr | certificate | board`.
 
 What an operator can mend is one sentence on stderr and exit code 2. Modules are imported by the command that needs
 them: `run` has a budget from exec to the first tap.
@@ -74,6 +74,9 @@ def parser() -> argparse.ArgumentParser:
     status = commands.add_parser("status", help="what the running agent knows")
     status.set_defaults(command=command_status)
 
+    panel = commands.add_parser("panel", help="the address of the station's screen, for a browser on this machine")
+    panel.set_defaults(command=command_panel)
+
     list_ = commands.add_parser("list", help="the allowlist: which one is in force, and is it sound")
     does = list_.add_subparsers(title="commands", required=True, metavar="COMMAND")
     which = does.add_parser("status", help="which list is in force, how old it is, what is on its way")
@@ -96,7 +99,7 @@ def parser() -> argparse.ArgumentParser:
 
     add_board(commands)
 
-    for command in (run, doctor, explain, status, which, sound, export, letters, csr, certificate):
+    for command in (run, doctor, explain, status, panel, which, sound, export, letters, csr, certificate):
         command.add_argument("--board", type=Path, default=BOARD, metavar="FILE", help=f"default: {BOARD}")
         command.add_argument("--config", type=Path, default=CONFIG, metavar="FILE", help=f"default: {CONFIG}")
     for command in (doctor, explain, status, which):
@@ -235,7 +238,10 @@ def command_run(args: argparse.Namespace) -> int:
 
 
 def command_demo(args: argparse.Namespace) -> int:
-    from agent.sim import demo  # type: ignore[attr-defined, unused-ignore]
+    try:
+        from agent.sim import demo
+    except ModuleNotFoundError as error:
+        raise ConfigError(f"no demo here ({error.name} is missing): run it from a checkout, after make setup") from None
 
     return int(demo.main(once=args.once, page_port=args.page, keep=args.keep, broker=args.broker) or 0)
 
@@ -499,6 +505,17 @@ def command_status(args: argparse.Namespace) -> int:
     if answer is None:
         raise ConfigError("no agent is running: type systemctl start station-agent")
     print(as_json(answer) if args.json else status_text(answer))
+    return 0
+
+
+def command_panel(args: argparse.Namespace) -> int:
+    """Whoever opens it may press keys: it is told to whom the control socket answers."""
+    answer = asked(args.config, {"command": "panel"})
+    if answer is None:
+        raise ConfigError("no agent is running: type systemctl start station-agent")
+    if not answer["url"]:
+        raise ConfigError("this station has no page: add [panel] and below it port = 8080 to the config file")
+    print(answer["url"])
     return 0
 
 

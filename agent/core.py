@@ -8,15 +8,16 @@ wish     what we want of the ports is derived anew (agent/station.py)
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
+from datetime import UTC
 from typing import Any
 
 import msgspec
 
-from agent import listing, network, selftest, taps, withdrawn
+from agent import listing, navigation, network, selftest, service, taps, withdrawn
 from agent.clock import Clock, floor, told, wall
 from agent.commands import charging, variables
 from agent.commands import station as commands
-from agent.effects import Effect, HangUp, Save, Wish
+from agent.effects import Effect, HangUp, LoadZone, Save, Wish
 from agent.events import (
     AvailabilityRequested,
     CacheCounted,
@@ -31,6 +32,8 @@ from agent.events import (
     Cp,
     Deadline,
     Event,
+    FieldEntered,
+    KeyPressed,
     Link,
     LinkChanged,
     ListChanged,
@@ -42,7 +45,11 @@ from agent.events import (
     NetworkProfileRequested,
     OnlineAnswered,
     OutboxCounted,
+    PageMeasured,
+    PanelTold,
     PartTold,
+    PhoneTold,
+    PlaceFound,
     PortChosen,
     PortReported,
     Registered,
@@ -51,12 +58,17 @@ from agent.events import (
     Report,
     ReportRequested,
     ResetRequested,
+    ScreenLit,
+    ScreenTouched,
+    ServiceOpened,
+    StatusDelivered,
     StoreFailed,
     StoreRecovered,
     TransactionAnswered,
     UnlockRequested,
     VariableChangesRequested,
     VariablesRequested,
+    ZoneLoaded,
 )
 from agent.faults import Fault
 from agent.policy.reasons import Reason
@@ -90,6 +102,9 @@ from agent.station import Boot, BootReason, Controller, Holding, Station, outage
 from agent.taps import Step, granted, noticed, port_of, with_port
 from agent.transaction import StoppedReason, Transaction, Trigger, ended_by, reading, restored
 from agent.transaction import saved as saved_transaction
+from agent.wizard import handover, layer
+from agent.wizard.facts import restored as restored_wizard
+from agent.wizard.facts import saved as saved_wizard
 
 ALIVE_PERIOD_S = 600.0  # a sign of life on disk: how exactly an outage can be told, against wear of the flash
 
@@ -98,12 +113,13 @@ def handle(station: Station, event: Event, now: float) -> tuple[Station, tuple[E
     before = station
     station, asked = absorb(station, event, now)
     station, due = overdue_asks(station, now)
-    station = settle(station, now)
+    station = service.commissioned(before, settle(station, now))
     station, done = commands.followed(station, now)
     station, given_up = unanswered(station, now)
     station, listed = listing.followed(station, now)
     recheck = withdrawn.questions(before, station)
-    return closed(before, station, (*asked, *due, *done, *given_up, *listed, *recheck), now)
+    visits = service.effects(before, station, now)
+    return closed(before, station, (*asked, *due, *done, *given_up, *listed, *recheck, *visits), now)
 
 
 def closed(
@@ -111,7 +127,8 @@ def closed(
 ) -> tuple[Station, tuple[Effect, ...]]:
     """Turn the step into effects: records and facts first, then the wish, then the questions."""
     station, owed = records(before, station, now)
-    effects: list[Effect] = [*owed, *saves(before, station)]
+    station, installed = handover.followed(before, station, now)
+    effects: list[Effect] = [*owed, *installed, *saves(before, station)]
     asked_for = station.ports, station.controller, station.settings
     if any(a is not b for a, b in zip(asked_for, (before.ports, before.controller, before.settings), strict=True)):
         effects.append(Wish(wishes(station)))  # whole, though it may be the same: it is the gate that compares
@@ -127,9 +144,23 @@ def absorb(station: Station, event: Event, now: float) -> Step:
         case PortReported(evse_id=evse_id, report=report):
             return port_reported(station, evse_id, report, now), ()
         case CardTapped():
-            return taps.tapped(station, event, now)
+            return taps.tapped(navigation.tapped(station), event, now)
         case PortChosen():
-            return taps.chosen(station, event, now)
+            return taps.chosen(navigation.chosen(station, event, now), event, now)
+        case KeyPressed():
+            return navigation.pressed(station, event, now), ()
+        case FieldEntered():
+            return navigation.entered(station, event, now), ()
+        case ScreenTouched() | ScreenLit() | PageMeasured() | PanelTold() | ServiceOpened():
+            return navigation.told(station, event, now), ()
+        case PhoneTold():
+            return service.phone_told(station, event, now), ()
+        case ZoneLoaded(name=name, zone=zone):
+            return (replace(station, zone=zone or UTC) if name == station.settings.time_zone else station), ()
+        case PlaceFound():
+            return place_found(station, event), ()
+        case StatusDelivered():
+            return replace(station, wizard=replace(station.wizard, is_heard=True)), ()
         case LookedUp(ask_id=str(transaction_id)):
             return withdrawn.looked_up(station, transaction_id, event, now), ()
         case LookedUp():
@@ -224,11 +255,23 @@ def clock_told(station: Station, clock: Clock, now: float) -> Step:
     return replace(station, outage_known=away is not None or station.outage_known), (away,) if away else ()
 
 
+def place_found(station: Station, event: PlaceFound) -> Station:
+    """Unless the installer has moved the point since."""
+    point = station.wizard.pinpoint
+    if point is None or (point.latitude, point.longitude) != (event.latitude, event.longitude):
+        return station
+    return replace(station, wizard=replace(station.wizard, place=event.place, doubts=event.doubts))
+
+
 def case_told(station: Station, name: str, is_open: bool, now: float) -> Step:
     """The edge is told, also if it happened between two runs."""
     if is_open == (name in station.opened):
         return station, ()
-    return replace(station, opened=station.opened ^ {name}), case_records(station, name, is_open, now)
+    told = case_records(station, name, is_open, now)
+    station = replace(station, opened=station.opened ^ {name})
+    if is_open:
+        station = service.uncovered(navigation.touched(station, now), name, now)
+    return station, told
 
 
 def judged(station: Station, after: network.Network, now: float) -> Step:
@@ -278,7 +321,7 @@ def settle(station: Station, now: float) -> Station:
         station = taken_from_hold(station, evse_id, now)
         station = served_freely(station, evse_id, now)
         station = started(station, evse_id, now)
-    station = expired(station, now)
+    station = navigation.left(expired(station, now), now)
     if now >= station.alive_at + ALIVE_PERIOD_S:
         station = replace(station, alive_at=now)
     return station
@@ -459,6 +502,7 @@ def next_deadline(station: Station) -> float:
     due.extend(n.until for n in station.notices)
     due.extend(commands.deadlines(station))
     due.append(listing.deadline(station))
+    due.append(navigation.deadline(station))
     if station.network.until is not None:
         due.append(station.network.until)
     if station.holding:
@@ -523,6 +567,8 @@ def saves(before: Station, after: Station) -> tuple[Save, ...]:
         out.append(Save("network", network.saved(after.network)))
     if after.reset and after.reset.going and after.reset is not before.reset:
         out.append(Save("reset", commands.reset_reason(after.reset)))
+    if after.wizard is not before.wizard and (told := saved_wizard(after.wizard)) != saved_wizard(before.wizard):
+        out.append(Save("wizard", told))
     return tuple(out)
 
 
@@ -540,27 +586,41 @@ def born(
     jitter: Iterable[float],
     now: float,
     machine: Machine | None = None,
+    board: Settings | None = None,
 ) -> tuple[Station, tuple[Effect, ...]]:
-    """The station at its start, with what the disk remembers. `settings`: without the cloud's layer, which is a fact.
-    `jitter` in 0..1, one for each port.
+    """The station at its start, with what the disk remembers. `settings`: what the files say; the layers of installer
+    and cloud are facts. `board`: what the board alone says, which limits the installer. `jitter` in 0..1, one for each
+    port.
 
     Facts that cannot be read are kept aside port by port, never raised: a port starts fresh rather than not at all.
     """
     machine = machine or Machine()
-    cloud, in_force = variables.with_cloud(settings, facts.get("cloud"))
+    board, wizard = board or settings, restored_wizard(facts.get("wizard"))
+    ceiling = layer.over(settings, board, wizard.settings)
+    cloud, in_force = variables.with_cloud(ceiling, facts.get("cloud"))
     held = in_force.restart_delay_max_s if boot.reason is BootReason.POWER_UP and boot.count > 1 else None
     ports = tuple(
         reborn(i, facts.get(f"port/{i}"), None if held is None else boot.at + held * part, now)
         for i, part in zip(range(1, port_count + 1), jitter, strict=True)
     )
     station = Station(
-        settings=in_force, boot=boot, clock=clock, ports=ports, alive_at=now, ceiling=settings, cloud=cloud,
+        settings=in_force, boot=boot, clock=clock, ports=ports, alive_at=now, ceiling=ceiling, cloud=cloud,
+        files=settings, board=board, wizard=wizard,
         network=network.restored(facts.get("network")), machine=machine,
         outputs=variables.outputs_set(machine, facts.get("outputs")), opened=opened(machine, facts.get("opened")),
     )  # fmt: skip
     done = [Save("reset", None)] if facts.get("reset") is not None else []
-    lost = lost_facts(station, facts, now)
-    return station, (startup(station, now), Save("station", alive(station)), *done, *lost, Wish(wishes(station)))
+    lost, asked = lost_facts(station, facts, now), lookups(station)
+    first = (startup(station, now), Save("station", alive(station)), *done, *lost, Wish(wishes(station)))
+    return station, (*first, *asked)
+
+
+def lookups(station: Station) -> Iterator[Effect]:
+    """What follows from the facts by tables that are not ours."""
+    if station.settings.time_zone != "UTC":
+        yield LoadZone(station.settings.time_zone)
+    if station.wizard.pinpoint:
+        yield handover.place_of(station, station.wizard.pinpoint)
 
 
 def opened(machine: Machine, fact: Any) -> frozenset[str]:

@@ -119,6 +119,10 @@ class AskList(Struct, frozen=True):
     """Tell the cloud which allowlist is here, on the volatile lane: what leads to the newest comes as commands."""
 
 
+class Count(Struct, frozen=True):
+    """Somebody wants to know what waits; answered by OutboxCounted and CacheCounted."""
+
+
 class RenewCertificate(Struct, frozen=True):
     """Make a key and ask for its certificate, whatever the old one's age."""
 
@@ -137,13 +141,39 @@ class Live(Struct, frozen=True):
     ports: tuple[tuple[int, Report], ...]  # evse_id; at least one
 
 
+class Commission(Struct, frozen=True):
+    """Store these limits in the port controller, which clamps by them. What is raised, after the commit."""
+
+    circuit_limit_ma: int  # per phase, all ports together
+    failsafe_ma: int  # each port, while the host is silent
+    host_grace_s: int
+
+
+class LoadZone(Struct, frozen=True):
+    """Read a time zone's rules; answered by ZoneLoaded."""
+
+    name: str
+
+
+class FindPlace(Struct, frozen=True):
+    """Country, town and time zone of a point; answered by PlaceFound. `zone`: the one that the station is set to; "" =
+    none yet."""
+
+    latitude: float
+    longitude: float
+    zone: str
+
+
 class Restart(Struct, frozen=True):
     """End this run of the agent, as soon as this batch and all before it are on disk; somebody starts it again."""
 
 
 Durable = Record | Save
 Question = Lookup | AskOnline | AskList
-Effect = Record | Save | Wish | Question | Remember | Announce | RenewCertificate | HangUp | Live | Restart
+Effect = (
+    Record | Save | Wish | Question | Remember | Announce | RenewCertificate | HangUp | Live | Restart | Commission
+    | LoadZone | FindPlace | Count
+)  # fmt: skip
 
 
 def durable(effects: Sequence[Effect]) -> tuple[Durable, ...]:

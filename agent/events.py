@@ -5,13 +5,18 @@ replaces parts of are dataclasses.
 """
 
 from dataclasses import dataclass
+from datetime import tzinfo
 from enum import StrEnum
+from typing import Annotated
 
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from agent.clock import ClockSource
 from agent.faults import Fault
+from agent.panel import DoorProblem
 from agent.uplink.messages import ComponentVariableType, GetVariableDataType, SetVariableDataType
+from agent.wizard.facts import Sentence
+from agent.wizard.places import Place
 
 
 class Cp(StrEnum):
@@ -118,6 +123,8 @@ class Machine:
     outputs: tuple[tuple[str, bool], ...] = ()  # that the cloud may set, each with its safe value
     contacts: tuple[str, ...] = ()  # of the enclosure, against tampering
     can_renew: bool = False  # somebody performs RenewCertificate
+    zones: tuple[str, ...] = ()  # time zones that can be loaded, IANA
+    streets: bool = False  # a map of the streets around it came with its kit
 
 
 class Registration(StrEnum):
@@ -235,6 +242,86 @@ class PortChosen(Struct, frozen=True):
     """The driver pressed a port's button, or its half of the screen."""
 
     evse_id: int
+
+
+class KeyPressed(Struct, frozen=True):
+    """One of the four soft keys, from the left. `action`: what the page that was touched said it does; "" for a button,
+    which says nothing."""
+
+    key: int  # 1 … 4
+    action: str = ""
+
+
+class FieldEntered(Struct, frozen=True):
+    """Somebody has typed or chosen a value on a page; `name` is a Field's of agent/ui/model.py. What it is worth, the
+    page's owner in the core decides."""
+
+    name: str
+    value: str
+    by_phone: bool = False  # from the installer's phone, not from the station's own screen
+
+
+class PageMeasured(Struct, frozen=True):
+    """The page that is shown fills the display so many times over: a key turns it."""
+
+    screenfuls: Annotated[int, Meta(ge=1, le=64)]
+
+
+class ZoneLoaded(Struct, frozen=True):
+    """The rules of a time zone, as LoadZone has asked; None: this machine does not know it."""
+
+    name: str
+    zone: tzinfo | None
+
+
+class PlaceFound(Struct, frozen=True):
+    """What is at a point, as FindPlace has asked, and what speaks against it."""
+
+    latitude: float
+    longitude: float
+    place: Place
+    doubts: tuple[Sentence, ...] = ()
+
+
+class StatusDelivered(Struct, frozen=True):
+    """Everything that is in the stream of status is acknowledged by the cloud, and nothing waits for the disk."""
+
+
+class PanelTold(Struct, frozen=True):
+    """What the display proves of itself by its heartbeat, when that has changed."""
+
+    drawn: bool  # something draws what we say
+    video: bool = False  # and the frames of the instructional video go on
+    problem: str = ""  # why not, for the installer
+
+
+class ScreenTouched(Struct, frozen=True):
+    """Somebody is at the display. At most one a second."""
+
+
+class ScreenLit(Struct, frozen=True):
+    """The backlight has gone out, or on."""
+
+    lit: bool
+
+
+class ServiceOpened(Struct, frozen=True):
+    """Somebody has proven to be at the inside of the station; `how` is for the record."""
+
+    how: str
+
+
+class PhoneTold(Struct, frozen=True):
+    """What the door for the installer's phone does now; the whole of it, anew. agent/ui/phone.py."""
+
+    at: float = -1.0  # of which opening: Panel.phone_at
+    address: str = ""  # what a person types there, "https://192.168.4.1:8443"
+    link: str = ""  # the same with the one-time token, for a QR code; "" when somebody is in
+    code: str = ""  # eight digits, for who types
+    fingerprint: str = ""  # of the certificate, as the phone's browser shows its beginning
+    wifi: str = ""  # how to join the station's own network, for a QR code; "" where the image has not said
+    guest: str = ""  # the address of the phone that is in
+    problem: DoorProblem = DoorProblem.NONE
 
 
 # -- answers to what we asked -----------------------------------------------------------------------------------------
@@ -409,6 +496,14 @@ Event = (
     | Deadline
     | CardTapped
     | PortChosen
+    | KeyPressed
+    | FieldEntered
+    | PageMeasured
+    | PanelTold
+    | ScreenTouched
+    | ScreenLit
+    | ServiceOpened
+    | PhoneTold
     | LookedUp
     | OnlineAnswered
     | LinkChanged
@@ -420,6 +515,9 @@ Event = (
     | ConnectionMade
     | ConnectionEnded
     | Registered
+    | ZoneLoaded
+    | PlaceFound
+    | StatusDelivered
     | Command
 )
 

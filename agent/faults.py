@@ -148,3 +148,26 @@ FAULTS: dict[Fault, Row] = {
 }  # fmt: skip
 
 assert FAULTS.keys() == set(Fault)
+
+
+class Mender(StrEnum):
+    """Who ends a fault, the most urgent first: what the light tells apart."""
+
+    RELEASE = "release"  # the emergency stop
+    SERVICE = "service"  # somebody who mends the station
+    DRIVER = "driver"  # by unplugging
+    ITSELF = "itself"
+
+
+def mender(fault: Fault) -> Mender:
+    row = FAULTS[fault]
+    if fault is Fault.EMERGENCY_STOP:
+        return Mender.RELEASE
+    if row.latch is Latch.UNPLUG:
+        return Mender.DRIVER
+    return Mender.ITSELF if (row.latch, row.cure) == (Latch.NONE, Cure.WAIT) else Mender.SERVICE
+
+
+def code(fault: Fault) -> str:
+    """What screen, log and cloud call it: the MREC, or its name where it has none."""
+    return FAULTS[fault].mrec or fault

@@ -11,25 +11,27 @@ from math import inf
 from typing import Any, Protocol
 
 from agent.board import Board
-from agent.events import CaseTold, Cp, PartTold, PortChosen, of_driver
+from agent.events import CaseTold, KeyPressed, PartTold, PortChosen, ScreenTouched, ServiceOpened, of_driver
 from agent.hal.device import STEADY_S, Aside, DeviceFailed, DeviceWorks, Post, Presence, Watch
 from agent.hal.display import Backlight
 from agent.hal.gpio import CLOUDS_OUTPUTS, Chips, Gpio, Gpiod, InputChanged
-from agent.hal.keys import Keys, ScreenTouched
-from agent.hal.leds import Leds
+from agent.hal.keys import Keys
+from agent.hal.leds import ERROR_LED, Leds
 from agent.hal.pcsc import PcscReader
 from agent.hal.pn532 import Pn532Reader
 from agent.hal.rtc import Rtc
 from agent.hal.thermal import TemperatureRead, Thermal
 from agent.hal.tty import LineReader
 from agent.port import is_plugged
+from agent.selftest import is_error
 from agent.station import Station
-from agent.ui.led import PATTERNS, Pattern
-from agent.ui.view import screen
+from agent.ui.led import ERROR, PATTERNS, Pattern
+from agent.ui.view import lights
 
 FAN_ON_DC, FAN_OFF_DC = 450, 400  # tenths of a degree Celsius; between them the fan stays as it is
 SHOW_S = 1.0  # what is shown changes with time, too: a refusal is over
 LIGHT_S = 60.0  # after somebody was seen to be there
+HOLD_S = 5.0  # the service key: nobody does that by accident
 CLOSED_S = 60.0  # a lid that has opened is told to be closed when it was so long: a contact that chatters is told once
 READER = "TokenReader"  # component name
 Light = Callable[[tuple[Pattern | None, ...], float], None]  # each port's light, if it is there; now
@@ -61,8 +63,10 @@ class Hardware:
         self._is_fan_on = False
         self._plugged: list[bool] = []
         self._somebody_at = -inf  # the last sign that somebody is there
+        self._touched_at = -inf  # the display, as the core knows
         self._active: set[str] = set()  # contacts that were told to be open, or pressed
         self._calm: dict[str, tuple[float, Any]] = {}  # since when they are not, and what to tell when that has lasted
+        self._service: dict[str, float] = {}  # service keys that were seen up: when they will have been held
         self._reader = Presence(READER, self._heard)
         self._reader_problem: str | None = None  # None: there is no reader. Written by its own thread, perhaps
         with ExitStack() as undo:
@@ -126,6 +130,9 @@ class Hardware:
         for name in [name for name, (at, _) in self._calm.items() if now >= at]:
             self._active.discard(name)
             self._post(self._calm.pop(name)[1])
+        for name in [name for name, at in self._service.items() if now >= at]:
+            self._service[name] = inf  # once, however long it is held
+            self._heard(ServiceOpened("button"))
         if self._reader_problem:
             self._reader.failed(self._reader_problem, now)
         elif self._reader_problem is not None:
@@ -133,8 +140,8 @@ class Hardware:
 
     def next_deadline(self) -> float:
         """A reader is looked at in every turn."""
-        calm = (at for at, _ in self._calm.values())
-        return min([self._show_at, *calm, *(driver.next_deadline() for driver in self._drivers)])
+        waits = (*(at for at, _ in self._calm.values()), *self._service.values())
+        return min([self._show_at, *waits, *(driver.next_deadline() for driver in self._drivers)])
 
     def close(self) -> None:
         """Outputs go to their safe values."""
@@ -150,24 +157,31 @@ class Hardware:
             return
         self._shown, self._show_at = station, now + SHOW_S
         if self._leds or any(at_controller):
-            lights = [PATTERNS[port.led] for port in screen(station, now).ports]
+            shown = [PATTERNS[light] for light in lights(station, now)]
             if self._leds:
-                self._leds.show({facts.led: light for facts, light in zip(self._board.port, lights, strict=True)}, now)
+                wishes = {facts.led: light for facts, light in zip(self._board.port, shown, strict=True)}
+                self._leds.show({**wishes, ERROR_LED: ERROR if is_error(station, now) else None}, now)
             if any(at_controller):
-                self._light(tuple(light if at else None for at, light in zip(at_controller, lights, strict=True)), now)
-        if self._backlight and (station.notices or any(p.report and p.report.cp is not Cp.A for p in station.ports)):
-            self._backlight.active(now)
+                self._light(tuple(light if at else None for at, light in zip(at_controller, shown, strict=True)), now)
+        if self._backlight:
+            self._lit(self._backlight, station, now)
         if self._gpio:
             self._switch(self._gpio, station, now)
 
+    def _lit(self, backlight: Backlight, station: Station, now: float) -> None:
+        """Never dark while somebody reads or a car is here; a press in the browser wakes it as one on a button does."""
+        if is_read(station) or station.panel.touched_at > self._touched_at:
+            backlight.active(now)
+        self._touched_at = station.panel.touched_at
+
     def _switch(self, gpio: Gpio, station: Station, now: float) -> None:
-        """Fan and light follow the station; the enclosure's lock and what else there is, the cloud. The modem's lines
-        are agent/hal/power.py's, and a contactor on Linux is nobody's."""
+        """Fan, light and error LED follow the station; the enclosure's lock and what else there is, the cloud. The
+        modem's lines are agent/hal/power.py's, and a contactor on Linux is nobody's."""
         ports_dc = [port.report.temperature_dc for port in station.ports if port.report]
         self._is_fan_on = is_fan_wanted(self._is_fan_on, [*self._inside_dc.values(), *ports_dc])
-        is_light_on = self._is_light_wanted(station, now)
+        is_light_on, is_error_lit = self._is_light_wanted(station, now), is_error(station, now)
         for each in self._board.output:
-            wished = {"fan": self._is_fan_on, "light": is_light_on}.get(each.role)
+            wished = {"fan": self._is_fan_on, "light": is_light_on, "error": is_error_lit}.get(each.role)
             if each.role in CLOUDS_OUTPUTS:
                 wished = station.outputs.get(each.name, each.safe)
             if wished is not None and gpio.outputs[each.name].wished != wished:
@@ -186,6 +200,7 @@ class Hardware:
     def _heard(self, event: Any) -> None:
         match event:
             case DeviceFailed(device=device, why=why):
+                self._service.pop(device.removeprefix("input "), None)  # held or not, nobody can tell
                 self._post(of_driver(component(device), why, "reader" if device == READER else "device"))
             case DeviceWorks(device=device):
                 self._post(PartTold(component(device)))
@@ -195,6 +210,8 @@ class Hardware:
                 self._changed(name, told, STEADY_S, active=active)
             case InputChanged(name=name, role="tamper", active=active):
                 self._changed(name, CaseTold(name, is_open=active), CLOSED_S, active=active)
+            case InputChanged(name=name, role="service", active=active):
+                self._service_key(name, active=active)
             case InputChanged():  # feedback is the output's, auxiliary is nobody's
                 pass
             case TemperatureRead(name=name, temperature_dc=temperature_dc):
@@ -203,7 +220,8 @@ class Hardware:
                 self._somebody_at = self._now()
                 if self._backlight:
                     self._backlight.active(self._now())
-            case PortChosen():
+                self._post(event)
+            case PortChosen() | KeyPressed() | ServiceOpened():
                 self._somebody_at = self._now()
                 self._post(event)
             case _:
@@ -221,6 +239,13 @@ class Hardware:
         if active:
             self._active.add(name)
 
+    def _service_key(self, name: str, *, active: bool) -> None:
+        """One that is down since the start, or since its chip has come back, is stuck and not held."""
+        if not active:
+            self._service[name] = inf
+        elif name in self._service:
+            self._service[name] = self._now() + HOLD_S
+
     def _reader_told(self, problem: str) -> None:
         self._reader_problem = problem
 
@@ -228,6 +253,12 @@ class Hardware:
 def component(device: str) -> str:
     """A driver's name for its device as OCPP 2.1 can say it: an identifierString of at most 50."""
     return re.sub(r"[^A-Za-z0-9*_=:+|@.-]", ".", device)[-50:]
+
+
+def is_read(station: Station) -> bool:
+    """Somebody reads the display, or may look at it any time: he is spoken to, or his car is here."""
+    is_spoken_to = bool(station.notices or station.asks or station.holding)
+    return is_spoken_to or any(port.transaction or is_plugged(port) for port in station.ports)
 
 
 def is_fan_wanted(was: bool, temperatures_dc: list[int]) -> bool:

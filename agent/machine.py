@@ -1,9 +1,13 @@
 """What this station is made of, as Linux tells: the addresses of its network devices and the way out. Never raises."""
 
+import fcntl
+import socket
+import struct
+from array import array
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from agent import __version__
+from agent import __version__, zones
 from agent.board import Board
 from agent.events import Machine
 from agent.hal.gpio import CLOUDS_OUTPUTS
@@ -11,6 +15,11 @@ from agent.hal.gpio import CLOUDS_OUTPUTS
 DEVICES = Path("/sys/class/net")
 ROUTES = Path("/proc/net/route")
 MACS_MAX = 8
+SIOCGIFCONF = 0x8912  # netdevice(7)
+IFCONF = struct.Struct("@iP")  # bytes, where
+IFREQ_B = 40 if struct.calcsize("P") == 8 else 32  # a name of 16, a sockaddr_in; with the room of the largest member
+INTERFACES_MAX = 64
+MODEMS = ("ww", "ppp", "rmnet")  # what Linux and systemd call their interfaces
 NO_MAC = "00:00:00:00:00:00"  # loopback, and modems that are no Ethernet
 
 
@@ -19,7 +28,7 @@ def machine_of(board: Board, devices: Path = DEVICES, routes: Path = ROUTES) -> 
     return Machine(
         model=board.name, firmware_version=__version__, macs=tuple(macs(devices))[:MACS_MAX], gateway=gateway,
         outputs=tuple((each.name, each.safe) for each in board.output if each.role in CLOUDS_OUTPUTS),
-        contacts=tuple(each.name for each in board.input if each.role == "tamper"),
+        contacts=tuple(each.name for each in board.input if each.role == "tamper"), zones=zones.names(),
     )  # fmt: skip
 
 
@@ -44,6 +53,29 @@ def gateways(routes: Iterable[str]) -> Iterator[str]:
                     yield ".".join(str(byte) for byte in reversed(bytes.fromhex(gateway)))
                 except ValueError:
                     continue
+
+
+def interface_of(address: str) -> str:
+    """Whose this IPv4 address is; "" if nobody's."""
+    room = array("B", bytes(IFREQ_B * INTERFACES_MAX))
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asked:
+        told = fcntl.ioctl(asked, SIOCGIFCONF, IFCONF.pack(len(room), room.buffer_info()[0]))
+    size, _ = IFCONF.unpack(told)
+    for at in range(0, size, IFREQ_B):
+        row = room[at : at + IFREQ_B].tobytes()
+        if socket.inet_ntoa(row[20:24]) == address:
+            return row[:16].partition(b"\0")[0].partition(b":")[0].decode("ascii", "replace")
+    return ""
+
+
+def is_mobile(interface: str, devices: Path = DEVICES) -> bool:
+    """A modem's, by its name or by its driver's word."""
+    return interface.startswith(MODEMS) or "DEVTYPE=wwan" in lines(devices / interface / "uevent")
+
+
+def leads_out(interface: str, routes: Path = ROUTES) -> bool:
+    """It has a default route: whatever it is, behind it is the Internet."""
+    return any(route.split()[:2] == [interface, "00000000"] for route in lines(routes))
 
 
 def lines(path: Path) -> list[str]:

@@ -51,6 +51,14 @@ class Grant:
 
 
 @dataclass(frozen=True, slots=True)
+class Bar:
+    """A rule that keeps everybody from starting, for its one reason."""
+
+    reason: Reason  # one of agent/ui/situation.py BARS
+    until_s: float | None = None  # wall; None: nobody knows
+
+
+@dataclass(frozen=True, slots=True)
 class Port:
     evse_id: int
     report: Report | None = None  # None until the controller has spoken
@@ -71,6 +79,7 @@ class Port:
     told: Status | None = None  # to the cloud, in this run
     status_at: float = 0.0  # since when the status is what it is
     held_until: float | None = None  # no energy before: the random delay after a site-wide power cut
+    bar: Bar | None = None
 
 
 def operative(port: Port) -> bool:
@@ -121,7 +130,9 @@ def why_not(port: Port, id_token: str) -> Reason | None:
         return Reason.PORT_TAKEN
     if faults(port):
         return Reason.OUT_OF_SERVICE
-    return None if operative(port) and is_ready(port) else Reason.UNAVAILABLE
+    if not operative(port) or not is_ready(port):
+        return Reason.UNAVAILABLE
+    return port.bar.reason if port.bar else None
 
 
 def wanted_ma(port: Port, settings: Settings) -> int:

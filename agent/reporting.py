@@ -11,17 +11,18 @@ from typing import Any
 from agent.clock import earliest, iso8601, wall
 from agent.effects import Record, Stream
 from agent.events import Link, Registration
-from agent.faults import FAULTS
+from agent.faults import FAULTS, code
 from agent.policy.id_token import masked
 from agent.policy.reasons import WORDS
 from agent.port import Port, counts, faults, status
 from agent.selftest import PartResult, is_over, results
 from agent.station import Notice, Station, charging_state, outage_s, stamp
-from agent.transaction import Reading, Transaction, Trigger, reading
+from agent.transaction import TEST_RULE, Reading, Transaction, Trigger, reading
 
 VENDOR_ID = "station-agent"
 TAMPERED = "TamperDetectionActivated"
 RECONFIGURED = "ReconfigurationOfSecurityParameters"  # OCPP 2.1 security event
+LOGGED_IN, LOGIN_FAILED = "MaintenanceLoginAccepted", "MaintenanceLoginFailed"
 SERIAL_NUMBER_MAX = 25  # OCPP 2.1: fewer characters than a station id may have
 TECH_INFO_MAX = 500  # OCPP 2.1
 
@@ -188,6 +189,8 @@ def transaction_record(
         payload["idToken"] = {"idToken": tx.ending.id_token, "type": "ISO14443"}
     if event_type == "Started":
         payload["customData"] = {"vendorId": VENDOR_ID, "rule": tx.rule, "listVersion": station.allowlist.version}
+    if event_type == "Ended" and tx.rule == TEST_RULE:
+        payload["customData"] = {"vendorId": VENDOR_ID, "rule": tx.rule}
     if trigger is Trigger.DEAUTHORIZED and tx.refused:
         known = {"reason": tx.refused, "listVersion": station.allowlist.version}
         payload["customData"] = {"vendorId": VENDOR_ID, **known}
@@ -262,11 +265,8 @@ def fault_records(station: Station, old: Port, new: Port, now: float) -> Iterato
     before, after = faults(old), faults(new)
     component = {"name": "Connector", "evse": {"id": new.evse_id, "connectorId": 1}}
     for fault in sorted(before ^ after):
-        row = FAULTS[fault]
-        more: dict[str, Any] = {"techInfo": row.fix} if fault in after else {"cleared": True}
-        if row.mrec:
-            more["techCode"] = row.mrec
-        yield notify_event(station, Stream.STATUS, now, component, "Problem", fault, **more)
+        more: dict[str, Any] = {"techInfo": FAULTS[fault].fix} if fault in after else {"cleared": True}
+        yield notify_event(station, Stream.STATUS, now, component, "Problem", fault, techCode=code(fault), **more)
 
 
 def self_test_record(station: Station, tested: tuple[PartResult, ...], now: float) -> Record:
@@ -301,6 +301,15 @@ def part_records(before: Station, after: Station, now: float) -> Iterator[Record
             what = {"techCode": told.code, "techInfo": told.fix[:TECH_INFO_MAX]}
             more: dict[str, Any] = what if told.problem else {"cleared": True}
             yield notify_event(after, Stream.STATUS, now, {"name": name}, "Problem", told.problem or "none", **more)
+
+
+def log_lines(record: Record) -> Iterator[str]:
+    """For the station's own log: what has a code, under that code."""
+    for event in record.payload.get("eventData", ()):
+        if code := event.get("techCode"):
+            component = event["component"]
+            where = f"{component['name']} {component.get('evse', {}).get('id', '')}".strip()
+            yield f"{code} {where}: {event['actualValue']}{', cleared' if event.get('cleared') else ''}"
 
 
 def case_records(station: Station, name: str, is_open: bool, now: float) -> tuple[Record, ...]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from agent.events import SelfTest
-from agent.faults import FAULTS, Fault
+from agent.faults import FAULTS, Fault, code
 from agent.port import Port, faults
 from agent.station import Station
 
@@ -52,8 +52,19 @@ assert {fault for row in (PORT_PARTS | SOCKET_PARTS).values() for fault in row} 
 
 def results(station: Station, now: float) -> tuple[PartResult, ...]:
     """Each part once: the ports' in order, then the station's."""
+    return tuple(each(station, now))
+
+
+def each(station: Station, now: float) -> Iterator[PartResult]:
     is_late = now >= station.boot.at + PATIENCE_S
-    return (*(part for port in station.ports for part in of_port(station, port, is_late)), *of_station(station))
+    for port in station.ports:
+        yield from of_port(station, port, is_late)
+    yield from of_station(station)
+
+
+def is_error(station: Station, now: float) -> bool:
+    """Something stands that somebody must mend: the error LED is lit, and the installer is not done (I3)."""
+    return any(part.result is Result.FAILED for part in each(station, now))
 
 
 def is_over(tested: Iterable[PartResult]) -> bool:
@@ -83,7 +94,7 @@ def given(part: str, evse_id: int, fault: Fault | None, is_known: bool) -> PartR
     if fault is None:
         return PartResult(part, evse_id, Result.PASSED if is_known else Result.RUNNING)
     row = FAULTS[fault]
-    return PartResult(part, evse_id, Result.FAILED, row.mrec or fault, row.text, row.fix)
+    return PartResult(part, evse_id, Result.FAILED, code(fault), row.text, row.fix)
 
 
 def of_station(station: Station) -> Iterator[PartResult]:

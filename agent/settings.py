@@ -35,8 +35,24 @@ class Layer(IntEnum):
 PortMa = Annotated[int, Meta(ge=6_000, le=80_000)]  # IEC 61851-1 Annex A: what a duty cycle can say
 CircuitMa = Annotated[int, Meta(ge=6_000, le=320_000)]  # four ports of 80 A
 Phases = Literal[1, 3]
-Text = Annotated[str, Meta(max_length=100)]
+# One line of plain text for the display. Refused: control characters, line and paragraph separators, what turns the
+# direction of what stands around it (UAX #9 embeddings, overrides, isolates), and halves of characters.
+PLAIN = r"^[^\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]*\Z"
+
+
+def plain_text(max_length: int) -> Meta:
+    described = f"a text in quotes, at most {max_length} characters, on one line, without control characters"
+    return Meta(max_length=max_length, pattern=PLAIN, description=described)
+
+
 FilePath = Annotated[str, Meta(min_length=1, max_length=1_000, description="the path of a file in quotes")]
+Command = Annotated[
+    tuple[Annotated[str, Meta(min_length=1, max_length=1_000)], ...],
+    Meta(max_length=32, description='a program and its arguments, ["/usr/bin/…", "…"]'),
+]
+ZoneName = Annotated[
+    str, Meta(pattern=r"^[A-Za-z0-9_+-]{1,20}(/[A-Za-z0-9_+-]{1,20}){0,2}\Z", description='a name like "Europe/Berlin"')
+]
 StationId = Annotated[str, Meta(pattern=r"^[A-Za-z0-9-]{1,36}\Z", description="1 to 36 letters, digits and hyphens")]
 
 
@@ -64,8 +80,11 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     stop_tx_on_invalid_id: bool = True
     max_energy_on_invalid_id_wh: Annotated[int, Meta(ge=0, le=100_000)] = 0
     stop_tx_on_removal: bool = False
-    support_number: Annotated[str, Meta(max_length=40)] = ""
-    owner: Text = ""
+    support_number: Annotated[str, plain_text(40)] = ""
+    owner: Annotated[str, plain_text(100)] = ""
+    language: Literal["en", "es", "fr", "de", "zh", "ar"] = "en"
+    tariff_text: Annotated[str, plain_text(250)] = ""
+    time_zone: ZoneName = "UTC"
     light: Literal["auto", "on", "off"] = "auto"
     # times
     ev_connection_timeout_s: Annotated[float, Meta(ge=10, le=600)] = 60.0
@@ -133,6 +152,12 @@ SETTINGS: dict[str, Setting] = {
     ),
     "support_number": Setting("telephone number beside every refusal", ALL, "", "ChargingStation.SupportNumber"),
     "owner": Setting("who runs the station, as drivers know it", CLOUD, "", "ChargingStation.Owner"),
+    "language": Setting("of the display until somebody chooses another", ALL, "", "DisplayMessageCtrlr.Language"),
+    "tariff_text": Setting(
+        "what charging costs, in the owner's words, while no tariff says it", CLOUD, "",
+        "TariffCostCtrlr.TariffFallbackMessage",
+    ),
+    "time_zone": Setting("of the site, IANA", ALL, "", "ClockCtrlr.TimeZone"),
     "light": Setting("the enclosure's light; auto = while somebody is there", ALL, "", "EnvironmentalLighting.Mode"),
     "ev_connection_timeout_s": Setting("from tap to plug", CLOUD, "s", "TxCtrlr.EVConnectionTimeOut"),
     "tx_resumption_timeout_s": Setting("an outage a session survives", CLOUD, "s", "TxCtrlr.TxResumptionTimeout"),
@@ -346,6 +371,29 @@ class Panel(msgspec.Struct, frozen=True):
     """[panel]: the page that the kiosk browser shows, on loopback only."""
 
     port: Annotated[int, Meta(ge=1, le=65_535)]
+    # Where no systemd starts what draws (board/systemd/station-display@.path): a program and its arguments.
+    kiosk: Command = ()
+    framebuffer: Command = ()
+
+
+class Phone(msgspec.Struct, frozen=True):
+    """[phone]: where an installer's phone finds the station, once somebody inside it has let one in: the address of its
+    own access point or of its USB cable, never of the modem. `ssid` and the file with the passphrase, which the image
+    makes anew for each session, let the panel show how to join the access point."""
+
+    address: Annotated[
+        str,
+        Meta(pattern=r"^(25[0-5]|2[0-4]\d|1?\d?\d)(\.(25[0-5]|2[0-4]\d|1?\d?\d)){3}\Z", description="an IPv4 address"),
+    ]
+    port: Annotated[int, Meta(ge=1, le=65_535)] = 8443
+    ssid: Annotated[str, Meta(max_length=32)] = ""  # IEEE 802.11
+    passphrase_file: FilePath = ""
+
+    def __post_init__(self) -> None:
+        if self.address == "0.0.0.0" or int(self.address.partition(".")[0]) >= 224:
+            raise ValueError(f"address = {self.address} is no interface's: type the access point's or the USB cable's")
+        if bool(self.ssid) != bool(self.passphrase_file):
+            raise ValueError("ssid and passphrase_file belong together: name both, or none")
 
 
 @dataclass(frozen=True, slots=True)
@@ -361,6 +409,7 @@ class Config:
     paths: Paths = field(default_factory=Paths)
     settings: dict[str, Any] = field(default_factory=dict)
     panel: Panel | None = None  # None: no page
+    phone: Phone | None = None  # None: none is ever let in
 
     def layer(self) -> dict[str, Any]:
         """What this file says for Layer.CONFIG."""
@@ -370,7 +419,7 @@ class Config:
 def read_config(text: str, where: str) -> Config:
     """The file at `where`; relative paths in it start from its folder. ConfigError names file and key."""
     tables = read_toml(text, where)
-    refuse_unknown(tables, ("station", "broker", "operator", "paths", "settings", "panel"), f"{where}:")
+    refuse_unknown(tables, ("station", "broker", "operator", "paths", "settings", "panel", "phone"), f"{where}:")
     station = table(tables["station"], Identity, f"{where}: [station]") if "station" in tables else None
     broker = table(tables["broker"], Broker, f"{where}: [broker]") if "broker" in tables else None
     if broker and not station:
@@ -387,6 +436,7 @@ def read_config(text: str, where: str) -> Config:
         paths_of(table(tables.get("paths", {}), Paths, f"{where}: [paths]"), where),
         settings_of(tables.get("settings", {}), where),
         table(tables["panel"], Panel, f"{where}: [panel]") if "panel" in tables else None,
+        phone_of(table(tables["phone"], Phone, f"{where}: [phone]"), where) if "phone" in tables else None,
     )  # fmt: skip
 
 
@@ -401,6 +451,11 @@ def operator_keys(value: object, where: str) -> dict[str, str]:
 
 def paths_of(paths: Paths, where: str) -> Paths:
     return Paths(beside(where, paths.state), beside(where, paths.control))
+
+
+def phone_of(phone: Phone, where: str) -> Phone:
+    path = phone.passphrase_file
+    return msgspec.structs.replace(phone, passphrase_file=path and beside(where, path))
 
 
 def settings_of(value: object, where: str) -> dict[str, Any]:

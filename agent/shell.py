@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from agent import listing, reporting
+from agent import atlas, listing, reporting, zones
 from agent.authcache.cache import lifetime_s
 from agent.authcache.lists import Lists, Made, Outcome, Plan
 from agent.clock import earliest, floor, wall
@@ -19,10 +19,14 @@ from agent.effects import (
     Announce,
     AskList,
     AskOnline,
+    Commission,
+    Count,
     Durable,
     Effect,
+    FindPlace,
     HangUp,
     Live,
+    LoadZone,
     Lookup,
     PortCommand,
     Record,
@@ -50,12 +54,15 @@ from agent.events import (
     MessageTriggered,
     OnlineAnswered,
     OutboxCounted,
+    PlaceFound,
     Registered,
     Registration,
     ReportRequested,
+    StatusDelivered,
     StoreFailed,
     TransactionAnswered,
     VariablesRequested,
+    ZoneLoaded,
 )
 from agent.gate import Gate
 from agent.identity import Done, Enrolled, Identity
@@ -101,6 +108,9 @@ from agent.uplink.protocol import (
     Uplink,
     VolatileAnswered,
 )
+from agent.wizard.coordinates import Point
+from agent.wizard.facts import Sentence
+from agent.wizard.places import Place
 
 NEVER, NEVER_YET = float("inf"), float("-inf")
 KEEPALIVE = "keepalive_s"  # the fact: learned by agent/uplink/keepalive.py
@@ -164,6 +174,7 @@ class ControllerPort(Protocol):
 
     def wish(self, commands: tuple[PortCommand, ...], now: float) -> None: ...
     def fresh(self, evse_id: int, now: float) -> Event | None: ...  # held back so far because only the meter moved
+    def commission(self, limits: tuple[int, int, int], now: float) -> None: ...  # circuit, failsafe in mA, grace in s
 
 
 class Shell:
@@ -187,7 +198,7 @@ class Shell:
         self._store, self._broker, self._controller, self._log = store, broker, controller, log
         self._seen, self._work, self._build, self._restart = seen, work, build, restart
         self._identity, self.operator_keys = identity, keys
-        self._batch_id = 0
+        self._batch_id = self._committed_id = 0
         self._todo: deque[Happening] = deque()
         self._after_commit: deque[tuple[int, Callable[[float], None]]] = deque()
         self._lists: deque[tuple[str, dict[str, Any]]] = deque()  # command and request; the first is being carried out
@@ -254,6 +265,8 @@ class Shell:
                 while self._after_commit and self._after_commit[0][0] <= batch_id:
                     self._after_commit.popleft()[1](now)
                 self._act(self.uplink.appended(next_seq, now), now)
+                self._committed_id = max(self._committed_id, batch_id)
+                self._look_whether_delivered()
             case StoreFailed(why=why):
                 self._log(f"no new sessions: {why}")
                 self._step(happening, now)
@@ -336,12 +349,17 @@ class Shell:
             self._store.flush()
         for effect in effects:
             match effect:
+                case Record():
+                    for line in reporting.log_lines(effect):
+                        self._log(line)
                 case Lookup(ask_id=ask_id, id_token=id_token):
                     failures = self.lists.failures
                     known = self.looked_up(id_token, now)
                     self._todo.append(LookedUp(ask_id, *known, self.lists.failures == failures))
                 case AskOnline():
                     self._ask(effect, now)
+                case Count():
+                    self._todo.extend(self._counted())
                 case AskList():
                     asked = listing.status(self.lists.state)
                     self._act(self.uplink.request("DataTransfer", asked, listing.ASK_TIMEOUT_S, 0, now), now)
@@ -352,6 +370,12 @@ class Shell:
                 case RenewCertificate():
                     if self._identity:
                         self._identity.wanted(now)
+                case Commission():
+                    self._commission(effect, now)
+                case LoadZone(name=name):
+                    self._todo.append(ZoneLoaded(name, zones.load(name)))
+                case FindPlace():
+                    self._find_place(effect)
                 case HangUp(why=why):
                     self._broker.drop(self._connection, why)
                 case Restart():
@@ -360,6 +384,30 @@ class Shell:
                 case Remember():
                     clock, kept_s = self.station.clock, lifetime_s(self.station.settings)
                     self._save(self.lists.remember(effect, floor(clock, effect.asked_at), kept_s), now)
+
+    def _commission(self, limits: Commission, now: float) -> None:
+        """Lowered at once, raised when the disk has it."""
+        row = (limits.circuit_limit_ma, limits.failsafe_ma, limits.host_grace_s)
+        held = self.station.controller
+        if held is not None and limits.circuit_limit_ma < held.circuit_limit_ma:
+            self._controller.commission(row, now)
+        else:
+            self._after_commit.append((self._batch_id, lambda later: self._controller.commission(row, later)))
+            self._store.flush()
+
+    def _find_place(self, at: FindPlace) -> None:
+        def found(seen: tuple[Place, tuple[Sentence, ...]]) -> None:
+            place, doubts = seen
+            self._todo.append(PlaceFound(at.latitude, at.longitude, place, doubts))
+
+        self._work(lambda: atlas.look(Point(at.latitude, at.longitude), at.zone), found)
+
+    def _look_whether_delivered(self) -> None:
+        """Somebody waits at the display for the cloud's word about what was just reported."""
+        told = self.station.wizard
+        is_on_disk = self._committed_id == self._batch_id
+        if told.told and not told.is_heard and is_on_disk and not self.uplink.owed()[Stream.STATUS]:
+            self._todo.append(StatusDelivered())
 
     def looked_up(self, id_token: str, now: float) -> tuple[Entry | None, Entry | None]:
         """What list and cache say about this card."""
@@ -411,6 +459,7 @@ class Shell:
                     self._store.fetch(stream, after_seq, limit_bytes)
                 case Delete(epoch=epoch, marks=marks):
                     self._store.acknowledged(epoch, marks)
+                    self._look_whether_delivered()
                 case Bury(stream=stream, seq=seq, why=why):
                     self._store.bury(stream, seq, why)
                 case OpenEpoch():
@@ -491,8 +540,12 @@ class Shell:
                 if report := self._controller.fresh(port.evse_id, now):
                     self._step(report, now)
         if isinstance(wanted, VariablesRequested | ReportRequested):
-            self._step(OutboxCounted(tuple(map(count, self.uplink.owed().values()))), now)
-            self._step(CacheCounted(self.lists.cache.size_b), now)
+            for counted in self._counted():
+                self._step(counted, now)
+
+    def _counted(self) -> tuple[OutboxCounted, CacheCounted]:
+        waiting = tuple(map(count, self.uplink.owed().values()))
+        return OutboxCounted(waiting), CacheCounted(self.lists.cache.size_b)
 
     def _refuse(self, refusal: Refusal, now: float) -> None:
         self._log(f"command refused: {refusal.why}")

@@ -2,20 +2,23 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, tzinfo
 from enum import StrEnum
 from math import inf
 from typing import Any
 
 from agent.clock import Clock, wall
 from agent.effects import PortCommand
-from agent.events import Cp, Entry, Link, ListState, Machine, PartTold, Registration
+from agent.events import Cp, Entry, Link, ListState, Machine, PartTold, PhoneTold, Registration
 from agent.network import Network
+from agent.panel import Panel
 from agent.policy.freshness import Freshness
 from agent.policy.reasons import Reason
 from agent.policy.sharing import raised_in_turn, shares
-from agent.port import Grant, Port, command, faults, is_capped, is_plugged, wanted_ma
+from agent.port import Bar, Grant, Port, command, faults, is_capped, is_plugged, wanted_ma
 from agent.settings import Settings
 from agent.transaction import ChargingState
+from agent.wizard.facts import Wizard
 
 
 class BootReason(StrEnum):
@@ -115,11 +118,12 @@ class ResetType(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Reset:
-    """The cloud wants this run of the agent to end. Any restart fulfils it, so only `going` survives one."""
+    """Somebody wants this run of the agent to end. Any restart fulfils it, so only `going` survives one."""
 
     type: ResetType
     at: float
     going: bool = False  # its fact is on the way to the disk, and after it the agent ends
+    by: str = "the operator"
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +166,9 @@ class Station:
     next_transaction: int = 1
     next_event_id: int = 1
     ceiling: Settings | None = None  # what holds without the cloud's layer, and limits it
+    files: Settings | None = None  # what board and config file say, without the installer's layer
+    board: Settings | None = None  # what the board alone says: it limits the installer
+    wizard: Wizard = field(default_factory=Wizard)
     cloud: Mapping[str, Any] = field(default_factory=dict)  # what SetVariables has set, by key of SETTINGS
     machine: Machine = field(default_factory=Machine)
     network: Network = field(default_factory=Network)
@@ -175,6 +182,10 @@ class Station:
     reset: Reset | None = None
     unlocks: tuple[Unlock, ...] = ()
     live: LiveMode | None = None
+    bar: Bar | None = None
+    panel: Panel = field(default_factory=Panel)
+    phone: PhoneTold | None = None  # None: this station has no door for a phone
+    zone: tzinfo = UTC  # of the site
 
 
 def stamp(station: Station, now: float) -> tuple[float | None, int]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 from agent.effects import AskOnline, Effect, Lookup, Remember
 from agent.events import AuthorizationStatus, CardTapped, Entry, LookedUp, OnlineAnswered, PortChosen
+from agent.panel import Page
 from agent.policy.authorize import Accept, Decision, Question, Refuse, decide, why_bad
 from agent.policy.authorize import Ask as AskCloud
 from agent.policy.freshness import age_s
@@ -17,6 +18,7 @@ from agent.policy.reasons import Reason
 from agent.port import Grant, Port, is_plugged, why_not
 from agent.station import Ask, Holding, Notice, Stage, Station
 from agent.transaction import StoppedReason, Trigger, ended_by
+from agent.ui.words import language_of
 
 CARD = "ISO14443"  # OCPP IdTokenEnumStringType of what the reader reads
 ASKS_MAX = 8  # taps in flight; more come only from a broken reader, and are told to try again
@@ -245,6 +247,8 @@ def question(station: Station, ask: Ask, online: Entry | None, now: float) -> Qu
 def why_not_here(station: Station, port: Port | None, id_token: str) -> Reason | None:
     if not station.store_ok:
         return Reason.CANNOT_RECORD
+    if station.bar:
+        return station.bar.reason
     if port is not None:
         return why_not(port, id_token)
     taken = station.holding is not None and station.holding.grant.id_token != id_token
@@ -253,9 +257,12 @@ def why_not_here(station: Station, port: Port | None, id_token: str) -> Reason |
 
 def decided(station: Station, ask: Ask, online: Entry | None, now: float) -> Step:
     entry = replace(online, expiry_s=None) if online else ask.listed or ask.cached
+    language = entry.language if entry else None
     if entry and (stop := stops_instead(station, ask, entry, now)) is not None:
-        return stopped(without(station, ask), *stop, ask.id_token, now), ()
+        return stopped(spoken_to(without(station, ask), language, now), *stop, ask.id_token, now), ()
     decision: Decision = decide(question(station, ask, online, now), now)
+    if not isinstance(decision, AskCloud):
+        station = spoken_to(station, language, now)
     match decision:
         case AskCloud(timeout_s=timeout_s):
             ask = replace(ask, stage=Stage.ONLINE, due=ask.at + timeout_s)
@@ -342,3 +349,16 @@ def noticed(station: Station, evse_id: int, reason: Reason | None, now: float, i
     notice = Notice(evse_id, reason, now + NOTICE_S, id_token)
     others = tuple(n for n in station.notices if n.evse_id != evse_id)
     return replace(station, notices=(*others, notice))
+
+
+def spoken_to(station: Station, tag: str | None, now: float) -> Station:
+    """A driver is answered in his language (BCP 47; None: not known), and the next driver not in that of this one. What
+    somebody has chosen by hand stands, and an installer at work is not interrupted.
+    """
+    panel, language = station.panel, language_of(tag)
+    is_by_hand = panel.language and panel.language != panel.spoken
+    if is_by_hand or panel.page in (Page.SERVICE, Page.WIZARD):
+        return station
+    if language in ("", station.settings.language):
+        return replace(station, panel=replace(panel, language="", spoken=""))
+    return replace(station, panel=replace(panel, language=language, spoken=language, touched_at=now))

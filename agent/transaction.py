@@ -13,6 +13,7 @@ import msgspec
 from agent.events import Report
 
 LIST_RULE = "allowlist"  # of agent/policy/authorize.py: the list has let it start
+TEST_RULE = "test charge"  # the installer's, and nobody's bill
 
 
 class ChargingState(StrEnum):

@@ -16,7 +16,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from bench import disk, lists, live, parts, pins, uplink, wire, world
+from bench import disk, lists, live, panel, parts, pins, uplink, wire, world
 from bench.figure import Figure, Figures, calibration_ms, machine
 
 RESULTS = Path(__file__).parent / "results.json"
@@ -31,6 +31,7 @@ IN_PROCESS: dict[str, Callable[[], Figures]] = {
 }
 GROUPS: dict[str, Callable[[], Figures]] = {
     "live": live.live,
+    "panel": panel.panel,
     "lists": lists.lists,
     "pins": pins.pins,
     **IN_PROCESS,

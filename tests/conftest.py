@@ -24,7 +24,11 @@ settings.register_profile("long", max_examples=examples, deadline=None, print_bl
 settings.load_profile("long" if LONG else "ci")
 
 
+LONGEST = ("test_durability", "test_interpreter_run", "test_broker", "test_run", "test_kills", "test_together")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: item.path.stem not in LONGEST)  # begun last, all would wait for them
     for item in items:
         for marker in item.iter_markers("promise"):
             item.user_properties += [("promise", name) for name in marker.args]

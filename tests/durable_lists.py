@@ -37,8 +37,10 @@ PARTS = 3
 
 
 def truth(version: int, cards: Sequence[str]) -> dict[str, Entry]:
-    """A third of the cards is new with each version; the first comes and goes."""
-    listed = {card: random.Random(f"{n} {(version + n) // 3}").choice((*ENTRIES, None)) for n, card in enumerate(cards)}
+    """With each even version a good third of the cards is new, and the first goes; with each odd one nothing happens
+    but that the first comes: nobody is taken off."""
+    turns = version // 2 * 2
+    listed = {card: random.Random(f"{n} {(turns + n) // 3}").choice((*ENTRIES, None)) for n, card in enumerate(cards)}
     listed[cards[0]] = ENTRIES[0] if version % 2 else None
     return {card: entry for card, entry in listed.items() if entry and version}
 
@@ -148,7 +150,7 @@ def play_parts(folder: Path, life: int) -> None:
 def play_changes(folder: Path, life: int) -> None:
     """Some into the overlay, some over its limit and so into a new file."""
     writer = Writer(folder, CARDS)
-    files = set[str]()
+    files = {path.name for path in writer.folder.iterdir()}
     for _ in range(4):
         writer.hear()
         version = writer.version + 1

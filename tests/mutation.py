@@ -111,7 +111,7 @@ def apply(mutant: Mutant) -> None:
         load_without(mutant)
     else:
         original = sqlite3.connect
-        vars(sqlite3)["connect"] = partial(original, factory=lambda *args, **named: Connection(mutant, *args, **named))
+        vars(sqlite3)["connect"] = partial(original, factory=partial(connection, mutant))
 
 
 def load_without(mutant: Mutant) -> None:
@@ -135,6 +135,13 @@ class Without(ast.NodeTransformer):
         if (node.lineno, node.col_offset) == self.place and is_durable(node, self.module):
             return ast.Call(ast.Name("fired", ast.Load()), [], [])
         return node
+
+
+def connection(mutant: Mutant, database: str, *args: Any, **named: Any) -> sqlite3.Connection:
+    """Of a file. What a list's image is made in, in memory, no cut can tear."""
+    if database == ":memory:":
+        return sqlite3.Connection(database, *args, **named)
+    return Connection(mutant, database, *args, **named)
 
 
 class Connection(sqlite3.Connection):

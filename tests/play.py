@@ -4,15 +4,19 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
+from agent import zones
 from agent.clock import Clock, ClockSource
 from agent.core import born, handle, next_deadline
 from agent.effects import (
     Announce,
     AskList,
     AskOnline,
+    Commission,
     Effect,
+    FindPlace,
     HangUp,
     Live,
+    LoadZone,
     Lookup,
     PortCommand,
     Record,
@@ -31,8 +35,10 @@ from agent.events import (
     Event,
     LookedUp,
     Machine,
+    PlaceFound,
     PortReported,
     Report,
+    ZoneLoaded,
 )
 from agent.policy.reasons import Reason
 from agent.port import Port
@@ -40,6 +46,7 @@ from agent.settings import Settings
 from agent.station import Boot, BootReason, boot_reason
 from agent.uplink.commands import Command, Refusal, to_event
 from agent.uplink.messages import COMMANDS, from_wire
+from agent.wizard.places import Place
 from tests import referee
 
 Json = dict[str, Any]
@@ -62,6 +69,8 @@ class Play:
         now: float = 0.0,
         plug: bool = True,
         machine: Machine | None = None,
+        board: Settings | None = None,
+        places: Callable[[float, float], Place] = lambda latitude, longitude: Place(),
     ) -> None:
         self.allow = {ANN: Entry(), BOB: Entry()} if allow is None else dict(allow)
         self.cached = dict(cached or {})
@@ -73,6 +82,8 @@ class Play:
         self.announced: list[str] = []
         self.live: list[Live] = []
         self.restarts = self.hang_ups = 0
+        self.commissioned: list[Commission] = []
+        self.places = places
         self.commands = 0
         self.facts: dict[str, Any] = dict(facts or {})
         self.wish: tuple[PortCommand, ...] = ()
@@ -82,7 +93,7 @@ class Play:
         boot = boot or Boot("b0" * 8, now, BootReason.POWER_UP)
         floor_s = self.facts.get("station", {}).get("floor_s", WALL_S - 1e6)
         clock, settings = Clock(floor_s, now), settings or Settings()
-        self.station, effects = born(settings, boot, clock, ports, self.facts, [0.5] * ports, now, machine)
+        self.station, effects = born(settings, boot, clock, ports, self.facts, [0.5] * ports, now, machine, board)
         self._perform(effects)
         if wall_s is not None:
             self.on(ClockTold(wall_s, ClockSource.CLOUD))
@@ -172,8 +183,9 @@ class Play:
         boot = Boot(f"{count:016x}", now, reason, same_kernel, seen, count)
         true_s = self.epoch_s + self.now + off_s
         again = Play(
-            self.station.ceiling, ports=len(self.station.ports), allow=self.allow, facts=self.facts, boot=boot,
+            self.station.files, ports=len(self.station.ports), allow=self.allow, facts=self.facts, boot=boot,
             wall_s=true_s if wall else None, now=now, plug=False, machine=self.station.machine,
+            board=self.station.board, places=self.places,
         )  # fmt: skip
         again.epoch_s = true_s - now
         again.records, again.commands = self.records + again.records, self.commands
@@ -226,6 +238,12 @@ class Play:
                     self.announced.append(action)
                 case Live():
                     self.live.append(effect)
+                case Commission():
+                    self.commissioned.append(effect)
+                case LoadZone(name=name):
+                    self.on(ZoneLoaded(name, zones.load(name)))
+                case FindPlace(latitude=latitude, longitude=longitude):
+                    self.on(PlaceFound(latitude, longitude, self.places(latitude, longitude)))
                 case HangUp():
                     self.hang_ups += 1
                 case Restart():

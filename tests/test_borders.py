@@ -16,7 +16,7 @@ ROOT = Path(__file__).parent.parent
 PURE = set(
     "__future__ abc base64 binascii bisect collections collections.abc contextlib copy csv dataclasses datetime "
     "decimal difflib enum fractions functools hashlib heapq hmac io ipaddress itertools json math operator re "
-    "statistics string struct textwrap tomllib types typing unicodedata zlib".split()
+    "statistics string struct textwrap tomllib types typing unicodedata urllib.parse zlib".split()
 )
 ALSO = {"agent.uplink.codec": {"cbor2", "pathlib"}}  # pathlib: for the key table beside it, no other file
 FOR_ALL = {"agent", "msgspec", "board.controller.contract"}

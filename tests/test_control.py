@@ -291,6 +291,18 @@ def test_status_and_explain_ask_the_running_agent(path: Path, config: str, capsy
     assert "there is no port 7 here: type --port and one of 1, 2" in shown["port"]
 
 
+@pytest.mark.parametrize(("url", "code", "said"), [("http://127.0.0.1:1/#x", 0, "#x\n"), ("", 2, "add [panel]")])
+def test_panel_prints_the_address_that_may_press(
+    path: Path, config: str, capsys: pytest.CaptureFixture[str], url: str, code: int, said: str
+) -> None:
+    async def story() -> None:
+        shown = await asyncio.to_thread(lines, capsys, code, "panel", "--config", config)
+        assert said in shown
+
+    served(ControlServer(path, {"panel": lambda _: {"url": url}}), story)
+    assert "systemctl start" in lines(capsys, 2, "panel", "--config", config)
+
+
 def test_every_operator_error_is_one_sentence_and_exit_code_2(config: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert "systemctl start" in lines(capsys, 2, "status", "--config", config)
     assert "no card id" in lines(capsys, 2, "explain", "me", "--config", config)

@@ -63,7 +63,7 @@ def test_a_step_reaches_the_stage_as_it_was_written() -> None:
     stage = Stage()
     play("say Hello  # all\n\nplug 2 need_wh=500 # a small car\ntap ann\ntap 04AA\nwait 0.5\ncut broker", stage)
     assert stage.heard == [
-        ("say", "Hello # all"), ("plug", 2, 500), ("tap", "04A1B2C3D4E5F6"), ("tap", "04AA"), ("wait", 0.5),
+        ("say", "Hello # all"), ("plug", 2, 500, "normal"), ("tap", "04A1B2C3D4E5F6"), ("tap", "04AA"), ("wait", 0.5),
         ("cut", "broker"),
     ]  # fmt: skip
 
@@ -80,11 +80,23 @@ def test_a_step_reaches_the_stage_as_it_was_written() -> None:
         ("plug 1 need_wh", "line 1: plug wants PORT"),
         ("tap", "line 1: tap wants NAME"),
         ("wait long", "line 1: wait wants SECONDS"),
+        ("stop please", r"line 1: stop wants on \| off"),
+        ("fault leak", "line 1: fault wants WHAT PORT"),
+        ("heat 1 warm", "line 1: heat wants PORT CELSIUS"),
     ],
 )
 def test_a_story_that_is_wrong_or_not_true_fails_with_its_line(story: str, sentence: str) -> None:
     with pytest.raises(StoryError, match=sentence):
         play(story, Stage())
+
+
+def test_what_breaks_and_is_mended_reaches_the_stage_too() -> None:
+    stage = Stage()
+    play("plug 1 car=diode\nfault leak 1\nheal leak 1\nstop on\nstop off\nheat 2 85\nclock dead", stage)
+    assert stage.heard == [
+        ("plug", 1, 20_000, "diode"), ("fault", "leak", 1), ("heal", "leak", 1), ("stop", True), ("stop", False),
+        ("heat", 2, 85.0), ("clock", "dead"),
+    ]  # fmt: skip
 
 
 def test_a_story_with_a_wrong_word_is_refused_before_its_first_step() -> None:

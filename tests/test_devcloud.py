@@ -688,3 +688,17 @@ def test_a_report_reads_the_same_with_and_without_findings(ledger: Ledger) -> No
     text = cli.report_text(ledger.report())
     assert "t-1" in text and "! ended_without_started 1" in text and text.endswith("NOT CLEAN")
     assert "clean" in cli.report_text(replace(ledger.report(), stations={}))
+
+
+def test_a_program_that_watches_gets_a_line_for_each_change_and_may_go_when_it_likes(tmp_path: Path) -> None:
+    books = Ledger(tmp_path / "cloud.db")
+    command = [sys.executable, devcloud.__file__, "watch", "--json", "--db", str(tmp_path / "cloud.db")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as watch:
+        assert watch.stdout and watch.stderr
+        assert json.loads(watch.stdout.readline()) == {"clean": True, "stations": {}, "messages": []}
+        books.describe("S-1", None, 1)
+        assert list(json.loads(watch.stdout.readline())["stations"]) == ["S-1"]
+        watch.stdout.close()
+        books.describe("S-2", None, 2)
+        assert watch.wait(20) == 0 and watch.stderr.read() == ""
+    books.close()

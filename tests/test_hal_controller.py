@@ -334,7 +334,7 @@ def test_edges_are_told_at_once_and_a_moving_meter_every_few_seconds() -> None:
     line = Line()
     line.charge()
     told = of(PortReported, line.run(60.0))
-    assert 60 / METER_PERIOD_S - 1 <= len(told) <= 60 / METER_PERIOD_S + 1
+    assert 60 / (METER_PERIOD_S + 0.5) - 1 <= len(told) <= 60 / METER_PERIOD_S + 1  # with every fourth or fifth frame
     assert line.sim.unplug(0, line.now)
     (first, *_) = line.run(0.1)
     assert isinstance(first, PortReported) and first.report.cp is Cp.A

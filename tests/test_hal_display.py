@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from agent.events import ScreenLit
 from agent.hal.device import DeviceFailed, DeviceWorks
 from agent.hal.display import Backlight, DisplayFacts, Framebuffer, framebuffer, level_percent, next_level_at
 from agent.settings import ConfigError, table
@@ -127,3 +128,21 @@ def test_a_screen_that_cannot_be_is_a_sentence(size: str, kernel: Kernel) -> Non
 def test_a_display_that_cannot_be_is_refused_with_what_to_type(facts: dict[str, Any], word: str) -> None:
     with pytest.raises(ConfigError, match=word):
         table(facts, DisplayFacts, "x")
+
+
+def test_that_it_goes_out_and_on_is_told_once_each(turns: Turns, kernel: Kernel, backlight: Backlight) -> None:
+    assert turns.run(299.0, backlight) == []
+    assert turns.run(60.0, backlight) == [ScreenLit(False)]
+    backlight.active(turns.time)
+    assert turns.posted[-1] == ScreenLit(True)
+    assert turns.run(200.0, backlight) == []
+
+
+def test_one_that_does_not_take_its_level_tells_nothing_of_it(
+    turns: Turns, kernel: Kernel, backlight: Backlight
+) -> None:
+    turns.run(10.0, backlight)
+    kernel.errors["bl_power"] = errno.EIO
+    assert not [e for e in turns.run(500.0, backlight) if isinstance(e, ScreenLit)]
+    kernel.errors.clear()
+    assert [e for e in turns.run(20.0, backlight) if isinstance(e, ScreenLit)] == [ScreenLit(False)]

@@ -11,13 +11,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.events import PortChosen
+from agent.events import KeyPressed, PortChosen, ScreenTouched
 from agent.hal.device import DeviceFailed, DeviceWorks
 from agent.hal.keys import (
     EV_ABS,
     EV_KEY,
     EV_SYN,
     EVENT,
+    EVIOCGRAB,
     SYN_DROPPED,
     SYN_REPORT,
     WAKE_S,
@@ -25,7 +26,6 @@ from agent.hal.keys import (
     InputEvent,
     Keys,
     KeysFacts,
-    ScreenTouched,
 )
 from agent.settings import ConfigError, table
 from tests.hal import Turns
@@ -104,6 +104,20 @@ def test_a_ports_key_chooses_the_port_once_however_long_it_is_held(fifo: Fifo, k
     assert fifo.says(press(KEY_2), keys) == [PortChosen(2), ScreenTouched()]
     fifo.turn(WAKE_S, keys)
     assert fifo.says(press(KEY_1) + press(99), keys) == [PortChosen(1), ScreenTouched()]
+
+
+def test_the_four_soft_keys_are_pressed_from_the_left_and_nobody_else_hears_them(
+    fifo: Fifo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    grabbed = []
+    monkeypatch.setattr("agent.hal.keys.fcntl.ioctl", lambda fd, request, value: grabbed.append((request, value)))
+    keys = Keys(KeysFacts(str(fifo.path), (KEY_1,), (59, 60, 61, 62), grab=True), fifo, fifo.post, fifo.now)
+    fifo.plug()
+    fifo.turn(0.1, keys)
+    said = [e for code in (59, 60, 61, 62, KEY_1) for e in fifo.says(press(code), keys)]
+    assert [e for e in said if not isinstance(e, ScreenTouched)] == [*map(KeyPressed, (1, 2, 3, 4)), PortChosen(1)]
+    assert grabbed == [(EVIOCGRAB, 1)]
+    keys.close()
 
 
 def test_touch_only_wakes_and_a_resting_finger_wakes_once_a_second(fifo: Fifo, keys: Keys) -> None:
@@ -206,6 +220,10 @@ def test_any_bytes_in_any_pieces_are_some_events_and_never_an_error(pieces: list
         ({"port_keys": (1, 2, 3, 4, 5)}, "at most 4"),
         ({"port_keys": (2, 2)}, "share a key"),
         ({"port_keys": (9_999,)}, "cannot be"),
+        ({"soft_keys": (59, 60, 61), "grab": True}, "four codes"),
+        ({"soft_keys": (59, 60, 61, 61), "grab": True}, "two meanings"),
+        ({"soft_keys": (59, 60, 61, 62), "port_keys": (59,), "grab": True}, "two meanings"),
+        ({"soft_keys": (59, 60, 61, 62)}, "grab = true"),
         ({"gra": True}, "did you mean grab"),
     ],
 )

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,17 +14,29 @@ from msgspec import structs
 
 from agent import cli
 from agent.board import BOARDS, Board, read_board
-from agent.events import CaseTold, Cp, Machine, PartTold, PortChosen
+from agent.events import (
+    CaseTold,
+    Cp,
+    KeyPressed,
+    Machine,
+    PartTold,
+    PortChosen,
+    ScreenLit,
+    ScreenTouched,
+    ServiceOpened,
+)
 from agent.faults import Fault
 from agent.hal.device import STEADY_S
-from agent.hal.keys import ScreenTouched
-from agent.hardware import CLOSED_S, FAN_OFF_DC, FAN_ON_DC, LIGHT_S, Hardware, component, is_fan_wanted
+from agent.hal.display import Backlight
+from agent.hardware import CLOSED_S, FAN_OFF_DC, FAN_ON_DC, HOLD_S, LIGHT_S, Hardware, component, is_fan_wanted, is_read
+from agent.navigation import page
+from agent.panel import Page
 from agent.port import faults
 from agent.settings import ConfigError, Settings
 from agent.sim.gpio import SimChips
-from agent.ui.led import PATTERNS, Light, Pattern
+from agent.ui.led import ERROR, PATTERNS, Light, Pattern
 from agent.ui.view import screen
-from tests.hal import Turns
+from tests.hal import Kernel, Turns
 from tests.play import Play
 from tests.process import started_box, until, write_files
 from tests.test_together import Running
@@ -111,6 +124,60 @@ def test_every_part_of_the_board_is_told_of_and_works_until_it_does_not() -> Non
     told = Bench().told()
     assert told.keys() == {"output.fan", "input.lid", "input.stop", "input.button1", "EmergencyStop.stop"}
     assert not any(part.problem for part in told.values())
+
+
+SERVICE = (CHIP, 4)
+SERVICE_KEY = f"""
+[[input]]
+name = "service"
+role = "service"
+chip = "{CHIP}"
+line = 4
+active_low = true
+bias = "pull_up"
+"""
+
+
+def held(bench: Bench, seconds: float) -> list[Any]:
+    """The key inside is pressed so long; how often the service was opened."""
+    bench.chips.contact(SERVICE, False)
+    posted = bench.run(seconds)
+    bench.chips.contact(SERVICE, True)
+    posted += bench.run(1)
+    return [event for event in posted if isinstance(event, ServiceOpened)]
+
+
+def with_service_key(*, down: bool = False) -> Bench:
+    bench = Bench("", DUO)
+    bench.hardware.close()
+    bench.chips.contact(SERVICE, not down)
+    bench.hardware = Hardware(
+        board(SERVICE_KEY), bench.turns.post, bench.turns.aside, bench.chips, lambda: bench.chips.now, chips=bench.chips
+    )
+    bench.run(1)
+    return bench
+
+
+def test_the_key_inside_opens_the_service_when_it_is_held_for_five_seconds_once() -> None:
+    bench = with_service_key()
+    assert held(bench, HOLD_S - 0.3) == []
+    assert held(bench, HOLD_S + 30) == [ServiceOpened("button")]
+    assert held(bench, HOLD_S + 1) == [ServiceOpened("button")]
+    assert not any(held(bench, 2) for _ in range(4)), "four short ones are not a long one"
+
+
+@pytest.mark.promise("S9")
+def test_a_service_key_that_is_stuck_from_the_start_or_loses_its_chip_opens_nothing() -> None:
+    bench = with_service_key(down=True)
+    assert not [event for event in bench.run(60) if isinstance(event, ServiceOpened)]
+    bench.chips.contact(SERVICE, True)
+    bench.run(1)
+    bench.chips.contact(SERVICE, False)
+    bench.run(2)
+    bench.chips.unplug(CHIP)
+    assert not [event for event in bench.run(30) if isinstance(event, ServiceOpened)]
+    bench.chips.gone.clear()
+    assert not [event for event in bench.run(30) if isinstance(event, ServiceOpened)]
 
 
 @pytest.mark.promise("S9")
@@ -312,7 +379,7 @@ def test_a_fan_never_stands_still_above_its_band_and_never_runs_below(temperatur
 
 def lights(bench: Bench) -> list[Light]:
     wished = bench.hardware._leds._wished  # type: ignore[union-attr]
-    names = {pattern: light for light, pattern in PATTERNS.items()}
+    names: dict[Pattern | None, Light] = {pattern: light for light, pattern in PATTERNS.items()}
     return [names[wished[f"port{evse_id}"]] for evse_id in (1, 2)]
 
 
@@ -338,6 +405,143 @@ def test_lights_that_linux_has_not_are_shown_at_the_controller() -> None:
     assert bench.shown[-1] == tuple(PATTERNS[port.led] for port in screen(bench.station, bench.chips.now).ports)
     assert bench.shown[-1] != bench.shown[0]
     assert not Bench(LEDS).shown
+
+
+ERRORS = LEDS + f"""
+[[led]]
+name = "error"
+red = "c:red"
+[[output]]
+name = "alarm"
+role = "error"
+chip = "{CHIP}"
+line = 7
+"""
+ALARM = (CHIP, 7)
+
+
+def test_the_error_led_is_lit_while_somebody_must_mend_something_and_dark_again_after() -> None:
+    bench = Bench(ERRORS)
+
+    def lit() -> tuple[bool, bool | None]:
+        bench.run(2)
+        return bench.hardware._leds._wished["error"] == ERROR, bench.chips.level(ALARM)  # type: ignore[union-attr]
+
+    assert lit() == (False, False)
+    bench.station = bench.play.see(2, faults=frozenset({Fault.OVER_TEMPERATURE})).station
+    assert lit() == (True, True)
+    bench.station = bench.play.see(2, faults=frozenset()).station
+    assert lit() == (False, False)
+    bench.station = bench.play.on(PartTold("Display", "Nothing is drawn.", "Look at its cable.", "display")).station
+    assert lit() == (True, True)
+    bench.hardware.close()
+    assert bench.chips.level(ALARM) is False
+
+
+def test_an_error_led_alone_takes_no_ports_light_from_its_controller_and_is_no_ports() -> None:
+    alone = '\n[[led]]\nname = "error"\nred = "c:red"\n'
+    assert board(alone).lights_at_controller == (True, True)
+    with pytest.raises(ConfigError, match="station's own light"):
+        board(alone, DUO.replace('led = "port1"', 'led = "error"'))
+
+
+KEYS = "".join(
+    f'\n[[input]]\nname = "key{i}"\nrole = "key"\nkey = {i}\nchip = "{CHIP}"\nline = {i + 9}\n' for i in range(1, 5)
+)
+
+
+def test_four_buttons_are_the_displays_four_keys() -> None:
+    bench = Bench(KEYS)
+    for i in (3, 1):
+        bench.chips.contact((CHIP, i + 9), True, bounce_s=0.005)
+        assert [event for event in bench.run(1) if isinstance(event, KeyPressed)] == [KeyPressed(i)]
+        bench.chips.contact((CHIP, i + 9), False)
+        assert not [event for event in bench.run(1) if isinstance(event, KeyPressed)]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "word"),
+    [
+        ("key = 4", "key = 1", "soft key 1"),
+        ("key = 4\n", "", "type key = 1, 2, 3 or 4"),
+        ('role = "key"', 'role = "auxiliary"', 'exactly where role = "key"'),
+        ("key = 4", "key = 5", "cannot be"),
+    ],
+)
+def test_keys_that_cannot_be_are_refused(old: str, new: str, word: str) -> None:
+    with pytest.raises(ConfigError, match=word):
+        board(KEYS.replace(old, new))
+
+
+DISPLAY = '\n[display]\nbacklight = "bl"\ndim_after_s = 60\ndark_after_s = 300\n'
+
+
+class Lit(Bench):
+    """A bench with a backlight in a folder, whose happenings reach the core."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        kernel = Kernel(folder)
+        kernel.make("bl", max_brightness=100, brightness=100, bl_power=0)
+        self.file = folder / "bl" / "brightness"
+        monkeypatch.setattr("agent.hardware.Backlight", partial(Backlight, folder=folder, sysfs=kernel))
+        super().__init__(LINES + KEYS + DISPLAY)
+
+    def run(self, seconds: float) -> list[Any]:
+        happened = []
+        for _ in range(round(seconds)):
+            now = super().run(1)
+            happened += now
+            self.play.now = self.chips.now
+            for event in now:
+                if isinstance(event, ScreenLit | ScreenTouched | KeyPressed | PortChosen):
+                    self.station = self.play.on(event).station
+        return happened
+
+    @property
+    def level(self) -> int:
+        return int(self.file.read_text())
+
+
+@pytest.fixture
+def lit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lit:
+    return Lit(tmp_path, monkeypatch)
+
+
+def test_a_press_on_the_dark_display_wakes_it_and_does_nothing_else(lit: Lit) -> None:
+    lit.run(310)
+    assert (lit.level, lit.station.panel.lit) == (0, False)
+    lit.chips.contact((CHIP, 10), True)
+    lit.run(2)
+    assert (lit.level, lit.station.panel.lit, page(lit.station)) == (100, True, Page.HOME)
+    lit.chips.contact((CHIP, 10), False)
+    lit.run(1)
+    lit.chips.contact((CHIP, 10), True)
+    lit.run(1)
+    assert page(lit.station) is Page.HELP
+
+
+def test_a_press_in_the_browser_wakes_it_too(lit: Lit) -> None:
+    lit.run(310)
+    lit.station = lit.play.on(KeyPressed(1, "help")).station
+    lit.run(1)
+    assert (lit.level, page(lit.station)) == (100, Page.HOME)
+    lit.run(310)
+    lit.station = lit.play.on(PortChosen(2)).station
+    lit.run(1)
+    assert (lit.level, page(lit.station)) == (100, Page.HOME)
+
+
+def test_it_is_never_dark_while_a_car_is_here_or_somebody_is_spoken_to(lit: Lit) -> None:
+    lit.station = lit.play.see(1, cp=Cp.B).station
+    lit.run(600)
+    assert lit.level == 100
+    lit.station = lit.play.unplug(1).station
+    lit.run(310)
+    assert lit.level == 0
+    lit.station = lit.play.tap("04EEEEEEEEEEEE").station
+    assert is_read(lit.station)
+    lit.run(1)
+    assert lit.level == 100
 
 
 def test_a_board_without_drivers_or_lights_costs_no_turn() -> None:

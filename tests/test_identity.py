@@ -565,6 +565,7 @@ def test_a_hostile_est_server_is_one_sentence_in_bounded_time(
     assert "CERTIFICATE_VERIFY_FAILED" in asked(est.port, stranger)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(pki / "broker.pem", pki / "broker.key")
+    servers = set[str]()  # its sockets are not ours; ssl itself forgets one whose client is gone before it is wrapped
     with warnings.catch_warnings(record=True) as seen:
         warnings.simplefilter("always")
         for said, whole_s, why in (
@@ -577,11 +578,13 @@ def test_a_hostile_est_server_is_one_sentence_in_bounded_time(
         ):
             with socket.create_server(("127.0.0.1", 0)) as listener:
                 Thread(target=hostile, args=(listener, context, said), daemon=True).start()
+                servers.add(f"laddr={listener.getsockname()}")
                 begun = monotonic()
                 assert why in asked(listener.getsockname()[1], whole_s=whole_s)
                 assert monotonic() - begun < 4.0
         gc.collect()
-    assert [str(warning.message) for warning in seen] == [], "no socket is left open"
+    left = [str(warning.message) for warning in seen]
+    assert [each for each in left if not any(server in each for server in servers)] == [], "no socket is left open"
 
 
 def hostile(listener: socket.socket, context: ssl.SSLContext, said: bytes | None) -> None:

@@ -25,6 +25,7 @@ from agent.settings import (
 )
 
 EXAMPLE = Path(__file__).parent.parent / "config/example.toml"
+SHOWN = ("owner", "support_number", "tariff_text")  # to people, as it was set
 LIMITS = sorted(key for key, setting in SETTINGS.items() if setting.lowers_only)
 OVER_DEFAULTS = [Layer.BOARD, Layer.CONFIG, Layer.WIZARD, Layer.CLOUD]
 
@@ -33,10 +34,14 @@ def values_of(key: str) -> st.SearchStrategy[Any]:
     kind = type(getattr(Settings(), key))
     if key == "station_id":
         return st.from_regex(r"[A-Za-z0-9-]{1,36}", fullmatch=True)
+    if key == "time_zone":
+        return st.sampled_from(["UTC", "Europe/Berlin", "America/Argentina/Buenos_Aires", "Etc/GMT+5"])
     if get_origin(BOUNDS[key]) is Literal:
         return st.sampled_from(get_args(BOUNDS[key]))
     if kind is bool:
         return st.booleans()
+    if key in SHOWN:
+        return st.text(st.characters(exclude_categories=["Cc", "Cf", "Cs", "Zl", "Zp"]), max_size=40)
     if kind is str:
         return st.text(max_size=40)
     meta = next(arg for arg in BOUNDS[key].__metadata__ if isinstance(arg, msgspec.Meta))
@@ -79,6 +84,20 @@ def test_every_default_is_within_its_own_bounds_and_somebody_may_set_it() -> Non
 
 def test_every_limit_in_milliampere_only_goes_down() -> None:
     assert {key for key in SETTINGS if key.endswith("_ma")} <= set(LIMITS)
+
+
+@pytest.mark.promise("S9")
+@pytest.mark.parametrize("key", SHOWN)
+@pytest.mark.parametrize("layer", [Layer.CONFIG, Layer.CLOUD])
+def test_a_text_for_the_display_is_one_plain_line(key: str, layer: Layer) -> None:
+    good = "<b>{owner}</b> & 0,3 €/kWh · شركة · 办公室"  # marks mean nothing: it is shown as text
+    for text in (good, "", "\u200fשלום", "x" * 40):
+        assert checked(layer, key, text) == text
+    for char in "\n\x1b\x00\x7f\x9b\u2028\u2029\u202a\u202e\u2066\u2069\ud800":
+        with pytest.raises(ConfigError, match=f"{key} = .* type a text in quotes, .* without control characters"):
+            checked(layer, key, f"a{char}b")
+    with pytest.raises(ConfigError, match="at most"):
+        checked(layer, key, "x" * 251)
 
 
 # -- merging -----------------------------------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 """The units in board/systemd: systemd takes them, what they start is there, and after a kill the lines are safe."""
 
 import os
+import re
 import shlex
 import signal
 import subprocess
@@ -11,12 +12,15 @@ from pathlib import Path
 
 import pytest
 
+from agent.ui import browser
+from agent.ui.kiosk import Renderer, Units
 from tests.process import Agent, started_box, until, write_files
 
 ROOT = Path(__file__).parent.parent
 UNITS = ROOT / "board" / "systemd"
 OPT = "/opt/station-agent/bin/"
 SERVICES = sorted(UNITS.glob("*.service"))
+OTHERS = [*UNITS.glob("*.socket"), *UNITS.glob("*.path")]
 SCRIPTS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
 
 
@@ -40,15 +44,16 @@ def installed(tmp_path: Path) -> Path:
 
 
 def placed(unit: Path, folder: Path, bin_: Path) -> Path:
-    copy = folder / unit.name
-    copy.write_text(unit.read_text().replace(OPT, f"{bin_}/"))
+    """A template as the one for the kiosk; what Debian brings need not be here."""
+    copy = folder / unit.name.replace("@", "@kiosk")
+    copy.write_text(re.sub("/usr/bin/(cog|systemctl)", "/bin/true", unit.read_text().replace(OPT, f"{bin_}/")))
     return copy
 
 
 @pytest.mark.needs("systemd-analyze", "systemd")
 def test_systemd_takes_every_unit_without_a_word(tmp_path: Path, installed: Path) -> None:
-    units = [placed(unit, tmp_path, installed) for unit in (*SERVICES, *UNITS.glob("*.socket"))]
-    assert len(units) == 3
+    units = [placed(unit, tmp_path, installed) for unit in (*SERVICES, *OTHERS)]
+    assert len(units) == 7
     done = subprocess.run(
         ["systemd-analyze", "verify", "--man=no", *map(str, units)], capture_output=True, text=True, check=False
     )
@@ -68,10 +73,16 @@ def test_a_key_that_systemd_does_not_know_is_seen(tmp_path: Path, installed: Pat
 def test_what_a_unit_starts_comes_with_the_software(unit: Path) -> None:
     assert commands(unit)
     for key, (program, *args) in commands(unit).items():
-        assert program.startswith(OPT), key
+        assert program.startswith(OPT) or program == "/usr/bin/systemctl", key
         match Path(program).name, args:
-            case "python", ["-P", "-m", module]:
+            case "systemctl", ["--no-block", "restart", "station-%i.service"]:
+                assert {f"station-{each}.service" for each in Renderer} <= {each.name for each in SERVICES}
+            case "python", ["-P", "-m", module, *more]:
                 assert find_spec(module), key
+                options = [a for a in more[: [*more, "--"].index("--")] if a.startswith("--")]
+                asked = [sys.executable, "-m", module, "--help"]
+                said = subprocess.run(asked, cwd=ROOT, capture_output=True, text=True, check=False).stdout
+                assert all(a in said for a in options), key
             case name, _:
                 assert name in SCRIPTS, key
                 help_ = [a for a in args if not a.startswith(("-", "/"))]
@@ -143,3 +154,47 @@ def test_after_a_kill_the_units_own_line_puts_the_outputs_where_they_are_safe(tm
     line = [program.replace(OPT, f"{installed}/"), *(str(board) if arg.endswith("board.toml") else arg for arg in args)]
     subprocess.run(line, env=os.environ | {"PYTHONPATH": path}, check=True, timeout=60)
     assert levels() == ["False", "True"]
+
+
+# -- the display ------------------------------------------------------------------------------------------------------
+
+
+def test_what_the_agent_writes_is_what_the_path_unit_watches(tmp_path: Path) -> None:
+    unit = (UNITS / "station-display@.path").read_text()
+    (watched,) = re.findall("^PathChanged=(.*)$", unit, re.MULTILINE)
+    for renderer in Renderer:
+        assert Units(tmp_path, {}).start(renderer) == ""
+        assert (tmp_path / Path(watched.replace("%i", renderer)).name).exists()
+    agent = (UNITS / "station-agent.service").read_text()
+    assert Path(watched).parent == Path("/run") / re.findall("^RuntimeDirectory=(.*)$", agent, re.MULTILINE)[0]
+
+
+def test_only_one_of_the_two_draws_and_only_the_framebuffer_is_there_at_power_on() -> None:
+    kiosk, framebuffer = ((UNITS / f"station-{each}.service").read_text() for each in Renderer)
+    assert "Conflicts=station-framebuffer.service" in kiosk and "station-kiosk.service" in framebuffer
+    assert "[Install]" not in kiosk and "WantedBy=sysinit.target" in framebuffer
+    for unit in (kiosk, framebuffer):
+        assert "User=station-panel" in unit and "IPAddressDeny=any" in unit and "NoNewPrivileges=yes" in unit
+
+
+BROWSER = "import sys; from pathlib import Path; Path(sys.argv[1]).write_text(Path(sys.argv[2][7:]).read_text())"
+
+
+def test_the_browser_is_led_to_the_page_and_nobody_sees_the_token_on_its_command_line(tmp_path: Path) -> None:
+    panel, seen = tmp_path / "panel.url", tmp_path / "seen"
+    panel.write_text("http://127.0.0.1:8400/#abcDEF_-0123456789abcd\n")
+    command = [sys.executable, "-c", BROWSER, str(seen)]
+    line = [sys.executable, "-m", "agent.ui.browser", "--panel", str(panel), "--", *command]
+    for _ in range(2):
+        subprocess.run(line, cwd=ROOT, env=os.environ | {"XDG_RUNTIME_DIR": str(tmp_path)}, check=True, timeout=60)
+        assert 'content="0;url=http://127.0.0.1:8400/#abcDEF_-0123456789abcd"' in seen.read_text()
+    assert (tmp_path / "start.html").stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize("text", ["", "http://example.org/", 'http://127.0.0.1:1/#x"><script>', "file:///etc/passwd"])
+def test_the_browser_is_led_nowhere_else(text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    panel = tmp_path / "panel.url"
+    assert browser.main(["--panel", str(panel), "--", "/bin/true"]) == 2
+    panel.write_text(text)
+    assert browser.main(["--panel", str(panel), "--", "/bin/true"]) == 2
+    assert "holds no address" in capsys.readouterr().err and not (tmp_path / "start.html").exists()

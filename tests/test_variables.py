@@ -102,6 +102,24 @@ def test_what_the_cloud_sets_holds_at_once_and_after_a_power_cut() -> None:
     assert again.station.ceiling == Settings(), "what the config file says is another matter"
 
 
+def test_what_people_read_is_set_by_the_cloud_as_plain_text() -> None:
+    play = Play()
+    for name, text in (
+        ("ChargingStation.Owner", "Harbour Offices"), ("ChargingStation.SupportNumber", "+49 800 1"),
+        ("TariffCostCtrlr.TariffFallbackMessage", "0,30 €/kWh, no fee"), ("DisplayMessageCtrlr.Language", "fr"),
+        ("ClockCtrlr.TimeZone", "Europe/Paris"),
+    ):  # fmt: skip
+        assert put(play, name, text) == ("Accepted", "", "") and get(play, name) == text
+    settings = play.station.settings
+    assert (settings.owner, settings.language, settings.time_zone) == ("Harbour Offices", "fr", "Europe/Paris")
+    for text in ("Call\n0900 1", "\u202e1 0080 :pleH", "\x1b]0;x", "y" * 251):
+        assert put(play, "TariffCostCtrlr.TariffFallbackMessage", text)[:2] == ("Rejected", "InvalidValue")
+        assert put(play, "ChargingStation.Owner", text)[:2] == ("Rejected", "InvalidValue")
+    assert put(play, "DisplayMessageCtrlr.Language", "xx")[:2] == ("Rejected", "InvalidValue")
+    assert put(play, "ClockCtrlr.TimeZone", "../etc/passwd")[:2] == ("Rejected", "InvalidValue")
+    assert play.station.settings == settings
+
+
 @pytest.mark.promise("S11")
 def test_electrical_limits_only_go_down_and_the_offer_follows_at_once() -> None:
     play = Play(Settings(circuit_limit_ma=32_000)).plug(1).tap(ANN).charge(1)

@@ -10,24 +10,34 @@ from hypothesis import strategies as st
 
 from agent.clock import Clock, ClockSource
 from agent.events import Cp, Entry, Link, ListState, Report, SelfTest
-from agent.faults import FAULTS, Cure, Fault, Latch
+from agent.faults import FAULTS, Fault, mender
+from agent.navigation import KEYS
+from agent.panel import Panel, Part
 from agent.policy.freshness import ALARM_S, WARNING_S, age
 from agent.policy.reasons import WORDS, Led, Reason
-from agent.port import Grant, Level, Port, Status, faults, is_ready, operative, status
+from agent.port import Bar, Grant, Level, Port, Status, faults, is_ready, operative, status
 from agent.selftest import Result
 from agent.settings import Settings
-from agent.station import Ask, Boot, BootReason, Controller, Holding, Notice, Stage, Station, charging_state
+from agent.station import (
+    Ask,
+    Boot,
+    BootReason,
+    Controller,
+    Holding,
+    Notice,
+    Reset,
+    ResetType,
+    Stage,
+    Station,
+    charging_state,
+)
 from agent.transaction import ChargingState, Ending, Reading, StoppedReason, Transaction, Trigger
 from agent.ui.led import PATTERNS, Colour, Light, Pattern, coded, is_lit
-from agent.ui.view import (
-    NoticeModel,
-    PortModel,
-    ScreenModel,
-    Situation,
-    Tone,
-    screen,
-    situation,
-)
+from agent.ui.model import NoticeModel, PortModel, ScreenModel, Tone
+from agent.ui.shown import FAULT_LIGHTS
+from agent.ui.situation import BARS, Situation, situation
+from agent.ui.view import screen
+from agent.ui.words import LANGUAGES
 
 NOW, WALL = 10_000.0, 1_800_000_000.0
 CLOCK = Clock(wall_s=WALL, wall_at=NOW, source=ClockSource.NTP)
@@ -106,6 +116,17 @@ transactions = st.builds(
     ending=st.none() | endings,
     interrupted=st.booleans(),
 )
+bars = st.builds(Bar, st.sampled_from(sorted(BARS)), st.none() | st.floats(0, 4e9))
+panels = st.builds(
+    Panel,
+    page=st.none() | st.sampled_from(sorted(set(KEYS))),
+    at=st.integers(0, 9),
+    language=st.sampled_from(["", *LANGUAGES]),
+    large=st.booleans(),
+    touched_at=instants,
+    service_until=instants,
+    part=st.sampled_from(Part),
+)
 grants = st.builds(Grant, tokens, st.just("ISO14443"), names, instants)
 ports = st.builds(
     Port,
@@ -121,6 +142,7 @@ ports = st.builds(
     off_next=st.just(frozenset()) | st.frozensets(st.sampled_from(Level)),
     latched=fault_sets,
     held_until=st.none() | instants,
+    bar=st.none() | bars,
 )
 asks = st.builds(
     Ask,
@@ -158,6 +180,8 @@ stations = st.builds(
     allowlist=st.builds(ListState, st.integers(0, 9), st.integers(0, 1_000_000), st.none() | st.floats(0, 2e9)),
     asks=st.lists(asks, max_size=3).map(tuple),
     holding=st.none() | st.builds(Holding, grants, st.booleans()),
+    bar=st.none() | st.none() | bars,
+    panel=panels,
     notices=st.lists(
         st.builds(Notice, st.integers(0, 4), st.none() | st.sampled_from(Reason), instants, tokens), max_size=4
     ).map(tuple),
@@ -230,7 +254,7 @@ def test_a_port_with_a_fault_looks_like_one(station: Station, now: float) -> Non
         if faults(port):
             assert drawn.tone is Tone.FAULT
         if faults(port) and drawn.notice is None and not station.notices and not station.asks and not station.holding:
-            assert drawn.led in (Light.FAULT, Light.FAULT_WAITS)
+            assert drawn.led in FAULT_LIGHTS.values()
 
 
 # -- ports, one by one ------------------------------------------------------------------------------------------------
@@ -244,6 +268,11 @@ SITUATIONS: dict[Situation, Station] = {
     Situation.OUT_OF_SERVICE: station(replace(FREE, off=frozenset({Level.EVSE}))),
     Situation.NOT_ACTIVATED: station(FREE, settings=Settings(activated=False)),
     Situation.CANNOT_RECORD: station(FREE, store_ok=False),
+    Situation.PLAN_ENDED: station(FREE, bar=Bar(Reason.PLAN_ENDED)),
+    Situation.UPDATING: station(FREE, bar=Bar(Reason.UPDATING)),
+    Situation.RESTARTING: station(replace(FREE, off=frozenset({Level.RESET})), reset=Reset(ResetType.ON_IDLE, NOW)),
+    Situation.CLOSED: station(FREE, bar=Bar(Reason.CLOSED, WALL + 3_600)),
+    Situation.RESERVED: station(replace(FREE, bar=Bar(Reason.RESERVED, WALL + 900))),
     Situation.AVAILABLE: station(FREE),
     Situation.PLUG_IN: station(replace(FREE, grant=GRANT)),
     Situation.TAP_CARD: station(PLUGGED),
@@ -286,8 +315,7 @@ def test_every_fault_shows_its_text_its_fix_and_its_light(fault: Fault) -> None:
     model = shown(replace(PLUGGED, latched=frozenset({fault})))
     assert model.text == FAULTS[fault].text
     assert [(f.fix, f.mrec) for f in model.faults] == [(FAULTS[fault].fix, FAULTS[fault].mrec)]
-    goes_by_itself = FAULTS[fault].cure is Cure.WAIT and FAULTS[fault].latch is Latch.NONE
-    assert model.led is (Light.FAULT_WAITS if goes_by_itself else Light.FAULT)
+    assert model.led is FAULT_LIGHTS[mender(fault)]
 
 
 def test_what_needs_a_hand_is_named_before_what_passes_by_itself() -> None:
@@ -379,7 +407,7 @@ def test_could_not_ask_does_not_look_like_you_may_not() -> None:
 def test_a_driver_who_is_not_connected_learns_how_old_the_list_is() -> None:
     facts = {"notices": (Notice(0, Reason.NOT_CONNECTED, NOW + 8),), "allowlist": ListState(7, 10, WALL - 7_300)}
     notice = screen(station(FREE, **facts), NOW).notice
-    assert notice and "2 hours ago" in notice.action
+    assert notice and "2 h ago" in notice.action
     notice = screen(station(FREE, **facts, clock=Clock()), NOW).notice
     assert notice and "ago" not in notice.action
 
@@ -443,11 +471,11 @@ def test_an_old_list_shows_its_age_and_is_called_late() -> None:
 
     assert not of(WARNING_S - 1).list_late and of(WARNING_S).list_late
     assert ":" not in of(WARNING_S - 1).list_text
-    assert "20 hours ago: late. The newest approvals and removals may be missing." in of(WARNING_S).list_text
-    assert "24 hours ago: old. What the owner has approved or removed since is not" in of(ALARM_S).list_text
-    assert "charge for 6 days more." in of(ALARM_S).list_text
+    assert "20 h ago: late. The newest approvals and removals may be missing." in of(WARNING_S).list_text
+    assert "24 h ago: old. What the owner has approved or removed since is not" in of(ALARM_S).list_text
+    assert "charge for 6 d more." in of(ALARM_S).list_text
     lapsed = of(7 * 86_400.0).list_text
-    assert "7 days ago: too old. Nobody starts by it until the network is back." in lapsed
+    assert "7 d ago: too old. Nobody starts by it until the network is back." in lapsed
     settings = Settings(list_grace_days=0)
     unlimited = screen(station(FREE, allowlist=ListState(7, 10, WALL - 1e8), settings=settings), NOW)
     assert "charge all the same." in unlimited.list_text

@@ -1,11 +1,16 @@
 """The panel answers who asks properly, refuses the rest in one sentence, and holds nobody up."""
 
+import hashlib
 import http.client
 import json
+import os
 import queue
+import re
 import socket
+import stat
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -17,25 +22,44 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from agent.clock import Clock
-from agent.events import Report
+from agent.events import FieldEntered, KeyPressed, PageMeasured, PortChosen, Report, ScreenTouched
+from agent.hal.display import DisplayFacts
 from agent.port import Port
 from agent.settings import Settings
 from agent.station import Boot, BootReason, Station
-from agent.ui import web
-from agent.ui.view import ScreenModel, screen
-from agent.ui.web import CONNECTIONS_MAX, HEADERS, HEADERS_MAX, STATIC, SUBSCRIBERS_MAX, Panel
+from agent.ui import panelurl, web
+from agent.ui.model import Beat, ScreenModel
+from agent.ui.view import screen
+from agent.ui.web import (
+    BODY_MAX,
+    CONNECTIONS_MAX,
+    HEADERS,
+    HEADERS_MAX,
+    INPUTS,
+    KEPT,
+    STATIC,
+    SUBSCRIBERS_MAX,
+    TYPES,
+    VIDEO,
+    Panel,
+)
 
 TIMEOUT_S = 10.0
+TOKEN = "the-token-of-this-boot"
+SITE = Path(web.__file__).parent
+OURS = [path for path in STATIC.values() if path.is_relative_to(SITE / "static") and path.suffix in (".mjs", ".html")]
 
 
 class World:
     """A station that a test changes, behind a panel."""
 
-    def __init__(self, extras: dict[str, Any] | None = None) -> None:
+    def __init__(self, **more: Any) -> None:
         boot = Boot("0011223344556677", 0.0, BootReason.POWER_UP)
         self.station = Station(Settings(station_id="SA-0"), boot, Clock(), (Port(1, report=Report()),))
         self.looks = 0
-        self.panel = Panel(self.model, 0, (lambda: extras) if extras else None)
+        self.pressed: queue.SimpleQueue[object] = queue.SimpleQueue()
+        self.beats: queue.SimpleQueue[Beat] = queue.SimpleQueue()
+        self.panel = Panel(self.model, 0, self.pressed.put, beat=self.beats.put, token=TOKEN, **more)
         self.panel.start()
         self.port = int(self.panel.url.rsplit(":", 1)[1].strip("/"))
 
@@ -48,14 +72,32 @@ class World:
         self.station = Station(Settings(station_id=serial), self.station.boot, Clock(), self.station.ports)
         self.panel.changed()
 
-    def get(self, path: str, method: str = "GET", **headers: str) -> tuple[int, dict[str, str], bytes]:
+    def get(
+        self, path: str, method: str = "GET", body: bytes | None = None, **headers: str
+    ) -> tuple[int, dict[str, str], bytes]:
         link = http.client.HTTPConnection("127.0.0.1", self.port, timeout=TIMEOUT_S)
         try:
-            link.request(method, path, headers=headers)
+            link.request(method, path, body, headers=headers)
             answer = link.getresponse()
             return answer.status, {k.lower(): v for k, v in answer.getheaders()}, answer.read()
         finally:
             link.close()
+
+    def post(self, path: str, body: object, **headers: str | None) -> tuple[int, bytes]:
+        """As the panel's own page does, once it has been let in; a header that is None is left out."""
+        made: dict[str, str | None] = {"content-type": "application/json", "origin": self.panel.url.rstrip("/")}
+        made["cookie"] = self.cookie()
+        made |= {name.replace("_", "-"): value for name, value in headers.items()}
+        sent = {name: value for name, value in made.items() if value is not None}
+        data = body if isinstance(body, bytes) else json.dumps(body).encode()
+        status, _, answer = self.get(path, "POST", data, **sent)
+        return status, answer
+
+    def cookie(self, token: str = TOKEN) -> str:
+        """What the panel gives for the token."""
+        headers = {"content-type": "application/json", "origin": self.panel.url.rstrip("/")}
+        _, answer, _ = self.get("/api/session", "POST", json.dumps({"token": token}).encode(), **headers)
+        return answer.get("set-cookie", "").partition(";")[0]
 
     def raw(self, data: bytes) -> bytes:
         """What comes back until the panel closes, if these bytes are all it gets."""
@@ -91,11 +133,10 @@ class Page:
         return "\n".join(lines)
 
     def snapshot(self) -> dict[str, Any]:
-        event = self.event()
-        while not event.startswith("data: "):
+        while not (found := re.match(r"id: (\d+)\ndata: (.*)", event := self.event())):
             assert event, "the panel has closed the stream"
-            event = self.event()
-        return dict(json.loads(event.removeprefix("data: ")))
+        self.id = int(found[1])
+        return dict(json.loads(found[2]))
 
     def until(self, serial: str) -> int:
         """How many snapshots it took until this station's name came."""
@@ -122,19 +163,59 @@ def eventually(is_so: Callable[[], bool]) -> None:
 def test_the_page_and_its_files_are_served(world: World, path: str) -> None:
     status, headers, body = world.get(path)
     assert status == 200 and body
-    assert headers["content-type"].startswith(STATIC[path][1])
+    assert headers["content-type"].startswith(TYPES[STATIC[path].suffix])
 
 
-@pytest.mark.parametrize("path", [*STATIC, "/api/screen", "/nothing"])
+@pytest.mark.parametrize("path", [*STATIC, "/api/screen", "/api/profile", "/nothing"])
 def test_every_answer_forbids_framing_and_foreign_content(world: World, path: str) -> None:
-    assert world.get(path)[1].items() >= HEADERS.items()
+    headers = world.get(path)[1]
+    assert headers.items() >= HEADERS.items() and headers["x-frame-options"] == "DENY"
+    policy = headers["content-security-policy"]
+    assert "default-src 'self'" in policy and "frame-ancestors 'none'" in policy and "unsafe" not in policy
+
+
+def test_only_what_has_its_version_in_its_name_is_kept_for_long(world: World) -> None:
+    for path in STATIC:
+        is_kept = world.get(path)[1]["cache-control"] == KEPT["cache-control"]
+        assert is_kept == bool(re.match(r"/vendor/.*\d\.\d", path)), path
+    assert world.get("/api/screen")[1]["cache-control"] == "no-store"
+
+
+def test_a_file_that_the_browser_has_is_not_sent_again(world: World) -> None:
+    etag = world.get("/style.css")[1]["etag"]
+    assert world.get("/style.css", "GET", None, **{"if-none-match": etag})[::2] == (304, b"")
+    assert world.get("/style.css", "GET", None, **{"if-none-match": '"older"'})[0] == 200
+
+
+def test_the_video_comes_in_parts_as_a_browser_asks_for_it(tmp_path: Path) -> None:
+    film = tmp_path / "how.webm"
+    film.write_bytes(bytes(range(256)) * 100)
+    world = World(video=film)
+    status, headers, body = world.get(VIDEO, range="bytes=256-511")
+    assert status == 206 and body == bytes(range(256)) and headers["content-type"] == "video/webm"
+    film.unlink()
+    assert world.get(VIDEO)[0] == 404
+    world.panel.stop()
 
 
 def test_the_page_asks_nobody_but_the_station() -> None:
-    for name, _ in STATIC.values():
-        text = (Path(web.__file__).parent / "static" / name).read_text()
-        assert "://" not in text.replace('xmlns="http://www.w3.org/2000/svg"', "")
-        assert "innerHTML" not in text and "style=" not in text and "onclick" not in text
+    assert len(OURS) > 8
+    for path in OURS:
+        text = path.read_text().replace("http://www.w3.org/2000/svg", "")
+        assert "://" not in text, path
+        assert not re.search(r"innerHTML|outerHTML|insertAdjacent|document\.write|\sstyle=|\son[a-z]+=|eval\(", text)
+
+
+def test_what_others_made_is_here_unchanged_and_named() -> None:
+    """Name, version, licence, source and hash of each file that is not ours."""
+    named = json.loads((SITE / "vendor" / "VENDOR.json").read_text())
+    licences = {name for entry in named.values() for name in entry["licence_files"]}
+    there = {path.relative_to(SITE / "vendor").as_posix() for path in (SITE / "vendor").rglob("*") if path.is_file()}
+    assert there == {"VENDOR.json", *named, *licences}
+    for name, entry in named.items():
+        assert hashlib.sha256((SITE / "vendor" / name).read_bytes()).hexdigest() == entry["sha256"], name
+        assert entry["name"] and entry["licence"] and entry["source"] and entry["licence_files"]
+        assert entry["version"] in name or entry["version"] in entry["source"]
 
 
 def test_the_screen_is_there_as_json(world: World) -> None:
@@ -226,20 +307,123 @@ def test_a_page_that_does_not_read_holds_up_nobody(world: World) -> None:
             page.until(f"SA-{n}" * 1_000)
 
 
-def test_the_demo_shows_its_story_and_ledger_and_a_station_shows_none(world: World) -> None:
-    demo = World({"story": ["A driver taps."], "ledger": []})
-    with demo.subscribed() as page:
-        assert page.snapshot()["extras"] == {"story": ["A driver taps."], "ledger": []}
-    demo.panel.stop()
+def test_each_snapshot_has_its_number_so_that_the_page_can_say_what_it_has_drawn(world: World) -> None:
     with world.subscribed() as page:
-        assert "extras" not in page.snapshot()
+        page.snapshot()
+        before = page.id
+        world.call("SA-numbered")
+        page.until("SA-numbered")
+        assert page.id > before and page.id == world.panel.newest
+
+
+# -- what is pressed --------------------------------------------------------------------------------------------------
+
+PRESSES = [
+    ("/api/key", {"key": 2, "action": "language"}, KeyPressed(2, "language")),
+    ("/api/key", {"key": 4}, KeyPressed(4)),
+    ("/api/port", {"evse_id": 1}, PortChosen(1)),
+    ("/api/field", {"name": "owner", "value": "Žluťoučký <b>"}, FieldEntered("owner", "Žluťoučký <b>")),
+    ("/api/measured", {"screenfuls": 3}, PageMeasured(3)),
+    ("/api/touched", {}, ScreenTouched()),
+]
+
+
+@pytest.mark.parametrize(("path", "body", "event"), PRESSES)
+def test_what_the_page_sends_is_what_happened(world: World, path: str, body: object, event: object) -> None:
+    assert world.post(path, body)[0] == 204
+    assert world.pressed.get(timeout=TIMEOUT_S) == event
+
+
+def test_the_page_says_each_second_what_it_shows(world: World) -> None:
+    said = {"drawn": 7, "frames": 1234, "video": "playing", "visible": True}
+    assert world.post("/api/beat", said)[0] == 204
+    assert world.beats.get(timeout=TIMEOUT_S) == Beat(7, 1234, "playing", True)
+    assert world.post("/api/beat", {**said, "video": "perhaps"})[0] == 400
+
+
+def test_the_page_learns_how_large_the_display_is() -> None:
+    world = World(display=DisplayFacts(width_px=480, height_px=272, width_mm=95))
+    size = {"width_px": 480, "height_px": 272, "width_mm": 95}
+    assert json.loads(world.get("/api/profile")[2]) == {**size, "may_press": False}
+    assert json.loads(world.get("/api/profile", cookie=world.cookie())[2]) == {**size, "may_press": True}
+    world.panel.stop()
+
+
+@pytest.mark.promise("S9")
+def test_who_shows_the_token_gets_a_cookie_that_no_script_and_no_other_site_has(world: World) -> None:
+    headers = {"content-type": "application/json", "origin": world.panel.url.rstrip("/")}
+    body = json.dumps({"token": TOKEN}).encode()
+    status, answer, _ = world.get("/api/session", "POST", body, **headers)
+    cookie = answer["set-cookie"].lower()
+    assert status == 204 and "httponly" in cookie and "samesite=strict" in cookie and TOKEN not in cookie
+    assert world.panel.entrance == f"{world.panel.url}#{TOKEN}"
+
+
+@pytest.mark.promise("S9")
+@pytest.mark.parametrize("token", ["", "x", TOKEN[:-1], TOKEN + "x", TOKEN.upper(), "ü" * 22, "\ud800"])
+def test_a_wrong_token_gets_none(world: World, token: str) -> None:
+    assert world.cookie(token) == ""
+
+
+@pytest.mark.promise("S9")
+@pytest.mark.parametrize("path", [*INPUTS, "/api/beat"])
+def test_without_the_cookie_the_page_may_look_but_not_press(world: World, path: str) -> None:
+    for cookie in (None, "", "panel=x", f"panel-{world.port}=", f"panel-{world.port}=" + "0" * 64, f"panel={TOKEN}"):
+        status, answer = world.post(path, {"key": 1, "evse_id": 1}, cookie=cookie)
+        assert status == 403 and b"station-agent panel" in answer
+    assert world.pressed.empty() and world.get("/api/screen")[0] == 200
+
+
+def test_the_cookie_outlives_a_restart_of_the_agent_as_the_token_does(world: World) -> None:
+    again = World()
+    value = world.cookie().partition("=")[2]
+    assert again.cookie().partition("=")[2] == value
+    again.panel.stop()
+
+
+@pytest.mark.promise("S9")
+@pytest.mark.parametrize("path", [*INPUTS, "/api/beat", "/api/session"])
+def test_another_page_of_this_machine_presses_nothing(world: World, path: str) -> None:
+    ours = world.panel.url.rstrip("/")
+    others = [None, "", "null", "http://evil.example", "http://127.0.0.1", f"{ours}0", ours.replace("http", "https")]
+    for origin in others:
+        assert world.post(path, {"key": 1, "token": TOKEN}, origin=origin)[0] == 403
+    assert world.post(path, {"key": 1, "token": TOKEN}, sec_fetch_site="same-site")[0] == 403
+    assert world.pressed.empty()
+
+
+@pytest.mark.promise("S9")
+@pytest.mark.parametrize("type_", [None, "text/plain", "application/x-www-form-urlencoded", "multipart/form-data"])
+def test_a_form_cannot_press(world: World, type_: str | None) -> None:
+    assert world.post("/api/key", {"key": 1}, content_type=type_)[0] == 415
+
+
+no_object = st.recursive(st.none() | st.integers() | st.text(), st.lists)
+
+
+@pytest.mark.promise("S9")
+@pytest.mark.parametrize("path", [*INPUTS, "/api/beat", "/api/session"])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=10, deadline=None)
+@given(body=st.binary(max_size=100).filter(lambda data: b"{" not in data) | no_object.map(json.dumps))
+def test_rubbish_in_a_press_is_answered_in_a_sentence(world: World, path: str, body: bytes | str) -> None:
+    status, answer = world.post(path, body.encode() if isinstance(body, str) else body)
+    assert status == 400 and 0 < len(answer) <= 201
+    assert world.pressed.empty() and world.beats.empty()
+
+
+@pytest.mark.promise("S9", "S10")
+def test_a_press_too_long_to_be_one_is_not_read(world: World) -> None:
+    assert world.post("/api/field", {"name": "x", "value": "x" * BODY_MAX})[0] == 413
 
 
 # -- hostile clients --------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.promise("S9")
-@pytest.mark.parametrize("path", ["/nothing", "/static/app.js", "/../../etc/passwd", "/app.js/..", "/%2e%2e/", "//"])
+@pytest.mark.parametrize(
+    "path",
+    ["/nothing", "/static/panel.mjs", "/../../etc/passwd", "/panel.mjs/..", "/%2e%2e/", "//", "/vendor/VENDOR.json"],
+)
 def test_what_is_not_on_the_list_is_not_found(world: World, path: str) -> None:
     assert world.get(path)[0] == 404
 
@@ -358,3 +542,38 @@ def test_a_change_never_waits_for_the_panel(world: World) -> None:
 def test_the_view_does_not_pull_in_the_web_server() -> None:
     code = "import sys, agent.ui.view; print({'starlette', 'uvicorn', 'asyncio'} & set(sys.modules))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout.strip() == b"set()"
+
+
+# -- the address that may press ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.promise("S9")
+def test_the_address_is_for_our_group_alone_and_outlives_a_restart(tmp_path: Path) -> None:
+    token = panelurl.new_token()
+    assert panelurl.kept_token(tmp_path) == ""
+    for port in (8400, 8401):
+        panelurl.write(tmp_path, f"http://127.0.0.1:{port}/#{token}")
+        assert panelurl.kept_token(tmp_path) == token
+    assert stat.S_IMODE((tmp_path / panelurl.NAME).stat().st_mode) == 0o640
+    assert [path.name for path in tmp_path.iterdir()] == [panelurl.NAME]
+
+
+@pytest.mark.promise("S9")
+def test_an_address_that_another_has_laid_there_is_not_ours(tmp_path: Path) -> None:
+    real = tmp_path / "elsewhere"
+    panelurl.write(tmp_path, f"http://127.0.0.1:1/#{panelurl.new_token()}")
+    (tmp_path / panelurl.NAME).rename(real)
+    (tmp_path / panelurl.NAME).symlink_to(real)
+    assert panelurl.kept_token(tmp_path) == ""
+    panelurl.write(tmp_path, "http://127.0.0.1:1/#x")
+    assert not (tmp_path / panelurl.NAME).is_symlink() and "#x" not in real.read_text()
+    (tmp_path / panelurl.NAME).unlink()
+    os.mkfifo(tmp_path / panelurl.NAME)
+    assert panelurl.kept_token(tmp_path) == ""
+
+
+@given(st.binary(max_size=60))
+def test_rubbish_in_its_place_is_no_token(data: bytes) -> None:
+    with tempfile.TemporaryDirectory() as name:
+        (Path(name) / panelurl.NAME).write_bytes(data)
+        assert panelurl.kept_token(Path(name)) == ""

@@ -6,8 +6,13 @@
 set -euo pipefail
 cd -P "$(dirname "$0")/.."
 
-debian_packages=(gcc libpcsclite-dev mosquitto pcscd python3 python3-dev python3-venv strace systemd vsmartcard-vpcd)
-rig_packages=(device-tree-compiler mmdebstrap qemu-system-arm qemu-system-x86)  # make test-long only: 100 MB
+debian_packages=(
+    chromium gcc libfribidi0 libpcsclite-dev mosquitto pcscd python3 python3-dev python3-venv strace systemd vsmartcard-vpcd
+)
+rig_packages=(  # make test-long only: 200 MB
+    cog device-tree-compiler gstreamer1.0-gl gstreamer1.0-plugins-bad gstreamer1.0-plugins-good mmdebstrap
+    qemu-system-arm qemu-system-x86 wpewebkit-driver
+)
 constraints=tools/constraints.txt
 
 resolve=
@@ -64,7 +69,7 @@ make_venv() {
 install_python_packages() {
     local pip=("$venv/bin/python" -m pip --disable-pip-version-check -qq)
     if [[ $resolve ]]; then
-        "${pip[@]}" install --editable '.[dev,device,flash,modbus,pcsc]'
+        "${pip[@]}" install --editable '.[dev,device,flash,framebuffer,modbus,pcsc]'
         { echo "# Written by make constraints: the versions that make setup installs."
           "${pip[@]}" freeze --exclude-editable; } >"$constraints"
         say "$constraints: $(grep -c == "$constraints") packages"

@@ -103,5 +103,8 @@ def clear(station: Station, event: ClearRequested, now: float) -> Step:
     port = port_of(station, event.evse_id)
     if port is None:
         return station, (result(station, event.command_id, answer("Rejected", "UnknownEvse"), now),)
-    station = with_port(station, replace(port, clears=port.clears + 1))
-    return station, (result(station, event.command_id, answer("Accepted"), now),)
+    return cleared(station, port), (result(station, event.command_id, answer("Accepted"), now),)
+
+
+def cleared(station: Station, port: Port) -> Station:
+    return with_port(station, replace(port, clears=port.clears + 1))

@@ -41,15 +41,19 @@ def reset(station: Station, event: ResetRequested, now: float) -> Step:
         known = port_of(station, event.evse_id) is not None
         code, text = ("UnsupportedRequest", "only the whole station is reset") if known else ("UnknownEvse", "")
         return station, (result(station, event.command_id, answer("Rejected", code, text), now),)
-    kind = ResetType(event.type)
-    if station.reset is None or kind is not ResetType.ON_IDLE:
-        if station.reset is None or (station.reset.type is not kind and not station.reset.going):
-            station = replace(shut(station), reset=Reset(kind, now))
-        if kind is ResetType.IMMEDIATE:
-            station = all_ending(station, now)
+    station = resetting(station, ResetType(event.type), now)
     assert station.reset
     waits = station.reset.type is ResetType.ON_IDLE and any(p.transaction for p in station.ports)
     return station, (result(station, event.command_id, answer("Scheduled" if waits else "Accepted"), now),)
+
+
+def resetting(station: Station, kind: ResetType, now: float, by: str = "the operator") -> Station:
+    if station.reset is None or kind is not ResetType.ON_IDLE:
+        if station.reset is None or (station.reset.type is not kind and not station.reset.going):
+            station = replace(shut(station), reset=Reset(kind, now, by=by))
+        if kind is ResetType.IMMEDIATE:
+            station = all_ending(station, now)
+    return station
 
 
 def shut(station: Station) -> Station:
@@ -90,7 +94,7 @@ def gone(station: Station, now: float) -> Step:
     reset = station.reset
     if reset is None or reset.going or not is_ready(station, reset, now):
         return station, ()
-    why = f"{reset.type} reset by the operator"
+    why = f"{reset.type} reset by {reset.by}"
     told = reporting.security_event(station, "ResetOrReboot", why, now)
     return replace(station, reset=replace(reset, going=True)), (told, Restart())
 

@@ -36,6 +36,7 @@ from agent.uplink.messages import (
     SetVariableDataType,
     VariableType,
 )
+from agent.wizard.facts import Step as WizardStep
 
 ITEMS_MAX = 32  # of one GetVariables, SetVariables or GetReport: their answers stay far below what a record may have
 REPORT_MAX_B = 8_000  # a NotifyReport: one lost radio minute costs little
@@ -113,6 +114,22 @@ def instant(wall_s: float | None) -> str | None:
     return None if wall_s is None else iso8601(wall_s)
 
 
+def pinpoint_text(station: Station) -> str | None:
+    """Degrees, WGS 84; seven digits are a centimetre."""
+    point = station.wizard.pinpoint
+    return f"{point.latitude:.7f},{point.longitude:.7f}" if point else None
+
+
+def pinpoint_accuracy_m(station: Station) -> int | None:
+    point = station.wizard.pinpoint
+    return round(point.accuracy_m) if point and point.accuracy_m is not None else None
+
+
+def handed_over_at(station: Station) -> str | None:
+    mark = station.wizard.done.get(WizardStep.HAND_OVER)
+    return instant(mark.at_s) if mark else None
+
+
 def waiting(stream: Stream) -> Read:
     return fact(lambda s: s.waiting[stream] if s.waiting else None)
 
@@ -152,6 +169,16 @@ ROWS: tuple[Row, ...] = (
     Row(STATION, "BootReason", "string", fact(lambda s: s.boot.reason), constant=True),
     Row(STATION, "BootCount", "integer", fact(lambda s: s.boot.count), constant=True),
     Row(STATION, "OutageDuration", "integer", fact(lambda s: None if (a := away(s)) is None else round(a)), unit="s"),
+    Row(STATION, "Pinpoint", "string", fact(pinpoint_text)),
+    Row(STATION, "PinpointAccuracy", "integer", fact(pinpoint_accuracy_m), unit="m"),
+    Row(STATION, "PinpointMethod", "string", fact(lambda s: s.wizard.pinpoint.method if s.wizard.pinpoint else None)),
+    Row(STATION, "BreakerRating", "integer", fact(lambda s: s.wizard.breaker_ma or None), unit="mA"),
+    Row(STATION, "ControllerLimit", "integer", fact(lambda s: s.controller.circuit_limit_ma if s.controller else None),
+        unit="mA"),
+    Row(STATION, "Commissioned", "boolean", fact(lambda s: "circuit_limit_ma" in s.wizard.settings)),
+    Row(STATION, "HandedOver", "dateTime", fact(handed_over_at)),
+    Row(STATION, "Installer", "string", fact(lambda s: s.wizard.installer or None)),
+    Row(STATION, "InstallerCompany", "string", fact(lambda s: s.wizard.company or None)),
     Row("EVSE", "AvailabilityState", "OptionList", at_port(status), of="evse", summary=True),
     Row("EVSE", "Available", "boolean", at_port(operative), of="evse", summary=True),
     Row("EVSE", "Problem", "boolean", at_port(lambda p: bool(faults(p))), of="evse", summary=True),
@@ -194,6 +221,7 @@ ROWS: tuple[Row, ...] = (
     Row(COMM, "SamplesWaiting", "integer", waiting(Stream.SAMPLES)),
     Row(COMM, "LogsWaiting", "integer", waiting(Stream.LOGS)),
     Row(COMM, "StorageWorks", "boolean", fact(lambda s: s.store_ok)),
+    Row("DisplayMessageCtrlr", "SupportedFormats", "MemberList", fact(lambda s: "ASCII,UTF8"), constant=True),
     Row("DeviceDataCtrlr", "ItemsPerMessage", "integer", fact(lambda s: ITEMS_MAX), constant=True),
     *(set_by_cloud(key) for key, setting in SETTINGS.items() if setting.variable),
 )  # fmt: skip

@@ -20,7 +20,7 @@ AGAIN_S, AGAINS = 0.02, 2  # a changed wish is said so often again, so soon: noi
 LOST_S = 3.0  # no intact frame for so long: the controller is lost
 SETTLE_S = 2.0  # so long may a host that has just come be silent about what it finds running
 IDLE_S = 0.1  # longer than any frame lasts at 115,200 baud: a gap in it means that its rest is lost
-METER_PERIOD_S = 10.0  # the core hears of a merely moving meter this often
+METER_PERIOD_S = 2.0  # the core hears of a merely moving meter this often: somebody may be watching it
 CIRCUIT = "CircuitLimit"  # component name
 CPS = tuple(Cp)
 COLOURS = {
@@ -141,6 +141,7 @@ class ControllerLink:
         self._minor: int | None = None
         self._boot_id: int | None = None
         self._circuit_ma = 0  # as the controller has it; 0: never commissioned
+        self._is_limit_refused = False  # and somebody was told
         self._unwilling: int | None = None  # boot id of a controller that refused our limits
         self._adopt_until: float | None = None  # the first wish waits at most so long; None: it is out
         self._offers: list[int | None] = [None] * port_count  # in force, as reported since the welcome
@@ -203,6 +204,12 @@ class ControllerLink:
         """The newest report of this port, if the core has not heard it yet."""
         return self._filter.fresh(evse_id - 1, now) if self._minor is not None else None
 
+    def commission(self, limits: tuple[int, int, int]) -> bytes:
+        """Circuit and failsafe in mA, grace in s, as the installer has confirmed them; answered by a WELCOME with the
+        new limit, or refused with a sentence. b"": nobody is greeted, and the next WELCOME is compared."""
+        self.limit, self._unwilling = limits, None
+        return b"" if self._minor is None else self._frame(contract.pack(contract.LIMIT, *limits))
+
     # -- from the controller
 
     def received(self, data: bytes, now: float) -> tuple[bytes, list[Event]]:
@@ -252,6 +259,7 @@ class ControllerLink:
                     self._minor = None
                     return b"", self._refused(text)
                 self._unwilling = self._boot_id
+                self._is_limit_refused = True
                 if self._circuit_ma:  # it goes on with its own; the sum of our offers is the smaller one's anyway
                     return b"", [of_driver(CIRCUIT, text, "limit")]
                 self._minor = None
@@ -286,9 +294,16 @@ class ControllerLink:
             return b"", [ControllerFound(boot_id, uptime_s, circuit_ma)]
         found = ControllerFound(boot_id, uptime_s, min(circuit_ma, self.limit[0]) if circuit_ma else self.limit[0])
         if is_unwilling or 0 < circuit_ma <= self.limit[0]:
-            return b"", [found]
+            return b"", [found, *self._limit_taken(circuit_ma)]
         # At commissioning; and when the circuit was made smaller: without us, too, the ports must fit it.
         return self._frame(contract.pack(contract.LIMIT, *self.limit)), [found]
+
+    def _limit_taken(self, circuit_ma: int) -> list[Event]:
+        """What was refused before is in force now."""
+        if not self._is_limit_refused or self.limit is None or circuit_ma != self.limit[0]:
+            return []
+        self._is_limit_refused = False
+        return [of_driver(CIRCUIT, "", "limit")]
 
     def _is_adopting(self, now: float) -> bool:
         """Whether the core may not know yet what our wish would end."""

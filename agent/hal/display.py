@@ -7,10 +7,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from math import inf
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
+from agent.events import ScreenLit
 from agent.hal.device import SYSFS_PERMIT, Aside, Errand, Post, Presence, Sysfs, SysName, sentence
 
 BACKLIGHTS, GRAPHICS = Path("/sys/class/backlight"), Path("/sys/class/graphics")
@@ -18,15 +19,23 @@ CHECK_S = 10.0  # whether it still is as set: a driver that was reloaded starts 
 POWER_ON, POWER_OFF = "0", "4"  # FB_BLANK_UNBLANK, FB_BLANK_POWERDOWN of linux/fb.h
 PIXELS_MAX = 16_384
 
+Pixels = Annotated[int, Meta(ge=160, le=PIXELS_MAX)]
 Percent = Annotated[int, Meta(ge=0, le=100)]
 WaitS = Annotated[int, Meta(ge=0, le=86_400)]
 
 
 class DisplayFacts(Struct, frozen=True):
-    """[display]: folders in /sys/class/backlight and /sys/class/graphics, "" where there is none."""
+    """[display]: folders in /sys/class/backlight and /sys/class/graphics, "" where there is none.
+
+    Its size in millimetres decides how many pixels a letter gets: capitals have 4.8 mm at least.
+    """
 
     backlight: SysName = ""
     framebuffer: SysName = ""
+    width_px: Pixels = 800
+    height_px: Pixels = 480
+    width_mm: Annotated[int, Meta(ge=50, le=1_000)] = 154  # of what lights up; 7 inch
+    drawn_by: Literal["", "browser", "framebuffer"] = ""  # whom the agent keeps drawing; "": nobody (agent/ui/kiosk.py)
     bright_percent: Annotated[int, Meta(ge=1, le=100)] = 100
     dim_percent: Percent = 20
     dim_after_s: WaitS = 60  # without a touch while nothing happens; 0: never
@@ -80,7 +89,8 @@ def framebuffer(facts: DisplayFacts, folder: Path = GRAPHICS, sysfs: Sysfs | Non
 
 
 class Backlight:
-    """`active` whenever somebody touches the screen or something happens that should be read."""
+    """`active` whenever somebody touches the screen or something happens that should be read. When it goes out or on, a
+    ScreenLit says so."""
 
     def __init__(
         self, facts: DisplayFacts, post: Post, aside: Aside, now: Callable[[], float],
@@ -88,10 +98,12 @@ class Backlight:
     ) -> None:  # fmt: skip
         self.facts = facts
         self.presence = Presence("backlight", post)
+        self._post = post
         self._now, self._at, self._sysfs = now, folder / facts.backlight, sysfs or Sysfs()
         self._errand = Errand(aside)
         self._active_at = now()
         self._shown: int | None = None
+        self._is_lit = True  # as told: whoever restarts us finds it bright
         self._check_at = -inf if facts.backlight else inf
 
     def active(self, now: float) -> None:
@@ -142,4 +154,10 @@ class Backlight:
             self.presence.failed(problem, now)
         else:
             self.presence.worked(now)
+            self._tell(is_lit=bool(self._shown))
             self.due(now)  # somebody may have touched it meanwhile
+
+    def _tell(self, *, is_lit: bool) -> None:
+        if is_lit != self._is_lit:
+            self._is_lit = is_lit
+            self._post(ScreenLit(is_lit))

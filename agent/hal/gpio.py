@@ -21,7 +21,7 @@ from typing import Annotated, Any, Literal, Protocol, Self
 
 from msgspec import Meta, Struct
 
-from agent.events import PortChosen
+from agent.events import KeyPressed, PortChosen
 from agent.hal.device import Name, Post, Presence, Watch, bring, sentence
 from agent.settings import ConfigError, FilePath
 
@@ -40,12 +40,12 @@ Evidence = Annotated[str, Meta(max_length=200)]
 class OutputFacts(Struct, frozen=True):
     """[[output]]: one line that we drive. Values are logical: true = on, whatever `active_low` makes of it.
 
-    Fan and light follow the station, `enclosure_lock` and `auxiliary` the cloud. A connector's lock is none of them: it
-    belongs to what it guards against, and is the port controller's ([port.pins] lock).
+    Fan, light and error LED follow the station, `enclosure_lock` and `auxiliary` the cloud. A connector's lock is none
+    of them: it belongs to what it guards against, and is the port controller's ([port.pins] lock).
     """
 
     name: Name
-    role: Literal["fan", "light", "enclosure_lock", "auxiliary", "modem", "contactor"]
+    role: Literal["fan", "light", "error", "enclosure_lock", "auxiliary", "modem", "contactor"]
     chip: Chip
     line: LineOffset
     active_low: bool = False
@@ -70,10 +70,11 @@ class InputFacts(Struct, frozen=True):
     """[[input]]: one line that we read. An emergency stop here is a report; the stop itself is in the coil's circuit.
 
     Wire tamper and emergency stop so that a broken wire reads as active: a closed contact to ground, `bias` pull_up.
+    `service` is a key inside the enclosure: held, it opens the service menu. A broken wire must not: an open contact.
     """
 
     name: Name
-    role: Literal["tamper", "emergency_stop", "button", "feedback", "auxiliary"]
+    role: Literal["tamper", "emergency_stop", "button", "key", "service", "feedback", "auxiliary"]
     chip: Chip
     line: LineOffset
     active_low: bool = False
@@ -81,10 +82,13 @@ class InputFacts(Struct, frozen=True):
     debounce_ms: Annotated[int, Meta(ge=0, le=1_000)] = 20
     poll_ms: Annotated[int, Meta(ge=0, le=1_000)] = 0  # 0: edges by interrupt; else a chip without: read so often
     evse_id: Annotated[int, Meta(ge=0, le=4)] = 0  # a button's port
+    key: Annotated[int, Meta(ge=0, le=4)] = 0  # which of the four at the display's lower edge, from the left
 
     def __post_init__(self) -> None:
         if (self.role == "button") != bool(self.evse_id):
             raise ValueError(f'{self.name}: type evse_id = 1 or more exactly where role = "button"')
+        if (self.role == "key") != bool(self.key):
+            raise ValueError(f'{self.name}: type key = 1, 2, 3 or 4 exactly where role = "key"')
         if 0 < self.poll_ms < 10:
             raise ValueError(f"{self.name}: poll_ms = {self.poll_ms} keeps a processor busy: type 0, or 10 to 1000")
 
@@ -105,9 +109,12 @@ def check_lines(outputs: Iterable[OutputFacts], inputs: Iterable[InputFacts]) ->
             raise ValueError(f'{output.name}: no [[input]] with role = "feedback" is named {output.feedback}')
 
 
+PRESSED = ("button", "key")  # roles of what a person presses: the press counts, not how long it lasts
+
+
 @dataclass(frozen=True, slots=True)
 class InputChanged:
-    """An input that is no button has another value, or its first one."""
+    """An input that nobody presses has another value, or its first one."""
 
     name: str
     role: str
@@ -257,7 +264,7 @@ class Input:
 
     def __init__(self, facts: InputFacts, chips: Chips, watch: Watch, post: Post, now: Callable[[], float]) -> None:
         self.facts = facts
-        self.active: bool | None = False if facts.role == "button" else None
+        self.active: bool | None = False if facts.role in PRESSED else None
         self.presence = Presence(f"input {facts.name}", post)
         self._chips, self._watch, self._post, self._now = chips, watch, post, now
         self._line: Line | None = None
@@ -299,7 +306,7 @@ class Input:
             risen, value = any(self._line.edges()), self._line.get()
         except OSError as error:
             self.close()
-            self.active = False if self.facts.role == "button" else None
+            self.active = False if self.facts.role in PRESSED else None
             return self.presence.failed(said(error, self.facts), now)
         self.presence.worked(now)
         period_s = self.facts.debounce_ms / 1000 if self.facts.poll_ms else 0.0
@@ -312,9 +319,9 @@ class Input:
 
     def _tell(self, value: bool, *, risen: bool, first: bool) -> None:
         was, self.active = self.active, value
-        if self.facts.role == "button":
+        if self.facts.role in PRESSED:
             if not first and (risen or (value and not was)):  # held since the start is stuck, not pressed
-                self._post(PortChosen(self.facts.evse_id))
+                self._post(KeyPressed(self.facts.key) if self.facts.key else PortChosen(self.facts.evse_id))
         elif value != was:
             self._post(InputChanged(self.facts.name, self.facts.role, value))
 

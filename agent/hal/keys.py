@@ -1,4 +1,5 @@
-"""Keys and touch through /dev/input/event*: a port's key chooses the port, and anything at all wakes the display.
+"""Keys and touch through /dev/input/event*: a port's key chooses the port, a soft key does what the display says it
+does, and anything at all wakes the display.
 
 The browser reads touch itself; we only learn that somebody is there. PyPI's evdev has no wheels, and would be compiled
 on a station for the sake of one struct, so `struct input_event` of linux/input.h is read here.
@@ -15,7 +16,7 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 
-from agent.events import PortChosen
+from agent.events import KeyPressed, PortChosen, ScreenTouched
 from agent.hal.device import DevicePath, Post, Presence, Watch, sentence
 
 EVENT = struct.Struct("@LLHHi")  # two words of time, type, code, value; 24 bytes on 64 bits, 16 on 32
@@ -31,25 +32,28 @@ KeyCode = Annotated[int, Meta(ge=1, le=767)]
 
 
 class KeysFacts(Struct, frozen=True):
-    """[[keys]]: one input device. The i-th of `port_keys` (codes of linux/input-event-codes.h) chooses evse_id i.
+    """[[keys]]: one input device. The i-th of `port_keys` (codes of linux/input-event-codes.h) chooses evse_id i, the
+    i-th of the four `soft_keys` is the i-th key at the display's lower edge, from the left.
 
     Name it by what does not change: /dev/input/by-path/… `grab`: nobody else hears of its keys, as a console would.
     """
 
     path: DevicePath
     port_keys: tuple[KeyCode, ...] = ()
+    soft_keys: tuple[KeyCode, ...] = ()
     grab: bool = False
 
     def __post_init__(self) -> None:
+        if len(self.soft_keys) not in (0, 4):
+            raise ValueError("soft_keys: the display has four: type their four codes, from the left")
+        if len({*self.soft_keys, *self.port_keys}) < len(self.soft_keys) + len(set(self.port_keys)):
+            raise ValueError("soft_keys: a key has two meanings: give each its own code")
+        if self.soft_keys and not self.grab:
+            raise ValueError("soft_keys: the kiosk's browser would hear each press too: type grab = true")
         if len(self.port_keys) > 4:
             raise ValueError("port_keys: one key a port, at most 4")
         if len(set(self.port_keys)) < len(self.port_keys):
             raise ValueError("port_keys: two ports share a key: give each its own")
-
-
-@dataclass(frozen=True, slots=True)
-class ScreenTouched:
-    """Somebody is at the display. At most one each WAKE_S."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +156,8 @@ class Keys:
         pressed = [event.code for event in events if event.type == EV_KEY and event.value == PRESSED]
         if chosen := [code for code in pressed if code in self.facts.port_keys]:
             self._post(PortChosen(self.facts.port_keys.index(chosen[-1]) + 1))
+        if soft := [code for code in pressed if code in self.facts.soft_keys]:
+            self._post(KeyPressed(self.facts.soft_keys.index(soft[-1]) + 1))
         if now >= self._woken_at + WAKE_S and any(event.type in (EV_KEY, EV_ABS) for event in events):
             self._woken_at = now
             self._post(ScreenTouched())

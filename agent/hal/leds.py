@@ -18,6 +18,7 @@ from agent.hal.device import SYSFS_PERMIT, Aside, Errand, Name, Post, Presence, 
 from agent.ui.led import Colour, Pattern
 
 FOLDER = Path("/sys/class/leds")
+ERROR_LED = "error"  # the light that is lit while something stands that somebody must mend
 CHECK_S = 10.0  # whether a light still is as it was set: a driver that was reloaded starts dark
 
 MIX: dict[Colour, tuple[str, ...]] = {
@@ -30,7 +31,7 @@ MIX: dict[Colour, tuple[str, ...]] = {
 
 
 class LedFacts(Struct, frozen=True):
-    """[[led]]: a light by the name that [[port]] led has, and its folders in /sys/class/leds."""
+    """[[led]]: a light by the name that [[port]] led has, or `error`, and its folders in /sys/class/leds."""
 
     name: Name
     red: SysName = ""
@@ -97,7 +98,7 @@ class Lamp:
         self._folder, self._sysfs = folder, sysfs
         self._set: dict[str, str] = {}  # folder: the trigger that we set
 
-    def show(self, pattern: Pattern) -> None:
+    def show(self, pattern: Pattern | None) -> None:
         can_blink = True
         for name, (one, channels) in self._split(pattern).items():
             at = self._folder / name
@@ -119,11 +120,12 @@ class Lamp:
         """False where somebody else has changed it, or a driver has begun anew."""
         return all(f"[{trigger}]" in self._read(self._folder / name / "trigger") for name, trigger in self._set.items())
 
-    def _split(self, pattern: Pattern) -> dict[str, tuple[Pattern | None, set[str]]]:
+    def _split(self, pattern: Pattern | None) -> dict[str, tuple[Pattern | None, set[str]]]:
         """What each folder shows, and for a multicolour one with which channels."""
         if name := self.facts.multicolour:
-            return {name: (pattern, lit(pattern.colour, self._read(self._folder / name / "multi_index").split()))}
-        shown = lit(pattern.colour, self.facts.single)
+            channels = self._read(self._folder / name / "multi_index").split()
+            return {name: (pattern, lit(pattern.colour, channels) if pattern else set())}
+        shown = lit(pattern.colour, self.facts.single) if pattern else set()
         return {name: (pattern if colour in shown else None, set()) for colour, name in self.facts.single.items()}
 
     def _colour(self, at: Path, channels: set[str]) -> None:
@@ -161,11 +163,11 @@ class Leds:
         self.presences = {name: Presence(f"light {name}", post) for name in self.lamps}
         self._now = now
         self._errand = Errand(aside)
-        self._wished: dict[str, Pattern] = {}
-        self._shown: dict[str, Pattern] = {}
+        self._wished: dict[str, Pattern | None] = {}  # None: dark
+        self._shown: dict[str, Pattern | None] = {}
         self._check_at = inf
 
-    def show(self, wishes: Mapping[str, Pattern], now: float) -> None:
+    def show(self, wishes: Mapping[str, Pattern | None], now: float) -> None:
         """By the light's name. A light that has not been wished yet is left alone."""
         self._wished |= {name: pattern for name, pattern in wishes.items() if name in self.lamps}
         self.due(now)
@@ -198,22 +200,22 @@ class Leds:
         presence = self.presences[name]
         if presence.why:
             return now >= presence.retry_at
-        return self._shown.get(name) != self._wished[name]
+        return name not in self._shown or self._shown[name] != self._wished[name]
 
-    def _do(self, todo: Mapping[str, Pattern], check: bool) -> dict[str, tuple[Pattern, str]]:
+    def _do(self, todo: Mapping[str, Pattern | None], check: bool) -> dict[str, tuple[Pattern | None, str]]:
         """Elsewhere: what was shown, and what was wrong with it."""
         done = {}
         for name, pattern in todo.items():
             lamp, problem = self.lamps[name], ""
             try:
-                if not check or self._shown.get(name) != pattern or not lamp.is_as_set():
+                if not check or name not in self._shown or self._shown[name] != pattern or not lamp.is_as_set():
                     lamp.show(pattern)
             except LightError as error:
                 problem = str(error)
             done[name] = (pattern, problem)
         return done
 
-    def _done(self, done: Mapping[str, tuple[Pattern, str]]) -> None:
+    def _done(self, done: Mapping[str, tuple[Pattern | None, str]]) -> None:
         now = self._now()
         for name, (pattern, problem) in done.items():
             if problem:

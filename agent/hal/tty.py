@@ -122,6 +122,9 @@ class SerialController:
     def wish(self, commands: tuple[PortCommand, ...], now: float) -> None:
         self._tty.write(self.link.wish(commands, now))
 
+    def commission(self, limits: tuple[int, int, int], now: float) -> None:
+        self._tty.write(self.link.commission(limits))
+
     def show(self, lights: tuple[Pattern | None, ...], now: float) -> None:
         self._tty.write(self.link.show(lights, now))
 

@@ -47,6 +47,8 @@ class Led(StrEnum):
     ASK = "ask"  # something is left for the driver to do
     COULD_NOT_ASK = "could not ask"
     OUT_OF_SERVICE = "out of service"
+    NOT_ACTIVATED = "not activated"
+    UPDATING = "updating"
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +108,7 @@ WORDS: dict[Reason, Words] = {
         "Use another port, or come later.",
     ),
     Reason.STATION_NOT_ACTIVATED: Words(
-        Status.NOT_AT_THIS_LOCATION, "F030", Led.OUT_OF_SERVICE, "This station is not activated yet.",
+        Status.NOT_AT_THIS_LOCATION, "F030", Led.NOT_ACTIVATED, "This station is not activated yet.",
         "The owner activates it by calling the support number.",
     ),
     Reason.PLAN_ENDED: Words(
@@ -124,7 +126,7 @@ WORDS: dict[Reason, Words] = {
         "Please use another station; support has been told.",
     ),
     Reason.UPDATING: Words(
-        Status.NOT_AT_THIS_TIME, "F035", Led.OUT_OF_SERVICE, "This station is being updated.",
+        Status.NOT_AT_THIS_TIME, "F035", Led.UPDATING, "This station is being updated.",
         "Try again in five minutes.",
     ),
     Reason.COULD_NOT_ASK: Words(

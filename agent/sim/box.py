@@ -151,6 +151,10 @@ class Box:
 
     # -- facts
 
+    def ask(self, question: Callable[[float], T]) -> T:
+        """Look at the hardware at one instant: `box.ask(lambda now: …)`."""
+        return self._do(question)
+
     def register_wh(self, evse_id: int) -> float:
         return self._do(lambda now: self.controller.register_wh(evse_id - 1, now))
 

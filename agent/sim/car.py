@@ -1,8 +1,27 @@
 """A car at the end of the cable: what it shows on the pilot, what it draws from the contactor."""
 
-from board.controller.contract import CP_B, CP_C, CP_D, CURRENT_MIN_MA
+from typing import Any
+
+from board.controller.contract import CP_B, CP_C, CP_D, CP_E, CURRENT_MIN_MA
 
 Phases = tuple[int, int, int]
+SOON_WH = 20  # ten seconds at 7.4 kW
+
+KINDS: dict[str, dict[str, Any]] = {  # that a story or the workbench may ask for
+    "normal": {},
+    "soon": {"need_wh": SOON_WH},  # full soon
+    "diode": {"diode": False},
+    "ventilation": {"ventilation": True},
+    "shorted": {"shorted": True},
+    "leaking": {"leak_after_ms": 3_000},
+}
+
+
+def car_of(kind: str, need_wh: int, reaction_ms: int = 1_000) -> "Car":
+    """ValueError: there is no such car."""
+    if kind not in KINDS:
+        raise ValueError(f"{kind[:20]!r} is no car: there are {', '.join(KINDS)}")
+    return Car(**{"need_wh": need_wh, "reaction_ms": reaction_ms, **KINDS[kind]})
 
 
 class Car:
@@ -12,7 +31,7 @@ class Car:
     the offer (the standard allows 5 s). `cable_ma`: rating of the loose cable it brings, 0 unreadable.
     The rest is for cars that behave badly. `stubborn` closes S2 without PWM, draws `max_ma` whatever it is told, and
     never lets go; `greed_ma` is drawn above the offer; `ventilation` asks for D; without `diode` the pilot's negative
-    half is missing; `leak_after_ms` under power, current goes astray.
+    half is missing; `shorted` holds the pilot to earth; `leak_after_ms` under power, current goes astray.
     """
 
     def __init__(
@@ -26,6 +45,7 @@ class Car:
         greed_ma: int = 0,
         ventilation: bool = False,
         diode: bool = True,
+        shorted: bool = False,
         leak_after_ms: int | None = None,
         cable_ma: int = 32_000,
     ) -> None:
@@ -37,6 +57,7 @@ class Car:
         self.greed_ma = greed_ma
         self.ventilation = ventilation
         self.diode = diode
+        self.shorted = shorted
         self.leak_after_ms = leak_after_ms
         self.cable_ma = cable_ma
         self.obeyed_ma = 0
@@ -62,13 +83,15 @@ class Car:
             self._leak_at = now_ms + self.leak_after_ms if powered and self.leak_after_ms is not None else None
 
     def cp(self) -> int:
+        if self.shorted:
+            return CP_E
         if self.stubborn or (not self.full and self.obeyed_ma >= CURRENT_MIN_MA):
             return CP_D if self.ventilation else CP_C
         return CP_B
 
     def current_ma(self) -> Phases:
         """What it draws, per phase, while there is mains."""
-        if not self._powered or self.full or self.cp() == CP_B:
+        if not self._powered or self.full or self.cp() not in (CP_C, CP_D):
             return (0, 0, 0)
         drawn = self.max_ma if self.stubborn else min(self.max_ma, self.obeyed_ma) + self.greed_ma
         return (drawn, drawn if self.phases > 1 else 0, drawn if self.phases > 2 else 0)

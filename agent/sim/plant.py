@@ -27,6 +27,13 @@ PROXIMITY_MV, PROXIMITY_OHM = 3_300, 330
 CABLE_OHM = {13_000: 1_500, 20_000: 680, 32_000: 220, 63_000: 100}  # IEC 61851-1 Table B.2
 BROKEN_OHM = 20  # a proximity contact shorted to earth: there is a plug, and its rating cannot be read
 
+FAULTS = {  # what a story or the workbench may break at a port, and mend again
+    "leak": "a ground fault in our own cable",
+    "weld": "the contactor's contacts are welded together",
+    "pilot": "our pilot wire touches earth",
+    "meter": "the meter is dead",
+}
+
 OnPin = Callable[[float, int, str, int], None]
 
 
@@ -134,6 +141,27 @@ class Bay:
     def cable_ma(self) -> int:
         """Rating of the plug in the socket; 0 = none, or unreadable."""
         return self.abandoned_cable_ma if self.car is None else self.car.cable_ma
+
+    def break_(self, what: str, is_broken: bool) -> None:
+        """One of FAULTS comes, or goes."""
+        match what:
+            case "leak":
+                self.cable_leaks = is_broken
+            case "weld":
+                self.contactor.value |= is_broken
+                self.contactor.stuck = is_broken
+            case "pilot":
+                self.pilot_fault = CP_E if is_broken else None
+            case "meter":
+                self.meter_dead = is_broken
+            case _:
+                raise ValueError(f"{what[:20]!r} cannot break: there are {', '.join(FAULTS)}")
+
+    @property
+    def broken(self) -> tuple[str, ...]:
+        """Which of FAULTS there are."""
+        is_so = (self.cable_leaks, self.contactor.stuck, self.pilot_fault is not None, self.meter_dead)
+        return tuple(what for what, so in zip(FAULTS, is_so, strict=True) if so)
 
     def tripped(self, now_ms: int) -> bool:
         """The trip line: a real leakage, or the self-test's."""

@@ -32,11 +32,13 @@ from agent.hal.controller import Filter, report_of, wish_row
 from agent.port import status
 from agent.settings import Settings
 from agent.shell import Shell
-from agent.sim.car import Car
+from agent.sim.car import Car, car_of
 from agent.sim.controller import SimController
 from agent.sim.disk import SimDisk, SimStore
 from agent.sim.net import SimCloud, SimNet
+from agent.sim.scenario import CLOCKS
 from agent.station import Boot, BootReason, boot_reason, charging_state
+from agent.ui.situation import Situation, situation
 from agent.uplink.commands import SeenCommands
 from agent.uplink.operator import OperatorKeys, key_id
 from agent.uplink.protocol import Uplink
@@ -58,6 +60,12 @@ class SimLine:
         self.is_cut = False
         self.is_settled = False  # the agent has heard every port since it came: only then does it wish anything
         self.wished: tuple[PortCommand, ...] = ()
+        self.on_commissioned: Callable[[], None] = lambda: None  # the controller has another limit now
+
+    def commission(self, limits: tuple[int, int, int], now: float) -> None:
+        board = self.controller.controller
+        if not self.is_cut and board is not None and board.limit(*limits, round(self._world_now() * 1000)):
+            self.on_commissioned()
 
     def wish(self, commands: tuple[PortCommand, ...], now: float) -> None:
         if commands != self.wished:
@@ -114,6 +122,7 @@ class World:
         )  # fmt: skip
         self._filter = Filter(ports)
         self.line = SimLine(self.controller, self._filter, lambda: self.now)
+        self.line.on_commissioned = self._commissioned
         self.disk = SimDisk(self.random.getrandbits(32))
         self.cloud = SimCloud(STATION_ID, self._key, key_id(self._key.public_key()), self.true_wall_s)
         self.net = SimNet(self.cloud, self.random.getrandbits(32), self.later)
@@ -265,12 +274,21 @@ class World:
         """The link is negotiated: hello, welcome, and a report of every port."""
         if self.shell is None or self.line.is_cut or self.controller.controller is None:
             return
-        board, now_ms = self.controller.controller, round(self.now * 1000)
-        _, _, _, _, _, boot_id, uptime_ms, _, _, limit_ma, _ = board.welcome(now_ms)
-        self.shell.happened(ControllerFound(boot_id, uptime_ms / 1000, limit_ma), self.mono())
+        self._welcome()
         for event in self.line.look(self.mono()):
             self.shell.happened(event, self.mono())
         self._for_this_run()(SETTLE_S, self._settled)
+
+    def _commissioned(self) -> None:
+        """It welcomes anew, with the limit that it has stored."""
+        self._for_this_run()(0.0, self._welcome)
+
+    def _welcome(self) -> None:
+        if self.shell is not None and self.controller.controller is not None:
+            _, _, _, _, _, boot_id, uptime_ms, _, _, limit_ma, _ = self.controller.controller.welcome(
+                round(self.now * 1000)
+            )
+            self.shell.happened(ControllerFound(boot_id, uptime_ms / 1000, limit_ma), self.mono())
 
     def _settled(self) -> None:
         self.line.is_settled = True
@@ -312,9 +330,9 @@ class World:
         self.net.send_command(self.cloud.local_list())
         return self
 
-    def plug(self, evse_id: int, car: Car | int | None = None) -> "World":
-        """A car, or one that needs so many Wh, comes to the port."""
-        car = Car(need_wh=car) if isinstance(car, int) else car or Car()
+    def plug(self, evse_id: int, car: Car | int | None = None, kind: str = "normal") -> "World":
+        """A car, or one of this kind that needs so many Wh, comes to the port."""
+        car = car_of(kind, car) if isinstance(car, int) else car or Car()
         self.came_wh[evse_id] = self.register_wh(evse_id)
         self.controller.plug(evse_id - 1, car, self.now)
         return self
@@ -407,15 +425,38 @@ class World:
         self.run(seconds)
 
     def cut(self, what: str) -> None:
-        verbs: dict[str, Callable[[], object]] = {"power": self.cut_power, "broker": self.net.cut}
+        verbs: dict[str, Callable[[], object]] = {
+            "power": self.cut_power, "broker": self.net.cut, "radio": lambda: setattr(self.net, "is_mute", True),
+        }  # fmt: skip
         verbs[what]()
 
     def mend(self, what: str) -> None:
-        verbs: dict[str, Callable[[], object]] = {"power": self.power_on, "broker": self.net.mend}
+        verbs: dict[str, Callable[[], object]] = {
+            "power": self.power_on, "broker": self.net.mend, "radio": self.net.mend,
+        }  # fmt: skip
         verbs[what]()
 
     def kill(self, what: str) -> None:
         {"agent": self.kill_agent}[what]()
+
+    def fault(self, what: str, evse_id: int) -> None:
+        self._touch(lambda plant: plant.bays[evse_id - 1].break_(what, True))
+
+    def heal(self, what: str, evse_id: int) -> None:
+        self._touch(lambda plant: plant.bays[evse_id - 1].break_(what, False))
+
+    def stop(self, is_pressed: bool) -> None:
+        self._touch(lambda plant: setattr(plant, "emergency_stop", is_pressed))
+
+    def heat(self, evse_id: int, celsius: float) -> None:
+        self._touch(lambda plant: setattr(plant.bays[evse_id - 1], "temperature_dc", round(celsius * 10)))
+
+    def clock(self, how: str) -> None:
+        error_s = CLOCKS[how]
+        self.rtc, self.clock_error_s = error_s is not None, error_s or 0.0
+
+    def _touch(self, change: Callable[[SimController], object]) -> None:
+        self.controller.touch(self.now, change)
 
     def until(self, what: Callable[[], bool], timeout_s: float) -> bool:
         until = self.now + timeout_s
@@ -441,6 +482,11 @@ class World:
                 return self.said(evse_id) == " ".join(args[1:])
             case "charging":
                 return self.charging_state(evse_id) == "Charging" and self.controller.bays[evse_id - 1].power_w > 0
+            case "waiting":
+                station = self.shell.station
+                return situation(station, station.ports[evse_id - 1]) is Situation.TAP_CARD
+            case "faulted":
+                return self.status(evse_id) == "Faulted"
             case "stopped":
                 return self.shell.station.ports[evse_id - 1].transaction is None and not self.is_closed(evse_id)
         return self.status(evse_id) == "Available"

@@ -1,7 +1,8 @@
 """What a port's light can say, as data. A rhythm tells the lights apart without colour; colour only helps.
 
 Rhythms are spelled as dots (0.2 s) and dashes (0.8 s), 0.3 s apart, then 1.2 s of dark, where words must be told
-apart; the few lights that last long are calmer. No light flashes more than three times a second (WCAG 2.3.1).
+apart; the few lights that last long are calmer. No light flashes more than three times a second (WCAG 2.3.1). Each fits
+into the controller's six steps of up to 3.1 s (`board/controller/contract.py`): so three dots and dashes at most.
 """
 
 from dataclasses import dataclass
@@ -23,9 +24,15 @@ class Light(StrEnum):
     SUSPENDED = "suspended"
     ENDED = "ended"
     HELD = "held"  # after a power cut
-    FAULT = "fault"  # somebody has to do something
+    FAULT = "fault"  # somebody has to mend it
+    FAULT_UNPLUG = "fault unplug"  # the driver ends it
     FAULT_WAITS = "fault waits"  # goes on by itself
+    EMERGENCY_STOP = "emergency stop"
     STARTING = "starting"
+    RESERVED = "reserved"
+    UPDATING = "updating"
+    NOT_ACTIVATED = "not activated"
+    UNREACHABLE = "unreachable"  # available, and nobody can be asked
 
 
 class Colour(StrEnum):
@@ -56,15 +63,24 @@ PATTERNS: dict[Light, Pattern] = {
     Light.ENDED: Pattern(Colour.GREEN, coded("--")),
     Light.HELD: Pattern(Colour.YELLOW, coded("..-")),
     Light.STARTING: Pattern(Colour.WHITE, coded("-")),
+    Light.RESERVED: Pattern(Colour.YELLOW, coded("---")),
     Light.ASK: Pattern(Colour.YELLOW, coded("..")),
     Light.REFUSED: Pattern(Colour.RED, coded("...")),
     Light.COULD_NOT_ASK: Pattern(Colour.YELLOW, coded("-..")),
     Light.OUT_OF_SERVICE: Pattern(Colour.RED, coded("--.")),
+    Light.UPDATING: Pattern(Colour.WHITE, coded("-.-")),
+    Light.NOT_ACTIVATED: Pattern(Colour.WHITE, coded(".--")),
+    Light.UNREACHABLE: Pattern(Colour.GREEN, (2.4, 0.3, 0.3, 0.3)),  # as available, and winks twice
     Light.FAULT_WAITS: Pattern(Colour.RED, (0.5, 0.5)),  # blinking red is what the field knows for "is tried again"
-    Light.FAULT: Pattern(Colour.RED, STEADY),  # and steady red for "return the plug"
+    Light.FAULT_UNPLUG: Pattern(Colour.RED, coded(".-.")),
+    Light.EMERGENCY_STOP: Pattern(Colour.RED, (0.8, 0.2)),
+    Light.FAULT: Pattern(Colour.RED, STEADY),
 }
 
 assert PATTERNS.keys() == set(Light)
+
+
+ERROR = Pattern(Colour.RED, STEADY)  # a light of its own on some boards: something stands that somebody must mend
 
 
 def is_lit(pattern: Pattern, now: float) -> bool:

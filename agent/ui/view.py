@@ -1,470 +1,299 @@
-"""What the screen and the lights show, derived from the station's facts: pure, nothing stored, the page only draws it.
+"""What screen and lights show, derived from the station's facts: pure, nothing stored, a renderer only draws it.
 
-Each port is in exactly one `Situation`, found by one walk (`situation`). SHOWN has the words and the light for each, so
-that words and light cannot disagree. What concerns a tap is a `NoticeModel`, and stands before the situation for its
-few seconds (S6, S7).
+Each port is in exactly one `Situation` (`situation.py`), whose words and light stand in one table (`shown.py`). What
+concerns a tap is a `NoticeModel`, and stands before the situation for its few seconds (S6, S7).
 """
 
-from dataclasses import dataclass
-from enum import StrEnum
-from math import ceil
-
-import msgspec
-
-from agent import __version__
+from agent import __version__, navigation, service
 from agent.clock import wall
-from agent.events import Link, SelfTest
-from agent.faults import FAULTS, Cure, Fault, Latch
-from agent.policy.freshness import NAMES, WARNING_S, age, age_s, follows, freshness
+from agent.events import Link
+from agent.faults import FAULTS, code
+from agent.panel import Action, Page
+from agent.policy.freshness import DAY_S, NAMES, WARNING_S, Freshness, age_s, freshness
 from agent.policy.reasons import WORDS, Led, Reason
-from agent.policy.sharing import CURRENT_MIN_MA
-from agent.port import (
-    Port,
-    Status,
-    derated_ma,
-    faults,
-    is_capped,
-    is_plugged,
-    is_ready,
-    operative,
-    status,
-)
+from agent.port import Port, Status, status
 from agent.selftest import PartResult, Result, results, worst
-from agent.station import Stage, Station, charging_state, targets_ma
-from agent.transaction import ChargingState, StoppedReason, Transaction
+from agent.station import Stage, Station, charging_state, circuit_ma
+from agent.transaction import Transaction
+from agent.ui import pages, servicepage, wizard_page
 from agent.ui.led import Light
-
-# -- the model --------------------------------------------------------------------------------------------------------
-
-
-class Tone(StrEnum):
-    """How a thing is drawn: each has its own colour, glyph and border, so that none depends on colour alone."""
-
-    FREE, CHARGING, WAIT, FAULT = "free", "charging", "wait", "fault"
-
-
-class NoticeModel(msgspec.Struct, frozen=True):
-    """What is said to the driver who has just tapped a card."""
-
-    tone: Tone
-    led: Light
-    title: str
-    text: str
-    action: str
-    code: str = ""  # log code, the same in the log and on the wire; "" where there is nothing to look up
-
-
-class FaultModel(msgspec.Struct, frozen=True):
-    fault: Fault
-    text: str  # for the driver
-    fix: str  # for the installer or the owner
-    mrec: str | None  # ChargeX MREC
-
-
-class TotalModel(msgspec.Struct, frozen=True):
-    """The last session that ended at a port, as it was recorded."""
-
-    energy_wh: int
-    elapsed_s: int | None
-    text: str  # why it ended
+from agent.ui.model import (
+    FaultModel,
+    Figure,
+    Message,
+    NoticeModel,
+    PageModel,
+    PortModel,
+    ScreenModel,
+    SoftKey,
+    Tone,
+    TotalModel,
+)
+from agent.ui.shown import (
+    SHOWN,
+    code_of,
+    elsewhere,
+    ending,
+    filled,
+    instruction,
+    left_s,
+    light_of,
+    part_name,
+    start,
+    who,
+)
+from agent.ui.situation import Situation, is_fit, is_free, situation, worst_first
+from agent.ui.words import ENGLISH, LANGUAGES, ONLY_ENGLISH, Say, Says, clock_face
+from agent.wizard.facts import Step
+from agent.wizard.readiness import is_ready
 
 
-class PortModel(msgspec.Struct, frozen=True):
-    evse_id: int
-    status: Status
-    charging_state: ChargingState
-    tone: Tone
-    led: Light
-    title: str
-    text: str
-    action: str
-    ready: bool  # the installer's green check mark
-    self_test: Result  # of the worst of its parts
-    faults: tuple[FaultModel, ...]
-    retry_in_s: int  # until the ground-fault retry; 0 = none
-    power_w: int
-    offer_a: float  # in force
-    energy_wh: int | None  # of the running session; None without one
-    elapsed_s: int | None  # of the running session; None without one, or while nobody can tell
-    last: TotalModel | None
-    notice: NoticeModel | None
-
-
-class ScreenModel(msgspec.Struct, frozen=True):
-    serial: str
-    owner: str
-    software: str
-    support_number: str
-    headline: str
-    who: str  # may charge now
-    ways: tuple[str, ...]  # to start
-    link: Link
-    link_text: str
-    list_version: int
-    list_age_s: int | None  # since the cloud last said that the list is current; None while nobody can tell
-    list_late: bool  # older than S5's warning
-    list_text: str
-    store_ok: bool
-    store_text: str
-    ready: bool  # nothing here keeps the installer
-    self_test: tuple[PartResult, ...]  # of every part, at this power-on
-    ports: tuple[PortModel, ...]
-    notice: NoticeModel | None  # for a driver whose port is not known
-
-
-def screen(station: Station, now: float) -> ScreenModel:
-    """Everything there is to see at `now` (monotonic seconds)."""
-    said = station_notice(station, now)
-    age_s, tested = list_age_s(station, now), results(station, now)
+def screen(station: Station, now: float, says: Says = ONLY_ENGLISH) -> ScreenModel:
+    """Everything there is to see at `now` (monotonic seconds), in the language that is chosen."""
+    language = navigation.language(station)
+    say = says.get(language, ENGLISH)
+    said, support = station_notice(station, now, say), station.settings.support_number
+    list_age = list_age_s(station, now)
+    tested = results(station, now)
+    page = navigation.page(station)
+    ports = tuple(port_model(station, p, said, tested, now, say) for p in station.ports)
+    leaving_s = navigation.leaving_s(station, now)
+    messages = tuple(messages_of(station, tested, say))
     return ScreenModel(
         serial=station.settings.station_id,
         owner=station.settings.owner,
         software=__version__,
-        support_number=station.settings.support_number,
-        headline=headline(station),
-        who=who(station),
-        ways=ways(station),
+        support_number=support,
+        language=say.language,
+        direction=say.direction,
+        large=station.panel.large,
+        awake=station.panel.lit,
+        page=page,
+        layout=layout(page, ports, said),
+        evse_id=station.panel.at if page is Page.PORT else 0,
+        focus=focus(station),
+        turned=station.panel.turned,
+        screenfuls=station.panel.screenfuls,
+        title=title(station, say),
+        headline=headline(station, say),
+        who=who(station, say),
+        ways=ways(station, say),
+        start_text=start(station, say),
+        price=price(station, say),
+        support=say("Help: {number}", number=support) if support else "",
         link=station.link,
-        link_text=LINKS[station.link],
+        link_text=say(LINKS[station.link]),
         list_version=station.allowlist.version,
-        list_age_s=age_s,
-        list_late=age_s is not None and age_s >= WARNING_S,
-        list_text=list_text(station, age_s),
+        list_age_s=list_age,
+        list_late=list_age is not None and list_age >= WARNING_S,
+        list_text=list_text(station, list_age, say),
         store_ok=station.store_ok,
-        store_text="Sessions are recorded." if station.store_ok else WORDS[Reason.CANNOT_RECORD].text,
-        ready=station.store_ok and all(is_fit(p) for p in station.ports),
+        store_text=say("Sessions are recorded." if station.store_ok else WORDS[Reason.CANNOT_RECORD].text),
+        ready=station.store_ok and all(is_fit(p) for p in station.ports) and not messages,
+        error_led=bool(messages),
         self_test=tested,
-        ports=tuple(port_model(station, p, said, tested, now) for p in station.ports),
+        messages=messages,
+        ports=ports,
         notice=said,
+        how=pages.how_to_start(station, say),
+        content=content(station, page, now, say),
+        installer=say("An installer's phone is connected.") if service.is_phone_in(station) else "",
+        leaving_s=leaving_s,
+        leaving_text=say("Back to the start in {n} s. Press a key to stay.", n=leaving_s) if leaving_s else "",
+        keys=tuple(SoftKey(action, key_label(station, action, say)) for action in navigation.keys(station, now)),
+        words={name: say(text) for name, text in RENDERERS_OWN.items()},
     )
 
 
-def port_model(
-    station: Station, port: Port, said: NoticeModel | None, tested: tuple[PartResult, ...], now: float
-) -> PortModel:
+def lights(station: Station, now: float) -> tuple[Light, ...]:
+    """What each port's light says; the same as on the screen."""
+    if tested := service.test_light(station, now):
+        return (tested,) * len(station.ports)
+    said = station_notice(station, now, ENGLISH)
+    return tuple(light(station, port, said, port_notice(station, port, now, ENGLISH)) for port in station.ports)
+
+
+def light(station: Station, port: Port, said: NoticeModel | None, notice: NoticeModel | None) -> Light:
     """`said` is what the station says to a driver whose port is not known: the ports that could be his light up."""
+    spoken = notice or (said if port in spoken_to(station) else None)
+    return spoken.led if spoken else light_of(station, port, situation(station, port))
+
+
+def port_model(
+    station: Station, port: Port, said: NoticeModel | None, tested: tuple[PartResult, ...], now: float, say: Say
+) -> PortModel:
     at, report, tx = situation(station, port), port.report, port.transaction
     shown = SHOWN[at]
-    text, action = filled(station, port, at, now)
-    notice = port_notice(station, port, now)
-    spoken = notice or (said if port in spoken_to(station) else None)
+    text, action = filled(station, port, at, now, say)
+    notice = port_notice(station, port, now, say)
+    self_test = worst(part.result for part in tested if part.evse_id == port.evse_id)
+    power_w = report.power_w if report else 0
+    energy = energy_wh(port, tx) if tx else None
+    elapsed = elapsed_s(station, tx, now, wall(station.clock, now)) if tx else None
+    last = total(station, port.finished, say) if port.finished else None
+    measured: tuple[Figure, ...] = ()
+    if energy is not None:
+        measured = figures(energy, power_w, elapsed, say)
+    elif last and at is Situation.ENDED:
+        measured = figures(last.energy_wh, None, last.elapsed_s, say)
     return PortModel(
         evse_id=port.evse_id,
+        name=say("Port {n}", n=port.evse_id),
+        situation=at,
         status=status(port),
         charging_state=charging_state(station, port),
         tone=shown.tone,
-        led=spoken.led if spoken else shown.light,
-        title=shown.title,
+        led=light(station, port, said, notice),
+        title=say(shown.title),
         text=text,
         action=action,
+        code=code_of(station, port, at),
         ready=is_fit(port),
-        self_test=worst(part.result for part in tested if part.evse_id == port.evse_id),
-        faults=tuple(FaultModel(f, FAULTS[f].text, FAULTS[f].fix, FAULTS[f].mrec) for f in worst_first(port)),
+        self_test=self_test,
+        check=say(CHECKS[self_test]) if not is_fit(port) else say("✔ ready"),
+        faults=tuple(
+            FaultModel(f, say(FAULTS[f].text), say(FAULTS[f].fix), FAULTS[f].mrec, code(f)) for f in worst_first(port)
+        ),
         retry_in_s=report.retry_in_s if report else 0,
-        power_w=report.power_w if report else 0,
+        power_w=power_w,
         offer_a=(report.offer_ma if report else 0) / 1000,
-        energy_wh=energy_wh(port, tx) if tx else None,
-        elapsed_s=elapsed_s(station, tx, now, wall(station.clock, now)) if tx else None,
-        last=total(station, port.finished) if port.finished else None,
+        energy_wh=energy,
+        elapsed_s=elapsed,
+        figures=measured,
+        last=last,
+        last_text=last_text(last, say) if last and not measured else "",
         notice=notice,
     )
 
 
-# -- where a port stands ----------------------------------------------------------------------------------------------
-
-
-class Situation(StrEnum):
-    STARTING = "starting"
-    SELF_TEST = "self-test"
-    SELF_TEST_FAILED = "self-test failed"
-    FAULT = "fault"
-    FAULT_WAITS = "fault waits"
-    OUT_OF_SERVICE = "out of service"
-    NOT_ACTIVATED = "not activated"
-    CANNOT_RECORD = "cannot record"
-    AVAILABLE = "available"
-    PLUG_IN = "plug in"
-    TAP_CARD = "tap card"
-    BEGINNING = "beginning"
-    INTERRUPTED = "interrupted"
-    HELD = "held"
-    WAITS_FOR_CAR = "waits for car"
-    WAITS_FOR_POWER = "waits for power"
-    CHARGING = "charging"
-    NO_CURRENT = "no current"
-    PAUSED_BY_CAR = "paused by car"
-    TOO_HOT = "too hot"
-    CABLE_UNFIT = "cable unfit"
-    NO_OFFER = "no offer"
-    LIMIT_REACHED = "limit reached"
-    ENDING = "ending"
-    ENDED = "ended"
-
-
-def situation(station: Station, port: Port) -> Situation:
-    """The one thing to say about this port now; what keeps everybody from charging comes first."""
-    if found := faults(port):
-        return Situation.FAULT_WAITS if all(goes_by_itself(f) for f in found) else Situation.FAULT
-    if port.transaction:
-        return in_session(station, port, port.transaction)
-    if port.report is None:
-        return Situation.STARTING
-    if port.report.self_test is SelfTest.FAILED:
-        return Situation.SELF_TEST_FAILED
-    if not is_ready(port):
-        return Situation.SELF_TEST
-    if port.served:
-        return Situation.ENDED
-    if not operative(port):
-        return Situation.OUT_OF_SERVICE
-    if not station.settings.activated:
-        return Situation.NOT_ACTIVATED
-    if not station.store_ok:
-        return Situation.CANNOT_RECORD
-    if port.grant:
-        return Situation.BEGINNING if is_plugged(port) else Situation.PLUG_IN
-    if not is_plugged(port):
-        return Situation.AVAILABLE
-    return Situation.BEGINNING if station.settings.free else Situation.TAP_CARD
-
-
-def in_session(station: Station, port: Port, tx: Transaction) -> Situation:
-    if tx.ending:
-        return Situation.ENDING
-    if tx.interrupted or port.report is None:
-        return Situation.INTERRUPTED
-    if port.report.self_test is SelfTest.FAILED:
-        return Situation.SELF_TEST_FAILED
-    if is_capped(port):
-        return Situation.LIMIT_REACHED
-    match charging_state(station, port):
-        case ChargingState.CHARGING:
-            return Situation.CHARGING if port.report.power_w > 0 else Situation.NO_CURRENT
-        case ChargingState.SUSPENDED_EV:
-            return Situation.PAUSED_BY_CAR
-    if port.held_until is not None:
-        return Situation.HELD
-    if not is_ready(port):
-        return Situation.SELF_TEST
-    return Situation.WAITS_FOR_CAR if port.report.offer_ma else why_no_offer(station, port)
-
-
-def why_no_offer(station: Station, port: Port) -> Situation:
-    """A session is on and the pilot offers nothing: whose turn it is, or what is missing."""
-    settings, report = station.settings, port.report
-    assert report
-    if derated_ma(report.temperature_dc, settings) < CURRENT_MIN_MA <= settings.port_limit_ma:
-        return Situation.TOO_HOT
-    if settings.socketed and report.cable_ma < CURRENT_MIN_MA:
-        return Situation.CABLE_UNFIT
-    targets = targets_ma(station)
-    if targets[port.evse_id - 1]:
-        return Situation.BEGINNING  # the controller has not shown it yet
-    in_use = any(p.report and p.report.offer_ma for p in station.ports if p.evse_id != port.evse_id)
-    return Situation.WAITS_FOR_POWER if in_use or any(targets) else Situation.NO_OFFER
-
-
-def goes_by_itself(fault: Fault) -> bool:
-    return FAULTS[fault].cure is Cure.WAIT and FAULTS[fault].latch is Latch.NONE
-
-
-def worst_first(port: Port) -> list[Fault]:
-    """What needs a hand before what passes; else in the order of the table."""
-    found = faults(port)
-    return sorted((f for f in FAULTS if f in found), key=goes_by_itself)
-
-
-def is_fit(port: Port) -> bool:
-    """The installer's green check mark: self-test passed, no fault, not taken out of service."""
-    return is_ready(port) and operative(port) and not faults(port)
-
-
-def is_free(station: Station, port: Port) -> bool:
-    return situation(station, port) is Situation.AVAILABLE
-
-
-# -- the words --------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Shown:
-    """`{names}` in text and action are filled in by `filled`."""
-
-    tone: Tone
-    light: Light
-    title: str
-    text: str
-    action: str
-
-
-def stated(reason: Reason, title: str) -> Shown:
-    """A state in which every card gets this reason: the same words before the tap as after it."""
-    return Shown(Tone.FAULT, Light.OUT_OF_SERVICE, title, WORDS[reason].text, instruction(reason))
-
-
-def instruction(reason: Reason) -> str:
-    """What the table says to do; which other port, if any, the station knows better."""
-    return WORDS[reason].action.replace("use another port", "{elsewhere}")
-
-
-SHOWN: dict[Situation, Shown] = {
-    Situation.STARTING: Shown(
-        Tone.WAIT, Light.STARTING, "Starting", "The station is starting this port.", "Please wait a moment."
-    ),
-    Situation.SELF_TEST: Shown(
-        Tone.WAIT, Light.STARTING, "Self-test", "The port is testing its ground-fault protection.",
-        "Please wait a moment.",
-    ),
-    Situation.SELF_TEST_FAILED: Shown(
-        Tone.FAULT, Light.FAULT, "Out of service", "This port has failed its self-test.", "Please {elsewhere}."
-    ),
-    Situation.FAULT: Shown(Tone.FAULT, Light.FAULT, "Out of service", "{fault}", "{remedy}"),
-    Situation.FAULT_WAITS: Shown(Tone.FAULT, Light.FAULT_WAITS, "Paused", "{fault}", "{remedy}"),
-    Situation.OUT_OF_SERVICE: stated(Reason.UNAVAILABLE, "Out of service"),
-    Situation.NOT_ACTIVATED: stated(Reason.STATION_NOT_ACTIVATED, "Not activated"),
-    Situation.CANNOT_RECORD: stated(Reason.CANNOT_RECORD, "Out of service"),
-    Situation.AVAILABLE: Shown(Tone.FREE, Light.AVAILABLE, "Available", "{who}", "{start}"),
-    Situation.PLUG_IN: Shown(
-        Tone.WAIT, Light.ASK, "Plug in", "The card was accepted for this port.", "Plug in your car within {left_s} s."
-    ),
-    Situation.TAP_CARD: Shown(
-        Tone.WAIT, Light.PLUGGED, "Plugged in", "The car is connected. It is not charging yet.",
-        "Tap your card to start.",
-    ),
-    Situation.BEGINNING: Shown(
-        Tone.WAIT, Light.STARTING, "Starting", "Your session is starting.", "Please wait a moment."
-    ),
-    Situation.INTERRUPTED: Shown(
-        Tone.WAIT, Light.HELD, "Interrupted", "The station was restarted. It checks whether your session can go on.",
-        "Wait a moment, or unplug your car.",
-    ),
-    Situation.HELD: Shown(
-        Tone.WAIT, Light.HELD, "Paused after a power cut", "The ports go on one after the other.",
-        "Charging goes on by itself in {held_s} s.",
-    ),
-    Situation.WAITS_FOR_CAR: Shown(
-        Tone.WAIT, Light.SUSPENDED, "Waiting for the car", "The station is ready. The car does not ask for power yet.",
-        "If this takes long, check the car's charging timer. {stop}",
-    ),
-    Situation.WAITS_FOR_POWER: Shown(
-        Tone.WAIT, Light.SUSPENDED, "Waiting for power", "The circuit is fully used by other cars.",
-        "Charging begins by itself. {stop}",
-    ),
-    Situation.CHARGING: Shown(
-        Tone.CHARGING, Light.CHARGING, "Charging", "Up to {offer_a} A for your car.", "{stop}"
-    ),
-    Situation.NO_CURRENT: Shown(
-        Tone.WAIT, Light.SUSPENDED, "Connected", "Power is switched on, but the car draws none now.", "{stop}"
-    ),
-    Situation.PAUSED_BY_CAR: Shown(
-        Tone.WAIT, Light.SUSPENDED, "Paused by the car", "The car asks for no more power: full, or its timer.",
-        "{stop}",
-    ),
-    Situation.TOO_HOT: Shown(
-        Tone.WAIT, Light.SUSPENDED, "Too hot", "The station is too hot to charge now.",
-        "Charging goes on by itself when it has cooled down. {stop}",
-    ),
-    Situation.CABLE_UNFIT: Shown(
-        Tone.WAIT, Light.SUSPENDED, "Cable", "The station cannot read a rating of 6 A or more from the cable.",
-        "Push the plug in firmly, or try another cable.",
-    ),
-    Situation.NO_OFFER: Shown(
-        Tone.WAIT, Light.SUSPENDED, "Paused", "The station cannot offer power to this car now.",
-        "{stop} Or {elsewhere}.",
-    ),
-    Situation.LIMIT_REACHED: Shown(
-        Tone.WAIT, Light.SUSPENDED, "Stopped", "{refused} It gets no more energy.", "Unplug your car. {advice}"
-    ),
-    Situation.ENDING: Shown(
-        Tone.WAIT, Light.ENDED, "Stopping", "{ending}", "You can unplug your car in a few seconds. {advice}"
-    ),
-    Situation.ENDED: Shown(Tone.FREE, Light.ENDED, "Finished", "{ended}", "Unplug your car. {advice}"),
-}  # fmt: skip
-
-assert SHOWN.keys() == set(Situation)
-
-ENDINGS: dict[StoppedReason, str] = {
-    StoppedReason.DE_AUTHORIZED: "Ended: this card was refused since.",
-    StoppedReason.EMERGENCY_STOP: "Ended by the emergency stop.",
-    StoppedReason.EV_DISCONNECTED: "Ended by unplugging.",
-    StoppedReason.GROUND_FAULT: "Ended by a ground fault.",
-    StoppedReason.IMMEDIATE_RESET: "Ended by a restart of the station.",
-    StoppedReason.LOCAL: "Ended with a card.",
-    StoppedReason.MASTER_PASS: "Ended with the owner's card.",
-    StoppedReason.OTHER: "Ended by the station.",
-    StoppedReason.OVERCURRENT_FAULT: "Ended: the car drew too much current.",
-    StoppedReason.POWER_LOSS: "Ended by a power cut.",
-    StoppedReason.POWER_QUALITY: "Ended by a fault of the mains.",
-    StoppedReason.REMOTE: "Ended from the app.",
+CHECKS = {
+    Result.PASSED: "out of service",
+    Result.FAILED: "✖ self-test failed",
+    Result.RUNNING: "… self-test",
 }
 
-assert ENDINGS.keys() == set(StoppedReason)
+
+def last_text(last: TotalModel, say: Say) -> str:
+    energy = say.number(last.energy_wh / 1000, 3)
+    return say.joined(say("Last session: {energy} kWh.", energy=energy), last.text)
 
 
-def filled(station: Station, port: Port, at: Situation, now: float) -> tuple[str, str]:
-    """Text and action of a situation, with the facts filled in."""
-    tx, report, found = port.transaction, port.report, worst_first(port)
-    facts = {
-        "who": who(station),
-        "start": "Plug in. No card is needed." if station.settings.free else "Plug in your car, then tap your card.",
-        "stop": how_to_stop(tx) if tx else "",
-        "offer_a": f"{report.offer_ma / 1000:g}" if report else "0",
-        "elsewhere": elsewhere(station, port.evse_id),
-        "fault": FAULTS[found[0]].text if found else "",
-        "remedy": remedy(station, port, found[0]) if found else "",
-        "left_s": left_s(port.grant.until, now) if port.grant else 0,
-        "held_s": left_s(port.held_until, now) if port.held_until is not None else 0,
-        "ending": ending(tx) if tx else "",
-        "ended": ending(port.finished) if port.finished else ending(None),
-        "refused": refusal(tx)[0],
-        "advice": refusal(tx or port.finished)[1].format(elsewhere=elsewhere(station, port.evse_id)),
-    }
-    shown = SHOWN[at]
-    text, action = shown.text.format_map(facts), shown.action.format_map(facts).strip()
-    if tx and tx.energy_cap_wh is not None and not tx.ending and at is not Situation.LIMIT_REACHED:
-        text += f" {refusal(tx)[0]} Charging will stop soon."
-    if tx and port.off_next:
-        text += " The port goes out of service after this session."
-    return text, action
+def where_of(part: PartResult, say: Say) -> str:
+    return say("Port {n}", n=part.evse_id) if part.evse_id else part_name(part, say)
 
 
-def refusal(tx: Transaction | None) -> tuple[str, str]:
-    """Why the card of this session was refused since, and what its driver can do; empty if it was not."""
-    if tx is None or tx.energy_cap_wh is None:
-        return "", ""
-    if tx.refused not in set(Reason):  # by another build
-        return "This card was refused since.", ""
-    return WORDS[Reason(tx.refused)].text, instruction(Reason(tx.refused))
+def messages_of(station: Station, tested: tuple[PartResult, ...], say: Say) -> list[Message]:
+    """What failed, where, and its fix: each part once."""
+    return [
+        Message(where_of(part, say), say(part.text), say(part.fix), part.code)
+        for part in tested
+        if part.result is Result.FAILED
+    ]
 
 
-def how_to_stop(tx: Transaction) -> str:
-    if not tx.id_token:
-        return "To stop, unlock and unplug the car."
-    return "Stop in the app." if tx.token_type == "Central" else "Tap your card again to stop."
+def layout(page: Page, ports: tuple[PortModel, ...], said: NoticeModel | None) -> str:
+    """The video only where nobody needs the room: every port is free and nobody is spoken to."""
+    if page is Page.PORT:
+        return "port"
+    if page is not Page.HOME:
+        return "page"
+    is_idle = said is None and all(p.situation in IDLE and p.notice is None for p in ports)
+    return "idle" if is_idle else "ports"
 
 
-def elsewhere(station: Station, evse_id: int = 0) -> str:
-    """The best advice for somebody who cannot be served at this port (0: at none)."""
-    free = next((p.evse_id for p in station.ports if p.evse_id != evse_id and is_free(station, p)), None)
-    return f"use port {free}" if free else "use another station"
+IDLE = (Situation.AVAILABLE, Situation.NOT_ACTIVATED)  # the activation asks whether the video is there (I3)
+
+FOCUS = (  # whose driver has something to do comes first
+    Situation.PLUG_IN, Situation.TAP_CARD, Situation.BEGINNING, Situation.ENDED, Situation.LIMIT_REACHED,
+    Situation.CHARGING,
+)  # fmt: skip
 
 
-def remedy(station: Station, port: Port, fault: Fault) -> str:
-    """What the driver can do; the fault's own text has said what happened."""
-    other = elsewhere(station, port.evse_id)
-    if goes_by_itself(fault):
-        retry_in_s = port.report.retry_in_s if port.report else 0
-        next_try = f"Next try in {clock_face(retry_in_s)}. " if retry_in_s else ""
-        return f"{next_try}If that does not help, {other}."
-    return "Unplug your car." if is_plugged(port) else f"Please {other}."
+def focus(station: Station) -> int:
+    """The port that the driver at the display most likely means."""
+    def rank(port: Port) -> int:
+        at = situation(station, port)
+        if is_being_asked(station, port.evse_id) or any(n.evse_id == port.evse_id for n in station.notices):
+            return -1
+        if at is Situation.AVAILABLE:
+            return len(FOCUS) + 1
+        return FOCUS.index(at) if at in FOCUS else len(FOCUS)
+
+    return min(station.ports, key=rank).evse_id
 
 
-def clock_face(seconds: int) -> str:
-    return f"{seconds // 60}:{seconds % 60:02d}"
+def content(station: Station, page: Page, now: float, say: Say) -> PageModel | None:
+    match page:
+        case Page.HELP:
+            return pages.help_page(station, say)
+        case Page.ABOUT:
+            return pages.about(station, now, say)
+        case Page.SERVICE:
+            return servicepage.service_page(station, now, say)
+        case Page.WIZARD:
+            return wizard_page.wizard_page(station, now, say)
+    return None
 
 
-def left_s(until: float, now: float) -> int:
-    return max(0, ceil(until - now))
+LABELS: dict[Action, str] = {
+    Action.NONE: "",
+    Action.HELP: "Help",
+    Action.ABOUT: "About",
+    Action.LARGE: "Large text",
+    Action.PORTS: "Ports",
+    Action.NEXT: "Next",
+    Action.BACK: "Back",
+    Action.SERVICE: "Service",
+    Action.UP: "Up",
+    Action.DOWN: "Down",
+    Action.DO: "Do it",
+    Action.CHANGE: "Change",
+    Action.LESS: "−",
+    Action.MORE: "+",
+    Action.SAVE: "Save",
+    Action.CONTINUE: "Continue",
+    Action.SKIP: "Later",
+    Action.END: "End phone",
+}
+
+
+def key_label(station: Station, action: Action, say: Say) -> str:
+    """The language key says the next one in itself, for who cannot read this one."""
+    if action is Action.LANGUAGE:
+        return LANGUAGES[navigation.following(navigation.language(station))].name
+    if action is Action.LARGE and station.panel.large:
+        return say("Normal text")
+    if navigation.page(station) is Page.WIZARD and (label := wizard_page.key_label(station, action, say)):
+        return label
+    return say(LABELS[action])
+
+
+RENDERERS_OWN = {  # what a renderer says by itself, or while nobody can be asked
+    "lost": "The station is restarting. Please wait.",
+    "waiting": "The station is starting. Please wait.",
+    "look": "Keys work at the station's own display only.",
+    "video": "How to charge, as a video",
+    "dark": "Touch to switch the display on.",
+    "delete": "Delete",
+    "space": "Space",
+    "capitals": "Capital letters",
+    "done": "Done",
+    "cancel": "Cancel",
+}
+
+
+def title(station: Station, say: Say) -> str:
+    """Whose station it is, and how its ports share the circuit: what an installer compares with the plan."""
+    name = station.settings.owner or station.settings.station_id
+    shared = len(station.ports) > 1 and circuit_ma(station) < station.settings.port_limit_ma * len(station.ports)
+    if not shared:
+        return say.isolated(name)
+    return say("{name} · the ports share {n} A", name=name, n=circuit_ma(station) // 1000)
+
+
+def price(station: Station, say: Say) -> str:
+    """What charging costs; never nothing at all (WAC 16-662-210)."""
+    return say.isolated(station.settings.tariff_text) or say("The price is in the app.")
 
 
 # -- a session's numbers ----------------------------------------------------------------------------------------------
@@ -485,27 +314,37 @@ def elapsed_s(station: Station, tx: Transaction, mono_s: float, wall_s: float | 
     return int(wall_s - tx.started.wall_s)
 
 
-def total(station: Station, tx: Transaction) -> TotalModel:
+def total(station: Station, tx: Transaction, say: Say) -> TotalModel:
     at_s = elapsed_s(station, tx, tx.last.mono_s, tx.last.wall_s)
-    return TotalModel(max(0, tx.energy_wh), at_s, ending(tx))
+    return TotalModel(max(0, tx.energy_wh), at_s, ending(tx, say))
 
 
-def ending(tx: Transaction | None) -> str:
-    if tx is None or tx.ending is None:
-        return "The session has ended."
-    is_refused = tx.ending.reason is StoppedReason.DE_AUTHORIZED
-    return (is_refused and refusal(tx)[0]) or ENDINGS[tx.ending.reason]
+def figures(energy_wh: int, power_w: int | None, elapsed_s: int | None, say: Say) -> tuple[Figure, ...]:
+    """From zero on (NIST HB44 3.40 S.2.7). A session that has ended has no power."""
+    energy = Figure("energy", say.number(energy_wh / 1000, 3), "kWh")
+    unit = say("h:min:s" if elapsed_s and elapsed_s >= 3_600 else "min:s")
+    time = Figure("time", "–" if elapsed_s is None else clock_face(elapsed_s), unit)
+    power = () if power_w is None else (Figure("power", say.number(power_w / 1000, 1), "kW"),)
+    return (energy, *power, time)
+
+
 
 
 # -- what is said to who has just tapped ------------------------------------------------------------------------------
 
 
-CHECKING = NoticeModel(Tone.WAIT, Light.AUTHORISING, "Card read", "Checking …", "Please wait a moment.")
+def checking(say: Say) -> NoticeModel:
+    text, action = say("Checking …"), say("Please wait a moment.")
+    return NoticeModel(Tone.WAIT, Light.AUTHORISING, say("Card read"), text, action)
+
+
 TITLES = {
     Led.REFUSED: "Not accepted",
     Led.ASK: "One more step",
     Led.COULD_NOT_ASK: "Could not check this card",
     Led.OUT_OF_SERVICE: "Cannot start here",
+    Led.NOT_ACTIVATED: "Cannot start here",
+    Led.UPDATING: "Cannot start here",
 }
 
 
@@ -514,45 +353,46 @@ def is_being_asked(station: Station, evse_id: int | None) -> bool:
     return any(ask.evse_id == evse_id and ask.stage is not Stage.LATE for ask in station.asks)
 
 
-def port_notice(station: Station, port: Port, now: float) -> NoticeModel | None:
+def port_notice(station: Station, port: Port, now: float, say: Say) -> NoticeModel | None:
     if is_being_asked(station, port.evse_id):
-        return CHECKING
+        return checking(say)
     notice = next((n for n in station.notices if n.evse_id == port.evse_id and now < n.until), None)
     if notice is None:
         return None
     if notice.reason:
-        return words(station, notice.reason, port.evse_id, now)
+        return words(station, notice.reason, port.evse_id, now, say)
     at = situation(station, port)
-    text, action = filled(station, port, at, now)  # what was accepted, a start or a stop, the port's facts say best
-    return NoticeModel(SHOWN[at].tone, SHOWN[at].light, "Card accepted", text, action)
+    text, action = filled(station, port, at, now, say)  # what was accepted, start or stop, the port's facts say best
+    return NoticeModel(SHOWN[at].tone, light_of(station, port, at), say("Card accepted"), text, action)
 
 
-def station_notice(station: Station, now: float) -> NoticeModel | None:
+def station_notice(station: Station, now: float, say: Say) -> NoticeModel | None:
     """A refusal stands its time; after it the card that waits for a port is on the screen as long as it waits."""
     if is_being_asked(station, None):
-        return CHECKING
+        return checking(say)
     refusal = next((n.reason for n in station.notices if n.evse_id == 0 and n.reason and now < n.until), None)
     holding = station.holding
     if refusal and not (holding and refusal is Reason.CHOOSE_PORT):
-        return words(station, refusal, 0, now)
+        return words(station, refusal, 0, now, say)
     if holding is None:
         return None
-    left = left_s(holding.grant.until, now)
-    do = WORDS[Reason.CHOOSE_PORT].action if holding.choose else f"Plug in your car within {left} s."
-    text = WORDS[Reason.CHOOSE_PORT].text if holding.choose else "The next car that is plugged in is yours."
-    code = WORDS[Reason.CHOOSE_PORT].code if holding.choose else ""
-    return NoticeModel(Tone.WAIT, Light.ASK, "Card accepted", text, do, code)
+    title = say("Card accepted")
+    if holding.choose:
+        choose = WORDS[Reason.CHOOSE_PORT]
+        return NoticeModel(Tone.WAIT, Light.ASK, title, say(choose.text), say(choose.action), choose.code)
+    do = say("Plug in your car within {left_s} s.", left_s=left_s(holding.grant.until, now))
+    return NoticeModel(Tone.WAIT, Light.ASK, title, say("The next car that is plugged in is yours."), do)
 
 
-def words(station: Station, reason: Reason, evse_id: int, now: float) -> NoticeModel:
+def words(station: Station, reason: Reason, evse_id: int, now: float, say: Say) -> NoticeModel:
     """A refusal as the driver sees it: its one text, and the facts that only the station knows (D3)."""
     said = WORDS[reason]
-    action = instruction(reason).format(elsewhere=elsewhere(station, evse_id))
-    age_s = list_age_s(station, now)
-    if reason in (Reason.NOT_CONNECTED, Reason.LIST_TOO_OLD) and age_s is not None:
-        action += f" This station's list was confirmed {age(age_s)} ago."
+    action = say(instruction(reason), elsewhere=elsewhere(station, say, evse_id))
+    old_s = list_age_s(station, now)
+    if reason in (Reason.NOT_CONNECTED, Reason.LIST_TOO_OLD) and old_s is not None:
+        action = say.joined(action, say("This station's list was confirmed {age} ago.", age=say.age(old_s)))
     tone = Tone.WAIT if said.led in (Led.ASK, Led.COULD_NOT_ASK) else Tone.FAULT
-    return NoticeModel(tone, Light(said.led), TITLES[said.led], said.text, action, said.code)
+    return NoticeModel(tone, Light(said.led), say(TITLES[said.led]), say(said.text), action, said.code)
 
 
 def spoken_to(station: Station) -> tuple[Port, ...]:
@@ -571,34 +411,31 @@ LINKS = {
 }
 
 
-def headline(station: Station) -> str:
+def headline(station: Station, say: Say) -> str:
     if not station.settings.activated:
-        return WORDS[Reason.STATION_NOT_ACTIVATED].text
+        waits = Step.HAND_OVER in station.wizard.done and is_ready(station)
+        return say("Ready, waiting for activation." if waits else WORDS[Reason.STATION_NOT_ACTIVATED].text)
     if not station.store_ok:
-        return WORDS[Reason.CANNOT_RECORD].text
+        return say(WORDS[Reason.CANNOT_RECORD].text)
     free = [str(p.evse_id) for p in station.ports if is_free(station, p)]
+    if len(free) == 1:
+        return say("Port {n} is free", n=free[0])
     if free:
-        return f"Port {free[0]} is free" if len(free) == 1 else f"Ports {', '.join(free[:-1])} and {free[-1]} are free"
+        return say("Ports {list} and {last} are free", list=say.listed(free[:-1]), last=free[-1])
     if any(p.transaction or status(p) is Status.OCCUPIED for p in station.ports):
-        return "No port is free"
-    return "Starting" if any(p.report is None and not p.lost for p in station.ports) else "Out of service"
+        return say("No port is free")
+    if bar := station.bar:
+        return say(WORDS[bar.reason].text)
+    is_starting = any(p.report is None and not p.lost for p in station.ports)
+    return say("Starting" if is_starting else "Out of service")
 
 
-def who(station: Station) -> str:
-    """D8: who may charge now."""
-    if not station.settings.activated:
-        return "Nobody yet."
-    if station.settings.free:
-        return "For everybody."
-    return f"For connected drivers of {station.settings.owner}." if station.settings.owner else "For connected drivers."
-
-
-def ways(station: Station) -> tuple[str, ...]:
+def ways(station: Station, say: Say) -> tuple[str, ...]:
     """D8: the ways to start that work now."""
     if not station.settings.activated:
         return ()
-    start = ("plug in",) if station.settings.free else ("driver card",)
-    return (*start, "app") if station.link is not Link.DOWN else start
+    by_hand = say("plug in") if station.settings.free else say("driver card")
+    return (by_hand, say("app")) if station.link is not Link.DOWN else (by_hand,)
 
 
 def list_age_s(station: Station, now: float) -> int | None:
@@ -607,11 +444,23 @@ def list_age_s(station: Station, now: float) -> int | None:
     return None if old_s is None else int(old_s)
 
 
-def list_text(station: Station, age_s: int | None) -> str:
+FOLLOWS = {
+    Freshness.FRESH: "",
+    Freshness.LATE: "The newest approvals and removals may be missing.",
+    Freshness.OLD: "What the owner has approved or removed since is not in force. Who is on it can charge {left}.",
+    Freshness.LAPSED: "Nobody starts by it until the network is back.",
+}
+
+
+def list_text(station: Station, list_age: int | None, say: Say) -> str:
     state = station.allowlist
     if not state.version:
-        return "No list of connected drivers yet"
-    confirmed = f"confirmed {age(age_s)} ago" if age_s is not None else "age unknown"
-    grace_days = station.settings.list_grace_days
-    name, what = NAMES[freshness(age_s, grace_days)], follows(age_s, grace_days)
-    return f"List {state.version}, {state.entries} cards, {confirmed}" + (f": {name}. {what}" if name else "")
+        return say("No list of connected drivers yet")
+    confirmed = say("confirmed {age} ago", age=say.age(list_age)) if list_age is not None else say("age unknown")
+    text = say("List {n}, {cards} cards, {confirmed}", n=state.version, cards=state.entries, confirmed=confirmed)
+    grace_s = station.settings.list_grace_days * DAY_S
+    fresh = freshness(list_age, station.settings.list_grace_days)
+    left = say("for {age} more", age=say.age(grace_s - (list_age or 0))) if grace_s else say("all the same")
+    if not NAMES[fresh]:
+        return text
+    return say.joined(say("{list}: {state}.", list=text, state=say(NAMES[fresh])), say(FOLLOWS[fresh], left=left))

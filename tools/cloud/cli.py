@@ -28,14 +28,16 @@ from tools.cloud.commands import Command, transfer
 from tools.cloud.content import Said, counts_of, different, read_said
 from tools.cloud.drivers import Version, canonical_token
 from tools.cloud.errors import OperatorError
+from tools.cloud.gist import gist
 from tools.cloud.ledger import HARMLESS, Ledger, Report
 from tools.cloud.lists import CONTENT, is_newer, is_way
 from tools.cloud.pki import Authority, ca_init, ca_sign, ca_station, read_operator, validity
 from tools.cloud.service import Service, clock_ms
-from tools.cloud.wire import STATION_ID, STREAMS, Json, Malformed
+from tools.cloud.wire import STATION_ID, STREAMS, Json, Malformed, read_record
 from tools.est import EstServer, Refused
 
-POLL_S = 0.2                            # how often --wait looks
+POLL_S = 0.2                            # how often --wait looks, and watch --json
+MESSAGES = 40                           # of watch --json
 
 
 # -- serving ----------------------------------------------------------------------------------------------------------
@@ -102,9 +104,39 @@ def ca(args: Args) -> int:
 
 
 def watch(args: Args) -> int:
+    if args.json:
+        return follow(opened(args))
     from tools.cloud.view import run_view  # rich: only for whoever looks
 
     return run_view(opened(args), clock_ms)
+
+
+def follow(books: Ledger) -> int:
+    """For a program: a line of JSON whenever something has changed, until it reads no more. As `ledger --json` has it,
+    with the newest messages, oldest first, as [received_ms, station, stream, seq, action, in a few words]."""
+    last = "SELECT received_ms, station, stream, seq, coalesce(action, '?'), body FROM record ORDER BY id DESC LIMIT ?"
+    seen = None
+    try:
+        while True:
+            (change,) = books.db.execute("PRAGMA data_version").fetchone()  # what others have committed
+            if change != seen:
+                seen = change
+                rows = books.db.execute(last, (MESSAGES,)).fetchall()
+                messages = [[*row, said(body, books)] for *row, body in reversed(rows)]
+                print(json.dumps(report_json(books.report()) | {"messages": messages}), flush=True)
+            time.sleep(POLL_S)
+    except (BrokenPipeError, KeyboardInterrupt):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains once more at the end
+        return 0
+    finally:
+        books.close()
+
+
+def said(body: bytes, books: Ledger) -> str:
+    try:
+        return gist(read_record(body, books.keys).payload)
+    except Malformed as malformed:
+        return str(malformed)[:100]
 
 
 # -- commands ---------------------------------------------------------------------------------------------------------
@@ -501,7 +533,8 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("--name", default="devcloud", help="this consumer's own; several share one database")
     sub.add_argument("--cert-days", type=float, metavar="D", help="how long the certificates that it renews are valid")
     sub.add_argument("--enrol", type=int, metavar="PORT", help="also be the EST server of stations that have expired")
-    add("watch", watch, "look at it: stations, ports, sessions, what is wrong")
+    sub = add("watch", watch, "look at it: stations, ports, sessions, what is wrong")
+    sub.add_argument("--json", action="store_true", help="for a program: a line whenever something has changed")
 
     sub = add("ledger", show_ledger, "print sessions and everything that was wrong; exit code 1 if anything was")
     sub.add_argument("--json", action="store_true")

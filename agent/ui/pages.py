@@ -1,0 +1,115 @@
+"""The pages that people read: how to start, what the lights say, what to do when it does not work, About. Pure."""
+
+from collections.abc import Iterator
+from datetime import datetime
+
+from agent import __version__
+from agent.station import Station, circuit_ma
+from agent.ui.led import PATTERNS, Light
+from agent.ui.model import Lights, PageModel, Prose, Row, Rows, Steps
+from agent.ui.words import LANGUAGES, Say
+from agent.wizard import readiness
+
+LIGHTS: dict[Light, str] = {  # in the order in which a driver meets them
+    Light.AVAILABLE: "Available",
+    Light.UNREACHABLE: "Available, without the network",
+    Light.PLUGGED: "Plugged in: tap your card",
+    Light.AUTHORISING: "Checking your card",
+    Light.ASK: "Something is left to do: read the screen",
+    Light.REFUSED: "Card not accepted: the screen says why",
+    Light.COULD_NOT_ASK: "The card could not be checked",
+    Light.CHARGING: "Charging",
+    Light.SUSPENDED: "Connected, no power flows: the screen says why",
+    Light.ENDED: "Finished: unplug your car",
+    Light.HELD: "Charging goes on soon, after a power cut",
+    Light.RESERVED: "Reserved",
+    Light.STARTING: "Starting, self-test",
+    Light.UPDATING: "New software is being installed",
+    Light.NOT_ACTIVATED: "Not activated yet",
+    Light.OUT_OF_SERVICE: "Closed or out of service",
+    Light.FAULT_WAITS: "Fault: tried again by itself",
+    Light.FAULT_UNPLUG: "Fault: unplug your car",
+    Light.FAULT: "Fault: somebody has to mend it",
+    Light.EMERGENCY_STOP: "Emergency stop",
+}
+assert LIGHTS.keys() == set(Light)
+
+
+def how_to_start(station: Station, say: Say) -> Steps:
+    """Drawn, where no video plays. Plug or tap first: both work, this order is easier to say."""
+    steps = [("plug", say("Plug in your car."))]
+    if not station.settings.free:
+        steps.append(("tap", say("Hold your card against the reader.")))
+    steps.append(("charge", say("Charging begins. The screen shows energy and time.")))
+    stop = "To stop, unlock and unplug the car." if station.settings.free else "Tap your card again to stop."
+    steps.append(("unplug", say(stop)))
+    return Steps(tuple(steps))
+
+
+def help_page(station: Station, say: Say) -> PageModel:
+    """Four parts, one key walks through them."""
+    part = HELP[station.panel.at % len(HELP)]
+    return part(station, say)
+
+
+def help_start(station: Station, say: Say) -> PageModel:
+    return PageModel(say("How to start"), (how_to_start(station, say),))
+
+
+def help_lights(station: Station, say: Say) -> PageModel:
+    rows = tuple(
+        (light, say(text), PATTERNS[light].colour.value, PATTERNS[light].rhythm_s) for light, text in LIGHTS.items()
+    )
+    return PageModel(say("What the light says"), (Lights(rows),))
+
+
+def help_trouble(station: Station, say: Say) -> PageModel:
+    support = station.settings.support_number
+    steps = [
+        ("screen", say("Read what the screen says: it names the reason and what to do.")),
+        ("unplug", say("Unplug the car, wait a moment, plug it in again.")),
+        ("breaker", say("Owners: switch the breaker off for two minutes, then on again. Nothing is lost.")),
+    ]
+    if support:
+        steps.append(("phone", say("Call {number} and say the serial number: {serial}.", number=support,
+                                   serial=station.settings.station_id)))  # fmt: skip
+    return PageModel(say("If it does not work"), (Steps(tuple(steps)),))
+
+
+def help_languages(station: Station, say: Say) -> PageModel:
+    rows = tuple(Row(language.name, code) for code, language in LANGUAGES.items())
+    text = say("The second key changes the language. After a minute without a press it is as before.")
+    return PageModel(say("Languages"), (Prose(text), Rows(rows)))
+
+
+HELP = (help_start, help_lights, help_trouble, help_languages)
+
+
+def about(station: Station, now: float, say: Say) -> PageModel:
+    """I10: what a caller is asked for, at any time."""
+    return PageModel(say("About this station"), (Rows(tuple(about_rows(station, now, say))),))
+
+
+def about_rows(station: Station, now: float, say: Say) -> Iterator[Row]:
+    settings, machine = station.settings, station.machine
+    unknown = say("unknown")
+    yield Row(say("Serial number"), settings.station_id)
+    yield Row(say("MAC address"), ", ".join(machine.macs) or unknown)
+    yield Row(say("Software"), machine.firmware_version or __version__)
+    yield Row(say("Model"), machine.model)
+    yield Row(say("Owner"), settings.owner or unknown)
+    yield Row(say("Support"), settings.support_number or unknown)
+    yield Row(say("Circuit"), say("{n} A", n=circuit_ma(station) // 1000))
+    if point := station.wizard.pinpoint:
+        yield Row(say("Pinpoint"), f"{point.latitude:.6f}, {point.longitude:.6f}")
+    if not station.settings.activated:
+        wrong = [item.title for item in readiness.items(station, now) if not item.is_met]
+        text = say.listed(say(title.text, **title.facts) for title in wrong)
+        ready = say("Missing: {list}.", list=text) if wrong else say("yes")
+        yield Row(say("Ready to be activated"), ready, "open" if wrong else "passed")
+    yield Row(say("Modem"), machine.modem_type or say("none"))
+    if machine.gateway:
+        yield Row(say("Gateway"), machine.gateway)
+    if machine.certificate_expiry_s is not None:
+        until = datetime.fromtimestamp(machine.certificate_expiry_s, station.zone)
+        yield Row(say("Certificate until"), f"{until:%Y-%m-%d}")

@@ -1,0 +1,316 @@
+"""The words and the light of each situation, in one table, so that they cannot disagree; and what fills their holes."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from math import ceil
+
+from agent.clock import wall
+from agent.events import Link
+from agent.faults import FAULTS, Fault, Mender, code, mender
+from agent.policy.reasons import WORDS, Reason
+from agent.port import Port, is_plugged
+from agent.selftest import PORT_PARTS, SOCKET_PARTS, PartResult
+from agent.station import Station
+from agent.transaction import StoppedReason, Transaction
+from agent.ui.led import Light
+from agent.ui.model import Tone
+from agent.ui.situation import BARS, Situation, goes_by_itself, is_free, worst_first
+from agent.ui.words import Say, clock_face
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """`{names}` in text and action are filled in by `filled`."""
+
+    tone: Tone
+    light: Light
+    title: str
+    text: str
+    action: str
+
+
+def stated(reason: Reason, title: str) -> Shown:
+    """A state in which every card gets this reason: the same words before the tap as after it."""
+    return Shown(Tone.FAULT, Light(WORDS[reason].led), title, WORDS[reason].text, instruction(reason))
+
+
+def instruction(reason: Reason) -> str:
+    """What the table says to do; which other port, if any, the station knows better."""
+    return WORDS[reason].action.replace("use another port", "{elsewhere}")
+
+
+SHOWN: dict[Situation, Shown] = {
+    Situation.STARTING: Shown(
+        Tone.WAIT, Light.STARTING, "Starting", "The station is starting this port.", "Please wait a moment."
+    ),
+    Situation.SELF_TEST: Shown(
+        Tone.WAIT, Light.STARTING, "Self-test", "The port is testing its ground-fault protection.",
+        "Please wait a moment.",
+    ),
+    Situation.SELF_TEST_FAILED: Shown(
+        Tone.FAULT, Light.FAULT, "Out of service", "This port has failed its self-test.", "Please {elsewhere}."
+    ),
+    Situation.FAULT: Shown(Tone.FAULT, Light.FAULT, "Out of service", "{fault}", "{remedy}"),
+    Situation.FAULT_WAITS: Shown(Tone.FAULT, Light.FAULT_WAITS, "Paused", "{fault}", "{remedy}"),
+    Situation.OUT_OF_SERVICE: stated(Reason.UNAVAILABLE, "Out of service"),
+    Situation.NOT_ACTIVATED: stated(Reason.STATION_NOT_ACTIVATED, "Not activated"),
+    Situation.CANNOT_RECORD: stated(Reason.CANNOT_RECORD, "Out of service"),
+    Situation.PLAN_ENDED: stated(Reason.PLAN_ENDED, "Closed"),
+    Situation.UPDATING: stated(Reason.UPDATING, "Updating"),
+    Situation.RESTARTING: Shown(
+        Tone.WAIT, Light.STARTING, "Restarting", "The station is about to restart. Nobody can start now.",
+        "Please wait a few minutes.",
+    ),
+    Situation.CLOSED: Shown(
+        Tone.WAIT, Light.OUT_OF_SERVICE, "Closed", "The station is closed. {until}", "Please {elsewhere}."
+    ),
+    Situation.RESERVED: Shown(
+        Tone.WAIT, Light.RESERVED, "Reserved", "This port is reserved for another driver. {until}",
+        "Please {elsewhere}.",
+    ),
+    Situation.AVAILABLE: Shown(Tone.FREE, Light.AVAILABLE, "Available", "{who}", "{start}"),
+    Situation.PLUG_IN: Shown(
+        Tone.WAIT, Light.ASK, "Plug in", "The card was accepted for this port.", "Plug in your car within {left_s} s."
+    ),
+    Situation.TAP_CARD: Shown(
+        Tone.WAIT, Light.PLUGGED, "Plugged in", "The car is connected. It is not charging yet.",
+        "Tap your card to start.",
+    ),
+    Situation.BEGINNING: Shown(
+        Tone.WAIT, Light.STARTING, "Starting", "Your session is starting.", "Please wait a moment."
+    ),
+    Situation.INTERRUPTED: Shown(
+        Tone.WAIT, Light.HELD, "Interrupted", "The station was restarted. It checks whether your session can go on.",
+        "Wait a moment, or unplug your car.",
+    ),
+    Situation.HELD: Shown(
+        Tone.WAIT, Light.HELD, "Paused after a power cut", "The ports go on one after the other.",
+        "Charging goes on by itself in {held_s} s.",
+    ),
+    Situation.WAITS_FOR_CAR: Shown(
+        Tone.WAIT, Light.SUSPENDED, "Waiting for the car", "The station is ready. The car does not ask for power yet.",
+        "If this takes long, check the car's charging timer. {stop}",
+    ),
+    Situation.WAITS_FOR_POWER: Shown(
+        Tone.WAIT, Light.SUSPENDED, "Waiting for power", "The circuit is fully used by other cars.",
+        "Charging begins by itself. {stop}",
+    ),
+    Situation.CHARGING: Shown(
+        Tone.CHARGING, Light.CHARGING, "Charging", "Up to {offer_a} A for your car.", "{stop}"
+    ),
+    Situation.NO_CURRENT: Shown(
+        Tone.WAIT, Light.SUSPENDED, "Connected", "Power is switched on, but the car draws none now.", "{stop}"
+    ),
+    Situation.PAUSED_BY_CAR: Shown(
+        Tone.WAIT, Light.SUSPENDED, "Paused by the car", "The car asks for no more power: full, or its timer.",
+        "{stop}",
+    ),
+    Situation.TOO_HOT: Shown(
+        Tone.WAIT, Light.SUSPENDED, "Too hot", "The station is too hot to charge now.",
+        "Charging goes on by itself when it has cooled down. {stop}",
+    ),
+    Situation.CABLE_UNFIT: Shown(
+        Tone.WAIT, Light.SUSPENDED, "Cable", "The station cannot read a rating of 6 A or more from the cable.",
+        "Push the plug in firmly, or try another cable.",
+    ),
+    Situation.NO_OFFER: Shown(
+        Tone.WAIT, Light.SUSPENDED, "Paused", "The station cannot offer power to this car now.",
+        "{stop} Or {elsewhere}.",
+    ),
+    Situation.LIMIT_REACHED: Shown(
+        Tone.WAIT, Light.SUSPENDED, "Stopped", "{refused} It gets no more energy.", "Unplug your car. {advice}"
+    ),
+    Situation.ENDING: Shown(
+        Tone.WAIT, Light.ENDED, "Stopping", "{ending}", "You can unplug your car in a few seconds. {advice}"
+    ),
+    Situation.ENDED: Shown(Tone.FREE, Light.ENDED, "Finished", "{ended}", "Unplug your car. {advice}"),
+}  # fmt: skip
+
+assert SHOWN.keys() == set(Situation)
+
+FAULT_LIGHTS: dict[Mender, Light] = {
+    Mender.ITSELF: Light.FAULT_WAITS,
+    Mender.DRIVER: Light.FAULT_UNPLUG,
+    Mender.SERVICE: Light.FAULT,
+    Mender.RELEASE: Light.EMERGENCY_STOP,
+}
+
+
+def light_of(station: Station, port: Port, at: Situation) -> Light:
+    """The table's, but a fault's light says who ends it, and a free port's that the network is gone."""
+    if at in (Situation.FAULT, Situation.FAULT_WAITS):
+        return FAULT_LIGHTS[mender(worst_first(port)[0])]
+    if at is Situation.AVAILABLE and station.link is Link.DOWN:
+        return Light.UNREACHABLE
+    return SHOWN[at].light
+
+
+CODES: dict[Situation, Reason] = {  # where every card would be refused for this reason
+    Situation.OUT_OF_SERVICE: Reason.UNAVAILABLE,
+    Situation.NOT_ACTIVATED: Reason.STATION_NOT_ACTIVATED,
+    Situation.CANNOT_RECORD: Reason.CANNOT_RECORD,
+}
+
+
+def code_of(station: Station, port: Port, at: Situation) -> str:
+    """What is the matter in one word, the same on the screen, in the log and at the cloud; "" where nothing is."""
+    bar, tx = station.bar or port.bar, port.transaction
+    if at in (Situation.FAULT, Situation.FAULT_WAITS):
+        return code(worst_first(port)[0])
+    if at is Situation.SELF_TEST_FAILED:
+        return code(Fault.GROUND_FAULT_SELF_TEST)
+    if at is Situation.LIMIT_REACHED and tx and tx.refused in set(Reason):
+        return WORDS[Reason(tx.refused)].code
+    if at in BARS.values() and bar:
+        return WORDS[bar.reason].code
+    return WORDS[CODES[at]].code if at in CODES else ""
+
+ENDINGS: dict[StoppedReason, str] = {
+    StoppedReason.DE_AUTHORIZED: "Ended: this card was refused since.",
+    StoppedReason.EMERGENCY_STOP: "Ended by the emergency stop.",
+    StoppedReason.EV_DISCONNECTED: "Ended by unplugging.",
+    StoppedReason.GROUND_FAULT: "Ended by a ground fault.",
+    StoppedReason.IMMEDIATE_RESET: "Ended by a restart of the station.",
+    StoppedReason.LOCAL: "Ended with a card.",
+    StoppedReason.MASTER_PASS: "Ended with the owner's card.",
+    StoppedReason.OTHER: "Ended by the station.",
+    StoppedReason.OVERCURRENT_FAULT: "Ended: the car drew too much current.",
+    StoppedReason.POWER_LOSS: "Ended by a power cut.",
+    StoppedReason.POWER_QUALITY: "Ended by a fault of the mains.",
+    StoppedReason.REMOTE: "Ended from the app.",
+}
+
+assert ENDINGS.keys() == set(StoppedReason)
+
+
+PARTS: dict[str, str] = {  # component name on the wire: as people call it. Another driver's part is called as it is
+    "Controller": "Port controller",
+    "GroundFaultDetector": "Ground-fault protection",
+    "PowerContactor": "Contactor",
+    "ControlPilot": "Control pilot",
+    "Meter": "Meter",
+    "ElectricalFeed": "Mains supply",
+    "TemperatureSensor": "Temperature",
+    "EmergencyStop": "Emergency stop",
+    "ConnectorPlugRetentionLock": "Plug lock",
+    "ProximityPilot": "Cable rating",
+    "Storage": "Storage",
+    "TokenReader": "Card reader",
+    "ControllerLink": "Link to the controller",
+    "Display": "Display",
+}
+
+assert {*PORT_PARTS, *SOCKET_PARTS} <= PARTS.keys()
+
+
+def part_name(part: PartResult, say: Say) -> str:
+    return say(PARTS.get(part.part, part.part))
+
+
+def filled(station: Station, port: Port, at: Situation, now: float, say: Say) -> tuple[str, str]:
+    """Text and action of a situation, with the facts filled in."""
+    tx, report, found = port.transaction, port.report, worst_first(port)
+    bar = station.bar or port.bar
+    facts = {
+        "who": who(station, say),
+        "start": start(station, say),
+        "stop": say(how_to_stop(tx)) if tx else "",
+        "offer_a": say.number(report.offer_ma / 1000, 1 if report.offer_ma % 1000 else 0) if report else "0",
+        "elsewhere": elsewhere(station, say, port.evse_id),
+        "fault": say(FAULTS[found[0]].text) if found else "",
+        "remedy": remedy(station, port, found[0], say) if found else "",
+        "left_s": left_s(port.grant.until, now) if port.grant else 0,
+        "held_s": left_s(port.held_until, now) if port.held_until is not None else 0,
+        "ending": ending(tx, say) if tx else "",
+        "ended": ending(port.finished, say),
+        "until": until_text(station, bar.until_s if bar else None, now, say),
+        "refused": refusal(tx, say)[0],
+        "advice": advice(station, tx or port.finished, port.evse_id, say),
+    }
+    shown = SHOWN[at]
+    text, action = say(shown.text, **facts).strip(), say(shown.action, **facts).strip()
+    if tx and tx.energy_cap_wh is not None and not tx.ending and at is not Situation.LIMIT_REACHED:
+        text = say.joined(text, refusal(tx, say)[0], say("Charging will stop soon."))
+    if tx and port.off_next:
+        text = say.joined(text, say("The port goes out of service after this session."))
+    return text, action
+
+
+def refusal(tx: Transaction | None, say: Say) -> tuple[str, str]:
+    """Why the card of this session was refused since, and what its driver can do; empty if it was not."""
+    if tx is None or tx.energy_cap_wh is None:
+        return "", ""
+    if tx.refused not in set(Reason):  # by another build
+        return say("This card was refused since."), ""
+    return say(WORDS[Reason(tx.refused)].text), instruction(Reason(tx.refused))
+
+
+def advice(station: Station, tx: Transaction | None, evse_id: int, say: Say) -> str:
+    return say(refusal(tx, say)[1], elsewhere=elsewhere(station, say, evse_id))
+
+
+def how_to_stop(tx: Transaction) -> str:
+    if not tx.id_token:
+        return "To stop, unlock and unplug the car."
+    return "Stop in the app." if tx.token_type == "Central" else "Tap your card again to stop."
+
+
+def elsewhere(station: Station, say: Say, evse_id: int = 0) -> str:
+    """The best advice for somebody who cannot be served at this port (0: at none)."""
+    free = next((p.evse_id for p in station.ports if p.evse_id != evse_id and is_free(station, p)), None)
+    return say("use port {n}", n=free) if free else say("use another station")
+
+
+def remedy(station: Station, port: Port, fault: Fault, say: Say) -> str:
+    """What the driver can do; the fault's own text has said what happened."""
+    other = elsewhere(station, say, port.evse_id)
+    if goes_by_itself(fault):
+        retry_in_s = port.report.retry_in_s if port.report else 0
+        next_try = say("Next try in {time}.", time=clock_face(retry_in_s)) if retry_in_s else ""
+        return say.joined(next_try, say("If that does not help, {elsewhere}.", elsewhere=other))
+    return say("Unplug your car.") if is_plugged(port) else say("Please {elsewhere}.", elsewhere=other)
+
+
+def left_s(until: float, now: float) -> int:
+    return max(0, ceil(until - now))
+
+
+def ending(tx: Transaction | None, say: Say) -> str:
+    if tx is None or tx.ending is None:
+        return say("The session has ended.")
+    is_refused = tx.ending.reason is StoppedReason.DE_AUTHORIZED
+    return (is_refused and refusal(tx, say)[0]) or say(ENDINGS[tx.ending.reason])
+
+
+# -- the station's own --------------------------------------------------------------------------------------------
+
+
+def who(station: Station, say: Say) -> str:
+    """D8: who may charge now."""
+    if not station.settings.activated:
+        return say("Nobody yet.")
+    if station.settings.free:
+        return say("For everybody.")
+    owner = station.settings.owner
+    return say("For connected drivers of {owner}.", owner=owner) if owner else say("For connected drivers.")
+
+
+def start(station: Station, say: Say) -> str:
+    return say("Plug in. No card is needed." if station.settings.free else "Plug in your car, then tap your card.")
+
+
+WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
+
+
+def until_text(station: Station, until_s: float | None, now: float, say: Say) -> str:
+    """Until when, by the site's clock; "" while nobody can tell."""
+    now_s = wall(station.clock, now)
+    if until_s is None or now_s is None:
+        return ""
+    at, today = (datetime.fromtimestamp(s, station.zone) for s in (until_s, now_s))
+    days = (at.date() - today.date()).days
+    if days == 0:
+        return say("Until {time}.", time=f"{at:%H:%M}")
+    if 0 < days < 7:
+        return say("Until {day} {time}.", day=say(WEEKDAYS[at.weekday()]), time=f"{at:%H:%M}")
+    return say("Until {time}.", time=f"{at:%Y-%m-%d %H:%M}")

@@ -1,0 +1,81 @@
+// The instructional video; and where it does not play, the same steps drawn and in words.
+import { html, Component } from "/vendor/htm-preact-3.1.1.mjs";
+import { Scene } from "./icons.mjs";
+
+const FILM = "/video/how.webm";
+const STALLED_BEATS = 4;       // seconds without a new frame
+const RETRY_MS = 60000;
+const STEP_MS = 4000;
+
+export const still = matchMedia("(prefers-reduced-motion: reduce)");
+
+/** What there is to see now, and how many frames of it since the page began: read by the heartbeat. */
+export const film = { video: "none", frames: 0 };
+
+export class Film extends Component {
+  constructor() {
+    super();
+    this.state = { plays: !still.matches };
+    this.stalled = 0;
+  }
+
+  componentDidMount() {
+    film.look = () => this.look();
+    this.before = film.frames;
+    this.say();
+  }
+
+  componentDidUpdate() { this.say(); }
+
+  componentWillUnmount() {
+    clearTimeout(this.retry);
+    film.look = null;
+    film.video = "none";
+  }
+
+  say() { film.video = this.state.plays ? "playing" : "animation"; }
+
+  /** Once a second: do its frames go on? */
+  look() {
+    const { dom } = this;
+    if (!this.state.plays || !dom || document.hidden) return;
+    const frames = this.before + dom.getVideoPlaybackQuality().totalVideoFrames;
+    this.stalled = frames === film.frames ? this.stalled + 1 : 0;
+    film.frames = frames;
+    if (dom.paused) dom.play().catch(() => {});
+    if (this.stalled >= STALLED_BEATS) this.failed();
+  }
+
+  failed() {
+    this.stalled = 0;
+    this.before = film.frames;
+    this.setState({ plays: false });
+    this.retry = setTimeout(() => this.setState({ plays: true }), RETRY_MS);
+  }
+
+  render({ how, label }, { plays }) {
+    if (!plays) return html`<${Animation} how=${how}/>`;
+    return html`<video class="film" key="film" src=${FILM} muted autoplay loop playsinline disablepictureinpicture tabindex="-1" aria-label=${label}
+      ref=${(dom) => { this.dom = dom; }} onError=${() => this.failed()}/>`;
+  }
+}
+
+/** The steps one after the other, each with its text; all in words for who listens. */
+class Animation extends Component {
+  constructor() {
+    super();
+    this.state = { at: 0 };
+  }
+
+  componentDidMount() {
+    if (!still.matches) this.timer = setInterval(() => this.setState({ at: this.state.at + 1 }), STEP_MS);
+  }
+
+  componentWillUnmount() { clearInterval(this.timer); }
+
+  render({ how }, { at }) {
+    const now = at % how.steps.length;
+    return html`<ol class="animation">${how.steps.map(([scene, text], i) => html`
+      <li key=${scene} class=${i === now ? "now" : ""}><${Scene} name=${scene}/><span class="caption"><b>${i + 1}</b> ${text}</span></li>`)}</ol>`;
+  }
+}

@@ -1,0 +1,1 @@
+"""The install wizard: its steps, what they ask, and the evidence that they pass. Pure."""

@@ -1,0 +1,101 @@
+"""A page that is longer than the display is turned by the keys; nothing of it is out of reach."""
+
+from dataclasses import replace
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agent.clock import Clock
+from agent.core import handle
+from agent.events import CardTapped, Event, KeyPressed, PageMeasured, PortChosen, Report
+from agent.navigation import HELP_PARTS, pressed
+from agent.panel import Action, Page
+from agent.port import Port
+from agent.settings import Settings
+from agent.station import Boot, BootReason, Station
+from agent.ui.view import screen
+from agent.wizard.facts import Step
+
+STATION = Station(
+    Settings(station_id="SA-1"), Boot("0011223344556677", 0.0, BootReason.POWER_UP), Clock(),
+    (Port(1, report=Report()), Port(2, report=Report())),
+)  # fmt: skip
+HELP, NEXT = KeyPressed(1, Action.HELP), KeyPressed(4, Action.NEXT)
+ABOUT, TURN = KeyPressed(3, Action.ABOUT), KeyPressed(3, Action.NEXT)
+
+
+def after(*events: Event, now: float = 1.0) -> Station:
+    station = STATION
+    for event in events:
+        station, _ = handle(station, event, now)
+    return station
+
+
+def test_a_long_page_is_turned_to_its_end_before_the_next_one_comes() -> None:
+    seen = []
+    station = after(HELP, PageMeasured(3))
+    for _ in range(4):
+        seen.append((station.panel.at, station.panel.turned))
+        station, _ = handle(station, NEXT, 1.0)
+    assert seen == [(0, 0), (0, 1), (0, 2), (1, 0)]
+
+
+def test_a_page_that_fits_is_left_at_the_first_press() -> None:
+    assert after(HELP, NEXT).panel.at == 1
+    assert after(HELP, *[NEXT] * HELP_PARTS).panel.at == 0
+
+
+def test_a_page_without_a_next_one_begins_anew() -> None:
+    assert [after(HELP, ABOUT, PageMeasured(2), *[TURN] * n).panel.turned for n in range(4)] == [0, 1, 0, 1]
+
+
+def test_about_offers_to_turn_only_where_there_is_something_to_turn() -> None:
+    for screenfuls, label in ((1, ""), (2, "Next")):
+        assert screen(after(HELP, ABOUT, PageMeasured(screenfuls)), 1.0).keys[2].label == label
+
+
+def test_whoever_taps_a_card_sees_its_answer_whatever_was_read_before() -> None:
+    for read in ((HELP,), (HELP, ABOUT, PageMeasured(2), TURN)):
+        model = screen(after(*read, CardTapped("04A2B3C4")), 1.0)
+        assert model.page is Page.HOME and model.notice and model.notice.title == "Card read"
+
+
+def test_the_next_port_begins_at_its_first_screenful() -> None:
+    station = after(PortChosen(1), PageMeasured(2), NEXT, NEXT)
+    assert (station.panel.at, station.panel.turned, station.panel.screenfuls) == (2, 0, 1)
+
+
+def test_large_text_and_another_language_show_the_page_from_its_beginning() -> None:
+    turned = (PortChosen(1), PageMeasured(3), NEXT)
+    for key, action in ((2, Action.LANGUAGE), (3, Action.LARGE)):
+        assert after(*turned, KeyPressed(key, action)).panel.turned == 0
+
+
+def test_in_the_wizard_nothing_is_confirmed_unseen() -> None:
+    station = replace(STATION, panel=replace(STATION.panel, page=Page.WIZARD, screenfuls=2))
+    asks = replace(station, wizard=replace(station.wizard, step=Step.CIRCUIT, confirms=True))
+    seen = pressed(asks, KeyPressed(4), 1.0)
+    assert seen.wizard.confirms and seen.panel.turned == 1
+    confirmed = pressed(seen, KeyPressed(4), 1.0)
+    assert not confirmed.wizard.confirms and confirmed.panel.turned == 0
+
+
+def test_in_the_wizard_the_next_step_waits_until_this_one_was_shown() -> None:
+    station = replace(STATION, panel=replace(STATION.panel, page=Page.WIZARD, screenfuls=2))
+    steps = [station.wizard.step]
+    for _ in range(2):
+        station = pressed(station, KeyPressed(4), 1.0)
+        steps.append(station.wizard.step)
+    assert steps[0] == steps[1] != steps[2] and station.panel.screenfuls == 1
+
+
+presses = st.one_of(
+    st.builds(KeyPressed, st.integers(1, 4)), st.builds(PortChosen, st.integers(1, 2)),
+    st.builds(PageMeasured, st.integers(1, 64)),
+)  # fmt: skip
+
+
+@given(st.lists(presses, max_size=40))
+def test_whatever_is_pressed_the_screenful_that_is_shown_is_there(events: list[Event]) -> None:
+    panel = after(*events).panel
+    assert 0 <= panel.turned < panel.screenfuls
