@@ -68,13 +68,14 @@ class Writer:
         state = state_folder(Config(paths=Paths(state=str(folder / "state"))))
         self.cards = cards
         self.open = Open(state)
-        self.lists = Lists(state / "lists", self.open.opened.facts, read_key(state / "list.key"), 0.0)
+        key = read_key(state / "list.key")
+        self.lists = Lists(state / "lists", self.open.opened.facts, key, 0.0)
         if self.lists.problem:
             say(problem=self.lists.problem)
             os._exit(0)  # the judge has the disk
         self.folder = state / "lists"
         self.parts = Parts(self.folder)
-        self.cached = set(cached_of(self.lists, cards))
+        self.cached = set(cached_of(self.lists, key, cards))
         if not self.version:
             self.send(cloud_at(1, cards).full())
 
@@ -220,7 +221,7 @@ def judge_lists(cards: Sequence[str], files: Tree, told: Sequence[str]) -> str:
             return f"{there.problem}, {damaged}"
         held = Parts(state / "lists").held()
         states, promised = legal_states(told)
-        found = Legal(there.state.version, tuple(cached_of(there, cards)))
+        found = Legal(there.state.version, tuple(cached_of(there, key, cards)))
         if not any((each.version, each.cached) == (found.version, found.cached) for each in states[promised:]):
             return f"{found} and not {states[promised]}"
         numbers = [(part.edition.version, part.number) for part in held]
@@ -272,5 +273,6 @@ def goes_on(there: Lists, requests: Sequence[dict[str, Any]], listed: dict[str, 
     return "" if found == listed else f"the next list says {found}"
 
 
-def cached_of(there: Lists, cards: Sequence[str]) -> list[str]:
-    return sorted(card for card in (*cards, STRANGER) if there.lookup(card, 0.0, WALL_S)[1])
+def cached_of(there: Lists, key: bytes, cards: Sequence[str]) -> list[str]:
+    """Whatever the list says of them: were its file lost, the cache would speak again."""
+    return sorted(card for card in (*cards, STRANGER) if there.cache.lookup(key_hash(key, card), 0.0, WALL_S))
