@@ -565,7 +565,8 @@ def test_a_hostile_est_server_is_one_sentence_in_bounded_time(
     assert "CERTIFICATE_VERIFY_FAILED" in asked(est.port, stranger)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(pki / "broker.pem", pki / "broker.key")
-    servers = set[str]()  # its sockets are not ours; ssl itself forgets one whose client is gone before it is wrapped
+    # Servers' sockets are not ours; ssl itself forgets one whose client is gone before it is wrapped.
+    servers = {f"laddr={('127.0.0.1', est.port)}"}
     with warnings.catch_warnings(record=True) as seen:
         warnings.simplefilter("always")
         for said, whole_s, why in (
