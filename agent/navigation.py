@@ -69,8 +69,11 @@ def worth_a_key(station: Station, now: float) -> Iterator[Action]:
         yield Action.END
     elif is_phone_offered(station, now):
         yield Action.PHONE
-    if not station.wizard.confirms and station.wizard.step is not Step.READINESS:  # which shows the start page anyway
+    if not station.wizard.confirms and station.wizard.step not in LEAVES:
         yield Action.LEAVE
+
+
+LEAVES = (Step.LANGUAGE, Step.READINESS)  # their own keys do: Back, Show
 
 
 def is_phone_offered(station: Station, now: float) -> bool:

@@ -5,7 +5,7 @@ import base64
 import json
 import random
 from copy import deepcopy
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from agent.events import FieldEntered, KeyPressed, MachineTold, PanelTold
 from agent.identity import Folder, Held, Identity
 from agent.settings import Settings
 from agent.sim.world import STATION_ID, World
+from agent.uplink.codec import Batch, WireRecord, encode_batch, encode_record
 from agent.uplink.signed import sign_as_station
 from agent.wizard import handover
 from agent.wizard.facts import Step
@@ -30,8 +31,9 @@ from tests.test_look import complete
 from tests.test_wizard import events
 from tools import devcloud
 from tools.cloud import pki
-from tools.cloud.handover import Verdict, judged
-from tools.cloud.wire import read_cbor
+from tools.cloud.handover import Verdict, hand_overs, judged
+from tools.cloud.ledger import Ledger
+from tools.cloud.wire import read_batch, read_cbor
 
 SERIAL = "SA-1"  # of tests/installing.py
 
@@ -227,6 +229,51 @@ def happened(world: World, *each: Any) -> None:
         world.run(2)
 
 
+@pytest.mark.promise("S9")
+def test_the_cloud_shows_what_was_handed_over_and_what_somebody_has_made_of_it(
+    ca: Path, record: Record, good: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    db = tmp_path / "devcloud.db"
+    command = ["handovers", "--db", str(db), "--pki", str(ca)]
+    stored(db, 1, record, good)
+    assert devcloud.main(command) == 0
+    assert capsys.readouterr().out == f"{SERIAL}  {good['handedOverAt']}  Al Lee, A1: signed by {SERIAL}\n"
+    stored(db, 2, record, {**good, "breakerMa": 63_000, "company": "A1\nSA-1  signed by SA-1"})
+    stored(db, 3, record, {**good, "signed": None})
+    assert devcloud.main(command) == 1
+    _, second, third = capsys.readouterr().out.splitlines()
+    assert second.endswith("TAMPERED: signed was another breakerMa, company") and third.endswith(": not signed")
+    assert devcloud.main([*command, "--json"]) == 1
+    facts = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [fact["is_good"] for fact in facts] == [True, False, None] and facts[0]["handOver"] == good
+    assert devcloud.main([*command[:3], "--pki", str(tmp_path)]) == 2
+    assert "ca.pem is missing" in capsys.readouterr().err
+
+
+def stored(db: Path, seq: int, record: Record, custom: dict[str, Any]) -> None:
+    """As it comes over the wire."""
+    payload = deepcopy(record.payload)
+    payload["eventData"][0]["customData"] = custom
+    wire = WireRecord(bytes(8), round(record.mono_s * 1000), None, 0, record.action, payload)
+    ledger = Ledger(db)
+    ledger.store(SERIAL, 1, read_batch(encode_batch(Batch(bytes(8), seq, (encode_record(wire),)))), 1_700_000_000_000)
+    ledger.close()
+
+
+def told(world: World) -> list[dict[str, Any]]:
+    """Of hand-overs, to the cloud."""
+    records = [Told(r.action, r.payload) for r in world.cloud.log]
+    return [custom for record in records for custom in hand_overs(record)]
+
+
+@dataclass
+class Told:
+    """As much of a record as the reference cloud looks at."""
+
+    action: str
+    payload: Any
+
+
 @pytest.mark.promise("S2")
 def test_over_a_month_without_network_and_a_power_cut_the_cloud_still_reads_who_signed(ca: Path) -> None:
     with World(settings=NEW).closing() as world:
@@ -238,12 +285,10 @@ def test_over_a_month_without_network_and_a_power_cut_the_cloud_still_reads_who_
         world.cut_power().run(3600)
         world.power_on().run(30)
         world.net.is_up = True
-        found = lambda: [r for r in world.cloud.log if "HandOver" in str(r.payload)]
-        world.run_until(found)
-        (record,) = found()
-        custom = record.payload["eventData"][0]["customData"]
+        world.run_until(lambda: bool(told(world)))
+        (custom,) = told(world)
         assert verdict(ca, custom, STATION_ID) == Verdict(True, f"signed by {STATION_ID}")
-        assert not world.cloud.violations and record.payload["eventData"][0]["variable"] == {"name": "HandOver"}
+        assert not world.cloud.violations
 
 
 @pytest.mark.promise("S2")
@@ -261,7 +306,7 @@ def test_a_power_cut_around_the_key_leaves_a_signed_record_or_none(ca: Path) -> 
             world.disk.latency_s = 0.004
             world.power_on().run(60)
             is_done = Step.HAND_OVER in world.shell.station.wizard.done
-            told = [r.payload["eventData"][0]["customData"] for r in world.cloud.log if "HandOver" in str(r.payload)]
-            assert len(told) == is_done and all(verdict(ca, each, STATION_ID).is_good for each in told)
+            assert len(told(world)) == is_done
+            assert all(verdict(ca, each, STATION_ID).is_good for each in told(world))
             outcomes.add(is_done)
     assert outcomes == {True, False}, "both were seen"

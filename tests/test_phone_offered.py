@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from agent import navigation, service
 from agent.events import FieldEntered, KeyPressed, PhoneTold, ServiceOpened
 from agent.panel import ENTER_S, LEAVE_S, SERVICE_S, Action, DoorProblem, Page
+from agent.ui import phone as phone_module
 from agent.ui.door import TRIES
 from agent.ui.model import Qr, ScreenModel
 from agent.ui.view import screen
@@ -47,7 +48,9 @@ class Installing(Site):
 
 
 @pytest.fixture
-def site(tmp_path: Path) -> Iterator[Installing]:
+def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Installing]:
+    for name in ("ACCEPT_S", "STRANGER_S", "FIELD_S"):
+        monkeypatch.setattr(phone_module, name, 0.0)
     made = Installing(tmp_path)
     yield made
     made.close()
@@ -132,11 +135,10 @@ def test_unsafe_amperage_still_waits_for_a_key_at_the_display(site: Installing) 
     phone.enter(token_of(told))
     site.told()
     before = held_ma(site.play.station)
-    phone.post("/api/field", {"name": "step", "value": "circuit"})
-    site.hear()
-    site.play.after(1)
-    phone.post("/api/field", {"name": "circuit_limit_a", "value": "13"})
-    site.hear()
+    for name, value in (("step", "circuit"), ("circuit_limit_a", "13")):
+        assert phone.post("/api/field", {"name": name, "value": value})[0] == 204
+        site.hear()
+        site.play.after(1)
     assert site.me.shows(Page.WIZARD) and site.me.keys[1:] == ["End phone", "Later", "Confirm"]
     assert held_ma(site.play.station) == before
     site.press("Confirm")
@@ -150,7 +152,8 @@ def test_the_token_opens_once_and_guessing_ends_after_five_tries(site: Installin
     assert 204 not in said and thief.enter(token_of(told)) != 204
     assert site.told().problem is DoorProblem.GUESSED
     assert site.me.shows(Page.PHONE) and "Too many wrong codes" in site.me.prose()
-    site.phone.visit and site.phone.visit.join()
+    assert site.phone.visit
+    site.phone.visit.join()
     assert not is_listening(told)
 
 

@@ -93,7 +93,7 @@ class Ladder:
 
     def beat(self, beat: Beat, newest: int, now: float) -> list[Outcome]:
         """`newest`: the id of the newest snapshot that we have sent."""
-        if self.first and beat.by == Renderer.KIOSK and not self._is_own(beat.page):
+        if self.first and beat.by == "kiosk" and not self._is_own(beat.page):
             return self.due(now)
         is_current = beat.drawn == newest or beat.drawn > self._drawn_id
         self._drawn_id = beat.drawn

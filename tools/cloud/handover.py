@@ -7,6 +7,7 @@ library for COSE: the envelope carries its content and the station's certificate
 import base64
 import binascii
 from dataclasses import dataclass
+from typing import Protocol
 
 import cbor2
 from cryptography import x509
@@ -16,7 +17,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from cryptography.x509.oid import NameOID
 
-from tools.cloud.wire import VENDOR, Json, Malformed, Record, read_cbor
+from tools.cloud.wire import VENDOR, Json, Malformed, read_cbor
 
 ALG, CRIT, X5CHAIN, ES256 = 1, 2, 33, -7            # RFC 9052 3.1, RFC 9360 2, RFC 9053 2.1
 TAG_18 = b"\xd2"
@@ -32,11 +33,20 @@ class Verdict:
     text: str
 
 
+class Told(Protocol):
+    """A record, as far as we look."""
+
+    @property
+    def action(self) -> str: ...
+    @property
+    def payload(self) -> Json: ...
+
+
 class Tampered(Exception):
     """The text says in one sentence with what."""
 
 
-def hand_overs(record: Record) -> list[Json]:
+def hand_overs(record: Told) -> list[Json]:
     """What hand-overs this record tells of, as their `customData`."""
     if record.action != "NotifyEvent":
         return []
