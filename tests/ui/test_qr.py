@@ -97,7 +97,7 @@ def test_a_module_of_the_code_is_large_enough_for_a_phone_at_thirty_centimetres(
 
 
 @pytest.mark.parametrize("size", COMMON, ids=str)
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [NAMES[0], *(pytest.param(name, marks=pytest.mark.long) for name in NAMES[1:])])
 def test_the_code_on_the_framebuffer_is_read_as_it_was_meant(size: Size, name: str, tmp_path: Path) -> None:
     model = drawn(screen(STATIONS[name], NOW, SAYS))
     at = size.width_px, size.height_px, float(size.width_mm)
