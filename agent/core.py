@@ -114,6 +114,7 @@ def handle(station: Station, event: Event, now: float) -> tuple[Station, tuple[E
     station, asked = absorb(station, event, now)
     station, due = overdue_asks(station, now)
     station = service.commissioned(before, settle(station, now))
+    station = navigation.looked(before, station, now)
     station, done = commands.followed(station, now)
     station, given_up = unanswered(station, now)
     station, listed = listing.followed(station, now)

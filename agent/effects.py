@@ -70,6 +70,7 @@ class Record:
     mono_s: float  # when it happened, monotonic
     wall_s: float | None  # the same instant, if the clock was known
     source: int  # ClockSource of wall_s
+    seal: bytes = b""  # what the station signs with its own key; the envelope goes into this record, in the same commit
 
 
 class Save(Struct, frozen=True):

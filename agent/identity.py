@@ -16,6 +16,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
+from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, EllipticCurvePrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509 import Certificate
 
 from agent import renewal
@@ -43,6 +45,7 @@ from agent.reporting import RECONFIGURED
 from agent.settings import Broker, ConfigError
 from agent.station import Station
 from agent.uplink.mqtt import Connected, Disconnected
+from agent.uplink.signed import sign_as_station
 
 SIGN_S = 30.0  # for the cloud to answer SignCertificate
 SIGN_TAG = 0  # there is one such question at a time
@@ -356,6 +359,14 @@ class Identity:
             return {"csr": self.held.request.csr if self.held.request else ""}
 
         return {"certificate": certificate, "csr": csr}
+
+    def seal(self, content: bytes) -> bytes | None:
+        """COSE_Sign1 under the key that this station has made; None where it has none that can (ECDSA P-256)."""
+        pair = self.held.in_use
+        key = read_key(pair.pem) if pair else None
+        if pair is None or not isinstance(key, EllipticCurvePrivateKey) or not isinstance(key.curve, SECP256R1):
+            return None
+        return sign_as_station(content, key, [cert.public_bytes(Encoding.DER) for cert in read_chain(pair.pem)])
 
     def wanted(self, now: float) -> None:
         """OCPP TriggerMessage SignChargingStationCertificate."""

@@ -3,6 +3,7 @@
 The table is the map. A page that nobody presses on for LEAVE_S goes back to the start by itself.
 """
 
+from collections.abc import Iterator
 from dataclasses import replace
 from math import inf
 
@@ -20,9 +21,11 @@ from agent.events import (
 from agent.panel import LEAVE_S, WAKE_S, WARN_S, Action, Page, Panel, Part
 from agent.station import Station
 from agent.ui.words import LANGUAGES
-from agent.wizard import flow
+from agent.wizard import flow, steps
+from agent.wizard.facts import Step
 
 HELP_PARTS = 4  # agent/ui/pages.py
+TURNED = (Page.ABOUT, Page.SERVICE, Page.PHONE)  # NEXT turns them, where they are longer than the display
 
 KEYS: dict[Page, tuple[Action, Action, Action, Action]] = {
     Page.HOME: (Action.HELP, Action.LANGUAGE, Action.LARGE, Action.PORTS),
@@ -31,6 +34,7 @@ KEYS: dict[Page, tuple[Action, Action, Action, Action]] = {
     Page.ABOUT: (Action.BACK, Action.LANGUAGE, Action.NEXT, Action.SERVICE),
     Page.SERVICE: service.KEYS[Part.MENU],
     Page.WIZARD: (Action.BACK, Action.DOWN, Action.CHANGE, Action.CONTINUE),  # while it is read: agent/wizard/flow.py
+    Page.PHONE: service.KEYS[Part.PHONE],
 }
 
 
@@ -43,16 +47,47 @@ def keys(station: Station, now: float) -> tuple[Action, ...]:
     """What the four keys do now."""
     here = page(station)
     if here is Page.WIZARD:
-        return flow.keys(station, now)
+        return filled(station, flow.keys(station, now), now)
     row = service.KEYS[station.panel.part] if here is Page.SERVICE else KEYS[here]
     return tuple(in_force(station, action, now) for action in row)
+
+
+def filled(station: Station, row: flow.Keys, now: float) -> tuple[Action, ...]:
+    """Of the wizard's keys those that have nothing to do on this page do what is worth a key here."""
+    others = iter(worth_a_key(station, now))
+    return tuple(next(others, action) if action is Action.NONE and key in (2, 3) else action
+                 for key, action in enumerate(row, 1))
+
+
+def worth_a_key(station: Station, now: float) -> Iterator[Action]:
+    """What is urgent first."""
+    if flow.lingers(station, now):
+        return
+    if station.wizard.step is Step.CHARGE and flow.is_testing(station):
+        yield Action.STOP
+    if service.is_phone_in(station):
+        yield Action.END
+    elif is_phone_offered(station, now):
+        yield Action.PHONE
+    if not station.wizard.confirms and station.wizard.step not in LEAVES:
+        yield Action.LEAVE
+
+
+LEAVES = (Step.LANGUAGE, Step.READINESS)  # their own keys do: Back, Show
+
+
+def is_phone_offered(station: Station, now: float) -> bool:
+    """On the wizard's last page, when nothing is missing any more, until the station is handed over or activated: a
+    phone may do what is open. Whoever presses the key stands at the display, where he could do all of it himself."""
+    is_last = station.wizard.step is Step.HAND_OVER and flow.is_wanted(station)
+    return is_last and station.phone is not None and not steps.closed_by(station, now)
 
 
 def in_force(station: Station, action: Action, now: float) -> Action:
     """While a phone is in, whoever stands at the display can end its visit; ports are large another time."""
     if action is Action.SERVICE and not service.is_open(station, now):
         return Action.NONE
-    if action is Action.NEXT and page(station) in (Page.ABOUT, Page.SERVICE) and station.panel.screenfuls <= 1:
+    if action is Action.NEXT and page(station) in TURNED and station.panel.screenfuls <= 1:
         return Action.NONE
     if action is Action.PORTS and service.is_phone_in(station):
         return Action.END
@@ -82,6 +117,8 @@ def pressed(station: Station, event: KeyPressed, now: float) -> Station:
         return after if place(after.panel) == place(was.panel) else unturned(after)
     if turns(station, action):
         return replace(station, panel=replace(station.panel, turned=station.panel.turned + 1))
+    if page(was) is Page.WIZARD and action is Action.PHONE:
+        return unturned(service.offered(station, now))
     if page(was) is Page.WIZARD:
         return flow.done(station, action, now)
     return replace(station, panel=done(station, action))
@@ -205,6 +242,19 @@ def told(
 
 
 # -- time -------------------------------------------------------------------------------------------------------------
+
+
+def sight(station: Station) -> tuple[object, ...]:
+    """What somebody at the display has before him, as far as a key may confirm it."""
+    panel, wizard = station.panel, station.wizard
+    return (place(panel), panel.turned, panel.screenfuls, panel.lit, wizard.step, wizard.confirms, wizard.draft)
+
+
+def looked(before: Station, station: Station, now: float) -> Station:
+    """Whatever has changed has to be looked at anew before a key confirms it (Panel.is_read)."""
+    if sight(before) == sight(station):
+        return station
+    return replace(station, panel=replace(station.panel, looked_at=now))
 
 
 def left(station: Station, now: float) -> Station:

@@ -8,6 +8,7 @@ LEAVE_S = 60.0  # without a press: back to the start, in the station's own langu
 WARN_S = 20.0  # of which so long is announced (WCAG 2.2.1); any press stays
 SERVICE_S = 1_800.0  # after the physical act; a phone that has been let in stays no longer either
 ENTER_S = 300.0  # so long a phone may come in
+LOOK_S = 0.7  # so long what is to be confirmed has stood there as it is: nobody confirms what has just come or changed
 WAKE_S = 0.5  # a press that wakes the display does nothing else, nor does its own echo from the browser
 
 
@@ -20,6 +21,7 @@ class Page(StrEnum):
     ABOUT = "about"
     SERVICE = "service"
     WIZARD = "wizard"
+    PHONE = "phone"  # how the installer's phone gets in, from the wizard
 
 
 class Action(StrEnum):
@@ -44,6 +46,9 @@ class Action(StrEnum):
     CONTINUE = "continue"
     SKIP = "skip"
     END = "end"  # the visit of the installer's phone
+    STOP = "stop"  # the test charge
+    PHONE = "phone"  # let one in
+    LEAVE = "leave"  # the wizard, for a minute
 
 
 class Part(StrEnum):
@@ -76,6 +81,7 @@ class Panel:
     at: int = 0  # evse_id of PORT; else the part of a page, or where its cursor is
     screenfuls: int = 1  # of this page on the display, as measured there
     turned: int = 0  # of them
+    looked_at: float = -inf  # since when what is to be read stands there as it is
     language: str = ""  # "": the station's own
     spoken: str = ""  # what a card set `language` to; another one there is somebody's choice
     large: bool = False
@@ -92,3 +98,7 @@ class Panel:
     video: bool = False
     video_at: float | None = None  # when it was last seen to go on, in this run
     problem: str = ""
+
+    def is_read(self, now: float) -> bool:
+        """What stands there could have been read: a second press on the key before it confirms nothing."""
+        return now >= self.looked_at + LOOK_S

@@ -48,6 +48,11 @@ def wizard(station: Station, evse_id: int, now: float) -> Station:
     return flow.enter(station, now)
 
 
+def offered(station: Station, now: float) -> Station:
+    """From the wizard's last page (agent/navigation.py, is_phone_offered)."""
+    return with_panel(let_in(station, now), page=Page.PHONE, at=0, part=Part.MENU)
+
+
 def phone_let_in(station: Station, evse_id: int, now: float) -> Station:
     """The door opens anew, with new secrets: who was in is out."""
     return with_panel(let_in(station, now), part=Part.PHONE)
@@ -73,7 +78,7 @@ def restart_asked(station: Station, evse_id: int, now: float) -> Station:
 
 def closed(station: Station, evse_id: int = 0, now: float = 0.0) -> Station:
     """And whoever is in by phone is out."""
-    page = None if station.panel.page is Page.SERVICE else station.panel.page
+    page = None if station.panel.page in (Page.SERVICE, Page.PHONE) else station.panel.page
     return with_panel(station, page=page, at=0, part=Part.MENU, service_until=-inf, phone_until=-inf)
 
 
@@ -149,7 +154,7 @@ def pressed(station: Station, action: Action, now: float) -> Station:
             return with_panel(station, at=(panel.at + (1 if action is Action.DOWN else -1)) % rows)
         case Part.MENU, Action.DO:
             return done(station, at_cursor(station), now)
-        case Part.RESTART, Action.DO:
+        case Part.RESTART, Action.DO if panel.is_read(now):
             return resetting(back(station), ResetType.RESUME, now, "the service menu")
     return station
 
@@ -178,8 +183,11 @@ def left(station: Station, now: float) -> Station:
     """What is over by itself."""
     panel = station.panel
     if -inf < panel.phone_until <= now:
-        waited = panel.part is Part.PHONE and not is_phone_in(station)
+        waited = is_phone_page(panel) and not is_phone_in(station)
         station = phone_ended(with_panel(station, touched_at=now) if waited else station)
+    if not is_open(station, now) and not flow.is_wanted(station):
+        station = phone_ended(station) if is_let_in(panel) else station
+        station = with_panel(station, page=None, at=0) if panel.page is Page.PHONE else station
     if panel.page is Page.SERVICE and not is_open(station, now):
         return with_panel(station, page=None, at=0, part=Part.MENU, lights_at=-inf)
     if -inf < lights_until(panel) <= now:
@@ -191,8 +199,12 @@ def left(station: Station, now: float) -> Station:
 def stays(station: Station) -> bool:
     """This part of the page waits for something, not for a press."""
     panel = station.panel
-    awaits_phone = panel.part is Part.PHONE and is_let_in(panel) and not is_phone_in(station)
-    return panel.page is Page.SERVICE and (panel.part is Part.LIGHTS or awaits_phone)
+    awaits_phone = is_phone_page(panel) and is_let_in(panel) and not is_phone_in(station)
+    return awaits_phone or (panel.page is Page.SERVICE and panel.part is Part.LIGHTS)
+
+
+def is_phone_page(panel: Panel) -> bool:
+    return panel.page is Page.PHONE or (panel.page is Page.SERVICE and panel.part is Part.PHONE)
 
 
 def is_let_in(panel: Panel) -> bool:
@@ -242,16 +254,19 @@ def test_light(station: Station, now: float) -> Light | None:
 
 def let_in(station: Station, now: float) -> Station:
     """For as long as it takes somebody who stands here to come in."""
-    return with_panel(station, phone_at=now, phone_until=min(now + ENTER_S, longest(station, now)))
+    station = with_panel(station, phone_at=now)
+    return with_panel(station, phone_until=min(now + ENTER_S, longest(station, now)))
 
 
 def longest(station: Station, now: float) -> float:
-    return station.panel.service_until if is_open(station, now) else now + SERVICE_S
+    """Until the service's end, or half an hour after the press that has let it in."""
+    return station.panel.service_until if is_open(station, now) else station.panel.phone_at + SERVICE_S
 
 
 def phone_ended(station: Station) -> Station:
-    part = Part.MENU if station.panel.part is Part.PHONE else station.panel.part
-    return with_panel(station, part=part, phone_until=-inf)
+    panel = station.panel
+    part = Part.MENU if panel.part is Part.PHONE else panel.part
+    return with_panel(station, page=None if panel.page is Page.PHONE else panel.page, part=part, phone_until=-inf)
 
 
 def phone_told(station: Station, told: PhoneTold, now: float) -> Station:

@@ -108,6 +108,7 @@ from agent.uplink.protocol import (
     Uplink,
     VolatileAnswered,
 )
+from agent.wizard import handover
 from agent.wizard.coordinates import Point
 from agent.wizard.facts import Sentence
 from agent.wizard.places import Place
@@ -339,7 +340,7 @@ class Shell:
 
     def _perform(self, effects: Sequence[Effect], also: Sequence[Durable], now: float) -> None:
         """What is lowered goes out at once, what is owed goes to the disk, what is raised waits for it (Gate)."""
-        owed = self._with_notes((*durable(effects), *also), now)
+        owed = self._with_notes((*map(self._sealed, durable(effects)), *also), now)
         wish = next((effect.commands for effect in effects if isinstance(effect, Wish)), None)
         self.gate.batch(self._next_batch() if owed else None, wish)
         self._controller.wish(self.gate.wish, now)
@@ -384,6 +385,15 @@ class Shell:
                 case Remember():
                     clock, kept_s = self.station.clock, lifetime_s(self.station.settings)
                     self._save(self.lists.remember(effect, floor(clock, effect.asked_at), kept_s), now)
+
+    def _sealed(self, each: Durable) -> Durable:
+        """Signed where the core wants it, before the one commit: a power cut leaves the signed record, or none."""
+        if not isinstance(each, Record) or not each.seal:
+            return each
+        envelope = self._identity.seal(each.seal) if self._identity else None
+        if envelope is None:
+            self._log(f"{each.action} is not signed: this station has no key of its own (ECDSA P-256)")
+        return handover.sealed(each, envelope)
 
     def _commission(self, limits: Commission, now: float) -> None:
         """Lowered at once, raised when the disk has it."""

@@ -357,7 +357,7 @@ def spoken_to(station: Station, tag: str | None, now: float) -> Station:
     """
     panel, language = station.panel, language_of(tag)
     is_by_hand = panel.language and panel.language != panel.spoken
-    if is_by_hand or panel.page in (Page.SERVICE, Page.WIZARD):
+    if is_by_hand or panel.page in (Page.SERVICE, Page.WIZARD, Page.PHONE):
         return station
     if language in ("", station.settings.language):
         return replace(station, panel=replace(panel, language="", spoken=""))

@@ -59,6 +59,7 @@ class Display:
     hour: int | None = None
     running: Renderer | None = KIOSK
     up_at: float = 0.0
+    page: str = "1"  # of the kiosk's browser
     drawn: int = 0
     frames: int = 0
     said: list[tuple[float, Outcome]] = field(default_factory=list)
@@ -71,7 +72,8 @@ class Display:
             self.frames += 0 if self.is_stalled else 25
             if self.running and self.running not in self.hangs and self.now >= self.up_at + self.boots_s:
                 video = "none" if self.running is FRAMEBUFFER else self.video
-                beat = Beat(self.drawn, self.frames, video, True, self.running.value)  # type: ignore[arg-type]
+                page = self.page if self.running is KIOSK else ""
+                beat = Beat(self.drawn, self.frames, video, True, self.running.value, page)  # type: ignore[arg-type]
                 self.heard(self.ladder.beat(beat, self.drawn, self.now))
             self.heard(self.ladder.due(self.now, calm=self.calm, hour=self.hour))
         return [each for _, each in self.said[before:]]
@@ -81,6 +83,7 @@ class Display:
             self.said.append((self.now, each))
             if isinstance(each, Show):
                 self.running, self.up_at = each.renderer, self.now
+                self.page = str(int(self.page) + 1)
 
     @property
     def starts(self) -> list[tuple[float, Renderer]]:
@@ -93,6 +96,56 @@ class Display:
     @property
     def part(self) -> str:
         return [each.problem for _, each in self.said if isinstance(each, PartTold)][-1]
+
+
+def beside(display: Display, seconds: int, page: str = "") -> None:
+    """Somebody else's browser is on the same page, and draws it well."""
+    for _ in range(seconds):
+        display.run(1)
+        beat = Beat(display.drawn, display.drawn * 25, "playing", True, page=page)
+        display.heard(display.ladder.beat(beat, display.drawn, display.now))
+
+
+def test_a_second_browser_on_the_page_hides_no_hung_one() -> None:
+    display = Display()
+    display.run(60)
+    display.hangs = {KIOSK}
+    beside(display, 20)
+    assert display.told == PanelTold(False, False, UNSEEN) and [who for _, who in display.starts] == [KIOSK]
+    beside(display, 200)
+    assert display.starts[-1][1] is FRAMEBUFFER and display.part == NO_KIOSK
+
+
+def test_a_second_browser_proves_nothing_where_no_display_draws() -> None:
+    display = Display(hangs={KIOSK, FRAMEBUFFER})
+    beside(display, 40)
+    assert not any(isinstance(each, PanelTold) for _, each in display.said)
+
+
+def test_a_browser_that_was_replaced_counts_no_more_when_it_thaws() -> None:
+    display = Display()
+    display.run(60)
+    display.hangs = {KIOSK}
+    display.run(20)
+    display.hangs = set()
+    display.run(30)
+    assert display.told.drawn and display.page == "2"
+    display.hangs = {KIOSK}
+    beside(display, 20, page="1")
+    assert not display.told.drawn and len(display.starts) == 2
+
+
+def test_after_a_restart_of_the_agent_the_page_that_is_there_counts() -> None:
+    display = Display()
+    display.run(60)
+    display.ladder, display.page = ladder_of("browser", display.now), "7"
+    display.run(30)
+    assert display.told.drawn and not display.starts
+
+
+def test_where_nobody_is_started_any_page_counts_as_in_development() -> None:
+    ladder = ladder_of("", 0.0)
+    assert PanelTold(True, False) in ladder.beat(Beat(1, 0, "none", True), 1, 1.0)
 
 
 def test_a_display_that_draws_and_plays_is_told_so_once() -> None:
@@ -139,7 +192,7 @@ def test_a_browser_that_hangs_is_started_anew_after_fifteen_seconds() -> None:
 
 
 def test_one_that_beats_and_shows_an_old_picture_or_is_hidden_counts_as_silent() -> None:
-    for beat in (Beat(3, 0, "playing", True), Beat(99, 0, "playing", False)):
+    for beat in (Beat(3, 0, "playing", True, page="1"), Beat(99, 0, "playing", False, page="1")):
         ladder, starts = ladder_of("browser", 0.0), []
         for second in range(1, 100):
             starts += [e for e in ladder.beat(beat, 99 + second, float(second)) if isinstance(e, Show)]
@@ -275,12 +328,17 @@ def test_whatever_hangs_starts_are_far_apart_and_what_can_draw_draws_in_the_end(
     assert display.running is display.ladder.first and display.part == "" and display.told.drawn
 
 
-@given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 50), st.booleans(), st.floats(0, 40)), max_size=60))
-def test_a_deadline_is_never_behind_and_any_beats_are_taken(beats: list[tuple[int, int, bool, float]]) -> None:
+SOME_BEATS = st.tuples(
+    st.integers(0, 5), st.integers(0, 50), st.booleans(), st.floats(0, 40), st.sampled_from(["", "a", "b"])
+)
+
+
+@given(st.lists(SOME_BEATS, max_size=60))
+def test_a_deadline_is_never_behind_and_any_beats_are_taken(beats: list[tuple[int, int, bool, float, str]]) -> None:
     ladder, now = ladder_of("browser", 0.0), 0.0
-    for drawn, frames, visible, later_s in beats:
+    for drawn, frames, visible, later_s, page in beats:
         now += later_s
-        ladder.beat(Beat(drawn, frames, "playing", visible), drawn + frames % 2, now)
+        ladder.beat(Beat(drawn, frames, "playing", visible, page=page), drawn + frames % 2, now)
         ladder.due(now)
         assert ladder.next_deadline() > now
 
@@ -326,7 +384,7 @@ def test_a_night_is_the_sites_and_only_an_idle_untouched_station_is_calm(tmp_pat
         ladder = ladder_of("browser", NOW - UP_S)
         aside = lambda job, then: then(job())
         kiosk = Kiosk(ladder, Units(tmp_path, {}), posted.append, aside, lines.append)
-        kiosk.beat(Beat(1, 0, "none", True), 1, NOW - 1)
+        kiosk.beat(Beat(1, 0, "none", True, page="1"), 1, NOW - 1)
         kiosk.due(facts, NOW)  # type: ignore[arg-type]
         assert posted == [PartTold("Display"), PanelTold(True, False)]
         return len(lines)

@@ -60,6 +60,8 @@ class Station:
         self.told: list[object] = []
         self.lines: list[str] = []
         self._beats: SimpleQueue[Beat] = SimpleQueue()
+        self.beside = 0  # beats of a second browser
+        self.other: subprocess.Popen[bytes] | None = None
         model = screen(station(FREE, FREE), NOW, load_says())
         film = video.chosen(folder / "none", self.lines.append)
         self.panel = Panel(lambda: model, 0, beat=self._beats.put, video=film)
@@ -87,11 +89,20 @@ class Station:
     def until(self, what: Callable[[], object], timeout_s: float = 60.0) -> None:
         def turn() -> object:
             while not self._beats.empty():
-                self.kiosk.beat(self._beats.get(), self.panel.newest, monotonic())
+                beat = self._beats.get()
+                self.beside += beat.by == "kiosk" and not beat.page
+                self.kiosk.beat(beat, self.panel.newest, monotonic())
             self.kiosk.due(self.facts, monotonic())
             return what()
 
         until(turn, timeout_s)
+
+    def look_beside(self) -> None:
+        """A second browser, which may press: somebody looks at the panel over a tunnel."""
+        command = [*CHROMIUM, f"--user-data-dir={self.folder / 'beside'}", self.panel.entrance]
+        quiet = subprocess.DEVNULL
+        self.other = subprocess.Popen(command, start_new_session=True, stdin=quiet, stdout=quiet, stderr=quiet)
+        self.until(lambda: self.beside)
 
     @property
     def shown(self) -> PanelTold | None:
@@ -103,10 +114,12 @@ class Station:
         return 0
 
     def close(self) -> None:
-        for name in Renderer:
-            if pid := self.pid(name):
+        for pid in (*map(self.pid, Renderer), self.other.pid if self.other else 0):
+            if pid:
                 with suppress(ProcessLookupError):
                     os.killpg(pid, signal.SIGKILL)
+        if self.other:
+            self.other.wait()
         self.panel.stop()
 
 
@@ -137,9 +150,11 @@ def test_a_browser_that_hangs_is_started_anew_and_one_that_never_draws_is_stood_
     running.until(lambda: running.shown == PanelTold(True, True))
     assert PartTold("Display") in running.told, "it draws, and frames of the video go on"
     first = running.pid("kiosk")
+    running.look_beside()
     os.killpg(first, signal.SIGSTOP)
     running.until(lambda: running.shown and not running.shown.drawn)
     running.until(lambda: running.pid("kiosk") not in (0, first))
+    assert running.beside > 3, "another browser has drawn the page all the while, and was not taken for the display"
     running.until(lambda: running.shown == PanelTold(True, True))
     running.unit("kiosk", [sys.executable, "-c", "import threading; threading.Event().wait()"])
     os.killpg(running.pid("kiosk"), signal.SIGKILL)

@@ -164,6 +164,8 @@ def test_a_restart_is_asked_twice_lets_sessions_go_on_and_says_who_did_it() -> N
     press(play, Action.BACK)
     assert service.at_cursor(play.station) == "restart" and play.restarts == 0
     press(do(play, "restart"), Action.DO)
+    assert play.restarts == 0, "a second press at once has read nothing"
+    press(play.after(1), Action.DO)
     assert play.restarts == 1 and play.station.reset and play.station.reset.type is ResetType.RESUME
     assert security(play, "ResetOrReboot") == ["ImmediateAndResume reset by the service menu"]
 
@@ -354,6 +356,7 @@ def test_the_hand_over_closes_the_service_and_the_phone_is_out() -> None:
     me = installed().service().let_a_phone_in()
     me.play.on(FieldEntered("step", "hand-over"))
     assert service.is_phone_in(me.play.station)
+    me.play.after(1)
     me.enter("step", "next")
     assert not service.is_open(me.play.station, me.play.now) and not service.is_let_in(me.play.station.panel)
 

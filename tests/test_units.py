@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.ui import browser
+from agent.ui import browser, panelurl
 from agent.ui.kiosk import Renderer, Units
 from tests.process import Agent, started_box, until, write_files
 
@@ -185,9 +185,13 @@ def test_the_browser_is_led_to_the_page_and_nobody_sees_the_token_on_its_command
     panel.write_text("http://127.0.0.1:8400/#abcDEF_-0123456789abcd\n")
     command = [sys.executable, "-c", BROWSER, str(seen)]
     line = [sys.executable, "-m", "agent.ui.browser", "--panel", str(panel), "--", *command]
+    pages = set[str]()
     for _ in range(2):
         subprocess.run(line, cwd=ROOT, env=os.environ | {"XDG_RUNTIME_DIR": str(tmp_path)}, check=True, timeout=60)
-        assert 'content="0;url=http://127.0.0.1:8400/#abcDEF_-0123456789abcd"' in seen.read_text()
+        found = re.search(r'content="0;url=http://127.0.0.1:8400/#(abcDEF_-0123456789abcd)\.(\w+)"', seen.read_text())
+        assert found and panelurl.is_kiosk(found[2], found[1])
+        pages.add(found[2])
+    assert len(pages) == 2, "each start has a page of its own"
     assert (tmp_path / "start.html").stat().st_mode & 0o777 == 0o600
 
 

@@ -341,6 +341,18 @@ def test_the_page_says_each_second_what_it_shows(world: World) -> None:
     assert world.post("/api/beat", {**said, "video": "perhaps"})[0] == 400
 
 
+def test_only_the_page_of_the_displays_own_browser_is_told_as_its(world: World) -> None:
+    said = {"drawn": 7, "frames": 1234, "video": "playing", "visible": True}
+    token, _, own = panelurl.kiosk_url(world.panel.entrance).partition("#")[2].partition(".")
+    assert token == TOKEN
+    for page in ("", own[:-1], own[:-1] + ("0" if own[-1] != "0" else "1"), "x" + own[1:], "ü" * 48, own + "0"):
+        assert world.post("/api/beat", {**said, "page": page})[0] == 204
+        assert world.beats.get(timeout=TIMEOUT_S).page == ""
+    assert world.post("/api/beat", {**said, "page": own})[0] == 204
+    assert world.beats.get(timeout=TIMEOUT_S).page == own
+    assert world.post("/api/beat", {**said, "page": "x" * 101})[0] == 400
+
+
 def test_the_page_learns_how_large_the_display_is() -> None:
     world = World(display=DisplayFacts(width_px=480, height_px=272, width_mm=95))
     size = {"width_px": 480, "height_px": 272, "width_mm": 95}

@@ -8,6 +8,7 @@ cd -P "$(dirname "$0")/.."
 
 debian_packages=(
     chromium gcc libfribidi0 libpcsclite-dev mosquitto pcscd python3 python3-dev python3-venv strace systemd vsmartcard-vpcd
+    zbar-tools
 )
 rig_packages=(  # make test-long only: 200 MB
     cog device-tree-compiler gstreamer1.0-gl gstreamer1.0-plugins-bad gstreamer1.0-plugins-good mmdebstrap

@@ -1,7 +1,8 @@
 """Ends in the kiosk's browser, on the agent's page: `python -m agent.ui.browser [--panel FILE] -- BROWSER ARGUMENT …`.
 
 The page's address holds the token that lets press (agent/ui/panelurl.py writes it to a file of ours). On a command line
-every process of the machine could read it, so the browser is given a small page of its own, which leads there.
+every process of the machine could read it, so the browser is given a small page of its own, which leads there. Behind
+the token stands the id of this start's page: the heartbeat of whoever does not have it is not the display's.
 """
 
 import argparse
@@ -11,6 +12,8 @@ from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 from re import compile as regex
+
+from agent.ui.panelurl import kiosk_url
 
 PANEL = Path("/run/station-agent/panel.url")
 ADDRESS = regex(r"http://127\.0\.0\.1:[0-9]{1,5}/(#[A-Za-z0-9_-]{0,100})?")
@@ -31,7 +34,7 @@ def start_page(panel: Path, folder: Path) -> str:
     path = folder / "start.html"
     path.unlink(missing_ok=True)
     with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600), "w") as file:
-        file.write(PAGE.format(address=escape(address(panel))))
+        file.write(PAGE.format(address=escape(kiosk_url(address(panel)))))
     return path.as_uri()
 
 

@@ -1,6 +1,8 @@
 """Whether the display really shows what we say, and what follows when it does not.
 
-The page, and the framebuffer's process, say each second what they have drawn (`Beat`). `Ladder` is pure: beats and time
+The page, and the framebuffer's process, say each second what they have drawn (`Beat`). Of browsers only the one counts
+that was started for the display, and was started last: a second one on the same page must not hide that it hangs, nor
+prove to an installer that the video plays. `Ladder` is pure: beats and time
 in; out come what the core is told (PanelTold, PartTold) and which program is to be started (`Show`). Whoever falls
 silent is started anew; when that was twice in vain, the framebuffer stands in, and the kiosk is tried again from time
 to time. `Kiosk` is its place on the agent's loop.
@@ -10,6 +12,7 @@ what the file is named after (board/systemd/station-display@.path); or it runs t
 """
 
 import subprocess
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from enum import StrEnum
@@ -38,6 +41,7 @@ NIGHT = 3  # o'clock at the site: browsers grow, so they begin anew
 NIGHT_UP_S, UP_S, UP_MAX_S = 43_200.0, 86_400.0, 129_600.0  # not younger at night; older without a clock; by day, too
 QUIET_S = 600.0  # nobody has touched the display
 START_TIMEOUT_S = 30.0
+PAGES_MAX = 16
 PART = "Display"  # component name
 
 
@@ -78,6 +82,7 @@ class Ladder:
         self._good_since = inf
         self._frames, self._frames_at = -1, -inf
         self._drawn_id = -1
+        self._page, self._pages_before = "", deque[str](maxlen=PAGES_MAX)  # of the kiosk's browser, and of those before
         self._back_s, self._back_at = BACK_S, inf
         self._is_trial = False
         self._told: PanelTold | None = None
@@ -88,6 +93,8 @@ class Ladder:
 
     def beat(self, beat: Beat, newest: int, now: float) -> list[Outcome]:
         """`newest`: the id of the newest snapshot that we have sent."""
+        if self.first and beat.by == "kiosk" and not self._is_own(beat.page):
+            return self.due(now)
         is_current = beat.drawn == newest or beat.drawn > self._drawn_id
         self._drawn_id = beat.drawn
         if beat.visible and is_current:
@@ -98,6 +105,15 @@ class Ladder:
                     self._good_since = now
                 self._good_at = now
         return self.due(now)
+
+    def _is_own(self, page: str) -> bool:
+        """Whoever is new has been started last."""
+        if not page or page in self._pages_before:
+            return False
+        if page != self._page:
+            self._pages_before.append(self._page)
+            self._page = page
+        return True
 
     def due(self, now: float, *, calm: bool = False, hour: int | None = None) -> list[Outcome]:
         """`calm`: nobody reads the display, nobody has touched it for a while. `hour` at the site, if it is known."""

@@ -4,9 +4,9 @@ lays out, it decides nothing.
 """
 
 from enum import StrEnum
-from typing import Literal
+from typing import Annotated, Literal
 
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from agent.events import Link
 from agent.faults import Fault
@@ -237,3 +237,4 @@ class Beat(Struct, frozen=True):
     video: Literal["playing", "animation", "none"]  # what is there to see: the video, its drawn stand-in, neither
     visible: bool  # the page is on the display, as far as the browser knows
     by: Literal["kiosk", "framebuffer"] = "kiosk"  # who draws
+    page: Annotated[str, Meta(max_length=100)] = ""  # of the display's own browser (agent/ui/panelurl.py)

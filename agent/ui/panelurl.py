@@ -3,9 +3,15 @@
 The file lies in the control socket's folder, which goes with the power: 0640, so that the kiosk's user, who is in our
 group, may read it and no other process of the station. A restart of the agent keeps the token, so that the page on the
 display goes on.
+
+The browser that `agent/ui/browser.py` starts is given the id of its page, too, behind the token: another one each time,
+with a proof that only who knows the token can make. The display's heartbeat carries it, so that nobody else who looks
+at the page, and may even press there, is taken for the display.
 """
 
 import contextlib
+import hashlib
+import hmac
 import os
 import re
 import secrets
@@ -18,6 +24,26 @@ URL = re.compile(r"http://127\.0\.0\.1:[0-9]{1,5}/#([A-Za-z0-9_-]{22})\n?\Z")
 def new_token() -> str:
     """128 bits."""
     return secrets.token_urlsafe(16)
+
+
+ID_CHARACTERS = 16  # of a page's id; the rest is its proof
+
+
+def kiosk_url(url: str) -> str:
+    """The page's address for one start of the display's own browser."""
+    token = url.partition("#")[2]
+    page = secrets.token_hex(ID_CHARACTERS // 2)
+    return f"{url}.{page}{proof(token, page)}"
+
+
+def is_kiosk(page: str, token: str) -> bool:
+    """Whether browser.py has made this id."""
+    said = page[ID_CHARACTERS:].encode(errors="replace")
+    return hmac.compare_digest(said, proof(token, page[:ID_CHARACTERS]).encode())
+
+
+def proof(token: str, page: str) -> str:
+    return hmac.new(token.encode(), b"page " + page.encode(errors="replace"), hashlib.sha256).hexdigest()[:32]
 
 
 def kept_token(folder: Path) -> str:

@@ -230,6 +230,8 @@ def content(station: Station, page: Page, now: float, say: Say) -> PageModel | N
             return pages.about(station, now, say)
         case Page.SERVICE:
             return servicepage.service_page(station, now, say)
+        case Page.PHONE:
+            return servicepage.phone_page(station, now, say)
         case Page.WIZARD:
             return wizard_page.wizard_page(station, now, say)
     return None
@@ -254,6 +256,9 @@ LABELS: dict[Action, str] = {
     Action.CONTINUE: "Continue",
     Action.SKIP: "Later",
     Action.END: "End phone",
+    Action.STOP: "End charge",
+    Action.PHONE: "Phone",
+    Action.LEAVE: "Leave",
 }
 
 

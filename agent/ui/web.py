@@ -23,7 +23,7 @@ from typing import Annotated, Any
 
 import msgspec
 import uvicorn
-from msgspec import Meta, Struct
+from msgspec import Meta, Struct, structs
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers
@@ -36,7 +36,7 @@ from agent.events import FieldEntered, KeyPressed, PageMeasured, PortChosen, Scr
 from agent.hal.display import DisplayFacts
 from agent.ui.maps import STREETS
 from agent.ui.model import Beat, ScreenModel
-from agent.ui.panelurl import new_token
+from agent.ui.panelurl import is_kiosk, new_token
 from agent.ui.site import Streets
 
 SUBSCRIBERS_MAX = 8
@@ -303,7 +303,8 @@ class Panel:
         return Response(status_code=204)
 
     def _heard(self, _request: Request, beat: Beat) -> Response:
-        self._beat(beat)
+        is_own = is_kiosk(beat.page, self._token)
+        self._beat(beat if is_own else structs.replace(beat, page=""))
         return Response(status_code=204)
 
     async def _profile(self, request: Request) -> Response:

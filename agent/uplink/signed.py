@@ -1,20 +1,26 @@
-"""COSE_Sign1 (RFC 9052) with Ed25519: what the operator has signed, and nobody else.
+"""COSE_Sign1 (RFC 9052): with Ed25519 what the operator has signed, and nobody else.
 
 One verifier for everything that is signed: commands, lists, policies, tokens, builds. The content is looked at only
-after its signature is right; what the content means is for its reader.
+after its signature is right; what the content means is for its reader. What the station itself signs (ES256, with its
+certificate) others verify.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ec import ECDSA, EllipticCurvePrivateKey
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
+from cryptography.hazmat.primitives.hashes import SHA256
 
 from agent.uplink.codec import WireError, from_cbor, to_cbor
 
 TAG_18 = b"\xd2"  # COSE_Sign1; optional in front of the array
 ALG, CRIT, KID = 1, 2, 4  # header labels, RFC 9052 §3.1
-EDDSA = -8
+X5CHAIN = 33  # RFC 9360 §2
+EDDSA, ES256 = -8, -7  # RFC 9053 §2
+P256_B = 32  # bytes of each of the two numbers of a signature
 
 
 class SignatureError(Exception):
@@ -45,6 +51,14 @@ def sign(payload: bytes, kid: bytes, private_key: Ed25519PrivateKey) -> bytes:
     """The envelope that verify() opens; for tools and tests, a station has no such key."""
     protected = to_cbor({ALG: EDDSA, KID: kid})
     return TAG_18 + to_cbor([protected, {}, payload, private_key.sign(signed_bytes(protected, payload))])
+
+
+def sign_as_station(payload: bytes, key: EllipticCurvePrivateKey, chain: Sequence[bytes]) -> bytes:
+    """`key` is P-256, `chain` its certificate and the CAs above it (DER): whoever has the CA can verify it for ever."""
+    protected = to_cbor({ALG: ES256, X5CHAIN: chain[0] if len(chain) == 1 else list(chain)})
+    numbers = decode_dss_signature(key.sign(signed_bytes(protected, payload), ECDSA(SHA256())))
+    signature = b"".join(number.to_bytes(P256_B, "big") for number in numbers)
+    return TAG_18 + to_cbor([protected, {}, payload, signature])
 
 
 def signed_bytes(protected: bytes, payload: bytes) -> bytes:

@@ -116,7 +116,6 @@ class Wizard:
     editing: Editing | None = None
     refused: Refused | None = None
     confirms: bool = False  # the panel shows old and new values, and waits for the key
-    confirms_since: float = -inf  # monotonic: as they are now
     commissions: int = 0  # how often they were confirmed
     region: str = ""  # of the time zones that are offered
     place: Place | None = None  # at the pinpoint

@@ -19,7 +19,6 @@ from agent.wizard.facts import STEPS, Editing, Mark, Refused, Sentence, Step
 from agent.wizard.inputs import VALUE_MAX, Given, Input
 
 TEST_CHARGE_S = 300.0  # so long at most
-LOOK_S = 1.0  # so long the values to be confirmed have stood there: nobody confirms what has just come or changed
 TAKE, DELETE = "✓", "⌫"  # on the wheel of characters: done, and one back
 Keys = tuple[Action, Action, Action, Action]
 
@@ -123,11 +122,19 @@ def label(station: Station, action: Action) -> str:
 def done(station: Station, action: Action, now: float) -> Station:
     """A key of this page was pressed."""
     panel = station.panel
+    if is_binding(station, action) and not panel.is_read(now):
+        return station
     if action is Action.NEXT:
         return replace(station, panel=replace(panel, turned=panel.turned + 1))
     if action is Action.BACK and panel.turned:
         return replace(station, panel=replace(panel, turned=panel.turned - 1))
     return from_its_top(station, followed(station, action, now))
+
+
+def is_binding(station: Station, action: Action) -> bool:
+    """Nobody does this without having read the page."""
+    wizard = station.wizard
+    return (wizard.confirms and action is Action.SAVE) or (wizard.step is Step.HAND_OVER and action is Action.DO)
 
 
 def from_its_top(before: Station, station: Station) -> Station:
@@ -166,8 +173,12 @@ def followed(station: Station, action: Action, now: float) -> Station:
             return went(marked(station, wizard.step, now), Step.NETWORK)
         case Action.CONTINUE | Action.SKIP:
             return continued(station, now)
-        case Action.DO if wizard.step is Step.READINESS:
+        case Action.STOP:
+            return inputs.stopped(station, now)
+        case Action.LEAVE:
             return left(station)  # the display goes back to the wizard by itself
+        case Action.DO if wizard.step is Step.READINESS:
+            return left(station)
         case Action.DO:
             return handed_over(station, now)
     return station
@@ -335,7 +346,7 @@ def continued(station: Station, now: float) -> Station:
     """On to the next step; what is missing here stays open."""
     step = station.wizard.step
     if needs_confirmation(station, now):
-        return with_(station, confirms=True, confirms_since=now, editing=None, refused=None)
+        return with_(station, confirms=True, editing=None, refused=None)
     if step is Step.HAND_OVER:
         return station
     station = accepted(station, now) if step is Step.CLOCK else station
@@ -356,8 +367,6 @@ def accepted(station: Station, now: float) -> Station:
 
 def confirmed(station: Station, now: float) -> Station:
     """The key at the panel, with old and new values on it."""
-    if now < station.wizard.confirms_since + LOOK_S:
-        return station
     why = why_not_confirmed(station)
     if why:
         return with_(station, refused=Refused("circuit_limit_a", why), confirms=False)
@@ -379,7 +388,7 @@ def why_not_confirmed(station: Station) -> Sentence | None:
 
 
 def handed_over(station: Station, now: float) -> Station:
-    if steps.closed_by(station, now):
+    if steps.closed_by(station, now) or not station.panel.is_read(now):
         return station
     station = went(marked(station, Step.HAND_OVER, now), Step.HAND_OVER)
     station = with_(station, lingers_until=now + SERVICE_S)
@@ -412,6 +421,12 @@ def charged(station: Station) -> Station:
         return station
     sessions = [tx for port in station.ports for tx in (port.transaction, port.finished) if tx]
     return with_(station, charged=True) if any(tx.rule == TEST_RULE and tx.charged for tx in sessions) else station
+
+
+def is_testing(station: Station) -> bool:
+    """A test charge runs, or is about to."""
+    is_on = (tx for port in station.ports if (tx := port.transaction) and tx.rule == TEST_RULE and not tx.ending)
+    return any(is_on) or any(port.grant and port.grant.rule == TEST_RULE for port in station.ports)
 
 
 def charge_until(station: Station) -> float | None:

@@ -1,26 +1,29 @@
 """What the cloud is told of an installation: what was commissioned, whenever it is another than before, and at the end
 the hand-over. Records like all others: the edges between two snapshots, journaled, sent when there is a network (I11).
 
-They are not signed one by one: they travel over a link on which the station proves itself with its certificate. What a
-broken-into broker could do with them stands in docs/security.md.
+They travel over a link on which the station proves itself with its certificate. The hand-over is signed by the station,
+too (docs/uplink.md): years later its owner can prove what the installer handed over, whatever stood between.
 """
 
 import hashlib
 import json
+from base64 import b64encode
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
 from agent import __version__
-from agent.clock import iso8601
+from agent.clock import iso8601, wall
 from agent.effects import Commission, Effect, FindPlace, LoadZone, Record, Stream
 from agent.reporting import TECH_INFO_MAX, VENDOR_ID, notify_event
 from agent.station import Station
+from agent.uplink.codec import to_cbor
 from agent.wizard import layer, steps
 from agent.wizard.facts import Pinpoint, Step
 
 STATION = {"name": "ChargingStation"}
 TELLS = (Step.NETWORK, Step.CLOCK, Step.READINESS, Step.HAND_OVER)  # on the way into these steps the cloud is told
+SIGNED = "signed"  # beside what it is about: COSE_Sign1 in base64, or null
 Json = dict[str, Any]
 
 
@@ -129,10 +132,20 @@ def confirmation(before: Station, station: Station, now: float) -> Record:
 
 
 def hand_over(station: Station, now: float) -> Record:
-    custom = {"vendorId": VENDOR_ID, **report(station, now)}
+    at_s = wall(station.clock, now)
+    told = {"handedOverAt": None if at_s is None else iso8601(at_s), **report(station, now)}
     items: Iterator[str] = (row.title for row in steps.open_items(station, now))
-    told = ", ".join(items) or "none"
-    return notify_event(
-        station, Stream.STATUS, now, STATION, "HandOver", "handed over", techInfo=f"open items: {told}",
-        customData=custom,
+    open_ = ", ".join(items) or "none"
+    record = notify_event(
+        station, Stream.STATUS, now, STATION, "HandOver", "handed over", techInfo=f"open items: {open_}",
+        customData={"vendorId": VENDOR_ID, **told, SIGNED: None},
     )  # fmt: skip
+    return replace(record, seal=to_cbor(json.loads(json.dumps(told))))
+
+
+def sealed(record: Record, envelope: bytes | None) -> Record:
+    """With the station's signature; None: it has no key that can sign, and the record says so."""
+    signed = None if envelope is None else b64encode(envelope).decode()
+    (event,) = record.payload["eventData"]
+    event = {**event, "customData": {**event["customData"], SIGNED: signed}}
+    return replace(record, payload={**record.payload, "eventData": [event]}, seal=b"")

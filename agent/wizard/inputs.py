@@ -174,7 +174,7 @@ def put_amperes(key: str, bounds: Callable[[Station], tuple[int, int]]) -> Calla
         value = whole(station, given, bounds(station))
         if isinstance(value, Sentence):
             return value
-        return drawn_up(station, {key: value * 1000}, given.now, by_phone=given.by_phone)
+        return drawn_up(station, {key: value * 1000}, by_phone=given.by_phone)
 
     return put
 
@@ -187,7 +187,7 @@ def put_phases(station: Station, given: Given) -> Outcome:
     value = one_of(given, phases(station))
     if isinstance(value, Sentence):
         return value
-    return drawn_up(station, {"phases": int(value)}, given.now, by_phone=given.by_phone)
+    return drawn_up(station, {"phases": int(value)}, by_phone=given.by_phone)
 
 
 # -- the place --------------------------------------------------------------------------------------------------------

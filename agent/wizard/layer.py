@@ -89,14 +89,14 @@ def continuous_ma(breaker_ma: int, most_ma: int) -> int:
     return min(most_ma, breaker_ma * CONTINUOUS_PERCENT // 100 // 1000 * 1000)
 
 
-def drawn_up(station: Station, values: Mapping[str, int], now: float, *, by_phone: bool) -> Station:
+def drawn_up(station: Station, values: Mapping[str, int], *, by_phone: bool) -> Station:
     """One more value to be confirmed. Another breaker proposes another limit."""
     draft = station.wizard.draft or Draft()
     if (breaker_ma := values.get("breaker_ma")) is not None:
         limit_ma = continuous_ma(breaker_ma, board(station).circuit_limit_ma)
         values = {**values, "circuit_limit_ma": limit_ma}
     draft = Draft({**draft.values, **values}, draft.by_phone or by_phone)
-    return replace(station, wizard=replace(station.wizard, draft=draft, confirms_since=now))
+    return replace(station, wizard=replace(station.wizard, draft=draft))
 
 
 def is_raised(station: Station) -> bool:

@@ -47,6 +47,7 @@ SHOTS: dict[str, tuple[str, str, str]] = {
     "help-trouble": ("help 3", "800x480", "en"),
     "help-languages": ("help 4", "800x480", "en"),
     "about": ("about", "800x480", "en"),
+    "wizard-phone": ("wizard: a phone may come", "800x480", "en"),
     **{f"wizard-{step.replace(' ', '-')}": (f"wizard: {step}", "800x480", "en") for step in STEPS},
 }
 

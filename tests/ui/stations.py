@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from msgspec import structs
 
-from agent.events import Link, ListState, Machine
+from agent.events import Link, ListState, Machine, PhoneTold
 from agent.navigation import HELP_PARTS, KEYS
 from agent.panel import LEAVE_S, Page, Panel
 from agent.policy.freshness import ALARM_S
@@ -103,10 +103,34 @@ def installing(step: Step, **facts: object) -> Station:
     return replace(bare, self_tested=True, wizard=replace(INSTALLING, step=step, **facts))  # type: ignore[arg-type]
 
 
+DOOR = PhoneTold(
+    NOW - 60, "https://192.168.4.1:8443", "https://192.168.4.1:8443/#9d61b19deffd5a60ba844af492ec2cc4", "40718235",
+    "3F:A2:91:0C:77:5E:D8:14",
+)  # fmt: skip
+WIFI = "WIFI:T:WPA;S:Station SA-00417-B;P:wrjX7cYvPb2k;;"
+
+
+def awaiting(door: PhoneTold) -> Station:
+    """The wizard's last page has let a phone in, which has not come yet."""
+    bare = installing(Step.HAND_OVER)
+    panel = replace(bare.panel, page=Page.PHONE, phone_at=NOW - 60, phone_until=NOW + 240)
+    return replace(bare, panel=panel, phone=door)
+
+
+def complete() -> Station:
+    """Everything that has to be is done, and there is a door for phones."""
+    bare = installing(Step.HAND_OVER, settings={"circuit_limit_ma": 32_000})
+    machine, panel = replace(MACHINE, certificate_expiry_s=WALL + 1e8), replace(bare.panel, drawn=True, video=True)
+    return replace(bare, machine=machine, panel=panel, phone=PhoneTold())
+
+
 WIZARD: dict[str, Station] = {
     **{f"wizard: {step}": installing(step) for step in STEPS},
     **{f"wizard begun: {step}": replace(installing(step), wizard=Wizard(step=step)) for step in STEPS},
     "wizard: to be confirmed": installing(Step.CIRCUIT, draft=Draft({"breaker_ma": 50_000}), confirms=True),
+    "wizard: complete": complete(),
+    "wizard: a phone may come": awaiting(DOOR),
+    "wizard: a phone may join and come": awaiting(structs.replace(DOOR, wifi=WIFI)),
     "wizard: a field is changed": installing(Step.INSTALLER, editing=Editing("company", "Bright")),
 }
 

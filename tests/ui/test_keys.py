@@ -17,7 +17,7 @@ from tests.ui.stations import STATIONS
 
 Displays = Callable[[str], Display]
 ANYWHERE = {Action.LANGUAGE, Action.LARGE}  # these change how a page looks, not which one it is
-OPENED = {Page.WIZARD}  # not by a key of the start page
+OPENED = {Page.WIZARD, Page.PHONE}  # not by a key of the start page
 
 
 def here(display: Display) -> tuple[object, ...]:

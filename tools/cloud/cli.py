@@ -21,7 +21,7 @@ from typing import Any
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from tools.cloud import cli_drivers
+from tools.cloud import cli_drivers, handover
 from tools.cloud.arguments import Args, Run, ledger, opened, positive, shown_time
 from tools.cloud.cloud import Cloud
 from tools.cloud.commands import Command, transfer
@@ -31,7 +31,7 @@ from tools.cloud.errors import OperatorError
 from tools.cloud.gist import gist
 from tools.cloud.ledger import HARMLESS, Ledger, Report
 from tools.cloud.lists import CONTENT, is_newer, is_way
-from tools.cloud.pki import Authority, ca_init, ca_sign, ca_station, read_operator, validity
+from tools.cloud.pki import Authority, ca_init, ca_sign, ca_station, read_ca, read_operator, validity
 from tools.cloud.service import Service, clock_ms
 from tools.cloud.wire import STATION_ID, STREAMS, Json, Malformed, read_record
 from tools.est import EstServer, Refused
@@ -450,6 +450,29 @@ def show_ledger(args: Args) -> int:
     return 0 if found.clean else 1
 
 
+def hand_overs(args: Args) -> int:
+    """What installers have handed over, and whether their stations have signed just that; exit code 1 if not."""
+    ca, books, is_good = read_ca(args.pki), opened(args), True
+    rows = "SELECT received_ms, station, body FROM record WHERE action = 'NotifyEvent' ORDER BY id"
+    for received_ms, station, body in books.db.execute(rows):
+        try:
+            record = read_record(body, books.keys)
+        except Malformed:
+            continue
+        for custom in handover.hand_overs(record):
+            verdict = handover.judged(station, custom, ca)
+            is_good = is_good and verdict.is_good is not False
+            if args.json:
+                facts = {"station": station, "received_ms": received_ms, "is_good": verdict.is_good}
+                print(json.dumps({**facts, "verdict": verdict.text, "handOver": custom}))
+            else:
+                who = ", ".join(str(custom.get(key) or "?") for key in ("installer", "company"))
+                at = custom.get("handedOverAt") or shown_time(received_ms)
+                print(" ".join(f"{station}  {at}  {who}: {verdict.text}".splitlines()))
+    books.close()
+    return 0 if is_good else 1
+
+
 def export(args: Args) -> int:
     """All sessions, for a spreadsheet or another program."""
     books = opened(args)
@@ -541,6 +564,10 @@ def parser() -> argparse.ArgumentParser:
     sub = add("export", export, "all sessions as CSV, or JSON")
     sub.add_argument("station", nargs="?")
     sub.add_argument("--json", action="store_true")
+
+    sub = add("handovers", hand_overs, "what was handed over, and whether its station has signed it")
+    sub.add_argument("--pki", type=Path, required=True, metavar="DIR")
+    sub.add_argument("--json", action="store_true", help="with all of it, a line each")
 
     cli_drivers.add_drivers(add)
 

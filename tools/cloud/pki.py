@@ -113,6 +113,16 @@ def read_ca_key(folder: Path) -> ec.EllipticCurvePrivateKey:
     return key
 
 
+def read_ca(folder: Path) -> x509.Certificate:
+    path = folder / "ca.pem"
+    try:
+        return x509.load_pem_x509_certificate(path.read_bytes())
+    except FileNotFoundError:
+        raise OperatorError(f"{path} is missing: run `devcloud ca init {folder}`") from None
+    except (ValueError, x509.InvalidVersion) as error:
+        raise OperatorError(f"{path} is no certificate: {error}") from None
+
+
 def ca_station(
     folder: Path, serial: str, csr: Path | None = None, valid: Validity = (NOT_BEFORE, NOT_AFTER)
 ) -> Path:

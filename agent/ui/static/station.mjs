@@ -3,7 +3,8 @@
 export const SILENCE_MS = 3000;   // the agent says something each second
 const BEAT_MS = 1000;
 
-const token = decodeURIComponent(location.hash.slice(1));
+/** The token that lets press; behind it, in the display's own browser, this page's id. */
+const [token, page = ""] = decodeURIComponent(location.hash.slice(1)).split(".");
 
 /** Whether this page may press: it has shown this boot's token, and holds a cookie that no script sees. */
 export const may = { press: false };
@@ -71,6 +72,6 @@ export function listen(heard, silent) {
 export function beat(say) {
   setInterval(() => {
     const said = say();
-    if (said && may.press) post("/api/beat", said);
+    if (said && may.press) post("/api/beat", { ...said, page });
   }, BEAT_MS);
 }
