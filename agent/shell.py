@@ -400,7 +400,7 @@ class Shell:
             place, doubts = seen
             self._todo.append(PlaceFound(at.latitude, at.longitude, place, doubts))
 
-        self._work(lambda: atlas.look(Point(at.latitude, at.longitude), at.zone), found)
+        self._work(lambda: atlas.look(Point(at.latitude, at.longitude), at.zone, at.sister, at.address), found)
 
     def _look_whether_delivered(self) -> None:
         """Somebody waits at the display for the cloud's word about what was just reported."""
