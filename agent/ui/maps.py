@@ -33,10 +33,10 @@ def said(point: Point, place: Place | None, say: Say) -> str:
 
 
 def point_text(point: Point, say: Say) -> str:
-    facts = {"latitude": f"{point.latitude:.6f}", "longitude": f"{point.longitude:.6f}"}
+    where = say("{latitude}, {longitude}", latitude=f"{point.latitude:.6f}", longitude=f"{point.longitude:.6f}")
     if point.accuracy_m is None:
-        return say("{latitude}, {longitude}", **facts)
-    return say("{latitude}, {longitude} ± {accuracy}", accuracy=length(point.accuracy_m, say), **facts)
+        return where
+    return say("{point} ± {accuracy}", point=where, accuracy=length(point.accuracy_m, say))
 
 
 def length(metres: float, say: Say) -> str:

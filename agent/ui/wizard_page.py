@@ -313,13 +313,12 @@ def pinpoint(station: Station, now: float, say: Say) -> Iterator[Block]:
 
 def gnss(station: Station, now: float, say: Say) -> Row:
     """What could be taken now, or why nothing."""
-    title, mean = say("Satellite receiver"), receiver.mean(station, now)
+    mean, count = receiver.mean(station, now), len(receiver.known(station, now))
     if not isinstance(mean, Point):
-        return Row(title, said(say, mean), "running")
-    facts = {"point": point_text(mean, say), "n": len(receiver.known(station, now))}
+        return Row(say("Its fix"), said(say, mean), "running")
     if station.wizard.is_fixed:
-        return Row(title, say("{point}: the mean of {n} fixes.", **facts), "passed")
-    return Row(title, say("{point}: the mean of {n} fixes. It has none at present.", **facts), "open")
+        return Row(say("Mean of {n} fixes", n=count), point_text(mean, say), "passed")
+    return Row(say("Mean of {n} fixes, none at present", n=count), point_text(mean, say), "open")
 
 
 def place(station: Station, say: Say) -> str:

@@ -13,7 +13,6 @@ from agent.wizard.facts import Sentence
 FIXES_MIN = 10  # a mean of fewer may be one bad fix, or the first of a cold start
 FIXES_KEPT = 60  # a minute's; those of a cold start are forgotten by then
 GAP_S = 600.0  # a receiver that was silent for longer may have been carried elsewhere
-NO_FIX = Sentence("The receiver has no fix yet: it needs a view of the sky. Or type the coordinates.")
 
 
 def heard(station: Station, event: FixTold | FixLost, now: float) -> Station:
@@ -35,7 +34,7 @@ def mean(station: Station, now: float) -> Point | Sentence:
     fixes = known(station, now)
     point = averaged(fixes)
     if point is None:
-        return NO_FIX
+        return Sentence("The receiver has no fix yet: it needs a view of the sky. Or type the coordinates.")
     if len(fixes) < FIXES_MIN:
         facts = {"n": len(fixes), "least": FIXES_MIN}
         return Sentence("The receiver has told {n} fixes: wait until there are {least}.", facts)
