@@ -47,7 +47,7 @@ def test_without_its_own_estimate_the_geometry_says_how_exact_it_is() -> None:
 
 @pytest.mark.parametrize("talker", ["GP", "GN", "GL", "GA", "GB", "BD", "GQ", "GI"])
 def test_any_system_may_talk(talker: str) -> None:
-    assert fix(talker + GGA[2:], talker + RMC[2:])
+    assert fix(talker + GGA[2:], talker + RMC[2:]).wall_s
 
 
 @pytest.mark.parametrize("order", [(GGA, GSA, RMC, GST), (RMC, GGA, GST, GSA), (GST, RMC, GSA, GSA, GGA)])

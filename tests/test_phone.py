@@ -37,6 +37,7 @@ from agent.ui.door import (
 from agent.ui.phone import SUBSCRIBERS_MAX, fields, spoken
 from agent.wizard.facts import Method
 from agent.wizard.inputs import NUDGE
+from tests.installing import Installer
 from tests.phone import Browser, Site, is_listening, token_of
 from tests.play import WALL_S
 from tests.process import STATION_ID, started_box, until, write_files
@@ -348,18 +349,13 @@ def test_a_phone_may_set_what_its_page_shows_and_nothing_else(site: Site) -> Non
     assert site.posted.empty() and site.play.station.reset is None and site.play.station.panel.part == "phone"
 
 
-def test_a_phone_with_a_map_may_move_the_point_by_metres_and_only_there(site: Site) -> None:
-    """Its map sends steps that are no field of the page."""
-    assert NUDGE not in fields(site.view("en"))
-    told = site.let_in()
-    phone = Browser(site, told)
-    phone.enter(token_of(told))
-    site.told()
-    assert phone.post("/api/field", {"name": NUDGE, "value": "n5"})[0] == 409
-    for name, value in (("step", "pinpoint"), ("pinpoint", "52.52, 13.405"), (NUDGE, "n5")):
-        assert phone.post("/api/field", {"name": name, "value": value})[0] < 300
-        site.hear()
-    point = site.play.station.wizard.pinpoint
+def test_a_phone_whose_page_has_a_map_may_move_the_point_by_metres() -> None:
+    """What a map sends is no field of the page."""
+    me = Installer()
+    assert NUDGE not in fields(me.screen)
+    me.enter("step", "pinpoint").enter("pinpoint", "52.52, 13.405", by_phone=True)
+    assert fields(me.screen) == {"step", "pinpoint", "sister", "north_m", "east_m", NUDGE}
+    point = me.enter(NUDGE, "n5", by_phone=True).play.station.wizard.pinpoint
     assert point and point.method is Method.NUDGED and round((point.latitude - 52.52) * 111_195) == 5
 
 

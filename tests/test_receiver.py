@@ -87,7 +87,7 @@ def test_taken_again_it_is_the_mean_of_newer_fixes() -> None:
 def test_its_time_stands_in_where_the_station_knows_none() -> None:
     me = Installer().use(Play(Installer().play.station.files, wall_s=None, machine=replace(MACHINE, has_gnss=True)))
     heard(me.enter("step", "pinpoint"), Receiver(HERE, cold_s=0), 20)
-    point = me.play.after(1) and me.enter("gnss", "take").play.station.wizard.pinpoint
+    point = me.enter("gnss", "take").play.station.wizard.pinpoint
     assert point and point.at_s and point.at_s > WALL_S
 
 

@@ -36,10 +36,14 @@ class Gnss:
         self._is_fixed = False
         self._told_at = -inf
         self._silent_at = inf  # then it has been silent for too long
+        self._problem = ""  # of its line, to be told with the next turn
         self._tty = Tty(facts.device, facts.baudrate, self._received, self._gone, self._line_told)
 
     def due(self, now: float) -> None:
-        if now >= self._silent_at:
+        if self._problem:
+            self.presence.failed(self._problem, now)
+            self._problem = ""
+        elif now >= self._silent_at:
             self._silent_at = inf
             device = self._facts.device
             fix = "check its wires and its supply, or correct baudrate under [gnss] in the board file"
@@ -47,16 +51,20 @@ class Gnss:
             self._lost()
 
     def next_deadline(self) -> float:
-        return self._silent_at
+        return -inf if self._problem else self._silent_at
+
+    @property
+    def sentences(self) -> int:
+        """Intact ones, since its line was opened."""
+        return self._nmea.sentences
 
     def close(self) -> None:
         self._tty.close()
 
     def _line_told(self, problem: str) -> None:
         """With each attempt to open the line."""
-        if problem:
-            self.presence.failed(problem, self._now())
-        else:
+        self._problem = problem
+        if not problem:
             self._nmea, self._silent_at = Nmea(), self._now() + SILENT_S
 
     def _gone(self) -> None:
