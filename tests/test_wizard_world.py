@@ -17,7 +17,8 @@ from agent.ui.view import screen
 from agent.ui.words import ENGLISH
 from agent.wizard import readiness
 from agent.wizard.facts import Step
-from tests.test_hal_controller import OFF, ON, Line, new_link, of
+from board.controller import contract
+from tests.test_hal_controller import OFF, ON, Line, new_link, of, welcome
 
 NEW = Settings(
     station_id=STATION_ID, activated=False, circuit_limit_ma=40_000, restart_delay_max_s=0.0, time_zone="Europe/Berlin"
@@ -290,3 +291,41 @@ def test_a_limit_that_nobody_has_confirmed_never_reaches_it(world: World) -> Non
     world.cut_power().run(20)
     world.power_on().run(30)
     assert not told.limits and held(world) == 16_000
+
+
+def limits_told(line: Line) -> list[object]:
+    return [message[1] for _, message in line.said if message[0] == contract.LIMIT]
+
+
+@pytest.mark.promise("S11")
+def test_a_limit_that_noise_has_eaten_is_told_again_until_it_is_answered() -> None:
+    line = Line(link=new_link(16_000))
+    line.run(2.0)
+    before = len(limits_told(line))
+    line.link.commission((24_000, 6_000, 60))  # its bytes are lost
+    found = of(ControllerFound, line.run(3.0))
+    assert line.sim.memory.circuit_limit_ma == 24_000 and len(found) == 1
+    line.run(30.0)
+    assert limits_told(line)[before:] == [24_000], "told again once, and then answered"
+
+
+@pytest.mark.promise("S11")
+def test_a_refused_limit_is_not_told_again_by_itself() -> None:
+    line = Line(link=new_link(16_000))
+    line.charge()
+    before = len(limits_told(line))
+    line.to_controller(line.link.commission((24_000, 6_000, 60)))
+    line.run(30.0)
+    assert limits_told(line)[before:] == [24_000] and line.sim.memory.circuit_limit_ma == 16_000
+
+
+@pytest.mark.promise("S11")
+def test_a_controller_that_comes_in_place_of_the_one_that_was_told_is_judged_by_what_it_holds() -> None:
+    line = Line(link=new_link(16_000))
+    line.run(2.0)
+    before = len(limits_told(line))
+    line.link.commission((24_000, 6_000, 60))  # its bytes are lost
+    line.link.received(welcome(boot_id=99, circuit_limit_ma=10_000), line.now)
+    line.sim.memory.circuit_limit_ma = 10_000
+    line.run(10.0)
+    assert 24_000 not in limits_told(line)[before:] and line.sim.memory.circuit_limit_ma == 10_000
