@@ -365,7 +365,7 @@ TABLE: tuple[Input, ...] = (
     ),
     Input(
         "pinpoint", Step.PINPOINT, "text", "Coordinates", point_text, put_point, wheel=DIGITS,
-        length_max=VALUE_MAX, hint="Latitude, longitude; or a link copied from a map.",
+        length_max=VALUE_MAX, hint="Or a link copied from a map.",
     ),
     Input(
         "north_m", Step.PINPOINT, "number", "Move north (minus: south)", lambda s: "0", put_move("n"), "m",
@@ -377,7 +377,7 @@ TABLE: tuple[Input, ...] = (
     ),
     Input(
         "sister", Step.PINPOINT, "text", "Same place as the station at", sister_text, put_sister,
-        wheel=DIGITS, length_max=VALUE_MAX, hint="The coordinates that its display or its report shows.",
+        wheel=DIGITS, length_max=VALUE_MAX, hint="As its display shows them.",
     ),
     Input(
         "region", Step.CLOCK, "choice", "Region", region, put_region, options=regions,
