@@ -386,10 +386,11 @@ class Shell:
                     self._save(self.lists.remember(effect, floor(clock, effect.asked_at), kept_s), now)
 
     def _commission(self, limits: Commission, now: float) -> None:
-        """Lowered at once, raised when the disk has it."""
+        """Lowered at once, raised when the disk has it; it may have had the confirmation for long."""
         row = (limits.circuit_limit_ma, limits.failsafe_ma, limits.host_grace_s)
         held = self.station.controller
-        if held is not None and limits.circuit_limit_ma < held.circuit_limit_ma:
+        is_lower = held is not None and limits.circuit_limit_ma < held.circuit_limit_ma
+        if is_lower or self._committed_id == self._batch_id:
             self._controller.commission(row, now)
         else:
             self._after_commit.append((self._batch_id, lambda later: self._controller.commission(row, later)))

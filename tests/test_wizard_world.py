@@ -6,7 +6,8 @@ from dataclasses import replace
 import pytest
 
 from agent.clock import ClockSource
-from agent.events import ControllerFound, FieldEntered, KeyPressed, PartTold
+from agent.effects import Commission
+from agent.events import ControllerFound, FieldEntered, KeyPressed, PartTold, PortReported, Report
 from agent.hal.controller import CIRCUIT
 from agent.panel import Page
 from agent.settings import Settings
@@ -16,8 +17,9 @@ from agent.ui.model import Prose
 from agent.ui.view import screen
 from agent.ui.words import ENGLISH
 from agent.wizard import readiness
-from agent.wizard.facts import Step
+from agent.wizard.facts import Raise, Step, Wizard, saved
 from board.controller import contract
+from tests.play import Play
 from tests.test_hal_controller import OFF, ON, Line, new_link, of, welcome
 
 NEW = Settings(
@@ -329,3 +331,28 @@ def test_a_controller_that_comes_in_place_of_the_one_that_was_told_is_judged_by_
     line.sim.memory.circuit_limit_ma = 10_000
     line.run(10.0)
     assert 24_000 not in limits_told(line)[before:] and line.sim.memory.circuit_limit_ma == 10_000
+
+
+@pytest.mark.promise("S11")
+def test_a_raise_for_another_board_is_not_told() -> None:
+    """Nobody has confirmed what this board carries."""
+    wizard = saved(Wizard(settings={"circuit_limit_ma": 40_000}, breaker_ma=50_000, owed=Raise(16_000, 40_000)))
+    for board_ma, told in ((40_000, [40_000]), (20_000, [])):
+        board = Settings(circuit_limit_ma=board_ma, port_limit_ma=16_000)
+        play = Play(board, facts={"wizard": wizard}, board=board, plug=False)
+        play.on(ControllerFound(7, 1.0, 16_000))
+        for evse_id in (1, 2):
+            assert not play.commissioned, "not before every port has spoken"
+            play.on(PortReported(evse_id, Report()))
+        play.after(60)
+        assert [each.circuit_limit_ma for each in play.commissioned] == told
+
+
+@pytest.mark.promise("S11")
+def test_a_raise_that_is_on_disk_waits_for_no_other_commit(world: World) -> None:
+    commission(world, 20)
+    told, shell = Told(world), world.shell
+    assert shell
+    world.run(30)
+    shell._commission(Commission(24_000, 6_000, 60), world.mono())
+    assert told.limits == [24_000], "at once"
