@@ -11,7 +11,7 @@ from agent.sim.box import PLACE
 from agent.station import Station
 from agent.wizard import receiver
 from agent.wizard.coordinates import Point, distance_m
-from agent.wizard.facts import Method
+from agent.wizard.facts import Method, Wizard
 from tests.process import started_box, until, write_files
 from tests.test_together import Running
 
@@ -35,9 +35,11 @@ class Bench:
 
     def enter(self, *fields: tuple[str, str]) -> None:
         for name, value in fields:
-            before = self.station.wizard
-            self.running.app.post(FieldEntered(name, value))
-            until(lambda seen=before: self.station.wizard is not seen, LATE_S)
+            self._entered(self.station.wizard, name, value)
+
+    def _entered(self, before: Wizard, name: str, value: str) -> None:
+        self.running.app.post(FieldEntered(name, value))
+        until(lambda: self.station.wizard is not before, LATE_S)
 
     def key(self, action: str) -> None:
         self.running.app.post(KeyPressed(4, action))
