@@ -32,6 +32,7 @@ from agent.effects import Save
 from agent.est import EstServer
 from agent.events import ClockTold, ListChanged, of_driver
 from agent.hal.controller import Amend, ControllerLink
+from agent.hal.gnss import GnssFacts
 from agent.hal.modbus import Bus, Meters, ModbusFacts, begun, possible
 from agent.hal.supervision import Supervision
 from agent.hal.tty import SerialController, checked_tty
@@ -269,13 +270,15 @@ class App:
         return self._aside(lambda: clockset.ask(floor_s), told)
 
 
-def run(board_path: Path, config_path: Path, *, controller_tty: str = "", reader_tty: str = "") -> int:
+def run(
+    board_path: Path, config_path: Path, *, controller_tty: str = "", reader_tty: str = "", gnss_tty: str = ""
+) -> int:
     """`station-agent run`. The ttys, if given, replace the board's: a simulated board has none of its own."""
     board, config = load(board_path), load_config(config_path)
     if board.controller.link == "sim" and not controller_tty:
         raise ConfigError(f"{board_path} has a simulated controller: type station-agent demo, or name another board")
     try:
-        return asyncio.run(main(with_ttys(board, controller_tty, reader_tty), config))
+        return asyncio.run(main(with_ttys(board, controller_tty, reader_tty, gnss_tty), config))
     except StoreError as error:
         raise ConfigError(str(error)) from None
 
@@ -334,12 +337,14 @@ def changed(station: Station, panel: Any, phone: Any) -> None:
 # -- the parts, each from what the operator wrote ---------------------------------------------------------------------
 
 
-def with_ttys(board: Board, controller_tty: str, reader_tty: str) -> Board:
+def with_ttys(board: Board, controller_tty: str, reader_tty: str, gnss_tty: str = "") -> Board:
     if controller_tty:
         controller = structs.replace(board.controller, link="serial", tty=controller_tty, chip="unix")
         board = structs.replace(board, controller=controller)
     if reader_tty:
         board = structs.replace(board, reader=Chosen("line", LineFacts(reader_tty)))
+    if gnss_tty:
+        board = structs.replace(board, gnss=GnssFacts(gnss_tty))
     return board
 
 

@@ -15,6 +15,7 @@ from msgspec import Meta, Struct
 import board
 from agent.hal.device import DEVICE, DEVICE_WORDS, DevicePath, Name
 from agent.hal.display import DisplayFacts
+from agent.hal.gnss import GnssFacts
 from agent.hal.gpio import InputFacts, OutputFacts, check_lines
 from agent.hal.keys import KeysFacts
 from agent.hal.leds import ERROR_LED, LedFacts
@@ -142,6 +143,7 @@ class Board(Struct, frozen=True):
     sensor: tuple[SensorFacts, ...] = ()
     display: DisplayFacts | None = None
     rtc: RtcFacts | None = None
+    gnss: GnssFacts | None = None
     modem_lines: ModemFacts | None = None
 
     def __post_init__(self) -> None:
@@ -244,6 +246,8 @@ def ttys(board: Board) -> Iterator[tuple[str, str]]:
     for where, each in (("[reader]", board.reader), ("[meter]", board.meter)):
         if each.tty:
             yield each.tty, where
+    if board.gnss:
+        yield board.gnss.device, "[gnss]"
     for i, keys in enumerate(board.keys, 1):
         yield keys.path, f"[[keys]] {i}"
 

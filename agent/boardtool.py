@@ -83,6 +83,8 @@ def devices(board: Board, machine: Machine) -> Iterator[Finding]:
             yield sys_finding("screen", f"sys/class/graphics/{display.framebuffer}", "virtual_size", machine)
     if board.rtc:
         yield sys_finding("clock chip", f"sys/class/rtc/{board.rtc.device}", "since_epoch", machine)
+    if board.gnss:
+        yield tty_finding("gnss", board.gnss.device, machine)
 
 
 def tty_finding(name: str, path: str, machine: Machine) -> Finding:
@@ -199,6 +201,8 @@ def rows(board: Board) -> Iterator[Row]:
         yield "Linux", "display", board.display.framebuffer or "-", f"backlight {board.display.backlight or '-'}"
     if board.rtc:
         yield "Linux", "clock chip", board.rtc.device, ""
+    if board.gnss:
+        yield "Linux", "GNSS receiver", board.gnss.device, f"{board.gnss.baudrate:,} baud"
     if board.modem_lines:
         for name in ("power_key", "reset", "supply", "sim_slot"):
             if output_name := getattr(board.modem_lines, name):

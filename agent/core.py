@@ -33,6 +33,8 @@ from agent.events import (
     Deadline,
     Event,
     FieldEntered,
+    FixLost,
+    FixTold,
     KeyPressed,
     Link,
     LinkChanged,
@@ -102,7 +104,7 @@ from agent.station import Boot, BootReason, Controller, Holding, Station, outage
 from agent.taps import Step, granted, noticed, port_of, with_port
 from agent.transaction import StoppedReason, Transaction, Trigger, ended_by, reading, restored
 from agent.transaction import saved as saved_transaction
-from agent.wizard import handover, layer
+from agent.wizard import flow, handover, layer, receiver
 from agent.wizard.facts import restored as restored_wizard
 from agent.wizard.facts import saved as saved_wizard
 
@@ -160,6 +162,10 @@ def absorb(station: Station, event: Event, now: float) -> Step:
             return (replace(station, zone=zone or UTC) if name == station.settings.time_zone else station), ()
         case PlaceFound():
             return place_found(station, event), ()
+        case FixTold() if not flow.is_let_in(station, now):  # nobody asks where it is
+            return station, ()
+        case FixTold() | FixLost():
+            return receiver.heard(station, event, now), ()
         case StatusDelivered():
             return replace(station, wizard=replace(station.wizard, is_heard=True)), ()
         case LookedUp(ask_id=str(transaction_id)):
@@ -169,7 +175,7 @@ def absorb(station: Station, event: Event, now: float) -> Step:
         case OnlineAnswered():
             return taps.answered(station, event, now)
         case ControllerFound(boot_id=boot_id, circuit_limit_ma=limit_ma):
-            return replace(station, controller=Controller(boot_id, limit_ma)), ()
+            return layer.found(replace(station, controller=Controller(boot_id, limit_ma))), ()
         case ControllerLost():
             return replace(station, ports=tuple(controller_lost(p) for p in station.ports)), ()
         case LinkChanged(link=link):

@@ -12,6 +12,7 @@ from typing import Any
 from msgspec import Struct
 
 from agent.events import Entry, Report
+from agent.wizard.coordinates import Point
 
 
 class Stop(IntEnum):
@@ -163,6 +164,8 @@ class FindPlace(Struct, frozen=True):
     latitude: float
     longitude: float
     zone: str
+    sister: Point | None = None  # a station beside it
+    address: Point | None = None  # the site's
 
 
 class Restart(Struct, frozen=True):

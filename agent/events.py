@@ -124,6 +124,7 @@ class Machine:
     contacts: tuple[str, ...] = ()  # of the enclosure, against tampering
     can_renew: bool = False  # somebody performs RenewCertificate
     zones: tuple[str, ...] = ()  # time zones that can be loaded, IANA
+    has_gnss: bool = False  # a receiver tells where the station is
     streets: bool = False  # a map of the streets around it came with its kit
 
 
@@ -281,6 +282,21 @@ class PlaceFound(Struct, frozen=True):
     longitude: float
     place: Place
     doubts: tuple[Sentence, ...] = ()
+
+
+class FixTold(Struct, frozen=True):
+    """Where a GNSS receiver measures the station to be, whoever has that receiver: at most once a second, and never
+    before it really has a fix. Degrees, WGS 84."""
+
+    latitude: float
+    longitude: float
+    accuracy_m: float | None = None  # one sigma; None: it does not say
+    satellites: int = 0  # used
+    wall_s: float | None = None  # its UTC; None: it does not know the date
+
+
+class FixLost(Struct, frozen=True):
+    """It has none any more, or does not work. Told once."""
 
 
 class StatusDelivered(Struct, frozen=True):
@@ -517,6 +533,8 @@ Event = (
     | Registered
     | ZoneLoaded
     | PlaceFound
+    | FixTold
+    | FixLost
     | StatusDelivered
     | Command
 )

@@ -14,6 +14,7 @@ from agent.board import Board
 from agent.events import CaseTold, KeyPressed, PartTold, PortChosen, ScreenTouched, ServiceOpened, of_driver
 from agent.hal.device import STEADY_S, Aside, DeviceFailed, DeviceWorks, Post, Presence, Watch
 from agent.hal.display import Backlight
+from agent.hal.gnss import Gnss
 from agent.hal.gpio import CLOUDS_OUTPUTS, Chips, Gpio, Gpiod, InputChanged
 from agent.hal.keys import Keys
 from agent.hal.leds import ERROR_LED, Leds
@@ -104,6 +105,9 @@ class Hardware:
         if board.rtc:
             rtc = Rtc(board.rtc, hear, aside, now)
             driven(rtc, rtc.presence)
+        if board.gnss:
+            gnss = Gnss(board.gnss, hear, now)
+            driven(gnss, gnss.presence)
         for presence in presences:  # one that does not work says so in the first turn, before any self-test is over
             self._post(PartTold(component(presence.device)))
 

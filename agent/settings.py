@@ -53,6 +53,15 @@ Command = Annotated[
 ZoneName = Annotated[
     str, Meta(pattern=r"^[A-Za-z0-9_+-]{1,20}(/[A-Za-z0-9_+-]{1,20}){0,2}\Z", description='a name like "Europe/Berlin"')
 ]
+LATITUDE = r"-?([1-8]?[0-9](\.[0-9]{1,9})?|90)"
+LONGITUDE = r"-?((1[0-7]|[1-9])?[0-9](\.[0-9]{1,9})?|180)"
+SitePoint = Annotated[
+    str,
+    Meta(
+        pattern=rf"^({LATITUDE}, ?{LONGITUDE})?\Z",
+        description='latitude and longitude like "52.520008, 13.404954", or ""',
+    ),
+]
 StationId = Annotated[str, Meta(pattern=r"^[A-Za-z0-9-]{1,36}\Z", description="1 to 36 letters, digits and hyphens")]
 
 
@@ -85,6 +94,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     language: Literal["en", "es", "fr", "de", "zh", "ar"] = "en"
     tariff_text: Annotated[str, plain_text(250)] = ""
     time_zone: ZoneName = "UTC"
+    site_point: SitePoint = ""
     light: Literal["auto", "on", "off"] = "auto"
     # times
     ev_connection_timeout_s: Annotated[float, Meta(ge=10, le=600)] = 60.0
@@ -158,6 +168,10 @@ SETTINGS: dict[str, Setting] = {
         "TariffCostCtrlr.TariffFallbackMessage",
     ),
     "time_zone": Setting("of the site, IANA", ALL, "", "ClockCtrlr.TimeZone"),
+    "site_point": Setting(
+        "where the site's address is, as the office knows it; the pinpoint is compared with it", CLOUD, "",
+        "ChargingStation.SitePoint",
+    ),
     "light": Setting("the enclosure's light; auto = while somebody is there", ALL, "", "EnvironmentalLighting.Mode"),
     "ev_connection_timeout_s": Setting("from tap to plug", CLOUD, "s", "TxCtrlr.EVConnectionTimeOut"),
     "tx_resumption_timeout_s": Setting("an outage a session survives", CLOUD, "s", "TxCtrlr.TxResumptionTimeout"),

@@ -396,10 +396,11 @@ class Shell:
         return handover.sealed(each, envelope)
 
     def _commission(self, limits: Commission, now: float) -> None:
-        """Lowered at once, raised when the disk has it."""
+        """Lowered at once, raised when the disk has it; it may have had the confirmation for long."""
         row = (limits.circuit_limit_ma, limits.failsafe_ma, limits.host_grace_s)
         held = self.station.controller
-        if held is not None and limits.circuit_limit_ma < held.circuit_limit_ma:
+        is_lower = held is not None and limits.circuit_limit_ma < held.circuit_limit_ma
+        if is_lower or self._committed_id == self._batch_id:
             self._controller.commission(row, now)
         else:
             self._after_commit.append((self._batch_id, lambda later: self._controller.commission(row, later)))
@@ -410,7 +411,7 @@ class Shell:
             place, doubts = seen
             self._todo.append(PlaceFound(at.latitude, at.longitude, place, doubts))
 
-        self._work(lambda: atlas.look(Point(at.latitude, at.longitude), at.zone), found)
+        self._work(lambda: atlas.look(Point(at.latitude, at.longitude), at.zone, at.sister, at.address), found)
 
     def _look_whether_delivered(self) -> None:
         """Somebody waits at the display for the cloud's word about what was just reported."""

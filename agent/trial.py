@@ -16,7 +16,7 @@ from typing import Protocol
 
 from agent.board import Board, PortFacts
 from agent.effects import PortCommand, Stop
-from agent.events import Cp, Report, SelfTest
+from agent.events import Cp, FixTold, Report, SelfTest
 from agent.faults import Fault
 from agent.hal.gpio import Chips, InputFacts, Line, OutputFacts, make_safe
 from agent.hal.leds import LedFacts
@@ -29,6 +29,7 @@ HAND_S = 60.0  # a person has so long to press, plug, or hold a card there
 ANSWER_S = 5.0  # a device has so long to answer
 LOCK_S = 4.0
 SELF_TEST_S = 10.0
+GNSS_S = 5.0
 DARK = None
 SEEN = "[y]es, [n]o, [s]kip, [q]uit? "
 
@@ -63,6 +64,7 @@ class Hands(Protocol):
     reports: dict[int, Report]  # newest of each port of the controller, by evse_id
     lost: str  # why the controller does not answer, "" while it does
     cards: list[str]  # ids that were read
+    fixes: list[FixTold]  # the GNSS receiver's newest
     samples: dict[int, Sample | str]  # newest of each Modbus meter, by evse_id
 
     def say(self, text: str) -> None: ...
@@ -72,6 +74,7 @@ class Hands(Protocol):
     def show(self, led: LedFacts, pattern: Pattern | None) -> str: ...  # "" or what is wrong
     def temperature(self, sensor: SensorFacts) -> int | str: ...  # tenths of a degree, or what is wrong
     def clock(self, rtc: RtcFacts) -> str: ...
+    def sentences(self) -> int: ...  # intact ones of the GNSS receiver
     def backlight(self, percent: int) -> str: ...  # "" or what is wrong
     def close(self) -> None: ...
 
@@ -140,6 +143,8 @@ def steps(board: Board) -> Iterator[Step]:
         yield "backlight", try_backlight
     if board.rtc:
         yield "clock chip", partial(try_clock, board.rtc)
+    if board.gnss:
+        yield "GNSS receiver", try_gnss
 
 
 def port_steps(evse_id: int, port: PortFacts, count: int) -> Iterator[Step]:
@@ -355,6 +360,16 @@ def try_backlight(hands: Hands) -> Outcome:
 
 def try_clock(facts: RtcFacts, hands: Hands) -> Outcome:
     return asked(hands, f"{hands.clock(facts)}: is that so?")
+
+
+def try_gnss(hands: Hands) -> Outcome:
+    """It may take minutes to find satellites, and none in a hall: that it speaks is enough for its wires."""
+    if not hands.wait(lambda: hands.sentences() > 0, GNSS_S):
+        return FAILS, "no sentence of NMEA 0183 came: look at its wires and supply, and at baudrate"
+    if not hands.wait(lambda: bool(hands.fixes), GNSS_S):
+        return WORKS, "it speaks, and has no fix here"
+    fix = hands.fixes[-1]
+    return WORKS, f"it says {fix.latitude:.6f}, {fix.longitude:.6f}"
 
 
 # -- at the end --------------------------------------------------------------------------------------------------------

@@ -15,12 +15,13 @@ from typing import Any
 
 from agent.board import Board, LineFacts
 from agent.effects import PortCommand
-from agent.events import CardTapped, ControllerLost, PortReported, Report
+from agent.events import CardTapped, ControllerLost, FixTold, PortReported, Report
 from agent.hal import rtc as clock_chip
 from agent.hal import thermal
 from agent.hal.controller import ControllerLink
 from agent.hal.device import Sysfs
 from agent.hal.display import BACKLIGHTS
+from agent.hal.gnss import Gnss
 from agent.hal.gpio import Chips, Gpiod
 from agent.hal.leds import FOLDER, Lamp, LedFacts, LightError
 from agent.hal.modbus import Bus, ModbusFacts, Sample
@@ -71,12 +72,14 @@ class RealHands:
     reports: dict[int, Report] = field(default_factory=dict)
     lost: str = ""
     cards: list[str] = field(default_factory=list)
+    fixes: list[FixTold] = field(default_factory=list)
     samples: dict[int, Sample | str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """ConfigError where a library is missing or a line may not be opened."""
         self._runner = asyncio.Runner()
         self._closing: list[Callable[[], None]] = []
+        self._gnss: Gnss | None = None
         try:
             if self.board.output or self.board.input:
                 self.chips = Gpiod()
@@ -144,6 +147,9 @@ class RealHands:
             return f"the clock chip {rtc.device} does not answer: {error.strerror}"
         return reading.problem or f"the clock chip says {reading.wall_s:.0f} s since 1970"
 
+    def sentences(self) -> int:
+        return self._gnss.sentences if self._gnss else 0
+
     def backlight(self, percent: int) -> str:
         assert self.board.display
         at = BACKLIGHTS / self.board.display.backlight
@@ -177,6 +183,9 @@ class RealHands:
         if isinstance(self.board.meter.facts, ModbusFacts):
             bus = Bus(self.board.meter.facts, lambda i, said, at: self.samples.update({i + 1: said}), monotonic)
             self._closing.append(bus.close)
+        if self.board.gnss:
+            self._gnss = Gnss(self.board.gnss, post, monotonic)
+            self._closing.append(self._gnss.close)
 
     async def _wait(self, condition: Callable[[], bool], timeout_s: float) -> bool:
         until = monotonic() + timeout_s
@@ -203,6 +212,8 @@ class RealHands:
                 self.lost = why
             case CardTapped(uid=uid):
                 self.cards.append(uid)
+            case FixTold():
+                self.fixes = [happening]
 
 
 def dark(led: LedFacts) -> None:

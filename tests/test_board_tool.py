@@ -42,6 +42,7 @@ def lines_of(board: Board) -> list[OutputFacts | InputFacts]:
 def machine(root: Path, board: Board) -> Machine:
     """One that has everything that this board names; a device is /dev/null."""
     ttys = [board.controller.tty, board.reader.tty, board.meter.tty, *(keys.path for keys in board.keys)]
+    ttys += [board.gnss.device] if board.gnss else []
     chips = [each.chip for each in lines_of(board)]
     for path in {path for path in [*ttys, *chips] if path.startswith("/")}:
         at = root / path[1:]

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from agent import cli
 from agent.board import BOARDS, Board, load
 from agent.effects import PortCommand
-from agent.events import ControllerLost, PortReported, Report
+from agent.events import ControllerLost, FixTold, PortReported, Report
 from agent.hal.controller import ControllerLink
 from agent.hal.leds import LedFacts
 from agent.hal.modbus import Sample
@@ -46,6 +46,8 @@ class SimHands:
         self.reports: dict[int, Report] = {}
         self.lost = ""
         self.cards: list[str] = []
+        self.fixes = [FixTold(52.520008, 13.404954, 3.0)]
+        self.heard = 9  # sentences of the GNSS receiver
         self.samples: dict[int, Sample | str] = {i: Sample(5, 0) for i in range(1, len(board.port) + 1)}
         self.said: list[str] = []
         self.lights: dict[str, Pattern | None] = {}
@@ -125,6 +127,9 @@ class SimHands:
     def temperature(self, sensor: SensorFacts) -> int | str:
         return 412
 
+    def sentences(self) -> int:
+        return self.heard
+
     def clock(self, rtc: RtcFacts) -> str:
         return "the clock chip says noon"
 
@@ -172,6 +177,13 @@ def test_a_person_who_does_nothing_is_told_what_to_check(path: Path) -> None:
     waited = [r for name, r in results.items() if "pilot" in name or "input" in name or name == "card reader"]
     assert waited and all(result.verdict is Verdict.FAILS and result.note for result in waited)
     assert hands.is_safe()
+
+
+def test_a_receiver_under_a_roof_speaks_and_one_that_is_not_wired_says_nothing() -> None:
+    _, results = tried(CM4, fixes=[])
+    assert results["GNSS receiver"] == Result("GNSS receiver", Verdict.WORKS, "it speaks, and has no fix here")
+    _, results = tried(CM4, fixes=[], heard=0)
+    assert results["GNSS receiver"].verdict is Verdict.FAILS and "baudrate" in results["GNSS receiver"].note
 
 
 def test_a_no_is_a_failure_that_repeats_the_question_and_a_skip_is_none() -> None:

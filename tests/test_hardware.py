@@ -590,6 +590,8 @@ chip = "nothing"
 backlight = "nothing"
 [rtc]
 device = "rtc99"
+[gnss]
+device = "{folder}/ttyS8"
 """
 
 
@@ -602,7 +604,7 @@ def test_an_agent_whose_every_driver_finds_nothing_runs_and_says_so_of_each(tmp_
     running = Running(board_path, config)
     keys = component(f"keys {tmp_path}/event9")
     lights = {"light.port1", "light.port2"}
-    missing = lights | {keys, "temperature.case", "backlight", "clock.chip", "Meter.1", "Meter.2"}
+    missing = lights | {keys, "temperature.case", "backlight", "clock.chip", "GNSS.receiver", "Meter.1", "Meter.2"}
     try:
         until(lambda: {part for part, told in running.app.shell.station.parts.items() if told.problem} == missing)
         until(lambda: all(Fault.METER_FAULT in faults(port) for port in running.app.shell.station.ports))

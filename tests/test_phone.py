@@ -35,6 +35,9 @@ from agent.ui.door import (
     wifi,
 )
 from agent.ui.phone import SUBSCRIBERS_MAX, fields, spoken
+from agent.wizard.facts import Method
+from agent.wizard.inputs import NUDGE
+from tests.installing import Installer
 from tests.phone import Browser, Site, is_listening, token_of
 from tests.play import WALL_S
 from tests.process import STATION_ID, started_box, until, write_files
@@ -344,6 +347,16 @@ def test_a_phone_may_set_what_its_page_shows_and_nothing_else(site: Site) -> Non
         assert phone.post("/api/field", {"name": name, "value": "restart"})[0] == 409
     site.do(FieldEntered("service", "restart", by_phone=True))
     assert site.posted.empty() and site.play.station.reset is None and site.play.station.panel.part == "phone"
+
+
+def test_a_phone_whose_page_has_a_map_may_move_the_point_by_metres() -> None:
+    """What a map sends is no field of the page."""
+    me = Installer()
+    assert NUDGE not in fields(me.screen)
+    me.enter("step", "pinpoint").enter("pinpoint", "52.52, 13.405", by_phone=True)
+    assert fields(me.screen) == {"step", "pinpoint", "sister", "north_m", "east_m", NUDGE}
+    point = me.enter(NUDGE, "n5", by_phone=True).play.station.wizard.pinpoint
+    assert point and point.method is Method.NUDGED and round((point.latitude - 52.52) * 111_195) == 5
 
 
 def test_a_closed_door_forgets_late_words(site: Site) -> None:

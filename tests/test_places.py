@@ -151,7 +151,7 @@ def test_a_device_without_the_files_knows_no_place_and_goes_on(monkeypatch: pyte
 def test_the_map_says_where_how_exact_and_next_to_which_town() -> None:
     place = Place("DE", "Germany", "Berlin", 3.84, "Europe/Berlin")
     text = station_map(Point(52.516, 13.3777, 5.4), place, ENGLISH).text
-    assert text == "52.516000, 13.377700 ± 5 m. 3.8 km from Berlin, Germany."
+    assert text == "52.516000, 13.377700 ± 5 m: 3.8 km from Berlin, Germany."
     assert station_map(Point(52.5, 13.4, 11_120.0), place, Say("de")).text.startswith("52.500000, 13.400000 ± 11 km")
 
 

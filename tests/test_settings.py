@@ -36,6 +36,8 @@ def values_of(key: str) -> st.SearchStrategy[Any]:
         return st.from_regex(r"[A-Za-z0-9-]{1,36}", fullmatch=True)
     if key == "time_zone":
         return st.sampled_from(["UTC", "Europe/Berlin", "America/Argentina/Buenos_Aires", "Etc/GMT+5"])
+    if key == "site_point":
+        return st.sampled_from(["", "52.520008, 13.404954", "-90,180", "0.5, -179.999999999"])
     if get_origin(BOUNDS[key]) is Literal:
         return st.sampled_from(get_args(BOUNDS[key]))
     if kind is bool:

@@ -18,6 +18,7 @@ from board.controller.link import Deframer, frame
 HEARTBEAT_S = contract.HEARTBEAT_MS / 1000
 AGAIN_S, AGAINS = 0.02, 2  # a changed wish is said so often again, so soon: noise must not hold it back for a heartbeat
 LOST_S = 3.0  # no intact frame for so long: the controller is lost
+LIMIT_AGAIN_S = 1.0  # a limit that nobody has answered is told again: noise has eaten it, or the answer
 SETTLE_S = 2.0  # so long may a host that has just come be silent about what it finds running
 IDLE_S = 0.1  # longer than any frame lasts at 115,200 baud: a gap in it means that its rest is lost
 METER_PERIOD_S = 2.0  # the core hears of a merely moving meter this often: somebody may be watching it
@@ -142,6 +143,7 @@ class ControllerLink:
         self._boot_id: int | None = None
         self._circuit_ma = 0  # as the controller has it; 0: never commissioned
         self._is_limit_refused = False  # and somebody was told
+        self._limit_at: float | None = None  # when it is told again; None: it was answered
         self._unwilling: int | None = None  # boot id of a controller that refused our limits
         self._adopt_until: float | None = None  # the first wish waits at most so long; None: it is out
         self._offers: list[int | None] = [None] * port_count  # in force, as reported since the welcome
@@ -208,7 +210,7 @@ class ControllerLink:
         """Circuit and failsafe in mA, grace in s, as the installer has confirmed them; answered by a WELCOME with the
         new limit, or refused with a sentence. b"": nobody is greeted, and the next WELCOME is compared."""
         self.limit, self._unwilling = limits, None
-        return b"" if self._minor is None else self._frame(contract.pack(contract.LIMIT, *limits))
+        return b"" if self._minor is None else self._told_limit(limits)
 
     # -- from the controller
 
@@ -258,7 +260,7 @@ class ControllerLink:
                 if code != contract.LIMIT_REFUSED:
                     self._minor = None
                     return b"", self._refused(text)
-                self._unwilling = self._boot_id
+                self._unwilling, self._limit_at = self._boot_id, None
                 self._is_limit_refused = True
                 if self._circuit_ma:  # it goes on with its own; the sum of our offers is the smaller one's anyway
                     return b"", [of_driver(CIRCUIT, text, "limit")]
@@ -288,6 +290,8 @@ class ControllerLink:
         self.health.booted(is_new=boot_id != self._boot_id)
         if boot_id != self._boot_id:
             self._filter.forget()
+        if boot_id != self._boot_id or (self.limit and circuit_ma == self.limit[0]):
+            self._limit_at = None  # answered; or it was told another one, which is judged by what it holds
         self._boot_id, self._circuit_ma = boot_id, circuit_ma
         self._beat_at = now
         if self.limit is None:
@@ -296,7 +300,7 @@ class ControllerLink:
         if is_unwilling or 0 < circuit_ma <= self.limit[0]:
             return b"", [found, *self._limit_taken(circuit_ma)]
         # At commissioning; and when the circuit was made smaller: without us, too, the ports must fit it.
-        return self._frame(contract.pack(contract.LIMIT, *self.limit)), [found]
+        return self._told_limit(self.limit), [found]
 
     def _limit_taken(self, circuit_ma: int) -> list[Event]:
         """What was refused before is in force now."""
@@ -323,7 +327,7 @@ class ControllerLink:
         return [self._lost(sentence)]
 
     def _lost(self, why: str) -> Event:
-        self._minor, self._heard_at, self._adopt_until = None, None, None
+        self._minor, self._heard_at, self._adopt_until, self._limit_at = None, None, None, None
         self._filter.forget()
         return ControllerLost(why)
 
@@ -339,7 +343,21 @@ class ControllerLink:
         self._beat_at = now + (AGAIN_S if self._agains else HEARTBEAT_S)
         rows = tuple(wish_row(command) for command in self.commands)
         self._lights_at = inf if self.lights is None else now + HEARTBEAT_S / 2
-        return self._frame(contract.pack(contract.WISH, self._minor, rows))
+        return self._limit_again(now) + self._frame(contract.pack(contract.WISH, self._minor, rows))
+
+    def _told_limit(self, limits: tuple[int, int, int]) -> bytes:
+        self._limit_at = inf  # the next beat knows when that was
+        return self._frame(contract.pack(contract.LIMIT, *limits))
+
+    def _limit_again(self, now: float) -> bytes:
+        """With a beat. What is told twice is stored once."""
+        if self._limit_at is None or self.limit is None:
+            return b""
+        is_due, self._limit_at = now >= self._limit_at, min(self._limit_at, now + LIMIT_AGAIN_S)
+        if not is_due:
+            return b""
+        self._limit_at = now + LIMIT_AGAIN_S
+        return self._frame(contract.pack(contract.LIMIT, *self.limit))
 
     def _lights(self) -> bytes:
         """Between two wishes: both in one turn are much for a small controller."""

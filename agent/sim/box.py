@@ -1,4 +1,5 @@
-"""A simulated charger's hardware in real time, for a real agent process: controller and card reader, each on a pty.
+"""A simulated charger's hardware in real time, for a real agent process: controller, card reader and GNSS receiver,
+each on a pty.
 
 One thread moves bytes and time. Stories call the verbs from any other thread; a verb is over when the hardware has
 done it.
@@ -15,12 +16,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
-from agent.loop import monotonic
+from agent.loop import monotonic, system_wall
 from agent.sim.car import Car
+from agent.sim.gnss import Receiver
 from agent.sim.plant import Plant
+from agent.wizard.coordinates import Point
 
 T = TypeVar("T")
 POLL_S = 0.01  # the controller's own loop turns every 10 ms
+PLACE = Point(52.520008, 13.404954)  # where the simulated station stands
 VERB_S = 5.0  # a verb that takes longer is a bug
 
 
@@ -88,6 +92,9 @@ class Box:
         self._random = random.Random(1)
         self.link = Line(folder / "controller" if folder else None)
         self.reader = Line(folder / "reader" if folder else None)
+        self.gnss = Line(folder / "gnss" if folder else None)
+        self.receiver = Receiver(PLACE)
+        self._told_at = 0.0  # by the receiver
         self._began = monotonic()
         self._verbs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._wake_read, self._wake_write = os.pipe()
@@ -104,6 +111,7 @@ class Box:
         self.controller.close()
         self.link.close()
         self.reader.close()
+        self.gnss.close()
         os.close(self._wake_read)
         os.close(self._wake_write)
 
@@ -111,6 +119,7 @@ class Box:
 
     def power_on(self) -> None:
         self._do(self.controller.power_on)
+        self._do(lambda _: self.receiver.power_on())
 
     def cut_power(self) -> None:
         self._do(self.controller.power_off)
@@ -202,6 +211,14 @@ class Box:
                 self.heard(said)
             self.controller.receive(self._spoilt(said), now)
             self.link.write(self._spoilt(self.controller.transmit()))
+            self._locate(now)
+
+    def _locate(self, now: float) -> None:
+        """A receiver speaks once a second, whether anybody listens or not."""
+        if now >= self._told_at + 1.0:
+            self._told_at = now
+            self.receiver.wall_s = float(int(system_wall()))
+            self.gnss.write(self.receiver.second())
 
     def heard(self, data: bytes) -> None:
         """What the agent has said, before the line spoils it: for whoever measures."""

@@ -165,7 +165,7 @@ class Demo:
         clock.write_text(self.clock_chip)
         self._agent = self._spawn(
             "agent.log", "-m", "agent.sim.device", str(BOARD), str(self.folder / "config.toml"),
-            self.box.link.path, self.box.reader.path, str(clock),
+            self.box.link.path, self.box.reader.path, str(clock), self.box.gnss.path,
         )  # fmt: skip
 
     def revive(self) -> None:

@@ -19,18 +19,24 @@ def station_map(point: Point | None, place: Place | None, say: Say, streets: str
 
 
 def said(point: Point, place: Place | None, say: Say) -> str:
-    """52.520008, 13.404954 ± 5 m. 3 km from Berlin, Germany."""
-    where = say("{latitude}, {longitude}", latitude=f"{point.latitude:.6f}", longitude=f"{point.longitude:.6f}")
-    if point.accuracy_m is not None:
-        where += f" ± {length(point.accuracy_m, say)}"
+    """52.520008, 13.404954 ± 5 m: 3 km from Berlin, Germany."""
+    where = point_text(point, say)
     if place is None:
         return where
+    facts = {"point": where, "town": place.town, "country": place.country}
     if place.town and place.town_km < IN_TOWN_KM:
-        return f"{where}. {place.town}, {place.country}."
+        return say("{point}: in {town}, {country}.", **facts)
     if place.town:
         km = say.number(place.town_km, int(place.town_km < 10))
-        return where + ". " + say("{km} km from {town}, {country}.", km=km, town=place.town, country=place.country)
-    return where + ". " + (f"{place.country}." if place.country else say("In the sea."))
+        return say("{point}: {km} km from {town}, {country}.", km=km, **facts)
+    return say("{point}: in {country}.", **facts) if place.country else say("{point}: in the sea.", **facts)
+
+
+def point_text(point: Point, say: Say) -> str:
+    where = say("{latitude}, {longitude}", latitude=f"{point.latitude:.6f}", longitude=f"{point.longitude:.6f}")
+    if point.accuracy_m is None:
+        return where
+    return say("{point} ± {accuracy}", point=where, accuracy=length(point.accuracy_m, say))
 
 
 def length(metres: float, say: Say) -> str:

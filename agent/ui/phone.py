@@ -37,10 +37,11 @@ from agent.service import is_let_in
 from agent.settings import Phone as PhoneFacts
 from agent.station import Station
 from agent.ui.door import CERTIFICATE, Entry, certificate, fingerprint, new_door, problem_at, wifi
-from agent.ui.model import Field, ScreenModel
+from agent.ui.model import Field, Map, ScreenModel
 from agent.ui.site import Streets
 from agent.ui.web import TYPES, EventStream, happened, read, streets_route
 from agent.ui.words import LANGUAGES, Say, Says, language_of
+from agent.wizard.inputs import NUDGE
 
 SUBSCRIBERS_MAX = 4
 CONNECTIONS_MAX = 24
@@ -289,7 +290,8 @@ class Visit:
 def fields(screen: ScreenModel) -> set[str]:
     """What can be entered on this page. `step` is a way, not a field: agent/wizard/flow.py."""
     blocks = screen.content.blocks if screen.content else ()
-    return {"step"} | {block.name for block in blocks if isinstance(block, Field)}
+    maps = {NUDGE for block in blocks if isinstance(block, Map)}  # which has no field of its own
+    return {"step"} | maps | {block.name for block in blocks if isinstance(block, Field)}
 
 
 # -- pages and answers ------------------------------------------------------------------------------------------------

@@ -196,6 +196,7 @@ PARTS: dict[str, str] = {  # component name on the wire: as people call it. Anot
     "ProximityPilot": "Cable rating",
     "Storage": "Storage",
     "TokenReader": "Card reader",
+    "GNSS.receiver": "Satellite receiver",
     "ControllerLink": "Link to the controller",
     "Display": "Display",
 }

@@ -11,11 +11,11 @@ from agent.port import is_plugged
 from agent.selftest import Result
 from agent.station import Station, charging_state
 from agent.transaction import TEST_RULE, ChargingState
-from agent.ui.maps import STREETS, length, station_map
+from agent.ui.maps import STREETS, length, point_text, station_map
 from agent.ui.model import Block, Field, Option, PageModel, Prose, Qr, Row, Rows
 from agent.ui.shown import part_name
 from agent.ui.words import LANGUAGES, Say
-from agent.wizard import flow, inputs, layer, readiness, steps
+from agent.wizard import flow, inputs, layer, readiness, receiver, steps
 from agent.wizard.coordinates import Point
 from agent.wizard.facts import STEPS, Method, Sentence, Step
 from agent.wizard.inputs import Input
@@ -75,7 +75,7 @@ def refusal(station: Station, say: Say) -> Iterator[Block]:
 # -- fields -----------------------------------------------------------------------------------------------------------
 
 
-def fields(station: Station, say: Say) -> Iterator[Block]:
+def fields(station: Station, say: Say) -> Iterator[Field]:
     here = inputs.inputs(station, station.wizard.step)
     for number, each in enumerate(here):
         yield field(station, each, number == flow.at(station) and not station.wizard.confirms, say)
@@ -121,6 +121,8 @@ def text_of(each: Input, value: str, say: Say) -> str:
         return LANGUAGES[value].name
     if each.name == "charge":
         return say("none") if value == "-" else say("Port {n}", n=value)
+    if each.name == "gnss":
+        return say("take its point") if value == inputs.TAKE_FIX else say("not taken")
     if each.name == "time_zone":
         return value.rpartition("/")[2].replace("_", " ") if each.kind == "choice" else value
     if each.name == "breaker_a" and value == "0":
@@ -204,6 +206,8 @@ def circuit(station: Station, now: float, say: Say) -> Iterator[Block]:
         yield Prose(say("Continue shows old and new values. They count when they are confirmed there."))
     else:
         yield Rows((Row(say("Port controller"), said(say, item.evidence), mark(item.is_met)),))
+        if station.wizard.owed:
+            yield Prose(said(say, item.fix))
     if station.settings.circuit_limit_ma < layer.commissioned(station, "circuit_limit_ma"):
         yield Prose(say("The cloud allows {n} A at present.", n=station.settings.circuit_limit_ma // 1000), "small")
 
@@ -284,12 +288,18 @@ assert METHODS.keys() == set(Method)
 
 
 def pinpoint(station: Station, now: float, say: Say) -> Iterator[Block]:
-    point = station.wizard.pinpoint
-    yield from fields(station, say)
+    """Where the point comes from, what speaks against it, and the map, on which one sees it; small displays show little
+    at once, so the rest comes after these."""
+    point, here_now = station.wizard.pinpoint, {each.name: each for each in fields(station, say)}
+    if station.machine.has_gnss:
+        yield here_now.pop("gnss")
+        yield Rows((gnss(station, now, say),))
+    yield here_now.pop("pinpoint")
     for doubt in station.wizard.doubts:
         yield Prose(said(say, doubt), "warning")
     here = Point(point.latitude, point.longitude, point.accuracy_m) if point else None
     yield station_map(here, station.wizard.place, say, STREETS if station.machine.streets else "")
+    yield from here_now.values()
     if point:
         size = length(point.accuracy_m, say) if point.accuracy_m is not None else say("unknown")
         yield Rows((
@@ -299,6 +309,16 @@ def pinpoint(station: Station, now: float, say: Say) -> Iterator[Block]:
         ))  # fmt: skip
     else:
         yield Prose(say("You can do this later. Without it the station cannot be activated."), "small")
+
+
+def gnss(station: Station, now: float, say: Say) -> Row:
+    """What could be taken now, or why nothing."""
+    mean, count = receiver.mean(station, now), len(receiver.known(station, now))
+    if not isinstance(mean, Point):
+        return Row(say("Its fix"), said(say, mean), "running")
+    if station.wizard.is_fixed:
+        return Row(say("Mean of {n} fixes", n=count), point_text(mean, say), "passed")
+    return Row(say("Mean of {n} fixes, none at present", n=count), point_text(mean, say), "open")
 
 
 def place(station: Station, say: Say) -> str:

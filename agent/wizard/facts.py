@@ -15,6 +15,7 @@ from msgspec import Meta
 
 from agent.clock import WALL_MAX_S
 from agent.settings import SETTINGS
+from agent.wizard.coordinates import Point, is_place
 from agent.wizard.places import Place as Place  # a fact of the wizard, too
 from agent.wizard.sentence import Sentence as Sentence
 
@@ -98,6 +99,15 @@ class Draft:
 
 
 @dataclass(frozen=True, slots=True)
+class Raise:
+    """Somebody has confirmed at the panel that the circuit is raised from old to new, and the controller does not hold
+    it yet: it was away. This is for a controller that holds the old one, and for no other."""
+
+    old_ma: int
+    new_ma: int
+
+
+@dataclass(frozen=True, slots=True)
 class Wizard:
     settings: Mapping[str, Any] = field(default_factory=dict)  # Layer.WIZARD
     set_at_s: float | None = None  # wall: when the newest of them was set
@@ -105,12 +115,14 @@ class Wizard:
     company: str = ""
     breaker_ma: int = 0  # 0: not told
     pinpoint: Pinpoint | None = None
+    sister: Point | None = None  # the station beside this one
     charged: bool = False  # a test charge has drawn energy
     done: Mapping[Step, Mark] = field(default_factory=dict)
     step: Step = Step.LANGUAGE
     told: str = ""  # what of the station was last put into the outbox, as a digest
     is_heard: bool = False  # and the cloud has acknowledged that
     draft: Draft | None = None
+    owed: Raise | None = None
     # this run's
     cursor: int = 0  # among the fields of the step
     editing: Editing | None = None
@@ -120,6 +132,10 @@ class Wizard:
     region: str = ""  # of the time zones that are offered
     place: Place | None = None  # at the pinpoint
     doubts: tuple[Sentence, ...] = ()  # what speaks against it
+    fixes: tuple[Point, ...] = ()  # of a GNSS receiver, the newest last
+    fixed_at: float = -inf  # monotonic: the newest
+    fix_s: float | None = None  # wall: the same, as the receiver says
+    is_fixed: bool = False  # and it has it still
     lingers_until: float = -inf  # monotonic: the hand-over stays to be read out on the telephone
 
 
@@ -130,6 +146,8 @@ def saved(wizard: Wizard) -> dict[str, Any]:
         "company": wizard.company, "breaker_ma": wizard.breaker_ma, "step": wizard.step, "told": wizard.told,
         "pinpoint": msgspec.to_builtins(wizard.pinpoint), "is_heard": wizard.is_heard, "charged": wizard.charged,
         "draft": None if wizard.draft is None else [dict(wizard.draft.values), wizard.draft.by_phone],
+        "sister": None if wizard.sister is None else [wizard.sister.latitude, wizard.sister.longitude],
+        "owed": None if wizard.owed is None else [wizard.owed.old_ma, wizard.owed.new_ma],
         "done": {step: [mark.at_s, mark.is_open] for step, mark in wizard.done.items()},
     }  # fmt: skip
 
@@ -158,8 +176,19 @@ def restored(fact: Any) -> Wizard:
         step=read(fact, "step", Step, Step.LANGUAGE),
         told=read(fact, "told", Annotated[str, Meta(max_length=64)], ""),
         is_heard=read(fact, "is_heard", bool, False),
+        sister=beside(read(fact, "sister", tuple[float, float] | None, None)),
+        owed=raised(read(fact, "owed", tuple[Milliamp, Milliamp] | None, None)),
         draft=drafted(read(fact, "draft", tuple[dict[str, Milliamp], bool] | None, None)),
     )
+
+
+def beside(stored: tuple[float, float] | None) -> Point | None:
+    point = Point(*stored) if stored else None
+    return point if point and is_place(point) else None
+
+
+def raised(stored: tuple[int, int] | None) -> Raise | None:
+    return Raise(*stored) if stored and stored[0] < stored[1] else None
 
 
 def drafted(stored: tuple[dict[str, int], bool] | None) -> Draft | None:

@@ -339,7 +339,7 @@ def needs_confirmation(station: Station, now: float) -> bool:
     wizard = station.wizard
     if wizard.step is not Step.CIRCUIT or not layer.drafted(station, "breaker_ma"):
         return False
-    return bool(wizard.draft) or steps.circuit(station, now) is not None
+    return bool(wizard.draft) or (steps.circuit(station, now) is not None and wizard.owed is None)
 
 
 def continued(station: Station, now: float) -> Station:

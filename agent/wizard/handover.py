@@ -18,7 +18,8 @@ from agent.effects import Commission, Effect, FindPlace, LoadZone, Record, Strea
 from agent.reporting import TECH_INFO_MAX, VENDOR_ID, notify_event
 from agent.station import Station
 from agent.uplink.codec import to_cbor
-from agent.wizard import layer, steps
+from agent.wizard import coordinates, layer, steps
+from agent.wizard.coordinates import Point
 from agent.wizard.facts import Pinpoint, Step
 
 STATION = {"name": "ChargingStation"}
@@ -89,13 +90,16 @@ def followed(before: Station, station: Station, now: float) -> tuple[Station, tu
     has_other_zone = station.settings.time_zone != before.settings.time_zone
     if has_other_zone:
         effects.append(LoadZone(station.settings.time_zone))
-    if new.pinpoint and (has_other_zone or new.pinpoint is not old.pinpoint):
+    has_other_site = station.settings.site_point != before.settings.site_point or new.sister != old.sister
+    if new.pinpoint and (has_other_zone or has_other_site or new.pinpoint is not old.pinpoint):
         effects.append(place_of(station, new.pinpoint))
+    is_confirmed = new.commissions != old.commissions
+    if is_confirmed:
+        effects.append(confirmation(before, station, now))
+    if is_confirmed or (layer.is_owed(station) and not layer.is_owed(before)):
+        effects.append(Commission(*layer.limits(station.ceiling or station.settings, len(station.ports))))
     if new is old:
         return station, tuple(effects)
-    if new.commissions != old.commissions:
-        effects.append(confirmation(before, station, now))
-        effects.append(Commission(*layer.limits(station.ceiling or station.settings, len(station.ports))))
     is_over = new.done.get(Step.HAND_OVER) is not old.done.get(Step.HAND_OVER)
     if (new.step is not old.step and new.step in TELLS) or is_over:
         station, told = commissioned(station, now)
@@ -107,7 +111,11 @@ def followed(before: Station, station: Station, now: float) -> tuple[Station, tu
 
 def place_of(station: Station, point: Pinpoint) -> FindPlace:
     zone = station.settings.time_zone
-    return FindPlace(point.latitude, point.longitude, zone if zone != "UTC" else "")
+    site = coordinates.parse(station.settings.site_point)
+    address = site if isinstance(site, Point) else None
+    return FindPlace(
+        point.latitude, point.longitude, zone if zone != "UTC" else "", station.wizard.sister, address
+    )  # fmt: skip
 
 
 def commissioned(station: Station, now: float) -> tuple[Station, tuple[Record, ...]]:

@@ -14,7 +14,7 @@ from agent.station import Station
 from agent.taps import port_of, why_not_here, with_port
 from agent.transaction import TEST_RULE, StoppedReason, Trigger, ended_by
 from agent.ui.words import LANGUAGES
-from agent.wizard import coordinates
+from agent.wizard import coordinates, receiver
 from agent.wizard.coordinates import Point
 from agent.wizard.facts import TEXT_MAX, Method, Pinpoint, Sentence, Step
 from agent.wizard.layer import BREAKERS_A, board, drafted, drawn_up, set_to
@@ -23,6 +23,8 @@ from agent.wizard.steps import zone_of
 
 VALUE_MAX = coordinates.TEXT_MAX  # characters that are looked at
 MOVE_MAX_M = 1_000
+NUDGE = "pinpoint.nudge"
+NO_FIX, TAKE_FIX = "-", "take"  # of a GNSS receiver
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ 0123456789-.,&'/+@"
 DIGITS = "0123456789.,- °'\"NSEW+"
 
@@ -193,20 +195,49 @@ def put_phases(station: Station, given: Given) -> Outcome:
 # -- the place --------------------------------------------------------------------------------------------------------
 
 
-def put_point(method: Method) -> Callable[[Station, Given], Outcome]:
-    def put(station: Station, given: Given) -> Outcome:
-        point = coordinates.parse(given.value)
-        return placed(station, point, method, given.now) if isinstance(point, Point) else Sentence(point)
+def put_point(station: Station, given: Given) -> Outcome:
+    point = coordinates.parse(given.value)
+    return placed(station, point, Method.TYPED, given.now) if isinstance(point, Point) else Sentence(point)
 
-    return put
+
+def put_sister(station: Station, given: Given) -> Outcome:
+    """This station begins where that one is; later points are compared with it. Nothing: there is none."""
+    if not given.value.strip():
+        return replace(station, wizard=replace(station.wizard, sister=None))
+    point = coordinates.parse(given.value)
+    if not isinstance(point, Point):
+        return Sentence(point)
+    sister = Point(point.latitude, point.longitude)
+    station = replace(station, wizard=replace(station.wizard, sister=sister))
+    return placed(station, point, Method.SISTER, given.now)
 
 
 def placed(station: Station, point: Point, method: Method, now: float) -> Station:
     wizard = station.wizard
     who = ", ".join(filter(None, (wizard.installer, wizard.company)))
     at_s = wall(station.clock, now)
+    if at_s is None and method is Method.GNSS:
+        at_s = wizard.fix_s
     found = Pinpoint(point.latitude, point.longitude, point.accuracy_m, method, at_s, who)
-    return replace(station, wizard=replace(wizard, pinpoint=found, place=None))
+    return replace(station, wizard=replace(wizard, pinpoint=found, place=None, doubts=()))
+
+
+def put_fix(station: Station, given: Given) -> Outcome:
+    """Taken again, it is the mean of newer fixes."""
+    value = one_of(given, fix_options(station))
+    if isinstance(value, Sentence) or value == NO_FIX:
+        return value if isinstance(value, Sentence) else station
+    point = receiver.mean(station, given.now)
+    return point if isinstance(point, Sentence) else placed(station, point, Method.GNSS, given.now)
+
+
+def fix_options(station: Station) -> tuple[str, ...]:
+    return NO_FIX, TAKE_FIX
+
+
+def fix_taken(station: Station) -> str:
+    point = station.wizard.pinpoint
+    return TAKE_FIX if point and point.method is Method.GNSS else NO_FIX
 
 
 def put_nudge(station: Station, given: Given) -> Outcome:
@@ -236,6 +267,11 @@ def has_point(station: Station) -> bool:
 def point_text(station: Station) -> str:
     point = station.wizard.pinpoint
     return coordinates.decimal(Point(point.latitude, point.longitude)) if point else ""
+
+
+def sister_text(station: Station) -> str:
+    sister = station.wizard.sister
+    return coordinates.decimal(sister) if sister else ""
 
 
 # -- the test charge --------------------------------------------------------------------------------------------------
@@ -324,12 +360,12 @@ TABLE: tuple[Input, ...] = (
         options=phases, is_there=lambda s: board(s).phases == 3,
     ),
     Input(
-        "pinpoint", Step.PINPOINT, "text", "Coordinates", point_text, put_point(Method.TYPED), wheel=DIGITS,
-        length_max=VALUE_MAX, hint="Latitude, longitude; or a link copied from a map.",
+        "gnss", Step.PINPOINT, "choice", "Satellite receiver", fix_taken, put_fix, options=fix_options,
+        is_there=lambda s: s.machine.has_gnss,
     ),
     Input(
-        "sister", Step.PINPOINT, "text", "Same place as the station at", lambda s: "", put_point(Method.SISTER),
-        wheel=DIGITS, length_max=VALUE_MAX, hint="The coordinates that its display or its report shows.",
+        "pinpoint", Step.PINPOINT, "text", "Coordinates", point_text, put_point, wheel=DIGITS,
+        length_max=VALUE_MAX, hint="Or a link copied from a map.",
     ),
     Input(
         "north_m", Step.PINPOINT, "number", "Move north (minus: south)", lambda s: "0", put_move("n"), "m",
@@ -338,6 +374,10 @@ TABLE: tuple[Input, ...] = (
     Input(
         "east_m", Step.PINPOINT, "number", "Move east (minus: west)", lambda s: "0", put_move("e"), "m",
         bounds=lambda s: (-MOVE_MAX_M, MOVE_MAX_M), is_there=has_point,
+    ),
+    Input(
+        "sister", Step.PINPOINT, "text", "Same place as the station at", sister_text, put_sister,
+        wheel=DIGITS, length_max=VALUE_MAX, hint="As its display shows them.",
     ),
     Input(
         "region", Step.CLOCK, "choice", "Region", region, put_region, options=regions,
@@ -355,7 +395,7 @@ TABLE: tuple[Input, ...] = (
 )  # fmt: skip
 
 UNSEEN: tuple[Input, ...] = (  # what only a map sends
-    Input("pinpoint.nudge", Step.PINPOINT, "text", "", lambda s: "", put_nudge),
+    Input(NUDGE, Step.PINPOINT, "text", "", lambda s: "", put_nudge),
 )
 
 

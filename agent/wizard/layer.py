@@ -16,7 +16,7 @@ from agent.policy.sharing import CURRENT_MIN_MA
 from agent.port import is_plugged
 from agent.settings import BOUNDS, ConfigError, Layer, Merged, Settings, checked, fitting
 from agent.station import Station
-from agent.wizard.facts import ELECTRICAL, Draft
+from agent.wizard.facts import ELECTRICAL, Draft, Raise
 
 CONTINUOUS_PERCENT = 80  # of the breaker: a car charges for hours (NEC 210.20(A), 625.41)
 BREAKERS_A = (  # sold sizes: IEC 60898-1, NEC 240.6(A)
@@ -126,9 +126,38 @@ def confirmed(station: Station, now: float) -> Station:
     layer, at_s = {**wizard.settings, **electrical}, wall(station.clock, now)
     wizard = replace(
         wizard, settings=layer, set_at_s=at_s, breaker_ma=drafted(station, "breaker_ma"), draft=None, confirms=False,
-        commissions=wizard.commissions + 1,
+        commissions=wizard.commissions + 1, owed=raise_of(station),
     )  # fmt: skip
     return with_layer(replace(station, wizard=wizard), layer)
+
+
+# -- a raise that the controller does not hold yet ---------------------------------------------------------------------
+
+
+def raise_of(station: Station) -> Raise | None:
+    """What the draft raises, from what the panel shows as old."""
+    return Raise(held_ma(station), drafted(station, "circuit_limit_ma")) if is_raised(station) else None
+
+
+def found(station: Station) -> Station:
+    """The controller has told which limit it holds: the new one, and all is done; the old one, and it is to be told; or
+    another one, for which nobody has confirmed anything."""
+    owed = owing(station)
+    return station if owed is station.wizard.owed else replace(station, wizard=replace(station.wizard, owed=owed))
+
+
+def owing(station: Station) -> Raise | None:
+    """What was confirmed, as long as the controller may still be told it. Another board file may have come since."""
+    owed = station.wizard.owed
+    if owed is None or commissioned(station, "circuit_limit_ma") != owed.new_ma or held_ma(station) != owed.old_ma:
+        return None
+    return owed
+
+
+def is_owed(station: Station) -> bool:
+    """It can be told now: it is there, each of its ports has spoken, and none is in use (S11)."""
+    is_there = station.controller is not None and all(port.report for port in station.ports)
+    return is_there and owing(station) is not None and not is_in_use(station)
 
 
 def limits(settings: Settings, port_count: int) -> tuple[int, int, int]:

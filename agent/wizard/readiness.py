@@ -110,6 +110,10 @@ def circuit(station: Station) -> Item:
         fix = Sentence("Wait until the port controller answers.")
         return Item("circuit", title, False, Sentence("The port controller has not answered."), fix)
     amperes = {"limit": limit_ma // 1000, "held": held_ma(station) // 1000}
+    if held_ma(station) != limit_ma and station.wizard.owed:
+        text = Sentence("{limit} A are confirmed, but the port controller still holds {held} A.", amperes)
+        fix = Sentence("Unplug every car: the port controller is told as soon as it answers.")
+        return Item("circuit", title, False, text, fix)
     if held_ma(station) != limit_ma:
         text = Sentence("The port controller holds {held} A, not {limit} A.", amperes)
         return Item("circuit", title, False, text, confirm)

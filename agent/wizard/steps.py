@@ -147,8 +147,9 @@ TABLE: tuple[Row, ...] = (
     ),
     Row(
         Step.PINPOINT, "Pinpoint",
-        "coordinates: typed, pasted, from a sister station, on the map; moved by metres",
-        "country, nearest town and time zone of that point; its accuracy, how and by whom it was found",
+        "coordinates: a receiver's, typed, pasted, from a sister station, on the map; moved by metres",
+        "country, nearest town and time zone of that point; what speaks against it; its accuracy, how and by whom it "
+        "was found",
         "there is a point", Open.LISTED, "shows the point; a new one replaces it", pinpoint,
     ),
     Row(

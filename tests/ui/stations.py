@@ -13,8 +13,10 @@ from agent.settings import Settings
 from agent.station import Ask, Holding, Notice, Station
 from agent.transaction import Ending, StoppedReason, Trigger
 from agent.ui.situation import Situation
+from agent.wizard.coordinates import Point
 from agent.wizard.facts import STEPS, Draft, Editing, Mark, Method, Pinpoint, Step, Wizard
 from agent.wizard.places import Place
+from agent.wizard.sentence import Sentence
 from tests.test_view import CHARGING, FREE, GRANT, NOW, PLUGGED, SITUATIONS, TX, WALL, station
 
 FURNITURE = {
@@ -93,7 +95,7 @@ READ: dict[str, Station] = {
 PINPOINT = Pinpoint(59.913245, 10.739087, 6.0, Method.GNSS, WALL - 300, "Ann Lee, Bright Sparks")
 INSTALLING = Wizard(
     installer="Ann Lee", company="Bright Sparks", breaker_ma=40_000, pinpoint=PINPOINT,
-    place=Place("Norway", "Oslo", "Europe/Oslo"),
+    place=Place("NO", "Norway", "Oslo", 1.4, "Europe/Oslo"),
     done={step: Mark(WALL - 600) for step in STEPS[:6]},
 )  # fmt: skip
 
@@ -124,9 +126,20 @@ def complete() -> Station:
     return replace(bare, machine=machine, panel=panel, phone=PhoneTold())
 
 
+def with_receiver(station: Station) -> Station:
+    return replace(station, machine=replace(station.machine, has_gnss=True))
+
+
 WIZARD: dict[str, Station] = {
     **{f"wizard: {step}": installing(step) for step in STEPS},
     **{f"wizard begun: {step}": replace(installing(step), wizard=Wizard(step=step)) for step in STEPS},
+    "wizard: a receiver's fixes": with_receiver(installing(
+        Step.PINPOINT, fixes=(Point(59.913291, 10.739052, 3.5),) * 42, fixed_at=NOW, is_fixed=True,
+        doubts=(Sentence("The station beside this one is {km} km away.", {"km": 7.2}),),
+    )),
+    "wizard begun: pinpoint with a receiver": with_receiver(replace(
+        installing(Step.PINPOINT), wizard=Wizard(step=Step.PINPOINT),
+    )),
     "wizard: to be confirmed": installing(Step.CIRCUIT, draft=Draft({"breaker_ma": 50_000}), confirms=True),
     "wizard: complete": complete(),
     "wizard: a phone may come": awaiting(DOOR),
