@@ -23,6 +23,7 @@ from agent.station import Station
 from agent.ui import web
 from agent.ui.catalogues import load_says
 from agent.ui.model import Beat, ScreenModel
+from agent.ui.qr import drawn
 from agent.ui.view import screen
 from tests.test_view import NOW
 from tests.ui.stations import STATIONS
@@ -114,7 +115,7 @@ class Display:
 
     def model(self) -> ScreenModel:
         with self._lock:
-            return structs.replace(screen(self.station, NOW, SAYS), list_version=self._revision)
+            return drawn(structs.replace(screen(self.station, NOW, SAYS), list_version=self._revision))
 
     def post(self, event: object) -> None:
         with self._lock:
