@@ -3,7 +3,7 @@ VENV := .venv
 BIN  := $(VENV)/bin
 CODE  = $(wildcard agent board tools tests bench)
 
-.PHONY: help setup debian rigs run test test-long mutation lint bench screenshots constraints clean
+.PHONY: help setup debian rigs run test test-long mutation lint bench screenshots sheets constraints clean
 .DEFAULT_GOAL := help
 
 help:           ## this list
@@ -40,6 +40,9 @@ bench: setup    ## measure; writes bench/results.json
 
 screenshots: setup ## the pictures of docs/panel.md, from the station's own page
 	@$(BIN)/python -m tests.ui.screenshots
+
+sheets: setup   ## every screen on every display in every language, many on one picture: build/sheets, to be looked at
+	@$(BIN)/python -m tests.ui.screenshots --sheets build/sheets
 
 constraints:    ## resolve the dependencies anew and write tools/constraints.txt
 	@tools/setup.sh --resolve $(VENV).new

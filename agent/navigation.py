@@ -20,6 +20,7 @@ from agent.events import (
 )
 from agent.panel import LEAVE_S, WAKE_S, WARN_S, Action, Page, Panel, Part
 from agent.station import Station
+from agent.ui.situation import is_idle
 from agent.ui.words import LANGUAGES
 from agent.wizard import flow, steps
 from agent.wizard.facts import Step
@@ -91,7 +92,19 @@ def in_force(station: Station, action: Action, now: float) -> Action:
         return Action.NONE
     if action is Action.PORTS and service.is_phone_in(station):
         return Action.END
+    if action is Action.PORTS and is_idle(station, now) and seen(station, now) < station.panel.screenfuls:
+        return Action.NEXT
     return Action.NONE if action is Action.END and not service.phone(station) else action
+
+
+def is_left_alone(station: Station, now: float) -> bool:
+    """The start page turns by itself; whoever presses or touches holds it (WCAG 2.2.2)."""
+    return page(station) is Page.HOME and now >= station.panel.touched_at + LEAVE_S
+
+
+def seen(station: Station, now: float) -> int:
+    """How many screenfuls of the start page somebody has turned to."""
+    return 1 if is_left_alone(station, now) else station.panel.turned + 1
 
 
 def language(station: Station) -> str:
@@ -110,6 +123,8 @@ def pressed(station: Station, event: KeyPressed, now: float) -> Station:
     action = offered[event.key - 1] if 1 <= event.key <= len(offered) else Action.NONE
     if event.action not in ("", action):
         return station
+    if action not in RESTATES:
+        station = replace(station, notices=())
     if action is Action.END:
         return service.phone_ended(station)
     if page(was) is Page.SERVICE and action is not Action.NEXT:
@@ -129,6 +144,7 @@ def is_waking(station: Station, now: float) -> bool:
     return not station.panel.lit or now < station.panel.woken_at + WAKE_S
 
 
+RESTATES = {Action.NONE, Action.LANGUAGE, Action.LARGE}  # what was said to who has tapped is there to be read again
 TURNING = {Action.NEXT, Action.CONTINUE, Action.SKIP}
 
 
@@ -202,14 +218,15 @@ def chosen(station: Station, event: PortChosen, now: float) -> Station:
     is_there = 1 <= event.evse_id <= len(station.ports) and not is_waking(was, now)
     if is_there and page(station) in (Page.HOME, Page.PORT) and len(station.ports) > 1:
         panel = replace(station.panel, page=Page.PORT, at=event.evse_id, turned=0, screenfuls=1)
-        return replace(station, panel=panel)
+        return replace(station, panel=panel, notices=())
     return station
 
 
 def touched(station: Station, now: float) -> Station:
     panel = station.panel
     woken_at = panel.woken_at if panel.lit else now
-    return replace(station, panel=replace(panel, touched_at=now, lit=True, woken_at=woken_at))
+    turned = 0 if is_left_alone(station, now) else panel.turned
+    return replace(station, panel=replace(panel, touched_at=now, lit=True, woken_at=woken_at, turned=turned))
 
 
 def entered(station: Station, event: FieldEntered, now: float) -> Station:

@@ -14,7 +14,7 @@ from agent.policy.authorize import Accept, Decision, Question, Refuse, decide, w
 from agent.policy.authorize import Ask as AskCloud
 from agent.policy.freshness import age_s
 from agent.policy.id_token import normalised
-from agent.policy.reasons import Reason
+from agent.policy.reasons import Reason, stands_s
 from agent.port import Grant, Port, is_plugged, why_not
 from agent.station import Ask, Holding, Notice, Stage, Station
 from agent.transaction import StoppedReason, Trigger, ended_by
@@ -25,7 +25,6 @@ ASKS_MAX = 8  # taps in flight; more come only from a broken reader, and are tol
 LOOKUP_TIMEOUT_S = 0.25  # S6: a decision from the list within 0.3 s; a list that does not answer is no reason to wait
 LATE_S = 20.0  # a late Accepted still starts, counted from the tap
 CHOICE_S = 60.0  # a pressed port button counts for so long
-NOTICE_S = 8.0
 DEBOUNCE_S = 3.0  # a card held against the reader is one tap
 FRESH_PLUG_S = 300.0  # a car plugged in longer ago may be waiting for nobody
 
@@ -346,7 +345,7 @@ def stopped(station: Station, port: Port, reason: StoppedReason, id_token: str, 
 
 def noticed(station: Station, evse_id: int, reason: Reason | None, now: float, id_token: str = "") -> Station:
     """Say something at a port (or, with 0, at the station); the newest thing said there stands."""
-    notice = Notice(evse_id, reason, now + NOTICE_S, id_token)
+    notice = Notice(evse_id, reason, now + stands_s(reason), id_token)
     others = tuple(n for n in station.notices if n.evse_id != evse_id)
     return replace(station, notices=(*others, notice))
 

@@ -259,7 +259,7 @@ def test_a_phone_with_a_changing_id_is_told_what_to_do() -> None:
 def test_every_refusal_has_its_own_words_code_and_status() -> None:
     assert len({w.code for w in WORDS.values()}) == len(WORDS)
     assert len({w.text for w in WORDS.values()}) == len(WORDS)
-    assert all(w.text.endswith(".") and w.action.endswith(".") for w in WORDS.values())
+    assert all(w.text.endswith((".", "?")) and w.action.endswith(".") for w in WORDS.values())
     ours = set(AuthorizationStatus) - {w.status for w in WORDS.values()}
     assert ours == set(), "each OCPP status is somebody's"
 

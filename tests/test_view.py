@@ -287,7 +287,9 @@ SITUATIONS: dict[Situation, Station] = {
     ),
     Situation.CHARGING: station(CHARGING),
     Situation.NO_CURRENT: station(replace(CHARGING, report=replace(OFFERED, power_w=0))),
-    Situation.PAUSED_BY_CAR: station(replace(CHARGING, report=replace(OFFERED, cp=Cp.B, contactor=False))),
+    Situation.PAUSED_BY_CAR: station(
+        replace(CHARGING, report=replace(OFFERED, cp=Cp.B, contactor=False, power_w=0))
+    ),
     Situation.TOO_HOT: station(replace(PLUGGED, report=Report(cp=Cp.B, temperature_dc=900), transaction=TX)),
     Situation.CABLE_UNFIT: station(replace(PLUGGED, transaction=TX), settings=Settings(socketed=True)),
     Situation.NO_OFFER: station(replace(PLUGGED, transaction=TX), settings=Settings(circuit_limit_ma=5_000)),

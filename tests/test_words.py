@@ -23,6 +23,7 @@ from agent.settings import Settings
 from agent.station import Notice, Station
 from agent.ui import shown, view
 from agent.ui.catalogues import FOLDER, load_says, read
+from agent.ui.fonts import pieces
 from agent.ui.led import Light
 from agent.ui.model import ScreenModel
 from agent.ui.view import screen
@@ -353,9 +354,17 @@ def test_every_isolate_on_an_arabic_screen_is_closed(station: Station, now: floa
             assert leaf.count(ISOLATE) == leaf.count(END_ISOLATE)
 
 
+def test_a_list_of_numbers_is_read_from_right_to_left_where_letters_are() -> None:
+    """On the page by UAX #9, on the framebuffer by our own: what stands farthest to the right is the first."""
+    say = load_says()["ar"]
+    said = say("Ports {list} and {last} are free", list=say.listed(["1", "2", "3"]), last="4")
+    drawn = "".join(piece.text for piece in pieces(said, lambda letter: "", rtl=True))
+    assert re.findall(r"\d", drawn) == ["4", "3", "2", "1"]
+
+
 def test_numbers_lists_and_ages_follow_the_language() -> None:
     assert [Say(code).number(1.25, 2) for code in LANGUAGES] == ["1.25", "1,25", "1,25", "1,25", "1.25", "1.25"]
-    assert [Say(code).listed(["1", "2"]) for code in ("en", "zh", "ar")] == ["1, 2", "1、2", "1، 2"]
+    assert [Say(code).listed(["1", "2"]) for code in ("en", "zh")] == ["1, 2", "1、2"]
     assert [Say(code).joined("a。", "", "b。") for code in ("en", "zh")] == ["a。 b。", "a。b。"]
     assert [ENGLISH.age(s) for s in (0, 299, 3_600, 172_799, 172_800)] == ["0 min", "4 min", "1 h", "47 h", "2 d"]
     assert Say("fr", TEXTS["fr"]).age(172_800) == "2 j"

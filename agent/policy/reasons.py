@@ -9,6 +9,10 @@ from enum import StrEnum
 
 from agent.events import AuthorizationStatus as Status
 
+NOTICE_LEAST_S = 8.0
+NOTICE_HEAD_S = 4.0  # to look up, and for title and code
+READ_CHARS_S = 10.0  # read in a foreign language, in the sun
+
 
 class Reason(StrEnum):
     NOT_CONNECTED = "not connected"
@@ -97,7 +101,7 @@ WORDS: dict[Reason, Words] = {
     ),
     Reason.CLOSED: Words(
         Status.NOT_AT_THIS_TIME, "A018", Led.REFUSED, "Closed for this card at this time.",
-        "See the hours on the screen.",
+        "Ask the owner when you may charge.",
     ),
     Reason.NEEDS_RESERVATION: Words(
         Status.NOT_AT_THIS_TIME, "A019", Led.REFUSED, "This station is used by reservation only.",
@@ -105,7 +109,7 @@ WORDS: dict[Reason, Words] = {
     ),
     Reason.RESERVED: Words(
         Status.NOT_AT_THIS_TIME, "A020", Led.REFUSED, "Reserved for another driver.",
-        "Use another port, or come later.",
+        "Please use another port, or come later.",
     ),
     Reason.STATION_NOT_ACTIVATED: Words(
         Status.NOT_AT_THIS_LOCATION, "F030", Led.NOT_ACTIVATED, "This station is not activated yet.",
@@ -131,13 +135,13 @@ WORDS: dict[Reason, Words] = {
     ),
     Reason.COULD_NOT_ASK: Words(
         Status.UNKNOWN, "A040", Led.COULD_NOT_ASK,
-        "This card is not on the station's list, and the network cannot be asked.",
+        "This card is not on the station's list, and the network does not answer.",
         "Try again in a minute, or start from the app.",
         "Approved drivers start without the network; look after the station's connection for the others.",
     ),
     Reason.LIST_TOO_OLD: Words(
         Status.UNKNOWN, "A046", Led.COULD_NOT_ASK,
-        "This card is on the station's list, but the list is too old, and the network cannot be asked.",
+        "The station's list of cards is too old, and the network does not answer.",
         "Try again later, or use another station.",
         "Look after the station's connection, or let drivers in for longer: LocalAuthListCtrlr.GraceDays.",
     ),
@@ -150,7 +154,7 @@ WORDS: dict[Reason, Words] = {
         "Use a driver card to start.",
     ),
     Reason.RANDOM_UID: Words(
-        Status.INVALID, "A043", Led.REFUSED, "This phone or card shows a new number at each tap.",
+        Status.INVALID, "A043", Led.REFUSED, "This phone or card cannot be recognised: its number changes.",
         "Start from the app, or use a driver card.",
     ),
     Reason.UNREADABLE: Words(
@@ -161,7 +165,7 @@ WORDS: dict[Reason, Words] = {
         Status.CONCURRENT_TX, "A045", Led.REFUSED, "Another driver has this port.", "Please use another port.",
     ),
     Reason.CHOOSE_PORT: Words(
-        Status.ACCEPTED, "A050", Led.ASK, "More than one port could be yours.", "Press the button of your port.",
+        Status.ACCEPTED, "A050", Led.ASK, "Which port is yours?", "Press its number.",
     ),
     Reason.PLUG_IN_FIRST: Words(
         Status.ACCEPTED, "A051", Led.ASK, "Another driver is about to plug in.", "Plug in your car first, then tap.",
@@ -173,3 +177,11 @@ WORDS: dict[Reason, Words] = {
 
 assert WORDS.keys() == set(Reason)
 assert len({words.code for words in WORDS.values()}) == len(WORDS)
+
+
+def stands_s(reason: Reason | None) -> float:
+    """So long an answer to a tap stands, in seconds (None: accepted). By its English: to read a sentence takes about as
+    long in each language.
+    """
+    words = WORDS.get(reason) if reason else None
+    return max(NOTICE_LEAST_S, NOTICE_HEAD_S + len(words.text + words.action) / READ_CHARS_S if words else 0.0)

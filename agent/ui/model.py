@@ -32,6 +32,7 @@ class NoticeModel(Struct, frozen=True):
     text: str
     action: str
     code: str = ""  # log code, the same in the log and on the wire; "" where there is nothing to look up
+    stands_s: float = 0.0  # in all; 0: as long as it is so
 
 
 class FaultModel(Struct, frozen=True):
@@ -198,6 +199,7 @@ class ScreenModel(Struct, frozen=True):
     evse_id: int  # of Page.PORT
     focus: int  # evse_id of the port that needs somebody most: a small display shows it first
     turned: int  # of a page that is longer than the display, the screenful to show, from 0
+    turns: bool  # nobody is there: the start page's follow by themselves
     screenfuls: int  # that the display has told of this page
     title: str  # whose station this is, and how its ports share
     headline: str

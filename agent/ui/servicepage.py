@@ -13,6 +13,7 @@ from agent.station import Station
 from agent.ui.led import PATTERNS
 from agent.ui.model import Block, Field, Lights, Option, PageModel, Prose, Qr, Row, Rows
 from agent.ui.pages import LIGHTS
+from agent.ui.wizard_page import SOURCES
 from agent.ui.words import Say, clock_face
 
 
@@ -136,7 +137,7 @@ def network_rows(station: Station, now: float, say: Say) -> Iterator[Row]:
     yield Row(say("Modem"), machine.modem_type or say("none"))
     yield Row(say("Gateway"), machine.gateway or say("none"))
     yield Row(say("SIM card"), machine.iccid or unknown)
-    yield Row(say("Clock by"), station.clock.source.name.lower())
+    yield Row(say("Clock by"), say(SOURCES[station.clock.source]))
 
 
 def list_rows(station: Station, now: float, say: Say) -> Iterator[Row]:

@@ -89,7 +89,7 @@ SHOWN: dict[Situation, Shown] = {
     ),
     Situation.WAITS_FOR_CAR: Shown(
         Tone.WAIT, Light.SUSPENDED, "Waiting for the car", "The station is ready. The car does not ask for power yet.",
-        "If this takes long, check the car's charging timer. {stop}",
+        "Check the car's charging timer. {stop}",
     ),
     Situation.WAITS_FOR_POWER: Shown(
         Tone.WAIT, Light.SUSPENDED, "Waiting for power", "The circuit is fully used by other cars.",
@@ -99,7 +99,7 @@ SHOWN: dict[Situation, Shown] = {
         Tone.CHARGING, Light.CHARGING, "Charging", "Up to {offer_a} A for your car.", "{stop}"
     ),
     Situation.NO_CURRENT: Shown(
-        Tone.WAIT, Light.SUSPENDED, "Connected", "Power is switched on, but the car draws none now.", "{stop}"
+        Tone.WAIT, Light.SUSPENDED, "Car takes no power", "Power is switched on, but the car draws none now.", "{stop}"
     ),
     Situation.PAUSED_BY_CAR: Shown(
         Tone.WAIT, Light.SUSPENDED, "Paused by the car", "The car asks for no more power: full, or its timer.",
@@ -107,14 +107,15 @@ SHOWN: dict[Situation, Shown] = {
     ),
     Situation.TOO_HOT: Shown(
         Tone.WAIT, Light.SUSPENDED, "Too hot", "The station is too hot to charge now.",
-        "Charging goes on by itself when it has cooled down. {stop}",
+        "Charging goes on by itself. {stop}",
     ),
     Situation.CABLE_UNFIT: Shown(
-        Tone.WAIT, Light.SUSPENDED, "Cable", "The station cannot read a rating of 6 A or more from the cable.",
+        Tone.WAIT, Light.SUSPENDED, "Check the cable",
+        "The station cannot read a rating of 6 A or more from the cable.",
         "Push the plug in firmly, or try another cable.",
     ),
     Situation.NO_OFFER: Shown(
-        Tone.WAIT, Light.SUSPENDED, "Paused", "The station cannot offer power to this car now.",
+        Tone.WAIT, Light.SUSPENDED, "Paused by the station", "The station cannot offer power to this car now.",
         "{stop} Or {elsewhere}.",
     ),
     Situation.LIMIT_REACHED: Shown(
@@ -166,7 +167,7 @@ def code_of(station: Station, port: Port, at: Situation) -> str:
     return WORDS[CODES[at]].code if at in CODES else ""
 
 ENDINGS: dict[StoppedReason, str] = {
-    StoppedReason.DE_AUTHORIZED: "Ended: this card was refused since.",
+    StoppedReason.DE_AUTHORIZED: "Ended: this card is no longer accepted.",
     StoppedReason.EMERGENCY_STOP: "Ended by the emergency stop.",
     StoppedReason.EV_DISCONNECTED: "Ended by unplugging.",
     StoppedReason.GROUND_FAULT: "Ended by a ground fault.",
@@ -242,7 +243,7 @@ def refusal(tx: Transaction | None, say: Say) -> tuple[str, str]:
     if tx is None or tx.energy_cap_wh is None:
         return "", ""
     if tx.refused not in set(Reason):  # by another build
-        return say("This card was refused since."), ""
+        return say("This card is no longer accepted."), ""
     return say(WORDS[Reason(tx.refused)].text), instruction(Reason(tx.refused))
 
 
@@ -268,7 +269,7 @@ def remedy(station: Station, port: Port, fault: Fault, say: Say) -> str:
     if goes_by_itself(fault):
         retry_in_s = port.report.retry_in_s if port.report else 0
         next_try = say("Next try in {time}.", time=clock_face(retry_in_s)) if retry_in_s else ""
-        return say.joined(next_try, say("If that does not help, {elsewhere}.", elsewhere=other))
+        return say.joined(next_try, say("If this lasts, {elsewhere}.", elsewhere=other))
     return say("Unplug your car.") if is_plugged(port) else say("Please {elsewhere}.", elsewhere=other)
 
 
@@ -289,7 +290,7 @@ def ending(tx: Transaction | None, say: Say) -> str:
 def who(station: Station, say: Say) -> str:
     """D8: who may charge now."""
     if not station.settings.activated:
-        return say("Nobody yet.")
+        return say("Nobody can charge here yet.")
     if station.settings.free:
         return say("For everybody.")
     owner = station.settings.owner
@@ -297,6 +298,8 @@ def who(station: Station, say: Say) -> str:
 
 
 def start(station: Station, say: Say) -> str:
+    if not station.settings.activated:
+        return ""
     return say("Plug in. No card is needed." if station.settings.free else "Plug in your car, then tap your card.")
 
 

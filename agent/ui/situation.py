@@ -7,7 +7,7 @@ from agent.faults import FAULTS, Fault, Mender, mender
 from agent.policy.reasons import Reason
 from agent.policy.sharing import CURRENT_MIN_MA
 from agent.port import Port, derated_ma, faults, is_capped, is_plugged, is_ready, operative
-from agent.station import Station, charging_state, targets_ma
+from agent.station import Stage, Station, charging_state, targets_ma
 from agent.transaction import ChargingState, Transaction
 
 
@@ -134,6 +134,16 @@ def worst_first(port: Port) -> list[Fault]:
 def is_fit(port: Port) -> bool:
     """The installer's green check mark: self-test passed, no fault, not taken out of service."""
     return is_ready(port) and operative(port) and not faults(port)
+
+
+IDLE = (Situation.AVAILABLE, Situation.NOT_ACTIVATED)  # the activation asks whether the video is there (I3)
+
+
+def is_idle(station: Station, now: float) -> bool:
+    """Every port is free and nobody is spoken to: there is room for the video."""
+    is_spoken_to = station.holding or any(now < each.until for each in station.notices)
+    is_asked = any(ask.stage is not Stage.LATE for ask in station.asks)
+    return not is_spoken_to and not is_asked and all(situation(station, port) in IDLE for port in station.ports)
 
 
 def is_free(station: Station, port: Port) -> bool:

@@ -10,7 +10,7 @@ from agent.events import Link
 from agent.faults import FAULTS, code
 from agent.panel import Action, Page
 from agent.policy.freshness import DAY_S, NAMES, WARNING_S, Freshness, age_s, freshness
-from agent.policy.reasons import WORDS, Led, Reason
+from agent.policy.reasons import WORDS, Led, Reason, stands_s
 from agent.port import Port, Status, status
 from agent.selftest import PartResult, Result, results, worst
 from agent.station import Stage, Station, charging_state, circuit_ma
@@ -42,7 +42,7 @@ from agent.ui.shown import (
     start,
     who,
 )
-from agent.ui.situation import Situation, is_fit, is_free, situation, worst_first
+from agent.ui.situation import Situation, is_fit, is_free, is_idle, situation, worst_first
 from agent.ui.words import ENGLISH, LANGUAGES, ONLY_ENGLISH, Say, Says, clock_face
 from agent.wizard.facts import Step
 from agent.wizard.readiness import is_ready
@@ -69,10 +69,11 @@ def screen(station: Station, now: float, says: Says = ONLY_ENGLISH) -> ScreenMod
         large=station.panel.large,
         awake=station.panel.lit,
         page=page,
-        layout=layout(page, ports, said),
+        layout=layout(station, page, now),
         evse_id=station.panel.at if page is Page.PORT else 0,
         focus=focus(station),
         turned=station.panel.turned,
+        turns=navigation.is_left_alone(station, now),
         screenfuls=station.panel.screenfuls,
         title=title(station, say),
         headline=headline(station, say),
@@ -99,7 +100,7 @@ def screen(station: Station, now: float, says: Says = ONLY_ENGLISH) -> ScreenMod
         content=content(station, page, now, say),
         installer=say("An installer's phone is connected.") if service.is_phone_in(station) else "",
         leaving_s=leaving_s,
-        leaving_text=say("Back to the start in {n} s. Press a key to stay.", n=leaving_s) if leaving_s else "",
+        leaving_text=say("Start page in {n} s. Press to stay.", n=leaving_s) if leaving_s else "",
         keys=tuple(SoftKey(action, key_label(station, action, say)) for action in navigation.keys(station, now)),
         words={name: say(text) for name, text in RENDERERS_OWN.items()},
     )
@@ -166,11 +167,7 @@ def port_model(
     )
 
 
-CHECKS = {
-    Result.PASSED: "out of service",
-    Result.FAILED: "✖ self-test failed",
-    Result.RUNNING: "… self-test",
-}
+CHECKS = {Result.PASSED: "✖ not ready", Result.FAILED: "✖ not ready", Result.RUNNING: "… self-test"}
 
 
 def last_text(last: TotalModel, say: Say) -> str:
@@ -191,17 +188,14 @@ def messages_of(station: Station, tested: tuple[PartResult, ...], say: Say) -> l
     ]
 
 
-def layout(page: Page, ports: tuple[PortModel, ...], said: NoticeModel | None) -> str:
-    """The video only where nobody needs the room: every port is free and nobody is spoken to."""
+def layout(station: Station, page: Page, now: float) -> str:
+    """The video only where nobody needs the room."""
     if page is Page.PORT:
         return "port"
     if page is not Page.HOME:
         return "page"
-    is_idle = said is None and all(p.situation in IDLE and p.notice is None for p in ports)
-    return "idle" if is_idle else "ports"
+    return "idle" if is_idle(station, now) else "ports"
 
-
-IDLE = (Situation.AVAILABLE, Situation.NOT_ACTIVATED)  # the activation asks whether the video is there (I3)
 
 FOCUS = (  # whose driver has something to do comes first
     Situation.PLUG_IN, Situation.TAP_CARD, Situation.BEGINNING, Situation.ENDED, Situation.LIMIT_REACHED,
@@ -368,7 +362,8 @@ def port_notice(station: Station, port: Port, now: float, say: Say) -> NoticeMod
         return words(station, notice.reason, port.evse_id, now, say)
     at = situation(station, port)
     text, action = filled(station, port, at, now, say)  # what was accepted, start or stop, the port's facts say best
-    return NoticeModel(SHOWN[at].tone, light_of(station, port, at), say("Card accepted"), text, action)
+    tone, led = SHOWN[at].tone, light_of(station, port, at)
+    return NoticeModel(tone, led, say("Card accepted"), text, action, stands_s=stands_s(None))
 
 
 def station_notice(station: Station, now: float, say: Say) -> NoticeModel | None:
@@ -397,7 +392,8 @@ def words(station: Station, reason: Reason, evse_id: int, now: float, say: Say) 
     if reason in (Reason.NOT_CONNECTED, Reason.LIST_TOO_OLD) and old_s is not None:
         action = say.joined(action, say("This station's list was confirmed {age} ago.", age=say.age(old_s)))
     tone = Tone.WAIT if said.led in (Led.ASK, Led.COULD_NOT_ASK) else Tone.FAULT
-    return NoticeModel(tone, Light(said.led), say(TITLES[said.led]), say(said.text), action, said.code)
+    title, text = say(TITLES[said.led]), say(said.text)
+    return NoticeModel(tone, Light(said.led), title, text, action, said.code, stands_s(reason))
 
 
 def spoken_to(station: Station) -> tuple[Port, ...]:

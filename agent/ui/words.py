@@ -12,6 +12,7 @@ from unicodedata import bidirectional
 
 HOLE = re.compile(r"\{([a-z_]+)\}")
 ISOLATE, END_ISOLATE = "\u2068", "\u2069"  # U+2068 takes the direction of the first letter in it
+RTL_MARK = "\u200f"  # a letter that is not seen: numbers after it follow each other from right to left
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +81,8 @@ class Say:
         return LANGUAGES[self.language].gap.join(sentence for sentence in sentences if sentence)
 
     def listed(self, items: Iterable[str]) -> str:
-        return LANGUAGES[self.language].comma.join(items)
+        comma = LANGUAGES[self.language].comma
+        return comma.join(items) if self.direction == "ltr" else RTL_MARK + comma.join(map(self.isolated, items))
 
     def number(self, value: float, digits: int = 0) -> str:
         return f"{value:z.{digits}f}".replace(".", LANGUAGES[self.language].decimal)

@@ -82,7 +82,7 @@ def ports(station: Station) -> Iterator[Item]:
     for port in station.ports:
         name, title = f"port {port.evse_id}", Sentence("Port {n}", {"n": port.evse_id})
         if is_fit(port):
-            yield Item(name, title, True, Sentence("✔ Self-test passed, no fault, in service."))
+            yield Item(name, title, True, Sentence("Self-test passed, no fault, in service."))
         else:
             fix = Sentence("The self-test names the part and its fix.")
             yield Item(name, title, False, Sentence("No green check mark."), fix)

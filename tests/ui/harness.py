@@ -115,7 +115,7 @@ class Display:
 
     def model(self) -> ScreenModel:
         with self._lock:
-            return structs.replace(drawn(screen(self.station, NOW, SAYS)), list_version=self._revision)
+            return drawn(structs.replace(screen(self.station, NOW, SAYS), list_version=self._revision))
 
     def post(self, event: object) -> None:
         with self._lock:

@@ -6,7 +6,7 @@ from msgspec import structs
 
 from agent.events import Link, ListState, Machine, PhoneTold
 from agent.navigation import HELP_PARTS, KEYS
-from agent.panel import LEAVE_S, Page, Panel
+from agent.panel import LEAVE_S, Page, Panel, Part
 from agent.policy.freshness import ALARM_S
 from agent.policy.reasons import Reason
 from agent.settings import Settings
@@ -56,6 +56,18 @@ def paged(page: Page, **panel: object) -> Station:
     return furnished(station(CHARGING, FREE), page=page, service_until=NOW + 1_000, **panel)
 
 
+DOOR = PhoneTold(
+    at=NOW, address="https://192.0.2.1:8443", link="https://192.0.2.1:8443/#A1b2C3d4E5f6G7h8I9j0Kw",
+    wifi="WIFI:T:WPA;S:SA-00417-B;P:otter-lamp-42;;", code="12345678", fingerprint="3F 9A 11 C0 7E 52 D4 88",
+)  # fmt: skip
+
+
+def serviced(part: Part, **door: str) -> Station:
+    """A part of the service menu; the door for a phone stands open."""
+    menu = paged(Page.SERVICE, part=part, lights_at=NOW, phone_at=NOW, phone_until=NOW + 300)
+    return replace(menu, phone=structs.replace(DOOR, **door))
+
+
 ASKED = Ask(1, "04A2B3C4", 1, False, None, NOW, NOW + 8)
 
 IDLE: dict[str, Station] = {
@@ -88,6 +100,9 @@ READ: dict[str, Station] = {
     **{f"help {part + 1}": paged(Page.HELP, at=part) for part in range(HELP_PARTS)},
     **{f"help {part + 1}, large text": paged(Page.HELP, at=part, large=True) for part in range(HELP_PARTS)},
     **{str(page): paged(page) for page in KEYS if page not in (Page.HOME, Page.PORT, Page.HELP)},
+    **{f"service: {part}": serviced(part) for part in Part if part},
+    "service: phone is in": serviced(Part.PHONE, guest="192.0.2.17"),
+    "service: no phone": replace(serviced(Part.PHONE), phone=None),
 }
 
 # -- the install wizard: each step as an installer finds it, and half way through -----------------------------------

@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import Browser
 
 from agent import navigation
-from agent.events import KeyPressed, PortChosen
+from agent.events import KeyPressed, PortChosen, ScreenTouched
 from agent.navigation import KEYS
 from agent.panel import Action, Page, Panel
 from tests.test_view import NOW
@@ -73,6 +73,52 @@ def test_a_finger_on_a_port_shows_that_port(display: Displays) -> None:
     shown.show(STATIONS["both charging"])
     told = shown.after(shown.page.locator("article.card button").nth(1).click, PortChosen)
     assert told == PortChosen(2) and here(shown)[:2] == (Page.PORT, 2)
+
+
+IDLE_DOTS = "section.idle .dots i"
+
+
+def lit_dot(display: Display) -> int:
+    return [str(dot.get_attribute("class")) for dot in display.page.locator(IDLE_DOTS).all()].index("now")
+
+
+def test_on_a_small_display_a_key_turns_the_start_page(display: Displays) -> None:
+    shown = display("480x272")
+    shown.show(STATIONS["idle"])
+    screenfuls = shown.page.locator(IDLE_DOTS).count()
+    seen = []
+    while shown.model().keys[3].action == Action.NEXT:
+        seen.append(lit_dot(shown))
+        shown.press(4)
+    assert [*seen, lit_dot(shown)] == list(range(screenfuls)) and screenfuls > 2
+    assert shown.measured()[0] == []
+    shown.press(4)
+    assert here(shown)[:2] == (Page.PORT, 1)
+
+
+@pytest.mark.long
+def test_the_start_page_turns_by_itself_and_whoever_touches_it_holds_it_where_it_stands(browser: Browser) -> None:
+    """WCAG 2.2.2."""
+    made = Display(browser, SIZES["480x272"])
+    made.show(replace(STATIONS["idle"], panel=Panel()))
+    made.wait_for(lambda: lit_dot(made) == 1, "it has turned by itself")
+    made.after(lambda: made.page.mouse.click(200, 150), ScreenTouched)
+    held = lit_dot(made)
+    made.page.evaluate("(ms) => new Promise((done) => setTimeout(done, ms))", 6_000)
+    assert lit_dot(made) == held
+    made.press(4)
+    assert lit_dot(made) == held + 1
+    made.close()
+
+
+@pytest.mark.parametrize("size", ["800x480", "480x272"])
+@pytest.mark.parametrize("step", ["installer", "circuit", "pinpoint", "test charge"])
+def test_the_field_that_the_keys_are_at_is_in_sight(display: Displays, step: str, size: str) -> None:
+    """Wherever in its row the chosen value stands."""
+    shown = display(size)
+    shown.show(STATIONS[f"wizard: {step}"])
+    box = shown.page.locator("div.field[data-chosen]").bounding_box()
+    assert box and box["x"] >= 0 and box["x"] + box["width"] <= SIZES[size].width_px
 
 
 def test_one_key_walks_through_all_languages_and_each_page_says_which_it_is(display: Displays) -> None:

@@ -81,7 +81,7 @@ function Value({ field, enter, post }) {
   const is_yes = field.kind === "yes", is_on = field.value === "yes";
   const press = is_yes ? () => post(field.name, is_on ? "no" : "yes") : () => enter(field);
   return html`<button type="button" class="value" aria-pressed=${is_yes ? is_on : undefined} onClick=${press}>
-    ${is_yes && html`<${Glyph} name=${is_on ? "passed" : "open"}/>`}<span dir="auto">${field.shown || "…"}</span>${field.unit && !is_yes && !field.shown.includes(field.unit) && html` <span class="unit">${field.unit}</span>`}</button>`;
+    ${is_yes && html`<${Glyph} name=${is_on ? "passed" : "open"}/>`}<span dir="auto">${field.shown || "–"}</span>${field.unit && !is_yes && !field.shown.includes(field.unit) && html` <span class="unit">${field.unit}</span>`}</button>`;
 }
 
 function Qr({ rows, text }) {

@@ -78,7 +78,7 @@ const keyOf = (element) => `${look}|${element.textContent.replace(/\d/g, "0")}|$
 /** Text in columns as wide as the box: those that lie outside are the next screenfuls, and no line is ever cut.
  *
  * `turned`: which one to show, as the model says it; without it they follow by themselves, each once in `within` ms. `told(n)`: how many there
- * are. A [data-chosen] in it is always in sight. A finger drawn across turns too.
+ * are. A [data-chosen] in it is always in sight. A finger drawn across turns too. `goes_on`: who holds or turns it finds it where it stands.
  */
 export class Paged extends Component {
   constructor() {
@@ -100,8 +100,9 @@ export class Paged extends Component {
   }
 
   componentDidUpdate(before, { count }) {
-    if (count !== this.state.count) this.keepTurning();
-    if (before.turned !== this.props.turned || before.key_ !== this.props.key_) this.setState({ ahead: 0 });
+    const { turned, within, key_, goes_on } = this.props;
+    if (count !== this.state.count || before.turned !== turned || before.within !== within) this.keepTurning();
+    if ((before.turned !== turned && !goes_on) || before.key_ !== key_) this.setState({ ahead: 0 });
     this.measure();
   }
 
@@ -163,5 +164,5 @@ function where(box, element) {
   const from = box.getBoundingClientRect(), to = element.getBoundingClientRect();
   const rtl = getComputedStyle(box).direction === "rtl";
   const offset = rtl ? from.right - to.right - box.scrollLeft : to.left - from.left + box.scrollLeft;
-  return Math.max(0, Math.round(offset / stride(box)));
+  return Math.max(0, Math.floor((offset + 1) / stride(box)));
 }

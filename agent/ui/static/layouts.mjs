@@ -8,7 +8,6 @@ import { Glyph } from "./icons.mjs";
 // What a card leaves out where it is too small, one after the other: the steps of [data-fit] in style.css. Who charges
 // reads figures, who waits reads why.
 const CHARGES = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13], WAITS = [1, 2, 3, 4, 5, 7, 10, 8, 11, 6, 12, 9, 13];
-const NOTICE_MS = 8000;  // so long a notice stays
 
 const mark = (port) => (port.ready ? "passed" : port.self_test === "running" ? "running" : "failed");
 const TONES = { passed: "free", running: "wait", failed: "fault" };
@@ -19,7 +18,7 @@ function Idle({ screen, act, size }) {
   return html`<section class="idle">
     <div class="how">${screen.awake && html`<${Film} how=${screen.how} label=${screen.words.video}/>`}</div>
     <ul class="checks" dir="ltr">${screen.ports.map((port) => html`<${Check} key=${port.evse_id} port=${port} act=${act}/>`)}</ul>
-    <${Paged} key_=${screen.language}>
+    <${Paged} key_=${screen.language} goes_on turned=${screen.turns ? undefined : screen.turned} told=${act.measured}>
       <h2>${screen.headline}</h2>
       <p class="price" dir="auto">${screen.price}</p>
       ${facts(screen).map((text) => html`<p key=${text}>${text}</p>`)}
@@ -127,7 +126,7 @@ export function Notices({ screen, act }) {
   const all = screen.notice ? [{ ...screen.notice, where: "", id: 0 }, ...said] : said;
   return html`<div class="notices" role="alert">${all.map((notice) => html`<section key=${notice.id} class="notice" data-tone=${notice.tone}>
     <h2><${Glyph} name=${notice.tone}/><span data-squeeze data-line>${notice.where && html`<b>${notice.where}</b> `}${notice.title}</span></h2>
-    <${Paged} key_=${notice.text} within=${NOTICE_MS}>
+    <${Paged} key_=${notice.text} within=${notice.stands_s * 1000}>
       <p class="text">${notice.text}</p><p class="action">${notice.action}</p>
       ${notice.code && html`<p class="support">${screen.support} <span class="log">${notice.code}</span></p>`}
     </${Paged}>

@@ -90,11 +90,12 @@ function Keys() {
 
 function Screen() {
   const Layout = LAYOUTS[screen.layout];
+  const status = looking ? screen.words.look : screen.leaving_text || (size !== "compact" && screen.installer);
   const isCovered = isSilent || !screen.awake || Boolean(typing);
   return html`<div class="screen" data-layout=${screen.layout} data-page=${screen.page} inert=${isCovered}>
       <${Bar}/>
       <main><${Layout} screen=${screen} act=${act} size=${size}/><${Notices} screen=${screen} act=${act}/></main>
-      <p class="leaving" role="status">${looking ? screen.words.look : screen.leaving_text || (size !== "compact" && screen.installer)}</p>
+      <p class="leaving" role="status">${status && html`<span data-squeeze data-line>${status}</span>`}</p>
       <${Keys}/>
     </div>
     ${typing && html`<${typing.kind === "choice" ? Choosing : Typing} key=${typing.name} field=${typing} words=${screen.words} done=${entered} cancel=${() => entered()}/>`}
@@ -105,7 +106,7 @@ function Screen() {
 function draw() {
   if (!screen) return;
   if (typing && !screen.content?.blocks.some((block) => block.type === "field" && block.name === typing.name)) typing = null;
-  const now = [screen.page, screen.evse_id, screen.content?.title, screen.language, screen.large].join("\n");
+  const now = [screen.page, screen.evse_id, screen.content?.title ?? screen.headline, screen.language, screen.large].join("\n");
   if (now !== place) [place, told] = [now, 0];
   resize();
   root.lang = screen.language;
