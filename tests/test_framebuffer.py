@@ -17,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageChops, ImageDraw
 
+import agent.ui
 from agent.panel import Page, Panel
 from agent.policy.reasons import WORDS, Reason
 from agent.station import Notice, Station
@@ -25,7 +26,6 @@ from agent.ui.drawing import (
     BACK,
     CAPITAL_MM,
     FLOOR_MM,
-    STARTING,
     TONES,
     Area,
     Drawn,
@@ -39,12 +39,9 @@ from agent.ui.drawing import (
 )
 from agent.ui.fonts import CAP, Fonts, directions, found, pieces, words
 from agent.ui.framebuffer import (
-    Address,
     Format,
     Screen,
-    Shown,
     Unfit,
-    address,
     board_facts,
     format_of,
     main,
@@ -52,15 +49,17 @@ from agent.ui.framebuffer import (
     packed,
     screen_in,
     size,
-    snapshots,
+    starting,
 )
 from agent.ui.model import Beat, Field, Map, Option, PageModel, Prose, Qr, Row, Rows, ScreenModel
+from agent.ui.panelline import Address, Shown, address, snapshots
 from agent.ui.view import screen
 from agent.ui.web import Panel as WebPanel
-from agent.ui.words import LANGUAGES
+from agent.ui.words import LANGUAGES, STARTING
 from tests.process import until
 from tests.test_view import CHARGING, FREE, NOW, PLUGGED, SITUATIONS, station, stations
 
+STATIC = Path(agent.ui.__file__).parent / "static"
 GOLDEN = Path(__file__).parent / "golden"
 SIZES = {"480x272": (480, 272, 95.0), "800x480": (800, 480, 154.0), "1024x600": (1024, 600, 154.0),
          "1280x800": (1280, 800, 217.0)}  # fmt: skip
@@ -410,6 +409,17 @@ def test_a_machine_without_a_framebuffer_is_told_so_in_one_sentence(
     assert board_facts(tmp_path / "b.toml") == {}
 
 
+def test_the_first_words_are_those_of_the_page_in_three_languages() -> None:
+    assert starting() == tuple(SAYS[code](STARTING) for code in ("en", "es", "fr"))
+    assert STARTING in (STATIC / "index.html").read_text()
+
+
+def test_the_first_picture_does_not_wait_for_an_http_client() -> None:
+    code = "import sys, agent.ui.framebuffer; print(sorted({'http', 'ssl', 'asyncio', 'msgspec'} & set(sys.modules)))"
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60).stdout
+    assert said == "[]\n"
+
+
 # -- what comes from the agent ----------------------------------------------------------------------------------------
 
 
@@ -501,7 +511,7 @@ def beside(tmp_path: Path) -> Iterator[Beside]:
 
 
 def test_it_says_starting_shows_the_station_beats_and_says_restarting_when_the_agent_is_gone(beside: Beside) -> None:
-    until(lambda: beside.shows(waiting(STARTING, 800, 480, 154.0, FONTS)))
+    until(lambda: beside.shows(waiting(starting(), 800, 480, 154.0, FONTS)))
     beside.serve()
     until(lambda: beside.shows(draw(spelled(beside.model), *COMMON, FONTS)))
     until(lambda: len(beside.beats) >= 2)

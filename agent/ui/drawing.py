@@ -36,11 +36,6 @@ LIGHTS: dict[str, Rgb] = {
     "white": (255, 255, 255),
 }  # fmt: skip
 MARKS = {"passed": "✔", "failed": "✖", "running": "…", "open": "○"}
-STARTING = (
-    "The station is starting. Please wait.", "La estación se está iniciando. Espere, por favor.",
-    "La borne démarre. Veuillez patienter.",
-)  # fmt: skip
-RESTARTING = ("The station is restarting. Please wait.", *STARTING[1:])
 
 
 @dataclass(frozen=True, slots=True)
