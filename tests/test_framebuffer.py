@@ -25,7 +25,6 @@ from agent.ui.catalogues import load_says
 from agent.ui.drawing import (
     BACK,
     CAPITAL_MM,
-    FLOOR_MM,
     TONES,
     Area,
     Drawn,
@@ -75,7 +74,15 @@ def spelled(model: ScreenModel) -> Any:
 
 def drawn(of: Station, at: tuple[int, int, float] = COMMON, language: str = "en", **panel: Any) -> Drawn:
     chosen = replace(of.panel, language=language if language != "en" else "", **panel)
-    return draw(spelled(screen(replace(of, panel=chosen), NOW, SAYS)), *at, FONTS)
+    return turned_through(spelled(screen(replace(of, panel=chosen), NOW, SAYS)), at)
+
+
+def turned_through(model: Any, at: tuple[int, int, float]) -> Drawn:
+    """The first picture, with what is said by those that it turns to."""
+    first = draw(model, *at, FONTS)
+    for turn in range(1, first.turns):
+        first.said += draw(model, *at, FONTS, turn).said
+    return first
 
 
 def check(picture: Drawn, at: tuple[int, int, float]) -> None:
@@ -88,7 +95,7 @@ def check(picture: Drawn, at: tuple[int, int, float]) -> None:
         if said.whole:
             lines = FONTS.wrapped(said.text, area.w, said.size)
             assert all(FONTS.width(line, said.size) <= area.w + 1 or len(line) == 1 for line in lines), said
-        assert said.size * CAP / width * width_mm >= FLOOR_MM - 0.15, said
+        assert said.size * CAP / width * width_mm >= CAPITAL_MM - 0.15, said
     assert not is_blank(picture.image, (0, 0, width, height // 2)), "the upper half is empty"
 
 
