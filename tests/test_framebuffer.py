@@ -38,7 +38,9 @@ from agent.ui.drawing import (
 )
 from agent.ui.fonts import CAP, Fonts, directions, found, pieces, words
 from agent.ui.framebuffer import (
+    TURN_S,
     Format,
+    Renderer,
     Screen,
     Unfit,
     board_facts,
@@ -199,9 +201,10 @@ def test_every_kind_of_block_is_drawn() -> None:
     choice = Field("kind", "choice", "Wiring", "a", "one phase", (Option("a", "one phase"),), error="Choose one.")
     model = paged(
         Prose("A warning.", "warning"), Rows((Row("Serial", "SA-1", "passed"),)), field, choice,
-        Map(1.5, -2.25, 3.0, "At sea"), step=2, steps=9, footer="Two things are left.",
+        step=2, steps=9, footer="Two things are left.",
     )  # fmt: skip
     picture = draw(model, *LARGEST, FONTS)
+    picture.said += draw(paged(Map(1.5, -2.25, 3.0, "At sea")), *LARGEST, FONTS).said
     check(picture, LARGEST)
     for word in ("A warning.", "✔ Serial", "32 A", "On its label.", "Choose one.", "At sea", "1.500000, -2.250000",
                  "Two things are left.", "The title   2/9"):  # fmt: skip
@@ -425,6 +428,47 @@ def test_the_first_picture_does_not_wait_for_an_http_client() -> None:
     code = "import sys, agent.ui.framebuffer; print(sorted({'http', 'ssl', 'asyncio', 'msgspec'} & set(sys.modules)))"
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60).stdout
     assert said == "[]\n"
+
+
+def test_each_line_that_has_no_room_has_its_turn() -> None:
+    text, area = " ".join(f"word{n}" for n in range(60)), Area(10, 10, 500, 160)
+    first = Sheet(600, 400, 150.0, FONTS)
+    first.stack(area, [Para("Heading"), Para(text)])
+    shown = 0
+    for turn in range(first.drawn.turns):
+        sheet = Sheet(600, 400, 150.0, FONTS, turn=turn)
+        sheet.stack(area, [Para("Heading"), Para(text)])
+        shown += sum(said.text == text for said in sheet.drawn.said)
+        assert sheet.drawn.said, turn
+    size = first.size(CAPITAL_MM)
+    assert first.drawn.turns > 2 and shown == len(FONTS.wrapped(text, area.w, size))
+
+
+class Kept:
+    """A screen that keeps what was shown."""
+
+    width, height = SMALL[:2]
+
+    def __init__(self) -> None:
+        self.images: list[Image.Image] = []
+
+    def show(self, image: Image.Image) -> None:
+        self.images.append(image)
+
+
+def snapshot(of: Station) -> bytes:
+    return msgspec.json.encode({"screen": screen(of, NOW, SAYS)})
+
+
+def test_the_steps_of_the_start_page_are_told_when_all_of_them_have_been_there() -> None:
+    output = Kept()
+    renderer = Renderer(output, SMALL[2], FONTS)
+    assert renderer.screen(snapshot(station(FREE, FREE)), 0.0) and renderer.turns > 2 and not renderer.has_steps
+    for second in range(1, int(TURN_S) * renderer.turns):
+        assert not renderer.has_steps or second > TURN_S * (renderer.turns - 1)
+        renderer.due(float(second))
+    assert renderer.has_steps and len(output.images) == renderer.turns
+    assert renderer.screen(snapshot(station(CHARGING, FREE)), 60.0) and not renderer.has_steps
 
 
 # -- what comes from the agent ----------------------------------------------------------------------------------------
