@@ -21,7 +21,7 @@ USED = {
     "pymodbus": "from pymodbus.client import ModbusSerialClient",
     "pyscard": "from smartcard import scard",
     "pyserial": "import serial",
-    "starlette + uvicorn": "import starlette.applications, starlette.routing, uvicorn",
+    "starlette + uvicorn": "import starlette.responses, starlette.routing, uvicorn",
     "tzdata": "import zoneinfo; zoneinfo.ZoneInfo('Europe/Amsterdam')",
 }
 PROBE = """

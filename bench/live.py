@@ -4,7 +4,6 @@ First with broker, cloud and an open panel: memory, idle CPU, the heartbeat whil
 any of them: starts, and taps. The clock is this process's: from the card's line on the reader's pty to the pilot.
 """
 
-import os
 import queue
 import random
 import socket
@@ -24,7 +23,7 @@ from agent.board import Board, load
 from agent.sim.box import Box
 from agent.sim.car import Car
 from agent.sim.controller import SimController
-from agent.sim.demo import BOARD, CONFIG, DEVCLOUD, ROOT, STATION_ID
+from agent.sim.demo import BOARD, CONFIG, DEVCLOUD, ENVIRONMENT, ROOT, STATION_ID
 from agent.sim.mosquitto import BrokerError, Mosquitto, free_port
 from agent.sim.plant import OnPin, Plant
 from bench.figure import Figures, cpu_s, digits, figure, missing, percentile, resident_mb
@@ -38,7 +37,6 @@ STARTS, TAPS = 5, 60
 IDLE_S, IDLE_RUNS = 5.0, 3
 LISTS = 8
 READY_S = 20.0
-ENVIRONMENT = os.environ | {"MALLOC_ARENA_MAX": "1"}  # as board/systemd/station-agent.service has it
 PANEL = "[panel]\nport = {panel}\n"
 TARGETS = {
     "rss_mb": ("MB", 60.0),

@@ -2,7 +2,6 @@
 processor of the agent feels it. The process reads one Job as CBOR and answers with what it built, or a sentence.
 """
 
-import ctypes
 import os
 import signal
 import sqlite3
@@ -197,6 +196,8 @@ def elsewhere(job: Job) -> Built:
 
 def die_with(agent_pid: int) -> None:
     """Two writers at a time would be in each other's way: one whose agent is gone goes, too (prctl(2))."""
+    import ctypes  # 0.4 MB that the agent, who imports this file too, has no use for
+
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != agent_pid:  # it went before we asked
         os._exit(1)

@@ -6,6 +6,7 @@ workbench's page (agent/sim/workbench.py), and then the page is anybody's.
 """
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -48,6 +49,7 @@ REFRESH_S = 0.5
 READY_S = 20.0
 STORY_MAX = 200  # lines kept
 DECISIONS_MAX = 40
+ENVIRONMENT = os.environ | {"MALLOC_ARENA_MAX": "1"}  # as board/systemd/station-agent.service has it
 REACTION_MS = 500  # of every car: people watch
 
 CONFIG = """\
@@ -185,7 +187,7 @@ class Demo:
     def _spawn(self, log: str, *command: str) -> subprocess.Popen[bytes]:
         with (self.folder / log).open("ab") as out:
             return subprocess.Popen(
-                (sys.executable, *command), stdin=subprocess.DEVNULL, stdout=out, stderr=out, cwd=ROOT
+                (sys.executable, *command), stdin=subprocess.DEVNULL, stdout=out, stderr=out, cwd=ROOT, env=ENVIRONMENT
             )
 
     def _tool(self, *args: str) -> None:

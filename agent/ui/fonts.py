@@ -6,10 +6,12 @@ against the catalogues, then what Debian has for an owner's name in another scri
 """
 
 import json
+from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import accumulate, groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 from unicodedata import bidirectional, category
@@ -40,10 +42,12 @@ Rgb = tuple[int, int, int]
 class Source:
     path: str
     weights: frozenset[bool]  # that it stands for: True is bold
-    ranges: tuple[tuple[int, int], ...]
+    ranges: tuple[tuple[int, int], ...]  # in order, none overlaps
 
     def has(self, letter: str) -> bool:
-        return any(first <= ord(letter) <= last for first, last in self.ranges)
+        point = ord(letter)
+        at = bisect_right(self.ranges, point, key=itemgetter(0))
+        return at > 0 and point <= self.ranges[at - 1][1]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +60,7 @@ class Piece:
 def ranges_of(text: str) -> tuple[tuple[int, int], ...]:
     """As CSS's unicode-range spells them."""
     ends = (part.strip().removeprefix("U+").split("-") for part in text.split(","))
-    return tuple((int(each[0], 16), int(each[-1], 16)) for each in ends)
+    return tuple(sorted((int(each[0], 16), int(each[-1], 16)) for each in ends))
 
 
 def found(ours: Path = OURS, debian: Path = DEBIAN) -> tuple[Source, ...]:

@@ -9,33 +9,34 @@ Of the agent it imports what draws, and no more: 30 MB in all.
 """
 
 import argparse
-import http.client
 import json
 import os
 import queue
 import re
 import sys
 import time
-import tomllib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Event, Thread
-from typing import Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from PIL import Image, ImageChops
 
-from agent.ui.drawing import RESTARTING, STARTING, decoded, draw, waiting
+from agent.ui.drawing import decoded, draw, waiting
 from agent.ui.fonts import Fonts
+from agent.ui.words import STARTING
+
+if TYPE_CHECKING:
+    from agent.ui.panelline import Address
 
 PANEL = Path("/run/station-agent/panel.url")
 GRAPHICS, DEV = Path("/sys/class/graphics"), Path("/dev")
-ADDRESS = re.compile(r"http://127\.0\.0\.1:([0-9]{1,5})/(?:#([A-Za-z0-9_-]{0,100}))?\s*\Z")
 BEAT_S = 1.0
-SILENT_S = 3.0  # without a word of the agent, which says one each second (agent/ui/web.py), it is restarting
-AGAIN_S = 1.0
-LINE_MAX = 1 << 20  # bytes of one event; a screen has a few thousand
+TURN_S, NOTICE_TURN_S = 5.0, 2.5  # of what is longer than its box; a notice soon goes
+DIGITS = re.compile(rb"[0-9]")
+CATALOGUES = Path(__file__).parent / "i18n"
+FIRST_LANGUAGES = "es", "fr"  # beside English, while nobody has chosen one
 WIDTH_MM = 154.0  # of a 7 inch display, where the board file does not say
 OPERATOR = 2
 T = TypeVar("T")
@@ -143,49 +144,7 @@ class Picture:
         self._new.replace(self._path)
 
 
-# -- what the agent says ----------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Address:
-    port: int
-    token: str  # lets beat; without it the picture is drawn all the same
-
-
-def address(panel: Path) -> Address | None:
-    """None while the agent has not said where its panel is."""
-    with suppress(OSError):
-        if found := ADDRESS.match(panel.read_text(encoding="ascii", errors="replace")[:300]):
-            return Address(int(found[1]), found[2] or "")
-    return None
-
-
-@dataclass(frozen=True, slots=True)
-class Shown:
-    """A snapshot: its id, and the screen as the panel spells it."""
-
-    id: int
-    screen: bytes
-
-
-def snapshots(lines: Iterator[bytes]) -> Iterator[Shown | None]:
-    """Server-sent events (WHATWG HTML §9.2.6) as the panel makes them; None is a sign of life. What is no snapshot is
-    passed over."""
-    id_, data = 0, b""
-    for line in lines:
-        name, _, value = line.rstrip(b"\r\n").partition(b":")
-        value = value.removeprefix(b" ")
-        match name:
-            case b"id" if value.isdigit() and len(value) < 16:
-                id_ = int(value)
-            case b"data" if len(data) + len(value) <= LINE_MAX:
-                data += value
-            case b"":
-                if data:
-                    yield Shown(id_, data)
-                elif not value:
-                    yield None
-                data = b""
+# -- all of it --------------------------------------------------------------------------------------------------------
 
 
 def screen_in(data: bytes) -> Any:
@@ -197,81 +156,6 @@ def screen_in(data: bytes) -> Any:
         return None
 
 
-class Line:
-    """A connection to the panel that is made anew whenever it ends, in a thread of its own. `news` gets what came:
-    (address, Shown), or None when the agent cannot be asked."""
-
-    def __init__(self, panel: Path) -> None:
-        self.news: queue.Queue[tuple[Address, Shown] | None] = queue.Queue(maxsize=8)
-        self._panel = panel
-        self._stopped = Event()
-
-    def start(self) -> None:
-        Thread(target=self._run, name="line", daemon=True).start()
-
-    def stop(self) -> None:
-        self._stopped.set()
-
-    def _run(self) -> None:
-        while not self._stopped.is_set():
-            if at := address(self._panel):
-                with suppress(OSError, http.client.HTTPException):
-                    self._listen(at)
-            self.news.put(None)
-            self._stopped.wait(AGAIN_S)
-
-    def _listen(self, at: Address) -> None:
-        connection = http.client.HTTPConnection("127.0.0.1", at.port, timeout=SILENT_S)
-        try:
-            connection.request("GET", "/events", headers={"accept": "text/event-stream"})
-            answer = connection.getresponse()
-            if answer.status != 200:
-                return
-            for shown in snapshots(iter(lambda: answer.readline(LINE_MAX + 1), b"")):
-                if self._stopped.is_set():
-                    return
-                if shown:
-                    self.news.put((at, shown))
-        finally:
-            connection.close()
-
-
-class Beater:
-    """Says to the agent what is drawn, as the page does. Never raises: an agent that is away hears nothing."""
-
-    def __init__(self) -> None:
-        self._at: Address | None = None
-        self._cookie = ""
-
-    def say(self, at: Address, path: str, facts: dict[str, Any]) -> None:
-        if not at.token:
-            return
-        with suppress(OSError, http.client.HTTPException):
-            if at != self._at or not self._cookie:
-                self._cookie = self._post(at, "/api/session", {"token": at.token}).partition(";")[0]
-                self._at = at
-            if self._cookie:
-                self._post(at, path, facts)
-
-    def _post(self, at: Address, path: str, facts: dict[str, Any]) -> str:
-        """The cookie that is set, if one is. A refusal makes us show the token again."""
-        connection = http.client.HTTPConnection("127.0.0.1", at.port, timeout=BEAT_S)
-        headers = {
-            "content-type": "application/json", "origin": f"http://127.0.0.1:{at.port}", "cookie": self._cookie,
-        }  # fmt: skip
-        try:
-            connection.request("POST", path, json.dumps(facts), headers)
-            answer = connection.getresponse()
-            if answer.status >= 400:
-                self._cookie = ""
-            return answer.getheader("set-cookie", "")
-        finally:
-            connection.close()
-
-
-# -- all of it --------------------------------------------------------------------------------------------------------
-
-
 class Renderer:
     """What to draw: the newest screen, or that nobody can be asked."""
 
@@ -280,7 +164,9 @@ class Renderer:
         self._newest: Any = None  # the model, as last shown
         self._data = b""  # of what is shown; b"" while that is no screen
         self._is_waiting = False
-        self.screenfuls = 1
+        self._key, self._since, self._turned = b"", 0.0, 0
+        self.screenfuls = self.turns = 1
+        self.has_steps = False  # what stands in the video's place has been there, all of it
 
     def waiting(self) -> None:
         """The agent cannot be asked: it starts, or starts again; then in the language that was last on the screen."""
@@ -289,22 +175,39 @@ class Renderer:
         self._is_waiting, self._data = True, b""
         words = getattr(self._newest, "words", None)
         lost = getattr(words, "lost", "")
-        texts = (lost,) if lost else RESTARTING if self._newest else STARTING
+        texts = (lost,) if lost else starting()
         rtl = getattr(self._newest, "direction", "ltr") == "rtl"
         self._output.show(waiting(texts, *self._size, rtl=rtl).image)
 
-    def screen(self, data: bytes) -> bool:
+    def screen(self, data: bytes, now: float) -> bool:
         """Whether this was a screen; one that is there already costs nothing."""
         if data == self._data:
             return True
         model = screen_in(data)
         if model is None:
             return False
+        if self._key != (key := DIGITS.sub(b"", data)):  # figures that only count on turn nothing back
+            self._key, self._since = key, now
         self._newest, self._data, self._is_waiting = model, data, False
-        drawn = draw(model, *self._size)
-        self.screenfuls = drawn.screenfuls
-        self._output.show(drawn.image)
+        self._draw(now)
         return True
+
+    def due(self, now: float) -> None:
+        """What is longer than its box turns."""
+        if self._data and self.turns > 1 and self._turn(now) != self._turned:
+            self._draw(now)
+
+    def _turn(self, now: float) -> int:
+        is_short = self._newest.notice or any(port.notice for port in self._newest.ports)
+        return int((now - self._since) // (NOTICE_TURN_S if is_short else TURN_S))
+
+    def _draw(self, now: float) -> None:
+        self._turned = self._turn(now)
+        drawn = draw(self._newest, *self._size, self._turned)
+        self.screenfuls, self.turns = drawn.screenfuls, drawn.turns
+        steps = self._newest.how.steps if self._newest.layout == "idle" else ()
+        self.has_steps = bool(steps) and (self._turned >= drawn.turns - 1 or self.has_steps)
+        self._output.show(drawn.image)
 
     @property
     def told_screenfuls(self) -> int:
@@ -316,10 +219,22 @@ class Renderer:
         return self._output.width, self._output.height, self._width_mm, self._fonts
 
 
-def run(output: Output, width_mm: float, line: Line, now: Callable[[], float], ends: Callable[[], bool]) -> None:
+def starting() -> tuple[str, ...]:
+    """What stands there before the agent has said anything, in each of the languages that most people read."""
+    texts = []
+    for code in FIRST_LANGUAGES:
+        with suppress(OSError, ValueError, KeyError):
+            texts.append(json.loads((CATALOGUES / f"{code}.json").read_bytes())[STARTING])
+    return (STARTING, *texts)
+
+
+def run(output: Output, width_mm: float, panel: Path, now: Callable[[], float], ends: Callable[[], bool]) -> None:
     """Draw until it ends. OSError when the screen is gone."""
-    renderer, beater = Renderer(output, width_mm, Fonts()), Beater()
+    renderer = Renderer(output, width_mm, Fonts())
     renderer.waiting()
+    from agent.ui.panelline import Beater, Line  # half of all imports: a picture stands before them
+
+    line, beater = Line(panel), Beater()
     line.start()
     at: Address | None = None
     drawn, beat_at = 0, now()
@@ -332,13 +247,15 @@ def run(output: Output, width_mm: float, line: Line, now: Callable[[], float], e
             if news is None:
                 at = None
                 renderer.waiting()
-            elif renderer.screen(news[1].screen):
+            elif renderer.screen(news[1].screen, now()):
                 at, drawn = news[0], news[1].id
         if now() >= beat_at:
             beat_at = now() + BEAT_S
+            renderer.due(now())
             if at:
                 beater.say(at, "/api/beat", {
-                    "drawn": drawn, "frames": 0, "video": "none", "visible": True, "by": "framebuffer",
+                    "drawn": drawn, "frames": 0, "visible": True, "by": "framebuffer",
+                    "video": "animation" if renderer.has_steps else "none",
                 })  # fmt: skip
                 if renderer.screenfuls != renderer.told_screenfuls:
                     beater.say(at, "/api/measured", {"screenfuls": renderer.screenfuls})
@@ -354,6 +271,8 @@ def newest(news: "queue.Queue[T]", timeout_s: float) -> T:
 
 def board_facts(path: Path) -> dict[str, Any]:
     """[display] of the board file, as far as it can be read: the agent says what is wrong with it."""
+    import tomllib  # not every display has a board file
+
     with suppress(OSError, ValueError):
         display = tomllib.loads(path.read_text(encoding="utf-8-sig")).get("display", {})
         return display if isinstance(display, dict) else {}
@@ -389,7 +308,7 @@ def main(arguments: list[str] | None = None) -> int:
     width_mm = facts.get("width_mm", WIDTH_MM)
     try:
         output = output_of(args, facts)
-        run(output, float(width_mm), Line(args.panel), clock, lambda: False)
+        run(output, float(width_mm), args.panel, clock, lambda: False)
     except (Unfit, RuntimeError) as error:
         print(error, file=sys.stderr)
     except OSError as error:

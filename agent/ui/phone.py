@@ -21,11 +21,10 @@ import msgspec
 import uvicorn
 from msgspec import Meta
 from msgspec.structs import replace
-from starlette.applications import Starlette
 from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
-from starlette.routing import Route
+from starlette.routing import Route, Router
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
@@ -222,7 +221,7 @@ class Visit:
             Route("/events", self._events),
         ]
         open_to_all = {"/api/words", "/api/enter", *(path for path, _ in listed())}
-        return guarded(Starlette(routes=[*routes, *pages]), self._origin, self._is_guest, open_to_all, self._pause)
+        return guarded(Router([*routes, *pages]), self._origin, self._is_guest, open_to_all, self._pause)
 
     async def _pause(self) -> None:
         await happened(self._ended, STRANGER_S)

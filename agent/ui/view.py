@@ -43,7 +43,7 @@ from agent.ui.shown import (
     who,
 )
 from agent.ui.situation import Situation, is_fit, is_free, is_idle, situation, worst_first
-from agent.ui.words import ENGLISH, LANGUAGES, ONLY_ENGLISH, Say, Says, clock_face
+from agent.ui.words import ENGLISH, LANGUAGES, ONLY_ENGLISH, STARTING, Say, Says, clock_face
 from agent.wizard.facts import Step
 from agent.wizard.readiness import is_ready
 
@@ -269,7 +269,7 @@ def key_label(station: Station, action: Action, say: Say) -> str:
 
 RENDERERS_OWN = {  # what a renderer says by itself, or while nobody can be asked
     "lost": "The station is restarting. Please wait.",
-    "waiting": "The station is starting. Please wait.",
+    "waiting": STARTING,
     "look": "Keys work at the station's own display only.",
     "video": "How to charge, as a video",
     "dark": "Touch to switch the display on.",

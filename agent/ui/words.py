@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from unicodedata import bidirectional
 
 HOLE = re.compile(r"\{([a-z_]+)\}")
+STARTING = "The station is starting. Please wait."  # the display's first words; index.html has them, too
 ISOLATE, END_ISOLATE = "\u2068", "\u2069"  # U+2068 takes the direction of the first letter in it
 RTL_MARK = "\u200f"  # a letter that is not seen: numbers after it follow each other from right to left
 
