@@ -28,6 +28,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from agent.authcache.lists import Lists
 from agent.outbox import Database
+from agent.sim.demo import ENVIRONMENT
 from agent.store import open_database
 from bench import rows as everest
 from bench.figure import Figure, Figures, figure, percentile, wall_s
@@ -46,7 +47,6 @@ from bench.liststation import (
     changed,
     size_b,
 )
-from bench.live import ENVIRONMENT
 from tools.cloud.cloud import Cloud
 from tools.cloud.commands import Command
 from tools.cloud.drivers import Driver, id_token_info, list_entry
