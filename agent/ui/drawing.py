@@ -602,23 +602,26 @@ def entry(sheet: Sheet, area: Area, facts: "Field") -> Piece:
 
 
 def code(sheet: Sheet, area: Area, facts: "Qr") -> Piece:
-    """Dark on white, each module some whole pixels; the text beneath it in full."""
+    """Dark on white, each module some whole pixels, as many as there is room for: a phone reads it at arm's length. The
+    text in full is beside it, or beneath it where there is no width."""
     modules: Sequence[str] = getattr(facts, "rows", ())
-    below = measured(sheet, facts.text, area.w, CAPITAL_MM, area.h)
+    gap, is_beside = sheet.px(GAP_MM), area.w >= 2 * area.h
+    below = 0 if is_beside else measured(sheet, facts.text, area.w, CAPITAL_MM, area.h) + gap
     each = max(1, min(area.w, area.h - below) // len(modules)) if modules else 0
     side = each * len(modules)
-    height = min(area.h, side + below + sheet.px(GAP_MM))
+    height = min(area.h, side + below)
 
     def put(y: int) -> None:
-        left = area.x + (area.w - side) // 2
+        left = area.x if is_beside else area.x + (area.w - side) // 2
         sheet.pen.rectangle((left, y, left + side - 1, y + side - 1), fill=(255, 255, 255))
         for i, line in enumerate(modules):
             for j, module in enumerate(line):
                 if module == "1":
                     x, top = left + j * each, y + i * each
                     sheet.pen.rectangle((x, top, x + each - 1, top + each - 1), fill=(0, 0, 0))
-        rest = Area(area.x, y + side + sheet.px(GAP_MM), area.w, max(1, height - side - sheet.px(GAP_MM)))
-        sheet.stack(rest, [Para(facts.text, CAPITAL_MM)], centred=True)
+        beside = Area(left + side + gap, y, area.w - side - gap, height)
+        beneath = Area(area.x, y + side + gap, area.w, max(1, height - side - gap))
+        sheet.stack(beside if is_beside else beneath, [Para(facts.text, CAPITAL_MM)], centred=not is_beside)
 
     return height, put, False
 
