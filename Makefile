@@ -27,7 +27,7 @@ test: lint      ## lint, then every test but the long ones; the same result ever
 	@$(BIN)/pytest -q -m "not long" -n 3 --dist loadfile
 
 test-long: rigs lint  ## all tests, with long seeds, sweeps and rigs; a missing Debian package fails, by name
-	@STATION_LONG=1 $(BIN)/pytest -q -n auto --dist worksteal --timeout 7200
+	@STATION_LONG=1 $(BIN)/pytest -q -n 3 --dist worksteal --timeout 7200
 
 rigs:
 	@tools/setup.sh --rigs
