@@ -214,7 +214,7 @@ export class MapView extends Component {
       const layer = await streets_layer(streets, document.documentElement.lang.slice(0, 2));
       if (!this.leaflet || streets !== this.props.map.streets) return;
       this.layer = layer.addTo(this.leaflet);
-      if (!this.point) this.leaflet.fitBounds(layer.options.bounds, { animate: false });
+      if (!this.point) this.far();
       this.setState({ streets: true });
     } catch (error) {
       console.warn(error.message);
@@ -232,10 +232,10 @@ export class MapView extends Component {
     const L = window.L, map = this.leaflet, { point } = this, { accuracy_m } = this.props.map;
     clearTimeout(this.back);
     if (!point) {
+      if (is_first || this.marker) this.far();
       this.marker?.remove();
       this.ring.remove();
       this.marker = null;
-      if (is_first) map.setView([20, 0], 1);
       return this.ruled();
     }
     const is_new = is_first || !this.marker, is_other = accuracy_m !== this.accuracy_m && !this.dropped;
@@ -247,6 +247,12 @@ export class MapView extends Component {
     this.accuracy_m = accuracy_m;
     this.dropped = false;
     this.ruled();
+  }
+
+  /** What there is to choose from while there is no point: the site, or the world. */
+  far() {
+    if (this.layer) this.leaflet.fitBounds(this.layer.options.bounds, { animate: false });
+    else this.leaflet.setView([20, 0], 1, { animate: false });
   }
 
   /** The point in the middle, or below it where the mark would not fit above. */
