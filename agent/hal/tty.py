@@ -25,7 +25,6 @@ OUT_MAX = 4_096  # bytes that wait for the line; beyond it they are dropped, for
 PERMIT = "type usermod -aG dialout station-agent"
 LINE_MAX = 64  # characters of a card id
 LINE_S = 0.5  # a line comes within so long; what has begun then and not ended was noise
-PERMIT = "type usermod -aG dialout station-agent"
 
 
 class Tty:
