@@ -182,7 +182,8 @@ def month_rss_mb() -> list[float]:
             plan_day(world)
             world.run(DAY_S)
             cloud = world.cloud
-            for grown in (cloud.log, cloud.records, cloud.sessions, cloud._events, world.controller.pins, world.log):
+            seen = cloud.log, cloud.records, cloud.sessions, cloud._events, cloud.asked, cloud.watched
+            for grown in (*seen, world.controller.pins, world.log, world.cars_wh):
                 grown.clear()
             gc.collect()
             out.append(resident_mb())
