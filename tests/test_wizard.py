@@ -393,6 +393,7 @@ def test_a_higher_circuit_waits_until_every_port_is_free() -> None:
 def test_a_circuit_above_its_breaker_or_its_board_is_refused() -> None:
     me = at(Step.CIRCUIT).enter("circuit_limit_a", "40").enter("breaker_a", "400")
     assert me.field("circuit_limit_a").value == "40", "80 % of 400 A, but the board carries 40"
+    assert "80 % of 400 A: 320 A; this station takes 40 A at most." in me.prose()
     me.enter("breaker_a", "25").enter("circuit_limit_a", "26")
     assert me.field("circuit_limit_a").error == "Enter a whole number from 6 to 25."
 

@@ -218,8 +218,13 @@ def sharing(station: Station, say: Say) -> str:
         layer.drafted(station, key) // 1000 for key in ("breaker_ma", "circuit_limit_ma", "port_limit_ma")
     )
     count = len(station.ports)
-    proposed = layer.continuous_ma(breaker * 1000, layer.board(station).circuit_limit_ma) // 1000
-    sum_ = say("80 % of {breaker} A: {n} A.", breaker=breaker, n=proposed) if breaker else ""
+    carried, most = layer.continuous_ma(breaker * 1000) // 1000, layer.board(station).circuit_limit_ma // 1000
+    if carried > most:
+        sum_ = say(
+            "80 % of {breaker} A: {n} A; this station takes {most} A at most.", breaker=breaker, n=carried, most=most
+        )
+    else:
+        sum_ = say("80 % of {breaker} A: {n} A.", breaker=breaker, n=carried) if breaker else ""
     if count == 1:
         return sum_
     facts = {"count": count, "port": port, "sum": count * port, "limit": limit}

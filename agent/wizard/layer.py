@@ -84,16 +84,16 @@ def changes(station: Station) -> list[tuple[str, int, int]]:
     return [(key, old, new) for key, (old, new) in values.items() if old != new or is_first]
 
 
-def continuous_ma(breaker_ma: int, most_ma: int) -> int:
-    """What a breaker carries for hours, in whole amperes, and never more than the board."""
-    return min(most_ma, breaker_ma * CONTINUOUS_PERCENT // 100 // 1000 * 1000)
+def continuous_ma(breaker_ma: int) -> int:
+    """What a breaker carries for hours, in whole amperes."""
+    return breaker_ma * CONTINUOUS_PERCENT // 100 // 1000 * 1000
 
 
 def drawn_up(station: Station, values: Mapping[str, int], *, by_phone: bool) -> Station:
     """One more value to be confirmed. Another breaker proposes another limit."""
     draft = station.wizard.draft or Draft()
     if (breaker_ma := values.get("breaker_ma")) is not None:
-        limit_ma = continuous_ma(breaker_ma, board(station).circuit_limit_ma)
+        limit_ma = min(continuous_ma(breaker_ma), board(station).circuit_limit_ma)
         values = {**values, "circuit_limit_ma": limit_ma}
     draft = Draft({**draft.values, **values}, draft.by_phone or by_phone)
     return replace(station, wizard=replace(station.wizard, draft=draft))
