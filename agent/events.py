@@ -309,6 +309,7 @@ class PanelTold(Struct, frozen=True):
     drawn: bool  # something draws what we say
     video: bool = False  # and the frames of the instructional video go on
     problem: str = ""  # why not, for the installer
+    steps: bool = False  # where there is no browser: the steps drawn in the video's place stand there, all of them
 
 
 class ScreenTouched(Struct, frozen=True):

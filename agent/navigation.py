@@ -250,10 +250,11 @@ def told(
             return touched(station, now)
         case ScreenLit(lit=lit):
             return replace(station, panel=replace(station.panel, lit=lit))
-        case PanelTold(drawn=drawn, video=video, problem=problem):
+        case PanelTold(drawn=drawn, video=video, problem=problem, steps=steps):
             was = station.panel
             video_at = now if video or was.video else was.video_at
-            return replace(station, panel=replace(was, drawn=drawn, video=video, video_at=video_at, problem=problem))
+            panel = replace(was, drawn=drawn, video=video, video_at=video_at, problem=problem)
+            return replace(station, panel=replace(panel, has_steps=steps or was.has_steps))
         case ServiceOpened(how=how):
             return service.shown(service.opened(touched(station, now), how, now))
 

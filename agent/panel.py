@@ -9,6 +9,7 @@ WARN_S = 20.0  # of which so long is announced (WCAG 2.2.1); any press stays
 SERVICE_S = 1_800.0  # after the physical act; a phone that has been let in stays no longer either
 ENTER_S = 300.0  # so long a phone may come in
 LOOK_S = 0.7  # so long what is to be confirmed has stood there as it is: nobody confirms what has just come or changed
+ANIMATED = "The instructional video does not play: its drawn steps stand in."
 WAKE_S = 0.5  # a press that wakes the display does nothing else, nor does its own echo from the browser
 
 
@@ -97,6 +98,7 @@ class Panel:
     drawn: bool | None = None  # by the display's own heartbeat; None: not heard of yet
     video: bool = False
     video_at: float | None = None  # when it was last seen to go on, in this run
+    has_steps: bool = False  # a display without a browser has drawn the steps in its place, in this run
     problem: str = ""
 
     def is_read(self, now: float) -> bool:

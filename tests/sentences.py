@@ -15,6 +15,7 @@ from agent import selftest, service
 from agent.clock import Clock
 from agent.events import Link
 from agent.faults import FAULTS
+from agent.panel import ANIMATED
 from agent.policy.freshness import NAMES
 from agent.policy.reasons import WORDS, Reason
 from agent.settings import Settings
@@ -89,7 +90,8 @@ TABLES: dict[str, Iterable[str]] = {
     "flow.label(station, action)": KEYS_OF_WIZARD,
     "p.result": list(selftest.Result),
     "part.text or part.part": [*FAULT_TEXTS, *(part.text for part in FAILED)],
-    "panel.problem": [kiosk.UNSEEN, kiosk.ANIMATED, kiosk.STALLED, kiosk.STANDS_IN],
+    "ANIMATED": [ANIMATED],
+    "panel.problem": [kiosk.UNSEEN, ANIMATED, kiosk.STALLED, kiosk.STANDS_IN],
     "METHODS[point.method]": wizard_page.METHODS.values(),
     "SOURCES[station.clock.source]": wizard_page.SOURCES.values(),
     "NAMES[key]": [*NAMES.values(), *wizard_page.NAMES.values()],

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from agent.clock import Clock, ClockSource
 from agent.events import PanelTold, PartTold
+from agent.panel import ANIMATED
 from agent.selftest import is_error
 from agent.ui.kiosk import (
-    ANIMATED,
     BACK_S,
     FIRST_S,
     NO_KIOSK,
@@ -54,6 +54,7 @@ class Display:
     boots_s: float = 5.0
     hangs: set[Renderer] = field(default_factory=set)  # these never come to draw
     video: str = "playing"
+    stands_in: str = "none"  # what the framebuffer has in its place
     is_stalled: bool = False
     calm: bool = False
     hour: int | None = None
@@ -71,7 +72,7 @@ class Display:
             self.drawn += 1
             self.frames += 0 if self.is_stalled else 25
             if self.running and self.running not in self.hangs and self.now >= self.up_at + self.boots_s:
-                video = "none" if self.running is FRAMEBUFFER else self.video
+                video = self.stands_in if self.running is FRAMEBUFFER else self.video
                 page = self.page if self.running is KIOSK else ""
                 beat = Beat(self.drawn, self.frames, video, True, self.running.value, page)  # type: ignore[arg-type]
                 self.heard(self.ladder.beat(beat, self.drawn, self.now))
@@ -255,7 +256,13 @@ def test_a_browser_that_stays_broken_is_tried_more_and_more_rarely() -> None:
 def test_a_board_with_a_framebuffer_alone_starts_that_anew_and_says_so_in_the_end() -> None:
     display = Display(ladder=ladder_of("framebuffer", 0.0), running=FRAMEBUFFER)
     display.run(60)
-    assert display.told == PanelTold(True, False, ANIMATED) and display.part == ""
+    assert display.told == PanelTold(True) and display.part == ""
+    display.stands_in = "animation"
+    display.run(2)
+    assert display.told == PanelTold(True, steps=True), "what its start page has in the video's place"
+    display.stands_in = "none"
+    display.run(2)
+    assert display.told == PanelTold(True)
     display.hangs = {FRAMEBUFFER}
     display.run(86_400)
     assert {what for _, what in display.starts} == {FRAMEBUFFER} and len(display.starts) < 80

@@ -521,6 +521,17 @@ def test_readiness_asks_for_frames_that_were_really_drawn() -> None:
     assert me.rows()["Charging video"].value == "The video file is damaged."
 
 
+def test_a_board_without_a_browser_is_ready_when_the_drawn_steps_were_on_its_display() -> None:
+    me = at(Step.READINESS)
+    me.play.on(PanelTold(drawn=True))
+    assert me.rows()["Charging video"].mark == "failed"
+    me.play.on(PanelTold(drawn=True, steps=True)).after(61).on(PanelTold(drawn=True)).after(120)
+    row = me.rows()["Charging video"]
+    assert row.mark == "passed" and row.value == "The instructional video does not play: its drawn steps stand in."
+    me.play.on(PanelTold(drawn=False, problem="Nothing draws the screen."))
+    assert me.rows()["Charging video"].mark == "failed"
+
+
 def test_readiness_names_the_port_without_its_check_mark_and_the_error_light() -> None:
     me = at(Step.READINESS)
     assert me.rows()["Port 2"].mark == me.rows()["Error light"].mark == "passed"

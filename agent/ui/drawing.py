@@ -1,14 +1,15 @@
 """A `ScreenModel` as a picture: text, marks and borders, for any size of display from 480 × 272 on. Decides nothing.
 
-Letters are measured in millimetres, as on the page: capitals of 4.8 mm (508 402.4). Where a sentence does not fit so,
-all text of its box shrinks, down to FLOOR; what does not fit then is left out, the least important first, and the last
-is cut with … . Pages that are longer than the display are turned by a key, as on the page.
+Letters are measured in millimetres, as on the page: no capital is lower than 4.8 mm (508 402.4). Where a box has no
+room, its larger letters go down to that, then what only helps is left out, and the rest turns by itself, so many lines
+at a time. What has one line is narrowed, then cut with … . Pages that are longer than the display are turned by a key.
 """
 
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from math import cos, pi, sin
+from itertools import accumulate, pairwise
+from math import ceil, cos, pi, sin
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
@@ -19,10 +20,12 @@ from agent.ui.fonts import CAP, LINE, Fonts, Rgb
 if TYPE_CHECKING:  # the contract; to import it here would cost as much memory as all the drawing
     from agent.ui.model import Block, Field, PageModel, PortModel, Qr, Row, ScreenModel
 
-CAPITAL_MM, LARGE_MM, HUGE_MM, SMALL_MM, FLOOR_MM = 4.8, 6.5, 9.0, 3.8, 2.6
+CAPITAL_MM, LARGE_MM, HUGE_MM = 4.8, 6.5, 9.0
+NARROWEST = 0.55  # of a letter's own width, as on the page
+ONE_LINE = 0.72  # keys that would be narrower have the room of shorter ones
 SCALES = (1.0, 0.94, 0.88, 0.82, 0.76, 0.7, 0.64, 0.58, 0.52, 0.46, 0.4)  # of all text in a box, until it fits
-EASY, SPARE = 5, 4  # so many of them are read with ease; paragraphs of this rank are not worth more than that
-MARGIN_MM, GAP_MM = 2.0, 1.2
+SPARE = 4  # paragraphs of this rank are left out before anything has to be turned
+MARGIN_MM, GAP_MM, DOTS_MM = 2.0, 1.2, 2.2
 SMALL_DISPLAY_MM = 70.0  # lower than this, one thing at a time
 COLUMN_MM = 60.0  # a port needs so much to stand beside another one
 LARGER = 1.35  # large text
@@ -78,7 +81,8 @@ class Drawn:
     image: Image.Image
     said: list[Said] = field(default_factory=list)
     dropped: list[str] = field(default_factory=list)  # texts for which there was no room
-    screenfuls: int = 1
+    screenfuls: int = 1  # of the page, which a key turns
+    turns: int = 1  # of the longest text, which turns by itself
 
 
 def decoded(text: str | bytes) -> "ScreenModel":
@@ -89,10 +93,13 @@ def decoded(text: str | bytes) -> "ScreenModel":
 class Sheet:
     """One picture in the making."""
 
-    def __init__(self, width: int, height: int, width_mm: float, fonts: Fonts, *, rtl: bool = False) -> None:
+    def __init__(
+        self, width: int, height: int, width_mm: float, fonts: Fonts, *, rtl: bool = False, turn: int = 0
+    ) -> None:
+        """`turn`: how often what is longer than its box has been turned."""
         self.drawn = Drawn(Image.new("RGB", (width, height), BACK))
         self.whole = Area(0, 0, width, height)
-        self.fonts, self.rtl = fonts, rtl
+        self.fonts, self.rtl, self.turn = fonts, rtl, turn
         self.px_mm = width / width_mm
         self.larger = 1.0  # what is read; keys and title stay as they are
         self.pen = ImageDraw.Draw(self.drawn.image)
@@ -101,34 +108,27 @@ class Sheet:
         return max(1, round(mm * self.px_mm))
 
     def size(self, mm: float, scale: float = 1.0) -> int:
-        """Of a font whose capitals have this height; below the floor only what nobody could enlarge."""
-        return round(max(mm * scale * self.larger, min(mm, FLOOR_MM)) * self.px_mm / CAP)
+        """Of a font whose capitals have this height; scaled, never below the rule."""
+        return round(max(mm * scale * self.larger, CAPITAL_MM) * self.px_mm / CAP)
 
     # -- text
 
     def stack(self, area: Area, paras: Sequence[Para], *, middle: bool = False, centred: bool = False) -> int:
-        """One below the other; how high it is. All of it stays in the area. What only helps (rank SPARE and more) goes
-        before the rest becomes hard to read."""
+        """One below the other; how high it is. All of it stays in the area, now or when its turn comes; what only helps
+        (rank SPARE and more) goes first."""
         todo = [para for para in paras if para.text.strip()]
         while todo:
-            least = max(todo, key=lambda para: para.rank)
-            for scale in SCALES[: EASY if least.rank >= SPARE else None]:
+            for scale in SCALES:
                 sets = [(para, self.size(para.mm, scale)) for para in todo]
                 lines = [self.fonts.wrapped(p.text, area.w, size, bold=p.bold) for p, size in sets]
                 if self._height(sets, lines) <= area.h:
                     return self._set(area, sets, lines, middle=middle, centred=centred)
-            if len(todo) == 1:
-                return self._cut(area, todo[0])
+            least = max(todo, key=lambda para: para.rank)
+            if least.rank < SPARE:
+                return self._turned(area, todo, centred=centred)
             todo.remove(least)
             self.drawn.dropped.append(least.text)
         return 0
-
-    def scale(self, area: Area, paras: Sequence[Para]) -> float:
-        """The greatest at which each of them, alone, stands in an area of this size in one line."""
-        for scale in SCALES:
-            if all(self.fonts.width(p.text, self.size(p.mm, scale), p.bold) <= area.w for p in paras):
-                return scale
-        return SCALES[-1]
 
     def _height(self, sets: Sequence[tuple[Para, int]], lines: Sequence[Sequence[str]]) -> int:
         text = sum(len(each) * round(LINE * size) for (_, size), each in zip(sets, lines, strict=True))
@@ -147,16 +147,47 @@ class Sheet:
             y += self.px(GAP_MM)
         return height
 
-    def _cut(self, area: Area, para: Para) -> int:
-        size = min(self.size(para.mm, 0.0), int(area.h / LINE))
+    def _turned(self, area: Area, paras: Sequence[Para], *, centred: bool) -> int:
+        """As many lines as there is room for; the others when their turn comes. One paragraph in a box of one line is
+        narrowed instead."""
+        size = min(self.size(CAPITAL_MM), int(area.h / LINE))
         step = max(1, round(LINE * size))
-        lines = self.fonts.wrapped(para.text, area.w, size, bold=para.bold)[: max(1, area.h // step)]
-        rest = para.text[para.text.find(lines[-1]) :] if lines else ""
-        lines[-1:] = [self.fonts.cut(rest, area.w, size, bold=para.bold)]
-        for i, line in enumerate(lines):
-            self._line(area, area.y + i * step, line, size, para)
-        self.drawn.said.append(Said(para.text, Area(area.x, area.y, area.w, len(lines) * step), size, whole=False))
-        return len(lines) * step
+        room = max(1, (area.h - self.px(DOTS_MM)) // step)
+        if room == 1 and (len(paras) == 1 or size < self.size(CAPITAL_MM)):
+            return self._narrowed(area, paras[0], size, centred=centred)
+        todo = [(p, line) for p in paras for line in self.fonts.wrapped(p.text, area.w, size, bold=p.bold)]
+        turns = -(-len(todo) // room)
+        self.drawn.turns = max(self.drawn.turns, turns)
+        at = self.turn % turns
+        for i, (para, line) in enumerate(todo[at * room : (at + 1) * room]):
+            self._line(area, area.y + i * step, line, size, para, centred=centred)
+            self.drawn.said.append(Said(para.text, Area(area.x, area.y + i * step, area.w, step), size, whole=True))
+        if area.h >= room * step + self.px(DOTS_MM) // 2:
+            self._dots(area, turns, at)
+        return area.h
+
+    def _dots(self, area: Area, turns: int, at: int) -> None:
+        side = self.px(DOTS_MM) // 2
+        left = area.x + (area.w - (2 * turns - 1) * side) // 2
+        for i in range(turns):
+            place = turns - 1 - i if self.rtl else i
+            box = Area(left + 2 * place * side, area.y + area.h - side, side, side).box
+            self.pen.rectangle(box, fill=TEXT if i == at else None, outline=DIM)
+
+    def _narrowed(self, area: Area, para: Para, size: int, *, centred: bool) -> int:
+        """One line, its letters as high as ever; with … where even the narrowest are too wide."""
+        wide = area.w / NARROWEST
+        line = self.fonts.cut(para.text, wide, size, bold=para.bold)
+        whole, step = line == para.text, max(1, round(LINE * size))
+        width = max(1, ceil(self.fonts.width(line, size, para.bold)))
+        if width > area.w:
+            strip = Image.new("RGB", (width, step), BACK)
+            self.fonts.draw(ImageDraw.Draw(strip), 0, 0, line, size, para.colour, bold=para.bold, rtl=self.rtl)
+            self.drawn.image.paste(strip.resize((area.w, step)), (area.x, area.y))
+        else:
+            self._line(area, area.y, line, size, para, centred=centred)
+        self.drawn.said.append(Said(para.text, Area(area.x, area.y, area.w, step), size, whole=whole))
+        return step
 
     def _line(self, area: Area, y: int, text: str, size: int, para: Para, *, centred: bool = False) -> None:
         spare = area.w - self.fonts.width(text, size, para.bold)
@@ -223,15 +254,16 @@ class Sheet:
 # -- whole screens ----------------------------------------------------------------------------------------------------
 
 
-def draw(screen: "ScreenModel", width: int, height: int, width_mm: float, fonts: Fonts) -> Drawn:
-    """What the station shows."""
-    sheet = Sheet(width, height, width_mm, fonts, rtl=screen.direction == "rtl")
+def draw(
+    screen: "ScreenModel", width: int, height: int, width_mm: float, fonts: Fonts, turn: int = 0
+) -> Drawn:
+    """What the station shows; `turn` counts on while there is more of it than room (`turns`)."""
+    sheet = Sheet(width, height, width_mm, fonts, rtl=screen.direction == "rtl", turn=turn)
     above = keys(sheet, screen)
     if screen.leaving_s:
-        above = footer(sheet, above, Para(screen.leaving_text, SMALL_MM, colour=TONES["wait"]))
+        above = footer(sheet, above, Para(screen.leaving_text, colour=TONES["wait"]))
     is_small = height < sheet.px(SMALL_DISPLAY_MM)
-    is_said = screen.notice is not None or any(port.notice for port in screen.ports)
-    if not (is_small and (is_said or screen.large or screen.layout == "page")):  # it is the reader's, all of it
+    if not is_small:  # there, all of it is the reader's
         above = title(sheet, above, screen)
     sheet.larger = LARGER if screen.large else 1.0
     match screen.layout:
@@ -258,7 +290,7 @@ def waiting(
     sheet.mark(Area(area.x, area.y + side // 4, area.w, side), "wait")
     below = Area(area.x, area.y + side + side // 2, area.w, area.h - side - side // 2)
     first, *more = texts
-    paras = [Para(first, LARGE_MM, bold=True), *(Para(text, SMALL_MM, colour=DIM, rank=1) for text in more)]
+    paras = [Para(first, LARGE_MM, bold=True), *(Para(text, colour=DIM, rank=1) for text in more)]
     sheet.stack(below, paras, centred=True)
     return sheet.drawn
 
@@ -266,17 +298,19 @@ def waiting(
 def keys(sheet: Sheet, screen: "ScreenModel") -> Area:
     """The four keys at the lower edge, where the buttons are, whatever the language; what is left above them."""
     whole, gap = sheet.whole, sheet.px(GAP_MM)
-    height = round(sheet.size(CAPITAL_MM) * LINE) + gap
+    height = round(sheet.size(CAPITAL_MM) * LINE) + 2 * gap
     if not any(key.label for key in screen.keys):
         return whole.inside(gap)
     labels = [Para(key.label, bold=True) for key in screen.keys]
-    mm = max(FLOOR_MM, CAPITAL_MM * sheet.scale(Area(0, 0, whole.w // 4 - 2 * gap, height), labels))
-    for i, label in enumerate(labels):
-        left, right = whole.w * i // 4, whole.w * (i + 1) // 4
-        area = Area(left + gap // 2, whole.h - height, right - left - gap, height - gap // 2)
+    widths = [sheet.fonts.width(label.text, sheet.size(CAPITAL_MM), True) + 4 * gap for label in labels]
+    if max(widths) * ONE_LINE <= whole.w / 4:  # over the buttons of the frame; else as wide as they need
+        widths = [1.0] * len(widths)
+    edges = [round(whole.w * each / sum(widths)) for each in accumulate(widths, initial=0.0)]
+    for label, (left, right) in zip(labels, pairwise(edges), strict=True):
+        area = Area(left + gap // 2, whole.h - height, max(1, right - left - gap), height - gap // 2)
         if label.text:
             sheet.pen.rectangle(area.box, outline=LINE_COLOUR, width=sheet.px(0.3))
-            sheet.stack(area.inside(sheet.px(0.6)), [replace(label, mm=mm)], middle=True, centred=True)
+            sheet.stack(area.inside(sheet.px(0.6)), [label], middle=True, centred=True)
     return Area(gap, gap, whole.w - 2 * gap, whole.h - height - 2 * gap)
 
 
@@ -288,13 +322,13 @@ def footer(sheet: Sheet, area: Area, para: Para) -> Area:
 
 def title(sheet: Sheet, area: Area, screen: "ScreenModel") -> Area:
     """Whose station this is, and the support number at the other end."""
-    height = round(sheet.size(SMALL_MM) * LINE)
-    name = Para(screen.title, SMALL_MM, bold=True, colour=DIM)
-    size, number_size = sheet.size(SMALL_MM, SCALES[EASY]), sheet.size(SMALL_MM)
-    number_w = round(sheet.fonts.width(screen.support, number_size)) + sheet.px(GAP_MM)
-    if sheet.fonts.width(name.text, size, bold=True) + number_w <= area.w:
+    height = round(sheet.size(CAPITAL_MM) * LINE)
+    name = Para(screen.title, bold=True, colour=DIM)
+    size = sheet.size(CAPITAL_MM)
+    number_w = round(sheet.fonts.width(screen.support, size)) + sheet.px(GAP_MM)
+    if sheet.fonts.width(name.text, size, bold=True) + number_w + 2 * sheet.px(GAP_MM) <= area.w:
         at = area.x if sheet.rtl else area.x + area.w - number_w
-        sheet.stack(Area(at, area.y, number_w, height), [Para(screen.support, SMALL_MM, colour=DIM)], middle=True)
+        sheet.stack(Area(at, area.y, number_w, height), [Para(screen.support, colour=DIM)], middle=True)
         rest_x = area.x + number_w if sheet.rtl else area.x
         sheet.stack(Area(rest_x, area.y, area.w - number_w, height), [name], middle=True)
     else:
@@ -308,7 +342,7 @@ def title(sheet: Sheet, area: Area, screen: "ScreenModel") -> Area:
 def idle(sheet: Sheet, area: Area, screen: "ScreenModel") -> None:
     """Nobody is here: who may charge, how, for what. Below it each port."""
     height = (round(sheet.size(CAPITAL_MM) * LINE) + sheet.px(GAP_MM)) if screen.ports else 0
-    steps = [Para(f"{i}  {text}", rank=SPARE + i, colour=DIM) for i, (_, text) in enumerate(screen.how.steps, 1)]
+    steps = [Para(f"{i}  {text}", rank=3, colour=DIM) for i, (_, text) in enumerate(screen.how.steps, 1)]
     paras = [
         Para(screen.headline, HUGE_MM, bold=True), Para(screen.who, rank=1), Para(screen.start_text, bold=True, rank=1),
         Para(screen.price, rank=2), *steps,
@@ -322,7 +356,7 @@ def idle(sheet: Sheet, area: Area, screen: "ScreenModel") -> None:
 def ports(sheet: Sheet, area: Area, screen: "ScreenModel") -> None:
     """Side by side, left is left; where there is no room for all, the one that matters and a line for each other."""
     count, gap = len(screen.ports), sheet.px(GAP_MM)
-    line = round(sheet.size(SMALL_MM) * LINE) + gap
+    line = round(sheet.size(CAPITAL_MM) * LINE) + gap
     is_small = sheet.whole.h < sheet.px(SMALL_DISPLAY_MM)
     if screen.notice:
         room = area.h if is_small else area.h - line * count
@@ -374,7 +408,7 @@ def port_box(sheet: Sheet, area: Area, screen: "ScreenModel", port: "PortModel")
     words = [
         Para(port.title, LARGE_MM, bold=True, colour=TONES[port.tone]),
         Para(port.text, rank=2), Para(port.action, bold=True, rank=1),
-        Para(port.last_text, SMALL_MM, colour=DIM, rank=5), Para(code, SMALL_MM, colour=DIM, rank=3 if has_code else 4),
+        Para(port.last_text, colour=DIM, rank=5), Para(code, colour=DIM, rank=3 if has_code else 4),
     ]  # fmt: skip
     if numbers and area.w >= 2 * sheet.px(COLUMN_MM):  # the numbers beside the words, to be read from afar
         half = area.w // 2
@@ -395,7 +429,7 @@ def notice_box(sheet: Sheet, area: Area, screen: "ScreenModel", notice: Any, nam
     support = f"{screen.support}   {notice.code}" if notice.code else ""
     told(sheet, area, notice.tone, name, [
         Para(notice.title, LARGE_MM, bold=True, colour=TONES[notice.tone]), Para(notice.text, rank=1),
-        Para(notice.action, bold=True), Para(support, SMALL_MM, colour=DIM, rank=3),
+        Para(notice.action, bold=True), Para(support, colour=DIM, rank=3),
     ])  # fmt: skip
 
 
@@ -411,7 +445,12 @@ def told(sheet: Sheet, area: Area, tone: str, name: str, paras: Sequence[Para]) 
         below = Area(inner.x, inner.y + side, inner.w, max(1, inner.h - side))
     else:
         mark, below = sheet.beside(inner, min(sheet.px(13), inner.h // 2, inner.w // 5))
-        paras = [Para(name, SMALL_MM, bold=True, colour=DIM), *paras]
+        head, *paras = paras
+        if area.w < 2 * sheet.px(COLUMN_MM):
+            head = replace(head, mm=CAPITAL_MM)
+        heading = [Para(name, bold=True, colour=DIM), head]  # it stays where the rest has to turn
+        used = sheet.stack(below, heading) + sheet.px(GAP_MM)
+        below = Area(below.x, below.y + used, below.w, max(1, below.h - used))
     sheet.mark(mark, tone)
     sheet.stack(below, paras)
 
@@ -430,7 +469,7 @@ def page(sheet: Sheet, area: Area, screen: "ScreenModel", content: "PageModel") 
     gap = sheet.px(GAP_MM)
     area = Area(area.x, area.y + head + gap, area.w, max(1, area.h - head - gap))
     if content.footer:
-        area = footer(sheet, area, Para(content.footer, SMALL_MM, colour=TONES["wait"]))
+        area = footer(sheet, area, Para(content.footer, colour=TONES["wait"]))
     fulls = screenfuls([piece for block in content.blocks for piece in pieces(sheet, area, block)], area.h, gap)
     sheet.drawn.screenfuls = max(1, len(fulls))
     turned = min(int(getattr(screen, "turned", 0)), sheet.drawn.screenfuls - 1)
@@ -461,7 +500,7 @@ def pieces(sheet: Sheet, area: Area, block: "Block") -> list[Piece]:
             return [table_row(sheet, area, row) for row in facts.rows]
         case "prose":
             tone = TONES["wait"] if facts.style == "warning" else TEXT
-            return [text(sheet, area, facts.text, SMALL_MM if facts.style == "small" else CAPITAL_MM, tone)]
+            return [text(sheet, area, facts.text, CAPITAL_MM, tone)]
         case "steps":
             return [step(sheet, area, i, each) for i, (_, each) in enumerate(facts.steps, 1)]
         case "lights":
@@ -491,15 +530,15 @@ def table_row(sheet: Sheet, area: Area, row: "Row") -> Piece:
     mark = MARKS.get(row.mark, "")
     label, split = f"{mark} {row.label}".strip(), area.w * 2 // 5
     rest = area.w - split - sheet.px(GAP_MM)
-    height = max(measured(sheet, label, split, SMALL_MM, area.h), measured(sheet, row.value, rest, SMALL_MM, area.h))
+    height = max(measured(sheet, said, wide, CAPITAL_MM, area.h) for said, wide in ((label, split), (row.value, rest)))
     colour = {"failed": TONES["fault"], "passed": TONES["free"]}.get(row.mark, DIM)
 
     def put(y: int) -> None:
         start, end = Area(area.x, y, split, height), Area(area.x + area.w - rest, y, rest, height)
         if sheet.rtl:
             start, end = Area(area.x + area.w - split, y, split, height), Area(area.x, y, rest, height)
-        sheet.stack(start, [Para(label, SMALL_MM, colour=colour)])
-        sheet.stack(end, [Para(row.value, SMALL_MM, bold=True)])
+        sheet.stack(start, [Para(label, CAPITAL_MM, colour=colour)])
+        sheet.stack(end, [Para(row.value, bold=True)])
 
     return height, put, False
 
@@ -511,7 +550,7 @@ def step(sheet: Sheet, area: Area, number: int, said: str) -> Piece:
     def put(y: int) -> None:
         mark, rest = sheet.beside(Area(area.x, y, area.w, height), side)
         sheet.pen.ellipse((mark.x, y, mark.x + side - 1, y + side - 1), outline=TONES["free"], width=sheet.px(0.4))
-        disc = Area(mark.x, y, side, side).inside(side // 6)
+        disc = Area(mark.x, y, side, side)
         sheet.stack(disc, [Para(str(number), bold=True)], middle=True, centred=True)
         sheet.stack(rest, [Para(said)])
 
@@ -522,12 +561,12 @@ def light(sheet: Sheet, area: Area, row: Any) -> Piece:
     """Its rhythm as a bar of five seconds, and what it means."""
     _, meaning, colour, rhythm_s = row
     bar_w = min(area.w // 3, sheet.px(40))
-    height = measured(sheet, meaning, area.w - bar_w - sheet.px(MARGIN_MM), SMALL_MM, area.h)
+    height = measured(sheet, meaning, area.w - bar_w - sheet.px(MARGIN_MM), CAPITAL_MM, area.h)
 
     def put(y: int) -> None:
         left = area.x + area.w - bar_w if sheet.rtl else area.x
-        thick = round(sheet.size(SMALL_MM) * CAP)
-        top, per_s = y + (round(sheet.size(SMALL_MM) * LINE) - thick) // 2, bar_w / 5
+        thick = round(sheet.size(CAPITAL_MM) * CAP)
+        top, per_s = y + (round(sheet.size(CAPITAL_MM) * LINE) - thick) // 2, bar_w / 5
         at, lit = 0.0, True
         sheet.pen.rectangle((left, top, left + bar_w - 1, top + thick), outline=LINE_COLOUR)
         while at < 5:
@@ -538,17 +577,17 @@ def light(sheet: Sheet, area: Area, row: Any) -> Piece:
                 at, lit = at + duration, not lit
             lit = True
         x = area.x if sheet.rtl else area.x + bar_w + sheet.px(MARGIN_MM)
-        sheet.stack(Area(x, y, area.w - bar_w - sheet.px(MARGIN_MM), height), [Para(meaning, SMALL_MM)])
+        sheet.stack(Area(x, y, area.w - bar_w - sheet.px(MARGIN_MM), height), [Para(meaning, CAPITAL_MM)])
 
     return height, put, False
 
 
 def entry(sheet: Sheet, area: Area, facts: "Field") -> Piece:
     value = f"{facts.shown} {facts.unit}".strip() or "–"
-    said = [(facts.label, SMALL_MM, DIM), (value, CAPITAL_MM, TEXT)]
-    said += [(facts.error or facts.hint, SMALL_MM, TONES["fault"] if facts.error else DIM)]
+    said = [(facts.label, CAPITAL_MM, DIM), (value, CAPITAL_MM, TEXT)]
+    said += [(facts.error or facts.hint, CAPITAL_MM, TONES["fault"] if facts.error else DIM)]
     inner_w = area.w - 4 * sheet.px(GAP_MM)
-    height = sum(measured(sheet, t, inner_w, mm, area.h) for t, mm, _ in said if t) + 4 * sheet.px(GAP_MM)
+    height = sum(measured(sheet, t, inner_w, mm, area.h) for t, mm, _ in said if t) + 6 * sheet.px(GAP_MM)
     height = min(height, area.h)
 
     def put(y: int) -> None:
@@ -567,7 +606,7 @@ def code(sheet: Sheet, area: Area, facts: "Qr") -> Piece:
     text in full is beside it, or beneath it where there is no width."""
     modules: Sequence[str] = getattr(facts, "rows", ())
     gap, is_beside = sheet.px(GAP_MM), area.w >= 2 * area.h
-    below = 0 if is_beside else measured(sheet, facts.text, area.w, SMALL_MM, area.h) + gap
+    below = 0 if is_beside else measured(sheet, facts.text, area.w, CAPITAL_MM, area.h) + gap
     each = max(1, min(area.w, area.h - below) // len(modules)) if modules else 0
     side = each * len(modules)
     height = min(area.h, side + below)
@@ -582,7 +621,7 @@ def code(sheet: Sheet, area: Area, facts: "Qr") -> Piece:
                     sheet.pen.rectangle((x, top, x + each - 1, top + each - 1), fill=(0, 0, 0))
         beside = Area(left + side + gap, y, area.w - side - gap, height)
         beneath = Area(area.x, y + side + gap, area.w, max(1, height - side - gap))
-        sheet.stack(beside if is_beside else beneath, [Para(facts.text, SMALL_MM)], centred=not is_beside)
+        sheet.stack(beside if is_beside else beneath, [Para(facts.text, CAPITAL_MM)], centred=not is_beside)
 
     return height, put, False
 

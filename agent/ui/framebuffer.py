@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 PANEL = Path("/run/station-agent/panel.url")
 GRAPHICS, DEV = Path("/sys/class/graphics"), Path("/dev")
 BEAT_S = 1.0
+TURN_S, NOTICE_TURN_S = 5.0, 2.5  # of what is longer than its box; a notice soon goes
+DIGITS = re.compile(rb"[0-9]")
 CATALOGUES = Path(__file__).parent / "i18n"
 FIRST_LANGUAGES = "es", "fr"  # beside English, while nobody has chosen one
 WIDTH_MM = 154.0  # of a 7 inch display, where the board file does not say
@@ -162,7 +164,9 @@ class Renderer:
         self._newest: Any = None  # the model, as last shown
         self._data = b""  # of what is shown; b"" while that is no screen
         self._is_waiting = False
-        self.screenfuls = 1
+        self._key, self._since, self._turned = b"", 0.0, 0
+        self.screenfuls = self.turns = 1
+        self.has_steps = False  # what stands in the video's place has been there, all of it
 
     def waiting(self) -> None:
         """The agent cannot be asked: it starts, or starts again; then in the language that was last on the screen."""
@@ -175,18 +179,35 @@ class Renderer:
         rtl = getattr(self._newest, "direction", "ltr") == "rtl"
         self._output.show(waiting(texts, *self._size, rtl=rtl).image)
 
-    def screen(self, data: bytes) -> bool:
+    def screen(self, data: bytes, now: float) -> bool:
         """Whether this was a screen; one that is there already costs nothing."""
         if data == self._data:
             return True
         model = screen_in(data)
         if model is None:
             return False
+        if self._key != (key := DIGITS.sub(b"", data)):  # figures that only count on turn nothing back
+            self._key, self._since = key, now
         self._newest, self._data, self._is_waiting = model, data, False
-        drawn = draw(model, *self._size)
-        self.screenfuls = drawn.screenfuls
-        self._output.show(drawn.image)
+        self._draw(now)
         return True
+
+    def due(self, now: float) -> None:
+        """What is longer than its box turns."""
+        if self._data and self.turns > 1 and self._turn(now) != self._turned:
+            self._draw(now)
+
+    def _turn(self, now: float) -> int:
+        is_short = self._newest.notice or any(port.notice for port in self._newest.ports)
+        return int((now - self._since) // (NOTICE_TURN_S if is_short else TURN_S))
+
+    def _draw(self, now: float) -> None:
+        self._turned = self._turn(now)
+        drawn = draw(self._newest, *self._size, self._turned)
+        self.screenfuls, self.turns = drawn.screenfuls, drawn.turns
+        steps = self._newest.how.steps if self._newest.layout == "idle" else ()
+        self.has_steps = bool(steps) and (self._turned >= drawn.turns - 1 or self.has_steps)
+        self._output.show(drawn.image)
 
     @property
     def told_screenfuls(self) -> int:
@@ -226,13 +247,15 @@ def run(output: Output, width_mm: float, panel: Path, now: Callable[[], float], 
             if news is None:
                 at = None
                 renderer.waiting()
-            elif renderer.screen(news[1].screen):
+            elif renderer.screen(news[1].screen, now()):
                 at, drawn = news[0], news[1].id
         if now() >= beat_at:
             beat_at = now() + BEAT_S
+            renderer.due(now())
             if at:
                 beater.say(at, "/api/beat", {
-                    "drawn": drawn, "frames": 0, "video": "none", "visible": True, "by": "framebuffer",
+                    "drawn": drawn, "frames": 0, "visible": True, "by": "framebuffer",
+                    "video": "animation" if renderer.has_steps else "none",
                 })  # fmt: skip
                 if renderer.screenfuls != renderer.told_screenfuls:
                     beater.say(at, "/api/measured", {"screenfuls": renderer.screenfuls})

@@ -26,6 +26,7 @@ from agent.clock import wall
 from agent.events import PanelTold, PartTold
 from agent.hal.device import Aside
 from agent.hardware import is_read
+from agent.panel import ANIMATED
 from agent.station import Station
 from agent.ui.model import Beat
 
@@ -62,7 +63,6 @@ class Show(Struct, frozen=True):
 Outcome = Show | PanelTold | PartTold
 
 UNSEEN = "Nothing draws the screen."
-ANIMATED = "The instructional video does not play: its drawn steps stand in."
 STALLED = "The instructional video stands still."
 STANDS_IN = "The screen is drawn by the stand-in, which plays no video."
 NO_KIOSK = "The display's browser does not run: a stand-in draws the screen."
@@ -87,7 +87,7 @@ class Ladder:
         self._is_trial = False
         self._told: PanelTold | None = None
         self._part: str | None = None  # the problem as told; None: nothing yet
-        self._video, self._problem = False, ""
+        self._video, self._steps, self._problem = False, False, ""
 
     # -- in -----------------------------------------------------------------------------------------------------------
 
@@ -208,7 +208,9 @@ class Ladder:
     def _see(self, beat: Beat, now: float) -> None:
         """While the video's place is taken by something else, what was seen of it last holds."""
         if beat.by == "framebuffer":
-            self._video, self._problem = False, ANIMATED if self.first is Renderer.FRAMEBUFFER else STANDS_IN
+            is_all_there_is = self.first is Renderer.FRAMEBUFFER  # a board without a browser has no video to play
+            self._steps = is_all_there_is and beat.video == "animation"
+            self._video, self._problem = False, "" if is_all_there_is else STANDS_IN
         elif beat.video == "animation":
             self._video, self._problem = False, ANIMATED
         elif beat.video == "playing":
@@ -223,7 +225,7 @@ class Ladder:
         is_drawn = now < self._seen_at + SILENT_S
         if self._told is None and not is_drawn:
             return  # nothing has been heard yet
-        told = PanelTold(True, self._video, self._problem) if is_drawn else PanelTold(False, False, UNSEEN)
+        told = PanelTold(True, self._video, self._problem, self._steps) if is_drawn else PanelTold(False, False, UNSEEN)
         if told != self._told:
             self._told = told
             out.append(told)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from agent import selftest
 from agent.clock import wall
 from agent.events import Link
+from agent.panel import ANIMATED
 from agent.selftest import Result
 from agent.settings import Settings
 from agent.station import Station
@@ -61,7 +62,8 @@ def is_provisioned(station: Station) -> bool:
 
 
 def video(station: Station, now: float) -> Item:
-    """Not that it should play, but that the display has counted its frames."""
+    """Not that it should play, but that the display has counted its frames. A board without a browser plays none: what
+    counts there is that the process that draws has had all its steps on the start page."""
     panel, title = station.panel, Sentence("Charging video")
     if panel.problem:
         fix = Sentence("Switch the breaker off for two minutes. If it stays so, replace the video or the display.")
@@ -71,6 +73,8 @@ def video(station: Station, now: float) -> Item:
     if panel.video_at is not None:
         ago = {"n": int(max(0.0, now - panel.video_at) // 60)}
         return Item("video", title, True, Sentence("Its frames were drawn {n} min ago.", ago))
+    if panel.has_steps:
+        return Item("video", title, True, Sentence(ANIMATED))
     if panel.drawn is None:
         fix = Sentence("Check the display's cable and power.")
         return Item("video", title, False, Sentence("No display has answered yet."), fix)
