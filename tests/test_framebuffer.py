@@ -18,8 +18,10 @@ from hypothesis import strategies as st
 from PIL import Image, ImageChops, ImageDraw
 
 import agent.ui
+from agent.events import Link
 from agent.panel import Page, Panel
 from agent.policy.reasons import WORDS, Reason
+from agent.port import Port
 from agent.station import Notice, Station
 from agent.ui.catalogues import load_says
 from agent.ui.drawing import (
@@ -235,6 +237,24 @@ def test_a_codes_modules_are_square_and_dark_on_white() -> None:
     dark = sum(row.count("1") for row in rows)
     each = (counts[(0, 0, 0)] / dark) ** 0.5
     assert each == int(each) >= 4 and "https://example.org/" in texts(picture)
+
+
+def test_a_code_that_nobody_has_drawn_still_says_its_address() -> None:
+    model = paged(Qr("https://example.org/", "https://example.org/"))
+    assert "https://example.org/" in texts(draw(model, *SMALL, FONTS))
+
+
+def test_what_was_entered_is_in_sight_on_the_smallest_display_all_the_time_and_with_its_unit_once() -> None:
+    field = Field("amps", "number", "Breaker of this station", "40", "40 A", unit="A", hint="As printed.", chosen=True)
+    picture = draw(paged(field, footer="Missing: Circuit."), *SMALL, FONTS)
+    assert "Breaker of this station: 40 A" in texts(picture).splitlines() and picture.turns == 1
+
+
+@pytest.mark.parametrize("name", SIZES)
+def test_a_box_that_its_heading_fills_turns_with_its_heading(name: str) -> None:
+    of = station(Port(1), Port(2), Port(3), link=Link.DOWN)
+    for language in LANGUAGES:
+        check(drawn(of, SIZES[name], language, large=True), SIZES[name])
 
 
 def test_states_are_told_apart_without_colour_by_mark_and_border() -> None:

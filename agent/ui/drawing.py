@@ -111,6 +111,10 @@ class Sheet:
         """Of a font whose capitals have this height; scaled, never below the rule."""
         return round(max(mm * scale * self.larger, CAPITAL_MM) * self.px_mm / CAP)
 
+    def line(self) -> int:
+        """How high one is, of the lowest letters there are."""
+        return round(LINE * self.size(CAPITAL_MM))
+
     # -- text
 
     def stack(self, area: Area, paras: Sequence[Para], *, middle: bool = False, centred: bool = False) -> int:
@@ -370,7 +374,7 @@ def ports(sheet: Sheet, area: Area, screen: "ScreenModel") -> None:
     first = next(port for port in screen.ports if port.evse_id == focus(screen))
     others = [port for port in screen.ports if port is not first]
     room = area.h - line * len(others)
-    if (is_small and (first.notice or screen.large)) or room < area.h // 3:
+    if (is_small and (first.notice or screen.large)) or room < max(area.h // 3, 3 * line):
         others, room = [], area.h + gap
     port_box(sheet, Area(area.x, area.y, area.w, room - gap), screen, first)
     return strips(sheet, area, others, line)
@@ -434,25 +438,26 @@ def notice_box(sheet: Sheet, area: Area, screen: "ScreenModel", notice: Any, nam
 
 
 def told(sheet: Sheet, area: Area, tone: str, name: str, paras: Sequence[Para]) -> None:
-    """The mark of its tone, whose it is, and what is to say of it."""
-    inner = area.inside(sheet.px(MARGIN_MM))
+    """The mark of its tone, whose it is, and what is to say of it. The heading stays where the rest has to turn, unless
+    it would leave no line for that."""
+    inner, line = area.inside(sheet.px(MARGIN_MM)), sheet.line()
+    head, *paras = paras
     if sheet.whole.h < sheet.px(SMALL_DISPLAY_MM):  # the mark beside the heading alone
-        head, *paras = paras
-        side = round(sheet.size(CAPITAL_MM) * LINE)
-        mark, rest = sheet.beside(Area(inner.x, inner.y, inner.w, side), side)
-        text = f"{name}: {head.text}" if name else head.text
-        sheet.stack(rest, [replace(head, text=text, mm=CAPITAL_MM)], middle=True)
-        below = Area(inner.x, inner.y + side, inner.w, max(1, inner.h - side))
+        heading = [replace(head, text=f"{name}: {head.text}" if name else head.text, mm=CAPITAL_MM)]
+        mark, top = sheet.beside(Area(inner.x, inner.y, inner.w, min(line, inner.h)), min(line, inner.h))
+        below = Area(inner.x, inner.y + line, inner.w, inner.h - line)
     else:
-        mark, below = sheet.beside(inner, min(sheet.px(13), inner.h // 2, inner.w // 5))
-        head, *paras = paras
-        if area.w < 2 * sheet.px(COLUMN_MM):
-            head = replace(head, mm=CAPITAL_MM)
-        heading = [Para(name, bold=True, colour=DIM), head]  # it stays where the rest has to turn
-        used = sheet.stack(below, heading) + sheet.px(GAP_MM)
-        below = Area(below.x, below.y + used, below.w, max(1, below.h - used))
+        mark, top = sheet.beside(inner, min(sheet.px(13), inner.h // 2, inner.w // 5))
+        is_narrow = area.w < 2 * sheet.px(COLUMN_MM)
+        heading = [Para(name, bold=True, colour=DIM), replace(head, mm=CAPITAL_MM) if is_narrow else head]
+        used = sum(measured(sheet, para.text, top.w, para.mm, top.h) + sheet.px(GAP_MM) for para in heading)
+        below = Area(top.x, top.y + used, top.w, top.h - used)
     sheet.mark(mark, tone)
-    sheet.stack(below, paras)
+    if below.h < line:
+        sheet.stack(Area(top.x, inner.y, top.w, inner.h), [*heading, *paras])
+    else:
+        sheet.stack(Area(top.x, top.y, top.w, below.y - top.y), heading)
+        sheet.stack(below, paras)
 
 
 # -- pages ------------------------------------------------------------------------------------------------------------
@@ -583,20 +588,24 @@ def light(sheet: Sheet, area: Area, row: Any) -> Piece:
 
 
 def entry(sheet: Sheet, area: Area, facts: "Field") -> Piece:
-    value = f"{facts.shown} {facts.unit}".strip() or "–"
-    said = [(facts.label, CAPITAL_MM, DIM), (value, CAPITAL_MM, TEXT)]
-    said += [(facts.error or facts.hint, CAPITAL_MM, TONES["fault"] if facts.error else DIM)]
+    """What is asked, what was said, and a hint; on a small display the first two in one line, so that none is away."""
+    unit = f" {facts.unit}" if facts.shown and facts.unit not in facts.shown else ""
+    value = f"{facts.shown}{unit}" or "–"
+    said = [Para(facts.label, colour=DIM), Para(value, bold=True)]
+    if sheet.whole.h < sheet.px(SMALL_DISPLAY_MM):
+        said = [Para(f"{facts.label}: {value}")]
+    hint = Para(facts.hint, colour=DIM, rank=SPARE)
+    said.append(Para(facts.error, colour=TONES["fault"], rank=1) if facts.error else hint)
     inner_w = area.w - 4 * sheet.px(GAP_MM)
-    height = sum(measured(sheet, t, inner_w, mm, area.h) for t, mm, _ in said if t) + 6 * sheet.px(GAP_MM)
-    height = min(height, area.h)
+    height = sum(measured(sheet, each.text, inner_w, each.mm, area.h, bold=each.bold) for each in said if each.text)
+    height = min(area.h, height + 6 * sheet.px(GAP_MM))
 
     def put(y: int) -> None:
         at = Area(area.x, y, area.w, height)
         if facts.chosen:
             colour = TONES["wait"] if facts.editing else TONES["free"]
             sheet.pen.rectangle(at.box, outline=colour, width=sheet.px(1.2 if facts.editing else 0.6))
-        paras = [Para(t, mm, colour=colour, rank=i == 2) for i, (t, mm, colour) in enumerate(said)]
-        sheet.stack(at.inside(2 * sheet.px(GAP_MM)), paras)
+        sheet.stack(at.inside(2 * sheet.px(GAP_MM)), said)
 
     return height, put, facts.chosen
 
@@ -605,9 +614,11 @@ def code(sheet: Sheet, area: Area, facts: "Qr") -> Piece:
     """Dark on white, each module some whole pixels, as many as there is room for: a phone reads it at arm's length. The
     text in full is beside it, or beneath it where there is no width."""
     modules: Sequence[str] = getattr(facts, "rows", ())
+    if not modules:
+        return text(sheet, area, facts.text, CAPITAL_MM, TEXT)
     gap, is_beside = sheet.px(GAP_MM), area.w >= 2 * area.h
     below = 0 if is_beside else measured(sheet, facts.text, area.w, CAPITAL_MM, area.h) + gap
-    each = max(1, min(area.w, area.h - below) // len(modules)) if modules else 0
+    each = max(1, min(area.w, area.h - below) // len(modules))
     side = each * len(modules)
     height = min(area.h, side + below)
 
