@@ -137,6 +137,17 @@ def test_a_live_message_is_read_and_a_strange_one_is_not() -> None:
             wire.read_live(cbor2.dumps(strange))
 
 
+@pytest.mark.parametrize("entries", [
+    {"unit": "Wh"}, None, "all", [5], [None], [{"idToken": "04A2"}], [{"idToken": {"idToken": 5}}],
+    [{"idToken": {"idToken": "04A2"}, "idTokenInfo": None}], [{"idTokenInfo": {}}, {"idToken": {"idToken": "04A2"}}],
+    [{"idToken": {"idToken": "04A2"}, "idTokenInfo": {"cacheExpiryDateTime": 5}}],
+    [{"idToken": {"idToken": "04A2"}, "idTokenInfo": {"cacheExpiryDateTime": None}}] * 2,
+])  # fmt: skip
+def test_a_list_that_is_none_is_sent_as_it_was_written_for_the_station_to_refuse(entries: Any) -> None:
+    said = {"localAuthorizationList": entries}
+    assert KEYS.decode(read_cbor(cbor2.dumps(KEYS.encode(said)))) == said
+
+
 @given(st.sampled_from(sorted(KEYS.numbers)), st.integers(0, 1300))
 def test_a_station_is_sent_no_number_beyond_the_words_it_knows(name: str, words: int) -> None:
     said = {name: {"unit": "Wh", name: name}}

@@ -171,11 +171,13 @@ class Sheet:
         return area.h
 
     def _dots(self, area: Area, turns: int, at: int) -> None:
+        """Which of how many turns it is; where there is no room for so many, as a share of the width."""
         side = self.px(DOTS_MM) // 2
-        left = area.x + (area.w - (2 * turns - 1) * side) // 2
+        pitch = min(2.0 * side, area.w / turns)
+        left = area.x + (area.w - pitch * (turns - 1) - min(side, pitch)) / 2
         for i in range(turns):
-            place = turns - 1 - i if self.rtl else i
-            box = Area(left + 2 * place * side, area.y + area.h - side, side, side).box
+            x = round(left + pitch * (turns - 1 - i if self.rtl else i))
+            box = Area(x, area.y + area.h - side, max(1, min(side, int(pitch))), side).box
             self.pen.rectangle(box, fill=TEXT if i == at else None, outline=DIM)
 
     def _narrowed(self, area: Area, para: Para, size: int, *, centred: bool) -> int:

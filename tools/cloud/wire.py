@@ -53,13 +53,21 @@ class Packed:
     data: bytes
 
 
-def shape(entry: Json) -> tuple[str, int, bool]:
-    """What is alike in a run of cards; the bytes of an id, 0 = it travels by itself; whether each has its expiry."""
-    token, info = entry["idToken"]["idToken"], entry.get("idTokenInfo", {})
-    expiry = info.get("cacheExpiryDateTime")
-    is_exact = expiry is None or ((ms := parse_time(expiry)) is not None and format_time(ms) == expiry)
+def shape(entry: Any) -> tuple[str, int, bool]:
+    """What is alike in a run of cards; the bytes of an id, 0 = it travels by itself, as all does that is no card;
+    whether each has its expiry."""
+    match entry:
+        case {"idToken": {"idToken": str(token)}, "idTokenInfo": dict(info)}:
+            pass
+        case {"idToken": {"idToken": str(token)}} if "idTokenInfo" not in entry:
+            info = {}
+        case _:
+            return json.dumps(entry, sort_keys=True), 0, False
+    expiry, is_dated = info.get("cacheExpiryDateTime"), "cacheExpiryDateTime" in info
+    ms = parse_time(expiry) if isinstance(expiry, str) else None
+    is_exact = not is_dated or (ms is not None and format_time(ms) == expiry)
     is_card = is_exact and re.fullmatch("([0-9A-F]{2}){1,18}", token) is not None
-    return json.dumps(bare(entry), sort_keys=True), is_card * len(token) // 2, expiry is not None
+    return json.dumps(bare(entry), sort_keys=True), is_card * len(token) // 2, is_dated
 
 
 def bare(entry: Json) -> Json:
@@ -103,7 +111,8 @@ class Keys:
             case dict():
                 return {
                     self._short(name, words): self.encode(
-                        list(self._cards(item, words)) if name == LIST else item, self.kind(name), words
+                        list(self._cards(item, words)) if name == LIST and isinstance(item, list) else item,
+                        self.kind(name), words,
                     )
                     for name, item in value.items()
                 }
@@ -119,7 +128,7 @@ class Keys:
                 return b"%d" % value
         return value
 
-    def _cards(self, entries: list[Json], words: int | None) -> Iterator[Json | Packed]:
+    def _cards(self, entries: list[Any], words: int | None) -> Iterator[Json | Packed]:
         """Entries of a list of drivers; a run of those that differ in id, and perhaps expiry, alone, as one item."""
         for (_, size, dated), run in groupby(entries, shape):
             alike = list(run)
