@@ -162,6 +162,7 @@ def test_a_page_whose_agent_is_gone_says_so_and_comes_back_by_itself(alone: Disp
     alone.panel = type(alone.panel)(alone.model, port, alone.post, token=token)
     alone.panel.start()
     cover.wait_for(state="detached")
+    assert not [said for said in alone.problems if "403" in said], "nothing is sent to whoever does not know the page"
     alone.problems.clear()  # the browser's own words about a line that has dropped
     alone.press(1)
     assert here(alone)[0] is Page.HELP

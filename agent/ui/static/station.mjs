@@ -9,6 +9,9 @@ const [token, page = ""] = decodeURIComponent(location.hash.slice(1)).split(".")
 /** Whether this page may press: it has shown this boot's token, and holds a cookie that no script sees. */
 export const may = { press: false };
 
+/** The line is there, and who answers at its other end knows our cookie. */
+let is_in = false;
+
 /** True: taken. Never throws: without an agent there is nobody to tell. */
 export async function post(path, body) {
   try {
@@ -49,13 +52,15 @@ export function listen(heard, silent) {
 
   function lost() {
     silent(true);
+    is_in = false;
     events.close();
     connect();
   }
 
   function connect() {
     events = new EventSource("/events");
-    events.onopen = enter;                            // a new run of the agent knows our cookie only if it kept the token
+    events.onopen = async () => { await enter(); is_in = true; };    // a new run knows no cookie of the one before
+    events.onerror = () => { is_in = false; };
     events.onmessage = (message) => {
       heard(JSON.parse(message.data), Number(message.lastEventId));
       silent(false);
@@ -68,10 +73,11 @@ export function listen(heard, silent) {
   connect();
 }
 
-/** Each second what `say()` returns, so that the agent knows what is really on the display; nothing, if it says null. */
+/** Each second what `say()` returns, so that the agent knows what is really on the display; nothing, if it says null,
+ * nor before the line is there: a run of the agent that has just begun would refuse it. */
 export function beat(say) {
   setInterval(() => {
     const said = say();
-    if (said && may.press) post("/api/beat", { ...said, page });
+    if (said && may.press && is_in) post("/api/beat", { ...said, page });
   }, BEAT_MS);
 }
