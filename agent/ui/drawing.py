@@ -304,7 +304,7 @@ def waiting(
 def keys(sheet: Sheet, screen: "ScreenModel") -> Area:
     """The four keys at the lower edge, where the buttons are, whatever the language; what is left above them."""
     whole, gap = sheet.whole, sheet.px(GAP_MM)
-    height = round(sheet.size(CAPITAL_MM) * LINE) + 2 * gap
+    height = sheet.line() + 2 * gap
     if not any(key.label for key in screen.keys):
         return whole.inside(gap)
     labels = [Para(key.label, bold=True) for key in screen.keys]
@@ -328,7 +328,7 @@ def footer(sheet: Sheet, area: Area, para: Para) -> Area:
 
 def title(sheet: Sheet, area: Area, screen: "ScreenModel") -> Area:
     """Whose station this is, and the support number at the other end."""
-    height = round(sheet.size(CAPITAL_MM) * LINE)
+    height = sheet.line()
     name = Para(screen.title, bold=True, colour=DIM)
     size = sheet.size(CAPITAL_MM)
     number_w = round(sheet.fonts.width(screen.support, size)) + sheet.px(GAP_MM)
@@ -347,7 +347,7 @@ def title(sheet: Sheet, area: Area, screen: "ScreenModel") -> Area:
 
 def idle(sheet: Sheet, area: Area, screen: "ScreenModel") -> None:
     """Nobody is here: who may charge, how, for what. Below it each port."""
-    height = (round(sheet.size(CAPITAL_MM) * LINE) + sheet.px(GAP_MM)) if screen.ports else 0
+    height = sheet.line() + sheet.px(GAP_MM) if screen.ports else 0
     steps = [Para(f"{i}  {text}", rank=3, colour=DIM) for i, (_, text) in enumerate(screen.how.steps, 1)]
     paras = [
         Para(screen.headline, HUGE_MM, bold=True), Para(screen.who, rank=1), Para(screen.start_text, bold=True, rank=1),
@@ -362,7 +362,7 @@ def idle(sheet: Sheet, area: Area, screen: "ScreenModel") -> None:
 def ports(sheet: Sheet, area: Area, screen: "ScreenModel") -> None:
     """Side by side, left is left; where there is no room for all, the one that matters and a line for each other."""
     count, gap = len(screen.ports), sheet.px(GAP_MM)
-    line = round(sheet.size(CAPITAL_MM) * LINE) + gap
+    line = sheet.line() + gap
     is_small = sheet.whole.h < sheet.px(SMALL_DISPLAY_MM)
     if screen.notice:
         room = area.h if is_small else area.h - line * count
@@ -551,7 +551,7 @@ def table_row(sheet: Sheet, area: Area, row: "Row") -> Piece:
 
 
 def step(sheet: Sheet, area: Area, number: int, said: str) -> Piece:
-    side = round(sheet.size(CAPITAL_MM) * LINE)
+    side = sheet.line()
     height = max(side, measured(sheet, said, sheet.beside(area, side)[1].w, CAPITAL_MM, area.h))
 
     def put(y: int) -> None:
@@ -573,7 +573,7 @@ def light(sheet: Sheet, area: Area, row: Any) -> Piece:
     def put(y: int) -> None:
         left = area.x + area.w - bar_w if sheet.rtl else area.x
         thick = round(sheet.size(CAPITAL_MM) * CAP)
-        top, per_s = y + (round(sheet.size(CAPITAL_MM) * LINE) - thick) // 2, bar_w / 5
+        top, per_s = y + (sheet.line() - thick) // 2, bar_w / 5
         at, lit = 0.0, True
         sheet.pen.rectangle((left, top, left + bar_w - 1, top + thick), outline=LINE_COLOUR)
         while at < 5:
