@@ -120,17 +120,10 @@ def installing(step: Step, **facts: object) -> Station:
     return replace(bare, self_tested=True, wizard=replace(INSTALLING, step=step, **facts))  # type: ignore[arg-type]
 
 
-DOOR = PhoneTold(
-    NOW - 60, "https://192.168.4.1:8443", "https://192.168.4.1:8443/#9d61b19deffd5a60ba844af492ec2cc4", "40718235",
-    "3F:A2:91:0C:77:5E:D8:14",
-)  # fmt: skip
-WIFI = "WIFI:T:WPA;S:Station SA-00417-B;P:wrjX7cYvPb2k;;"
-
-
 def awaiting(door: PhoneTold) -> Station:
     """The wizard's last page has let a phone in, which has not come yet."""
     bare = installing(Step.HAND_OVER)
-    panel = replace(bare.panel, page=Page.PHONE, phone_at=NOW - 60, phone_until=NOW + 240)
+    panel = replace(bare.panel, page=Page.PHONE, phone_at=NOW, phone_until=NOW + 300)
     return replace(bare, panel=panel, phone=door)
 
 
@@ -157,9 +150,9 @@ WIZARD: dict[str, Station] = {
     )),
     "wizard: to be confirmed": installing(Step.CIRCUIT, draft=Draft({"breaker_ma": 50_000}), confirms=True),
     "wizard: complete": complete(),
-    "wizard: a phone may come": awaiting(DOOR),
-    "wizard: a phone may join and come": awaiting(structs.replace(DOOR, wifi=WIFI)),
-    "wizard: a field is changed": installing(Step.INSTALLER, editing=Editing("company", "Bright")),
+    "wizard: a phone may come": awaiting(structs.replace(DOOR, wifi="")),
+    "wizard: a phone may join and come": awaiting(DOOR),
+    "wizard: a field is changed": installing(Step.INSTALLER, cursor=1, editing=Editing("company", "Bright")),
 }
 
 STATIONS: dict[str, Station] = {**IDLE, **BUSY, **AT_A_PORT, **LARGE, **REFUSED, **REFUSED_ANYWHERE, **READ, **WIZARD}
