@@ -7,7 +7,7 @@ import { Glyph } from "./icons.mjs";
 
 // What a card leaves out where it is too small, one after the other: the steps of [data-fit] in style.css. Who charges
 // reads figures, who waits reads why.
-const CHARGES = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13], WAITS = [1, 2, 3, 4, 5, 7, 10, 8, 11, 6, 12, 9, 13];
+const CHARGES = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13], WAITS = [0, 1, 2, 3, 4, 5, 7, 10, 8, 11, 6, 12, 9, 13];
 
 const mark = (port) => (port.ready ? "passed" : port.self_test === "running" ? "running" : "failed");
 const TONES = { passed: "free", running: "wait", failed: "fault" };
