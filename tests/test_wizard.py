@@ -26,6 +26,7 @@ from agent.events import (
     PageMeasured,
     PanelTold,
     PartTold,
+    PlaceFound,
     ServiceOpened,
     StatusDelivered,
 )
@@ -36,7 +37,8 @@ from agent.ui.view import screen
 from agent.wizard import flow, inputs, layer, readiness, steps
 from agent.wizard.facts import STEPS, Method, Pinpoint, Step, Wizard, restored, saved
 from agent.wizard.flow import TEST_CHARGE_S
-from tests.installing import BOARD, MACHINE, NEW, Installer
+from agent.wizard.sentence import Sentence
+from tests.installing import BOARD, MACHINE, NEW, Installer, europe
 from tests.play import ANN, WALL_S, Play
 
 Do = Callable[[Installer], object]
@@ -163,6 +165,19 @@ def test_it_works_with_no_network_and_no_place_and_says_what_is_open() -> None:
     (told,) = events(me, "HandOver")
     assert told["techInfo"] == "open items: Network, Pinpoint"
     assert told["customData"]["openItems"] == ["network", "pinpoint"]
+
+
+def test_what_speaks_against_the_pinpoint_goes_into_the_hand_over() -> None:
+    me = Installer()
+    for do in walk()[:-1]:
+        do(me)
+    point = me.play.station.wizard.pinpoint
+    assert point and me.step is Step.HAND_OVER
+    doubt = Sentence("The station beside this one is {km} km away.", {"km": 7.2})
+    me.play.on(PlaceFound(point.latitude, point.longitude, europe(point.latitude, point.longitude), (doubt,)))
+    me.press("Hand over")
+    (told,) = events(me, "HandOver")
+    assert told["customData"]["doubts"] == ["The station beside this one is 7.2 km away."]
 
 
 # -- when it is shown (I1) --------------------------------------------------------------------------------------------

@@ -17,6 +17,7 @@ from agent.clock import iso8601, wall
 from agent.effects import Commission, Effect, FindPlace, LoadZone, Record, Stream
 from agent.reporting import TECH_INFO_MAX, VENDOR_ID, notify_event
 from agent.station import Station
+from agent.ui.words import ENGLISH
 from agent.uplink.codec import to_cbor
 from agent.wizard import coordinates, layer, steps
 from agent.wizard.coordinates import Point
@@ -71,6 +72,7 @@ def report(station: Station, now: float) -> Json:
         "link": station.link,
         "software": machine.firmware_version or __version__,
         "openItems": [row.step for row in steps.open_items(station, now)],
+        "doubts": [ENGLISH(doubt.text, **doubt.facts) for doubt in station.wizard.doubts],
         "testCharge": station.wizard.charged,
     }
 
