@@ -25,7 +25,7 @@ from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route, Router
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
 
@@ -38,7 +38,8 @@ from agent.station import Station
 from agent.ui.door import CERTIFICATE, Entry, certificate, fingerprint, new_door, problem_at, wifi
 from agent.ui.model import Field, Map, ScreenModel
 from agent.ui.site import Streets
-from agent.ui.web import TYPES, EventStream, happened, read, streets_route
+from agent.ui.web import HEADERS as PANELS
+from agent.ui.web import TYPES, EventStream, happened, read, sent_with, streets_route
 from agent.ui.words import LANGUAGES, Say, Says, language_of
 from agent.wizard.inputs import NUDGE
 
@@ -62,12 +63,7 @@ LAST_WORD_S = 0.5  # for the answer that says that the door is closed
 COOKIE = "__Host-installer"  # the prefix: Secure, for this host alone, for all of it (RFC 6265bis §4.1.3.2)
 HERE = Path(__file__).parent
 
-HEADERS = {
-    "content-security-policy": "default-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
-    "x-frame-options": "DENY",
-    "x-content-type-options": "nosniff",
-    "referrer-policy": "no-referrer",
-    "cross-origin-resource-policy": "same-origin",
+HEADERS = PANELS | {
     "cross-origin-opener-policy": "same-origin",
     "permissions-policy": "geolocation=(self)",
     "cache-control": "no-store",
@@ -355,8 +351,6 @@ def guarded(
     pause: Callable[[], Awaitable[None]],
 ) -> ASGIApp:  # fmt: skip
     """By its one name, from its own page, and, but for the page itself, by whom the door knows. Strangers wait."""
-    ours = [(name.encode(), value.encode()) for name, value in HEADERS.items()]
-
     def refusal(scope: Scope) -> Response | None:
         headers = Headers(scope=scope)
         if sum(len(name) + len(value) for name, value in scope["headers"]) > HEADERS_MAX:
@@ -372,16 +366,11 @@ def guarded(
         return PlainTextResponse("Show the station's code first.\n", 401)
 
     async def guard(scope: Scope, receive: Receive, send: Send) -> None:
-        async def send_guarded(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                message = {**message, "headers": [*message.get("headers", ()), *ours]}
-            await send(message)
-
         if not is_guest(Headers(scope=scope)):
             await pause()
-        await (refusal(scope) or app)(scope, receive, send_guarded)
+        await (refusal(scope) or app)(scope, receive, send)
 
-    return guard
+    return sent_with(HEADERS, guard)
 
 
 # -- the listener -----------------------------------------------------------------------------------------------------

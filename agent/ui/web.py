@@ -17,7 +17,7 @@ import hmac
 import re
 import socket
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -379,19 +379,27 @@ def streets_route(streets: Streets) -> Route:
 
 def guarded(app: ASGIApp) -> ASGIApp:
     """Only for who asks for this machine by its own name; and no page of ours inside anybody else's."""
-    ours = [(name.encode(), value.encode()) for name, value in HEADERS.items()]
-
     async def guard(scope: Scope, receive: Receive, send: Send) -> None:
-        async def send_guarded(message: Message) -> None:
+        assert scope["type"] == "http", scope["type"]
+        refused = None if host(Headers(scope=scope).get("host", "")) in HOSTS else NOT_HERE
+        await (refused or app)(scope, receive, send)
+
+    return sent_with(HEADERS, guard)
+
+
+def sent_with(headers: Mapping[str, str], app: ASGIApp) -> ASGIApp:
+    """Each of its answers carries these headers, a refusal too."""
+    ours = [(name.encode(), value.encode()) for name, value in headers.items()]
+
+    async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_more(message: Message) -> None:
             if message["type"] == "http.response.start":
                 message = {**message, "headers": [*message.get("headers", ()), *ours]}
             await send(message)
 
-        assert scope["type"] == "http", scope["type"]
-        refused = None if host(Headers(scope=scope).get("host", "")) in HOSTS else NOT_HERE
-        await (refused or app)(scope, receive, send_guarded)
+        await app(scope, receive, send_more)
 
-    return guard
+    return answer
 
 
 NOT_HERE = PlainTextResponse("The panel is at http://127.0.0.1/ or http://localhost/ only.\n", 421)
