@@ -237,8 +237,8 @@ def test_whatever_is_pressed_a_door_is_open_only_where_it_may(presses: list[tupl
     if is_on:
         activate(me)
     for key, after_s in presses:
-        was_in, label = service.is_let_in(me.play.station.panel), me.screen.keys[key - 1].label
         me.play.after(after_s)
+        was_in, label = service.is_let_in(me.play.station.panel), me.screen.keys[key - 1].label
         me.play.on(KeyPressed(key))
         panel = me.play.station.panel
         if service.is_let_in(panel):

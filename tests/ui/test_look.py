@@ -99,6 +99,23 @@ def test_the_video_plays_and_the_station_knows_it(lively: Display) -> None:
     lively.wait_for(lambda: difference_of(first, lively.picture("video")) > 0.002, "the picture moves")
 
 
+def test_a_press_holds_the_video_for_a_minute_and_the_station_thinks_no_ill_of_it(lively: Display) -> None:
+    """WCAG 2.2.2: what moves by itself beside what is read can be halted."""
+    lively.wait_for(lambda: lively.beats and lively.beats[-1].video == "playing", "it plays")
+    film, hold = "document.querySelector('video')", lively.page.locator(".hold")
+    lively.page.clock.install()
+    hold.click()
+    assert lively.page.evaluate(f"{film}.paused") and hold.get_attribute("aria-pressed") == "false"
+    lively.page.clock.run_for(2_000)
+    lively.wait_for(lambda: lively.beats[-1].video == "none", "what is held is no evidence, for or against")
+    assert lively.page.evaluate(f"{film}.paused")
+    lively.page.clock.run_for(60_000)
+    lively.wait_for(lambda: not lively.page.evaluate(f"{film}.paused"), "after a minute it goes on by itself")
+    hold.click()
+    hold.click()
+    assert not lively.page.evaluate(f"{film}.paused") and not lively.problems
+
+
 def difference_of(a: Image.Image, b: Image.Image) -> float:
     changed = ImageChops.difference(a, b).convert("L").point([255 if level > 40 else 0 for level in range(256)])
     return changed.histogram()[255] / (a.width * a.height)
