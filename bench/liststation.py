@@ -12,7 +12,8 @@ import queue
 import random
 import resource
 import sys
-from collections.abc import Callable
+from array import array
+from collections.abc import Callable, MutableSequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
@@ -65,13 +66,16 @@ def operator(folder: Path) -> dict[bytes, Ed25519PublicKey]:
     return {bytes.fromhex(path.name): Ed25519PublicKey.from_public_bytes(path.read_bytes())}
 
 
+Times = MutableSequence[float]  # an array: what is measured is this process's memory, too
+
+
 @dataclass
 class Swap:
     seconds: float  # from the last part's arrival to in force
     applied_s: float  # of them, in the loop: looked through, opened
-    taps_s: list[float]  # from the tap to its decision, meanwhile
-    queued_s: list[float]  # of each, at most: the loop was ready, and others had the processors
-    earlier_taps_s: list[float]  # while the other parts came, one after the other
+    taps_s: Times  # from the tap to its decision, meanwhile
+    queued_s: Times  # of each, at most: the loop was ready, and others had the processors
+    earlier_taps_s: Times  # while the other parts came, one after the other
     parts_cpu_s: float  # ours, for those
     build_cpu_s: float  # the builder's
     builder_mb: float
@@ -85,7 +89,7 @@ class Swap:
 class Seen:
     before_mb: float = 0.0
     swaps: list[Swap] = field(default_factory=list)
-    idle_taps_s: list[float] = field(default_factory=list)
+    idle_taps_s: Times = field(default_factory=list)
     changed_s: list[float] = field(default_factory=list)  # differences: from the read command to in force
     arrived_s: list[float] = field(default_factory=list)  # the same from the arrival of its bytes
     rewritten_s: list[float] = field(default_factory=list)  # those that made a new file
@@ -111,8 +115,8 @@ class Station:
         self._clock = Clock(WALL_S, monotonic(), WALL_S, monotonic(), ClockSource.CLOUD)
         self._tap_due = self._look_due = float("inf")
         self._outcome: Outcome | None = None
-        self.taps_s: list[float] = []
-        self.queued_s: list[float] = []
+        self.taps_s: Times = array("d")
+        self.queued_s: Times = array("d")
         self._queued_s = 0.0
         self.rss_mb = self.builder_mb = self.opened_at = self.applied_s = 0.0
         self.folder_b = 0
@@ -201,9 +205,9 @@ class Station:
             return None
         return happened()
 
-    def tapping(self, *, on: bool) -> list[float]:
+    def tapping(self, *, on: bool) -> Times:
         """Seconds of the taps until now; then they begin anew, or end. So it is with looking at the memory."""
-        taken, self.taps_s, self.queued_s = self.taps_s, [], []
+        taken, self.taps_s, self.queued_s = self.taps_s, array("d"), array("d")
         self._queued_s = queued_s()
         self.rss_mb = self.builder_mb = 0.0
         self._tap_due = self._look_due = monotonic() if on else float("inf")
@@ -387,7 +391,7 @@ def last(folder: Path, count: int) -> None:
 def main(what: str, folder: str, count: str) -> None:
     match what:
         case "swaps":
-            print(json.dumps(asdict(swaps(Path(folder), int(count)))))
+            print(json.dumps(asdict(swaps(Path(folder), int(count))), default=list))
         case "ready":
             ready(Path(folder), int(count))
         case "last":
