@@ -1,4 +1,4 @@
-"""What several subcommands do with files: builds, keyrings, keys and their passwords, and options that ask for them."""
+"""What several subcommands do with files: builds, keyrings, and the passwords of keys."""
 
 import argparse
 import io
@@ -6,28 +6,21 @@ import os
 from getpass import getpass
 from pathlib import Path
 
-from agent.update import build, keyring, suit
+from agent.update import build, keyring
 from agent.update.refusal import Refused
-from tools.flashing import keyfiles, packing
+from tools.flashing import packing
 
 BUILD_MAX_B = 512 << 20
+CHANGED = "+changes"  # ends the commit of a build of uncommitted work
 RING = "keyring"  # the file's name, beside the keys
 
 
-def add_signing(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--key", type=Path, metavar="FILE", help="sign it with this private key")
-    parser.add_argument(
-        "--keyring", type=Path, metavar="FILE", help=f"the keyring it brings; default: {RING!r} beside the key"
-    )
-
-
-def signing(args: argparse.Namespace) -> tuple[keyfiles.FileSigner | None, bytes]:
-    """The key and the keyring that the options name."""
+def ring(args: argparse.Namespace) -> bytes:
+    """The keyring that --keyring names, or the one beside the key; b"" for none."""
     path: Path | None = args.keyring
     if path is None and args.key and (beside := args.key.with_name(RING)).exists():
         path = beside
-    ring = read(path, keyring.KEYRING_MAX_B) if path else b""
-    return keyfiles.load(args.key, ask_password) if args.key else None, ring
+    return read(path, keyring.KEYRING_MAX_B) if path else b""
 
 
 def ask_password(text: str) -> str:
@@ -44,14 +37,19 @@ def head_bytes(data: bytes) -> bytes:
     return build.head_bytes(io.BytesIO(data))
 
 
-def pieces_are_whole(head: build.Head, size_b: int) -> bool:
-    """Whether a file of `size_b` bytes can hold this head and its pieces, and nothing else."""
-    return size_b == len(head.raw) + sum(piece.stored_b for _, piece in build.pieces_of(head).values())
+def check_key(commit: str, ring: bytes, kid: bytes) -> None:
+    """That a station could take it: the build's keyring has the key, and no prod key signs uncommitted work."""
+    if not ring:
+        return  # a station that has a keyring already needs none
+    roles = {key.kid: key.role for key in keyring.load(ring, None).keys}
+    if kid not in roles:
+        raise Refused("key", f"the keyring that the build brings lacks the key {kid.hex()}: add it with keys ring")
+    if roles[kid] == keyring.PROD and commit.endswith(CHANGED):
+        raise Refused("role", "this build is of uncommitted work, which no prod key signs: commit, and build again")
 
 
-def is_unsigned(head: build.Head | suit.Envelope) -> bool:
-    kid = head.kid if isinstance(head, build.Head) else head.block.kid
-    return kid == packing.UNSIGNED
+def is_unsigned(head: build.Head) -> bool:
+    return head.kid == packing.UNSIGNED
 
 
 def read(path: Path, most_b: int) -> bytes:

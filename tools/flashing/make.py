@@ -17,13 +17,12 @@ from agent.update import build, cose
 from agent.update.refusal import Refused
 from board.controller import contract
 from board.firmware import image
-from tools.flashing import files, packing, tree, wheels
+from tools.flashing import files, keyfiles, packing, tree, wheels
 from tools.flashing.cli import Out
 
 ROOT = tree.ROOT
 MADE_OF = ("agent", "board", "tools", "pyproject.toml")  # what a build depends on
 COMMIT_DIGITS = 10  # in the version's name; the build has the whole
-CHANGED = "+changes"  # ends the commit of a build of uncommitted work
 ROM = "app.rom"  # the one file of a controller's component
 CONTRACT = [contract.MAJOR, contract.MINOR_FIRST, contract.MINOR_LAST]
 
@@ -54,7 +53,8 @@ def add(subparsers: Any) -> None:
     )  # fmt: skip
     option = parser.add_argument
     option("-o", "--output", type=Path, metavar="FILE", help="default: dist/station-VERSION.build")
-    files.add_signing(parser)
+    option("--key", type=Path, metavar="FILE", help="sign it with this private key")
+    option("--keyring", type=Path, metavar="FILE", help=f"the one it brings; default: {files.RING!r} beside the key")
     option("--sequence", type=int, default=0, metavar="N", help="its security sequence, default 0: a station that has"
            " confirmed a higher one refuses it. Raise it when older builds must never come back")  # fmt: skip
     option("--platform", action="append", choices=build.PLATFORMS, help="default: all; repeat for several")
@@ -71,8 +71,11 @@ def run(args: argparse.Namespace, out: Out) -> int:
         return 0
     if not 0 <= args.sequence < 1 << 63:
         raise Refused("usage", "a security sequence is a number from 0 up: type --sequence 0, or a higher one")
-    signer, ring = files.signing(args)
+    signer = keyfiles.load(args.key, files.ask_password) if args.key else None
+    ring = files.ring(args)
     source = found(with_changes=args.with_changes)
+    if signer:
+        files.check_key(source.commit, ring, signer.kid)
     boards = chosen(args.board)
     data = made(source, args.platform or build.PLATFORMS, boards, args.sequence, out, signer, ring)
     path: Path = args.output or ROOT / "dist" / f"station-{source.version}.build"
@@ -114,7 +117,7 @@ def found(*, with_changes: bool, folder: Path = ROOT) -> Source:
     if not changed:
         return Source(commit, made_at_s, tree.read_commit(folder))
     if with_changes:
-        return Source(commit + CHANGED, made_at_s, tree.read_folder(folder))
+        return Source(commit + files.CHANGED, made_at_s, tree.read_folder(folder))
     raise Refused(
         "usage", f"{changed[0][3:]} and maybe more is not committed: commit it, or build it with --with-changes"
     )
@@ -130,7 +133,7 @@ def apps(source: Source, platforms: Collection[str], out: Out) -> Iterator[packi
             "version": source.version, "build_time_s": source.made_at_s, "python": wheels.PYTHON, "contract": CONTRACT,
             "schema": [0, len(MIGRATIONS)],  # it reads databases from here, and writes them as there
         }  # fmt: skip
-        yield packing.Content(build.APP, platform, facts, tree.tree(source.files, platform))
+        yield packing.Content(build.APP, platform, facts, tree.tree(source.files, platform, source.version))
 
 
 def firmwares(source: Source, boards: Collection[Board], out: Out) -> Iterator[packing.Content]:

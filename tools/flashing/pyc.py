@@ -1,7 +1,8 @@
 """Compiles Python sources to .pyc files: a process of its own, so that the same sources give the same bytes.
 
-`python3.11 -S pyc.py`: a marshalled list of (name, source) in, of .pyc contents out. Nothing in them depends on the order,
-on the hash seed or on what else the process has seen: since 3.11 marshal sorts sets and marks interned names always.
+`python3.11 -I -S pyc.py`: a marshalled list of (name, source) in, of .pyc contents out. Nothing in them depends on
+their order, on the hash seed or on what else the process has seen: since 3.11 marshal sorts sets, and marks every
+interned name.
 """
 
 import marshal

@@ -1,7 +1,7 @@
 """The folder that a station runs, `python3 -I tree`: our packages and their dependencies, compiled, for one platform.
 
-What of this checkout belongs to it is said once, in pyproject.toml: the packages of the wheel, less what it excludes. It
-is read from the commit, not from the working folder, unless somebody asks for that.
+What of this checkout belongs to it is said once, in pyproject.toml: the packages of the wheel, less what it excludes.
+It is read from the commit, not from the working folder, unless somebody asks for that.
 """
 
 import io
@@ -17,27 +17,42 @@ from pathlib import Path
 from typing import Any
 from zipfile import ZipFile
 
+from agent import __version__
 from agent.update.refusal import Refused
 from tools.flashing import wheels
 
 ROOT = wheels.ROOT
 COMPILER = Path(__file__).with_name("pyc.py")
 MAIN, START = "__main__.py", "agent/__main__.py"  # what `python3 tree` runs
+NAMED = "agent/__init__.py"  # where the version stands
 NOT_RUN = ("*.pyi", "*.pyx", "*.pxd", "*.h", "*.c", "*.cfg", "*/py.typed", "py.typed", "*/tests/*", "*/test/*")
+UNUSED = {  # a fifth of a build: formats of pictures that no display of ours shows
+    "pillow": (
+        "PIL/_avif.*", "PIL/_webp.*", "PIL/_imagingcms.*",
+        "*/libavif-*", "*/libwebp*", "*/libsharpyuv-*", "*/liblcms2-*",
+    ),
+}  # fmt: skip
 KEPT_OF_INFO = ("*/METADATA", "*/licenses/*", "*/LICENSE*", "*/NOTICE*")  # what importlib.metadata reads; the law
 
 Files = dict[str, tuple[bytes, bool]]  # by path: content, executable
 
 
-def tree(sources: Files, platform: str) -> Files:
-    """`sources`: our own files, as read_commit() or read_folder() found them."""
+def tree(sources: Files, platform: str, version: str) -> Files:
+    """`sources`: our own files, of read_commit() or read_folder(); `version`: what the agent calls itself."""
     found = {path: file for path, file in sources.items() if _is_ours(path)}
     found[MAIN] = found[START]
+    found[NAMED] = _named(found[NAMED][0], version), False
     for wheel, path in wheels.fetched(platform):
-        for name, data in _unzipped(path).items():
+        for name, data in _unzipped(path, UNUSED.get(wheel.name, ())).items():
             if found.setdefault(name, (data, False))[0] is not data:
                 raise Refused("internal", f"two packages bring {name}, the second is {wheel.name}: report this")
     return compiled(found)
+
+
+def _named(source: bytes, version: str) -> bytes:
+    before, after = f'__version__ = "{__version__}"', f'__version__ = "{version}"'
+    assert before in source.decode()
+    return source.decode().replace(before, after).encode()
 
 
 def compiled(files: Files) -> Files:
@@ -50,9 +65,8 @@ def compiled(files: Files) -> Files:
 
 def compile_all(sources: Iterable[tuple[str, bytes]]) -> list[bytes]:
     done = subprocess.run(
-        [python(), "-S", str(COMPILER)], input=marshal.dumps(list(sources)), capture_output=True, check=False,
-        env={"PYTHONHASHSEED": "0"},
-    )  # fmt: skip
+        [python(), "-I", "-S", str(COMPILER)], input=marshal.dumps(list(sources)), capture_output=True, check=False
+    )
     if done.returncode:
         why = done.stderr.decode(errors="replace").strip().splitlines()[-1:]
         raise Refused("usage", f"a source cannot be compiled ({' '.join(why)}): mend it first")
@@ -67,7 +81,7 @@ def python() -> str:
     return sys.executable
 
 
-# -- ours ----------------------------------------------------------------------------------------------------------------
+# -- ours --------------------------------------------------------------------------------------------------------------
 
 
 def read_commit(folder: Path = ROOT) -> Files:
@@ -120,12 +134,13 @@ def _is_below(path: str, folders: Iterable[str]) -> bool:
     return any(path.startswith(f"{folder}/") for folder in folders)
 
 
-# -- theirs --------------------------------------------------------------------------------------------------------------
+# -- theirs ------------------------------------------------------------------------------------------------------------
 
 
-def _unzipped(wheel: Path) -> dict[str, bytes]:
+def _unzipped(wheel: Path, unused: tuple[str, ...]) -> dict[str, bytes]:
     with ZipFile(wheel) as archive:
-        return {name: archive.read(name) for name in archive.namelist() if _is_wanted(name)}
+        names = [name for name in archive.namelist() if _is_wanted(name)]
+        return {name: archive.read(name) for name in names if not _is_like(name, unused)}
 
 
 def _is_wanted(name: str) -> bool:
@@ -133,5 +148,9 @@ def _is_wanted(name: str) -> bool:
     if name.endswith("/") or top.endswith(".data"):
         return False
     if top.endswith(".dist-info"):
-        return any(fnmatch(name, pattern) for pattern in KEPT_OF_INFO)
-    return not any(fnmatch(name, pattern) for pattern in NOT_RUN)
+        return _is_like(name, KEPT_OF_INFO)
+    return not _is_like(name, NOT_RUN)
+
+
+def _is_like(name: str, patterns: tuple[str, ...]) -> bool:
+    return any(fnmatch(name, pattern) for pattern in patterns)
