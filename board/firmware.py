@@ -35,7 +35,8 @@ CONTROLLER = ROOT / "controller"
 COMMON = ("__init__", "contract", "link", "main")  # and all of app/
 BOOT = ("__init__", "slip", "slots", "receive")
 SHARED = {"unix": ("unix",), "rp2": ()}  # by both images
-OF_A_CHIP = {"boot.py", "boot_rp2.py", "manifest.py", "port_rp2.py"}  # run on an RP2040 only
+STARTS = {"unix": ("start_unix",), "rp2": ()}
+OF_A_CHIP = {"boot.py", "home_rp2.py", "manifest.py", "port_rp2.py"}  # run on an RP2040 only
 
 
 def pin_table(
@@ -93,7 +94,7 @@ def slot_files(port: str) -> list[Path]:
 
 
 def boot_files(port: str) -> list[Path]:
-    return files((*BOOT, *SHARED[port], f"boot_{port}"))
+    return files((*BOOT, *SHARED[port], f"home_{port}", *STARTS[port]))
 
 
 def files(names: Iterable[str]) -> list[Path]:
@@ -106,9 +107,9 @@ def romfs(modules: Mapping[str, str], sources: Iterable[Path]) -> bytes:
 
     writer = VfsRomWriter()
     for name, text in modules.items():
-        writer.mkfile(Path(name).stem + ".mpy", compiled(name, text))
+        writer.mkfile(Path(name).stem + ".mpy", compiled(f"/rom/{Path(name).stem}.mpy", text))
     for source in sorted(CONTROLLER.glob("compat/*.py")):  # libraries
-        writer.mkfile(source.stem + ".mpy", compiled(source.name, source.read_text()))
+        writer.mkfile(source.stem + ".mpy", compiled(f"/rom/{source.stem}.mpy", source.read_text()))
     inside: list[str] = []
     for source in sources:
         *folders, name = source.relative_to(ROOT.parent).parts
@@ -118,7 +119,9 @@ def romfs(modules: Mapping[str, str], sources: Iterable[Path]) -> bytes:
         for folder in folders[len(inside) :]:
             inside.append(folder)
             writer.opendir(folder)
-        writer.mkfile(Path(name).stem + ".mpy", compiled(str(source.relative_to(ROOT.parent)), source.read_text()))
+        name = Path(name).stem + ".mpy"
+        path = "/".join(("/rom", *folders, name))  # as it will be known anyway: another name costs the heap some bytes
+        writer.mkfile(name, compiled(path, source.read_text()))
     for _ in inside:
         writer.closedir()
     return bytes(writer.finalise())
