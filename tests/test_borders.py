@@ -16,9 +16,14 @@ ROOT = Path(__file__).parent.parent
 PURE = set(
     "__future__ abc base64 binascii bisect collections collections.abc contextlib copy csv dataclasses datetime "
     "decimal difflib enum fractions functools hashlib heapq hmac io ipaddress itertools json math operator re "
-    "statistics string struct textwrap tomllib types typing unicodedata urllib.parse zlib".split()
+    "statistics string struct textwrap tomllib types typing unicodedata urllib.parse uuid zlib".split()
 )
-ALSO = {"agent.uplink.codec": {"cbor2", "pathlib"}}  # pathlib: for the key table beside it, no other file
+CURVES = {f"cryptography.hazmat.primitives.{name}" for name in ("asymmetric.ec", "asymmetric.ed25519", "hashes")}
+ALSO = {
+    "agent.uplink.codec": {"cbor2", "pathlib"},  # pathlib: for the key table beside it, no other file
+    "agent.update.strict": {"cbor2"},
+    "agent.update.cose": {"cryptography.exceptions", "cryptography.hazmat.primitives.asymmetric.utils", *CURVES},
+}
 FOR_ALL = {"agent", "msgspec", "board.controller.contract"}
 DOORS = {"open", "print", "input", "exec", "eval", "__import__", "breakpoint"}
 
