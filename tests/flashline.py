@@ -20,7 +20,7 @@ class End(Protocol):
 
 @dataclass
 class Wire:
-    """One direction. `byte_error`: the chance of each byte to be another one; `lost`, `twice`: of each bunch of bytes."""
+    """One direction. `byte_error`: the chance of each byte to become another; `lost`, `twice`: of each bunch of bytes."""
 
     baud: float
     latency_s: float = 0.0
