@@ -16,12 +16,13 @@ ROOT = Path(__file__).parent.parent
 PURE = set(
     "__future__ abc base64 binascii bisect collections collections.abc contextlib copy csv dataclasses datetime "
     "decimal difflib enum fractions functools hashlib heapq hmac io ipaddress itertools json math operator re "
-    "statistics string struct textwrap tomllib types typing unicodedata urllib.parse uuid zlib".split()
+    "statistics string struct textwrap tomllib types typing unicodedata urllib.parse zlib".split()
 )
 CURVES = {f"cryptography.hazmat.primitives.{name}" for name in ("asymmetric.ec", "asymmetric.ed25519", "hashes")}
 ALSO = {
     "agent.uplink.codec": {"cbor2", "pathlib"},  # pathlib: for the key table beside it, no other file
     "agent.update.strict": {"cbor2"},
+    "agent.update.suit": {"uuid"},  # uuid5 alone, which is a hash
     "agent.update.cose": {"cryptography.exceptions", "cryptography.hazmat.primitives.asymmetric.utils", *CURVES},
 }
 FOR_ALL = {"agent", "msgspec", "board.controller.contract"}

@@ -194,8 +194,8 @@ def pieces_of(head: Head) -> dict[bytes, tuple[int, Piece]]:
 
 
 def pack(data: bytes) -> bytes:
-    """As it is stored: raw deflate, or `data` itself where that is no shorter. All that is short enough for a chip keeps
-    to a chip's window, so that the form depends on the content alone."""
+    """As it is stored: raw deflate, or `data` itself where that is no shorter. All that is short enough for a chip
+    keeps to a chip's window, so that the form depends on the content alone."""
     bits = CHIP_WINDOW_BITS if len(data) <= CHIP_PIECE_MAX_B else WINDOW_BITS
     deflate = zlib.compressobj(LEVEL, zlib.DEFLATED, -bits, memLevel=9)
     stored = deflate.compress(data) + deflate.flush()
@@ -204,13 +204,18 @@ def pack(data: bytes) -> bytes:
 
 def unpack(piece: Piece, stored: bytes) -> bytes:
     """The piece's bytes, verified; nothing is inflated beyond its length. Refused("hash")."""
-    data = stored
-    if len(stored) == piece.stored_b and piece.is_deflated:
-        inflate = zlib.decompressobj(-WINDOW_BITS)
-        try:
-            data = inflate.decompress(stored, piece.size_b + 1)
-        except zlib.error:
-            data = b""
-    if len(stored) != piece.stored_b or len(data) != piece.size_b or sha256(data).digest() != piece.digest:
+    is_whole = len(stored) == piece.stored_b
+    data = _inflated(stored, piece.size_b) if is_whole and piece.is_deflated else stored
+    if not is_whole or len(data) != piece.size_b or sha256(data).digest() != piece.digest:
         raise Refused("hash", "a piece of the build is not what was signed: fetch the build anew")
     return data
+
+
+def _inflated(stored: bytes, size_b: int) -> bytes:
+    """b"" for what is damaged."""
+    inflate = zlib.decompressobj(-WINDOW_BITS)
+    try:
+        data = inflate.decompress(stored, size_b + 1)
+    except zlib.error:
+        return b""
+    return data if inflate.eof and not inflate.unused_data else b""
