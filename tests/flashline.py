@@ -20,7 +20,7 @@ class End(Protocol):
 
 @dataclass
 class Wire:
-    """One direction. `byte_error`: the chance of each byte to become another; `lost`, `twice`: of each bunch of bytes."""
+    """One direction. `byte_error`: the chance of each byte to become another; `lost`, `twice`: of a bunch of bytes."""
 
     baud: float
     latency_s: float = 0.0
@@ -86,11 +86,12 @@ class Simulation:
     def run(self, until: Callable[[], bool], limit_s: float = 3_600.0) -> float:
         """Until it holds; returns the simulated seconds that this took. AssertionError after `limit_s`."""
         start = self.now
-        while not until():
+        while True:
             self._write()
-            self._step(start + limit_s)
+            if until():
+                return self.now - start
             assert self.now - start < limit_s, "never came to an end"
-        return self.now - start
+            self._step(start + limit_s)
 
     def _write(self) -> None:
         for i, end in enumerate(self.ends):

@@ -38,6 +38,7 @@ class Begin:
 
     digest: bytes
     head: bytes | None
+    is_dry: bool  # what would be wanted; nothing is changed
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +106,9 @@ class Begun:
     slot: str
     pieces: tuple[Piece, ...]
     wanted: tuple[int, ...]  # rising
-    have_b: int  # of what the pieces hold, as they lie in the slot
+    have_b: int  # of its files that are there, or need not be sent
+    total_b: int
+    held: str = ""  # "running" or "staged": the station has this build already, whole
 
 
 def numbered(head: Head) -> tuple[Piece, ...]:
@@ -190,6 +193,7 @@ class Device:
         self._request: _Request | None = None  # the last one
         self._transfer: _Transfer | None = None
         self._begun: Begun | None = None
+        self._is_dry = False  # the plan was one to look at
         self._failed: Refused | None = None  # why the transfer cannot go on
         self._jobs: list[tuple[int, Job]] = []
         self._tickets = 0
@@ -374,7 +378,7 @@ class Device:
         return len(desk.head)
 
     def _pieces_at(self, size_b: int) -> tuple[int, tuple[Piece, ...]]:
-        if self._begun is None:
+        if self._begun is None or self._is_dry:
             raise Refused("usage", "a plan comes before its pieces: use a newer tool")
         begun, self._begun = self._begun, None  # what is wanted then: PLAN says it
         pieces = tuple(begun.pieces[number] for number in begun.wanted)
@@ -389,7 +393,8 @@ class Device:
         digest, desk = _need(fields, "digest", bytes), self._desk
         self._transfer = None
         head = bytes(desk.head) if desk.head_digest == digest and sha256(desk.head).digest() == digest else None
-        self._ask(Begin(digest, head))
+        self._is_dry = fields.get("is_dry") is True
+        self._ask(Begin(digest, head, self._is_dry))
 
     def _planned(self, begun: Begun | None) -> Mapping[str, Any]:
         self._begun = begun
@@ -397,8 +402,8 @@ class Device:
             return {"is_known": False}
         wanted_b = sum(begun.pieces[number].stored_b for number in begun.wanted)
         return {
-            "is_known": True, "slot": begun.slot, "pieces": len(begun.pieces), "wanted": len(begun.wanted),
-            "wanted_b": wanted_b, "have_b": begun.have_b,
+            "is_known": True, "slot": begun.slot, "held": begun.held, "pieces": len(begun.pieces),
+            "wanted": len(begun.wanted), "wanted_b": wanted_b, "have_b": begun.have_b, "total_b": begun.total_b,
         }  # fmt: skip
 
     def _wanted(self, fields: dict[str, Any], now: float) -> None:
@@ -441,6 +446,8 @@ class Device:
     def _data(self, seq: int, body: bytes, now: float) -> None:
         transfer = self._transfer
         if transfer is None:
+            if self._nonce is None:
+                self._refusal = frame(line.REFUSED, seq, refused(Refused("link", SESSION_OVER)))
             return
         transfer.heard_s = now
         if self._failed:
