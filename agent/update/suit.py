@@ -1,17 +1,17 @@
 """One linear profile of SUIT (draft-ietf-suit-manifest): an envelope around a manifest, signed with COSE_Sign1.
 
-The envelope is read in general, as far as the draft's examples need. The manifest is read by what it says: from its facts
-the only manifest that has them is made again, and one that differs by a byte is refused. So there is no command, no key
-and no order of them that a signed build can have and this file does not know.
+The envelope is read as the draft's own examples have it. Of the manifest the facts are read; then the only manifest
+that says them is made again, and one that differs by a byte is refused. So a signed build has no command, no key and no
+order of them that this file does not know.
 """
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import Any, NoReturn, Protocol
+from typing import Any, NoReturn
 from uuid import NAMESPACE_DNS, UUID, uuid5
 
-from agent.update import strict
+from agent.update import cose, strict
 from agent.update.refusal import Refused
 
 HEAD_MAX_B = 1 << 20
@@ -20,12 +20,9 @@ PAYLOADS_MAX = COMPONENTS_MAX + 1  # an index each, and the keyring
 TEXT_MAX = 100  # characters of version and commit
 DIGEST_B = 32
 
-TAG_107, TAG_18 = b"\xd8\x6b", b"\xd2"  # SUIT_Envelope_Tagged; COSE_Sign1
+TAG = b"\xd8\x6b"  # 107, SUIT_Envelope_Tagged
 AUTHENTICATION, MANIFEST = 2, 3  # keys of the envelope
 SHA_256 = -16  # RFC 9054
-ALG, KID = 1, 4  # RFC 9052 §3.1
-EDDSA, ES256 = -8, -7  # RFC 9053 §2
-SIGNATURE_B = 64  # of either
 
 VERSION, SEQUENCE, COMMON, VALIDATE, INSTALL, TEXT = 1, 2, 3, 7, 20, 23  # keys of the manifest
 COMPONENTS, SHARED = 2, 4  # of common
@@ -38,17 +35,8 @@ LANGUAGE = "en"
 
 VENDOR = uuid5(NAMESPACE_DNS, "station-agent.example")
 
-Verify = Callable[[int, bytes | None, bytes, bytes], None]  # algorithm, key id, message, signature; or it raises Refused
-
-
-class Signer(Protocol):
-    """A private key, wherever it is."""
-
-    alg: int  # EDDSA or ES256
-    kid: bytes
-
-    def sign(self, message: bytes) -> bytes:
-        """SIGNATURE_B bytes; for ES256 the two numbers one after the other (RFC 9053 §2.1)."""
+# Algorithm, key id, message, signature: raises Refused if they do not belong together, or the key counts for nothing.
+Verify = Callable[[int, bytes | None, bytes, bytes], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,10 +46,7 @@ class Envelope:
     digest: bytes  # SHA-256 of the manifest
     manifest: bytes
     payloads: Mapping[str, bytes]  # by name, "#app-x86_64"
-    protected: bytes  # COSE headers
-    signature: bytes
-    alg: int
-    kid: bytes | None
+    block: cose.Sign1
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,84 +74,75 @@ class Manifest:
 # -- the envelope ----------------------------------------------------------------------------------------------------
 
 
-def seal(manifest: bytes, payloads: Mapping[str, bytes], signer: Signer) -> bytes:
-    return attach(manifest, payloads, signer.alg, signer.kid, signer.sign(to_be_signed(manifest, signer.alg, signer.kid)))
+def seal(manifest: bytes, payloads: Mapping[str, bytes], signer: cose.Signer) -> bytes:
+    signature = signer.sign(to_be_signed(manifest, signer.alg, signer.kid))
+    return attach(manifest, payloads, signer.alg, signer.kid, signature)
 
 
 def to_be_signed(manifest: bytes, alg: int, kid: bytes) -> bytes:
-    """What the key signs: Sig_structure of RFC 9052 §4.4 over the manifest's digest. For keys that are elsewhere, too."""
-    return _sig_structure(_protected(alg, kid), _suit_digest(manifest))
+    """What the key signs, wherever it is: the manifest's digest in its Sig_structure."""
+    return cose.to_be_signed(cose.header(alg, kid), _suit_digest(manifest))
 
 
 def attach(manifest: bytes, payloads: Mapping[str, bytes], alg: int, kid: bytes, signature: bytes) -> bytes:
-    """The envelope with a signature that was made before, maybe elsewhere; does not look whether it is right."""
-    assert len(signature) == SIGNATURE_B and not {AUTHENTICATION, MANIFEST} & payloads.keys()
-    block = TAG_18 + strict.dumps([_protected(alg, kid), {}, None, signature])
+    """The envelope with a signature that was made before; does not look whether it is right."""
+    block = cose.dump(cose.header(alg, kid), None, signature)
     wrapper = strict.dumps([_suit_digest(manifest), block])
-    return TAG_107 + strict.dumps({AUTHENTICATION: wrapper, MANIFEST: manifest, **payloads})
+    return TAG + strict.dumps({AUTHENTICATION: wrapper, MANIFEST: manifest, **payloads})
+
+
+def with_payloads(envelope: Envelope, payloads: Mapping[str, bytes]) -> bytes:
+    """The same manifest and signature, with other payloads."""
+    wrapper = strict.dumps([_suit_digest(envelope.manifest), envelope.block.encoded])
+    return TAG + strict.dumps({AUTHENTICATION: wrapper, MANIFEST: envelope.manifest, **payloads})
 
 
 def open_envelope(data: bytes, verify: Verify) -> Envelope:
-    """The envelope, if its manifest has the digest that `verify` says is signed. Refused."""
+    """The envelope, if `verify` says that the digest of its manifest is signed. Refused."""
     envelope = read(data)
     check(envelope, verify)
     return envelope
 
 
 def check(envelope: Envelope, verify: Verify) -> None:
-    message = _sig_structure(envelope.protected, _suit_digest(envelope.manifest))
-    verify(envelope.alg, envelope.kid, message, envelope.signature)
+    block = envelope.block
+    verify(block.alg, block.kid, block.message(_suit_digest(envelope.manifest)), block.signature)
 
 
 def read(data: bytes) -> Envelope:
-    """Its parts, the manifest unread. Refused("format")."""
+    """Its parts, the manifest unread and nothing verified but that the digest is the manifest's. Refused."""
     if len(data) > HEAD_MAX_B:
         _not_ours(f"its head has {len(data)} bytes, at most {HEAD_MAX_B} are allowed")
-    if not data.startswith(TAG_107):
+    if not data.startswith(TAG):
         _not_ours("it does not begin like one")
-    match strict.loads(data[len(TAG_107) :], "this build", HEAD_MAX_B):
-        case {2: bytes() as wrapper, 3: bytes() as manifest, **payloads} if len(payloads) <= PAYLOADS_MAX:
-            for name, payload in payloads.items():
-                if not isinstance(name, str) or not name.startswith("#") or not isinstance(payload, bytes):
-                    _not_ours("something unknown is in its envelope")
-            protected, signature = _authentication(wrapper, manifest)
-            alg, kid = _headers(protected)
-            return Envelope(sha256(manifest).digest(), manifest, payloads, protected, signature, alg, kid)
+    match strict.loads(data[len(TAG) :], "the build", HEAD_MAX_B):
+        case {2: bytes() as wrapper, 3: bytes() as manifest, **others} if len(others) <= PAYLOADS_MAX:
+            return Envelope(sha256(manifest).digest(), manifest, _payloads(others), _block(wrapper, manifest))
     _not_ours("its envelope has no manifest, or too much else")
 
 
-def _authentication(wrapper: bytes, manifest: bytes) -> tuple[bytes, bytes]:
-    """One COSE_Sign1 with detached payload, over the digest of this manifest."""
-    match strict.loads(wrapper, "this build's signature", HEAD_MAX_B):
-        case [bytes() as digest, bytes() as block] if block.startswith(TAG_18):
+def _payloads(others: dict[Any, Any]) -> dict[str, bytes]:
+    for name, payload in others.items():
+        if not isinstance(name, str) or not name.startswith("#") or not isinstance(payload, bytes):
+            _not_ours("something unknown is in its envelope")
+    return others
+
+
+def _block(wrapper: bytes, manifest: bytes) -> cose.Sign1:
+    """The one COSE_Sign1, with detached payload, and over this manifest's digest."""
+    match strict.loads(wrapper, "the build's signature", HEAD_MAX_B):
+        case [bytes() as digest, bytes() as block]:
             if digest != _suit_digest(manifest):
                 raise Refused("signature", "the build was changed after it was signed: fetch it anew")
-            match strict.loads(block[len(TAG_18) :], "this build's signature", HEAD_MAX_B):
-                case [bytes() as protected, {**others}, None, bytes() as signature] if not others:
-                    return protected, signature
+            found = cose.load(block, "the build's signature")
+            if found.payload is None:
+                return found
     _not_ours("its signature is not one COSE_Sign1 over the manifest's digest")
 
 
-def _headers(protected: bytes) -> tuple[int, bytes | None]:
-    match strict.loads(protected, "this build's signature", HEAD_MAX_B):
-        case {1: -8 | -7 as alg, **others} if not others:
-            return alg, None
-        case {1: -8 | -7 as alg, 4: bytes() as kid, **others} if not others:
-            return alg, kid
-    _not_ours("it is signed with another algorithm than EdDSA or ES256")
-
-
-def _protected(alg: int, kid: bytes) -> bytes:
-    return strict.dumps({ALG: alg, KID: kid})
-
-
 def _suit_digest(manifest: bytes) -> bytes:
-    """SUIT_Digest over the manifest as it stands in the envelope: with the header of its byte string."""
+    """SUIT_Digest over the manifest as it stands in the envelope, with the header of its byte string."""
     return strict.dumps([SHA_256, sha256(strict.dumps(manifest)).digest()])
-
-
-def _sig_structure(protected: bytes, payload: bytes) -> bytes:
-    return strict.dumps(["Signature1", protected, b"", payload])
 
 
 # -- the manifest ----------------------------------------------------------------------------------------------------
@@ -197,7 +173,7 @@ def load_manifest(data: bytes) -> Manifest:
             return manifest
     except (LookupError, TypeError, ValueError, AttributeError):
         pass  # something else stands where a fact of ours would
-    _not_ours("its manifest says what this software does not know; it may be for a newer one: flash a build between first")
+    _not_ours("its manifest says what this software does not know")
 
 
 def _facts(data: bytes) -> Manifest:
@@ -251,4 +227,4 @@ def class_id(kind: str, name: str) -> UUID:
 
 
 def _not_ours(why: str) -> NoReturn:
-    raise Refused("format", f"this is no build of ours, or it is damaged ({why}): fetch it anew")
+    raise Refused("format", f"this is no build for this software, or a damaged one ({why}): fetch it anew")

@@ -1,5 +1,7 @@
-"""The command line of tools/flash.py: one table of subcommands, one place where a Refused becomes a sentence and an exit
-code. Each subcommand is a module with `add(subparsers)` and `run(args, out) -> int`, loaded when it is typed."""
+"""The command line of tools/flash.py: one table of subcommands, and the one place where a Refused becomes a sentence.
+
+Each subcommand is a module with `add(subparsers)` and `run(args, out) -> int`, loaded when it is typed.
+"""
 
 import argparse
 import json
