@@ -16,7 +16,7 @@ of it what a new image cannot change, the module `fixed`:
 
     BOARD, PORT_COUNT
     LOW             pins of contactors and test currents: low before anything else
-    LINE            {"uart", "tx", "rx", "baud"}
+    LINE            {"uart", "tx", "rx", "baud"}, or {} on a PC
     IS_PRODUCTION   1: MicroPython's prompt cannot be reached
 """
 
@@ -35,8 +35,7 @@ CONTROLLER = ROOT / "controller"
 COMMON = ("__init__", "contract", "link", "main")  # and all of app/
 BOOT = ("__init__", "slip", "slots", "receive")
 SHARED = {"unix": ("unix",), "rp2": ()}  # by both images
-STARTS = {"unix": ("start_unix",), "rp2": ()}
-OF_A_CHIP = {"boot.py", "home_rp2.py", "manifest.py", "port_rp2.py"}  # run on an RP2040 only
+OF_A_CHIP = {"boot.py", "home_rp2.py", "manifest.py", "port_rp2.py", "start_rp2.py"}  # run on an RP2040 only
 
 
 def pin_table(
@@ -94,15 +93,18 @@ def slot_files(port: str) -> list[Path]:
 
 
 def boot_files(port: str) -> list[Path]:
-    return files((*BOOT, *SHARED[port], f"home_{port}", *STARTS[port]))
+    return files((*BOOT, *SHARED[port], f"home_{port}", f"start_{port}"))
 
 
 def files(names: Iterable[str]) -> list[Path]:
     return [ROOT / "__init__.py", *(CONTROLLER / f"{name}.py" for name in sorted(names))]
 
 
-def romfs(modules: Mapping[str, str], sources: Iterable[Path]) -> bytes:
-    """`modules`: text by file name, beside the packages; `sources`: files below `board`, folder by folder."""
+def romfs(
+    modules: Mapping[str, str], sources: Iterable[Path], instead: Mapping[Path, str] = MappingProxyType({})
+) -> bytes:
+    """`modules`: text by file name, beside the packages; `sources`: files below `board`, folder by folder; `instead`: the
+    text of some of them."""
     from mpremote.romfs import VfsRomWriter
 
     writer = VfsRomWriter()
@@ -121,7 +123,7 @@ def romfs(modules: Mapping[str, str], sources: Iterable[Path]) -> bytes:
             writer.opendir(folder)
         name = Path(name).stem + ".mpy"
         path = "/".join(("/rom", *folders, name))  # as it will be known anyway: another name costs the heap some bytes
-        writer.mkfile(name, compiled(path, source.read_text()))
+        writer.mkfile(name, compiled(path, instead.get(source) or source.read_text()))
     for _ in inside:
         writer.closedir()
     return bytes(writer.finalise())

@@ -2,8 +2,8 @@
 
 Whoever is there is found first: firmware that runs (board/controller/contract.py) or the receiver of the boot part
 (docs/flash-protocol.md). Running firmware is halted, and only when no cable carries current; the image is sent, checked
-by the chip and booted on trial; then we wish, as a host does, until it has said that it stays. A new image that does not
-come up, or that this build of the station would not understand, ends in the one before it.
+by the chip and booted on trial; then we wish, as a host does, until it has said that it stays. A new image that does
+not come up, or that this build of the station would not understand, ends in the one before it.
 
 Used by the station's update service and by tools/flash.py. The signature was checked by then; what is checked here is
 that the image is this controller's.
@@ -11,15 +11,32 @@ that the image is this controller's.
 
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
+from hashlib import sha256
 from math import inf
 from typing import Any
 
 from agent.update.build import unpack
 from agent.update.index import Index, Piece
 from agent.update.line import (
-    ACK, ACTIVATE, ANSWER, BYE, FINISH, HELLO, PATIENCE_S, PLAN, REFUSED, ROLLBACK, SEND, STATUS, VERSION, WANTED,
-    WORKING, Deframer, body, frame, packed,
-)  # fmt: skip
+    ACK,
+    ACTIVATE,
+    ANSWER,
+    BYE,
+    FINISH,
+    HELLO,
+    PATIENCE_S,
+    PLAN,
+    REFUSED,
+    ROLLBACK,
+    SEND,
+    VERSION,
+    WANTED,
+    WORKING,
+    Deframer,
+    body,
+    frame,
+    packed,
+)
 from agent.update.refusal import EXITS, Refused
 from agent.update.sender import Sender
 from board.controller import contract, link
@@ -32,6 +49,7 @@ STOP_S = 20.0  # until all ports are open, at most
 WISH_S = contract.HEARTBEAT_MS / 1000
 BOOT_S = 30.0  # until the new image is heard; three tries of one that ends at once take less
 PROOF_S = 60.0  # until it has said that it stays
+LINE_IDLE_S = 0.1  # longer than a frame of firmware lasts
 FIRMWARE_S = 1.0  # after a WELCOME
 SECTOR_B, DIGEST_AT, DIGEST_B = 4_096, 96, 8  # of an image: board/controller/slots.py
 
@@ -123,10 +141,11 @@ class Talk:
         return self.report is not None or self.refused is not None
 
     def received(self, data: bytes, now: float) -> None:
+        is_late = now > self._now + LINE_IDLE_S
         self._now = now
         for kind, seq, data_ in self._slip.feed(data):
             self._step(("slip", (kind, seq, data_)))
-        for _, data_ in self._link.feed(data):
+        for _, data_ in (self._link.idle() if is_late else []) + self._link.feed(data):
             if message := contract.unpack(data_):
                 self._step(("link", message))
 
@@ -497,6 +516,4 @@ def refusal_of(data: bytes) -> Refused:
 
 
 def digest_of(data: bytes) -> bytes:
-    from hashlib import sha256
-
     return sha256(data).digest()

@@ -20,7 +20,6 @@ from array import array
 import deflate
 import fixed
 import uctypes
-import vfs
 
 from board.controller import slots
 from board.controller.slots import SLOT_B, SLOT_SECTORS
@@ -54,6 +53,7 @@ class Home:
         self._path = flash_path
         self._files = Files(Flash(flash_path, 2 * SLOT_SECTORS))
         self._poll = None
+        self._now_ms = self._told_ms = 0
 
     def slot(self, number):
         return memoryview(uctypes.bytearray_at(self._address + number * SLOT_B, SLOT_B))
@@ -124,6 +124,8 @@ class Home:
             self.outputs[0] = self._now_ms = self._clock[0]
         else:
             self._tick()
+
+    def now_ms(self):
         return self._now_ms
 
     def reset(self):
@@ -135,7 +137,6 @@ class Home:
         for file in (self._pins, self.link):
             self._poll.register(file, select.POLLIN)
         self._owed = False
-        self._now_ms = self._told_ms = 0
         self._ticks_ms = time.ticks_ms()
         self.bus.waits(-1)  # whose clock counts is the bus's to say
 
@@ -150,5 +151,6 @@ class Home:
 
 def decide(address, link_fd, pins_fd, flash_path, reset_cause):
     home = Home(link_fd, pins_fd, flash_path, address)
-    home.set_word(slots.boot(home, reset_cause == 0))
+    for _ in slots.boot(home, reset_cause == 0):
+        home.wait()
     sys.exit(SOFT_RESET)

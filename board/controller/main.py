@@ -69,6 +69,8 @@ def _loop(hardware: "Any", boards: "Any", circuit_max_ma: int, pins_hash: str) -
         hardware.image(),
     )
     hardware.bind(firmware)
+    if hasattr(gc, "threshold"):
+        gc.threshold(-1)  # from here on between two turns alone
     collected_ms = begun_ms = now_ms
     wished_ms = None  # since when a host wishes
     is_proven = False

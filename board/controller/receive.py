@@ -8,9 +8,11 @@ Part of the immutable boot part; MicroPython subset. `home` is the chip (`boot_u
     inflate(data, size)             a raw deflate stream of at most so many bytes; ValueError, OSError
     feed()                          the watchdog
     send(data)                      all of it
-    wait() -> now_ms                until something came, or 10 ms; outputs stay safe
     receive()                       what came over the line; None or b"" if nothing did
+    now_ms()                        may start anew at CLOCK_MASK
+    word(), set_word(word)          `slots.py`
     reset()
+Whoever drives `serve` waits at each of its yields until something came, or 10 ms, with outputs that stay safe.
 What the flasher sends as "head" is the index of the component: the signed list of its pieces (agent/update/index.py).
 A piece is one sector. Each is checked before it is written, and the whole is read back before it may boot.
 """
@@ -27,7 +29,7 @@ from board.controller.slots import FILE, HEAD_B, NAMES, NONE, SECTOR_B, SLOT_B
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from typing import Any
 
     Piece = tuple[bytes, int, int, list[int]]  # SHA-256, size, stored size, the sectors that hold it
@@ -181,7 +183,6 @@ class Receiver:
     def __init__(self, home: "Any") -> None:
         self._home = home
         self._ear = Deframer()
-        self.heard_ms: int | None = None  # the last intact frame
         self.is_over = False  # BYE
         self._nonce: Any = None
         self._seq = 0
@@ -195,10 +196,11 @@ class Receiver:
     def errors(self) -> int:
         return self._ear.errors
 
-    def feed(self, data: bytes, now_ms: int) -> None:
+    def feed(self, data: bytes) -> bool:
+        """Whether there was an intact frame."""
         has_data = False
-        for kind, seq, body in self._ear.feed(data):
-            self.heard_ms = now_ms
+        frames = self._ear.feed(data)
+        for kind, seq, body in frames:
             if kind != DATA:
                 self._request(kind, seq, body)
             elif self._what:
@@ -206,6 +208,7 @@ class Receiver:
                 self._data(seq, body)
         if has_data:
             self._home.send(self._broken or self._ack())
+        return len(frames) > 0
 
     # -- requests
 
@@ -441,17 +444,17 @@ def refusal(seq: int, code: str, sentence: str) -> bytes:
     return frame(REFUSED, seq, cbor2.dumps({"code": code, "sentence": sentence}))
 
 
-def serve(home: "Any", patience_ms: int) -> None:
+def serve(home: "Any", patience_ms: int) -> "Iterator[None]":
     """Until BYE, or so long after nothing has come (0 = for ever), or SILENCE_MS after the last that did."""
     receiver = Receiver(home)
-    since_ms = now_ms = home.wait()
     over_ms = None
+    yield
+    since_ms = home.now_ms()
     while True:
+        now_ms = home.now_ms()
         data = home.receive()
-        if data:
-            receiver.feed(data, now_ms)
-            if receiver.heard_ms == now_ms:
-                since_ms, patience_ms = now_ms, SILENCE_MS
+        if data and receiver.feed(data):
+            since_ms, patience_ms = now_ms, SILENCE_MS
         if receiver.is_over and over_ms is None:
             over_ms = now_ms
         if over_ms is not None and now_ms - over_ms & CLOCK_MASK >= BYE_MS:
@@ -459,4 +462,4 @@ def serve(home: "Any", patience_ms: int) -> None:
         if patience_ms and now_ms - since_ms & CLOCK_MASK >= patience_ms:
             return
         home.feed()
-        now_ms = home.wait()
+        yield

@@ -17,7 +17,7 @@ from hashlib import sha256
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from typing import Any
 
     View = memoryview | bytes
@@ -156,22 +156,22 @@ def confirmed(slot: int) -> "State":
 # -- boot
 
 
-def boot(home: "Any", is_power_on: bool) -> int:
-    """The word for the next life, in which a slot runs. Where none can, or a flasher is expected, the receiver runs
-    here, and the chip is reset."""
+def boot(home: "Any", is_power_on: bool) -> "Iterator[None]":
+    """The first life; it yields while it waits. At its end the word says which slot the second one starts. Where none
+    can run, or a flasher is expected, the receiver runs here, and the chip is reset."""
     word = 0 if is_power_on else home.word()
     is_ours = word & ~0xFFFF == MARK
     resets = word & RESETS if is_ours else 0
     home.set_word(MARK)
     if is_ours and word & STAY:
-        receive(home, HALTED_MS)
+        yield from receive(home, HALTED_MS)
     if resets >= RESTLESS:
-        receive(home, CALLED_MS)
+        yield from receive(home, CALLED_MS)
     slot, state = chosen(home)
     if slot == NONE:
-        receive(home, FOREVER)
+        yield from receive(home, FOREVER)
     word = MARK | RUN | min(resets + 1, RESETS) | slot * SLOT_B_RUNS
-    return word | (state[1] == slot) * ON_TRIAL | (state[3] != NONE) * FELL_BACK
+    home.set_word(word | (state[1] == slot) * ON_TRIAL | (state[3] != NONE) * FELL_BACK)
 
 
 def chosen(home: "Any") -> "tuple[int, State]":
@@ -193,8 +193,8 @@ def is_whole(home: "Any", slot: int) -> bool:
     return intact(home.slot(slot), home.board, home.feed) is not None
 
 
-def receive(home: "Any", patience_ms: int) -> None:
+def receive(home: "Any", patience_ms: int) -> "Iterator[None]":
     from board.controller.receive import serve
 
-    serve(home, patience_ms)
+    yield from serve(home, patience_ms)
     home.reset()

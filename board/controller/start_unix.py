@@ -3,6 +3,7 @@
 No constant of `slots.py` is imported, nor is any named: each name costs the heap of the firmware some bytes.
 """
 
+import gc
 import sys
 
 import uctypes
@@ -20,8 +21,10 @@ def start(flash, link_fd, pins_fd, path, reset_cause, before):
     vfs.umount("/rom")
     vfs.mount(vfs.VfsRom(memoryview(data)[128 : int.from_bytes(data[4:8], "little")]), "/rom")
     for name in list(sys.modules):
-        del sys.modules[name]
+        if name.startswith("board"):
+            del sys.modules[name]
     image = bytes(data[48:96]).rstrip(b"\0").decode(), data[96:104].hex(), int(told & 0x0400 > 0), int(told & 0x0800 > 0)
+    gc.threshold(1_024)  # what imports leave behind is used again at once, or the heap is full of holes
     told = image, ("slots.new", "slots"), 0x57A1_1000, 0x57A1_0000, 48
     if before:
         exec(before, {})

@@ -205,7 +205,7 @@ class Controller:
     def proven(self) -> None:
         """The image's trial is over, and it stays."""
         image = self._memory.image
-        if image is not None:
+        if image is not None and image[2]:
             self._memory.image = image[0], image[1], 0, image[3]
             self._tell_image()
 
