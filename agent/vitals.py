@@ -13,7 +13,7 @@ from agent.port import faults
 from agent.station import Station
 from agent.update.health import Facts, dump
 
-NAME = "health"
+NAME = "vitals"
 EVERY_S = 5.0
 
 

@@ -21,7 +21,7 @@ from agent.update.health import (
     load,
     verdict,
 )
-from agent.vitals import EVERY_S, Vitals
+from agent.vitals import EVERY_S, NAME, Vitals
 from tests.play import ANN, Play
 
 BOOT = "boot"
@@ -112,7 +112,7 @@ def test_whatever_stands_in_the_file_is_facts_or_nothing(data: bytes) -> None:
 
 
 def told(folder: Path) -> Facts:
-    found = load((folder / "health").read_bytes())
+    found = load((folder / NAME).read_bytes())
     assert found
     return found
 
@@ -131,7 +131,7 @@ def test_the_agent_tells_what_stands_in_the_file(tmp_path: Path) -> None:
     play.on(ControllerLost("the line is gone"))
     vitals.due(play.station, 2 * EVERY_S)
     assert not told(tmp_path).controller and not told(tmp_path).meter
-    assert (tmp_path / "health").stat().st_mode & 0o777 == 0o640 and not said
+    assert (tmp_path / NAME).stat().st_mode & 0o777 == 0o640 and not said
 
 
 def test_a_file_that_cannot_be_written_is_told_once(tmp_path: Path) -> None:
