@@ -575,7 +575,7 @@ def schema_of(app: Index | None) -> int:
 
 
 def start_anew(path: Path = RESTART) -> None:
-    """For an agent that should have ended and has not: root starts it anew, in the midst of whatever it does. OSError."""
+    """For an agent that should have ended and has not: root starts it anew, whatever it does just now. OSError."""
     path.write_bytes(b"")
 
 
