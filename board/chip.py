@@ -4,9 +4,8 @@
 
 ROM_FILE is a ROMFS, what a chip's build has frozen in; FLASH_FILE is mapped too, or "" for none. CODE is Python that
 finds the modules of the ROM on its path; `FLASH` in it is the address of the flash. The second one runs after a soft
-reset, an exit with 3. An RP2040 maps its flash the same
-way, at XIP_BASE, and runs code where it lies; what is written to it is seen there at once. This is one life of the chip:
-any exit is a reset, and whoever started it starts it again.
+reset, an exit with 3. An RP2040 maps its flash the same way, at XIP_BASE, and runs code where it lies; what is written
+to it is seen there at once. Any other exit is a reset, and whoever started it starts it again.
 """
 
 import ctypes
@@ -42,8 +41,8 @@ def command(rom: Path, *lives: str, heap_kb: int = HEAP_KB, flash: Path | None =
 def firmware(
     rom: Path, link_fd: int, pins_fd: int, flash: Path, reset_cause: int, before: str = "", heap_kb: int = HEAP_KB
 ) -> list[str]:
-    """What a supervisor runs, with both descriptors passed on; `controller/home_unix.py` says what they carry. `before`:
-    code that runs when the slot is chosen, before its firmware starts."""
+    """What a supervisor runs, with both descriptors passed on; `controller/home_unix.py` says what they carry.
+    `before`: code that runs when the slot is chosen, before its firmware starts."""
     args = link_fd, pins_fd, str(flash), reset_cause
     return command(rom, DECIDE % args, START % (*args, before), heap_kb=heap_kb, flash=flash)
 

@@ -1,4 +1,4 @@
-"""The controller's slots and the receiver of its boot part, on CPython: power cuts, damage, strangers, hostile bytes."""
+"""The controller's slots and its receiver, on CPython: power cuts, damage, strangers, hostile bytes."""
 
 import random
 import struct
@@ -319,16 +319,17 @@ def answers(home: Home) -> list[tuple[int, int, dict[str, object]]]:
 
 
 values = st.recursive(
-    st.one_of(st.none(), st.booleans(), st.integers(-(1 << 64), (1 << 64) - 1), st.binary(max_size=40), st.text(max_size=9),
-              st.sampled_from(["head", "pieces", NONCE, 0, 1, 30_000])),
+    st.one_of(
+        st.none(), st.booleans(), st.integers(-(1 << 64), (1 << 64) - 1), st.binary(max_size=40), st.text(max_size=9),
+        st.sampled_from(["head", "pieces", NONCE, 0, 1, 30_000]),
+    ),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=4), inner, max_size=3),
     max_leaves=8,
 )  # fmt: skip
 names = st.sampled_from(["versions", "nonce", "digest", "what", "size_b", "seq", "first", "when_idle", "override", "x"])
-hostile_frames = st.builds(
-    frame, st.integers(0, 255), st.integers(0, 9),
-    st.one_of(st.binary(max_size=60), st.dictionaries(names, values, max_size=6).map(cbor2.dumps), values.map(cbor2.dumps)),
-)  # fmt: skip
+requests = st.dictionaries(names, values, max_size=6).map(cbor2.dumps)
+bodies = st.one_of(st.binary(max_size=60), requests, values.map(cbor2.dumps))
+hostile_frames = st.builds(frame, st.integers(0, 255), st.integers(0, 9), bodies)
 
 
 @pytest.mark.promise("S8", "S9")

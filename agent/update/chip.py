@@ -251,7 +251,7 @@ class Talk:
         return report
 
     def _halted(self, welcome: tuple[Any, ...], override: str) -> Script:
-        """The firmware has made way for the receiver. Refused while a cable carries current, unless there is a reason."""
+        """Firmware has made way for the receiver. Refused while a cable carries current, unless there is a reason."""
         minor, ports = min(255, welcome[3]), welcome[8]
         reports: dict[int, tuple[int, ...]] = {}
         until = self._now + REPORTS_S
@@ -261,7 +261,8 @@ class Talk:
                     reports[index] = row
         busy = [index + 1 for index, row in sorted(reports.items()) if row[PWM] or row[CONTACTOR]]
         if busy and not override:
-            raise Refused("session", f"port {busy[0]} is in use: wait until it is free, or give a reason with --override")
+            fix = "wait until it is free, or give a reason with --override"
+            raise Refused("session", f"port {busy[0]} is in use: {fix}")
         wish = tuple((0, contract.STOP_ORDERLY, reports[i][LOCKED] if i in reports else 0, 0) for i in range(ports))
         give_up, why = self._now + STOP_S, "it does not answer"
         while self._now < give_up:
@@ -427,7 +428,8 @@ class Flash(Talk):
                         )
                     case ("link", (contract.FIRMWARE, version, digest, on_trial, fell_back)):
                         if digest != self._image.digest:
-                            raise Refused("rolled-back", f"the new firmware gave up, the controller runs {version} again")
+                            why = f"the new firmware gave up, the controller runs {version} again"
+                            raise Refused("rolled-back", f"{why}: flash another build")
                         if not on_trial:
                             return told(report, version, digest, False, bool(fell_back))
         raise Refused("rolled-back", "the new firmware does not say that it stays: it goes at its next resets")
