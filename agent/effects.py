@@ -184,6 +184,7 @@ class UpdaterWish(Struct, frozen=True):
     ordered: Ordered | None = None  # None: nothing is ordered, and what was is called off
     download: bool = False
     install: bool = False  # every port is shut: the next start is the first of its trial
+    restarted: str = ""  # the last restart that it has asked for and that is seen to
 
 
 class Restart(Struct, frozen=True):

@@ -384,6 +384,7 @@ class Paths(msgspec.Struct, frozen=True):
 
     state: FilePath = "/var/lib/station-agent"
     control: FilePath = "/run/station-agent/control.sock"
+    updater: FilePath | None = None  # the socket of the update service; None: there is none
 
 
 class Panel(msgspec.Struct, frozen=True):
@@ -469,7 +470,8 @@ def operator_keys(value: object, where: str) -> dict[str, str]:
 
 
 def paths_of(paths: Paths, where: str) -> Paths:
-    return Paths(beside(where, paths.state), beside(where, paths.control))
+    updater = paths.updater and beside(where, paths.updater)
+    return Paths(beside(where, paths.state), beside(where, paths.control), updater)
 
 
 def phone_of(phone: Phone, where: str) -> Phone:

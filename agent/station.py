@@ -145,6 +145,7 @@ class Update:
     budget_b: int | None = None
     window: tuple[int, int] | None = None  # minutes of the site's day: from, and before; over midnight if to < from
     override: str = ""  # why sessions end for it
+    ordered_s: float | None = None  # wall, when it came, or when the time was known first after that
     told: FirmwareStatus | None = None  # the last status
     code: str = ""  # why it has failed
     why: str = ""

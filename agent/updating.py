@@ -26,7 +26,8 @@ from agent.taps import Step, with_port
 
 S = FirmwareStatus
 DAY_S = 86_400.0
-GIVE_UP_S = 30 * DAY_S  # after an order may begin, or install: by then somebody should look
+SOON_S = 60.0  # a cloud that says "now" by a clock of its own need not hear that it is scheduled
+GIVE_UP_S = 30 * DAY_S  # after an order came, may begin, or install: by then somebody should look
 INSTALL_S = 600.0  # for the updater to say that the next start is the new build's
 LATE_S = 0.001  # after an instant, so that it has surely come: floats are not exact
 
@@ -104,7 +105,7 @@ def has_come(station: Station, at_s: float, now: float) -> bool:
 
 
 def may_download(station: Station, update: Update, now: float) -> bool:
-    is_due = has_come(station, update.retrieve_s, now) and is_in_window(station, update, now)
+    is_due = has_come(station, update.retrieve_s - SOON_S, now) and is_in_window(station, update, now)
     return is_due and ALLOWED[plan(station)].download
 
 
@@ -143,7 +144,7 @@ def followed(station: Station, now: float) -> Step:
     """What has become due, and what the updater's word means."""
     if not station.machine.can_update:
         return station, ()
-    station = ports_followed(station, now)
+    station = ports_followed(dated(station, now), now)
     station, records = told(station, now)
     station, restarted = restarting(station, now)
     station = with_due(station, now)
@@ -154,11 +155,20 @@ def followed(station: Station, now: float) -> Step:
     return replace(station, told_updater=wish), (*effects, wish)
 
 
+def dated(station: Station, now: float) -> Station:
+    """As soon as somebody knows the time: the order's own dates may be years ago, and the floor's months."""
+    update, now_s = open_update(station), wall(station.clock, now)
+    if update is None or update.ordered_s is not None or now_s is None:
+        return station
+    return replace(station, update=replace(update, ordered_s=now_s))
+
+
 def wish_of(station: Station, now: float) -> UpdaterWish:
     update = open_update(station)
     if update is None:
-        return UpdaterWish()
-    return UpdaterWish(ordered(update), may_download(station, update, now), update.ready_at is not None)
+        return UpdaterWish(restarted=station.restarted)
+    may = may_download(station, update, now), update.ready_at is not None
+    return UpdaterWish(ordered(update), *may, station.restarted)
 
 
 def ordered(update: Update) -> Ordered:
@@ -250,7 +260,7 @@ def standing(station: Station, update: Update, now: float) -> Standing:
             return Standing(failure(update, end, code), code, station.updater.why)
         case Progress.STAGED if update.ready_at is not None and now >= update.ready_at + INSTALL_S:
             return Standing(S.INSTALLATION_FAILED, "internal", f"the updater has not switched within {INSTALL_S:g} s")
-        case far if has_come(station, given_up_s(update), now) and wall(station.clock, now) is not None:
+        case far if update.ordered_s is not None and has_come(station, given_up_s(update), now):
             status = S.INSTALLATION_FAILED if far is Progress.STAGED else S.DOWNLOAD_FAILED
             return Standing(status, "interrupted", f"not done within {GIVE_UP_S / DAY_S:g} days: order it again")
         case Progress.STAGED:
@@ -261,7 +271,7 @@ def standing(station: Station, update: Update, now: float) -> Standing:
 
 
 def given_up_s(update: Update) -> float:
-    return max(update.retrieve_s, update.install_s or 0.0) + GIVE_UP_S
+    return max(update.ordered_s or 0.0, update.retrieve_s, update.install_s or 0.0) + GIVE_UP_S
 
 
 UNSIGNED = ("signature", "key", "role")
@@ -326,7 +336,7 @@ def with_due(station: Station, now: float) -> Station:
 def instants(station: Station, update: Update, now: float) -> Iterator[float]:
     """When time alone may change something, monotonic; what is past is harmless."""
     now_s = earliest(station.clock, now)
-    yield now + update.retrieve_s - now_s + LATE_S
+    yield now + update.retrieve_s - SOON_S - now_s + LATE_S
     yield now + given_up_s(update) - now_s + LATE_S
     if update.install_s is not None:
         yield now + update.install_s - now_s + LATE_S

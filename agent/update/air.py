@@ -1,7 +1,7 @@
 """When an ordered build is fetched, finished and begun: facts in, the next thing to do out. Pure.
 
-The agent says what may be done (the time of day, the plan, who charges); here is how a download lives with a bad network
-for days: what an attempt has brought is kept, waits grow, and everything that could go on for ever has an end.
+The agent says what may be done (the time of day, the plan, who charges); here is how a download lives with a bad
+network for days: what an attempt has brought is kept, waits grow, and everything that could go on for ever has an end.
 """
 
 import json
@@ -66,6 +66,7 @@ class Task:
     number: int = -1  # of the boot state when its trial was begun; -1: it was not
     etag: str = ""  # what the server calls the file
     size_b: int = 0  # of the file, as the server says
+    is_pinned: bool = True  # False: its name for the file changes, and has no meaning
     not_before: float = 0.0  # monotonic
 
 
@@ -136,7 +137,7 @@ def attempted(task: Task, outcome: Outcome, now: float, chance: float) -> Task:
             return failed(task, outcome.code, outcome.why)
         case End.BUDGET:
             said = f"the data budget of {budget_b(task)} bytes is used up: order it again with a greater one"
-            return failed(task, "link", said)
+            return failed(task, "budget", said)
         case End.BUSY:
             return replace(task, not_before=now + BUSY_S)
     task = counted(task, outcome)
@@ -181,6 +182,8 @@ def wait_s(task: Task, outcome: Outcome, chance: float) -> float:
 def placed(task: Task, place: Place, number: int, reason: str = "") -> Task:
     """What the boot state says of its build. What an earlier trial of the same build came to does not count."""
     match place:
+        case Place.NOWHERE if task.progress == orders.STAGED:
+            return replace(task, progress=orders.WAITING)  # somebody has taken it away
         case Place.ACTIVATED:
             return replace(task, progress=orders.ACTIVATED)
         case Place.TRIAL:

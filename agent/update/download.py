@@ -1,9 +1,9 @@
 """Parts of a build by HTTPS: only what is missing, in whatever pieces the network and the server give it.
 
-`Taker` says which bytes of the file are wanted next and takes what comes; `judged` says what a server's answer is worth.
-Both are pure. `attempt` is the thin shell around them, for a thread of its own: one connection after the other until
-nothing is wanted, or something is wrong. Nothing a server sends is believed: the head is signed, and each piece has the
-hash that the head names, so the worst that a server can do is to cost bytes, and those are counted.
+`Taker` says which bytes of the file are wanted next and takes what comes; `judged` says what a server's answer is
+worth. Both are pure. `Attempt` is the thin shell around them, for a thread of its own: one request after the other
+until nothing is wanted, or something is wrong. Nothing that a server sends is believed: the head is signed, and each
+piece has the hash that the head names, so the worst that a server can do is to cost bytes, and those are counted.
 """
 
 import http.client
@@ -13,10 +13,10 @@ import ssl
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from email.utils import parsedate_to_datetime
 from pathlib import Path
-from threading import Event, Timer
+from threading import Event, Lock, Timer
 from typing import Protocol
 from urllib.parse import urljoin, urlsplit
 
@@ -96,6 +96,8 @@ class Taker:
         if self._next == len(self._todo):
             return None
         first, end = self._todo[self._next].offset, 0
+        if self._at == self._next:  # a server that gives less at a time than a piece is long
+            first += len(self._part)
         for index in range(self._next, len(self._todo)):
             piece = self._todo[index]
             if end and piece.offset > end + GAP_B:
@@ -178,9 +180,9 @@ def envelope_end(data: bytes | bytearray) -> int | None:
             raise ValueError("it does not begin like a build")
         at, members = length(data, 2, (5,))
         for _ in range(members):
-            kind, at = data[at] >> 5, at
-            end, size = length(data, at, (0, 3))
-            at = end + size if kind == 3 else end
+            is_text = data[at] >> 5 == 3
+            at, size = length(data, at, (0, 3))
+            at += size if is_text else 0
             at, size = length(data, at, (2,))
             at += size
             if at > HEAD_MAX_B:
@@ -221,6 +223,7 @@ class Body:
     first: int
     last: int | None
     known: Known
+    is_whole: bool = False  # nobody has asked for all of it
 
 
 @dataclass(frozen=True, slots=True)
@@ -285,7 +288,8 @@ def whole(headers: Mapping[str, str], known: Known, etag: str) -> Answer:
     size_b = int(said) if said else 0
     if known.size_b and size_b and size_b != known.size_b:
         return Changed()
-    return Body(0, size_b - 1 if size_b else None, Known(strong(etag) or known.etag, size_b or known.size_b))
+    known = Known(strong(etag) or known.etag, size_b or known.size_b)
+    return Body(0, size_b - 1 if size_b else None, known, is_whole=True)
 
 
 def strong(etag: str) -> str:
@@ -294,8 +298,13 @@ def strong(etag: str) -> str:
 
 
 def redirected(url: str, location: str) -> Answer:
-    target = urljoin(url, location)[: URL_MAX + 1]
-    return Redirect(target) if location and is_good(target) else Bad(End.REFUSAL, "the server sends us to no https place")
+    try:
+        target = urljoin(url, location)[: URL_MAX + 1]
+    except ValueError:
+        target = ""
+    if not location or not is_good(target):
+        return Bad(End.REFUSAL, "the server sends us to no https place")
+    return Redirect(target)
 
 
 def is_good(url: str) -> bool:
@@ -333,19 +342,25 @@ class Job:
     left_b: int
     head: bytes = b""
     known: Known = field(default_factory=Known)
+    is_pinned: bool = True  # the server's name for the file is to stay the same
 
 
 class Stop:
     """To be set from any thread: the attempt ends as soon as the network lets it, which is at once."""
 
     def __init__(self) -> None:
-        self._event = Event()
+        self._event, self._lock = Event(), Lock()
         self._line: socket.socket | None = None
 
     def set(self) -> None:
         self._event.set()
-        if self._line is not None:
-            hang_up(self._line)
+        self.cut()
+
+    def cut(self) -> None:
+        """The connection ends, and no more."""
+        with self._lock:
+            if self._line is not None:
+                hang_up(self._line)
 
     @property
     def is_set(self) -> bool:
@@ -353,11 +368,12 @@ class Stop:
 
     def watch(self, line: socket.socket | None) -> None:
         """`line` is the connection now, and ours to close."""
-        before, self._line = self._line, line
-        if before is not None:
-            before.close()
-        if line is not None and self.is_set:
-            hang_up(line)
+        with self._lock:
+            before, self._line = self._line, line
+            if before is not None:
+                before.close()
+        if self.is_set:
+            self.cut()
 
 
 def hang_up(line: socket.socket) -> None:
@@ -386,11 +402,12 @@ class Attempt:
 
     def __init__(self, job: Job, stop: Stop, clock: Callable[[], float]) -> None:
         self.job, self.stop, self.clock = job, stop, clock
-        self.known = job.known
+        self.known = job.known if job.is_pinned else replace(job.known, etag="")
         self.spent_b = 0
         self.taker: Taker | None = None
         self._connection: http.client.HTTPSConnection | None = None
         self._where = ""
+        self._is_used = False  # the connection has carried an answer
 
     def run(self) -> Outcome:
         """Never raises for anything that the world does."""
@@ -398,6 +415,8 @@ class Attempt:
             self.taker = Taker(self.job.hands, self.job.head)
             while (span := self.taker.wants()) is not None:
                 self._fetch(span, self.taker)
+                if self.taker.wants() == span:
+                    raise Ended(End.LINK, "the server sends nothing of what is asked for")
             return self._outcome(End.DONE)
         except Ended as ended:
             return self._outcome(*ended.outcome)
@@ -442,27 +461,36 @@ class Attempt:
             raise Ended(End.BUDGET)
 
     def _asked(self, url: str, span: Span) -> tuple[Body, http.client.HTTPResponse] | Redirect | Changed | Bad:
-        over = Timer(OPEN_S, self._hang_up)  # a server that drips its headers
+        asked = Span(span.first, min(span.last, span.first + max(0, self.job.left_b - self.spent_b)))
+        over = Timer(OPEN_S, self.stop.cut)  # a server that drips its headers
         over.daemon = True
         over.start()
         try:
-            connection = self._connected(url)
-            last = min(span.last, span.first + max(0, self.job.left_b - self.spent_b))
-            headers = {"Range": f"bytes={span.first}-{last}", "Accept-Encoding": "identity", "User-Agent": USER_AGENT}
-            if self.known.etag:
-                headers["If-Range"] = self.known.etag
-            parts = urlsplit(url)
-            self.spent_b += REQUEST_B
-            connection.request("GET", f"{parts.path or '/'}{f'?{parts.query}' if parts.query else ''}", headers=headers)
-            response = connection.getresponse()
+            try:
+                response = self._sent(self._connected(url), url, asked)
+            except (http.client.RemoteDisconnected, ConnectionError):
+                if not self._is_used:
+                    raise
+                self._hang_up()  # it had been closed while we were busy
+                response = self._sent(self._connected(url), url, asked)
         finally:
             over.cancel()
-        answer = judged(url, Span(span.first, last), response.status, lowered(response), self.known)
+        self._is_used = True
+        answer = judged(url, asked, response.status, lowered(response), self.known)
         if isinstance(answer, Body):
             return answer, response
         response.close()
         self._hang_up()
         return answer
+
+    def _sent(self, connection: http.client.HTTPSConnection, url: str, span: Span) -> http.client.HTTPResponse:
+        headers = {"Range": f"bytes={span.first}-{span.last}", "Accept-Encoding": "identity", "User-Agent": USER_AGENT}
+        if self.known.etag:
+            headers["If-Range"] = self.known.etag
+        parts = urlsplit(url)
+        self.spent_b += REQUEST_B
+        connection.request("GET", f"{parts.path or '/'}{f'?{parts.query}' if parts.query else ''}", headers=headers)
+        return connection.getresponse()
 
     def _connected(self, url: str) -> http.client.HTTPSConnection:
         """The one that stands, if it leads there and its last answer was read to the end."""
@@ -483,7 +511,7 @@ class Attempt:
         self._connection = http.client.HTTPSConnection(host, port, timeout=SILENT_S)
         self._connection.sock = secured
         self._connection.auto_open = 0  # a new connection is made here, or not at all
-        self._where = where
+        self._where, self._is_used = where, False
         return self._connection
 
     def _hang_up(self) -> None:
@@ -493,7 +521,7 @@ class Attempt:
         self.stop.watch(None)
 
     def _take(self, body: Body, response: http.client.HTTPResponse, taker: Taker) -> None:
-        self.known = body.known
+        self.known = body.known if self.job.is_pinned else replace(body.known, etag="")
         at, since_s, since_b = body.first, self.clock(), 0
         for data in chunks(response):
             self.spent_b += len(data)
@@ -508,17 +536,12 @@ class Attempt:
                     raise Ended(End.LINK, f"only {since_b} bytes in {now_s - since_s:.0f} s")
                 since_s, since_b = now_s, 0
             wanted = taker.wants()
-            if wanted is None or (body.first == 0 and not is_worth(at, wanted, body)):
+            if wanted is None or (body.is_whole and body.last is not None and wanted.first > body.last):
                 break
         if not response.isclosed():  # something of it is left: the connection cannot be used again
             self._hang_up()
         elif body.last is not None and at <= body.last:
             raise Ended(End.LINK, "the server has closed in the middle")
-
-
-def is_worth(at: int, wanted: Span, body: Body) -> bool:
-    """Whether to read on: a part that was asked for is read to its end."""
-    return body.last is None or wanted.first <= body.last
 
 
 def chunks(response: http.client.HTTPResponse) -> Iterator[bytes]:

@@ -43,6 +43,7 @@ class Wish:
     order: Order | None = None
     download: bool = False
     install: bool = False  # the next start of the agent shall run it; nobody charges
+    restarted: str = ""  # the last restart_id that the agent has heard of, in this run or one before
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +79,10 @@ def read(line: bytes) -> Wish | State | None:
         return None
     match table.get("say"):
         case "wish":
-            return Wish(read_order(table.get("order")), flag(table, "download"), flag(table, "install"))
+            return Wish(
+                read_order(table.get("order")), flag(table, "download"), flag(table, "install"),
+                text(table, "restarted", NAME_MAX),
+            )  # fmt: skip
         case "state":
             return read_state(table)
         case str():
