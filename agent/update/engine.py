@@ -44,7 +44,7 @@ class Plan:
 
     build: bytes  # digest of its manifest
     slot: str  # where it goes, or is
-    held: str  # "running", "staged": it is there already; "" = it is not
+    held: str  # "running", "staged": it is there already; "": it is not, and finish() is due when nothing is wanted
     wanted: tuple[Piece, ...]  # in the order of the index
     have_b: int  # bytes of its files that are there, or need not be sent
     total_b: int
@@ -130,6 +130,10 @@ class Engine:
             if statefile.load(root) is None:
                 statefile.save(root, rebuilt(root), files)
         self._settle_keyring()
+
+    def close(self) -> None:
+        """As the end of the process: what is on its way stays on the disk."""
+        self._forget_staging()
 
     # -- what is
 
