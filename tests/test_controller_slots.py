@@ -113,7 +113,7 @@ def updated(chip: Chip) -> None:
     """The whole of an update: written, booted on trial, confirmed."""
     flashed(chip.home, component(NEW))
     chip.reset()
-    chip.step(chip._now + 1, b"")
+    chip.step(chip.now + 1, b"")
     assert chip.version == "2"
     chip.flash.rename(slots.NEXT, slots.FILE)
 
@@ -160,7 +160,7 @@ def test_a_power_cut_at_any_operation_boots_the_old_image_or_the_new(story: Stor
             break
         except Cut:
             chip.power_on()
-        chip.step(chip._now + 1, b"")
+        chip.step(chip.now + 1, b"")
         assert chip.version in ("1", "2") or (story is in_a_trial and chip.version == "0" and cut == 1), cut
         found.add(chip.version)
         assert chip.settled() in ("1", "2")
@@ -189,7 +189,7 @@ def test_a_try_that_cannot_be_counted_is_not_made() -> None:
     assert chip.settled() == "1"
     chip.flash.is_full = False
     chip.power_on()
-    chip.step(chip._now + 1, b"")
+    chip.step(chip.now + 1, b"")
     assert chip.version == "2", "later it is"
 
 
@@ -288,7 +288,7 @@ def test_two_sectors_that_are_the_same_are_sent_once() -> None:
     chip = Chip(OLD)
     flashed(chip.home, image)
     chip.power_on()
-    chip.step(chip._now + 1, b"")
+    chip.step(chip.now + 1, b"")
     assert chip.version == "2"
 
 

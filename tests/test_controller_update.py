@@ -85,6 +85,7 @@ class Running:
         boot.write_bytes(boot_rom())
         self.sim = RealController(chip.Unit(boot, a), folder / "flash", (PORT, PORT), lockstep=True, on_a_tty=False)
         self.sim.power_on(0.0)
+        self.now = 0.0
 
     def step(self, now: float, line: bytes) -> bytes:
         if line and self.sim.boot is not None:
@@ -189,7 +190,6 @@ def test_halted_by_the_agent_flashed_and_given_back_it_charges(tmp_path: Path) -
     rig.say(rig.host.halt()).after(1)
     assert rig.host.is_halted
     line = Line(Flashing(rig), rate_b=1_000)
-    line.now = rig.now
     assert flash(line, component_of(image("2"))).version == "2"
     rig.now = line.now
     rig.host.resume(rig.now)
@@ -218,7 +218,7 @@ class Flashing:
     """The rig's controller with a flasher on its line."""
 
     def __init__(self, rig: Rig) -> None:
-        self.rig = rig
+        self.rig, self.now = rig, rig.now
 
     def step(self, now: float, line: bytes) -> bytes:
         if line and self.rig.sim.boot is not None:
