@@ -5,7 +5,6 @@ An image is real but for what its ROMFS would hold; its version says how the fir
 at once, "2 bad loop" after three seconds, "2 old" speaks contract 1.2 alone, "2 alien" one that nobody here speaks.
 """
 
-import hashlib
 import random
 import zlib
 from array import array
@@ -13,9 +12,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
-from agent.update import build, index
-from agent.update.chip import Image, Talk
-from agent.update.index import File, Index, Piece
+from agent.update import index
+from agent.update.chip import Image, Talk, image_of
+from agent.update.index import Index
 from board.controller import contract, main, slots
 from board.controller.app.firmware import COIL, CONTACTOR, GF_TEST, OUTPUTS_FIRST, OUTPUTS_PER_PORT, TRIPPED, Firmware
 from board.controller.app.port import PortBoard
@@ -331,15 +330,9 @@ def sealed(version: str, size_b: int = 30_000, board: str = BOARD) -> bytes:
 
 
 def component(data: bytes, board: str = BOARD, version: str = "2") -> Image:
-    """As a build has it."""
-    pieces, stored = [], {}
-    for at in range(0, len(data), SECTOR_B):
-        part = data[at : at + SECTOR_B]
-        packed = build.pack(part)
-        piece = Piece(hashlib.sha256(part).digest(), len(part), len(packed))
-        pieces.append(piece)
-        stored[piece.digest] = packed
+    """As a build has it, which may say what it likes."""
+    image = image_of(data)
     contract_range = [contract.MAJOR, contract.MINOR_FIRST, contract.MINOR_LAST]
     facts = {"version": version, "board": board, "contract": contract_range, "pins_hash": ""}
-    found = Index(facts, (File(f"{board}.rom", False, tuple(pieces)),))
-    return Image(found, index.dump(found), lambda piece: stored[piece.digest])
+    found = Index(facts, image.index.files)
+    return Image(found, index.dump(found), image.stored)

@@ -7,8 +7,8 @@ LINK_FD is the serial line, PINS_FD the pins bus (`unix.py`); both non-blocking.
 4,096-byte blocks: slot a, slot b, and the rest blank or with a littlefs2 in it; it is mapped at FLASH_ADDRESS, as a
 chip maps its flash, so that code runs where it lies. RESET_CAUSE as in the contract.
 It makes the outputs safe, looks at the slots and chooses, or receives. The process ends where a chip would reset: with
-1, with 3 for a soft reset into the second life, in which `start_unix.py` starts the chosen firmware. The watchdog is the
-supervisor's part: no frame for two seconds while running freely.
+1, with 3 for a soft reset into the second life, in which `start_unix.py` starts the chosen firmware. The watchdog is
+the supervisor's part: no frame for two seconds while running freely.
 """
 
 import io
