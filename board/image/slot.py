@@ -1,0 +1,46 @@
+"""A build into slot A, by the engine that will once write slot B; and a build of this checkout, by tools/flash.py."""
+
+import sys
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from agent.update import build
+from agent.update.engine import ROOT_KEY, Engine
+from agent.update.refusal import Refused
+from agent.update.rules import Station
+from board.image.disk import ImageError, run
+from tools.flashing.keyfiles import load_public
+
+FOLDER = "station-update"  # in /var/lib
+PLATFORM, BOARD = "aarch64", "solo_virt"
+STATION = Station(PLATFORM, BOARD, is_production=False, security_floor=0)
+
+
+def put(root: Path, file: Path, root_pub: Path) -> None:
+    """The build is in slot A, and is the default, as if a trial had found it healthy. ImageError."""
+    root.mkdir(mode=0o700)
+    try:
+        (root / ROOT_KEY).write_bytes(load_public(root_pub))
+        with TemporaryDirectory() as nowhere, file.open("rb") as stream:  # no launcher has chosen anything yet
+            engine = Engine(root, STATION, choice=Path(nowhere, "slot"))
+            head = build.read_head(stream, engine.trust())
+            places, began_b = build.pieces_of(head), len(head.raw)
+            plan = engine.begin(build.slim(head, {(build.APP, PLATFORM), (build.CONTROLLER, BOARD)} & set(head.named)))
+            for piece in plan.wanted:
+                stream.seek(began_b + places[piece.digest][0])
+                engine.put(piece.digest, stream.read(piece.stored_b))
+            engine.finish()
+            engine.activate()
+            engine.confirm()
+    except (OSError, Refused) as error:
+        raise ImageError(f"{file} cannot be put into slot A: {error}") from None
+
+
+def tree(root: Path) -> Path:
+    """What runs from the slot: Python's files and nothing else."""
+    return root / "a" / "tree"
+
+
+def development(out: Path, checkout: Path) -> tuple[Path, Path]:
+    """A build of this checkout, and the root key that vouches for it. Keys are made once and kept. ImageError."""
+    raise NotImplementedError
