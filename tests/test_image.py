@@ -88,3 +88,69 @@ class Flash:
     def said(self) -> str:
         assert self.process.stderr
         return self.process.stderr.read()
+
+
+class Site:
+    """Controller, car, reader, broker on this machine; the station in QEMU."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        board = load(make.BOARD)
+        rom = folder / "rom"
+        rom.write_bytes(image(pin_table(board)))
+        ports = tuple(port_board(board, port) for port in board.port)
+        self.hardware = RealController(partial(chip.firmware, rom), folder / "flash.img", ports, lockstep=True)
+        self.box = Box(self.hardware).start()
+        pki = folder / "pki"
+        devcloud.ca_init(pki)
+        devcloud.ca_station(pki, STATION_ID)
+        certify_host(pki)
+        files = {"cafile": pki / "ca.pem", "certfile": pki / "broker.pem", "keyfile": pki / "broker.key"}
+        self.broker = Mosquitto(folder / "broker", **files)
+        self.broker.start()
+        lines = {
+            "controller": f"serial,path={self.box.link.path}", "reader": f"serial,path={self.box.reader.path}",
+            "service": "pty",
+        }  # fmt: skip
+        (folder / "qemu").mkdir()
+        self.station = Station(MADE, folder / "qemu", self.from_the_factory(pki), lines)
+
+    def from_the_factory(self, pki: Path) -> Path:
+        """/var/lib: the build of the image in slot A, who the station is, and a list with Ann on it."""
+        data = self.folder / "data"
+        (build,) = MADE.glob("*.build")
+        make.fill_data(data, make.Build(build, MADE / "keys" / "root.pub.pem"), None)
+        state = data / "station-agent"
+        write_list(state, ANN)
+        config = CONFIG.format(station_id=STATION_ID, host=HOST, port=self.broker.port)
+        (state / "config.toml").write_text(config)
+        (state / "pki").mkdir()
+        for name in ("ca.pem", "operator.pub"):
+            shutil.copyfile(pki / name, state / "pki" / name)
+        for suffix in (".pem", ".key"):
+            shutil.copyfile(pki / "stations" / f"{STATION_ID}{suffix}", (state / "pki" / "station").with_suffix(suffix))
+        return data
+
+    def close(self) -> None:
+        self.station.pull_the_plug()
+        self.broker.stop()
+        self.box.close()
+
+    # -- what is seen from outside
+
+    def offers(self) -> bool:
+        return any(name == "offer_ma" and value for _, _, name, value in self.hardware.pins[-3:])
+
+    def power_w(self) -> int:
+        return self.box.power_w(1)
+
+    def tap_until_charging(self) -> None:
+        """A driver who sees nothing happen taps again."""
+        for _ in range(int(PATIENCE_S / TAP_S)):
+            self.box.tap(ANN)
+            try:
+                until(lambda: self.power_w() > 0, TAP_S)
+            except AssertionError:
+                continue
+            return
+        raise AssertionError("nobody charges")

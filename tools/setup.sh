@@ -11,7 +11,7 @@ debian_packages=(
     zbar-tools
 )
 rig_packages=(  # make test-long, image and test-image only: 250 MB
-    binfmt-support cog device-tree-compiler e2fsprogs fakeroot fdisk gstreamer1.0-gl gstreamer1.0-plugins-bad
+    arch-test binfmt-support cog device-tree-compiler e2fsprogs fakeroot fdisk gstreamer1.0-gl gstreamer1.0-plugins-bad
     gstreamer1.0-plugins-good mmdebstrap qemu-system-arm qemu-system-x86 qemu-user-static wpewebkit-driver
 )
 constraints=tools/constraints.txt

@@ -19,7 +19,10 @@ from board.image.disk import ROOT, run
 MACHINE = ("qemu-system-aarch64", "-M", "virt", "-cpu", "cortex-a57", "-smp", "2", "-m", "512")
 BARE = ("-accel", "tcg,thread=multi", "-nodefaults", "-display", "none")
 LINES = ("controller", "reader", "service")
-KERNEL = f"root=PARTUUID={ROOT.id} rootfstype=ext4 ro console=ttyAMA0 quiet loglevel=3 panic=5 systemd.show_status=no"
+KERNEL = (
+    f"root=PARTUUID={ROOT.id} rootfstype=ext4 ro console=ttyAMA0 quiet loglevel=3 panic=5 fsck.repair=yes"
+    " systemd.show_status=no"
+)
 SHELL = "station.shell"  # on the kernel's command line: a root shell on the first serial line
 LIGHTS = """
 / { leds { compatible = "gpio-leds";
