@@ -20,7 +20,7 @@ from typing import Any
 
 ROOT = Path(__file__).parent.parent
 MODULES = (
-    "agent.outbox", "agent.store", "agent.app", "agent.authcache.listfile", "agent.authcache.lists",
+    "agent.files", "agent.outbox", "agent.store", "agent.app", "agent.authcache.listfile", "agent.authcache.lists",
     "agent.authcache.parts", "agent.authcache.builder", "agent.authcache.overlay",
 )  # fmt: skip
 SYNCS = re.compile(r"f?(data)?sync(_\w+)?")

@@ -18,7 +18,13 @@ PURE = set(
     "decimal difflib enum fractions functools hashlib heapq hmac io ipaddress itertools json math operator re "
     "statistics string struct textwrap tomllib types typing unicodedata urllib.parse zlib".split()
 )
-ALSO = {"agent.uplink.codec": {"cbor2", "pathlib"}}  # pathlib: for the key table beside it, no other file
+CURVES = {f"cryptography.hazmat.primitives.{name}" for name in ("asymmetric.ec", "asymmetric.ed25519", "hashes")}
+ALSO = {
+    "agent.uplink.codec": {"cbor2", "pathlib"},  # pathlib: for the key table beside it, no other file
+    "agent.update.strict": {"cbor2"},
+    "agent.update.suit": {"uuid"},  # uuid5 alone, which is a hash
+    "agent.update.cose": {"cryptography.exceptions", "cryptography.hazmat.primitives.asymmetric.utils", *CURVES},
+}
 FOR_ALL = {"agent", "msgspec", "board.controller.contract"}
 DOORS = {"open", "print", "input", "exec", "eval", "__import__", "breakpoint"}
 

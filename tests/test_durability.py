@@ -54,7 +54,7 @@ def judged(before: Sequence[str], files: Tree, _said: Sequence[str]) -> str:
 
 QUICK = (
     "synchronous = OFF", "no transactions: each row by itself", "promised before COMMIT",
-    "agent/authcache/listfile.py: put() without files.sync(new)",
+    "agent/files.py: put() without files.sync(new)",
     "agent/authcache/lists.py: _stage() without self.cache.clear(now)",
 )  # fmt: skip
 

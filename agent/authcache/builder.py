@@ -16,12 +16,10 @@ import cbor2
 
 from agent.authcache.content import Content
 from agent.authcache.listfile import (
-    DISK,
     ENTRIES_MAX,
     Built,
     DiskError,
     Edition,
-    Files,
     ListError,
     ListFile,
     Rows,
@@ -34,6 +32,7 @@ from agent.authcache.listfile import (
 from agent.authcache.parts import read_parts
 from agent.authcache.request import Change, read_changes
 from agent.events import Entry
+from agent.files import DISK, Files
 from agent.policy.id_token import masked
 from agent.uplink.codec import WireError
 
