@@ -48,7 +48,7 @@ class Head:
 
 def read_head(stream: BinaryIO, trust: Trust | None) -> Head:
     """Reads the head and not a byte more: the pieces follow. As load_head()."""
-    return load_head(_envelope_of(stream), trust)
+    return load_head(head_bytes(stream), trust)
 
 
 def load_head(data: bytes, trust: Trust | None) -> Head:
@@ -130,7 +130,7 @@ def _bad(why: str) -> NoReturn:
 # -- where it ends in a stream -----------------------------------------------------------------------------------------
 
 
-def _envelope_of(stream: BinaryIO) -> bytes:
+def head_bytes(stream: BinaryIO) -> bytes:
     """The bytes of the first CBOR item, which must look like an envelope; suit.read() judges it."""
     data = bytearray(_take(stream, len(suit.TAG), suit.HEAD_MAX_B))
     if data != suit.TAG:

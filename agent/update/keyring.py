@@ -91,19 +91,31 @@ def payload(version: int, keys: Iterable[tuple[str, int, bytes]]) -> bytes:
 
 
 def seal(payload: bytes, root: cose.Signer) -> bytes:
-    protected = cose.header(root.alg, root.kid)
-    return cose.dump(protected, payload, root.sign(cose.to_be_signed(protected, payload)))
+    signature = root.sign(to_be_signed(payload, root.alg, root.kid))
+    return attach(payload, root.alg, root.kid, signature)
 
 
-def load(data: bytes, root: bytes) -> Keyring:
-    """The keyring, if `root` has signed it. Refused. A row with a role or an algorithm of the future is no key here."""
+def to_be_signed(payload: bytes, alg: int, kid: bytes) -> bytes:
+    return cose.to_be_signed(cose.header(alg, kid), payload)
+
+
+def attach(payload: bytes, alg: int, kid: bytes, signature: bytes) -> bytes:
+    """The keyring with a signature that was made before; does not look whether it is right."""
+    return cose.dump(cose.header(alg, kid), payload, signature)
+
+
+def load(data: bytes, root: bytes | None) -> Keyring:
+    """The keyring, if `root` has signed it; None: nobody verifies, for tools that only show it. Refused.
+
+    A row with a role or an algorithm of the future is no key here."""
     if len(data) > KEYRING_MAX_B:
         _bad(f"has {len(data)} bytes, at most {KEYRING_MAX_B} are allowed")
     block = cose.load(data, "the keyring")
-    if block.kid != cose.kid_of(root) or block.alg != cose.alg_of(root):
-        raise Refused("key", "the build's keyring is another root's: this build is for another operator's stations")
     content = block.payload or b""
-    _check_root(root)(block.message(content), block.signature)
+    if root is not None:
+        if block.kid != cose.kid_of(root) or block.alg != cose.alg_of(root):
+            raise Refused("key", "the build's keyring is another root's: this build is for another operator's stations")
+        _check_root(root)(block.message(content), block.signature)
     match strict.loads(content, "the keyring", KEYRING_MAX_B):
         case [1, int() as version, list() as rows] if 1 <= version < 1 << 63 and len(rows) <= KEYS_MAX:
             keys = tuple(key for row in rows if (key := _key(row)) is not None)

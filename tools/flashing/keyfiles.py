@@ -89,6 +89,13 @@ def load_public(path: Path) -> bytes:
     return raw(key)
 
 
+def alg_of(public: bytes) -> int:
+    """Of a raw public key that is one."""
+    alg = cose.alg_of(public)
+    assert alg is not None
+    return alg
+
+
 def raw(key: Ed25519PublicKey | EllipticCurvePublicKey) -> bytes:
     if isinstance(key, Ed25519PublicKey):
         return key.public_bytes(Encoding.Raw, PublicFormat.Raw)
