@@ -9,6 +9,7 @@ from agent.update.engine import ROOT_KEY, Engine
 from agent.update.refusal import Refused
 from agent.update.rules import Station
 from board.image.disk import ImageError, run
+from tools.flashing.files import RING
 from tools.flashing.keyfiles import load_public
 
 FOLDER = "station-update"  # in /var/lib
@@ -43,4 +44,13 @@ def tree(root: Path) -> Path:
 
 def development(out: Path, checkout: Path) -> tuple[Path, Path]:
     """A build of this checkout, and the root key that vouches for it. Keys are made once and kept. ImageError."""
-    raise NotImplementedError
+    flash, keys = [sys.executable, checkout / "tools" / "flash.py"], out / "keys"
+    ring, root_pub = keys / RING, keys / "root.pub.pem"
+    if not ring.exists():
+        run([*flash, "keys", "new", "--root", "--dir", keys])
+        run([*flash, "keys", "new", "--role", "dev", "--dir", keys])
+        run([*flash, "keys", "ring", "--root", keys / "root.key.pem", "--dev", keys / "dev.pub.pem", "-o", ring])
+    file = out / "station.build"
+    of = ["--platform", PLATFORM, "--board", BOARD, "--with-changes"]
+    run([*flash, "build", *of, "--key", keys / "dev.key.pem", "-o", file])
+    return file, root_pub
