@@ -20,7 +20,6 @@ from board.controller.contract import pack
 from board.controller.link import Deframer, frame
 
 Options = Mapping[str, Any]
-BLOCK, BLOCKS = 4_096, 32
 LINE_MAX = 128  # bytes that one step takes from the line
 PATIENCE_S = 20.0
 CIRCUIT_MAX_MA = 63_000
@@ -34,7 +33,19 @@ NOTHING = (12_000, 12_000, 3_300, 0, 0, 0, 250, 1, 0, 0, 0, 0, 0, 230_000, 230_0
 
 @cache
 def rom(*ports: tuple[tuple[str, Any], ...]) -> bytes:
-    return firmware.image(firmware.pin_table("test", CIRCUIT_MAX_MA, rows(*map(dict, ports))))
+    """Boot part and firmware in one, for probes."""
+    sources = sorted({*firmware.slot_files("unix"), *firmware.boot_files("unix")})
+    table = pins(*ports)
+    return firmware.romfs({"pins.py": table, "fixed.py": firmware.fixed(table)}, sources)
+
+
+@cache
+def unit_parts(*ports: tuple[tuple[str, Any], ...]) -> tuple[bytes, bytes]:
+    return firmware.boot_rom(pins(*ports)), firmware.image(pins(*ports))
+
+
+def pins(*ports: tuple[tuple[str, Any], ...]) -> str:
+    return firmware.pin_table("test", CIRCUIT_MAX_MA, rows(*map(dict, ports)))
 
 
 def rows(*ports: Options) -> list[dict[str, object]]:
@@ -51,10 +62,11 @@ def rom_file(folder: Path, *ports: Options) -> Path:
     return path
 
 
-def blank(folder: Path) -> Path:
-    path = folder / "flash"
-    path.write_bytes(b"\xff" * BLOCK * BLOCKS)
-    return path
+def unit(folder: Path, *ports: Options) -> chip.Unit:
+    boot, image = unit_parts(*(tuple(port.items()) for port in ports))
+    path = folder / "boot"
+    path.write_bytes(boot)
+    return chip.Unit(path, image)
 
 
 def bus_frame(*numbers: int) -> bytes:
@@ -68,10 +80,15 @@ class Chip:
         """`before`: code that runs in the chip before its firmware starts."""
         self.ports = ports
         self.before = before
-        self.rom = rom_file(folder, *ports)
-        self.flash = blank(folder)
+        self.unit = unit(folder, *ports)
+        self.flash = folder / "flash"
         self.folder = folder
+        self.renew()
         self.process: subprocess.Popen[bytes] | None = None
+
+    def renew(self) -> None:
+        """As it leaves the factory."""
+        self.flash.write_bytes(chip.flash_image(self.unit.image))
 
     def start(self, reset_cause: int = contract.RESET_POWER_ON) -> "Chip":
         self.line, line = socket.socketpair()
@@ -80,8 +97,7 @@ class Chip:
         bus.setblocking(False)
         self.bus.settimeout(PATIENCE_S)
         self.line.setblocking(False)
-        command = chip.firmware(self.rom, line.fileno(), bus.fileno(), self.flash, reset_cause)
-        command[-1] = self.before + command[-1]
+        command = chip.firmware(self.unit.boot, line.fileno(), bus.fileno(), self.flash, reset_cause, self.before)
         fds, console = (line.fileno(), bus.fileno()), subprocess.PIPE
         self.process = subprocess.Popen(command, pass_fds=fds, stdout=console, stderr=subprocess.STDOUT)
         line.close()

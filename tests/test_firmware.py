@@ -22,7 +22,7 @@ from board.controller.app.pilot import STEADY
 from board.controller.app.port import Port, PortBoard
 from board.controller.contract import pack
 from board.controller.link import frame
-from tests.chip import HELLO, NOTHING, SOCKETED, TETHERED, Chip, Life, Twin, blank, bus_frame, messages, rom_file
+from tests.chip import HELLO, NOTHING, SOCKETED, TETHERED, Chip, Life, Twin, bus_frame, messages, rom_file
 
 OFF, GO = (0, 1, 0, 0), (32_000, 0, 1, 0)
 
@@ -36,7 +36,7 @@ class Pair:
         self.life = Life(seed, len(chip.ports))
         self.said, self.twin_said = b"", b""
         chip.end()
-        blank(chip.folder)
+        chip.renew()
         self.start(contract.RESET_POWER_ON)
 
     def start(self, reset_cause: int) -> None:

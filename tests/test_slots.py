@@ -37,13 +37,16 @@ class Site:
             self.root.mkdir()
             (self.root / ROOT_KEY).write_bytes(builds.ROOT.public)
             (self.root / KEYRING).write_bytes(builds.RING)
-        self.engine = self.updater()
+        self.engine = self.opened()
 
-    def updater(self, station: rules.Station = STATION) -> Engine:
-        self.engine = Engine(
-            self.root, station, self.files, choice=self.choice, boot_id=f"boot {self.boots}", probe=lambda tree: ""
-        )
-        return self.engine
+    def opened(self, station: rules.Station = STATION) -> Engine:
+        boot_id = f"boot {self.boots}"
+        return Engine(self.root, station, self.files, choice=self.choice, boot_id=boot_id, probe=lambda tree: "")
+
+    def updater(self, station: rules.Station = STATION) -> None:
+        """Its process ends, and begins anew."""
+        self.engine.close()
+        self.engine = self.opened(station)
 
     def start(self, now_s: float = 10.0) -> Choice:
         """The agent is started, as by its unit."""
@@ -60,7 +63,7 @@ class Site:
         data = built(version, **how)
         plan = self.engine.begin(builds.head_of(data).raw)
         self.send(data, plan.wanted)
-        if plan.wanted:
+        if not plan.held:
             self.engine.finish()
         return plan
 
@@ -306,10 +309,10 @@ def test_a_disk_that_fails_in_the_middle_refuses_and_the_flash_goes_on_when_it_i
 
 def test_two_flashers_do_not_write_at_once(site: Site) -> None:
     site.engine.begin(builds.head_of(built("1.0.0")).raw)
-    first = site.engine
-    assert refused(lambda: site.updater().begin(builds.head_of(built("1.0.0")).raw)) == "busy"
-    first.abandon()
-    assert site.engine.begin(builds.head_of(built("1.0.0")).raw).slot == "a"
+    second = site.opened()
+    assert refused(lambda: second.begin(builds.head_of(built("1.0.0")).raw)) == "busy"
+    site.engine.abandon()
+    assert second.begin(builds.head_of(built("1.0.0")).raw).slot == "a"
 
 
 def test_a_build_that_was_given_up_is_not_run_and_its_pieces_are_not_sent_again(site: Site) -> None:

@@ -44,7 +44,7 @@ class Plan:
 
     build: bytes  # digest of its manifest
     slot: str  # where it goes, or is
-    held: str  # "running", "staged": it is there already; "" = it is not
+    held: str  # "running", "staged": it is there already; "": it is not, and finish() is due when nothing is wanted
     wanted: tuple[Piece, ...]  # in the order of the index
     have_b: int  # bytes of its files that are there, or need not be sent
     total_b: int
@@ -131,6 +131,10 @@ class Engine:
                 statefile.save(root, rebuilt(root), files)
         self._settle_keyring()
 
+    def close(self) -> None:
+        """As the end of the process: what is on its way stays on the disk."""
+        self._forget_staging()
+
     # -- what is
 
     @property
@@ -209,6 +213,24 @@ class Engine:
         total_b, missing_b = staging.total_b, staging.missing_b
         self._log("begin", build=head.digest.hex(), version=head.version, slot=staging.slot, missing_b=missing_b)
         return Plan(head.digest, staging.slot, "", tuple(staging.wanted.values()), total_b - missing_b, total_b)
+
+    def look(self, head_bytes: bytes) -> Plan:
+        """What begin() would say of this head; nothing is changed. Refused."""
+        head = build.load_head(head_bytes, self.trust())
+        self._judge(head, waived=STAGING)
+        state, running = self.state, self.running
+        if held := self._is_here(state, head):
+            return held
+        self._must_be_settled(state, running)
+        name = bootstate.target(state, running)
+        staging = Staging(head, name, slots.Writer(self.root / name, self._files), wanted_files(head, self.station))
+        self._check_room(staging)
+        survey(staging)
+        for digest, _ in self._shared(staging, running):
+            staging.wanted.pop(digest, None)
+            staging.places.pop(digest, None)
+        have_b = staging.total_b - staging.missing_b
+        return Plan(head.digest, name, "", tuple(staging.wanted.values()), have_b, staging.total_b)
 
     def _must_be_settled(self, state: State, running: str) -> None:
         if state.trial is not None:
@@ -304,15 +326,20 @@ class Engine:
 
     def _copy(self, staging: Staging, running: str) -> None:
         """What the slot that runs holds, too: a difference is all that must be sent."""
+        for digest, data in self._shared(staging, running):
+            for place, offset_b in staging.places.pop(digest, ()):
+                staging.writer.write(place, offset_b, data)
+            staging.wanted.pop(digest, None)
+
+    def _shared(self, staging: Staging, running: str) -> Iterator[tuple[bytes, bytes]]:
+        """Digest and bytes of the pieces that are wanted and lie in the slot that runs."""
         head = self._head(running) if running in SLOTS else None
         for path, (_, pieces) in (wanted_files(head, self.station) if head else {}).items():
             if not any(piece.digest in staging.wanted for piece in pieces):
                 continue
             for piece, data in zip(pieces, there(self.root / running / path, pieces), strict=True):
                 if piece.digest in staging.wanted and sha256(data).digest() == piece.digest:
-                    for place, offset_b in staging.places.pop(piece.digest):
-                        staging.writer.write(place, offset_b, data)
-                    del staging.wanted[piece.digest]
+                    yield piece.digest, data
 
     # -- its trial
 

@@ -167,13 +167,11 @@ class Writer:
             self._unsynced |= {self.slot / path, (self.slot / path).parent}
 
     def _clear(self, wanted: Collection[str]) -> None:
-        """What is a link, or a folder where a file is to be, goes with the rest."""
-        for path in sorted(set(found(self.slot)) - set(wanted)):
-            self._files.remove(self.slot / path)
-            self._unsynced.add((self.slot / path).parent)
-        for path in wanted:
-            if (self.slot / path).is_symlink():
+        """What is no plain file, or a folder where a file is to be, goes with the rest."""
+        for path in sorted(found(self.slot)):
+            if path not in wanted or not stat.S_ISREG((self.slot / path).lstat().st_mode):
                 self._files.remove(self.slot / path)
+                self._unsynced.add((self.slot / path).parent)
         kept = {str(above) for path in wanted for above in Path(path).parents}
         for folder in sorted(self._folders(), reverse=True):
             if folder not in kept:

@@ -13,7 +13,9 @@
     boot_id(), reset_cause(), reset()
     heap_free_b()       0 = unknown
     excuse()            a pause that was meant: what is late by now is no overrun
-    halt()              outputs stay safe; whoever flashes the chip has it until the reset
+    halt()              a reset into the receiver (`receive.py`)
+    is_on_trial()       this image is new, and goes at the next resets unless `confirm` comes before
+    confirm()           it stays; OSError: the flash does not take it
     bind(firmware)      before the first turn
 """
 
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
     from typing import Any
 
 COLLECT_MS = 500  # what messages left behind is collected between two turns, never in the middle of one
+SOUND_MS = 10_000  # a host that wishes for so long, without a break, is one that this image serves
+TRIAL_MS = 120_000  # a new image that no host likes by then gives way: a host that boots has come
 STARVED_MAX = 100  # turns without memory for what is said: then nothing but a reset will find any
 
 
@@ -61,14 +65,46 @@ def _loop(hardware: "Any", boards: "Any", circuit_max_ma: int, pins_hash: str) -
         pins_hash,
     )
     hardware.bind(firmware)
+    trial = Trial(now_ms)
     collected_ms = now_ms
     while not firmware.is_over():
         now_ms = hardware.wait()
         turn(firmware, hardware, now_ms)
+        if not trial.is_over:
+            trial.step(firmware, hardware, now_ms)
         if now_ms - collected_ms & CLOCK_MASK >= COLLECT_MS:
             collected_ms = now_ms
             gc.collect()
             firmware.heap_free_b = hardware.heap_free_b()
+
+
+class Trial:
+    """Whether this image may stay. A wish comes from a host that has understood the WELCOME: contract and pin table fit,
+    the line works both ways, and the loop has run until here. A ground-fault self-test is not waited for: it needs a
+    car, and a trial that lasts for days would end with any power cut."""
+
+    def __init__(self, now_ms: int) -> None:
+        self.is_over = False
+        self._begun_ms = now_ms
+        self._wished_ms = -1  # since when a host wishes; -1: it does not
+
+    def step(self, firmware: Firmware, hardware: "Any", now_ms: int) -> None:
+        if not firmware.is_wished(now_ms):
+            self._wished_ms = -1
+        elif self._wished_ms < 0:
+            self._wished_ms = now_ms
+        elif now_ms - self._wished_ms & CLOCK_MASK >= SOUND_MS:
+            self._confirm(hardware, now_ms)
+        if not self.is_over and hardware.is_on_trial() and now_ms - self._begun_ms & CLOCK_MASK >= TRIAL_MS:
+            raise OSError("on trial, and no host has wished for long enough")
+
+    def _confirm(self, hardware: "Any", now_ms: int) -> None:
+        try:
+            hardware.confirm()
+            self.is_over = True
+        except OSError:
+            self._wished_ms = now_ms  # once more, later
+        hardware.excuse()
 
 
 def turn(firmware: Firmware, hardware: "Any", now_ms: int) -> None:

@@ -6,7 +6,7 @@ in   clock_ms, the level of each pin, then for each converter and each position 
      is read in the pilot's positive half, and in its negative half
 out  clock_ms, then for each pin the level that it is driven to, then for each pin the duty of its PWM; -1 = neither
 
-Frames as in board/controller/port_unix.py, always in lockstep. Time passes only while the firmware waits.
+Frames as in board/controller/unix.py, always in lockstep. Time passes only while the firmware waits.
 """
 
 import os
@@ -22,9 +22,9 @@ FOREVER = 1 << 30
 
 class Bench:
     def __init__(self, link_fd, pins_fd, mux):
-        from board.controller.port_unix import Bus
+        from board.controller.unix import Bus
 
-        self.bus = Bus(pins_fd)
+        self.bus = Bus(open(pins_fd, "r+b"))
         self.link = open(link_fd, "r+b")  # noqa: SIM115
         self.readable = select.poll()
         self.readable.register(self.link, select.POLLIN)

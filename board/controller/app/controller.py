@@ -293,6 +293,9 @@ class Controller:
             return GONE
         return SILENT if self._heard_ms is None or silent_ms >= HOST_SILENT_MS else FRESH
 
+    def is_wished(self, now_ms: int) -> bool:
+        return self._host(now_ms) == FRESH
+
     def _grace_ms(self) -> int:
         return max(HOST_SILENT_MS, self._memory.host_grace_s * 1000)
 

@@ -151,6 +151,10 @@ class Firmware:
         """It was halted, and has said so."""
         return self.controller.is_halted and not self._unsent and not self.controller.has_output()
 
+    def is_wished(self, clock_ms: int) -> bool:
+        """By a host whose contract fits, and who is not silent."""
+        return self.controller.is_wished(self._advance(clock_ms))
+
     def keep(self, clock_ms: int) -> None:
         """After the outputs are set: write to flash what is worth it. Takes long, and not often."""
         is_live = False

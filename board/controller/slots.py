@@ -1,0 +1,202 @@
+"""The two slots of the port controller's flash: what lies in them, which one boots, and until when it is on trial.
+
+Part of the immutable boot part, and read by the host that builds images. MicroPython subset; no pins, no clock. `home`
+is the chip, as `receive.py` says.
+
+    image   "MRC1" | size u32 | board 40 | version 48 | SHA-256 of all the rest 32 | ROMFS         little endian
+
+A slot is a piece of flash of its own, not a file of the littlefs: code runs where it lies, and a littlefs scatters its
+files. The state is such a file, replaced by a rename: a cut leaves the old state or the new.
+"""
+
+import struct
+from binascii import crc32
+from hashlib import sha256
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    View = memoryview | bytes
+    State = tuple[int, int, int, int]
+    Head = tuple[int, str, str, bytes]
+
+SECTOR_B = 4_096
+SLOT_SECTORS = 24
+SLOT_B = SLOT_SECTORS * SECTOR_B
+A, B, NONE = 0, 1, 2
+NAMES = "ab"
+
+MAGIC = b"MRC1"
+HEAD, HEAD_B, DIGEST_AT = "<4sI40s48s32s", 128, 96
+BOARD_MAX, VERSION_MAX = 40, 48  # bytes
+
+FILE = "slots"  # the state, in the littlefs
+_STATE, _STATE_B = "<2s4B", 6
+TRIES = 3  # boots that a new image has to be wished by a host
+
+# Of the word that survives a reset, and no power cut.
+MARK = 0x57A1_0000  # plus the resets since a host's wish
+STAY = MARK + 0xFFFF  # halted: the receiver is wanted, once
+RESTLESS = 5  # resets in a row: then a flasher is waited for before the next
+HALTED_MS = 60_000  # a halted chip whose flasher never came is back after this
+CALLED_MS = 10_000
+FOREVER = 0
+
+
+# -- images
+
+
+def head_of(slot: "View") -> "Head | None":
+    """(size, board, version, digest) of what lies there, if it looks like an image; nothing else is checked."""
+    if len(slot) < HEAD_B:
+        return None
+    magic, size_b, board, version, digest = struct.unpack(HEAD, bytes(slot[:HEAD_B]))
+    if magic != MAGIC or not HEAD_B < size_b <= len(slot):
+        return None
+    try:
+        return size_b, _text(board), _text(version), digest
+    except ValueError:
+        return None
+
+
+def digest_of(image: "View", size_b: int, feed: "Callable[[], None]" = lambda: None) -> bytes:
+    """SHA-256 over everything but the digest itself. `feed`: the watchdog, for it takes its time."""
+    digest = sha256(image[:DIGEST_AT])
+    for at in range(HEAD_B, size_b, SECTOR_B):
+        digest.update(image[at : min(at + SECTOR_B, size_b)])
+        feed()
+    return digest.digest()
+
+
+def intact(slot: "View", board: str, feed: "Callable[[], None]" = lambda: None) -> "Head | None":
+    """The head of a whole image for this board; None for anything else."""
+    head = head_of(slot)
+    if head is None or head[1] != board or digest_of(slot, head[0], feed) != head[3]:
+        return None
+    return head
+
+
+def sealed(board: str, version: str, romfs: bytes) -> bytes:
+    """The image as it is flashed."""
+    assert len(board.encode()) <= BOARD_MAX and len(version.encode()) <= VERSION_MAX, (board, version)
+    size_b = HEAD_B + len(romfs)
+    head = struct.pack(HEAD, MAGIC, size_b, board.encode(), version.encode(), b"")
+    digest = digest_of(head + romfs, size_b)
+    return head[:DIGEST_AT] + digest + romfs
+
+
+def _text(padded: bytes) -> str:
+    return str(padded.rstrip(b"\0"), "utf-8")
+
+
+# -- the state: (confirmed slot, slot on trial, its tries left, slot that failed its trial); NONE = none
+
+
+def load(data: bytes) -> "State":
+    """What the file says. Of a chip that was never flashed, or whose file is spoilt: A, and no trial."""
+    if len(data) == _STATE_B + 4 and struct.unpack("<I", data[_STATE_B:])[0] == crc32(data[:_STATE_B]):
+        magic, confirmed, trial, tries, failed = struct.unpack(_STATE, data[:_STATE_B])
+        if magic == b"S1" and confirmed < NONE and trial <= NONE and tries <= TRIES and failed <= NONE:
+            return confirmed, trial, tries, failed
+    return A, NONE, 0, NONE
+
+
+def dump(state: "State") -> bytes:
+    body = struct.pack(_STATE, b"S1", *state)
+    return body + struct.pack("<I", crc32(body))
+
+
+def at_boot(state: "State", is_intact: "tuple[bool, bool]") -> "tuple[int, State]":
+    """Which slot boots now, NONE if there is none, and the state that must be in flash before it does."""
+    confirmed, trial, tries, failed = state
+    if trial != NONE and tries > 0 and is_intact[trial]:
+        return trial, (confirmed, trial, tries - 1, failed)
+    if trial != NONE:
+        failed = trial
+    return without_trial(state, is_intact), (confirmed, NONE, 0, failed)
+
+
+def without_trial(state: "State", is_intact: "tuple[bool, bool]") -> int:
+    """The confirmed slot, or the other where that is spoilt."""
+    for slot in (state[0], 1 - state[0]):
+        if is_intact[slot]:
+            return slot
+    return NONE
+
+
+def target(state: "State", is_intact: "tuple[bool, bool]") -> int:
+    """The slot that may be written: never the one that boots if this comes to nothing."""
+    kept = without_trial(state, is_intact)
+    return 1 - (state[0] if kept == NONE else kept)
+
+
+def opened(state: "State", is_intact: "tuple[bool, bool]") -> "State":
+    """Before the first byte of the target is touched: no trial, and the slot that is kept is the confirmed one."""
+    kept = without_trial(state, is_intact)
+    return (state[0] if kept == NONE else kept), NONE, 0, NONE
+
+
+def on_trial(state: "State", slot: int) -> "State":
+    """From the next boot on."""
+    return (state[0], slot, TRIES, NONE) if slot != state[0] else (slot, NONE, 0, NONE)
+
+
+def confirmed(slot: int) -> "State":
+    return slot, NONE, 0, NONE
+
+
+# -- resets
+
+
+def resets_of(word: int) -> int:
+    """In a row, without a host's wish in between; of a word that says nothing, or STAY: 0."""
+    return word - MARK if MARK <= word < STAY else 0
+
+
+def boot(home: "Any", is_power_on: bool) -> "tuple[int, State, Head]":
+    """Which slot runs now, the state, and the slot's head. Where none can run, or a flasher is expected, the receiver
+    runs instead, and the chip is reset."""
+    word = 0 if is_power_on else home.word()
+    resets = resets_of(word)
+    home.set_word(MARK)
+    if word == STAY:
+        receive(home, HALTED_MS)
+    if resets >= RESTLESS:
+        receive(home, CALLED_MS)
+    state = load(home.read(FILE))
+    heads = [intact(home.slot(slot), home.board, home.feed) for slot in (A, B)]
+    is_intact = heads[A] is not None, heads[B] is not None
+    slot, after = at_boot(state, is_intact)
+    if after != state:
+        try:
+            home.save(FILE, dump(after))
+        except OSError:  # a try that cannot be counted is not made
+            slot, after = without_trial(state, is_intact), state
+    if slot == NONE:
+        receive(home, FOREVER)
+    home.set_word(MARK + resets + 1)
+    head = heads[slot]
+    assert head is not None
+    return slot, after, head
+
+
+def told(slot: int, state: "State", head: "Head") -> "dict[str, Any]":
+    """What the firmware in the slot must know of us: names and meaning stay as they are, for we are never replaced."""
+    return {
+        "version": head[2],
+        "digest": head[3],
+        "is_on_trial": state[1] == slot,
+        "failed": state[3],  # the slot of the image that failed its trial before this; 2 = none
+        "confirm": (FILE, dump(confirmed(slot))),  # a file to be replaced: this image is to stay
+        "stay": STAY,  # the word to be left behind before a reset: to the receiver
+        "calm": MARK,  # and this once a host has wished for a while
+    }
+
+
+def receive(home: "Any", patience_ms: int) -> None:
+    from board.controller.receive import serve  # it takes a good piece of a small heap
+
+    serve(home, patience_ms)
+    home.reset()
