@@ -1,8 +1,6 @@
 """The station's image in QEMU: power, its plug, a root shell on its console, and the other ends of its serial lines."""
 
-import os
 import re
-import shutil
 import subprocess
 import threading
 from datetime import UTC, datetime
@@ -117,21 +115,17 @@ class Station:
                     answering = 0
 
 
-def copied(source: Path, target: Path) -> None:
-    shutil.copyfile(source, target)
-    os.chmod(target, 0o600)
-
-
 def certify_host(pki: Path) -> None:
-    """The broker's certificate, for the names by which cloud and station find it; the CA is that of devcloud.ca_init."""
+    """The broker's certificate, by the names that cloud and station find it; the CA is that of devcloud.ca_init."""
     ca, key = Ca(pki), ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "broker")])
     start, end = datetime(2020, 1, 1, tzinfo=UTC), datetime(2049, 1, 1, tzinfo=UTC)
+    names = [x509.DNSName("localhost"), x509.IPAddress(IPv4Address(HOST))]
     builder = (
         x509.CertificateBuilder(ca.cert.subject, name, key.public_key(), x509.random_serial_number(), start, end)
         .add_extension(x509.BasicConstraints(False, None), True)
         .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), False)
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost"), x509.IPAddress(IPv4Address(HOST))]), False)
+        .add_extension(x509.SubjectAlternativeName(names), False)
         .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(ca.key.public_key()), False)
     )
     (pki / "broker.pem").write_bytes(builder.sign(ca.key, hashes.SHA256()).public_bytes(Encoding.PEM))

@@ -2,8 +2,8 @@
 
     python -m board.image.make [--out FOLDER] [--build FILE --root-pub FILE] [--more FOLDER] [--fresh]
 
-In FOLDER it leaves `station.img` (the disk), `vmlinuz`, `initrd` and `virt.dtb`, which virt.py boots. Without --build it
-makes one of this checkout, signed by keys of its own in FOLDER/keys: an image for development, believing those.
+In FOLDER it leaves `station.img` (the disk), `vmlinuz`, `initrd` and `virt.dtb`, which virt.py boots. Without --build
+it makes one of this checkout, signed by keys of its own in FOLDER/keys: an image for development.
 """
 
 import argparse
@@ -23,7 +23,8 @@ from board.image.disk import DATA, ROOT, ImageError, fill, partition, run
 TREE = Path(__file__).parent.parent.parent
 OVERLAY = Path(__file__).parent / "root"
 UNITS, ETC_UNITS = TREE / "board" / "systemd", Path("etc/systemd/system")
-BOARD = TREE / "board" / "solo_virt.toml"
+BOARD = TREE / "board" / f"{slot.BOARD}.toml"
+CONFIG = "station-config"  # in /var/lib: what provisioning writes, and the board's file
 SOFTWARE = Path("usr/lib/station-agent")  # what no update touches: the rescue tree, with the launcher
 ENABLED = (  # of our units; the display's are for boards that have one
     "station-agent.service", "station-update.service", "station-clock.socket", "station-ssh.socket",
@@ -129,8 +130,7 @@ def fill_root(root: Path, rescue: Path) -> None:
                 place(unit, root / "etc" / "udev" / "rules.d" / unit.name)
     place(UNITS / "devices.conf", root / ETC_UNITS / "station-agent.service.d" / "devices.conf")
     shutil.copytree(rescue, root / SOFTWARE / "rescue")
-    place(BOARD, root / "etc" / "station-agent" / "board.toml")
-    (root / "etc" / "station-agent" / "config.toml").symlink_to("/var/lib/station-agent/config.toml")
+    (root / "etc" / "station-agent").mkdir()  # the data partition's CONFIG is mounted there
     (root / "etc" / "machine-id").write_text("")  # systemd makes one for each boot: the root is never written
     resolv = root / "etc" / "resolv.conf"
     resolv.unlink(missing_ok=True)
@@ -153,6 +153,7 @@ def fill_data(data: Path, build: Build, more: Path | None) -> None:
     """/var/lib as a new station has it. systemd gives each folder to its unit's user at the first start."""
     data.mkdir()
     slot.put(data / slot.FOLDER, build.file, build.root_pub)
+    place(BOARD, data / CONFIG / "board.toml")
     if more:
         shutil.copytree(more, data, dirs_exist_ok=True)
 

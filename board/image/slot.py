@@ -6,6 +6,8 @@ from tempfile import TemporaryDirectory
 
 from agent.update import build
 from agent.update.engine import ROOT_KEY, Engine
+from agent.update.facts import DEVELOPMENT
+from agent.update.keyring import DEV
 from agent.update.refusal import Refused
 from agent.update.rules import Station
 from board.image.disk import ImageError, run
@@ -18,7 +20,8 @@ STATION = Station(PLATFORM, BOARD, is_production=False, security_floor=0)
 
 
 def put(root: Path, file: Path, root_pub: Path) -> None:
-    """The build is in slot A, and is the default, as if a trial had found it healthy. ImageError."""
+    """The build is in slot A, and is the default, as if a trial had found it healthy. One that a dev key has signed
+    makes a station for development. ImageError."""
     root.mkdir(mode=0o700)
     try:
         (root / ROOT_KEY).write_bytes(load_public(root_pub))
@@ -33,6 +36,8 @@ def put(root: Path, file: Path, root_pub: Path) -> None:
             engine.finish()
             engine.activate()
             engine.confirm()
+            if head.role == DEV:
+                (root / DEVELOPMENT).touch()
     except (OSError, Refused) as error:
         raise ImageError(f"{file} cannot be put into slot A: {error}") from None
 
