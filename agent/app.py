@@ -4,6 +4,7 @@
 """
 
 import asyncio
+import os
 import random
 import secrets
 import signal
@@ -61,6 +62,7 @@ from agent.uplink.keepalive import START_S
 from agent.uplink.mqtt import Mqtt, MqttConfig, MqttError
 from agent.uplink.operator import OperatorKeys
 from agent.uplink.protocol import Uplink
+from agent.vitals import Vitals
 from agent.wizard.layer import limits as controller_limits
 
 KERNEL_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
@@ -121,7 +123,9 @@ class App:
         settings = merged.settings
         boot_id = secrets.token_bytes(8)
         self._inbox = inbox
-        self.store = Store(state / "station.db", boot_id, inbox.post, monotonic, connect=connect)
+        may_destroy = not os.environ.get("STATION_TRIAL")  # agent/update/launcher.py: this build may be taken back
+        path = state / "station.db"
+        self.store = Store(path, boot_id, inbox.post, monotonic, connect=connect, may_destroy=may_destroy)
         opened = self.store.open()
         undo.callback(self._close_store)
         self._work = ThreadPoolExecutor(1, "work")
@@ -160,6 +164,7 @@ class App:
         self.hardware = Hardware(board, inbox.post, self._aside, watch, monotonic, light=self.controller.show)
         undo.callback(self.hardware.close)
         self.kiosk = kiosk_of(board, config, inbox.post, self._aside, now)
+        self.vitals = Vitals(control_path(config).parent, opened.schema, lambda: link.contract, log, now)
         for problem in problems(config, held, merged, opened, self.lists):
             log(problem)
         inbox.post(ListChanged(self.lists.state))
@@ -200,9 +205,10 @@ class App:
         self.hardware.due(now)
         self.hardware.show(self.shell.station, now)
         self.kiosk.due(self.shell.station, now)
+        self.vitals.due(self.shell.station, now)
 
     def next_deadline(self) -> float:
-        parts = (self.controller, self.shell, self.hardware, self.kiosk)
+        parts = (self.controller, self.shell, self.hardware, self.kiosk, self.vitals)
         return min(part.next_deadline() for part in parts)
 
     # -- what others ask of it ----------------------------------------------------------------------------------------

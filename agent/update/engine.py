@@ -34,6 +34,7 @@ SYNC_B = 4 << 20  # written since the last sync: what a power cut may cost
 ROOM_B = 8 << 20  # that stay free
 PROBE_S = 60.0
 LOG_MAX_B = 262_144  # then the older half goes
+RESTART = Path("/run/station-update/restart")  # board/systemd/station-restart.path watches it
 LOG, LOCK, KEYRING, ROOT_KEY = "log", "lock", "keyring", "root.pub"
 STAGING = frozenset({"session", "interlock"})  # nobody is disturbed by what is written into the spare slot
 
@@ -389,11 +390,10 @@ class Engine:
             raise Refused("verify", f"the head of slot {trial.slot} cannot be read: roll it back and flash again")
         state, sequence = self.state, head.security_sequence
         with self._disk():
-            digest, floor = state.slot(trial.slot).digest, max(state.security_floor, sequence)
-            slots.mark(self.root / trial.slot, state.number + 1, floor, digest, self._files)
+            self._mark(state, trial.slot, max(state.security_floor, sequence))
             self._change(lambda state: bootstate.confirmed(state, sequence))
             self._settle_keyring()
-        self._log("confirmed", slot=trial.slot, version=head.version, security_floor=floor)
+        self._log("confirmed", slot=trial.slot, version=head.version, security_floor=self.state.security_floor)
 
     def roll_back(self, reason: str, schema: int = 0) -> str:
         """The slot that the next start of the agent runs. Without a trial: the build that was confirmed before, if it
@@ -421,6 +421,7 @@ class Engine:
                 "wrong-device", f"the database has become one that {held.version} cannot open: flash a newer build"
             )
         with self._disk():
+            self._mark(state, name, state.security_floor)
             self._change(lambda state: bootstate.gone_back(state, name, reason))
         self._log("went back", slot=name, version=held.version, reason=reason)
         return name
@@ -463,6 +464,10 @@ class Engine:
             os.close(fd)
             raise Refused("busy", "another flasher is at work on this station: wait for it to end") from None
         self._lock = fd
+
+    def _mark(self, state: State, name: str, floor: int) -> None:
+        """Before the boot state says so: if that is lost, this slot is the default."""
+        slots.mark(self.root / name, state.number + 1, floor, state.slot(name).digest, self._files)
 
     def _change(self, changed: Callable[[State], State]) -> None:
         statefile.change(self.root, changed, self._files)
@@ -567,6 +572,11 @@ def schema_of(app: Index | None) -> int:
     """The newest database that this app can open; 0 if it does not say."""
     levels = app.facts.get("schema") if app else None
     return max(levels, default=0) if isinstance(levels, list | tuple) else 0
+
+
+def start_anew(path: Path = RESTART) -> None:
+    """For an agent that should have ended and has not: root starts it anew, whatever it does just now. OSError."""
+    path.write_bytes(b"")
 
 
 def _there_b(path: Path) -> int:
