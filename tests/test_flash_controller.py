@@ -160,7 +160,7 @@ def test_at_the_prompt_too_another_boards_image_and_a_stranger_are_refused(tmp_p
             with pytest.raises(Refused) as caught:
                 controllers.recover(prompt, image, refusing, at.home)
             assert caught.value.code == code
-        prompt.run("import sys\\nsys.modules.pop('fixed')\\nsys.path.clear()")
+        prompt.run("import sys\nsys.modules.pop('fixed')\nsys.path.clear()")
         with pytest.raises(Refused) as caught:
             controllers.recover(prompt, image, allow, at.home)
         assert caught.value.code == "wrong-device" and "boot part" in caught.value.sentence
