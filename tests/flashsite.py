@@ -8,6 +8,7 @@ from typing import Any
 from agent.update import facts, launcher
 from agent.update.engine import KEYRING, ROOT_KEY, Engine
 from agent.update.hands import Hands
+from agent.update.provision import Provisioner
 from agent.update.service import Service, listening
 from tests.flashstation import ring, root_key
 from tools.flashing import driver, steps
@@ -53,7 +54,10 @@ class Site:
         self.engine = Engine(
             self.root, facts.station(self.where), choice=self.choice, boot_id=facts.boot_id(), probe=lambda tree: ""
         )
-        self.hands = hands(self.engine, self.where, restart=self._restart)
+        provisioner = Provisioner(
+            self.where.config, self.root, self.engine.trust, done=lambda: self._restart("idle", "provisioned")
+        )
+        self.hands = hands(self.engine, self.where, restart=self._restart, provision=provisioner.perform)
         if isinstance(self.hands, Quick):
             self.hands.site = self
         self.service = Service(self.hands, listener=listening(self.socket))

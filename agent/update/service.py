@@ -153,7 +153,7 @@ class Worker:
 
 @dataclass(slots=True)
 class Air:
-    """What else uses the engine, on the loop's thread and only while no flasher's job is done (agent/update/courier.py).
+    """What else uses the engine, on the loop's thread, while no flasher's job is done (agent/update/courier.py).
     `due` does what is due and returns when it wants to be called again; `aside`: a flasher is at work, or no more."""
 
     sockets: Callable[[], Sequence[socket.socket]] = tuple
