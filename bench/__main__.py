@@ -16,7 +16,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from bench import disk, lists, live, panel, parts, pins, uplink, wire, world
+from bench import disk, launcher, lists, live, panel, parts, pins, uplink, wire, world
 from bench.figure import Figure, Figures, calibration_ms, machine
 
 RESULTS = Path(__file__).parent / "results.json"
@@ -36,6 +36,7 @@ GROUPS: dict[str, Callable[[], Figures]] = {
     "pins": pins.pins,
     **IN_PROCESS,
     "imports": parts.import_time,
+    "launcher": launcher.launcher,
     "month": world.month,
     "wire": wire.wire,
     "drain": uplink.drain,

@@ -248,7 +248,6 @@ class Engine:
         staging.writer.begin(head.raw, {path: (_size_b(row), row[0]) for path, row in staging.files.items()})
         survey(staging)
         self._copy(staging, running)
-        staging.writer.sync()
         self._staging = staging
 
     def put(self, digest: bytes, stored: bytes) -> None:
@@ -264,7 +263,7 @@ class Engine:
                 staging.unsynced_b += len(data)
             del staging.wanted[digest], staging.places[digest]
             if staging.unsynced_b >= SYNC_B:
-                staging.writer.sync()
+                staging.writer.sync_written()
                 staging.unsynced_b = 0
 
     def finish(self) -> str:
@@ -575,7 +574,7 @@ def schema_of(app: Index | None) -> int:
 
 
 def start_anew(path: Path = RESTART) -> None:
-    """For an agent that should have ended and has not: root starts it anew, in the midst of whatever it does. OSError."""
+    """For an agent that should have ended and has not: root starts it anew, whatever it does just now. OSError."""
     path.write_bytes(b"")
 
 
