@@ -261,7 +261,8 @@ def standing(station: Station, update: Update, now: float) -> Standing:
         case Progress.STAGED if update.ready_at is not None and now >= update.ready_at + INSTALL_S:
             return Standing(S.INSTALLATION_FAILED, "internal", f"the updater has not switched within {INSTALL_S:g} s")
         case far if update.ordered_s is not None and has_come(station, given_up_s(update), now):
-            status = S.INSTALLATION_FAILED if far is Progress.STAGED else S.DOWNLOAD_FAILED
+            is_here = far is Progress.STAGED or RANK[update.told] >= RANK[S.DOWNLOADED]
+            status = S.INSTALLATION_FAILED if is_here else S.DOWNLOAD_FAILED
             return Standing(status, "interrupted", f"not done within {GIVE_UP_S / DAY_S:g} days: order it again")
         case Progress.STAGED:
             return Standing(S.INSTALLING if update.ready_at is not None else S.INSTALL_SCHEDULED)

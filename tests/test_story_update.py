@@ -56,7 +56,7 @@ def test_an_order_during_a_session_waits_and_the_driver_notices_nothing() -> Non
         w.tap(ANN).run(600)
         assert told(w) == [*WHOLE[:3], "InstallScheduled", *WHOLE[3:]] and w.starts == 2
         w.unplug(1)
-        w.tap(BOB).run(60)
+        w.choose(2).tap(BOB).run(60)
         assert w.is_closed(2), "the car that waited charges by the new build"
         w.tap(BOB).run(20).unplug(2)
         w.run(60)

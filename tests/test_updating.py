@@ -429,7 +429,7 @@ TOLD = st.lists(
     st.one_of(
         st.tuples(st.just("tell"), st.sampled_from(list(P)), st.sampled_from(["", "link", "verify", "key", "?"])),
         st.tuples(st.just("lost")), st.tuples(st.just("order"), st.integers(1, 3)), st.tuples(st.just("cut")),
-        st.tuples(st.just("after"), st.sampled_from([1.0, 700.0, 40 * DAY_S])), st.tuples(st.just("plug")),
+        st.tuples(st.just("after"), st.sampled_from([1.0, 20.0, 700.0])), st.tuples(st.just("plug")),
         st.tuples(st.just("tap")), st.tuples(st.just("open")), st.tuples(st.just("other")),
     ),
     max_size=25,
@@ -437,7 +437,7 @@ TOLD = st.lists(
 
 
 @given(TOLD)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_whatever_the_updater_says_statuses_rise_end_once_and_ports_are_shut_for_a_reason(story: list[Any]) -> None:
     p = play()
     for step in story:

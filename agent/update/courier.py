@@ -89,15 +89,17 @@ class Elsewhere:
 class Courier:
     """`context` makes the TLS context anew for each attempt, since the operator's root may be another by then; `clock`
     is monotonic; `wake` is called from the attempt's thread when due() has something to do; `is_online`: the cloud
-    answers just now, so the new build must reach it, too."""
+    answers just now, so the new build must reach it, too; `fresh`: the engine is about to judge a build, by what the
+    station is now."""
 
     def __init__(
         self, root: Path, engine: EngineLike, context: Callable[[], ssl.SSLContext], *, clock: Callable[[], float],
         chance: random.Random, wake: Callable[[], None] = lambda: None, is_online: Callable[[], bool] = lambda: False,
-        files: Files = DISK, log: Callable[[str], None] = lambda _: None,
+        fresh: Callable[[], None] = lambda: None, files: Files = DISK, log: Callable[[str], None] = lambda _: None,
     ) -> None:  # fmt: skip
         self._root, self._engine, self._context, self._files = root, engine, context, files
         self._clock, self._chance, self._wake, self._is_online, self._log = clock, chance, wake, is_online, log
+        self._fresh = fresh
         self._wish = Wish()
         self._attempt: Attempt | None = None
         self._thread: Thread | None = None
@@ -289,6 +291,7 @@ class Courier:
     def begin(self, head: bytes) -> Sequence[Wanted]:
         """What the engine wants of this build, by its place in the file. Refused."""
         assert self.task is not None
+        self._fresh()
         plan = self._engine.begin(head)
         found = build.load_head(head, self._engine.trust())
         if not found.is_whole:
@@ -326,6 +329,7 @@ class Courier:
         number = self._engine.status().state.number
         self._keep(replace(self.task, progress=orders.ACTIVATED, number=number))
         try:
+            self._fresh()
             said = f"order {self.task.order.name}: every port is shut"
             self._engine.activate(was_online=self._is_online(), waived=("session",), reason=said)
         except Refused as refused:

@@ -9,7 +9,9 @@ The protocol is agent/update/protocol.py, what is done for it agent/update/hands
 
 import argparse
 import os
+import pwd
 import queue
+import random
 import selectors
 import signal
 import socket
@@ -19,15 +21,19 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
 import serial
 
 from agent.update import facts
+from agent.update.courier import Courier
+from agent.update.download import trusting
 from agent.update.engine import Engine
 from agent.update.hands import Hands
 from agent.update.launcher import ROOT
+from agent.update.ordersocket import Delivery, OrderSocket
 from agent.update.protocol import Desk, Device
 from agent.update.refusal import Refused
 
@@ -403,7 +409,11 @@ def serve(args: argparse.Namespace) -> int:
     where = facts.Where(args.board, args.config, args.vitals, args.root)
     boot_id = facts.boot_id()
     engine = Engine(args.root, facts.station(where), clock=facts.wall, boot_id=boot_id)
-    service = Service(Hands(engine, where), dict(args.serial), listening(args.socket))
+    courier = courier_of(engine, where, lambda: service.wake())  # noqa: PLW0108  # there is none yet
+    overruled = partial(courier.overruled, "somebody at the station has flashed another build")
+    hands = Hands(engine, where, restart=courier.ask_restart, staged=overruled)
+    air = air_of(courier, args.orders, args.agent) if args.orders else Air()
+    service = Service(hands, dict(args.serial), listening(args.socket), air)
 
     def end(_number: int, _frame: object) -> None:
         service.is_ending = True
@@ -415,6 +425,30 @@ def serve(args: argparse.Namespace) -> int:
     service.run()
     engine.close()
     return 0
+
+
+def courier_of(engine: Engine, where: facts.Where, wake: Callable[[], None]) -> Courier:
+    def fresh() -> None:
+        engine.station = facts.station(where)
+
+    def is_online() -> bool:
+        found = facts.vitals(where)
+        return bool(found and found.broker)
+
+    return Courier(
+        engine.root, engine, lambda: trusting(facts.operator_ca(where)), clock=facts.uptime_s,
+        chance=random.SystemRandom(), wake=wake, is_online=is_online, fresh=fresh, log=partial(print, flush=True),
+    )  # fmt: skip
+
+
+def air_of(courier: Courier, path: Path, agent: str) -> Air:
+    """`agent`: the user that the agent runs as."""
+    try:
+        uids = [pwd.getpwnam(agent).pw_uid]
+    except KeyError:
+        uids = []
+    door = Delivery(courier, OrderSocket(path, uids, partial(print, flush=True)))
+    return Air(door.sockets, door.ready, door.due, door.aside, door.close)
 
 
 def tty(text: str) -> tuple[str, int]:
@@ -434,6 +468,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     serving.add_argument("--vitals", type=Path, default=facts.VITALS, help="what the agent tells of itself")
     serving.add_argument("--serial", type=tty, action="append", default=[], metavar="TTY[@BAUD]", help="a serial port")
     serving.add_argument("--socket", type=Path, default=SOCKET)
+    serving.add_argument("--orders", type=Path, help="where the agent says what the cloud has ordered")
+    serving.add_argument("--agent", default="station-agent", help="the user that the agent runs as")
     relaying = commands.add_parser("relay", help="connect stdin and stdout with the service")
     relaying.add_argument("--socket", type=Path, default=SOCKET)
     args = parser.parse_args(argv)
