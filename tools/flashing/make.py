@@ -142,7 +142,8 @@ def firmwares(source: Source, boards: Collection[Board], out: Out) -> Iterator[p
         facts = {
             "version": source.version, "board": board.name, "contract": CONTRACT, "pins_hash": pins_hash(board),
         }  # fmt: skip
-        rom = image(pin_table(board), with_rp2=board.controller.chip == "rp2040")
+        port = "rp2" if board.controller.chip == "rp2040" else "unix"
+        rom = image(pin_table(board), source.version, port)
         yield packing.Content(build.CONTROLLER, board.name, facts, {ROM: (rom, False)})
 
 
