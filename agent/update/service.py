@@ -8,6 +8,7 @@ The protocol is agent/update/protocol.py, what is done for it agent/update/hands
 """
 
 import argparse
+import grp
 import os
 import pwd
 import queue
@@ -35,6 +36,7 @@ from agent.update.hands import Hands
 from agent.update.launcher import ROOT
 from agent.update.ordersocket import Delivery, OrderSocket
 from agent.update.protocol import Desk, Device
+from agent.update.provision import Provisioner
 from agent.update.refusal import Refused
 
 SOCKET = Path("/run/station-update/flash.sock")
@@ -359,16 +361,26 @@ class Service:
 # -- the programs ------------------------------------------------------------------------------------------------------
 
 
-def listening(path: Path) -> socket.socket:
-    """A stale socket is replaced; its folder says who may come (0750, and the group that ssh's user is in)."""
+def listening(path: Path, group: str = "") -> socket.socket:
+    """A stale socket is replaced. Who may come: our own user, and those of this group (of ssh's user), if there is one.
+    We must be in it ourselves."""
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     with suppress(FileNotFoundError):
         if path.is_socket():
             path.unlink()
     listener.bind(str(path))
     path.chmod(0o660)
+    if (gid := group_of(group)) is not None:
+        os.chown(path, -1, gid)
     listener.listen(CLIENTS_MAX)
     return listener
+
+
+def group_of(name: str) -> int | None:
+    try:
+        return grp.getgrnam(name).gr_gid
+    except KeyError:
+        return None
 
 
 def relay(path: Path, stdin: int = 0, stdout: int = 1) -> int:
@@ -411,9 +423,11 @@ def serve(args: argparse.Namespace) -> int:
     engine = Engine(args.root, facts.station(where), clock=facts.wall, boot_id=boot_id)
     courier = courier_of(engine, where, lambda: service.wake())  # noqa: PLW0108  # there is none yet
     overruled = partial(courier.overruled, "somebody at the station has flashed another build")
-    hands = Hands(engine, where, restart=courier.ask_restart, staged=overruled)
+    anew = partial(courier.ask_restart, "idle", "the station was provisioned")
+    provisioner = Provisioner(args.config, args.root, engine.trust, done=anew, group=group_of(args.agent))
+    hands = Hands(engine, where, restart=courier.ask_restart, provision=provisioner.perform, staged=overruled)
     air = air_of(courier, args.orders, args.agent) if args.orders else Air()
-    service = Service(hands, dict(args.serial), listening(args.socket), air)
+    service = Service(hands, dict(args.serial), listening(args.socket, args.group), air)
 
     def end(_number: int, _frame: object) -> None:
         service.is_ending = True
@@ -468,6 +482,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     serving.add_argument("--vitals", type=Path, default=facts.VITALS, help="what the agent tells of itself")
     serving.add_argument("--serial", type=tty, action="append", default=[], metavar="TTY[@BAUD]", help="a serial port")
     serving.add_argument("--socket", type=Path, default=SOCKET)
+    serving.add_argument("--group", default="station-flash", help="who may flash through the socket")
     serving.add_argument("--orders", type=Path, help="where the agent says what the cloud has ordered")
     serving.add_argument("--agent", default="station-agent", help="the user that the agent runs as")
     relaying = commands.add_parser("relay", help="connect stdin and stdout with the service")
