@@ -13,7 +13,6 @@ import ctypes
 import mmap
 import sys
 from pathlib import Path
-from typing import NamedTuple
 
 HEAP_KB = 64
 FILES_B = 128 * 1024  # of the flash, beyond the slots
@@ -55,11 +54,11 @@ def flash_image(image: bytes = b"", other: bytes = b"") -> bytes:
     return image.ljust(SLOT_B, b"\xff") + other.ljust(SLOT_B, b"\xff") + b"\xff" * FILES_B
 
 
-class Unit(NamedTuple):
+class Unit:
     """One controller: its boot part, and what the factory puts into slot a. Called, it is what one boot runs."""
 
-    boot: Path
-    image: bytes
+    def __init__(self, boot: Path, image: bytes) -> None:
+        self.boot, self.image = boot, image
 
     def __call__(self, link_fd: int, pins_fd: int, flash: Path, reset_cause: int) -> list[str]:
         if not flash.exists():

@@ -100,7 +100,7 @@ def test_an_image_says_its_board_and_version_and_any_spoilt_bit_shows() -> None:
     for _ in range(100):
         spoilt = bytearray(NEW)
         spoilt[rng.randrange(len(NEW))] ^= 1 << rng.randrange(8)
-        assert slots.intact(spoilt, BOARD) is None
+        assert slots.intact(bytes(spoilt), BOARD) is None
     assert slots.intact(b"", BOARD) is None and slots.intact(NEW[:-1], BOARD) is None
 
 

@@ -190,6 +190,8 @@ class Receiver:
         self._target: Target | None = None
         self._is_whole = False  # FINISH has found everything
         self._head = b""
+        self._early: dict[int, bytes] = {}  # frames beyond the missing one
+        self._queue: list[int] = []  # pieces that are still to come
         self._stop()
 
     @property
@@ -377,9 +379,9 @@ class Receiver:
         self._what = ""  # "head", "pieces", or nothing is expected
         self._rest_b = 0
         self._first = 0  # the frame that is missing
-        self._early: dict[int, bytes] = {}
+        self._early = {}
         self._stored = b""
-        self._queue: list[int] = []
+        self._queue = []
         self._broken = b""
 
     def _data(self, seq: int, body: bytes) -> None:

@@ -10,7 +10,7 @@ from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any, Protocol
 
-from agent.update import build
+from agent.update import build, suit
 from agent.update.chip import Flash, Image, Look, Progress, Report, Rollback, Talk
 from agent.update.keyring import Trust
 from agent.update.refusal import Refused
@@ -86,7 +86,7 @@ def image_in(file: BuildFile, head: build.Head, board: str) -> Image:
         names = ", ".join(name for kind, name in head.named if kind == build.CONTROLLER) or "no board"
         raise Refused("board", f"this build has firmware for {names}: name one of them with --board")
     index = head.components[(build.CONTROLLER, boards[0])]
-    raw = build.suit.read(head.raw).payloads[f"#{build.CONTROLLER}-{boards[0]}"]
+    raw = suit.read(head.raw).payloads[f"#{build.CONTROLLER}-{boards[0]}"]
     return Image(index, raw, lambda piece: file.read(file.place(piece), piece.stored_b))
 
 
