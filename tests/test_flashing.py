@@ -17,6 +17,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ec import ECDSA, EllipticCurvePrivateKey
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from msgspec.structs import replace
 
 from agent import __version__
 from agent.update import build, cose, index, keyring, strict, suit
@@ -365,6 +366,14 @@ def test_every_board_with_a_chip_has_its_firmware_in_a_build() -> None:
     assert facts["board"] == "duo_cm4" and facts["pins_hash"] and facts["contract"] == make.CONTRACT
     head = builds.head_of(builds.build_file(*contents, version=source.version))
     assert head.components["controller", "duo_cm4"].files[0].path == make.ROM
+
+
+def test_a_firmware_is_named_by_its_content_so_that_the_same_is_not_flashed_again() -> None:
+    board = make.chosen(["solo_modbus"])[0]
+    name, rom = make.firmware(board)
+    assert make.firmware(board) == (name, rom)
+    assert make.firmware(replace(board, circuit_limit_ma=board.circuit_limit_ma + 1_000))[0] != name
+    assert name.encode() in rom[:200] and name.startswith(__version__)
 
 
 # -- wheels ------------------------------------------------------------------------------------------------------------
