@@ -51,6 +51,7 @@ class Site:
             self.where.board.write_text(BOARD)
             self.where.config.write_text(f'[station]\nstation_id = "{serial}"\n')
         self.restarts: list[tuple[str, str]] = []
+        self.is_restarted = threading.Event()
         self.engine = Engine(
             self.root, facts.station(self.where), choice=self.choice, boot_id=facts.boot_id(), probe=lambda tree: ""
         )
@@ -69,6 +70,7 @@ class Site:
         self.restarts.append((how, why))
         if isinstance(self.hands, Quick):
             self.start_agent()
+        self.is_restarted.set()
 
     def _run(self) -> None:
         try:

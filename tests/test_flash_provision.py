@@ -305,7 +305,7 @@ FIELDS = st.dictionaries(
 
 
 @given(FIELDS)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_no_document_crashes_a_station(tmp_path_factory: pytest.TempPathFactory, fields: dict[str, Any]) -> None:
     folder = tmp_path_factory.getbasetemp() / "hostile"
     folder.mkdir(exist_ok=True)
@@ -323,7 +323,7 @@ VALUES = st.recursive(
 
 
 @given(st.dictionaries(st.text(max_size=6), VALUES, max_size=5))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_what_is_written_as_toml_reads_as_the_same(table: dict[str, Any]) -> None:
     assert tomllib.loads(toml(table)) == table
 
