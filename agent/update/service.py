@@ -361,17 +361,14 @@ class Service:
 # -- the programs ------------------------------------------------------------------------------------------------------
 
 
-def listening(path: Path, group: str = "") -> socket.socket:
-    """A stale socket is replaced. Who may come: our own user, and those of this group (of ssh's user), if there is one.
-    We must be in it ourselves."""
+def listening(path: Path) -> socket.socket:
+    """A stale socket is replaced. Who may come: our own user, and who is in our group, as ssh's user is."""
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     with suppress(FileNotFoundError):
         if path.is_socket():
             path.unlink()
     listener.bind(str(path))
     path.chmod(0o660)
-    if (gid := group_of(group)) is not None:
-        os.chown(path, -1, gid)
     listener.listen(CLIENTS_MAX)
     return listener
 
@@ -427,7 +424,7 @@ def serve(args: argparse.Namespace) -> int:
     provisioner = Provisioner(args.config, args.root, engine.trust, done=anew, group=group_of(args.agent))
     hands = Hands(engine, where, restart=courier.ask_restart, provision=provisioner.perform, staged=overruled)
     air = air_of(courier, args.orders, args.agent) if args.orders else Air()
-    service = Service(hands, dict(args.serial), listening(args.socket, args.group), air)
+    service = Service(hands, dict(args.serial), listening(args.socket), air)
 
     def end(_number: int, _frame: object) -> None:
         service.is_ending = True
@@ -482,7 +479,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     serving.add_argument("--vitals", type=Path, default=facts.VITALS, help="what the agent tells of itself")
     serving.add_argument("--serial", type=tty, action="append", default=[], metavar="TTY[@BAUD]", help="a serial port")
     serving.add_argument("--socket", type=Path, default=SOCKET)
-    serving.add_argument("--group", default="station-flash", help="who may flash through the socket")
     serving.add_argument("--orders", type=Path, help="where the agent says what the cloud has ordered")
     serving.add_argument("--agent", default="station-agent", help="the user that the agent runs as")
     relaying = commands.add_parser("relay", help="connect stdin and stdout with the service")
