@@ -8,6 +8,7 @@ from typing import Any
 from agent.update import facts, launcher
 from agent.update.engine import KEYRING, ROOT_KEY, Engine
 from agent.update.hands import Hands
+from agent.update.provision import Provisioner
 from agent.update.service import Service, listening
 from tests.flashstation import ring, root_key
 from tools.flashing import driver, steps
@@ -50,10 +51,14 @@ class Site:
             self.where.board.write_text(BOARD)
             self.where.config.write_text(f'[station]\nstation_id = "{serial}"\n')
         self.restarts: list[tuple[str, str]] = []
+        self.is_restarted = threading.Event()
         self.engine = Engine(
             self.root, facts.station(self.where), choice=self.choice, boot_id=facts.boot_id(), probe=lambda tree: ""
         )
-        self.hands = hands(self.engine, self.where, restart=self._restart)
+        provisioner = Provisioner(
+            self.where.config, self.root, self.engine.trust, done=lambda: self._restart("idle", "provisioned")
+        )
+        self.hands = hands(self.engine, self.where, restart=self._restart, provision=provisioner.perform)
         if isinstance(self.hands, Quick):
             self.hands.site = self
         self.service = Service(self.hands, listener=listening(self.socket))
@@ -65,6 +70,7 @@ class Site:
         self.restarts.append((how, why))
         if isinstance(self.hands, Quick):
             self.start_agent()
+        self.is_restarted.set()
 
     def _run(self) -> None:
         try:

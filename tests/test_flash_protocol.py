@@ -144,7 +144,7 @@ def test_a_slow_disk_makes_the_flasher_wait_and_loses_nothing(file: BuildFile) -
 
 
 @given(st.integers(0, 10_000), st.booleans())
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=8, deadline=None)
 @pytest.mark.promise("S8")
 def test_a_flash_that_was_cut_goes_on_and_sends_at_most_one_window_twice(
     file: BuildFile, seed: int, is_new_line: bool
@@ -333,7 +333,7 @@ def hostile(device: Device, slots: Slots, frames: list[tuple[int, int, bytes]], 
 
 
 @given(st.lists(FRAMES, max_size=30), st.lists(st.binary(max_size=100), max_size=3))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_no_frames_in_any_order_crash_a_station_or_touch_its_slots(
     frames: list[tuple[int, int, bytes]], noise: list[bytes]
 ) -> None:
@@ -355,7 +355,7 @@ def test_no_frames_in_any_order_crash_a_station_for_long(
 
 
 @given(st.data())
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=20, deadline=None)
 def test_a_flasher_in_the_wrong_order_gets_a_sentence(file: BuildFile, draw: st.DataObject) -> None:
     """Real requests with real contents, shuffled: what is staged is whole, whatever came before what."""
     slots, device = Slots(), Device(Desk())

@@ -13,7 +13,7 @@ import pytest
 from agent.update import facts
 from agent.update.refusal import Refused
 from agent.update.service import CLIENTS_MAX
-from tests.flashsite import Site
+from tests.flashsite import WAIT_S, Site
 from tests.flashstation import made
 from tools.flashing import driver, steps
 from tools.flashing.buildfile import BuildFile
@@ -188,11 +188,8 @@ def test_a_session_waits_is_respected_or_overridden(site: Site, file: BuildFile)
     assert site.flash(file, when_idle=True).result == "waiting"
     vitals(has_session=False)
     site.service.wake()
-    status: dict[str, Any] = {"state": {"trial": None}}
-    for _ in range(100):
-        status, _ = site.talk(steps.status)
-        if status["state"]["trial"]:
-            break
+    assert site.is_restarted.wait(WAIT_S)
+    status, _ = site.talk(steps.status)
     assert status["state"]["trial"] and not status["state"]["waiting"]
     assert site.restarts == [("idle", "a build is to be tried")]
 

@@ -8,6 +8,7 @@ The protocol is agent/update/protocol.py, what is done for it agent/update/hands
 """
 
 import argparse
+import grp
 import os
 import pwd
 import queue
@@ -35,6 +36,7 @@ from agent.update.hands import Hands
 from agent.update.launcher import ROOT
 from agent.update.ordersocket import Delivery, OrderSocket
 from agent.update.protocol import Desk, Device
+from agent.update.provision import Provisioner
 from agent.update.refusal import Refused
 
 SOCKET = Path("/run/station-update/flash.sock")
@@ -159,7 +161,7 @@ class Worker:
 
 @dataclass(slots=True)
 class Air:
-    """What else uses the engine, on the loop's thread and only while no flasher's job is done (agent/update/courier.py).
+    """What else uses the engine, on the loop's thread, while no flasher's job is done (agent/update/courier.py).
     `due` does what is due and returns when it wants to be called again; `aside`: a flasher is at work, or no more."""
 
     sockets: Callable[[], Sequence[socket.socket]] = tuple
@@ -360,7 +362,7 @@ class Service:
 
 
 def listening(path: Path) -> socket.socket:
-    """A stale socket is replaced; its folder says who may come (0750, and the group that ssh's user is in)."""
+    """A stale socket is replaced. Who may come: our own user, and who is in our group, as ssh's user is."""
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     with suppress(FileNotFoundError):
         if path.is_socket():
@@ -369,6 +371,13 @@ def listening(path: Path) -> socket.socket:
     path.chmod(0o660)
     listener.listen(CLIENTS_MAX)
     return listener
+
+
+def group_of(name: str) -> int | None:
+    try:
+        return grp.getgrnam(name).gr_gid
+    except KeyError:
+        return None
 
 
 def relay(path: Path, stdin: int = 0, stdout: int = 1) -> int:
@@ -411,7 +420,9 @@ def serve(args: argparse.Namespace) -> int:
     engine = Engine(args.root, facts.station(where), clock=facts.wall, boot_id=boot_id)
     courier = courier_of(engine, where, lambda: service.wake())  # noqa: PLW0108  # there is none yet
     overruled = partial(courier.overruled, "somebody at the station has flashed another build")
-    hands = Hands(engine, where, restart=courier.ask_restart, staged=overruled)
+    anew = partial(courier.ask_restart, "idle", "the station was provisioned")
+    provisioner = Provisioner(args.config, args.root, engine.trust, done=anew, group=group_of(args.agent))
+    hands = Hands(engine, where, restart=courier.ask_restart, provision=provisioner.perform, staged=overruled)
     air = air_of(courier, args.orders, args.agent) if args.orders else Air()
     service = Service(hands, dict(args.serial), listening(args.socket), air)
 

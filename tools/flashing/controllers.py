@@ -108,7 +108,7 @@ def teller(out: Out) -> Callable[[Progress], None]:
         if (progress.step, tenths) not in told:
             told.add((progress.step, tenths))
             facts = {"sent_b": progress.sent_b, "total_b": progress.total_b, "again_b": progress.again_b}
-            out.event("progress", step=progress.step, **facts)
+            out.event("step", step=progress.step, **facts)
             out.say(f"{progress.step}" + (f" {progress.sent_b:,} of {progress.total_b:,}" if progress.total_b else ""))
 
     return tell

@@ -15,6 +15,7 @@ _RATE = {"type": ["integer", "null"]}
 _EXIT = {"type": "integer", "minimum": 0, "maximum": 255}
 _STATE = {"type": "object"}  # as the station tells it: docs/flash-protocol.md
 STAGES = "send verify staged waiting activated trial confirmed rolled-back request certified".split()
+STEPS = "find halt plan send check boot prove".split()  # of a controller: agent/update/chip.py
 RESULTS = ["planned", "same", "staged", "waiting", "activated", "confirmed", "failed", "not-begun"]
 
 EVENTS: Mapping[str, Mapping[str, Any]] = {
@@ -37,6 +38,12 @@ EVENTS: Mapping[str, Mapping[str, Any]] = {
     "lost": {"station": _TEXT, "sentence": _TEXT},
     "log": {"station": _TEXT, "number": _COUNT, "line": _TEXT},
     "status": {"station": _TEXT, "serial": _TEXT, "software": _TEXT, "state": _STATE},
+    "step": {"step": {"enum": STEPS}, "sent_b": _COUNT, "total_b": _COUNT, "again_b": _COUNT},
+    "controller": {
+        "board": _TEXT, "version": _TEXT, "digest": _TEXT, "on_trial": _FLAG, "fell_back": _FLAG,
+        "is_receiving": _FLAG, "contract": {"type": "array", "items": _COUNT}, "sent_b": _COUNT, "again_b": _COUNT,
+        "have_b": _COUNT,
+    },
     "provisioned": {"station": _TEXT, "serial": _TEXT, "certificate": _TEXT, "changed": _FLAG},
     "ended": {
         "station": _TEXT, "serial": _TEXT, "result": {"enum": RESULTS}, "version": _TEXT, "slot": _TEXT,
