@@ -1,9 +1,10 @@
 """A PC as the controller's chip: a real MicroPython with a small heap, its code in mapped memory as in a chip's flash.
 
-    python chip.py ROM_FILE FLASH_FILE HEAP_KB CODE
+    python chip.py ROM_FILE FLASH_FILE HEAP_KB CODE [CODE]
 
 ROM_FILE is a ROMFS, what a chip's build has frozen in; FLASH_FILE is mapped too, or "" for none. CODE is Python that
-finds the modules of the ROM on its path; `FLASH` in it is the address of the flash. An RP2040 maps its flash the same
+finds the modules of the ROM on its path; `FLASH` in it is the address of the flash. The second one runs after a soft
+reset, an exit with 3. An RP2040 maps its flash the same
 way, at XIP_BASE, and runs code where it lies; what is written to it is seen there at once. This is one life of the chip:
 any exit is a reset, and whoever started it starts it again.
 """
@@ -22,30 +23,29 @@ vfs.mount(vfs.VfsRom(uctypes.bytearray_at(%d, %d)), "/rom")
 sys.path[:] = ["/rom"]
 FLASH = %d
 """
-PREPARE = """
-from board.controller import boot_unix
-told = boot_unix.prepared(%d, %d, %r, FLASH, %d)
-del boot_unix
-import gc
-gc.collect()
+# The two lives of a boot; between them a soft reset.
+DECIDE = """
+from board.controller.home_unix import decide
+decide(FLASH, %d, %d, %r, %d)
 """
 START = """
-from board.controller import port_unix
-port_unix.start(told)
+from board.controller.start_unix import start
+start(FLASH, %d, %d, %r, %d, %r)
 """
+SOFT_RESET = 3
 
 
-def command(rom: Path, code: str, heap_kb: int = HEAP_KB, flash: Path | None = None) -> list[str]:
-    return [sys.executable, __file__, str(rom), str(flash or ""), str(heap_kb), code]
+def command(rom: Path, *lives: str, heap_kb: int = HEAP_KB, flash: Path | None = None) -> list[str]:
+    return [sys.executable, __file__, str(rom), str(flash or ""), str(heap_kb), *lives]
 
 
 def firmware(
     rom: Path, link_fd: int, pins_fd: int, flash: Path, reset_cause: int, before: str = "", heap_kb: int = HEAP_KB
 ) -> list[str]:
-    """What a supervisor runs, with both descriptors passed on; `controller/boot_unix.py` says what they carry. `before`:
+    """What a supervisor runs, with both descriptors passed on; `controller/home_unix.py` says what they carry. `before`:
     code that runs when the slot is chosen, before its firmware starts."""
-    code = PREPARE % (link_fd, pins_fd, str(flash), reset_cause)
-    return command(rom, code + before + START, heap_kb, flash)
+    args = link_fd, pins_fd, str(flash), reset_cause
+    return command(rom, DECIDE % args, START % (*args, before), heap_kb=heap_kb, flash=flash)
 
 
 def flash_image(image: bytes = b"", other: bytes = b"") -> bytes:
@@ -76,14 +76,16 @@ def unit(folder: Path, pins: str) -> Unit:
     return Unit(boot, image(pins))
 
 
-def main(rom: str, flash: str, heap_kb: str, code: str) -> None:
+def main(rom: str, flash: str, heap_kb: str, *lives: str) -> None:
     import micropython_unix
 
     address, size = mapped(rom, mmap.MAP_PRIVATE)
     flash_address = mapped(flash, mmap.MAP_SHARED)[0] if flash and Path(flash).exists() else 0
-    mounted = MOUNT % (address, size, flash_address)
-    sys.argv = ["micropython", "-X", f"heapsize={heap_kb}k", "-c", mounted + code]
-    sys.exit(micropython_unix.main())
+    for code in lives:
+        sys.argv = ["micropython", "-X", f"heapsize={heap_kb}k", "-c", MOUNT % (address, size, flash_address) + code]
+        ended = micropython_unix.main()
+        if ended != SOFT_RESET:
+            sys.exit(ended)
 
 
 def mapped(path: str, flags: int) -> tuple[int, int]:

@@ -16,7 +16,7 @@ of it what a new image cannot change, the module `fixed`:
 
     BOARD, PORT_COUNT
     LOW             pins of contactors and test currents: low before anything else
-    LINE            {"uart", "tx", "rx", "baud"}
+    LINE            {"uart", "tx", "rx", "baud"}, or {} on a PC
     IS_PRODUCTION   1: MicroPython's prompt cannot be reached
 """
 
@@ -35,7 +35,7 @@ CONTROLLER = ROOT / "controller"
 COMMON = ("__init__", "contract", "link", "main")  # and all of app/
 BOOT = ("__init__", "slip", "slots", "receive")
 SHARED = {"unix": ("unix",), "rp2": ()}  # by both images
-OF_A_CHIP = {"boot.py", "boot_rp2.py", "manifest.py", "port_rp2.py"}  # run on an RP2040 only
+OF_A_CHIP = {"boot.py", "home_rp2.py", "manifest.py", "port_rp2.py", "start_rp2.py"}  # run on an RP2040 only
 
 
 def pin_table(
@@ -93,22 +93,25 @@ def slot_files(port: str) -> list[Path]:
 
 
 def boot_files(port: str) -> list[Path]:
-    return files((*BOOT, *SHARED[port], f"boot_{port}"))
+    return files((*BOOT, *SHARED[port], f"home_{port}", f"start_{port}"))
 
 
 def files(names: Iterable[str]) -> list[Path]:
     return [ROOT / "__init__.py", *(CONTROLLER / f"{name}.py" for name in sorted(names))]
 
 
-def romfs(modules: Mapping[str, str], sources: Iterable[Path]) -> bytes:
-    """`modules`: text by file name, beside the packages; `sources`: files below `board`, folder by folder."""
+def romfs(
+    modules: Mapping[str, str], sources: Iterable[Path], instead: Mapping[Path, str] = MappingProxyType({})
+) -> bytes:
+    """`modules`: text by file name, beside the packages; `sources`: files below `board`, folder by folder; `instead`: the
+    text of some of them."""
     from mpremote.romfs import VfsRomWriter
 
     writer = VfsRomWriter()
     for name, text in modules.items():
-        writer.mkfile(Path(name).stem + ".mpy", compiled(name, text))
+        writer.mkfile(Path(name).stem + ".mpy", compiled(f"/rom/{Path(name).stem}.mpy", text))
     for source in sorted(CONTROLLER.glob("compat/*.py")):  # libraries
-        writer.mkfile(source.stem + ".mpy", compiled(source.name, source.read_text()))
+        writer.mkfile(source.stem + ".mpy", compiled(f"/rom/{source.stem}.mpy", source.read_text()))
     inside: list[str] = []
     for source in sources:
         *folders, name = source.relative_to(ROOT.parent).parts
@@ -118,7 +121,9 @@ def romfs(modules: Mapping[str, str], sources: Iterable[Path]) -> bytes:
         for folder in folders[len(inside) :]:
             inside.append(folder)
             writer.opendir(folder)
-        writer.mkfile(Path(name).stem + ".mpy", compiled(str(source.relative_to(ROOT.parent)), source.read_text()))
+        name = Path(name).stem + ".mpy"
+        path = "/".join(("/rom", *folders, name))  # as it will be known anyway: another name costs the heap some bytes
+        writer.mkfile(name, compiled(path, instead.get(source) or source.read_text()))
     for _ in inside:
         writer.closedir()
     return bytes(writer.finalise())

@@ -33,10 +33,13 @@ NOTHING = (12_000, 12_000, 3_300, 0, 0, 0, 250, 1, 0, 0, 0, 0, 0, 230_000, 230_0
 
 @cache
 def rom(*ports: tuple[tuple[str, Any], ...]) -> bytes:
-    """Boot part and firmware in one, for probes."""
-    sources = sorted({*firmware.slot_files("unix"), *firmware.boot_files("unix")})
-    table = pins(*ports)
-    return firmware.romfs({"pins.py": table, "fixed.py": firmware.fixed(table)}, sources)
+    return probe_rom(pins(*ports))
+
+
+def probe_rom(pins: str, port: str = "unix") -> bytes:
+    """Boot part and firmware in one, and what a PC has of both, for code that looks into them."""
+    sources = {*firmware.slot_files(port), *firmware.boot_files(port), firmware.CONTROLLER / "unix.py"}
+    return firmware.romfs({"pins.py": pins, "fixed.py": firmware.fixed(pins)}, sorted(sources))
 
 
 @cache
@@ -246,6 +249,8 @@ class Twin:
 
     def __post_init__(self) -> None:
         self.files: dict[str, bytes] = {}
+        _, image = unit_parts(*(tuple(port.items()) for port in self.ports))
+        self.image = "0", image[96:104].hex(), 0, 0
         self.firmware: Firmware | None = None
         self._line = b""
 
@@ -253,7 +258,7 @@ class Twin:
         boards = tuple(PortBoard(**port) for port in self.ports)
         self.firmware = Firmware(
             boards, CIRCUIT_MAX_MA, boot_id, reset_cause, clock_ms,
-            lambda name: self.files.get(name, b""), self.files.__setitem__, pins_hash(*self.ports),
+            lambda name: self.files.get(name, b""), self.files.__setitem__, pins_hash(*self.ports), self.image,
         )  # fmt: skip
         self._line = b""
 

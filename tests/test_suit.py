@@ -1,5 +1,6 @@
 """SUIT: the draft's own example verifies, and not with any byte changed; of our profile nothing else is read."""
 
+import io
 import random
 
 import pytest
@@ -84,6 +85,31 @@ def test_the_example_is_valid_for_nobody_else() -> None:
 
 def dev(message: bytes, signature: bytes) -> None:
     cose.checker(DEV.alg, DEV.public)(message, signature)
+
+
+@pytest.mark.parametrize(
+    "outline",
+    [
+        "b9ffff",  # more entries than a build has
+        "a28101 40 03 40",  # a list as a key: thousands of them could be made to collide
+        "a2c101 40 03 40",
+        "a220 40 03 40",
+        "a21818 40 03 40",
+        "a202 80 03 40",  # a list, a map, a text as a value
+        "a202 a0 03 40",
+        "a202 60 03 40",
+        "a202 5f 4100 ff 03 40",
+        "a202 5b00000000ffffffff 03 40",
+        "a202 5a7fffffff 03 40",
+        "bf02 40 03 40 ff",
+        "8240 40",
+    ],
+)
+def test_an_envelope_is_one_flat_map_before_any_decoder_sees_it(outline: str) -> None:
+    for more in (b"", bytes(100)):
+        with pytest.raises(Refused) as caught:
+            suit.head_bytes(io.BytesIO(suit.TAG + bytes.fromhex(outline) + more))
+        assert caught.value.code == "format"
 
 
 # -- our profile -------------------------------------------------------------------------------------------------------

@@ -40,6 +40,7 @@ HERE_MAX = 2_000  # entries that are written without a process
 TIMEOUT_S = 600.0
 NICENESS = 15
 PR_SET_PDEATHSIG = 1
+OURS = str(Path(__file__).parents[2])  # a build's tree is on no path of Python's own: its child must be told
 UNREADABLE = "the list that is here cannot be read to be changed: send it whole"
 
 
@@ -178,10 +179,13 @@ class Listed:
 
 def elsewhere(job: Job) -> Built:
     """`run` in a process of its own. Blocks until it has ended. ListError."""
-    command = [sys.executable, "-m", "agent.authcache.builder", str(os.getpid())]
+    command = [sys.executable, "-P", "-m", "agent.authcache.builder", str(os.getpid())]
     try:
         asked = cbor2.dumps(asdict(job))
-        done = subprocess.run(command, input=asked, capture_output=True, timeout=TIMEOUT_S, check=False)
+        done = subprocess.run(
+            command, input=asked, capture_output=True, timeout=TIMEOUT_S, check=False,
+            env={**os.environ, "PYTHONPATH": OURS},
+        )  # fmt: skip
         answer = cbor2.loads(done.stdout)
     except (OSError, subprocess.TimeoutExpired, cbor2.CBORDecodeError) as error:
         raise DiskError(f"the process that writes the list has failed: {type(error).__name__}") from None

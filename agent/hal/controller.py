@@ -137,6 +137,7 @@ class ControllerLink:
         self.health = LinkHealth()
         self.is_halted = False  # the controller is a flasher's, and we are silent until `resume`
         self.halt_refusal = ""  # why it would not halt
+        self.firmware: tuple[str, str, bool, bool] | None = None  # version, digest, on trial, fell back; None: not told
         self.deframer = Deframer()
         self._filter = Filter(port_count)
         self._minor: int | None = None
@@ -252,6 +253,9 @@ class ControllerLink:
             case (contract.COUNTERS, tuple(rows)) if self._minor is not None:
                 told = self.health.counted((count for (count,) in rows), self.deframer, self.bad_messages, now)
                 return b"", [told] if told else []
+            case (contract.FIRMWARE, str(version), str(digest), int(on_trial), int(fell_back)):
+                self.firmware = version, digest, bool(on_trial), bool(fell_back)
+                return b"", []
             case (contract.HALTED, minor) if minor == self._minor:
                 self.is_halted = True
                 return b"", [self._lost("it was halted, to be flashed")]

@@ -48,7 +48,7 @@ class Head:
 
 def read_head(stream: BinaryIO, trust: Trust | None) -> Head:
     """Reads the head and not a byte more: the pieces follow. As load_head()."""
-    return load_head(head_bytes(stream), trust)
+    return load_head(suit.head_bytes(stream), trust)
 
 
 def load_head(data: bytes, trust: Trust | None) -> Head:
@@ -125,56 +125,6 @@ def _is_numbers(value: Any) -> bool:
 
 def _bad(why: str) -> NoReturn:
     raise Refused("format", f"this is no build for this software, or a damaged one ({why}): fetch it anew")
-
-
-# -- where it ends in a stream -----------------------------------------------------------------------------------------
-
-
-def head_bytes(stream: BinaryIO) -> bytes:
-    """The bytes of the first CBOR item, which must look like an envelope; suit.read() judges it."""
-    data = bytearray(_take(stream, len(suit.TAG), suit.HEAD_MAX_B))
-    if data != suit.TAG:
-        _bad("it does not begin like one")
-    for _ in range(_argument(stream, data, 5)):
-        key = _take(stream, 1, suit.HEAD_MAX_B)[0]
-        data.append(key)
-        if key >> 5 == 3:
-            data += _take(stream, _length(stream, data, key & 31), suit.HEAD_MAX_B - len(data))
-        elif key >= 24:
-            _bad("an unknown key is in its envelope")
-        data += _take(stream, _argument(stream, data, 2), suit.HEAD_MAX_B - len(data))
-    return bytes(data)
-
-
-def _argument(stream: BinaryIO, data: bytearray, major: int) -> int:
-    """The length of the map, text or byte string that begins here; its header goes to `data`."""
-    first = _take(stream, 1, 1)[0]
-    data.append(first)
-    if first >> 5 != major:
-        _bad("its envelope is something else")
-    return _length(stream, data, first & 31)
-
-
-def _length(stream: BinaryIO, data: bytearray, short: int) -> int:
-    if short < 24:
-        return short
-    if short > 26:
-        _bad("something in its envelope is longer than a build can be")
-    more = _take(stream, 1 << (short - 24), 4)
-    data += more
-    return int.from_bytes(more, "big")
-
-
-def _take(stream: BinaryIO, size_b: int, most_b: int) -> bytes:
-    if size_b > most_b:
-        _bad(f"its head is longer than {suit.HEAD_MAX_B} bytes")
-    data = b""
-    while len(data) < size_b:
-        more = stream.read(size_b - len(data))
-        if not more:
-            _bad("it ends too early")
-        data += more
-    return data
 
 
 # -- the pieces --------------------------------------------------------------------------------------------------------

@@ -23,7 +23,7 @@ EDDSA, ES256 = -8, -7  # RFC 9053 §2
 RAW_B = {EDDSA: 32, ES256: 65}  # of a public key: Ed25519 as it is, P-256 as an uncompressed point
 SIGNATURE_B = 64  # of either; ES256: its two numbers one after the other
 KID_B = 8
-SIZE_MAX_B = 1 << 20
+SIZE_MAX_B = 16_384  # of what is read before its signature is known to be right
 
 Check = Callable[[bytes, bytes], None]  # message, signature; Refused("signature") if they do not belong together
 

@@ -8,7 +8,8 @@ order of them that this file does not know.
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import Any, NoReturn
+from io import BytesIO
+from typing import Any, BinaryIO, NoReturn
 from uuid import NAMESPACE_DNS, UUID, uuid5
 
 from agent.update import cose, strict
@@ -17,6 +18,7 @@ from agent.update.refusal import Refused
 HEAD_MAX_B = 1 << 20
 COMPONENTS_MAX = 64
 PAYLOADS_MAX = COMPONENTS_MAX + 1  # an index each, and the keyring
+WRAPPER_MAX_B = 1_024
 TEXT_MAX = 100  # characters of version and commit
 DIGEST_B = 32
 
@@ -110,11 +112,11 @@ def check(envelope: Envelope, verify: Verify) -> None:
 
 
 def read(data: bytes) -> Envelope:
-    """Its parts, the manifest unread and nothing verified but that the digest is the manifest's. Refused."""
-    if len(data) > HEAD_MAX_B:
-        _not_ours(f"its head has {len(data)} bytes, at most {HEAD_MAX_B} are allowed")
-    if not data.startswith(TAG):
-        _not_ours("it does not begin like one")
+    """Its parts, the manifest unread and nothing verified but that the digest is the manifest's. Refused.
+
+    First by its outline: whatever a stranger sends, a decoder of CBOR gets one flat map of byte strings to see."""
+    if head_bytes(BytesIO(data)) != data:
+        _not_ours("something follows it")
     match strict.loads(data[len(TAG) :], "the build", HEAD_MAX_B):
         case {2: bytes() as wrapper, 3: bytes() as manifest, **others} if len(others) <= PAYLOADS_MAX:
             return Envelope(sha256(manifest).digest(), manifest, _payloads(others), _block(wrapper, manifest))
@@ -130,7 +132,7 @@ def _payloads(others: dict[Any, Any]) -> dict[str, bytes]:
 
 def _block(wrapper: bytes, manifest: bytes) -> cose.Sign1:
     """The one COSE_Sign1, with detached payload, and over this manifest's digest."""
-    match strict.loads(wrapper, "the build's signature", HEAD_MAX_B):
+    match strict.loads(wrapper, "the build's signature", WRAPPER_MAX_B):
         case [bytes() as digest, bytes() as block]:
             if digest != _suit_digest(manifest):
                 raise Refused("signature", "the build was changed after it was signed: fetch it anew")
@@ -143,6 +145,60 @@ def _block(wrapper: bytes, manifest: bytes) -> cose.Sign1:
 def _suit_digest(manifest: bytes) -> bytes:
     """SUIT_Digest over the manifest as it stands in the envelope, with the header of its byte string."""
     return strict.dumps([SHA_256, sha256(strict.dumps(manifest)).digest()])
+
+
+# -- its outline -------------------------------------------------------------------------------------------------------
+
+
+def head_bytes(stream: BinaryIO) -> bytes:
+    """The envelope that a stream begins with, and not a byte more, as far as its outline is right; read() judges it."""
+    data = bytearray(_take(stream, len(TAG), 0))
+    if data != TAG:
+        _not_ours("it does not begin like one")
+    count = _length(stream, data, 5)
+    if count > PAYLOADS_MAX + 2:
+        _not_ours("too much is in its envelope")
+    for _ in range(count):
+        key = _take(stream, 1, len(data))[0]
+        data.append(key)
+        if key >> 5 == 3:
+            data += _take(stream, _argument(stream, data, key), len(data))
+        elif key >= 24:
+            _not_ours("an unknown key is in its envelope")
+        data += _take(stream, _length(stream, data, 2), len(data))
+    return bytes(data)
+
+
+def _length(stream: BinaryIO, data: bytearray, major: int) -> int:
+    """Of the map or byte string that must begin here; its header goes to `data`."""
+    first = _take(stream, 1, len(data))[0]
+    data.append(first)
+    if first >> 5 != major:
+        _not_ours("its envelope is something else")
+    return _argument(stream, data, first)
+
+
+def _argument(stream: BinaryIO, data: bytearray, first: int) -> int:
+    short = first & 31
+    if short < 24:
+        return short
+    if short > 26:
+        _not_ours("something in its envelope is longer than a build can be")
+    more = _take(stream, 1 << (short - 24), len(data))
+    data += more
+    return int.from_bytes(more, "big")
+
+
+def _take(stream: BinaryIO, size_b: int, before_b: int) -> bytes:
+    if before_b + size_b > HEAD_MAX_B:
+        _not_ours(f"its head is longer than {HEAD_MAX_B} bytes")
+    data = bytearray()
+    while len(data) < size_b:
+        more = stream.read(size_b - len(data))
+        if not more:
+            _not_ours("it ends too early")
+        data += more
+    return bytes(data)
 
 
 # -- the manifest ----------------------------------------------------------------------------------------------------

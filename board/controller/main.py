@@ -14,7 +14,7 @@
     heap_free_b()       0 = unknown
     excuse()            a pause that was meant: what is late by now is no overrun
     halt()              a reset into the receiver (`receive.py`)
-    is_on_trial()       this image is new, and goes at the next resets unless `confirm` comes before
+    image()             as contract.FIRMWARE has it; on trial it goes at the next resets unless `confirm` comes before
     confirm()           it stays; OSError: the flash does not take it
     bind(firmware)      before the first turn
 """
@@ -53,6 +53,9 @@ def run(hardware: "Any", boards: "Any", circuit_max_ma: int, pins_hash: str = ""
 
 
 def _loop(hardware: "Any", boards: "Any", circuit_max_ma: int, pins_hash: str) -> None:
+    """An image on trial may stay once a host has wished for SOUND_MS. A wish comes from a host that has understood the
+    WELCOME: contract and pin table fit, the line works both ways, and the loop has run until here. A ground-fault
+    self-test is not waited for: it needs a car, and a trial of days would end with any power cut."""
     now_ms = hardware.boot()
     firmware = Firmware(
         boards,
@@ -63,48 +66,44 @@ def _loop(hardware: "Any", boards: "Any", circuit_max_ma: int, pins_hash: str) -
         hardware.read,
         hardware.write,
         pins_hash,
+        hardware.image(),
     )
     hardware.bind(firmware)
-    trial = Trial(now_ms)
-    collected_ms = now_ms
+    if hasattr(gc, "threshold"):
+        gc.threshold(-1)  # from here on between two turns alone
+    collected_ms = begun_ms = now_ms
+    wished_ms = None  # since when a host wishes
+    is_proven = False
     while not firmware.is_over():
         now_ms = hardware.wait()
         turn(firmware, hardware, now_ms)
-        if not trial.is_over:
-            trial.step(firmware, hardware, now_ms)
         if now_ms - collected_ms & CLOCK_MASK >= COLLECT_MS:
             collected_ms = now_ms
             gc.collect()
             firmware.heap_free_b = hardware.heap_free_b()
-
-
-class Trial:
-    """Whether this image may stay. A wish comes from a host that has understood the WELCOME: contract and pin table fit,
-    the line works both ways, and the loop has run until here. A ground-fault self-test is not waited for: it needs a
-    car, and a trial that lasts for days would end with any power cut."""
-
-    def __init__(self, now_ms: int) -> None:
-        self.is_over = False
-        self._begun_ms = now_ms
-        self._wished_ms = -1  # since when a host wishes; -1: it does not
-
-    def step(self, firmware: Firmware, hardware: "Any", now_ms: int) -> None:
-        if not firmware.is_wished(now_ms):
-            self._wished_ms = -1
-        elif self._wished_ms < 0:
-            self._wished_ms = now_ms
-        elif now_ms - self._wished_ms & CLOCK_MASK >= SOUND_MS:
-            self._confirm(hardware, now_ms)
-        if not self.is_over and hardware.is_on_trial() and now_ms - self._begun_ms & CLOCK_MASK >= TRIAL_MS:
+        if is_proven:
+            pass
+        elif hardware.image()[2] and now_ms - begun_ms & CLOCK_MASK >= TRIAL_MS:
             raise OSError("on trial, and no host has wished for long enough")
+        elif not firmware.is_wished(now_ms):
+            wished_ms = None
+        elif wished_ms is None:
+            wished_ms = now_ms
+        elif now_ms - wished_ms & CLOCK_MASK >= SOUND_MS:
+            wished_ms = now_ms
+            is_proven = _prove(firmware, hardware)
 
-    def _confirm(self, hardware: "Any", now_ms: int) -> None:
-        try:
-            hardware.confirm()
-            self.is_over = True
-        except OSError:
-            self._wished_ms = now_ms  # once more, later
+
+def _prove(firmware: Firmware, hardware: "Any") -> bool:
+    """False: the flash did not take it, or nothing is left to say it."""
+    try:
+        hardware.confirm()
+        firmware.controller.proven()
+    except (OSError, MemoryError):
+        return False
+    finally:
         hardware.excuse()
+    return True
 
 
 def turn(firmware: Firmware, hardware: "Any", now_ms: int) -> None:

@@ -1,4 +1,4 @@
-"""The firmware's hardware on a PC: the pins bus of `unix.py`. `boot_unix.py` has started it, and told what it must know.
+"""The firmware's hardware on a PC: the pins bus of `unix.py`. `board/chip.py` starts it.
 
 The board is the module `pins` (`board/firmware.py`). The process ends where a chip would reset: with 1, or with 0 after
 Ctrl-C.
@@ -13,7 +13,7 @@ from array import array
 from board.controller import main
 from board.controller.app.firmware import INPUTS_FIRST, INPUTS_PER_PORT, OUTPUTS_FIRST, OUTPUTS_PER_PORT, begin, safe
 from board.controller.app.port import PortBoard
-from board.controller.unix import Bus, Files, Flash, write_word
+from board.controller.unix import Bus, Files, Flash
 
 STEP_MS = 10
 TELL_MS = 100
@@ -21,10 +21,11 @@ LINK_MAX = 128  # bytes taken from the line in one turn
 
 
 class Hardware:
-    def __init__(self, told, port_count):
+    def __init__(self, told, link_fd, pins_fd, flash_path, reset_cause, port_count):
         self._told_us = told
-        self._bus = Bus(told["pins"])
-        self._link = told["link"]
+        self._flash_path, self._reset_cause = flash_path, reset_cause
+        self._bus = Bus(open(pins_fd, "r+b"))
+        self._link = open(link_fd, "r+b")
         self._outputs = array("i", [0] * (OUTPUTS_FIRST + OUTPUTS_PER_PORT * port_count))
         begin(self._outputs)
         self._told = array("i", self._outputs)  # by the boot part
@@ -52,7 +53,7 @@ class Hardware:
         self._firmware = firmware
 
     def boot(self):
-        self._files = Files(Flash(self._told_us["flash_path"], self._told_us["files_first"]))
+        self._files = Files(Flash(self._flash_path, self._told_us[4]))
         self._take(-1)  # whose clock counts is the bus's to say
         return self._now_ms
 
@@ -99,7 +100,7 @@ class Hardware:
         return int.from_bytes(os.urandom(4), "little")
 
     def reset_cause(self):
-        return self._told_us["reset_cause"]
+        return self._reset_cause
 
     def reset(self):
         sys.exit(1)
@@ -111,18 +112,21 @@ class Hardware:
         self._tick()
         self._due_ms = max(self._due_ms, self._now_ms)
 
-    def is_on_trial(self):
-        return self._told_us["is_on_trial"]
+    def image(self):
+        return self._told_us[0]
 
     def confirm(self):
-        if self._told_us["is_on_trial"]:
-            self._files.write(*self._told_us["confirm"])
-            self._told_us["is_on_trial"] = False
-        write_word(self._told_us["flash_path"], self._told_us["calm"])
+        if self._told_us[0][2]:
+            self._files.rename(*self._told_us[1])
+        self._leave(self._told_us[3])
 
     def halt(self):
-        write_word(self._told_us["flash_path"], self._told_us["stay"])
+        self._leave(self._told_us[2])
         self.reset()
+
+    def _leave(self, word):
+        with open(self._flash_path + ".word", "w") as file:
+            file.write(str(word))
 
     def _wait_freely(self):
         self._tick()
@@ -168,8 +172,11 @@ class Hardware:
         self._bus.write(self._outputs)
 
 
-def start(told):
+def start(told, link_fd, pins_fd, flash_path, reset_cause):
+    """`told`: the image as contract.FIRMWARE has it; which file is renamed to which when it is to stay; the word for a
+    reset into the receiver, and once a host has wished for a while; the flash's first block that is no slot's."""
     import pins
 
     boards = tuple([PortBoard(**port["board"]) for port in pins.PORTS])
-    main.run(Hardware(told, len(boards)), boards, pins.CIRCUIT_MAX_MA, pins.HASH)
+    hardware = Hardware(told, link_fd, pins_fd, flash_path, reset_cause, len(boards))
+    main.run(hardware, boards, pins.CIRCUIT_MAX_MA, pins.HASH)

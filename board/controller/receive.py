@@ -8,9 +8,11 @@ Part of the immutable boot part; MicroPython subset. `home` is the chip (`boot_u
     inflate(data, size)             a raw deflate stream of at most so many bytes; ValueError, OSError
     feed()                          the watchdog
     send(data)                      all of it
-    wait() -> now_ms                until something came, or 10 ms; outputs stay safe
     receive()                       what came over the line; None or b"" if nothing did
+    now_ms()                        may start anew at CLOCK_MASK
+    word(), set_word(word)          `slots.py`
     reset()
+Whoever drives `serve` waits at each of its yields until something came, or 10 ms, with outputs that stay safe.
 What the flasher sends as "head" is the index of the component: the signed list of its pieces (agent/update/index.py).
 A piece is one sector. Each is checked before it is written, and the whole is read back before it may boot.
 """
@@ -23,12 +25,14 @@ import cbor2
 
 from board.controller import slots
 from board.controller.slip import BODY_MAX, Deframer, frame
-from board.controller.slots import NAMES, NONE, SECTOR_B, SLOT_B
+from board.controller.slots import FILE, HEAD_B, NAMES, NONE, SECTOR_B, SLOT_B
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from typing import Any
+
+    Piece = tuple[bytes, int, int, list[int]]  # SHA-256, size, stored size, the sectors that hold it
 
 HELLO, SEND, DATA, PLAN, WANTED, FINISH, ACTIVATE, STATUS, ROLLBACK = 1, 2, 3, 4, 5, 6, 7, 8, 9
 PING, BYE = 0x0E, 0x0F
@@ -56,7 +60,7 @@ class Target:
         self._home = home
         self.digest = sha256(index).digest()
         self.pieces = pieces_of(index, home.board)
-        self.state = slots.load(home.read(slots.FILE))
+        self.state = slots.load(home.read(FILE))
         self._heads = [slots.intact(home.slot(number), home.board, home.feed) for number in (slots.A, slots.B)]
         is_intact = self._heads[0] is not None, self._heads[1] is not None
         self.opened = slots.opened(self.state, is_intact)
@@ -65,7 +69,7 @@ class Target:
         if self._holds(kept) and is_intact[kept]:  # it is what boots anyway
             self.slot = kept
         view = home.slot(self.slot)
-        self.is_wanted = [not lies(view, number, self.pieces[number]) for number in range(len(self.pieces))]
+        self.is_wanted = [not lies(view, piece) for piece in self.pieces]
 
     @property
     def wanted(self) -> "list[int]":
@@ -77,17 +81,18 @@ class Target:
     def open(self, working: "Callable[[], None]") -> None:
         """The slot is no slot any more: its trial is over, and what is wanted is erased."""
         if self.opened != self.state:
-            self._home.save(slots.FILE, slots.dump(self.opened))
+            self._home.save(FILE, slots.dump(self.opened))
             self.state = self.opened
         for number in self.wanted:
             if number % WORKING_EACH == 0:
                 working()
-            self._home.feed()
-            self._home.erase(self.slot, number)
+            for sector in self.pieces[number][3]:
+                self._home.feed()
+                self._home.erase(self.slot, sector)
 
     def put(self, number: int, stored: bytes) -> None:
         """One piece, as it is stored in the build."""
-        digest, size_b, stored_b = self.pieces[number]
+        digest, size_b, stored_b, _ = self.pieces[number]
         data = stored
         if stored_b < size_b:
             try:
@@ -96,9 +101,10 @@ class Target:
                 data = b""
         if len(data) != size_b or sha256(data).digest() != digest:
             raise Refused("hash", "piece %d is not what the build's index says: make the build anew" % number)
-        self._home.write(self.slot, number * SECTOR_B, data)
-        if not lies(self._home.slot(self.slot), number, self.pieces[number]):
-            raise Refused("verify", "sector %d does not keep what is written to it: replace the controller" % number)
+        for sector in self.pieces[number][3]:
+            self._home.write(self.slot, sector * SECTOR_B, data)
+        if not lies(self._home.slot(self.slot), self.pieces[number]):
+            raise Refused("verify", "a sector does not keep what is written to it: replace the controller")
         self.is_wanted[number] = False
 
     def finish(self) -> None:
@@ -110,27 +116,30 @@ class Target:
             raise Refused("verify", "what the build holds is no firmware image for %s: flash another" % self._home.board)
 
     def activate(self) -> None:
-        self._home.save(slots.FILE, slots.dump(slots.on_trial(self.opened, self.slot)))
+        self._home.save(FILE, slots.dump(slots.on_trial(self.opened, self.slot)))
 
     def _size_b(self) -> int:
-        return sum([piece[1] for piece in self.pieces])
+        return sum([piece[1] * len(piece[3]) for piece in self.pieces])
 
     def _holds(self, slot: int) -> bool:
         view = self._home.slot(slot)
-        for number in range(len(self.pieces)):
+        for piece in self.pieces:
             self._home.feed()
-            if not lies(view, number, self.pieces[number]):
+            if not lies(view, piece):
                 return False
         return True
 
 
-def lies(view: "Any", number: int, piece: "tuple[bytes, int, int]") -> bool:
-    at = number * SECTOR_B
-    return sha256(view[at : at + piece[1]]).digest() == piece[0]
+def lies(view: "Any", piece: "Piece") -> bool:
+    for sector in piece[3]:
+        at = sector * SECTOR_B
+        if sha256(view[at : at + piece[1]]).digest() != piece[0]:
+            return False
+    return True
 
 
-def pieces_of(index: bytes, board: str) -> "list[tuple[bytes, int, int]]":
-    """(SHA-256, size, stored size) of each piece. Refused for what is no index of one image for this board."""
+def pieces_of(index: bytes, board: str) -> "list[Piece]":
+    """Each piece once, in order of first appearance. Refused for what is no index of one image for this board."""
     found = None
     try:
         found = _read(index)
@@ -138,26 +147,34 @@ def pieces_of(index: bytes, board: str) -> "list[tuple[bytes, int, int]]":
         pass
     if found is None:
         raise Refused("format", "not an index of a controller image: make the build anew")
-    version, named, pieces = found
+    version, named, rows = found
     if named != board:
         raise Refused("board", "this controller is a %s, the image is for %s" % (board, str(named)[: slots.BOARD_MAX]))
     size_b = 0
-    for i in range(len(pieces)):
-        digest, piece_b, stored_b = pieces[i]
-        is_last = i == len(pieces) - 1
+    pieces: "list[Piece]" = []
+    for sector in range(len(rows)):
+        digest, piece_b, stored_b = rows[sector]
+        is_last = sector == len(rows) - 1
         if len(digest) != 32 or not 1 <= stored_b <= piece_b <= SECTOR_B or (piece_b < SECTOR_B and not is_last):
             raise Refused("format", "a piece of a controller image is one sector of %d bytes" % SECTOR_B)
         size_b += piece_b
-    if version != 1 or not slots.HEAD_B < size_b <= SLOT_B:
+        same = [piece for piece in pieces if piece[0] == digest and piece[1] == piece_b]
+        if same:
+            same[0][3].append(sector)
+        else:
+            pieces.append((digest, piece_b, stored_b, [sector]))
+    if version != 1 or not HEAD_B < size_b <= SLOT_B:
         raise Refused("format", "a controller image has at most %d bytes: make it smaller" % SLOT_B)
     return pieces
 
 
-def _read(index: bytes) -> "tuple[int, object, list[tuple[bytes, int, int]]]":
+def _read(index: bytes) -> "tuple[int, object, Any]":
     version, facts, files = cbor2.loads(index)
     ((_, _, rows),) = files
-    pieces = [(bytes(digest), int(size_b), int(stored_b)) for digest, size_b, stored_b in rows]
-    return version, facts["board"], pieces
+    for digest, size_b, stored_b in rows:
+        if type(digest) is not bytes or type(size_b) is not int or type(stored_b) is not int:
+            raise ValueError
+    return version, facts["board"], rows
 
 
 class Receiver:
@@ -166,7 +183,6 @@ class Receiver:
     def __init__(self, home: "Any") -> None:
         self._home = home
         self._ear = Deframer()
-        self.heard_ms: int | None = None  # the last intact frame
         self.is_over = False  # BYE
         self._nonce: Any = None
         self._seq = 0
@@ -180,10 +196,11 @@ class Receiver:
     def errors(self) -> int:
         return self._ear.errors
 
-    def feed(self, data: bytes, now_ms: int) -> None:
+    def feed(self, data: bytes) -> bool:
+        """Whether there was an intact frame."""
         has_data = False
-        for kind, seq, body in self._ear.feed(data):
-            self.heard_ms = now_ms
+        frames = self._ear.feed(data)
+        for kind, seq, body in frames:
             if kind != DATA:
                 self._request(kind, seq, body)
             elif self._what:
@@ -191,6 +208,7 @@ class Receiver:
                 self._data(seq, body)
         if has_data:
             self._home.send(self._broken or self._ack())
+        return len(frames) > 0
 
     # -- requests
 
@@ -255,7 +273,7 @@ class Receiver:
     def _status(self, fields: "dict[str, Any]") -> "dict[str, Any]":
         """`running`: what boots if nothing happens; "": nothing does, the receiver waits."""
         home = self._home
-        state = slots.load(home.read(slots.FILE))
+        state = slots.load(home.read(FILE))
         known = {}
         found = []
         for number in (slots.A, slots.B):
@@ -273,13 +291,13 @@ class Receiver:
     def _plan(self, fields: "dict[str, Any]") -> "dict[str, Any]":
         self._stop()
         if fields["digest"] != sha256(self._head).digest():
-            raise Refused("unknown", "send the index first")
+            return {"is_known": False}
         self._is_whole = False
         self._target = None
         self._target = target = Target(self._home, self._head)
         wanted = target.wanted
         return {
-            "slot": NAMES[target.slot], "pieces": len(target.pieces), "wanted": len(wanted),
+            "is_known": True, "slot": NAMES[target.slot], "pieces": len(target.pieces), "wanted": len(wanted),
             "wanted_b": target.wanted_b(), "have_b": sum([piece[2] for piece in target.pieces]) - target.wanted_b(),
         }  # fmt: skip
 
@@ -293,7 +311,7 @@ class Receiver:
         return {"first": first, "bits": bytes(bits)}
 
     def _send(self, fields: "dict[str, Any]") -> "dict[str, Any]":
-        what, size_b = fields["what"], int(fields["size_b"])
+        what, size_b, first = fields["what"], int(fields["size_b"]), int(fields["seq"])
         self._stop()
         if what == "head":
             if not 0 < size_b <= HEAD_MAX_B:
@@ -308,7 +326,7 @@ class Receiver:
             self._queue = target.wanted
         else:
             raise Refused("usage", "a controller takes an index and its pieces")
-        self._what, self._rest_b = what, size_b
+        self._what, self._rest_b, self._first = what, size_b, first & SEQS
         return {"at_b": 0}
 
     def _finish(self, fields: "dict[str, Any]") -> "dict[str, Any]":
@@ -325,7 +343,7 @@ class Receiver:
 
     def _roll_back(self, fields: "dict[str, Any]") -> "dict[str, Any]":
         home = self._home
-        state = slots.load(home.read(slots.FILE))
+        state = slots.load(home.read(FILE))
         self._stop()
         self._target, self._is_whole = None, False
         if state[1] != NONE:  # a trial: the confirmed one is back
@@ -334,7 +352,7 @@ class Receiver:
             raise Refused("verify", "the other slot holds nothing whole: flash the build that is wanted")
         else:
             after = slots.on_trial(state, 1 - state[0])
-        home.save(slots.FILE, slots.dump(after))
+        home.save(FILE, slots.dump(after))
         return {"result": "rolled-back"}
 
     def _pong(self, fields: "dict[str, Any]") -> "dict[str, Any]":
@@ -426,17 +444,17 @@ def refusal(seq: int, code: str, sentence: str) -> bytes:
     return frame(REFUSED, seq, cbor2.dumps({"code": code, "sentence": sentence}))
 
 
-def serve(home: "Any", patience_ms: int) -> None:
+def serve(home: "Any", patience_ms: int) -> "Iterator[None]":
     """Until BYE, or so long after nothing has come (0 = for ever), or SILENCE_MS after the last that did."""
     receiver = Receiver(home)
-    since_ms = now_ms = home.wait()
     over_ms = None
+    yield
+    since_ms = home.now_ms()
     while True:
+        now_ms = home.now_ms()
         data = home.receive()
-        if data:
-            receiver.feed(data, now_ms)
-            if receiver.heard_ms == now_ms:
-                since_ms, patience_ms = now_ms, SILENCE_MS
+        if data and receiver.feed(data):
+            since_ms, patience_ms = now_ms, SILENCE_MS
         if receiver.is_over and over_ms is None:
             over_ms = now_ms
         if over_ms is not None and now_ms - over_ms & CLOCK_MASK >= BYE_MS:
@@ -444,4 +462,4 @@ def serve(home: "Any", patience_ms: int) -> None:
         if patience_ms and now_ms - since_ms & CLOCK_MASK >= patience_ms:
             return
         home.feed()
-        now_ms = home.wait()
+        yield

@@ -5,7 +5,9 @@ is the chip, as `receive.py` says.
 
     image   "MRC1" | size u32 | board 40 | version 48 | SHA-256 of all the rest 32 | ROMFS         little endian
 
-A slot is a piece of flash of its own, not a file of the littlefs: code runs where it lies, and a littlefs scatters its
+A boot has two lives with a soft reset between them, so that the firmware finds the whole of a small heap: the first looks
+at the slots and chooses (`boot`), or receives; the second starts what was chosen, and is a few lines of `boot.py` or
+`board/chip.py`. A slot is a piece of flash of its own, not a file of the littlefs: code runs where it lies, and a littlefs scatters its
 files. The state is such a file, replaced by a rename: a cut leaves the old state or the new.
 """
 
@@ -15,7 +17,7 @@ from hashlib import sha256
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from typing import Any
 
     View = memoryview | bytes
@@ -29,16 +31,20 @@ A, B, NONE = 0, 1, 2
 NAMES = "ab"
 
 MAGIC = b"MRC1"
-HEAD, HEAD_B, DIGEST_AT = "<4sI40s48s32s", 128, 96
+HEAD, HEAD_B = "<4sI40s48s32s", 128
+SIZE_AT, VERSION_AT, DIGEST_AT = 4, 48, 96
 BOARD_MAX, VERSION_MAX = 40, 48  # bytes
 
 FILE = "slots"  # the state, in the littlefs
+NEXT = "slots.new"  # what it is when the image on trial stays: whoever runs renames it, and need not understand it
 _STATE, _STATE_B = "<2s4B", 6
 TRIES = 3  # boots that a new image has to be wished by a host
 
-# Of the word that survives a reset, and no power cut.
-MARK = 0x57A1_0000  # plus the resets since a host's wish
-STAY = MARK + 0xFFFF  # halted: the receiver is wanted, once
+# The word: a register that survives a reset, and no power cut. How one life of the chip tells the next what to do.
+MARK = 0x57A1_0000
+RESETS = 0x00FF  # so many in a row without a host's wish in between
+RUN, SLOT_B_RUNS, ON_TRIAL, FELL_BACK = 0x0100, 0x0200, 0x0400, 0x0800  # start this slot: it was looked at
+STAY = 0x1000  # halted: the receiver is wanted, once
 RESTLESS = 5  # resets in a row: then a flasher is waited for before the next
 HALTED_MS = 60_000  # a halted chip whose flasher never came is back after this
 CALLED_MS = 10_000
@@ -147,56 +153,48 @@ def confirmed(slot: int) -> "State":
     return slot, NONE, 0, NONE
 
 
-# -- resets
+# -- boot
 
 
-def resets_of(word: int) -> int:
-    """In a row, without a host's wish in between; of a word that says nothing, or STAY: 0."""
-    return word - MARK if MARK <= word < STAY else 0
-
-
-def boot(home: "Any", is_power_on: bool) -> "tuple[int, State, Head]":
-    """Which slot runs now, the state, and the slot's head. Where none can run, or a flasher is expected, the receiver
-    runs instead, and the chip is reset."""
+def boot(home: "Any", is_power_on: bool) -> "Iterator[None]":
+    """The first life; it yields while it waits. At its end the word says which slot the second one starts. Where none
+    can run, or a flasher is expected, the receiver runs here, and the chip is reset."""
     word = 0 if is_power_on else home.word()
-    resets = resets_of(word)
+    is_ours = word & ~0xFFFF == MARK
+    resets = word & RESETS if is_ours else 0
     home.set_word(MARK)
-    if word == STAY:
-        receive(home, HALTED_MS)
+    if is_ours and word & STAY:
+        yield from receive(home, HALTED_MS)
     if resets >= RESTLESS:
-        receive(home, CALLED_MS)
-    state = load(home.read(FILE))
-    heads = [intact(home.slot(slot), home.board, home.feed) for slot in (A, B)]
-    is_intact = heads[A] is not None, heads[B] is not None
-    slot, after = at_boot(state, is_intact)
-    if after != state:
-        try:
-            home.save(FILE, dump(after))
-        except OSError:  # a try that cannot be counted is not made
-            slot, after = without_trial(state, is_intact), state
+        yield from receive(home, CALLED_MS)
+    slot, state = chosen(home)
     if slot == NONE:
-        receive(home, FOREVER)
-    home.set_word(MARK + resets + 1)
-    head = heads[slot]
-    assert head is not None
-    return slot, after, head
+        yield from receive(home, FOREVER)
+    word = MARK | RUN | min(resets + 1, RESETS) | slot * SLOT_B_RUNS
+    home.set_word(word | (state[1] == slot) * ON_TRIAL | (state[3] != NONE) * FELL_BACK)
 
 
-def told(slot: int, state: "State", head: "Head") -> "dict[str, Any]":
-    """What the firmware in the slot must know of us: names and meaning stay as they are, for we are never replaced."""
-    return {
-        "version": head[2],
-        "digest": head[3],
-        "is_on_trial": state[1] == slot,
-        "failed": state[3],  # the slot of the image that failed its trial before this; 2 = none
-        "confirm": (FILE, dump(confirmed(slot))),  # a file to be replaced: this image is to stay
-        "stay": STAY,  # the word to be left behind before a reset: to the receiver
-        "calm": MARK,  # and this once a host has wished for a while
-    }
+def chosen(home: "Any") -> "tuple[int, State]":
+    """The slot that runs now, by the state that is in flash by then."""
+    state = load(home.read(FILE))
+    is_intact = is_whole(home, A), is_whole(home, B)
+    slot, after = at_boot(state, is_intact)
+    try:
+        if after[1] != NONE:
+            home.save(NEXT, dump(confirmed(slot)))
+        if after != state:
+            home.save(FILE, dump(after))
+    except OSError:  # a try that cannot be counted is not made
+        return without_trial(state, is_intact), (state[0], NONE, 0, state[3])
+    return slot, after
 
 
-def receive(home: "Any", patience_ms: int) -> None:
-    from board.controller.receive import serve  # it takes a good piece of a small heap
+def is_whole(home: "Any", slot: int) -> bool:
+    return intact(home.slot(slot), home.board, home.feed) is not None
 
-    serve(home, patience_ms)
+
+def receive(home: "Any", patience_ms: int) -> "Iterator[None]":
+    from board.controller.receive import serve
+
+    yield from serve(home, patience_ms)
     home.reset()

@@ -64,6 +64,9 @@ class Files:
         except OSError:
             return b""
 
+    def rename(self, name, to):
+        self._fs.rename(name, to)
+
     def write(self, name, data):
         with self._fs.open("new", "wb") as file:
             file.write(data)
@@ -107,17 +110,3 @@ class Bus:
             if more == 0:
                 raise OSError("pins bus: closed")
             done = (done or 0) + (more or 0)
-
-
-def read_word(flash_path):
-    """What on a chip is a register that survives a reset, and no power cut."""
-    try:
-        with open(flash_path + ".word") as file:
-            return int(file.read())
-    except (OSError, ValueError):
-        return 0
-
-
-def write_word(flash_path, word):
-    with open(flash_path + ".word", "w") as file:
-        file.write(str(word))

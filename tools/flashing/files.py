@@ -6,7 +6,7 @@ import os
 from getpass import getpass
 from pathlib import Path
 
-from agent.update import build, keyring
+from agent.update import build, keyring, suit
 from agent.update.refusal import Refused
 from tools.flashing import packing
 
@@ -34,7 +34,7 @@ def read_build(path: Path) -> bytes:
 
 def head_bytes(data: bytes) -> bytes:
     """The head of a build, as far as it looks like one."""
-    return build.head_bytes(io.BytesIO(data))
+    return suit.head_bytes(io.BytesIO(data))
 
 
 def check_key(commit: str, ring: bytes, kid: bytes) -> None:

@@ -22,7 +22,7 @@ from tools.flashing.cli import Out
 
 ROOT = tree.ROOT
 MADE_OF = ("agent", "board", "tools", "pyproject.toml")  # what a build depends on
-COMMIT_DIGITS = 10  # in the version's name; the build has the whole
+COMMIT_DIGITS = 10  # in the version's name; the build has the whole; of a firmware's hash as many
 ROM = "app.rom"  # the one file of a controller's component
 CONTRACT = [contract.MAJOR, contract.MINOR_FIRST, contract.MINOR_LAST]
 
@@ -139,11 +139,20 @@ def apps(source: Source, platforms: Collection[str], out: Out) -> Iterator[packi
 def firmwares(source: Source, boards: Collection[Board], out: Out) -> Iterator[packing.Content]:
     for board in boards:
         out.say(f"firmware for {board.name}")
+        name, rom = firmware(board)
         facts = {
             "version": source.version, "board": board.name, "contract": CONTRACT, "pins_hash": pins_hash(board),
+            "image": name,
         }  # fmt: skip
-        rom = image(pin_table(board), with_rp2=board.controller.chip == "rp2040")
         yield packing.Content(build.CONTROLLER, board.name, facts, {ROM: (rom, False)})
+
+
+def firmware(board: Board) -> tuple[str, bytes]:
+    """The image and the version that it calls itself: of its content alone, for a chip is not flashed with what it has
+    only because the app beside it is a new one."""
+    pins, port = pin_table(board), "rp2" if board.controller.chip == "rp2040" else "unix"
+    version = f"{__version__}+f{sha256(image(pins, '', port)).hexdigest()[:COMMIT_DIGITS]}"
+    return version, image(pins, version, port)
 
 
 def chosen(names: Collection[str] | None) -> list[Board]:

@@ -36,7 +36,7 @@ def add(subparsers: Any) -> None:
 def run(args: argparse.Namespace, out: Out) -> int:
     root = args.root or os.environ.get(ROOT_ENV)
     if not root:
-        raise Refused("usage", f"whose builds count only a root key can say: type --root root.pub.pem, or set {ROOT_ENV}")
+        raise Refused("usage", f"only a root key says whose builds count: type --root root.pub.pem, or set {ROOT_ENV}")
     ring = files.read(args.keyring, keyring.KEYRING_MAX_B) if args.keyring else None
     data = files.read_build(args.build)
     head = build.load_head(files.head_bytes(data), keyring.Trust(keyfiles.load_public(Path(root)), ring))

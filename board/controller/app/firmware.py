@@ -89,6 +89,7 @@ class Firmware:
         read: "Callable[[str], bytes]",
         write: "Callable[[str, bytes], None]",
         pins_hash: str = "",
+        image: "tuple[str, str, int, int] | None" = None,
     ) -> None:
         self.inputs = array("i", [0] * (INPUTS_FIRST + INPUTS_PER_PORT * len(boards)))
         self.outputs = array("i", [0] * (OUTPUTS_FIRST + OUTPUTS_PER_PORT * len(boards)))
@@ -100,6 +101,7 @@ class Firmware:
         self.starved = 0  # times in a row that there was no memory for what was heard or said
         self.keeper = Keeper(len(boards), read, write, now_ms)
         memory = self.keeper.memory
+        memory.image = image
         self.controller = Controller(
             boards, memory, boot_id, reset_cause, circuit_max_ma, now_ms=now_ms, save=self.keeper.save,
             pins_hash=pins_hash, counts=self._counts,

@@ -82,27 +82,14 @@ def _item(data: bytes, at: int, depth: int) -> "tuple[Any, int]":
         return data[at : at + number], at + number
     if major == 3 and number <= len(data) - at:
         return str(data[at : at + number], "utf-8"), at + number
-    if number <= len(data) - at and depth < DEPTH_MAX:
-        if major == 4:
-            return _list(data, at, depth, number)
-        if major == 5:
-            return _map(data, at, depth, number)
-    raise ValueError("no CBOR of ours")
-
-
-def _list(data: bytes, at: int, depth: int, number: int) -> "tuple[Any, int]":
-    items = []
-    for _ in range(number):
+    if major < 4 or major > 5 or number > len(data) - at or depth >= DEPTH_MAX:
+        raise ValueError("no CBOR of ours")
+    items: "list[Any]" = []
+    for _ in range(number << major - 4):
         item, at = _item(data, at, depth + 1)
         items.append(item)
-    return items, at
-
-
-def _map(data: bytes, at: int, depth: int, number: int) -> "tuple[Any, int]":
-    found = {}
-    for _ in range(number):
-        key, at = _item(data, at, depth + 1)
-        if type(key) is not str:
-            raise ValueError("a key that is no text")
-        found[key], at = _item(data, at, depth + 1)
-    return found, at
+    if major == 4:
+        return items, at
+    if [key for key in items[::2] if type(key) is not str]:
+        raise ValueError("a key that is no text")
+    return dict(zip(items[::2], items[1::2])), at

@@ -1,14 +1,14 @@
-"""The immutable boot part on a PC: MicroPython's unix port, with the simulated world behind a socket (the pins bus).
+"""The boot part on a PC, in the first life after a reset: MicroPython's unix port, with the simulated world behind a
+socket (the pins bus).
 
-    told = prepared(LINK_FD, PINS_FD, FLASH_FILE, FLASH_ADDRESS, RESET_CAUSE)      called by `board/chip.py`
+    decide(FLASH_ADDRESS, LINK_FD, PINS_FD, FLASH_FILE, RESET_CAUSE)      called by `board/chip.py`
 
 LINK_FD is the serial line, PINS_FD the pins bus (`unix.py`); both non-blocking. FLASH_FILE is an image of whole
 4,096-byte blocks: slot a, slot b, and the rest blank or with a littlefs2 in it; it is mapped at FLASH_ADDRESS, as a chip
 maps its flash, so that code runs where it lies. RESET_CAUSE as in the contract.
-When it returns, the modules of the chosen slot are on the path, ours are forgotten, and `told` is for the slot's
-`port_unix.start`: slots.told has its fields, and there are the arguments of above. When the receiver must run, it
-does, and the process ends where a chip would reset: with 1. The watchdog is the supervisor's part: no frame for two
-seconds while running freely.
+It makes the outputs safe, looks at the slots and chooses, or receives. The process ends where a chip would reset: with
+1, with 3 for a soft reset into the second life, in which the chosen firmware starts and finds the whole of a small heap.
+The watchdog is the supervisor's part: no frame for two seconds while running freely.
 """
 
 import io
@@ -20,13 +20,14 @@ from array import array
 import deflate
 import fixed
 import uctypes
-import vfs
 
 from board.controller import slots
-from board.controller.unix import BLOCK, Bus, Files, Flash, read_word, write_word
+from board.controller.slots import SLOT_B, SLOT_SECTORS
+from board.controller.unix import BLOCK, Bus, Files, Flash
 
 TELL_MS = 100
 WAIT_MS = 10
+SOFT_RESET = 3
 READ_MAX = 2_048
 # The bus's frames, as board/controller/app/firmware.py has them: a slot's own numbers are not known here.
 INPUTS_FIRST, INPUTS_PER_PORT, OUTPUTS_FIRST = 1, 16, 3
@@ -39,8 +40,8 @@ class Home:
     board, is_production, kind = fixed.BOARD, fixed.IS_PRODUCTION, "unix"
 
     def __init__(self, link_fd, pins_fd, flash_path, address):
-        self.pins = open(pins_fd, "r+b")
-        self.bus = Bus(self.pins)
+        self._pins = open(pins_fd, "r+b")
+        self.bus = Bus(self._pins)
         self.outputs = array("i", [0] * OUTPUTS_FIRST + list(SAFE) * fixed.PORT_COUNT)
         try:
             self.bus.write(self.outputs)  # safe, before anything else
@@ -50,17 +51,18 @@ class Home:
         self._flash = Flash(flash_path)
         self._address = address
         self._path = flash_path
-        self._files = Files(Flash(flash_path, 2 * slots.SLOT_SECTORS))
+        self._files = Files(Flash(flash_path, 2 * SLOT_SECTORS))
         self._poll = None
+        self._now_ms = self._told_ms = 0
 
     def slot(self, number):
-        return memoryview(uctypes.bytearray_at(self._address + number * slots.SLOT_B, slots.SLOT_B))
+        return memoryview(uctypes.bytearray_at(self._address + number * SLOT_B, SLOT_B))
 
     def erase(self, number, sector):
-        self._flash.ioctl(6, number * slots.SLOT_SECTORS + sector)
+        self._flash.ioctl(6, number * SLOT_SECTORS + sector)
 
     def write(self, number, at, data):
-        self._flash.writeblocks(number * slots.SLOT_SECTORS + at // BLOCK, data, at % BLOCK)
+        self._flash.writeblocks(number * SLOT_SECTORS + at // BLOCK, data, at % BLOCK)
 
     def read(self, name):
         return self._files.read(name)
@@ -72,10 +74,16 @@ class Home:
         return deflate.DeflateIO(io.BytesIO(data), deflate.RAW, 12).read(size)
 
     def word(self):
-        return read_word(self._path)
+        """On a chip, a register; on a PC, a file that counts for nothing after a power cut."""
+        try:
+            with open(self._path + ".word") as file:
+                return int(file.read())
+        except (OSError, ValueError):
+            return 0
 
     def set_word(self, word):
-        write_word(self._path, word)
+        with open(self._path + ".word", "w") as file:
+            file.write(str(word))
 
     def feed(self):
         """The bus is served by `wait`; what takes long here takes a millisecond."""
@@ -116,6 +124,8 @@ class Home:
             self.outputs[0] = self._now_ms = self._clock[0]
         else:
             self._tick()
+
+    def now_ms(self):
         return self._now_ms
 
     def reset(self):
@@ -124,10 +134,9 @@ class Home:
     def _begin(self):
         self._clock, self._inputs = array("i", [-1]), array("i", [0] * (INPUTS_FIRST + INPUTS_PER_PORT * fixed.PORT_COUNT))
         self._poll = select.poll()
-        for file in (self.pins, self.link):
+        for file in (self._pins, self.link):
             self._poll.register(file, select.POLLIN)
         self._owed = False
-        self._now_ms = self._told_ms = 0
         self._ticks_ms = time.ticks_ms()
         self.bus.waits(-1)  # whose clock counts is the bus's to say
 
@@ -140,16 +149,8 @@ class Home:
             self.bus.write(self.outputs)
 
 
-def prepared(link_fd, pins_fd, flash_path, address, reset_cause):
+def decide(address, link_fd, pins_fd, flash_path, reset_cause):
     home = Home(link_fd, pins_fd, flash_path, address)
-    slot, state, head = slots.boot(home, reset_cause == 0)
-    vfs.mount(vfs.VfsRom(home.slot(slot)[slots.HEAD_B : head[0]]), "/slot")
-    sys.path[:] = ["/slot"]
-    for name in list(sys.modules):
-        if name.startswith("board") or name in ("cbor2", "fixed"):
-            del sys.modules[name]
-    told = slots.told(slot, state, head)
-    told["link"], told["pins"] = home.link, home.pins  # a file that nobody holds is closed
-    told["flash_path"], told["reset_cause"] = flash_path, reset_cause
-    told["files_first"] = 2 * slots.SLOT_SECTORS
-    return told
+    for _ in slots.boot(home, reset_cause == 0):
+        home.wait()
+    sys.exit(SOFT_RESET)
