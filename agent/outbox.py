@@ -60,7 +60,7 @@ class Migration(NamedTuple):
     is_destructive: bool = False
 
 
-MIGRATIONS = (
+MIGRATIONS: tuple[Migration, ...] = (
     Migration("""
     CREATE TABLE fact (
         key TEXT PRIMARY KEY, version INTEGER NOT NULL, crc INTEGER NOT NULL, value BLOB NOT NULL

@@ -34,6 +34,7 @@ from tools.flashing.keyfiles import FileSigner
 STATION = rules.Station("x86_64", "duo_cm4", is_production=True, security_floor=0)
 ROOT, PROD = (FileSigner(Ed25519PrivateKey.from_private_bytes(sha256(name).digest())) for name in (b"root", b"prod"))
 BEFORE: Tree = {ROOT_KEY: ROOT.public}
+COPIES = {"state.0", "state.1"}
 TURNS = 6  # of a random life
 
 
@@ -248,11 +249,12 @@ def legal_states(said: Sequence[str]) -> list[Legal]:
     """All that the promises allow, in order."""
     states, first, promised = [Legal()], 0, 0
     for line in said:
-        match json.loads(line):
+        told: dict[str, Any] = json.loads(line)
+        match told:
             case {"opened": _}:
                 first = len(states) - 1
-            case {"ask": _, **after}:
-                states.append(Legal(**after))
+            case {"ask": _}:
+                states.append(Legal(**{name: value for name, value in told.items() if name != "ask"}))
             case {"done": step}:
                 promised = first + step
     return states[promised:]
@@ -272,7 +274,7 @@ def judge_slots(files: Tree, said: Sequence[str]) -> str:
             choice.unlink(missing_ok=True)
     if not is_thorough:
         return ""
-    with planted({path: data for path, data in files.items() if not path.startswith("state.")}) as folder:
+    with planted({path: data for path, data in files.items() if path not in COPIES}) as folder:
         return without_state(folder, legal)
 
 

@@ -74,6 +74,8 @@ STORY_OF = {
 }  # fmt: skip
 STORIES_ORDER = ("store", "damaged", "rebuilt", "lists", "parts", "changes", "mends", "slots", "long list")
 EQUIVALENT = {  # name -> why nothing can be lost
+    "agent/update/engine.py: put() without staging.writer.sync_written()":
+        "nothing is promised of a piece: what is not there after a cut is asked for again",
     "agent/store.py: open_database() without sync_folder(path)":
         "SQLite syncs the folder itself with each connection's first sync of the WAL, before the first promise",
     "agent/store.py: rebuilt() without sync_folder(path)":

@@ -22,6 +22,7 @@ PURE = set(
 CURVES = {f"cryptography.hazmat.primitives.{name}" for name in ("asymmetric.ec", "asymmetric.ed25519", "hashes")}
 ALSO = {
     "agent.uplink.codec": {"cbor2", "pathlib"},  # pathlib: for the key table beside it, no other file
+    "agent.update.line": {"cbor2", "board.controller.slip"},
     "agent.update.strict": {"cbor2"},
     "agent.update.suit": {"uuid"},  # uuid5 alone, which is a hash
     "agent.update.cose": {"cryptography.exceptions", "cryptography.hazmat.primitives.asymmetric.utils", *CURVES},

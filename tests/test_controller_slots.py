@@ -1,4 +1,4 @@
-"""The controller's slots and the receiver of its boot part, on CPython: power cuts, damage, strangers, hostile bytes."""
+"""The controller's slots and its receiver, on CPython: power cuts, damage, strangers, hostile bytes."""
 
 import random
 import struct
@@ -113,7 +113,7 @@ def updated(chip: Chip) -> None:
     """The whole of an update: written, booted on trial, confirmed."""
     flashed(chip.home, component(NEW))
     chip.reset()
-    chip.step(chip._now + 1, b"")
+    chip.step(chip.now + 1, b"")
     assert chip.version == "2"
     chip.flash.rename(slots.NEXT, slots.FILE)
 
@@ -160,7 +160,7 @@ def test_a_power_cut_at_any_operation_boots_the_old_image_or_the_new(story: Stor
             break
         except Cut:
             chip.power_on()
-        chip.step(chip._now + 1, b"")
+        chip.step(chip.now + 1, b"")
         assert chip.version in ("1", "2") or (story is in_a_trial and chip.version == "0" and cut == 1), cut
         found.add(chip.version)
         assert chip.settled() in ("1", "2")
@@ -189,7 +189,7 @@ def test_a_try_that_cannot_be_counted_is_not_made() -> None:
     assert chip.settled() == "1"
     chip.flash.is_full = False
     chip.power_on()
-    chip.step(chip._now + 1, b"")
+    chip.step(chip.now + 1, b"")
     assert chip.version == "2", "later it is"
 
 
@@ -288,7 +288,7 @@ def test_two_sectors_that_are_the_same_are_sent_once() -> None:
     chip = Chip(OLD)
     flashed(chip.home, image)
     chip.power_on()
-    chip.step(chip._now + 1, b"")
+    chip.step(chip.now + 1, b"")
     assert chip.version == "2"
 
 
@@ -319,16 +319,17 @@ def answers(home: Home) -> list[tuple[int, int, dict[str, object]]]:
 
 
 values = st.recursive(
-    st.one_of(st.none(), st.booleans(), st.integers(-(1 << 64), (1 << 64) - 1), st.binary(max_size=40), st.text(max_size=9),
-              st.sampled_from(["head", "pieces", NONCE, 0, 1, 30_000])),
+    st.one_of(
+        st.none(), st.booleans(), st.integers(-(1 << 64), (1 << 64) - 1), st.binary(max_size=40), st.text(max_size=9),
+        st.sampled_from(["head", "pieces", NONCE, 0, 1, 30_000]),
+    ),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=4), inner, max_size=3),
     max_leaves=8,
 )  # fmt: skip
 names = st.sampled_from(["versions", "nonce", "digest", "what", "size_b", "seq", "first", "when_idle", "override", "x"])
-hostile_frames = st.builds(
-    frame, st.integers(0, 255), st.integers(0, 9),
-    st.one_of(st.binary(max_size=60), st.dictionaries(names, values, max_size=6).map(cbor2.dumps), values.map(cbor2.dumps)),
-)  # fmt: skip
+requests = st.dictionaries(names, values, max_size=6).map(cbor2.dumps)
+bodies = st.one_of(st.binary(max_size=60), requests, values.map(cbor2.dumps))
+hostile_frames = st.builds(frame, st.integers(0, 255), st.integers(0, 9), bodies)
 
 
 @pytest.mark.promise("S8", "S9")

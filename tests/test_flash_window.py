@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent.update.line import ACK, BODY_MAX, DATA, FRAME_MAX, Deframer, Receiver, ack, body, frame, packed
+from agent.update.sender import Sender
 from tests.flashline import Simulation, Wire
-from tools.flashing.sender import Sender
 
 
 class Giving:

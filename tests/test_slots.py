@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -59,7 +60,7 @@ class Site:
         self.updater()
         return self.start()
 
-    def stage(self, version: str, **how: object) -> Plan:
+    def stage(self, version: str, **how: Any) -> Plan:
         data = built(version, **how)
         plan = self.engine.begin(builds.head_of(data).raw)
         self.send(data, plan.wanted)
@@ -72,7 +73,7 @@ class Site:
             if digest in {piece.digest for piece in wanted}:
                 self.engine.put(digest, stored)
 
-    def install(self, version: str, **how: object) -> str:
+    def install(self, version: str, **how: Any) -> str:
         """Staged, tried, found healthy."""
         self.stage(version, **how)
         slot = self.engine.activate()
@@ -87,9 +88,9 @@ class Site:
         return state
 
 
-def built(version: str, files: Mapping[str, bytes] = FILES, sequence: int = 0, **how: object) -> bytes:
+def built(version: str, files: Mapping[str, bytes] = FILES, sequence: int = 0, **how: Any) -> bytes:
     app = builds.app(version=version, files={**files, "version": version.encode()})
-    return builds.build_file(app, builds.firmware(version=version), version=version, sequence=sequence, **how)  # type: ignore[arg-type]
+    return builds.build_file(app, builds.firmware(version=version), version=version, sequence=sequence, **how)
 
 
 def pieces_in(data: bytes) -> dict[bytes, bytes]:

@@ -248,7 +248,6 @@ class Engine:
         staging.writer.begin(head.raw, {path: (_size_b(row), row[0]) for path, row in staging.files.items()})
         survey(staging)
         self._copy(staging, running)
-        staging.writer.sync()
         self._staging = staging
 
     def put(self, digest: bytes, stored: bytes) -> None:
@@ -264,7 +263,7 @@ class Engine:
                 staging.unsynced_b += len(data)
             del staging.wanted[digest], staging.places[digest]
             if staging.unsynced_b >= SYNC_B:
-                staging.writer.sync()
+                staging.writer.sync_written()
                 staging.unsynced_b = 0
 
     def finish(self) -> str:

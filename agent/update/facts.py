@@ -48,6 +48,13 @@ def vitals(where: Where) -> health.Facts | None:
     return facts if facts is not None and health.is_fresh(facts, uptime_s()) else None
 
 
+def operator_ca(where: Where) -> Path | None:
+    """Whom the operator's servers prove themselves by: what the agent believes of the broker. None: not said."""
+    found = table(where.config).get("broker")
+    name = found.get("ca") if isinstance(found, dict) else None
+    return where.config.parent / name if isinstance(name, str) and name else None
+
+
 def serial_number(where: Where) -> str:
     """ "" on a bare station."""
     found = table(where.config).get("station")

@@ -1,6 +1,6 @@
 """The flash protocol's frames, numbers and receiving window (docs/flash-protocol.md). Pure: bytes in, bytes out.
 
-Both ends import this: the station's service (agent/update/protocol.py) and the flasher (tools/flashing/sender.py). The
+Both ends import this: the station's service (agent/update/protocol.py) and the flasher (agent/update/sender.py). The
 frames themselves are the port controller's too: board/controller/slip.py.
 """
 

@@ -8,8 +8,11 @@ The protocol is agent/update/protocol.py, what is done for it agent/update/hands
 """
 
 import argparse
+import grp
 import os
+import pwd
 import queue
+import random
 import selectors
 import signal
 import socket
@@ -19,16 +22,21 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
 import serial
 
 from agent.update import facts
+from agent.update.courier import Courier
+from agent.update.download import trusting
 from agent.update.engine import Engine
 from agent.update.hands import Hands
 from agent.update.launcher import ROOT
+from agent.update.ordersocket import Delivery, OrderSocket
 from agent.update.protocol import Desk, Device
+from agent.update.provision import Provisioner
 from agent.update.refusal import Refused
 
 SOCKET = Path("/run/station-update/flash.sock")
@@ -153,7 +161,7 @@ class Worker:
 
 @dataclass(slots=True)
 class Air:
-    """What else uses the engine, on the loop's thread and only while no flasher's job is done (agent/update/courier.py).
+    """What else uses the engine, on the loop's thread, while no flasher's job is done (agent/update/courier.py).
     `due` does what is due and returns when it wants to be called again; `aside`: a flasher is at work, or no more."""
 
     sockets: Callable[[], Sequence[socket.socket]] = tuple
@@ -353,16 +361,26 @@ class Service:
 # -- the programs ------------------------------------------------------------------------------------------------------
 
 
-def listening(path: Path) -> socket.socket:
-    """A stale socket is replaced; its folder says who may come (0750, and the group that ssh's user is in)."""
+def listening(path: Path, group: str = "") -> socket.socket:
+    """A stale socket is replaced. Who may come: our own user, and those of this group (of ssh's user), if there is one.
+    We must be in it ourselves."""
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     with suppress(FileNotFoundError):
         if path.is_socket():
             path.unlink()
     listener.bind(str(path))
     path.chmod(0o660)
+    if (gid := group_of(group)) is not None:
+        os.chown(path, -1, gid)
     listener.listen(CLIENTS_MAX)
     return listener
+
+
+def group_of(name: str) -> int | None:
+    try:
+        return grp.getgrnam(name).gr_gid
+    except KeyError:
+        return None
 
 
 def relay(path: Path, stdin: int = 0, stdout: int = 1) -> int:
@@ -403,7 +421,13 @@ def serve(args: argparse.Namespace) -> int:
     where = facts.Where(args.board, args.config, args.vitals, args.root)
     boot_id = facts.boot_id()
     engine = Engine(args.root, facts.station(where), clock=facts.wall, boot_id=boot_id)
-    service = Service(Hands(engine, where), dict(args.serial), listening(args.socket))
+    courier = courier_of(engine, where, lambda: service.wake())  # noqa: PLW0108  # there is none yet
+    overruled = partial(courier.overruled, "somebody at the station has flashed another build")
+    anew = partial(courier.ask_restart, "idle", "the station was provisioned")
+    provisioner = Provisioner(args.config, args.root, engine.trust, done=anew, group=group_of(args.agent))
+    hands = Hands(engine, where, restart=courier.ask_restart, provision=provisioner.perform, staged=overruled)
+    air = air_of(courier, args.orders, args.agent) if args.orders else Air()
+    service = Service(hands, dict(args.serial), listening(args.socket, args.group), air)
 
     def end(_number: int, _frame: object) -> None:
         service.is_ending = True
@@ -415,6 +439,30 @@ def serve(args: argparse.Namespace) -> int:
     service.run()
     engine.close()
     return 0
+
+
+def courier_of(engine: Engine, where: facts.Where, wake: Callable[[], None]) -> Courier:
+    def fresh() -> None:
+        engine.station = facts.station(where)
+
+    def is_online() -> bool:
+        found = facts.vitals(where)
+        return bool(found and found.broker)
+
+    return Courier(
+        engine.root, engine, lambda: trusting(facts.operator_ca(where)), clock=facts.uptime_s,
+        chance=random.SystemRandom(), wake=wake, is_online=is_online, fresh=fresh, log=partial(print, flush=True),
+    )  # fmt: skip
+
+
+def air_of(courier: Courier, path: Path, agent: str) -> Air:
+    """`agent`: the user that the agent runs as."""
+    try:
+        uids = [pwd.getpwnam(agent).pw_uid]
+    except KeyError:
+        uids = []
+    door = Delivery(courier, OrderSocket(path, uids, partial(print, flush=True)))
+    return Air(door.sockets, door.ready, door.due, door.aside, door.close)
 
 
 def tty(text: str) -> tuple[str, int]:
@@ -434,6 +482,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     serving.add_argument("--vitals", type=Path, default=facts.VITALS, help="what the agent tells of itself")
     serving.add_argument("--serial", type=tty, action="append", default=[], metavar="TTY[@BAUD]", help="a serial port")
     serving.add_argument("--socket", type=Path, default=SOCKET)
+    serving.add_argument("--group", default="station-flash", help="who may flash through the socket")
+    serving.add_argument("--orders", type=Path, help="where the agent says what the cloud has ordered")
+    serving.add_argument("--agent", default="station-agent", help="the user that the agent runs as")
     relaying = commands.add_parser("relay", help="connect stdin and stdout with the service")
     relaying.add_argument("--socket", type=Path, default=SOCKET)
     args = parser.parse_args(argv)

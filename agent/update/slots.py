@@ -139,6 +139,7 @@ class Writer:
     def __init__(self, slot: Path, files: Files = DISK) -> None:
         self.slot, self._files = slot, files
         self._unsynced: set[Path] = set()  # files, and folders whose names have changed
+        self._written: set[Path] = set()  # of them, files that have got something of the build
 
     def head(self) -> bytes:
         """Of the build that it is to hold; b"": of none."""
@@ -187,12 +188,21 @@ class Writer:
     def write(self, path: str, offset_b: int, data: bytes) -> None:
         self._files.write_at(self.slot / path, offset_b, data)
         self._unsynced.add(self.slot / path)
+        self._written.add(self.slot / path)
+
+    def sync_written(self) -> None:
+        """What was written need hardly be sent again after a power cut; their names are not promised yet."""
+        for path in sorted(self._written):
+            self._files.sync(path)
+        self._unsynced -= self._written
+        self._written.clear()
 
     def sync(self) -> None:
-        """A power cut from here on loses nothing of what was written."""
+        """A power cut from here on loses nothing."""
         for path in sorted(self._unsynced):
             self._files.sync(path)
         self._unsynced.clear()
+        self._written.clear()
 
     def forget(self, path: str) -> None:
         """The next read is of what the disk has, not of what memory has; after sync()."""

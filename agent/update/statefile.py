@@ -11,14 +11,20 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from agent.files import DISK, SHARED, Files, put
+from agent.files import DISK, PRIVATE, SHARED, Files, put
 from agent.update.bootstate import FILE_MAX_B, State, encode, newest
+
+LOCK = "state.lock"
 
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Nobody else changes the state meanwhile. The kernel's lock: no file is made, and it ends with its process."""
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    """Nobody else changes the state meanwhile. The kernel's lock, which ends with its process, on a file that nobody
+    else may open: on the folder, whoever may read it could hold it for ever."""
+    try:
+        fd = os.open(folder / LOCK, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, PRIVATE)
+    except OSError:  # a disk that takes no new file: what is there must start all the same
+        fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX)
         yield

@@ -4,11 +4,11 @@ socket (the pins bus).
     decide(FLASH_ADDRESS, LINK_FD, PINS_FD, FLASH_FILE, RESET_CAUSE)      called by `board/chip.py`
 
 LINK_FD is the serial line, PINS_FD the pins bus (`unix.py`); both non-blocking. FLASH_FILE is an image of whole
-4,096-byte blocks: slot a, slot b, and the rest blank or with a littlefs2 in it; it is mapped at FLASH_ADDRESS, as a chip
-maps its flash, so that code runs where it lies. RESET_CAUSE as in the contract.
+4,096-byte blocks: slot a, slot b, and the rest blank or with a littlefs2 in it; it is mapped at FLASH_ADDRESS, as a
+chip maps its flash, so that code runs where it lies. RESET_CAUSE as in the contract.
 It makes the outputs safe, looks at the slots and chooses, or receives. The process ends where a chip would reset: with
-1, with 3 for a soft reset into the second life, in which the chosen firmware starts and finds the whole of a small heap.
-The watchdog is the supervisor's part: no frame for two seconds while running freely.
+1, with 3 for a soft reset into the second life, in which `start_unix.py` starts the chosen firmware. The watchdog is
+the supervisor's part: no frame for two seconds while running freely.
 """
 
 import io
@@ -132,7 +132,8 @@ class Home:
         sys.exit(1)
 
     def _begin(self):
-        self._clock, self._inputs = array("i", [-1]), array("i", [0] * (INPUTS_FIRST + INPUTS_PER_PORT * fixed.PORT_COUNT))
+        self._clock = array("i", [-1])
+        self._inputs = array("i", [0] * (INPUTS_FIRST + INPUTS_PER_PORT * fixed.PORT_COUNT))
         self._poll = select.poll()
         for file in (self._pins, self.link):
             self._poll.register(file, select.POLLIN)

@@ -113,7 +113,7 @@ class Target:
             raise Refused("verify", "the slot does not hold the whole build yet: flash again")
         head = slots.intact(self._home.slot(self.slot), self._home.board, self._home.feed)
         if head is None or head[0] != self._size_b():
-            raise Refused("verify", "what the build holds is no firmware image for %s: flash another" % self._home.board)
+            raise Refused("verify", "what the build holds is no firmware for %s: flash another" % self._home.board)
 
     def activate(self) -> None:
         self._home.save(FILE, slots.dump(slots.on_trial(self.opened, self.slot)))
@@ -255,7 +255,7 @@ class Receiver:
         except (KeyError, TypeError, ValueError):
             return refusal(seq, "format", "a field of the request is missing or wrong")
         except OSError:
-            return refusal(seq, "storage", "the controller's flash is full or worn: erase it, or replace the controller")
+            return refusal(seq, "storage", "the controller's flash is full, or worn: replace the controller")
         except MemoryError:
             self._stop()
             return refusal(seq, "internal", "the controller has no memory left: flash again")

@@ -26,13 +26,22 @@ class BuildFile:
             self.size_b = path.stat().st_size
         except OSError as error:
             raise Refused("usage", f"{path} cannot be opened ({error.strerror}): name a build's file") from None
-        self.head: Head = build.read_head(self._file, None)
+        try:
+            self.head: Head = build.read_head(self._file, None)
+            self._places = self._checked()
+        except Refused:
+            self._file.close()
+            raise
+
+    def _checked(self) -> dict[bytes, tuple[int, Piece]]:
+        """Where each piece lies."""
         if not self.head.is_whole:
-            raise Refused("format", f"{path} is a head without its build: flash the file that build has made")
-        self._places = build.pieces_of(self.head)
-        stored_b = sum(piece.stored_b for _, piece in self._places.values())
+            raise Refused("format", f"{self.path} is a head without its build: flash the file that build has made")
+        places = build.pieces_of(self.head)
+        stored_b = sum(piece.stored_b for _, piece in places.values())
         if self.size_b != len(self.head.raw) + stored_b:
-            raise Refused("format", f"{path} has {self.size_b} bytes and not those of its build: copy it anew")
+            raise Refused("format", f"{self.path} has {self.size_b} bytes and not those of its build: copy it anew")
+        return places
 
     def verified(self, trust: Trust) -> Head:
         """The same head, its signature checked. Refused."""

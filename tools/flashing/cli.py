@@ -26,6 +26,7 @@ COMMANDS = (
     ("status", "status", "what a station runs, and what its slots hold"),
     ("rollback", "rollback", "go back to the build before"),
     ("log", "logs", "print a station's update log"),
+    ("controller", "controllers", "bring firmware onto a port controller's own line"),
     ("monitor", "monitor", "watch a station's updates until Ctrl-C"),
 )
 

@@ -79,7 +79,8 @@ class Bars:
 
         self._out, self._lock = out, threading.Lock()
         self._console = Console(file=out.stream, highlight=False)
-        columns = TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:3.0f} %  {task.fields[how]}")
+        text = TextColumn("{task.percentage:3.0f} %  {task.fields[how]}")
+        columns = TextColumn("{task.description}"), BarColumn(), text
         self._progress = Progress(*columns, console=self._console, transient=True)
         self._tasks: dict[str, TaskID] = {}
         self._progress.start()

@@ -13,7 +13,7 @@ from typing import Any
 from agent.update import line
 from agent.update.line import ANSWER, BODY_MAX, Deframer, frame, packed
 from agent.update.refusal import EXITS, Refused
-from tools.flashing.sender import RTO_MAX_S, RoundTrip, Sender
+from agent.update.sender import RTO_MAX_S, RoundTrip, Sender
 
 Steps = Generator[None, None, Any]
 WAITS_S = 300.0  # that a device may work on one request, as long as it says so

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from agent.update.provision import NEVER
 from agent.update.refusal import Refused
 from tools.flashing import driver, steps
 from tools.flashing.cli import Out
@@ -81,7 +82,8 @@ def chosen(args: argparse.Namespace, ports: Callable[[int], list[Found]] = found
         return address(named, args.baud)
     there = [(each.address, who) for each in ports(args.baud) if each.is_ours and (who := asked(each.address))]
     if args.serial:
-        there = [(at, who) for at, who in there if who.get("serial") == args.serial]
+        meant = {args.serial, "", NEVER} if args.command == "provision" else {args.serial}
+        there = [(at, who) for at, who in there if who.get("serial") in meant]
     if len(there) == 1:
         return there[0][0]
     names = ", ".join(f"{at} ({who.get('serial') or 'bare'})" for at, who in there)
