@@ -1,6 +1,5 @@
 """What the station's image is made of, without making it: tests/test_image.py boots it."""
 
-import os
 import re
 import subprocess
 from dataclasses import replace
@@ -99,7 +98,7 @@ def tree(folder: Path) -> Path:
 
 @pytest.mark.needs("mke2fs", "e2fsprogs")
 def test_images_of_which_one_file_differs_differ_in_few_blocks(tmp_path: Path) -> None:
-    """Whoever updates root partitions by blocks sends little. With other UUIDs each block of inodes would be another."""
+    """Whoever updates root partitions by blocks sends little. With new UUIDs each block of inodes would be another."""
     folder = tree(tmp_path / "tree")
     one = made(folder, tmp_path / "one")
     file = folder / "f3" / "file3"
@@ -135,37 +134,70 @@ def test_a_program_that_is_missing_is_told_in_a_sentence_that_says_what_to_type(
 
 
 def test_an_image_says_which_packages_it_was_made_of() -> None:
-    udev = "Package: udev\nStatus: install ok\nDescription: a\n : b\nVersion: 252.39-1\n"
-    status = f"{udev}\nPackage: base\nVersion: 12.4+deb12u12\n"
-    assert make.packages(status) == "base 12.4+deb12u12\nudev 252.39-1\n"
+    listed = "lock\npartial\nudev_252.39-1_arm64.deb\nnetbase_1%3a6.4_all.deb\n"
+    assert debian.packages(listed) == "netbase 1:6.4\nudev 252.39-1\n"
 
 
 def test_of_the_debian_packages_only_documentation_and_drivers_are_left_out_and_every_licence_stays() -> None:
-    left_out = [each.partition("=")[2].partition("=")[2] for each in debian.options() if "path-exclude" in each]
+    left_out = [each.removeprefix("--dpkgopt=path-exclude=") for each in debian.options() if "path-exclude" in each]
     assert all(each.startswith(("/usr/share/", "/lib/modules/*/kernel/")) for each in left_out)
-    assert debian.options()[-2] == "--dpkgopt=path-include=/usr/share/doc/*/copyright"
+    assert debian.options().index("--dpkgopt=path-include=/usr/share/doc/*/copyright") > len(left_out)
 
 
-def test_who_may_not_switch_emulation_on_is_told_what_to_type(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "geteuid", lambda: 1000)
-    monkeypatch.setattr(debian, "is_on", lambda: False)
-    monkeypatch.setattr("platform.machine", lambda: "x86_64")
-    with pytest.raises(ImageError, match=r"type sudo apt-get install qemu-user-static"), debian.emulation(print):
-        raise AssertionError("nothing runs without it")
+def modules(folder: Path, text: str) -> Path:
+    (folder / "modules.dep").write_text(text)
+    return folder
+
+
+def test_a_module_is_loaded_after_those_that_it_needs_and_only_once(tmp_path: Path) -> None:
+    ext4 = "k/ext4.ko: k/jbd2.ko k/crc16.ko\nk/jbd2.ko: k/crc16.ko\nk/crc16.ko:\nk/far.ko: k/ext4.ko\n"
+    found = debian.ordered(modules(tmp_path, f"{ext4}k/virtio_blk.ko:\n"), ("virtio_blk", "ext4", "built_in"))
+    assert [each.name for each in found] == ["virtio_blk.ko", "crc16.ko", "jbd2.ko", "ext4.ko"]
+
+
+def test_the_initramfs_holds_what_it_takes_to_mount_the_root_and_no_more(tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    for name in ("usr/bin/busybox", "lib/modules/6.1/kernel/virtio_blk.ko"):
+        (root / name).parent.mkdir(parents=True)
+        (root / name).write_text(name)
+    modules(root / "lib/modules/6.1", "kernel/virtio_blk.ko:\n")
+    debian.initramfs(root, tmp_path / "initrd", "/dev/vda1")
+    archive = unpacked((tmp_path / "initrd").read_bytes())
+    files = {name: data for name, data in archive.items() if data}
+    assert files.keys() == {"bin/busybox", "modules/virtio_blk.ko", "init"}
+    assert files["bin/busybox"] == b"usr/bin/busybox" and b" virtio_blk.ko;" in files["init"]
+
+
+def unpacked(data: bytes) -> dict[str, bytes]:
+    """newc of cpio(5): header in hex, name and content, each padded to four bytes."""
+    found, at = dict[str, bytes](), 0
+    while True:
+        assert data[at : at + 6] == b"070701"
+        size, name_size = (int(data[at + 6 + 8 * field :][:8], 16) for field in (6, 11))
+        name = data[at + 110 : at + 110 + name_size - 1].decode()
+        begins = at + (110 + name_size + 3) // 4 * 4
+        if name == "TRAILER!!!":
+            return found
+        found[name] = data[begins : begins + size]
+        at = begins + (size + 3) // 4 * 4
 
 
 # -- the machine ------------------------------------------------------------------------------------------------------
 
 
-def test_the_board_finds_its_serial_lines_by_the_names_of_the_machines_adapters(tmp_path: Path) -> None:
+def test_who_opens_a_serial_line_finds_it_by_the_name_of_the_machines_adapter(tmp_path: Path) -> None:
     board = load(make.BOARD)
     assert isinstance(board.reader.facts, LineFacts)
+    updater = (make.OVERLAY / make.ETC_UNITS / "station-update.service.d/virt.conf").read_text()
+    (service,) = re.findall(r"--serial (\S+)", updater)
+    lines = {"controller": board.controller.tty, "reader": board.reader.facts.tty, "service": service}
+    assert lines.keys() == set(virt.LINES)
     command = " ".join(virt.command(tmp_path, {"controller": "pty"}))
-    for name, tty in (("controller", board.controller.tty), ("reader", board.reader.facts.tty)):
+    for name, tty in lines.items():
         assert tty == f"/dev/serial/by-id/usb-QEMU_QEMU_USB_SERIAL_{name}-if00-port0"
         assert f"chardev={name},serial={name}" in command
     assert "pty,id=controller" in command and "null,id=reader" in command
 
 
-def test_the_kernel_finds_its_root_by_the_number_that_the_partition_has() -> None:
-    assert f"root=PARTUUID={ROOT.id} " in virt.KERNEL and " ro " in virt.KERNEL and f"uuid={ROOT.id}," in disk.table()
+def test_the_root_is_the_disks_first_partition_and_mounted_read_only() -> None:
+    assert PARTITIONS[0] is ROOT and f"root={virt.ROOT_DEVICE} ro " in virt.KERNEL and virt.ROOT_DEVICE.endswith("vda1")

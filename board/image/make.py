@@ -26,9 +26,10 @@ UNITS, ETC_UNITS = TREE / "board" / "systemd", Path("etc/systemd/system")
 BOARD = TREE / "board" / f"{slot.BOARD}.toml"
 CONFIG = "station-config"  # in /var/lib: what provisioning writes, and the board's file
 SOFTWARE = Path("usr/lib/station-agent")  # what no update touches: the rescue tree, with the launcher
+LAUNCHER = Path("agent/update/launcher.py")
 ENABLED = (  # of our units; the display's are for boards that have one
-    "station-agent.service", "station-update.service", "station-clock.socket", "station-ssh.socket",
-    "station-console.service", "systemd-networkd.service", "systemd-resolved.service",
+    "station-agent.service", "station-update.service", "station-restart.path", "station-clock.socket",
+    "station-ssh.socket", "station-console.service", "systemd-networkd.service", "systemd-resolved.service",
 )  # fmt: skip
 MASKED = (  # nobody logs in; and what has nothing to write to
     "getty@.service", "serial-getty@.service", "console-getty.service", "systemd-networkd-wait-online.service",
@@ -97,26 +98,17 @@ def unpack(tar: Path, root: Path, out: Path) -> None:
     """Debian, without what only its installing needed; the kernel and its initramfs go to `out`."""
     root.mkdir()
     run(["tar", "-C", root, "--numeric-owner", "--exclude=./dev/*", "-xpf", tar])
-    boot = root / "boot"
-    for name, wanted in (("vmlinuz", "vmlinuz-*"), ("initrd", "initrd.img-*")):
-        (found,) = boot.glob(wanted)
-        shutil.copyfile(found, out / name)
-    for each in (boot, root / "var" / "lib", root / "var" / "cache", root / "var" / "log"):
-        status = each / "dpkg" / "status"
-        if status.exists():
-            (root / SOFTWARE).mkdir(parents=True)
-            (root / SOFTWARE / "packages").write_text(packages(status.read_text()))
-        shutil.rmtree(each)
-        each.mkdir()
-
-
-def packages(status: str) -> str:
-    """`name version`, a line each, from dpkg's own list: what an image was made of."""
-    rows = []
-    for paragraph in status.strip().split("\n\n"):
-        facts = dict(line.split(": ", 1) for line in paragraph.splitlines() if ": " in line and line[0] != " ")
-        rows.append(f"{facts['Package']} {facts['Version']}\n")
-    return "".join(sorted(rows))
+    debian.configure(root)
+    (kernel,) = (root / "boot").glob("vmlinuz-*")
+    shutil.copyfile(kernel, out / "vmlinuz")
+    debian.initramfs(root, out / "initrd", virt.ROOT_DEVICE)
+    listed = root / debian.LISTED
+    (root / SOFTWARE).mkdir(parents=True)
+    (root / SOFTWARE / "packages").write_text(debian.packages(listed.read_text()))
+    listed.unlink()
+    for each in ("boot", "var/lib", "var/cache", "var/log"):
+        shutil.rmtree(root / each)
+        (root / each).mkdir()
 
 
 def fill_root(root: Path, rescue: Path) -> None:
@@ -130,6 +122,7 @@ def fill_root(root: Path, rescue: Path) -> None:
                 place(unit, root / "etc" / "udev" / "rules.d" / unit.name)
     place(UNITS / "devices.conf", root / ETC_UNITS / "station-agent.service.d" / "devices.conf")
     shutil.copytree(rescue, root / SOFTWARE / "rescue")
+    place(TREE / LAUNCHER, root / SOFTWARE / "rescue" / LAUNCHER)  # as the units name it; the rest is compiled
     (root / "etc" / "station-agent").mkdir()  # the data partition's CONFIG is mounted there
     (root / "etc" / "machine-id").write_text("")  # systemd makes one for each boot: the root is never written
     resolv = root / "etc" / "resolv.conf"
@@ -152,6 +145,7 @@ def place(source: Path, target: Path) -> None:
 def fill_data(data: Path, build: Build, more: Path | None) -> None:
     """/var/lib as a new station has it. systemd gives each folder to its unit's user at the first start."""
     data.mkdir()
+    data.chmod(0o755)
     slot.put(data / slot.FOLDER, build.file, build.root_pub)
     place(BOARD, data / CONFIG / "board.toml")
     if more:

@@ -22,7 +22,7 @@ STATION = Station(PLATFORM, BOARD, is_production=False, security_floor=0)
 def put(root: Path, file: Path, root_pub: Path) -> None:
     """The build is in slot A, and is the default, as if a trial had found it healthy. One that a dev key has signed
     makes a station for development. ImageError."""
-    root.mkdir(mode=0o700)
+    root.mkdir()
     try:
         (root / ROOT_KEY).write_bytes(load_public(root_pub))
         with TemporaryDirectory() as nowhere, file.open("rb") as stream:  # no launcher has chosen anything yet

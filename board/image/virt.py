@@ -14,15 +14,13 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from board.image.disk import ROOT, run
+from board.image.disk import run
 
 MACHINE = ("qemu-system-aarch64", "-M", "virt", "-cpu", "cortex-a57", "-smp", "2", "-m", "512")
 BARE = ("-accel", "tcg,thread=multi", "-nodefaults", "-display", "none")
 LINES = ("controller", "reader", "service")
-KERNEL = (
-    f"root=PARTUUID={ROOT.id} rootfstype=ext4 ro console=ttyAMA0 quiet loglevel=3 panic=5 fsck.repair=yes"
-    " systemd.show_status=no"
-)
+ROOT_DEVICE = "/dev/vda1"  # the only disk's first partition
+KERNEL = f"root={ROOT_DEVICE} ro console=ttyAMA0 quiet loglevel=3 panic=5 fsck.repair=yes systemd.show_status=no"
 SHELL = "station.shell"  # on the kernel's command line: a root shell on the first serial line
 LIGHTS = """
 / { leds { compatible = "gpio-leds";
