@@ -6,12 +6,14 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import replace
 from hashlib import sha256
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.update import build, index, keyring, rules, strict, suit
+from agent.update.engine import ROOT_KEY, Engine
 from agent.update.keyring import Trust
 from agent.update.refusal import EXITS, Refused
 from tests.builds import DEV, FILES, PROD, RING, ROM, ROOT, STRANGER, TRUST, app, build_file, firmware, head_of, ring
@@ -485,6 +487,39 @@ def is_honest(head: build.Head) -> bool:
     envelope = suit.open_envelope(head.raw, lambda alg, kid, *signed: TRUST.key(kid).check(alg, *signed))
     digests = {component.uri: component.digest for component in suit.load_manifest(envelope.manifest).components}
     return all(sha256(data).digest() == digests[name] for name, data in envelope.payloads.items() if name in digests)
+
+
+def seen(root: Path) -> dict[str, tuple[int, int]]:
+    """Every file below, with its length and the time of its last write."""
+    return {str(path): (path.stat().st_size, path.stat().st_mtime_ns) for path in root.rglob("*") if path.name != "log"}
+
+
+def hostile_flashes(root: Path, seeds: range) -> None:
+    """A station's engine gets them as heads of builds; what it takes is abandoned again."""
+    (root / ROOT_KEY).write_bytes(ROOT.public)
+    engine = Engine(root, STATION, choice=root / "slot", probe=lambda tree: "")
+    before = seen(root)
+    for seed in seeds:
+        rng = random.Random(seed)
+        for each in [mutated(rng), *resigned(b"", rng)]:
+            try:
+                engine.begin(each)
+            except Refused:
+                assert seen(root) == before, seed
+            else:
+                engine.abandon()
+                before = seen(root)
+
+
+@pytest.mark.promise("S8")
+def test_no_refused_build_has_touched_a_slot(tmp_path: Path) -> None:
+    hostile_flashes(tmp_path, range(100))
+
+
+@pytest.mark.long
+@pytest.mark.promise("S8")
+def test_of_thousands_of_mutated_builds_none_that_was_refused_has_touched_a_slot(tmp_path: Path) -> None:
+    hostile_flashes(tmp_path, range(100, 20_100))
 
 
 @pytest.mark.promise("S8")
