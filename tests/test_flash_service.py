@@ -1,10 +1,12 @@
 """The update service with a real engine on a real folder, over sockets: what a flasher gets, and what it bears."""
 
+import os
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +19,9 @@ from tests.flashsite import WAIT_S, Site
 from tests.flashstation import made
 from tools.flashing import driver, steps
 from tools.flashing.buildfile import BuildFile
-from tools.flashing.lines import Address
+from tools.flashing.lines import Address, UnixLine
 from tools.flashing.steps import Wish
+from tools.flashing.talk import Steps, Talk
 
 
 @pytest.fixture
@@ -82,7 +85,7 @@ def snapshot(root: Path) -> dict[str, bytes]:
 def test_a_flash_that_was_cut_goes_on_after_the_service_was_started_anew(tmp_path: Path, file: BuildFile) -> None:
     site, sent_b = Site(tmp_path), 0
 
-    def some(talk: Any, tell: steps.Tell) -> steps.Steps:
+    def some(talk: Any, tell: steps.Tell) -> Steps:
         nonlocal sent_b
         for _ in steps.flashed(talk, Wish(file, waits=False), tell):
             if talk.sender and talk.sends == "pieces" and talk.sender.acked_b > 40_000:
@@ -118,7 +121,7 @@ def test_a_second_flasher_is_told_that_there_is_one(site: Site, file: BuildFile)
     """The first one is in the middle of its build; it goes on undisturbed."""
     codes = []
 
-    def first(talk: Any, tell: steps.Tell) -> steps.Steps:
+    def first(talk: Any, tell: steps.Tell) -> Steps:
         flashing = steps.flashed(talk, Wish(file, waits=False), tell)
         for _ in flashing:
             if talk.sends == "pieces":
@@ -134,16 +137,25 @@ def test_a_second_flasher_is_told_that_there_is_one(site: Site, file: BuildFile)
 
 
 def test_nobody_is_sent_away_because_somebody_else_hangs(site: Site) -> None:
-    """Clients that say nothing take their places, up to the bound; one that leaves makes room."""
+    """Clients that say nothing make room; those that are at work do not."""
     idle = [socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) for _ in range(CLIENTS_MAX)]
     for each in idle:
         each.connect(str(site.socket))
-    with refusal("link"):
-        site.talk(steps.status)
-    for each in idle:
-        each.close()
     status, _ = site.talk(steps.status)
     assert status["serial"] == "SA-0001"
+    with ExitStack() as stack:
+        for _ in range(CLIENTS_MAX):
+            at_work(site, stack)
+        with refusal("link"):
+            site.talk(steps.status)
+    for each in idle:
+        each.close()
+
+
+def at_work(site: Site, stack: ExitStack) -> None:
+    """Somebody who has said hello and stays."""
+    talk, line = Talk(os.urandom(8), "tests"), stack.enter_context(closing(UnixLine(site.address)))
+    driver.run(line, talk, talk.hello(), threading.Event())
 
 
 def test_rubbish_at_the_socket_changes_nothing_and_crashes_nobody(site: Site) -> None:
@@ -207,7 +219,7 @@ def test_a_rollback_by_hand_ends_the_trial(site: Site, file: BuildFile) -> None:
 def test_the_log_tells_what_was_done(site: Site, file: BuildFile) -> None:
     site.flash(file)
 
-    def talked(talk: Any, tell: steps.Tell) -> steps.Steps:
+    def talked(talk: Any, tell: steps.Tell) -> Steps:
         yield from steps.identified(talk, tell)
         yield from steps.logged(talk, 0, tell)
 

@@ -201,6 +201,10 @@ class Device:
         self._owes_answer = self._owes_working = self._owes_ack = self._owes_failed = False
         self._refusal = b""  # to somebody without a session
 
+    @property
+    def has_session(self) -> bool:
+        return self._nonce is not None
+
     # -- bytes
 
     def receive(self, data: bytes, now: float) -> None:

@@ -40,7 +40,7 @@ from agent.update.provision import Provisioner
 from agent.update.refusal import Refused
 
 SOCKET = Path("/run/station-update/flash.sock")
-CLIENTS_MAX = 8  # at the socket; whoever comes then is closed again
+CLIENTS_MAX = 8  # at the socket; then who says nothing makes room, and where all are at work nobody comes in
 READ_B = 65_536
 REOPEN_S = 5.0  # a serial port that is not there, or has gone
 TURN_S = 1.0  # at most between two looks at a trial, an order that waits, a port that has come back
@@ -280,9 +280,13 @@ class Service:
             talk, _ = self.listener.accept()
         except OSError:
             return
-        if len(self.wires) - len(self._open_serials) >= CLIENTS_MAX:
-            talk.close()
-            return
+        clients = [wire for wire in self.wires if isinstance(wire.port, SocketPort)]
+        if len(clients) >= CLIENTS_MAX:
+            silent = next((wire for wire in clients if not wire.device.has_session), None)
+            if silent is None:
+                talk.close()
+                return
+            self._drop(silent)  # whoever has said nothing yet makes room for somebody who may
         self.add(SocketPort(talk))
 
     def _open_ports(self, now: float) -> None:
