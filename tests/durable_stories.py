@@ -46,7 +46,7 @@ STORIES = {
     "parts": Story(play_parts, lambda: partial(judge_lists, CARDS)),
     "changes": Story(play_changes, lambda: partial(judge_lists, CARDS)),
     "mends": Story(play_mends, lambda: partial(judge_lists, CARDS)),
-    "slots": Story(durable_slots.play_slots, lambda: durable_slots.judge_slots, durable_slots.BEFORE),
+    "slots": Story(durable_slots.play_slots, durable_slots.slots_judge, durable_slots.BEFORE),
     "long list": Story(play_long, lambda: partial(judge_lists, MANY)),
 }
 WRITER = [sys.executable, "-m", "tests.durable_stories"]
