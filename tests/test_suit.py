@@ -203,6 +203,7 @@ def test_a_manifest_with_one_more_command_is_refused(where: int, command: list[o
         "d8236328612a",
         "d81c80",
         "d9010280",
+        "c249010000000000000000",  # a number beyond 64 bits
         "f4",
         "f7",  # undefined
         "f90000",
@@ -220,6 +221,29 @@ def test_cbor_that_is_said_in_another_way_or_says_other_things_is_refused(data: 
     with pytest.raises(Refused) as caught:
         strict.loads(bytes.fromhex(data), "it", 100)
     assert caught.value.code == "format"
+
+
+def test_what_is_too_long_is_not_decoded() -> None:
+    assert strict.loads(b"\x43abc", "it", 4) == b"abc"
+    with pytest.raises(Refused, match="at most 3"):
+        strict.loads(b"\x43abc", "it", 3)
+
+
+def test_a_signature_has_no_headers_that_nobody_has_signed() -> None:
+    block = [cose.header(DEV.alg, DEV.kid), {}, None, bytes(64)]
+    assert cose.load(cose.TAG + strict.dumps(block), "it").kid == DEV.kid
+    for broken in (
+        [block[0], {4: DEV.kid}, None, bytes(64)],
+        [strict.dumps({1: DEV.alg, 2: [], 4: DEV.kid}), *block[1:]],  # crit
+        [strict.dumps({1: -35, 4: DEV.kid}), *block[1:]],  # ES384
+        [b"", *block[1:]],
+        [*block[:3], bytes(63)],
+        [*block[:2], 1, block[3]],
+        [*block, None],
+    ):
+        with pytest.raises(Refused) as caught:
+            cose.load(cose.TAG + strict.dumps(broken), "it")
+        assert caught.value.code == "format"
 
 
 values = st.recursive(

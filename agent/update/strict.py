@@ -17,10 +17,8 @@ def loads(data: bytes, what: str, size_max_b: int) -> Any:
     if len(data) > size_max_b:
         raise Refused("format", f"{what} is damaged or not ours: {len(data)} bytes, at most {size_max_b} are allowed")
     try:
-        value = cbor2.loads(
-            data, semantic_decoders=_Untagged(), max_depth=DEPTH_MAX, allow_indefinite=False, allow_duplicate_keys=False
-        )
-        is_exact = dumps(value) == data
+        value = cbor2.loads(data, semantic_decoders=_Untagged(), max_depth=DEPTH_MAX)
+        is_exact = dumps(value) == data  # else a key is there twice, a length is unknown, an order is another, …
     except (cbor2.CBORError, ValueError, TypeError, OverflowError, RecursionError):
         raise Refused("format", f"{what} is damaged or not ours: it is no CBOR of a build") from None
     if not is_exact or not _is_plain(value):
