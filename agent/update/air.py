@@ -142,8 +142,8 @@ def attempted(task: Task, outcome: Outcome, now: float, chance: float) -> Task:
             return replace(task, not_before=now + BUSY_S)
     task = counted(task, outcome)
     if (why := is_enough(task)) is not None:
-        code = "hash" if outcome.end is End.LIE else "link"
-        return failed(task, outcome.code or code, f"{why}: {outcome.why}")
+        code = outcome.code if outcome.end is End.LIE and outcome.code else "link"
+        return failed(task, code, f"{why}: {outcome.why}")
     return replace(task, not_before=now + wait_s(task, outcome, chance))
 
 

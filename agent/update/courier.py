@@ -230,7 +230,9 @@ class Courier:
         self._stop, self._hands = Stop(), Elsewhere(self._wake)
         known = Known(task.etag, task.size_b)
         hands = ForAttempt(self, self._hands)
-        job = Job(task.order.url, hands, context, left_b, self._head, known, is_pinned=task.is_pinned)
+        job = Job(
+            task.order.url, hands, context, left_b, self._head, known, is_pinned=task.is_pinned, is_new=not task.build
+        )  # fmt: skip
         attempt = self._attempt = Attempt(job, self._stop, self._clock)
         self._thread = Thread(target=self._run, args=(attempt,), name="courier", daemon=True)
         self._thread.start()

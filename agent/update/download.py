@@ -63,13 +63,13 @@ class Hands(Protocol):
 
 
 class Taker:
-    """A file on its way. `head`: what is known of its beginning already."""
+    """A file on its way. `head`: what is known of its beginning already; `is_new`: nobody has had the whole of it."""
 
-    def __init__(self, hands: Hands, head: bytes = b"") -> None:
+    def __init__(self, hands: Hands, head: bytes = b"", *, is_new: bool = True) -> None:
         self.got_b = 0  # new and right
         self._hands = hands
         self._head = bytearray(head)
-        self._known_b = len(head)  # of the head: not new
+        self._known_b = len(head) if is_new else HEAD_MAX_B  # of the head: not new
         self._todo: list[Wanted] | None = None  # by offset; None: the head is not whole yet
         self._starts: list[int] = []
         self._done: set[int] = set()
@@ -343,6 +343,7 @@ class Job:
     head: bytes = b""
     known: Known = field(default_factory=Known)
     is_pinned: bool = True  # the server's name for the file is to stay the same
+    is_new: bool = True  # the head has never come whole
 
 
 class Stop:
@@ -412,7 +413,7 @@ class Attempt:
     def run(self) -> Outcome:
         """Never raises for anything that the world does."""
         try:
-            self.taker = Taker(self.job.hands, self.job.head)
+            self.taker = Taker(self.job.hands, self.job.head, is_new=self.job.is_new)
             while (span := self.taker.wants()) is not None:
                 self._fetch(span, self.taker)
                 if self.taker.wants() == span:
