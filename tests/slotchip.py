@@ -106,11 +106,13 @@ class Home:
     def save(self, name: str, data: bytes) -> None:
         self.flash.save(name, data)
 
-    def inflate(self, data: bytes, size: int) -> bytes:
+    def inflate(self, data: bytes, into: memoryview) -> int:
         try:
-            return zlib.decompressobj(-12).decompress(data, size)
+            found = zlib.decompressobj(-12).decompress(data, len(into))
         except zlib.error as error:
             raise ValueError(str(error)) from None
+        into[: len(found)] = found
+        return len(found)
 
     def feed(self) -> None:
         pass

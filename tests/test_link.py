@@ -250,7 +250,7 @@ def test_hostile_cbor_is_none() -> None:
 
 
 def test_the_hash_stands_for_order_and_names_of_the_tables() -> None:
-    assert contract.HASH == "02923962", (
+    assert contract.HASH == "264bb4ec", (
         "the contract changed: raise MINOR_LAST, or MAJOR if old readers would err; then this"
     )
 

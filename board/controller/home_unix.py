@@ -11,6 +11,7 @@ It makes the outputs safe, looks at the slots and chooses, or receives. The proc
 the supervisor's part: no frame for two seconds while running freely.
 """
 
+import gc
 import io
 import select
 import sys
@@ -28,10 +29,24 @@ from board.controller.unix import BLOCK, Bus, Files, Flash
 TELL_MS = 100
 WAIT_MS = 10
 SOFT_RESET = 3
-READ_MAX = 2_048
+READ_MAX = 1_024
 # The bus's frames, as board/controller/app/firmware.py has them: a slot's own numbers are not known here.
 INPUTS_FIRST, INPUTS_PER_PORT, OUTPUTS_FIRST = 1, 16, 3
 SAFE = (10_000, 0, 2, 0, 0)  # of a port: pilot at +12 V, contactor open, bolt held, no test current, dark
+
+
+class Source(io.IOBase):
+    """A buffer as a stream, that copies none of it."""
+
+    def __init__(self, data):
+        self._data = data
+        self._at = 0
+
+    def readinto(self, into):
+        size = min(len(into), len(self._data) - self._at)
+        into[:size] = self._data[self._at : self._at + size]
+        self._at += size
+        return size
 
 
 class Home:
@@ -70,8 +85,8 @@ class Home:
     def save(self, name, data):
         self._files.write(name, data)
 
-    def inflate(self, data, size):
-        return deflate.DeflateIO(io.BytesIO(data), deflate.RAW, 12).read(size)
+    def inflate(self, data, into):
+        return deflate.DeflateIO(Source(data), deflate.RAW, 12).readinto(into) or 0
 
     def word(self):
         """On a chip, a register; on a PC, a file that counts for nothing after a power cut."""
@@ -152,6 +167,7 @@ class Home:
 
 def decide(address, link_fd, pins_fd, flash_path, reset_cause):
     home = Home(link_fd, pins_fd, flash_path, address)
+    gc.threshold(2_048)  # or the heap is full of holes
     for _ in slots.boot(home, reset_cause == 0):
         home.wait()
     sys.exit(SOFT_RESET)

@@ -15,6 +15,7 @@ from board.controller.slots import NONE, SECTOR_B, SLOT_B
 from board.controller.unix import BLOCK, Files
 
 FILES_BLOCKS = 16
+PAGE_B = 256  # is written at once
 BOARD = "duo"
 
 
@@ -33,8 +34,11 @@ class Ram:
 
     def readblocks(self, block, data, offset=0):
         at = 2 * SLOT_B + block * BLOCK + offset
-        for i in range(len(data)):  # also from a finalizer, where nothing may be allocated
-            data[i] = self.data[at + i]
+        try:
+            data[:] = memoryview(self.data)[at : at + len(data)]
+        except MemoryError:  # from a finalizer, where nothing may be allocated
+            for i in range(len(data)):
+                data[i] = self.data[at + i]
 
     def writeblocks(self, block, data, offset=0):
         self.change(2 * SLOT_B + block * BLOCK + offset, data)
@@ -72,7 +76,8 @@ class Home:
         self.ram.change(number * SLOT_B + sector * SECTOR_B, b"\xff" * SECTOR_B)
 
     def write(self, number, at, data):
-        self.ram.change(number * SLOT_B + at, data)
+        for start in range(0, len(data), PAGE_B):
+            self.ram.change(number * SLOT_B + at + start, data[start : start + PAGE_B])
 
     def feed(self):
         pass

@@ -5,7 +5,7 @@ import os
 import select
 import time
 from binascii import b2a_base64
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any, Protocol
@@ -219,13 +219,14 @@ except ImportError:
 """
 BEGIN = """
 import gc, sys
-from binascii import a2b_base64
 for name in [name for name in sys.modules if name.startswith("board.controller")]:
     del sys.modules[name]
 from board.controller import {module}
-from board.controller.receive import Target
+from board.controller.receive import Room, Target
 home = {home}
-target = Target(home, index)
+room = Room()
+target = Target(home, index, room)
+piece = memoryview(room.piece)
 target.open(home.feed)
 print(target.wanted)
 """
@@ -243,19 +244,21 @@ def recover(
     if board != image.board:
         raise Refused("board", f"this controller is a {board}, the firmware is for {image.board}: take another")
     allow({"is_production": is_production == "1"})
-    stored_in(prompt, "index", image.raw)
+    prompt.run("from binascii import a2b_base64\nindex = b''")
+    for part in parts(image.raw):
+        prompt.run(f"index += {part}")
     wanted = prompt.run(BEGIN.format(module=home.split(".")[0], home=home)).strip("[]")
     for number in map(int, wanted.split(",") if wanted else ()):
-        stored_in(prompt, "piece", image.stored(image.pieces[number]))
-        prompt.run(f"target.put({number}, piece)\nhome.feed()\ngc.collect()")
+        stored = image.stored(image.pieces[number])
+        for at, part in zip(range(0, len(stored), PART_B), parts(stored), strict=True):
+            prompt.run(f"home.feed()\npiece[{at}:{min(at + PART_B, len(stored))}] = {part}")
+        prompt.run(f"target.put({number}, piece[:{len(stored)}])\ngc.collect()")
     prompt.run("target.finish()\ntarget.activate()")
     with suppress(Refused):  # it is gone before it can answer
         prompt.run("home.reset()")
 
 
-def stored_in(prompt: Prompt, name: str, data: bytes) -> None:
-    """A chip's small heap takes it in parts."""
-    prompt.run(f"from binascii import a2b_base64\n{name} = b''")
+def parts(data: bytes) -> Iterator[str]:
+    """As the prompt reads them: a chip's small heap takes the whole only so."""
     for at in range(0, len(data), PART_B):
-        text = b2a_base64(data[at : at + PART_B], newline=False).decode()
-        prompt.run(f"{name} += a2b_base64('{text}')")
+        yield f"a2b_base64('{b2a_base64(data[at : at + PART_B], newline=False).decode()}')"
