@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 
 from agent.update import facts
+from agent.update.kept import Kept
+from agent.update.line import BODY_MAX, WINDOW
 from agent.update.refusal import Refused
 from agent.update.service import CLIENTS_MAX
 from tests.flashsite import WAIT_S, Site
@@ -78,7 +80,34 @@ def confirmed(site: Site, file: BuildFile) -> None:
 
 
 def snapshot(root: Path) -> dict[str, bytes]:
-    return {str(path): path.read_bytes() for path in sorted(root.rglob("*")) if path.is_file()}
+    """But for what has come of a head: that is no slot's."""
+    files = [path for path in sorted(root.rglob("*")) if path.is_file() and not path.name.startswith("coming.")]
+    return {str(path): path.read_bytes() for path in files}
+
+
+def test_what_is_kept_of_a_piece_is_what_a_cut_has_left_whole(tmp_path: Path) -> None:
+    """At every length that the file may have then; and it goes on from there."""
+    path = tmp_path / "piece"
+    kept = Kept(path)
+    kept.begin(b"d" * 32, b"one")
+    kept.add(b"three")
+    kept.close()
+    whole = path.read_bytes()
+    for cut in range(len(whole) + 1):
+        path.write_bytes(whole[:cut])
+        again = Kept(path)
+        assert (again.digest, bytes(again.data)) in ((b"", b""), (b"d" * 32, b"one"), (b"d" * 32, b"onethree"))
+        again.begin(b"e" * 32) if not again.digest else again.add(b"more")
+        again.close()
+        last = Kept(path)
+        assert (last.digest, last.data) == (again.digest, again.data)
+        last.close()
+    path.write_bytes(b"\xff" * 100)
+    assert Kept(path).digest == b""
+    unwritable = Kept(tmp_path / "no" / "folder")
+    unwritable.begin(b"d" * 32, b"x")
+    unwritable.add(b"y")
+    assert unwritable.data == b"xy"
 
 
 @pytest.mark.promise("S8")
@@ -99,7 +128,7 @@ def test_a_flash_that_was_cut_goes_on_after_the_service_was_started_anew(tmp_pat
         end = again.flash(file, goes_on=True)
         whole_b = sum(piece.stored_b for _, piece in pieces(file, facts.station(again.where).platform))
     assert end.result == "activated" and sent_b > 40_000
-    assert sent_b + end.sent_b <= whole_b + 65_536 + 32 * 1_024  # the piece on its way, and a window
+    assert sent_b + end.sent_b <= whole_b + WINDOW * BODY_MAX
 
 
 def pieces(file: BuildFile, platform: str) -> list[tuple[str, Any]]:

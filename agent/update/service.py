@@ -33,6 +33,7 @@ from agent.update.courier import Courier
 from agent.update.download import trusting
 from agent.update.engine import Engine
 from agent.update.hands import Hands
+from agent.update.kept import Kept
 from agent.update.launcher import ROOT
 from agent.update.ordersocket import Delivery, OrderSocket
 from agent.update.protocol import Desk, Device
@@ -180,7 +181,7 @@ class Service:
     listener: socket.socket | None = None
     air: Air = field(default_factory=Air)
     clock: Callable[[], float] = lambda: time.clock_gettime(time.CLOCK_BOOTTIME)
-    desk: Desk = field(default_factory=Desk)
+    desk: Desk = field(init=False)
     wires: list[Wire] = field(default_factory=list)
     is_ending: bool = False
     _selector: selectors.BaseSelector = field(default_factory=selectors.DefaultSelector)
@@ -194,6 +195,8 @@ class Service:
     _looked_s: float = 0.0
 
     def __post_init__(self) -> None:
+        root = self.hands.engine.root
+        self.desk = Desk(text=Kept(root / "coming.head"), part=Kept(root / "coming.piece"))
         self._wake_r, self._wake_w = os.pipe()
         os.set_blocking(self._wake_r, False)
         os.set_blocking(self._wake_w, False)
@@ -354,6 +357,9 @@ class Service:
             self._drop(wire)
         self.air.close()
         self._worker.close(timeout_s=5.0)
+        for kept in (self.desk.text, self.desk.part):
+            assert isinstance(kept, Kept)
+            kept.close()
         if self.listener is not None:
             self.listener.close()
         self._selector.close()
