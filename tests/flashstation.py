@@ -89,10 +89,10 @@ class Slots:
                 self.puts += 1
                 self.have[piece.digest] = build.unpack(piece, stored)
             case protocol.Finish():
-                head = build.load_head(self.head, None)
-                if any(piece.digest not in self.have for piece in protocol.numbered(head)):
+                found = build.load_head(self.head, None)
+                if any(piece.digest not in self.have for piece in protocol.numbered(found)):
                     raise Refused("verify", "pieces have not come: go on with resume")
-                self.staged = head.version
+                self.staged = found.version
             case protocol.Activate(when_idle, override):
                 if not self.staged:
                     raise Refused("verify", "no build is staged: flash one first")

@@ -20,7 +20,7 @@ from tools.flashing import driver, steps
 from tools.flashing.buildfile import BuildFile
 from tools.flashing.lines import Address, SerialLine
 from tools.flashing.steps import Flashed, Wish
-from tools.flashing.talk import Talk
+from tools.flashing.talk import Steps, Talk
 
 BAUD = 921_600
 
@@ -62,7 +62,7 @@ def test_a_cable_that_is_pulled_costs_at_most_one_window(site: Site, file: Build
     """And the next one may be another: the station says what it has, also of the piece that was on its way."""
     seen: list[Any] = []
 
-    def half(talk: Talk) -> steps.Steps:
+    def half(talk: Talk) -> Steps:
         seen.append(talk)
         for _ in steps.flashed(talk, Wish(file, waits=False), lambda *_: None):
             if talk.sender and talk.sends == "pieces" and talk.sender.acked_b > 60_000:

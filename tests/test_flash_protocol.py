@@ -20,6 +20,7 @@ from tests.flashstation import Flasher, Slots, Station, made
 from tools.flashing import steps
 from tools.flashing.buildfile import BuildFile
 from tools.flashing.steps import Wish
+from tools.flashing.talk import Steps
 
 
 @pytest.fixture(scope="module")
@@ -282,7 +283,7 @@ def test_a_log_of_any_length_is_read_in_pages() -> None:
     station = Station(Slots(log=[f"line {i} " + "ä" * (i * 7 % 900) for i in range(300)]))
     flasher = Flasher()
 
-    def talked() -> steps.Steps:
+    def talked() -> Steps:
         yield from flasher.talk.hello()
         return (yield from steps.logged(flasher.talk, 10, flasher.tell))
 
@@ -340,7 +341,7 @@ def test_no_frames_in_any_order_crash_a_station_or_touch_its_slots(
     desk, slots = Desk(), Slots()
     answers = hostile(Device(desk), slots, frames, noise)
     assert not slots.have and not slots.staged and not slots.activated and not slots.head
-    assert answers <= 4 * len(frames) and len(desk.text) <= protocol.HEAD_MAX_B
+    assert answers <= 4 * len(frames) and len(desk.text.data) <= protocol.HEAD_MAX_B
 
 
 @pytest.mark.long
@@ -361,7 +362,7 @@ def test_a_flasher_in_the_wrong_order_gets_a_sentence(file: BuildFile, draw: st.
     slots, device = Slots(), Device(Desk())
     slim = file.slim("x86_64", "duo_sim")
     digest = sha256(slim).digest()
-    possible = [
+    possible: list[tuple[int, dict[str, object]]] = [
         (line.PLAN, {"digest": digest}), (line.WANTED, {"first": 0}), (line.FINISH, {}),
         (line.SEND, {"what": "head", "size_b": len(slim), "digest": digest, "seq": 0}),
         (line.SEND, {"what": "pieces", "size_b": draw.draw(st.integers(0, 2**40)), "digest": digest, "seq": 0}),

@@ -1,24 +1,29 @@
 """The update service with a real engine on a real folder, over sockets: what a flasher gets, and what it bears."""
 
+import os
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from agent.update import facts
+from agent.update.kept import Kept
+from agent.update.line import BODY_MAX, WINDOW
 from agent.update.refusal import Refused
 from agent.update.service import CLIENTS_MAX
 from tests.flashsite import WAIT_S, Site
 from tests.flashstation import made
 from tools.flashing import driver, steps
 from tools.flashing.buildfile import BuildFile
-from tools.flashing.lines import Address
+from tools.flashing.lines import Address, UnixLine
 from tools.flashing.steps import Wish
+from tools.flashing.talk import Steps, Talk
 
 
 @pytest.fixture
@@ -75,14 +80,41 @@ def confirmed(site: Site, file: BuildFile) -> None:
 
 
 def snapshot(root: Path) -> dict[str, bytes]:
-    return {str(path): path.read_bytes() for path in sorted(root.rglob("*")) if path.is_file()}
+    """But for what has come of a head: that is no slot's."""
+    files = [path for path in sorted(root.rglob("*")) if path.is_file() and not path.name.startswith("coming.")]
+    return {str(path): path.read_bytes() for path in files}
+
+
+def test_what_is_kept_of_a_piece_is_what_a_cut_has_left_whole(tmp_path: Path) -> None:
+    """At every length that the file may have then; and it goes on from there."""
+    path = tmp_path / "piece"
+    kept = Kept(path)
+    kept.begin(b"d" * 32, b"one")
+    kept.add(b"three")
+    kept.close()
+    whole = path.read_bytes()
+    for cut in range(len(whole) + 1):
+        path.write_bytes(whole[:cut])
+        again = Kept(path)
+        assert (again.digest, bytes(again.data)) in ((b"", b""), (b"d" * 32, b"one"), (b"d" * 32, b"onethree"))
+        again.begin(b"e" * 32) if not again.digest else again.add(b"more")
+        again.close()
+        last = Kept(path)
+        assert (last.digest, last.data) == (again.digest, again.data)
+        last.close()
+    path.write_bytes(b"\xff" * 100)
+    assert Kept(path).digest == b""
+    unwritable = Kept(tmp_path / "no" / "folder")
+    unwritable.begin(b"d" * 32, b"x")
+    unwritable.add(b"y")
+    assert unwritable.data == b"xy"
 
 
 @pytest.mark.promise("S8")
 def test_a_flash_that_was_cut_goes_on_after_the_service_was_started_anew(tmp_path: Path, file: BuildFile) -> None:
     site, sent_b = Site(tmp_path), 0
 
-    def some(talk: Any, tell: steps.Tell) -> steps.Steps:
+    def some(talk: Any, tell: steps.Tell) -> Steps:
         nonlocal sent_b
         for _ in steps.flashed(talk, Wish(file, waits=False), tell):
             if talk.sender and talk.sends == "pieces" and talk.sender.acked_b > 40_000:
@@ -96,7 +128,7 @@ def test_a_flash_that_was_cut_goes_on_after_the_service_was_started_anew(tmp_pat
         end = again.flash(file, goes_on=True)
         whole_b = sum(piece.stored_b for _, piece in pieces(file, facts.station(again.where).platform))
     assert end.result == "activated" and sent_b > 40_000
-    assert sent_b + end.sent_b <= whole_b + 65_536 + 32 * 1_024  # the piece on its way, and a window
+    assert sent_b + end.sent_b <= whole_b + WINDOW * BODY_MAX
 
 
 def pieces(file: BuildFile, platform: str) -> list[tuple[str, Any]]:
@@ -118,7 +150,7 @@ def test_a_second_flasher_is_told_that_there_is_one(site: Site, file: BuildFile)
     """The first one is in the middle of its build; it goes on undisturbed."""
     codes = []
 
-    def first(talk: Any, tell: steps.Tell) -> steps.Steps:
+    def first(talk: Any, tell: steps.Tell) -> Steps:
         flashing = steps.flashed(talk, Wish(file, waits=False), tell)
         for _ in flashing:
             if talk.sends == "pieces":
@@ -134,16 +166,25 @@ def test_a_second_flasher_is_told_that_there_is_one(site: Site, file: BuildFile)
 
 
 def test_nobody_is_sent_away_because_somebody_else_hangs(site: Site) -> None:
-    """Clients that say nothing take their places, up to the bound; one that leaves makes room."""
+    """Clients that say nothing make room; those that are at work do not."""
     idle = [socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) for _ in range(CLIENTS_MAX)]
     for each in idle:
         each.connect(str(site.socket))
-    with refusal("link"):
-        site.talk(steps.status)
-    for each in idle:
-        each.close()
     status, _ = site.talk(steps.status)
     assert status["serial"] == "SA-0001"
+    with ExitStack() as stack:
+        for _ in range(CLIENTS_MAX):
+            at_work(site, stack)
+        with refusal("link"):
+            site.talk(steps.status)
+    for each in idle:
+        each.close()
+
+
+def at_work(site: Site, stack: ExitStack) -> None:
+    """Somebody who has said hello and stays."""
+    talk, line = Talk(os.urandom(8), "tests"), stack.enter_context(closing(UnixLine(site.address)))
+    driver.run(line, talk, talk.hello(), threading.Event())
 
 
 def test_rubbish_at_the_socket_changes_nothing_and_crashes_nobody(site: Site) -> None:
@@ -207,7 +248,7 @@ def test_a_rollback_by_hand_ends_the_trial(site: Site, file: BuildFile) -> None:
 def test_the_log_tells_what_was_done(site: Site, file: BuildFile) -> None:
     site.flash(file)
 
-    def talked(talk: Any, tell: steps.Tell) -> steps.Steps:
+    def talked(talk: Any, tell: steps.Tell) -> Steps:
         yield from steps.identified(talk, tell)
         yield from steps.logged(talk, 0, tell)
 

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
@@ -45,7 +45,7 @@ def _at_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Typed:
-    def __init__(self, capsys: pytest.CaptureFixture[str], *argv: str | Path) -> None:
+    def __init__(self, capsys: pytest.CaptureFixture[str], *argv: str | Path | Address) -> None:
         self.exit = cli.main([*map(str, argv)])
         self.out, self.err = capsys.readouterr()
 
@@ -130,12 +130,12 @@ def test_a_build_that_is_ill_ends_in_exit_10(site: Site, build: Path, capsys: py
 def test_each_failure_has_its_exit_code_and_a_sentence_that_says_what_to_do(
     site: Site, build: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], argv: list[str], exit_code: int
 ) -> None:
-    names = {
+    names: dict[str, Callable[[], Path | Address]] = {
         "BUILD": lambda: build, "SITE": lambda: site.address, "DEV": lambda: made(tmp_path, "2.0.1", role="dev"),
         "OTHER": lambda: made(tmp_path, "2.0.2", platforms=("aarch64",)),
         "DAMAGED": lambda: damaged(build, tmp_path / "damaged.build"),
     }  # fmt: skip
-    typed = Typed(capsys, *(names.get(word, lambda word=word: word)() for word in argv))
+    typed = Typed(capsys, *(names[word]() if word in names else word for word in argv))
     said = (typed.err + typed.out).strip().splitlines()[-1]
     assert typed.exit == exit_code and ":" in said and len(said) < 400 and "Traceback" not in typed.err
 

@@ -8,7 +8,7 @@ done() brings the result. All lines of a station share one Desk: one flasher at 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from agent.update import line
 from agent.update.build import Head
@@ -124,15 +124,36 @@ def numbered(head: Head) -> tuple[Piece, ...]:
 # -- what all lines share ----------------------------------------------------------------------------------------------
 
 
+class Keeping(Protocol):
+    """What has come of something, the SHA-256 of which is `digest`; b"": nothing is on its way. agent/update/kept.py"""
+
+    digest: bytes
+    data: bytearray
+
+    def begin(self, digest: bytes, data: bytes = b"") -> None: ...
+    def add(self, data: bytes) -> None: ...
+
+
+class Memory:
+    """For as long as the process lives."""
+
+    def __init__(self) -> None:
+        self.digest, self.data = b"", bytearray()
+
+    def begin(self, digest: bytes, data: bytes = b"") -> None:
+        self.digest, self.data = digest, bytearray(data)
+
+    def add(self, data: bytes) -> None:
+        self.data += data
+
+
 @dataclass(slots=True)
 class Desk:
     """Who is at work, and what was received of a build that is not whole yet: it outlives the flasher's connection."""
 
     holder: object | None = None
-    text: bytearray = field(default_factory=bytearray)  # of the head or document on its way
-    text_digest: bytes = b""
-    part: bytearray = field(default_factory=bytearray)  # of the piece on its way, as stored
-    part_digest: bytes = b""
+    text: Keeping = field(default_factory=Memory)  # the head or document on its way
+    part: Keeping = field(default_factory=Memory)  # the piece on its way, as stored
 
     def claim(self, owner: object) -> bool:
         if self.holder is None:
@@ -200,6 +221,10 @@ class Device:
         self._putting: dict[int, int] = {}  # ticket: bytes
         self._owes_answer = self._owes_working = self._owes_ack = self._owes_failed = False
         self._refusal = b""  # to somebody without a session
+
+    @property
+    def has_session(self) -> bool:
+        return self._nonce is not None
 
     # -- bytes
 
@@ -372,10 +397,10 @@ class Device:
     def _text_at(self, digest: bytes, size_b: int, most_b: int) -> int:
         if not 0 < size_b <= most_b:
             raise Refused("format", f"{size_b} bytes are too many for what is sent: at most {most_b} are taken")
-        desk = self._desk
-        if desk.text_digest != digest or len(desk.text) > size_b:
-            desk.text_digest, desk.text = digest, bytearray()
-        return len(desk.text)
+        text = self._desk.text
+        if text.digest != digest or len(text.data) > size_b:
+            text.begin(digest)
+        return len(text.data)
 
     def _pieces_at(self, size_b: int) -> tuple[int, tuple[Piece, ...]]:
         if self._begun is None or self._is_dry:
@@ -384,10 +409,10 @@ class Device:
         pieces = tuple(begun.pieces[number] for number in begun.wanted)
         if size_b != sum(piece.stored_b for piece in pieces):
             raise Refused("format", "the flasher would send something else than is wanted: use a newer tool")
-        desk = self._desk
-        if not pieces or desk.part_digest != pieces[0].digest or len(desk.part) >= pieces[0].stored_b:
-            desk.part_digest, desk.part = b"", bytearray()
-        return len(desk.part), pieces
+        part = self._desk.part
+        if not pieces or part.digest != pieces[0].digest or len(part.data) >= pieces[0].stored_b:
+            part.begin(b"")
+        return len(part.data), pieces
 
     def _plan(self, fields: dict[str, Any], now: float) -> None:
         digest = _need(fields, "digest", bytes)
@@ -397,8 +422,8 @@ class Device:
 
     def _text(self, digest: bytes) -> bytes | None:
         """What was sent with this SHA-256, whole; None: nothing was."""
-        text = bytes(self._desk.text)
-        return text if self._desk.text_digest == digest and sha256(text).digest() == digest else None
+        text = bytes(self._desk.text.data)
+        return text if self._desk.text.digest == digest and sha256(text).digest() == digest else None
 
     def _provision(self, fields: dict[str, Any], now: float) -> None:
         document = self._text(_need(fields, "digest", bytes))
@@ -471,29 +496,29 @@ class Device:
             return
         self._owes_ack = True
         if transfer.is_text:
-            self._desk.text += fresh
+            self._desk.text.add(fresh)
         elif fresh:
             self._cut(transfer, fresh)
 
     def _cut(self, transfer: _Transfer, fresh: bytes) -> None:
-        """Whole pieces leave as jobs; what begins the next one waits on the desk."""
-        desk = self._desk
-        if not desk.part_digest:
-            desk.part_digest = transfer.pieces[transfer.at].digest
-        desk.part += fresh
-        while transfer.at < len(transfer.pieces) and len(desk.part) >= (piece := transfer.pieces[transfer.at]).stored_b:
-            stored = bytes(desk.part[: piece.stored_b])
-            del desk.part[: piece.stored_b]
+        """Whole pieces leave as jobs; what begins the next one is kept on the desk."""
+        part = self._desk.part
+        rest, pieces, first = bytes(part.data) + fresh, transfer.pieces, transfer.at
+        while transfer.at < len(pieces) and len(rest) >= (piece := pieces[transfer.at]).stored_b:
+            stored, rest = rest[: piece.stored_b], rest[piece.stored_b :]
             self._putting[self._do(Put(piece, stored))] = len(stored)
             transfer.at += 1
-            desk.part_digest = transfer.pieces[transfer.at].digest if transfer.at < len(transfer.pieces) else b""
+        if transfer.at == first and part.digest:
+            part.add(fresh)
+        else:
+            part.begin(pieces[transfer.at].digest if transfer.at < len(pieces) else b"", rest)
 
     def _room(self) -> int:
         return self.window if sum(self._putting.values()) < BACKLOG_B else 0
 
     def _fail(self, refusal: Refused) -> None:
         self._failed, self._owes_failed, self._owes_ack = refusal, True, False
-        self._desk.part_digest, self._desk.part = b"", bytearray()
+        self._desk.part.begin(b"")
 
     # -- what was done
 

@@ -33,6 +33,7 @@ from agent.update.courier import Courier
 from agent.update.download import trusting
 from agent.update.engine import Engine
 from agent.update.hands import Hands
+from agent.update.kept import Kept
 from agent.update.launcher import ROOT
 from agent.update.ordersocket import Delivery, OrderSocket
 from agent.update.protocol import Desk, Device
@@ -40,7 +41,7 @@ from agent.update.provision import Provisioner
 from agent.update.refusal import Refused
 
 SOCKET = Path("/run/station-update/flash.sock")
-CLIENTS_MAX = 8  # at the socket; whoever comes then is closed again
+CLIENTS_MAX = 8  # at the socket; then who says nothing makes room, and where all are at work nobody comes in
 READ_B = 65_536
 REOPEN_S = 5.0  # a serial port that is not there, or has gone
 TURN_S = 1.0  # at most between two looks at a trial, an order that waits, a port that has come back
@@ -180,7 +181,7 @@ class Service:
     listener: socket.socket | None = None
     air: Air = field(default_factory=Air)
     clock: Callable[[], float] = lambda: time.clock_gettime(time.CLOCK_BOOTTIME)
-    desk: Desk = field(default_factory=Desk)
+    desk: Desk = field(init=False)
     wires: list[Wire] = field(default_factory=list)
     is_ending: bool = False
     _selector: selectors.BaseSelector = field(default_factory=selectors.DefaultSelector)
@@ -194,6 +195,8 @@ class Service:
     _looked_s: float = 0.0
 
     def __post_init__(self) -> None:
+        root = self.hands.engine.root
+        self.desk = Desk(text=Kept(root / "coming.head"), part=Kept(root / "coming.piece"))
         self._wake_r, self._wake_w = os.pipe()
         os.set_blocking(self._wake_r, False)
         os.set_blocking(self._wake_w, False)
@@ -280,9 +283,13 @@ class Service:
             talk, _ = self.listener.accept()
         except OSError:
             return
-        if len(self.wires) - len(self._open_serials) >= CLIENTS_MAX:
-            talk.close()
-            return
+        clients = [wire for wire in self.wires if isinstance(wire.port, SocketPort)]
+        if len(clients) >= CLIENTS_MAX:
+            silent = next((wire for wire in clients if not wire.device.has_session), None)
+            if silent is None:
+                talk.close()
+                return
+            self._drop(silent)  # whoever has said nothing yet makes room for somebody who may
         self.add(SocketPort(talk))
 
     def _open_ports(self, now: float) -> None:
@@ -350,6 +357,9 @@ class Service:
             self._drop(wire)
         self.air.close()
         self._worker.close(timeout_s=5.0)
+        for kept in (self.desk.text, self.desk.part):
+            assert isinstance(kept, Kept)
+            kept.close()
         if self.listener is not None:
             self.listener.close()
         self._selector.close()

@@ -24,7 +24,7 @@ PROMPT_HOME = "home_rp2.Home()"
 
 HELP = f"""\
 For the bench, and for a controller that no station reaches any more. The signature is checked here, for the chip cannot
-(--root, or {ROOT_ENV}); the chip refuses an image of another board, checks every piece and the whole, and goes back to
+(--root, or {ROOT_ENV}); the chip refuses another board's image, checks every piece and the whole, and goes back to
 its old firmware by itself if the new one does not come up. A port that is in use is not interrupted, unless --override
 says why. Without BUILD it says what the controller runs.
 
