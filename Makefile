@@ -32,11 +32,11 @@ test-long: rigs lint  ## all tests, with long seeds, sweeps and rigs; a missing 
 rigs:
 	@tools/setup.sh --rigs
 
-image: rigs setup  ## the station's image for QEMU's arm64 machine: build/image; some minutes the first time
+image: rigs setup  ## the station's image for QEMU's arm64 machine: build/image (docs/image.md); OPTIONS="--help"
 	@$(BIN)/python -m board.image.make $(OPTIONS)
 
 test-image: image  ## boot it, charge with it, flash it, pull its plug, see a bad build roll back; prints what it took
-	@STATION_LONG=1 STATION_IMAGE=1 $(BIN)/pytest -q tests/test_image.py --timeout 1800
+	@STATION_LONG=1 STATION_IMAGE=1 $(BIN)/pytest -q tests/test_image.py --timeout 2400
 
 mutation: setup ## break the durable code in each way that matters; the tests must notice, or this fails
 	@$(BIN)/python -m tests.mutation

@@ -12,7 +12,6 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +25,6 @@ from agent.sim.interpreter import RealController
 from agent.sim.mosquitto import Mosquitto
 from agent.update.refusal import INTERLOCK, LINK, OK, ROLLED_BACK
 from board import chip
-from board.firmware import image
 from board.image import make, slot
 from tests.image import HOST, Station, certify_host
 from tests.process import ANN, STATION_ID, until, write_list
@@ -123,10 +121,9 @@ class Site:
     def __init__(self, folder: Path) -> None:
         self.folder, self.pki = folder, folder / "pki"
         board = load(make.BOARD)
-        rom = folder / "rom"
-        rom.write_bytes(image(pin_table(board)))
         ports = tuple(port_board(board, port) for port in board.port)
-        self.hardware = RealController(partial(chip.firmware, rom), folder / "flash.img", ports, lockstep=True)
+        program = chip.unit(folder, pin_table(board))
+        self.hardware = RealController(program, folder / "flash.img", ports, lockstep=True)
         self.box = Box(self.hardware).start()
         self.box.power_on()
         devcloud.ca_init(self.pki)

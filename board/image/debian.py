@@ -78,7 +78,7 @@ def options() -> list[str]:
         f"--hook-dir={HOOKS}",
         *(f"--dpkgopt=path-exclude={each}" for each in left_out),
         "--dpkgopt=path-include=/usr/share/doc/*/copyright",
-        f'--customize-hook=ls "$1/var/cache/apt/archives" >"$1/{LISTED}"',
+        f'--extract-hook=basename -a $MMDEBSTRAP_ESSENTIAL >"$1/{LISTED}"',
     ]
 
 
