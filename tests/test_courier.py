@@ -6,6 +6,7 @@ import shutil
 import ssl
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -226,7 +227,7 @@ def test_a_kill_between_the_word_and_the_deed_of_a_switch_is_made_good(lab: Lab,
     task = lab.courier.task
     assert task
     number = lab.site.engine.status().state.number
-    (lab.site.root / "order").write_bytes(air.dump(air.replace(task, progress=orders.ACTIVATED, number=number)))
+    (lab.site.root / "order").write_bytes(air.dump(replace(task, progress=orders.ACTIVATED, number=number)))
     lab.updater_dies()
     assert lab.activated().runs() == "2.0.0"
 
@@ -334,7 +335,7 @@ def busy_first(data: bytes) -> Answer:
             return request.answer("503 Busy", retry_after="120")
         if request.number == 2:
             dates = {"retry_after": "Sun, 06 Nov 1994 09:49:37 GMT", "date": "Sun, 06 Nov 1994 08:49:37 GMT"}
-            return request.answer("429 Slow down", **dates)
+            return request.answer("429 Slow down", b"", **dates)
         return request.part(data, etag='"one"')
 
     return answer
@@ -428,7 +429,7 @@ def test_an_updater_that_dies_again_and_again_loses_no_piece_and_the_old_build_r
 
 
 def says(status: str, **headers: str) -> Answer:
-    return lambda request: request.answer(status, **headers)
+    return lambda request: request.answer(status, b"", **headers)
 
 
 def part_of(where: str, **headers: str) -> Answer:

@@ -46,7 +46,8 @@ class Agent:
                 assert said.progress != orders.FAILED, said
             data = self._talk.recv(65_536)
             assert data, "the service has hung up"
-            self._said += [said for line in self._lines.feed(data) if isinstance(said := orders.read(line), State)]
+            told = [orders.read(line) for line in self._lines.feed(data)]
+            self._said += [each for each in told if isinstance(each, State)]
 
     def close(self) -> None:
         self._talk.close()

@@ -1,6 +1,7 @@
 """An order of the cloud in the core: what may be done when, who may charge meanwhile, what the cloud hears of it."""
 
 from dataclasses import replace
+from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -12,7 +13,7 @@ from agent import updating
 from agent.clock import ClockSource, iso8601
 from agent.events import ClockTold, ControllerLost, Machine, Progress, UpdaterLost, UpdaterTold, ZoneLoaded
 from agent.policy.reasons import Reason
-from agent.port import Bar
+from agent.port import Bar, Level
 from agent.settings import Settings
 from agent.station import BootReason, FirmwareStatus
 from agent.ui.situation import Situation, situation
@@ -322,7 +323,7 @@ def test_a_fleet_is_spread_and_each_station_keeps_its_place_over_a_power_cut() -
 def test_a_window_opens_and_shuts_by_the_sites_clock() -> None:
     p = play(Settings(time_zone="Europe/Berlin"))
     p.on(ZoneLoaded("Europe/Berlin", ZoneInfo("Europe/Berlin")))
-    local = updating.datetime.fromtimestamp(WALL_S, ZoneInfo("Europe/Berlin"))
+    local = datetime.fromtimestamp(WALL_S, ZoneInfo("Europe/Berlin"))
     to_midnight_s = DAY_S - (local.hour * 3_600 + local.minute * 60 + local.second)
     order(p, custom={"window": ["23:30", "01:00"]})
     assert p.updater and not p.updater.download and statuses(p) == ["DownloadScheduled"]
@@ -401,7 +402,8 @@ def test_a_restart_that_the_updater_asks_for_is_done_once_also_over_runs() -> No
 def test_a_failed_trial_is_left_with_the_sessions_going_on() -> None:
     p = charging(play())
     p.on(UpdaterTold(restart_id="r1", restart="resume", restart_why="the trial has failed"))
-    assert p.restarts == 1 and p.port(1).transaction and not p.port(1).transaction.ending
+    tx = p.port(1).transaction
+    assert p.restarts == 1 and tx and not tx.ending
 
 
 def test_asked_for_its_status_a_station_says_idle_or_what_it_said_last() -> None:
@@ -461,7 +463,7 @@ def test_whatever_the_updater_says_statuses_rise_end_once_and_ports_are_shut_for
             case ("open",):
                 p.open(1)
         update = p.station.update
-        is_shut = any(updating.Level.UPDATE in port.off | port.off_next for port in p.station.ports)
+        is_shut = any(Level.UPDATE in port.off | port.off_next for port in p.station.ports)
         assert not is_shut or (update and update.shut_at is not None)
         if p.updater and p.updater.install and not p.restarts:
             assert not any(port.transaction for port in p.station.ports)

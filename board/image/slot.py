@@ -49,7 +49,8 @@ def tree(root: Path) -> Path:
 
 def development(out: Path, checkout: Path) -> tuple[Path, Path]:
     """A build of this checkout, and the root key that vouches for it. Keys are made once and kept. ImageError."""
-    flash, keys = [sys.executable, checkout / "tools" / "flash.py"], out / "keys"
+    flash: list[str | Path] = [sys.executable, checkout / "tools" / "flash.py"]
+    keys = out / "keys"
     ring, root_pub = keys / RING, keys / "root.pub.pem"
     if not ring.exists():
         run([*flash, "keys", "new", "--root", "--dir", keys])
