@@ -277,3 +277,42 @@ def test_a_relay_without_a_service_says_what_to_type(tmp_path: Path) -> None:
     )  # fmt: skip
     assert done.returncode == 1 and "systemctl start station-update" in done.stderr
 
+
+
+@pytest.mark.promise("S8")
+def test_a_service_that_is_killed_in_mid_flash_is_sent_at_most_one_window_twice(
+    site: Site, file: BuildFile, tmp_path: Path
+) -> None:
+    """A process of its own, as its unit starts it, and kill -9: what it had acknowledged, the next one has; but for a
+    piece that it was writing in that very instant."""
+    site.close()
+    words = [sys.executable, "-m", "agent.update.service", "serve"]
+    for name, path in (("root", site.root), ("board", site.where.board), ("config", site.where.config)):
+        words += [f"--{name}", str(path)]
+    words += ["--vitals", str(site.where.vitals), "--socket", str(site.socket)]
+    seen: list[int] = []
+
+    def killing(talk: Talk) -> Steps:
+        for _ in steps.flashed(talk, Wish(file, waits=False), lambda *_: None):
+            if talk.sender and talk.sends == "pieces" and talk.sender.acked_b > 60_000 and not seen:
+                seen.append(talk.sender.sent_b)
+                process.kill()
+            yield
+
+    for conversation in (killing, lambda talk: steps.flashed(talk, Wish(file, waits=False), lambda *_: None)):
+        site.socket.unlink(missing_ok=True)
+        with subprocess.Popen(words, stdout=subprocess.DEVNULL) as process:
+            end: Any = None
+            try:
+                while not site.socket.exists():
+                    assert process.poll() is None
+                    threading.Event().wait(0.05)
+                end = driver.converse(site.address, conversation)
+            except Refused as refused:
+                assert refused.code == "link" and seen
+            finally:
+                process.kill()
+    whole_b = sum(piece.stored_b for _, piece in pieces(file, facts.station(site.where).platform))
+    most_b = max(piece.stored_b for _, piece in pieces(file, facts.station(site.where).platform))
+    assert end.result == "activated" and seen[0] > 60_000 and end.sent_b < whole_b
+    assert seen[0] + end.sent_b <= whole_b + WINDOW * BODY_MAX + most_b

@@ -211,3 +211,20 @@ def test_a_body_is_a_map_or_refused(data: bytes) -> None:
 
 def test_an_ack_is_short() -> None:
     assert len(ack(5, 32, b"")) <= 12
+
+
+def test_an_ack_that_the_line_repeats_late_changes_nothing() -> None:
+    sender = Sender(lambda at, n: bytes(n), 20_000)
+    for _ in range(6):
+        sender.pull(0.0)
+    sender.acked(4, b"\x08", 0.1)
+    sender.acked(2, b"\x08", 0.2)
+    assert sender.acked_b == 4 * BODY_MAX and sender.in_flight_b == 2 * BODY_MAX
+
+
+def test_more_than_was_announced_is_an_error() -> None:
+    receiver = Receiver(1_500)
+    receiver.take(0, bytes(1_000))
+    with pytest.raises(ValueError, match="announced"):
+        receiver.take(1, bytes(501))
+    assert receiver.got_b == 1_000
