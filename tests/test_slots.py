@@ -285,6 +285,13 @@ def test_a_build_that_does_not_fit_costs_no_slot(site: Site, monkeypatch: pytest
     assert site.stage("3.0.0").slot == "b", "what it replaces counts as room"
 
 
+@pytest.mark.promise("S8")
+def test_an_updater_that_does_not_know_what_runs_leaves_the_default_alone(site: Site) -> None:
+    site.install("1.0.0")
+    site.choice.unlink()
+    assert site.stage("2.0.0").slot == "b" and site.start() == Choice("a", False, "1.0.0")
+
+
 class Full(Files):
     """No room after so many bytes."""
 
