@@ -279,6 +279,15 @@ def test_a_repeated_request_is_answered_again_and_not_done_again() -> None:
     assert station.pull(0.0) is None and first is not None
 
 
+def test_a_request_out_of_its_turn_is_no_request() -> None:
+    for number in (0, 2, 3, 65_535):
+        station = Station()
+        station.receive(frame(line.HELLO, 0, packed({"versions": [1, 1], "nonce": b"12345678", "who": "x"})), 0.0)
+        station.pull(0.0)
+        station.receive(frame(line.ROLLBACK, number, packed({"reason": "because"})), 0.0)
+        assert station.pull(0.0) is None and not station.slots.log
+
+
 def test_a_log_of_any_length_is_read_in_pages() -> None:
     station = Station(Slots(log=[f"line {i} " + "ä" * (i * 7 % 900) for i in range(300)]))
     flasher = Flasher()

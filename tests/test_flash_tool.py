@@ -1,5 +1,6 @@
 """tools/flash.py as an engineer types it, against real update services: one station, ten at once, what goes wrong."""
 
+import io
 import json
 import os
 import signal
@@ -19,7 +20,7 @@ from agent.update import refusal
 from agent.update.refusal import Refused
 from tests.flashsite import Quick, Site
 from tests.flashstation import made
-from tools.flashing import cli, flash, schema
+from tools.flashing import cli, flash, schema, show
 from tools.flashing.fleet import Rollout, Row, Target, read, table
 from tools.flashing.lines import Address, address
 from tools.flashing.progress import Progress, duration, size
@@ -331,3 +332,31 @@ def test_notes_of_the_last_flash_are_no_ones_secret_and_no_ones_trouble(monkeypa
     with pytest.raises(Refused, match="no flash was begun"):
         flash.remembered()
     assert os.path.sep in str(flash.notes())
+
+
+PROGRESS = {"total_b": 100_000, "again_b": 0, "rate_bps": 10_000, "left_s": 5.0}
+
+
+def test_bars_are_drawn_for_each_station_and_lines_above_them() -> None:
+    stream = io.StringIO()
+    bars = show.Bars(cli.Out(False, stream))
+    with closing(bars):
+        for done_b in (10_000, 50_000):
+            for station in ("north", "south"):
+                bars.tell(station, "progress", {**PROGRESS, "done_b": done_b})
+        assert len(bars._progress.tasks) == 2
+        bars.tell("north", "stage", {"stage": "verify"})
+        assert [task.description for task in bars._progress.tasks] == ["south"]
+        bars.tell("south", "lost", {"sentence": "the [link] was lost"})
+    assert "north: the station reads it back" in stream.getvalue() and "[link]" in stream.getvalue()
+
+
+def test_without_a_terminal_progress_is_a_line_every_few_seconds() -> None:
+    stream, now = io.StringIO(), 0.0
+    lines = show.Lines(cli.Out(False, stream), clock=lambda: now)
+    for second in range(21):
+        now = float(second)
+        lines.tell("SA-1", "progress", {**PROGRESS, "done_b": 4_000 * second})
+    lines.tell("SA-1", "progress", {**PROGRESS, "done_b": 100_000})
+    said = stream.getvalue().splitlines()
+    assert len(said) == 5 and said[0].startswith("SA-1:  20 %  20.0 kB of 100.0 kB, 10.0 kB/s, 5 s left")
