@@ -5,7 +5,8 @@ starts: bring the controller to the firmware of the slot that runs.
 
 It never keeps the agent from starting: whatever happens is a sentence, and the exit code is 0. Ports in use are left
 alone: the agent starts, speaks with the old firmware (its contract range was checked), and the next start tries again.
-An image that has failed its trial is not brought again: STATE remembers which one was brought last. The agent's own wishes confirm a new one.
+An image that has failed its trial is not brought again: STATE remembers which one was brought last. The agent's own
+wishes confirm a new one.
 """
 
 import os
