@@ -1,6 +1,6 @@
 """The receiver: takes a new image from the line into the slot that does not run (docs/flash-protocol.md, as a chip).
 
-Part of the immutable boot part; MicroPython subset. `home` is the chip (`boot_unix.py`, `boot_rp2.py`):
+Part of the immutable boot part; MicroPython subset. `home` is the chip (`home_unix.py`, `home_rp2.py`):
     board, kind, is_production      what it is; `kind` is the chip's name
     slot(number)                    the slot's bytes, where they lie in flash: a memoryview
     erase(number, sector), write(number, at, data)
