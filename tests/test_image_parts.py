@@ -16,7 +16,7 @@ from board.image.disk import BLOCK_B, DATA, MB, PARTITIONS, ROOT, SIZE_MB, Image
 HERE = Path(make.__file__).parent
 OURS = [*make.UNITS.iterdir(), *(make.OVERLAY / make.ETC_UNITS).iterdir()]
 UNITS = {each.name: each.read_text() for each in OURS if each.suffix in (".service", ".socket", ".path")}
-DEBIANS_GROUPS = {"dialout", "input", "video", "render"}  # of base-passwd and udev
+DEBIANS_GROUPS = {"dialout", "video"}  # of base-passwd
 SYSTEMDS = {"systemd-networkd.service", "systemd-resolved.service"}
 EXPOSED_MAX = 2.0  # of 10, by systemd-analyze security
 
@@ -33,7 +33,8 @@ def test_every_user_and_group_of_a_unit_is_made_with_a_number_that_the_next_imag
     numbers = dict(re.findall(r"^[ug] (\S+)\s+(\d+)", made, re.MULTILINE))
     assert len(set(numbers.values())) == len(numbers)
     keys = ("User", "Group", "SupplementaryGroups")
-    wanted = {name for text in UNITS.values() for key in keys for name in values(text, key)}
+    texts = [*UNITS.values(), (make.UNITS / "devices.conf").read_text()]
+    wanted = {name for text in texts for key in keys for name in values(text, key)}
     assert wanted and wanted <= numbers.keys() | DEBIANS_GROUPS
 
 

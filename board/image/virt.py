@@ -20,7 +20,10 @@ MACHINE = ("qemu-system-aarch64", "-M", "virt", "-cpu", "cortex-a57", "-smp", "2
 BARE = ("-accel", "tcg,thread=multi", "-nodefaults", "-display", "none")
 LINES = ("controller", "reader", "service")
 ROOT_DEVICE = "/dev/vda1"  # the only disk's first partition
-KERNEL = f"root={ROOT_DEVICE} ro console=ttyAMA0 quiet loglevel=3 panic=5 fsck.repair=yes systemd.show_status=no"
+KERNEL = (
+    f"root={ROOT_DEVICE} ro console=ttyAMA0 quiet loglevel=3 panic=5 fsck.repair=yes systemd.show_status=no"
+    " systemd.default_device_timeout_sec=300"  # a busy machine emulates slowly
+)
 SHELL = "station.shell"  # on the kernel's command line: a root shell on the first serial line
 LIGHTS = """
 / { leds { compatible = "gpio-leds";
