@@ -107,8 +107,8 @@ def states(draw: st.DrawFn) -> State:
     made = {name: Slot(digest, bool(digest) and draw(st.booleans())) for name, digest in held.items()}
     default = draw(st.sampled_from([RESCUE, *(name for name in SLOTS if made[name].is_confirmed)]))
     able = [name for name in SLOTS if held[name] and name != default]
-    trial = None
-    if able and draw(st.booleans()):
+    trial, is_tried = None, draw(st.booleans())
+    if able and is_tried:
         trial = Trial(draw(st.sampled_from(able)), *draw(TRIED_SLOT))
     more = draw(st.dictionaries(st.sampled_from(["x", "y"]), st.integers() | st.text(max_size=20)))
     number, floor = draw(st.integers(0, 2**53)), draw(st.integers(0, 2**53))
