@@ -151,7 +151,7 @@ def interrupted() -> Chip:
 
 @pytest.mark.promise("S8")
 @pytest.mark.parametrize("story", [never_flashed, flashed_before, in_a_trial, interrupted])
-@pytest.mark.parametrize("torn", [0.0, 0.3, 0.999])
+@pytest.mark.parametrize("torn", [0.0, pytest.param(0.3, marks=pytest.mark.long), 0.999])
 def test_a_power_cut_at_any_operation_boots_the_old_image_or_the_new(story: Story, torn: float) -> None:
     cut, found = 0, set()
     while True:
