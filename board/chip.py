@@ -1,19 +1,18 @@
 """A PC as the controller's chip: a real MicroPython with a small heap, its code in mapped memory as in a chip's flash.
 
-    python chip.py ROM_FILE FLASH_FILE HEAP_KB CODE [CODE]
+    python chip.py ROM_FILE FLASH_FILE HEAP_KB [-i] CODE [CODE]
 
 ROM_FILE is a ROMFS, what a chip's build has frozen in; FLASH_FILE is mapped too, or "" for none. CODE is Python that
 finds the modules of the ROM on its path; `FLASH` in it is the address of the flash. The second one runs after a soft
-reset, an exit with 3. An RP2040 maps its flash the same
-way, at XIP_BASE, and runs code where it lies; what is written to it is seen there at once. This is one life of the chip:
-any exit is a reset, and whoever started it starts it again.
+reset, an exit with 3; with -i the prompt comes after it. An RP2040 maps its flash the same way, at XIP_BASE, and runs
+code where it lies; what is written to it is seen there at once. Any other exit is a reset, and whoever started it
+starts it again.
 """
 
 import ctypes
 import mmap
 import sys
 from pathlib import Path
-from typing import NamedTuple
 
 HEAP_KB = 64
 FILES_B = 128 * 1024  # of the flash, beyond the slots
@@ -42,8 +41,8 @@ def command(rom: Path, *lives: str, heap_kb: int = HEAP_KB, flash: Path | None =
 def firmware(
     rom: Path, link_fd: int, pins_fd: int, flash: Path, reset_cause: int, before: str = "", heap_kb: int = HEAP_KB
 ) -> list[str]:
-    """What a supervisor runs, with both descriptors passed on; `controller/home_unix.py` says what they carry. `before`:
-    code that runs when the slot is chosen, before its firmware starts."""
+    """What a supervisor runs, with both descriptors passed on; `controller/home_unix.py` says what they carry.
+    `before`: code that runs when the slot is chosen, before its firmware starts."""
     args = link_fd, pins_fd, str(flash), reset_cause
     return command(rom, DECIDE % args, START % (*args, before), heap_kb=heap_kb, flash=flash)
 
@@ -55,11 +54,11 @@ def flash_image(image: bytes = b"", other: bytes = b"") -> bytes:
     return image.ljust(SLOT_B, b"\xff") + other.ljust(SLOT_B, b"\xff") + b"\xff" * FILES_B
 
 
-class Unit(NamedTuple):
+class Unit:
     """One controller: its boot part, and what the factory puts into slot a. Called, it is what one boot runs."""
 
-    boot: Path
-    image: bytes
+    def __init__(self, boot: Path, image: bytes) -> None:
+        self.boot, self.image = boot, image
 
     def __call__(self, link_fd: int, pins_fd: int, flash: Path, reset_cause: int) -> list[str]:
         if not flash.exists():
@@ -81,8 +80,10 @@ def main(rom: str, flash: str, heap_kb: str, *lives: str) -> None:
 
     address, size = mapped(rom, mmap.MAP_PRIVATE)
     flash_address = mapped(flash, mmap.MAP_SHARED)[0] if flash and Path(flash).exists() else 0
-    for code in lives:
-        sys.argv = ["micropython", "-X", f"heapsize={heap_kb}k", "-c", MOUNT % (address, size, flash_address) + code]
+    options = [word for word in lives if word == "-i"]
+    for code in lives[len(options) :]:
+        mounted = MOUNT % (address, size, flash_address)
+        sys.argv = ["micropython", "-X", f"heapsize={heap_kb}k", *options, "-c", mounted + code]
         ended = micropython_unix.main()
         if ended != SOFT_RESET:
             sys.exit(ended)

@@ -1,7 +1,7 @@
 """Builds the port controller's firmware as it lies in a chip's flash: each file compiled, in one ROMFS image.
 
-Two images. The boot part is frozen into the chip's MicroPython and never replaced over the line (`manifest.py`): it makes
-the outputs safe, chooses a slot, receives another image. The firmware proper lies in a slot.
+Two images. The boot part is frozen into the chip's MicroPython and never replaced over the line (`manifest.py`): it
+makes the outputs safe, chooses a slot, receives another image. The firmware proper lies in a slot.
 
 The pin table, the module `pins`, is the only part that differs from board to board:
 
@@ -11,8 +11,8 @@ The pin table, the module `pins`, is the only part that differs from board to bo
     STATION         what belongs to no port: {signal: where}
     HASH            of the three above: compared at connect with the board file's (agent/pintable.py)
 
-"pins" and STATION are empty where no chip is behind them; `controller/port_rp2.py` names the signals. The boot part knows
-of it what a new image cannot change, the module `fixed`:
+"pins" and STATION are empty where no chip is behind them; `controller/port_rp2.py` names the signals. The boot part
+knows of it what a new image cannot change, the module `fixed`:
 
     BOARD, PORT_COUNT
     LOW             pins of contactors and test currents: low before anything else
@@ -103,8 +103,8 @@ def files(names: Iterable[str]) -> list[Path]:
 def romfs(
     modules: Mapping[str, str], sources: Iterable[Path], instead: Mapping[Path, str] = MappingProxyType({})
 ) -> bytes:
-    """`modules`: text by file name, beside the packages; `sources`: files below `board`, folder by folder; `instead`: the
-    text of some of them."""
+    """`modules`: text by file name, beside the packages; `sources`: files below `board`, folder by folder; `instead`:
+    the text of some of them."""
     from mpremote.romfs import VfsRomWriter
 
     writer = VfsRomWriter()

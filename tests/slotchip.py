@@ -5,7 +5,6 @@ An image is real but for what its ROMFS would hold; its version says how the fir
 at once, "2 bad loop" after three seconds, "2 old" speaks contract 1.2 alone, "2 alien" one that nobody here speaks.
 """
 
-import hashlib
 import random
 import zlib
 from array import array
@@ -13,11 +12,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
-from agent.update import build, index
-from agent.update.chip import Image, Talk
-from agent.update.index import File, Index, Piece
+from agent.update import index
+from agent.update.chip import Image, Talk, image_of
+from agent.update.index import Index
 from board.controller import contract, main, slots
-from board.controller.app.firmware import Firmware
+from board.controller.app.firmware import COIL, CONTACTOR, GF_TEST, OUTPUTS_FIRST, OUTPUTS_PER_PORT, TRIPPED, Firmware
 from board.controller.app.port import PortBoard
 from board.controller.slots import SECTOR_B, SLOT_B
 from tests.chip import NOTHING
@@ -107,11 +106,13 @@ class Home:
     def save(self, name: str, data: bytes) -> None:
         self.flash.save(name, data)
 
-    def inflate(self, data: bytes, size: int) -> bytes:
+    def inflate(self, data: bytes, into: memoryview) -> int:
         try:
-            return zlib.decompressobj(-12).decompress(data, size)
+            found = zlib.decompressobj(-12).decompress(data, len(into))
         except zlib.error as error:
             raise ValueError(str(error)) from None
+        into[: len(found)] = found
+        return len(found)
 
     def feed(self) -> None:
         pass
@@ -146,7 +147,7 @@ class Chip:
         self.boots: list[str] = []  # the version of each image that was started
         self.firmware: Firmware | None = None
         self._life: Iterator[None] | None = None
-        self._now = 0.0
+        self.now = 0.0
         self._starts_at = 0.0
         self._wished_at: float | None = None
         self._begun_at = 0.0
@@ -173,7 +174,7 @@ class Chip:
 
     def step(self, now: float, line: bytes) -> bytes:
         """Bytes of the line in and out. Cut: the power is gone, until `power_on`."""
-        self._now, self.home.ms = now, round(now * 1000)
+        self.now, self.home.ms = now, round(now * 1000)
         self.home.heard += line
         if now < self._starts_at:
             self.home.heard = b""  # nobody listens
@@ -193,14 +194,14 @@ class Chip:
         """The version that runs when nobody confirms anything; "" is the receiver. Each boot ends in a cut."""
         for _ in range(slots.TRIES + 2):
             self.power_on()
-            self.step(self._now + 1.0, b"")
+            self.step(self.now + 1.0, b"")
         return self.version if self.firmware is not None else ""
 
     def _boot(self, *, is_power_on: bool) -> None:
         self.firmware, self.version = None, ""
         self._life = slots.boot(self.home, is_power_on)
         self.home.heard = b""
-        self._starts_at = self._now + RESET_S
+        self._starts_at = self.now + RESET_S
 
     def _go_on(self) -> None:
         assert self._life is not None
@@ -222,7 +223,13 @@ class Chip:
             self.boards, 32_000, random.Random(len(self.boots)).getrandbits(32), 0, self.home.ms, self.home.read,
             self.home.save, "", image,
         )  # fmt: skip
-        self._begun_at, self._wished_at, self._is_proven, self._is_new = self._now, None, False, bool(image[2])
+        self._begun_at, self._wished_at, self._is_proven, self._is_new = self.now, None, False, bool(image[2])
+
+    def _obey(self, firmware: Firmware) -> None:
+        """Contactors, bolts and detectors follow."""
+        for i, row in enumerate(self.rows):
+            at = OUTPUTS_FIRST + OUTPUTS_PER_PORT * i
+            row[CONTACTOR], row[TRIPPED] = firmware.outputs[at + COIL], firmware.outputs[at + GF_TEST]
 
     def _run(self) -> None:
         """As the loop of main.py."""
@@ -233,22 +240,23 @@ class Chip:
             firmware.receive(heard, now_ms)
         firmware.inputs = array("i", (0, *(number for row in self.rows for number in row)))
         firmware.step(now_ms)
+        self._obey(firmware)
         self.home.said += firmware.unsent(now_ms)
         firmware.sent(len(firmware.unsent(now_ms)))
-        if "bad loop" in self.version and self._now > self._begun_at + 3:
+        if "bad loop" in self.version and self.now > self._begun_at + 3:
             raise Reset
         if firmware.is_over():
             self.home.register = slots.MARK | slots.STAY
             raise Reset
         if self._is_proven:
             return
-        if self._is_new and self._now > self._begun_at + main.TRIAL_MS / 1000:
+        if self._is_new and self.now > self._begun_at + main.TRIAL_MS / 1000:
             raise Reset
         if not firmware.is_wished(now_ms):
             self._wished_at = None
         elif self._wished_at is None:
-            self._wished_at = self._now
-        elif self._now >= self._wished_at + main.SOUND_MS / 1000:
+            self._wished_at = self.now
+        elif self.now >= self._wished_at + main.SOUND_MS / 1000:
             if self._is_new:
                 self.flash.rename(slots.NEXT, slots.FILE)
             self.home.register = slots.MARK
@@ -260,7 +268,7 @@ class Line:
     """Between a host and a chip; each step of 10 ms carries what 115,200 baud do, or `rate_b` bytes a step."""
 
     def __init__(self, chip: "Steps", *, noise: float = 0.0, seed: int = 0, rate_b: int = 115) -> None:
-        self.chip, self.now, self.noise, self.rate_b = chip, 0.0, noise, rate_b
+        self.chip, self.now, self.noise, self.rate_b = chip, chip.now, noise, rate_b
         self.rng = random.Random(seed)
         self.carried = b""  # to the chip, all of it
         self.is_cut = False
@@ -296,6 +304,8 @@ class Line:
 
 
 class Steps(Protocol):
+    now: float
+
     def step(self, now: float, line: bytes) -> bytes: ...
 
 
@@ -322,15 +332,9 @@ def sealed(version: str, size_b: int = 30_000, board: str = BOARD) -> bytes:
 
 
 def component(data: bytes, board: str = BOARD, version: str = "2") -> Image:
-    """As a build has it."""
-    pieces, stored = [], {}
-    for at in range(0, len(data), SECTOR_B):
-        part = data[at : at + SECTOR_B]
-        packed = build.pack(part)
-        piece = Piece(hashlib.sha256(part).digest(), len(part), len(packed))
-        pieces.append(piece)
-        stored[piece.digest] = packed
+    """As a build has it, which may say what it likes."""
+    image = image_of(data)
     contract_range = [contract.MAJOR, contract.MINOR_FIRST, contract.MINOR_LAST]
     facts = {"version": version, "board": board, "contract": contract_range, "pins_hash": ""}
-    found = Index(facts, (File(f"{board}.rom", False, tuple(pieces)),))
-    return Image(found, index.dump(found), lambda piece: stored[piece.digest])
+    found = Index(facts, image.index.files)
+    return Image(found, index.dump(found), image.stored)

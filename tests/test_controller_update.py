@@ -13,7 +13,7 @@ from agent.sim.interpreter import RealController
 from agent.update.chip import Flash, Image, Look, Report
 from agent.update.refusal import Refused
 from board import chip, firmware
-from board.controller import slip, slots
+from board.controller import contract, receive, slip, slots
 from board.controller.app.firmware import HELD, INPUTS_FIRST, INPUTS_PER_PORT, OUTPUTS_FIRST, OUTPUTS_PER_PORT
 from board.controller.app.pilot import STEADY
 from tests.chip import TETHERED, pins, rom_file
@@ -37,22 +37,23 @@ def interpreter() -> None:
 @pytest.mark.promise("S8")
 def test_a_power_cut_at_any_operation_on_the_real_flash_boots_the_old_image_or_the_new(tmp_path: Path) -> None:
     probe = (Path(__file__).parent / "on_chip" / "update.py").read_text()
-    torn = (0, 1, 64, 128, 200, 255) if LONG else (0, 128, 255)
+    torn = tuple(range(0, 256, 5)) if LONG else (0, 1, 128, 255)
     command = chip.command(rom_file(tmp_path, TETHERED), f"TORN = {torn}\n{probe}", heap_kb=4_096)
     done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
     assert done.returncode == 0, done.stdout[-500:] + done.stderr[-2_000:]
     cuts = [words for line in done.stdout.splitlines() if len(words := line.split()) == 4]
     print(f"{len(cuts)} cuts")
     assert {(first, last) for _, _, first, last in cuts} == {("1", "1"), ("2", "1"), ("2", "2")}
-    assert done.stdout.count("end 2") == 2 * len(torn) and len(cuts) >= 60 * len(torn)
+    assert done.stdout.count("end 2") == 2 * len(torn) and len(cuts) >= 100 * len(torn)
 
 
 # -- images of the real firmware, spoilt in one place
 
 IN_MAIN = "    now_ms = hardware.boot()\n"
+IN_LOOP = "        turn(firmware, hardware, now_ms)\n"
 SPOILT = {
     "import": ("main.py", "import gc\n", "import gc\nimport no_such_module\n"),
-    "loop": ("main.py", "        turn(firmware, hardware, now_ms)\n", "        turn(firmware, hardware, now_ms)\n        no_such_name\n"),
+    "loop": ("main.py", IN_LOOP, IN_LOOP + "        no_such_name\n"),
     "heap": ("main.py", IN_MAIN, IN_MAIN + "    bytearray(1 << 20)\n"),
     "exits": ("main.py", IN_MAIN, IN_MAIN + "    sys.exit(0)\n"),
 }  # fmt: skip
@@ -84,12 +85,13 @@ class Running:
         boot.write_bytes(boot_rom())
         self.sim = RealController(chip.Unit(boot, a), folder / "flash", (PORT, PORT), lockstep=True, on_a_tty=False)
         self.sim.power_on(0.0)
+        self.now = 0.0
 
     def step(self, now: float, line: bytes) -> bytes:
         if line and self.sim.boot is not None:
             self.sim.boot.write(line)
         self.sim.poll(now)
-        assert not any(bay.out.coil or bay.out.gf_test for bay in self.sim.bays), "nobody wishes anything else"
+        assert not any(bay.out.coil for bay in self.sim.bays), "nobody wishes it"
         return self.sim.transmit()
 
     def power_cycle(self, now: float) -> None:
@@ -134,8 +136,11 @@ def test_the_real_firmware_is_replaced_over_its_line_and_stays_over_a_power_cut(
     assert flash(line, component_of(image("1"), "1")).sent_b == 0, "it is still in the other slot"
 
 
+LATER = {"heap", "exits"}  # in the long run
+
+
 @pytest.mark.promise("S8")
-@pytest.mark.parametrize("how", SPOILT)
+@pytest.mark.parametrize("how", [pytest.param(how, marks=[pytest.mark.long] * (how in LATER)) for how in SPOILT])
 def test_real_firmware_that_ends_at_import_or_in_its_loop_is_gone_after_its_tries(running: Running, how: str) -> None:
     line = Line(running, rate_b=1_000)
     with pytest.raises(Refused, match="1 again"):
@@ -166,14 +171,19 @@ def test_hostile_bytes_do_not_end_the_real_receiver(running: Running) -> None:
     running.sim.flash.write_bytes(b"\xff" * len(running.sim.flash.read_bytes()))
     running.sim.power_on(0.0)
     line, rng = Line(running, rate_b=1_000), random.Random(5)
+    line.idle(1)
+    boots = running.sim.boots
     hello = slip.frame(1, 0, cbor2.dumps({"versions": [1, 1], "nonce": b"hostile!", "who": ""}))
     for _ in range(300 if LONG else 60):
-        bodies = rng.randbytes(rng.randrange(900)), cbor2.dumps({"what": "head", "size_b": 1 << 60, "seq": 0, "digest": b""})
-        body = rng.choice([*bodies, b"", b"\xbb" + b"\xff" * 8, b"\x9b" + b"\x7f" * 8, b"\x81" * 900])
-        sent = slip.frame(rng.randrange(20), rng.randrange(4), body)
-        running.step(line.now, rng.choice([hello + sent, sent, sent[: rng.randrange(len(sent))], b"\xc0" * 500, b"\x01" * 900]))
-        line.idle(0.02)
-    assert running.sim.boots == 1, "it never had to be reset"
+        large = cbor2.dumps({"what": "head", "size_b": 1 << 60, "seq": 0, "digest": b""})
+        endless = b"\xbb" + b"\xff" * 8, b"\x9b" + b"\x7f" * 8, b"\x81" * 900
+        body = rng.choice([rng.randbytes(rng.randrange(900)), large, b"", *endless])
+        kind = rng.choice([kind for kind in range(20) if kind != receive.BYE])  # after which it is reset as it should
+        sent = slip.frame(kind, rng.randrange(4), body)
+        torn = sent[: rng.randrange(len(sent))]
+        said = rng.choice([hello + sent, sent, torn, b"\xc0" * 500, b"\x01" * 900])
+        line.idle(0.02, said)
+    assert running.sim.boots == boots, "it never had to be reset"
     assert flash(line, component_of(image("2"))).version == "2"
 
 
@@ -186,7 +196,6 @@ def test_halted_by_the_agent_flashed_and_given_back_it_charges(tmp_path: Path) -
     rig.say(rig.host.halt()).after(1)
     assert rig.host.is_halted
     line = Line(Flashing(rig), rate_b=1_000)
-    line.now = rig.now
     assert flash(line, component_of(image("2"))).version == "2"
     rig.now = line.now
     rig.host.resume(rig.now)
@@ -205,7 +214,7 @@ def test_an_old_controller_with_this_agent_still_charges(tmp_path: Path) -> None
     romfs = firmware.romfs(
         {"pins.py": pins(*PORTS)}, firmware.slot_files("unix"), {old: text.replace("MINOR_LAST = 3", "MINOR_LAST = 2")}
     )
-    rig = rig_of(tmp_path, slots.sealed("test", "old", romfs))
+    rig = rig_of(tmp_path, slots.sealed("test", "old", romfs), minor=2)
     rig.charging(0)
     assert rig.host and rig.host.firmware is None, "it does not know how to tell"
     rig.close()
@@ -215,20 +224,28 @@ class Flashing:
     """The rig's controller with a flasher on its line."""
 
     def __init__(self, rig: Rig) -> None:
-        self.rig = rig
+        self.rig, self.now = rig, rig.now
 
     def step(self, now: float, line: bytes) -> bytes:
-        if line and self.rig.sim.boot is not None:
-            self.rig.sim.boot.write(line)
-        self.rig.sim.poll(now)
-        return self.rig.sim.transmit()
+        rig = self.rig
+        if rig.sim.boots != rig._boots:
+            rig._boots = rig.sim.boots
+            rig._tap.reset(now)
+            rig.observer.booted()
+        rig.now = now
+        if line and rig.sim.boot is not None:
+            rig.sim.boot.write(line)
+            for message in rig._tap.hears(line, now):
+                rig._take(message)
+        rig.sim.poll(now)
+        return rig.sim.transmit()
 
 
-def rig_of(folder: Path, data: bytes) -> Rig:
+def rig_of(folder: Path, data: bytes, minor: int = contract.MINOR_LAST) -> Rig:
     boot = folder / "boot"
     boot.write_bytes(boot_rom())
     sim = RealController(chip.Unit(boot, data), folder / "flash.img", (PORT, PORT), lockstep=True, on_a_tty=False)
-    return Rig(folder, (PORT, PORT), sim=sim)
+    return Rig(folder, (PORT, PORT), sim=sim, minor=minor)
 
 
 # -- what boot part and firmware have to know alike
@@ -236,7 +253,8 @@ def rig_of(folder: Path, data: bytes) -> Rig:
 
 def test_the_boot_part_drives_the_pins_bus_as_the_firmware_does() -> None:
     text = (firmware.CONTROLLER / "home_unix.py").read_text()
-    assert f"INPUTS_FIRST, INPUTS_PER_PORT, OUTPUTS_FIRST = {INPUTS_FIRST}, {INPUTS_PER_PORT}, {OUTPUTS_FIRST}\n" in text
+    numbers = f"{INPUTS_FIRST}, {INPUTS_PER_PORT}, {OUTPUTS_FIRST}"
+    assert f"INPUTS_FIRST, INPUTS_PER_PORT, OUTPUTS_FIRST = {numbers}\n" in text
     assert f"SAFE = ({STEADY:_}, 0, {HELD}, 0, 0)" in text and OUTPUTS_PER_PORT == 5
 
 
@@ -247,10 +265,13 @@ def test_the_second_life_knows_the_slots_by_number(name: str) -> None:
     run = f"{slots.MARK | slots.RUN:#010X}".replace("0X", "0x")
     facts = {
         "start_unix.py": [
-            f"told & {slots.RUN:#06x}", f"told & {slots.SLOT_B_RUNS:#06x}", f"{slots.SLOT_B:_}", f"data[{slots.HEAD_B} :",
+            f"told & {slots.RUN:#06x}", f"told & {slots.SLOT_B_RUNS:#06x}",
+            f"{slots.SLOT_B:_}", f"data)[{slots.HEAD_B} :",
             f"data[{slots.SIZE_AT}:{slots.SIZE_AT + 4}]", f"data[{slots.VERSION_AT}:{slots.DIGEST_AT}]",
-            f"data[{slots.DIGEST_AT}:{slots.DIGEST_AT + 8}]", f"{slots.ON_TRIAL:#06x} > 0", f"{slots.FELL_BACK:#06x} > 0",
-            f"{slots.NEXT!r}, {slots.FILE!r}".replace("'", '"'), "0x57A1_1000, 0x57A1_0000", f", {2 * slots.SLOT_SECTORS}\n",
+            f"data[{slots.DIGEST_AT}:{slots.DIGEST_AT + 8}]",
+            f"{slots.ON_TRIAL:#06x} > 0", f"{slots.FELL_BACK:#06x} > 0",
+            f"{slots.NEXT!r}, {slots.FILE!r}".replace("'", '"'), "0x57A1_1000, 0x57A1_0000",
+            f", {2 * slots.SLOT_SECTORS}\n",
         ],
         "boot.py": [f"RUN = {run[:6]}_{run[6:]}\n", f"word & ~{slots.RUN:#06x}"],
     }  # fmt: skip

@@ -340,7 +340,7 @@ def test_no_frames_in_any_order_crash_a_station_or_touch_its_slots(
     desk, slots = Desk(), Slots()
     answers = hostile(Device(desk), slots, frames, noise)
     assert not slots.have and not slots.staged and not slots.activated and not slots.head
-    assert answers <= 4 * len(frames) and len(desk.head) <= protocol.HEAD_MAX_B
+    assert answers <= 4 * len(frames) and len(desk.text) <= protocol.HEAD_MAX_B
 
 
 @pytest.mark.long

@@ -379,6 +379,7 @@ def test_what_the_operator_can_mend_is_one_sentence(start: Start, path: Path, tm
     newer = tmp_path / "newer.db"
     with sqlite3.connect(newer) as db:
         db.execute("PRAGMA user_version = 99")
+        db.execute("PRAGMA application_id = 98")
     db.close()
     with pytest.raises(StoreError, match="newer software"):
         open_database(newer, BOOT)

@@ -141,6 +141,7 @@ class ControllerLink:
         self.deframer = Deframer()
         self._filter = Filter(port_count)
         self._minor: int | None = None
+        self.contract: tuple[int, int, int] | None = None  # major, first and last minor that it has said it speaks
         self._boot_id: int | None = None
         self._circuit_ma = 0  # as the controller has it; 0: never commissioned
         self._is_limit_refused = False  # and somebody was told
@@ -239,6 +240,7 @@ class ControllerLink:
         match message:
             case (contract.WELCOME, int(major), int(first), int(last), str(their_hash), int(boot_id), int(uptime_ms),
                   _, int(ports), int(circuit_ma), str(pins)):  # fmt: skip
+                self.contract = major, first, last
                 minor, _, sentence = contract.agree(major, first, last, their_hash)
                 sentence = sentence or self._other_board(ports, pins)
                 if minor is None or sentence:

@@ -15,8 +15,8 @@ from hashlib import sha256
 from math import inf
 from typing import Any
 
-from agent.update.build import unpack
-from agent.update.index import Index, Piece
+from agent.update.build import pack, unpack
+from agent.update.index import File, Index, Piece, dump
 from agent.update.line import (
     ACK,
     ACTIVATE,
@@ -40,6 +40,7 @@ from agent.update.line import (
 from agent.update.refusal import EXITS, Refused
 from agent.update.sender import Sender
 from board.controller import contract, link
+from board.controller.slots import DIGEST_AT, SECTOR_B, head_of
 
 AGAIN_S, AGAIN_MAX_S = 0.3, 5.0  # a request that nobody has answered; doubled
 KNOCK_S = 0.25  # between two HELLOs to whoever is there
@@ -51,7 +52,7 @@ BOOT_S = 30.0  # until the new image is heard; three tries of one that ends at o
 PROOF_S = 60.0  # until it has said that it stays
 LINE_IDLE_S = 0.1  # longer than a frame of firmware lasts
 FIRMWARE_S = 1.0  # after a WELCOME
-SECTOR_B, DIGEST_AT, DIGEST_B = 4_096, 96, 8  # of an image: board/controller/slots.py
+DIGEST_B = 8  # of an image's digest are told
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +81,19 @@ class Image:
         """What contract.FIRMWARE tells of it."""
         first = self.pieces[0]
         return unpack(first, self.stored(first))[DIGEST_AT : DIGEST_AT + DIGEST_B].hex()
+
+
+def image_of(data: bytes) -> Image:
+    """Of an image as it lies in a slot, without its build."""
+    head = head_of(data)
+    if head is None:
+        raise Refused("format", "this is no firmware image: take the file controller/<board>.rom of a build")
+    _, board, version, _ = head
+    parts = [data[at : at + SECTOR_B] for at in range(0, len(data), SECTOR_B)]
+    stored = {sha256(part).digest(): pack(part) for part in parts}
+    pieces = tuple(Piece(digest, len(part), len(stored[digest])) for part in parts if (digest := sha256(part).digest()))
+    found = Index({"version": version, "board": board}, (File(f"{board}.rom", False, pieces),))
+    return Image(found, dump(found), lambda piece: stored[piece.digest])
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,7 +265,7 @@ class Talk:
         return report
 
     def _halted(self, welcome: tuple[Any, ...], override: str) -> Script:
-        """The firmware has made way for the receiver. Refused while a cable carries current, unless there is a reason."""
+        """Firmware has made way for the receiver. Refused while a cable carries current, unless there is a reason."""
         minor, ports = min(255, welcome[3]), welcome[8]
         reports: dict[int, tuple[int, ...]] = {}
         until = self._now + REPORTS_S
@@ -261,7 +275,8 @@ class Talk:
                     reports[index] = row
         busy = [index + 1 for index, row in sorted(reports.items()) if row[PWM] or row[CONTACTOR]]
         if busy and not override:
-            raise Refused("session", f"port {busy[0]} is in use: wait until it is free, or give a reason with --override")
+            fix = "wait until it is free, or give a reason with --override"
+            raise Refused("session", f"port {busy[0]} is in use: {fix}")
         wish = tuple((0, contract.STOP_ORDERLY, reports[i][LOCKED] if i in reports else 0, 0) for i in range(ports))
         give_up, why = self._now + STOP_S, "it does not answer"
         while self._now < give_up:
@@ -313,15 +328,18 @@ class Flash(Talk):
     def __init__(
         self, image: Image, *, nonce: bytes, override: str = "", is_proven_here: bool = True,
         tell: Callable[[Progress], None] = lambda _: None,
+        allow: Callable[[Mapping[str, Any]], None] = lambda identity: None,
     ) -> None:  # fmt: skip
         """`override`: why ports in use are stopped; "" = they are not. `is_proven_here`: we wish until the image stays;
-        else that is the agent's, and the report says on_trial."""
+        else that is the agent's, and the report says on_trial. `allow` hears who is there before anything is sent, and
+        may refuse."""
         super().__init__(nonce=nonce, tell=tell)
-        self._image, self._override, self._is_proven_here = image, override, is_proven_here
+        self._image, self._override, self._is_proven_here, self._allow = image, override, is_proven_here, allow
 
     def _run(self) -> Script:
         identity = yield from self._received(self._override)
         check(identity, self._image.board)
+        self._allow(identity)
         sent = yield from self._brought()
         yield from self._leave()
         report = yield from self._booted()
@@ -427,7 +445,8 @@ class Flash(Talk):
                         )
                     case ("link", (contract.FIRMWARE, version, digest, on_trial, fell_back)):
                         if digest != self._image.digest:
-                            raise Refused("rolled-back", f"the new firmware gave up, the controller runs {version} again")
+                            why = f"the new firmware gave up, the controller runs {version} again"
+                            raise Refused("rolled-back", f"{why}: flash another build")
                         if not on_trial:
                             return told(report, version, digest, False, bool(fell_back))
         raise Refused("rolled-back", "the new firmware does not say that it stays: it goes at its next resets")

@@ -34,6 +34,7 @@ SYNC_B = 4 << 20  # written since the last sync: what a power cut may cost
 ROOM_B = 8 << 20  # that stay free
 PROBE_S = 60.0
 LOG_MAX_B = 262_144  # then the older half goes
+RESTART = Path("/run/station-update/restart")  # board/systemd/station-restart.path watches it
 LOG, LOCK, KEYRING, ROOT_KEY = "log", "lock", "keyring", "root.pub"
 STAGING = frozenset({"session", "interlock"})  # nobody is disturbed by what is written into the spare slot
 
@@ -214,6 +215,24 @@ class Engine:
         self._log("begin", build=head.digest.hex(), version=head.version, slot=staging.slot, missing_b=missing_b)
         return Plan(head.digest, staging.slot, "", tuple(staging.wanted.values()), total_b - missing_b, total_b)
 
+    def look(self, head_bytes: bytes) -> Plan:
+        """What begin() would say of this head; nothing is changed. Refused."""
+        head = build.load_head(head_bytes, self.trust())
+        self._judge(head, waived=STAGING)
+        state, running = self.state, self.running
+        if held := self._is_here(state, head):
+            return held
+        self._must_be_settled(state, running)
+        name = bootstate.target(state, running)
+        staging = Staging(head, name, slots.Writer(self.root / name, self._files), wanted_files(head, self.station))
+        self._check_room(staging)
+        survey(staging)
+        for digest, _ in self._shared(staging, running):
+            staging.wanted.pop(digest, None)
+            staging.places.pop(digest, None)
+        have_b = staging.total_b - staging.missing_b
+        return Plan(head.digest, name, "", tuple(staging.wanted.values()), have_b, staging.total_b)
+
     def _must_be_settled(self, state: State, running: str) -> None:
         if state.trial is not None:
             raise Refused("busy", f"slot {state.trial.slot} is on trial: wait until it is confirmed, or roll it back")
@@ -308,15 +327,20 @@ class Engine:
 
     def _copy(self, staging: Staging, running: str) -> None:
         """What the slot that runs holds, too: a difference is all that must be sent."""
+        for digest, data in self._shared(staging, running):
+            for place, offset_b in staging.places.pop(digest, ()):
+                staging.writer.write(place, offset_b, data)
+            staging.wanted.pop(digest, None)
+
+    def _shared(self, staging: Staging, running: str) -> Iterator[tuple[bytes, bytes]]:
+        """Digest and bytes of the pieces that are wanted and lie in the slot that runs."""
         head = self._head(running) if running in SLOTS else None
         for path, (_, pieces) in (wanted_files(head, self.station) if head else {}).items():
             if not any(piece.digest in staging.wanted for piece in pieces):
                 continue
             for piece, data in zip(pieces, there(self.root / running / path, pieces), strict=True):
                 if piece.digest in staging.wanted and sha256(data).digest() == piece.digest:
-                    for place, offset_b in staging.places.pop(piece.digest):
-                        staging.writer.write(place, offset_b, data)
-                    del staging.wanted[piece.digest]
+                    yield piece.digest, data
 
     # -- its trial
 
@@ -366,11 +390,10 @@ class Engine:
             raise Refused("verify", f"the head of slot {trial.slot} cannot be read: roll it back and flash again")
         state, sequence = self.state, head.security_sequence
         with self._disk():
-            digest, floor = state.slot(trial.slot).digest, max(state.security_floor, sequence)
-            slots.mark(self.root / trial.slot, state.number + 1, floor, digest, self._files)
+            self._mark(state, trial.slot, max(state.security_floor, sequence))
             self._change(lambda state: bootstate.confirmed(state, sequence))
             self._settle_keyring()
-        self._log("confirmed", slot=trial.slot, version=head.version, security_floor=floor)
+        self._log("confirmed", slot=trial.slot, version=head.version, security_floor=self.state.security_floor)
 
     def roll_back(self, reason: str, schema: int = 0) -> str:
         """The slot that the next start of the agent runs. Without a trial: the build that was confirmed before, if it
@@ -398,6 +421,7 @@ class Engine:
                 "wrong-device", f"the database has become one that {held.version} cannot open: flash a newer build"
             )
         with self._disk():
+            self._mark(state, name, state.security_floor)
             self._change(lambda state: bootstate.gone_back(state, name, reason))
         self._log("went back", slot=name, version=held.version, reason=reason)
         return name
@@ -440,6 +464,10 @@ class Engine:
             os.close(fd)
             raise Refused("busy", "another flasher is at work on this station: wait for it to end") from None
         self._lock = fd
+
+    def _mark(self, state: State, name: str, floor: int) -> None:
+        """Before the boot state says so: if that is lost, this slot is the default."""
+        slots.mark(self.root / name, state.number + 1, floor, state.slot(name).digest, self._files)
 
     def _change(self, changed: Callable[[State], State]) -> None:
         statefile.change(self.root, changed, self._files)
@@ -544,6 +572,11 @@ def schema_of(app: Index | None) -> int:
     """The newest database that this app can open; 0 if it does not say."""
     levels = app.facts.get("schema") if app else None
     return max(levels, default=0) if isinstance(levels, list | tuple) else 0
+
+
+def start_anew(path: Path = RESTART) -> None:
+    """For an agent that should have ended and has not: root starts it anew, in the midst of whatever it does. OSError."""
+    path.write_bytes(b"")
 
 
 def _there_b(path: Path) -> int:

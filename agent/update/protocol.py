@@ -16,7 +16,7 @@ from agent.update.index import Piece
 from agent.update.line import ANSWER, BODY_MAX, DATA, WINDOW, Deframer, Receiver, frame, packed
 from agent.update.refusal import Refused
 
-HEAD_MAX_B = 1 << 20
+HEAD_MAX_B, DOCUMENT_MAX_B = 1 << 20, 1 << 16
 BACKLOG_B = 256 << 10  # received and not written yet; beyond it the flasher has to wait
 REASON_MAX = 200  # characters of what somebody gives as a reason
 REPEAT_ACK_S = 1.0
@@ -85,7 +85,7 @@ class ReadLog:
 class Provision:
     """-> a mapping"""
 
-    fields: Mapping[str, Any]
+    document: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,8 +129,8 @@ class Desk:
     """Who is at work, and what was received of a build that is not whole yet: it outlives the flasher's connection."""
 
     holder: object | None = None
-    head: bytearray = field(default_factory=bytearray)  # of the head on its way
-    head_digest: bytes = b""
+    text: bytearray = field(default_factory=bytearray)  # of the head or document on its way
+    text_digest: bytes = b""
     part: bytearray = field(default_factory=bytearray)  # of the piece on its way, as stored
     part_digest: bytes = b""
 
@@ -173,8 +173,8 @@ class _Request:
 class _Transfer:
     receiver: Receiver
     number: int  # of its SEND
-    pieces: tuple[Piece, ...]  # still to come, the one on its way first; empty for a head
-    is_head: bool
+    pieces: tuple[Piece, ...]  # still to come, the one on its way first; empty for a text
+    is_text: bool
     heard_s: float
     said_room: int = WINDOW
     at: int = 0  # in `pieces`
@@ -357,25 +357,25 @@ class Device:
         if not 0 <= first <= 0xFFFF:
             raise Refused("format", "SEND has a wrong seq: use a newer tool")
         no_pieces: tuple[Piece, ...] = ()
-        if what == "head":
-            at_b, pieces = self._head_at(digest, size_b), no_pieces
+        if what in SIZES:
+            at_b, pieces = self._text_at(digest, size_b, SIZES[what]), no_pieces
         elif what == "pieces":
             at_b, pieces = self._pieces_at(size_b)
         else:
             raise Refused("format", "SEND names nothing that this station takes: use a newer tool")
         assert self._request is not None
         receiver = Receiver(size_b, at_b, first=first, window=self.window)
-        self._transfer = _Transfer(receiver, self._request.number, pieces, what == "head", now)
+        self._transfer = _Transfer(receiver, self._request.number, pieces, what in SIZES, now)
         self._failed, self._owes_ack, self._owes_failed = None, False, False
         self._answer({"at_b": at_b})
 
-    def _head_at(self, digest: bytes, size_b: int) -> int:
-        if not 0 < size_b <= HEAD_MAX_B:
-            raise Refused("format", f"a head of {size_b} bytes is no build's: make the build anew")
+    def _text_at(self, digest: bytes, size_b: int, most_b: int) -> int:
+        if not 0 < size_b <= most_b:
+            raise Refused("format", f"{size_b} bytes are too many for what is sent: at most {most_b} are taken")
         desk = self._desk
-        if desk.head_digest != digest or len(desk.head) > size_b:
-            desk.head_digest, desk.head = digest, bytearray()
-        return len(desk.head)
+        if desk.text_digest != digest or len(desk.text) > size_b:
+            desk.text_digest, desk.text = digest, bytearray()
+        return len(desk.text)
 
     def _pieces_at(self, size_b: int) -> tuple[int, tuple[Piece, ...]]:
         if self._begun is None or self._is_dry:
@@ -390,11 +390,22 @@ class Device:
         return len(desk.part), pieces
 
     def _plan(self, fields: dict[str, Any], now: float) -> None:
-        digest, desk = _need(fields, "digest", bytes), self._desk
+        digest = _need(fields, "digest", bytes)
         self._transfer = None
-        head = bytes(desk.head) if desk.head_digest == digest and sha256(desk.head).digest() == digest else None
         self._is_dry = fields.get("is_dry") is True
-        self._ask(Begin(digest, head, self._is_dry))
+        self._ask(Begin(digest, self._text(digest), self._is_dry))
+
+    def _text(self, digest: bytes) -> bytes | None:
+        """What was sent with this SHA-256, whole; None: nothing was."""
+        text = bytes(self._desk.text)
+        return text if self._desk.text_digest == digest and sha256(text).digest() == digest else None
+
+    def _provision(self, fields: dict[str, Any], now: float) -> None:
+        document = self._text(_need(fields, "digest", bytes))
+        if document is None:
+            raise Refused("usage", "the document comes before its request: use a newer tool")
+        self._transfer = None
+        self._ask(Provision(document))
 
     def _planned(self, begun: Begun | None) -> Mapping[str, Any]:
         self._begun = begun
@@ -459,8 +470,8 @@ class Device:
             self._fail(Refused("format", "the flasher sent more than it had announced: use a newer tool"))
             return
         self._owes_ack = True
-        if transfer.is_head:
-            self._desk.head += fresh
+        if transfer.is_text:
+            self._desk.text += fresh
         elif fresh:
             self._cut(transfer, fresh)
 
@@ -528,6 +539,7 @@ class Device:
                 return {"result": RESULTS.get(kind, "done")}
 
 
+SIZES = {"head": HEAD_MAX_B, "document": DOCUMENT_MAX_B}  # what is sent as one text, and how long it may be
 RESULTS = {line.FINISH: "staged", line.ROLLBACK: "rolled-back", line.ABANDON: "abandoned"}
 _HANDLERS = {
     line.HELLO: Device._identify,
@@ -539,7 +551,7 @@ _HANDLERS = {
     line.STATUS: lambda self, fields, now: self._ask(Look()),
     line.ROLLBACK: Device._roll_back,
     line.LOG: Device._log,
-    line.PROVISION: lambda self, fields, now: self._ask(Provision(fields)),
+    line.PROVISION: Device._provision,
     line.CONTROLLER: Device._chip,
     line.ABANDON: lambda self, fields, now: self._ask(Abandon()),
     line.PING: lambda self, fields, now: self._answer({}),

@@ -5,6 +5,7 @@ and code runs there. A write must not take longer than the UART's FIFO of 32 byt
 again: sectors are erased before the first byte comes, and written 256 bytes at a time.
 """
 
+import gc
 import io
 import os
 import time
@@ -21,7 +22,21 @@ from board.controller.slots import SECTOR_B, SLOT_B
 WATCHDOG_MS = 8_000
 PAGE_B = 256  # is written at once, or none of it
 WORD = 0x4005_800C  # as in boot.py
-READ_MAX = 2_048
+READ_MAX = 1_024
+
+
+class Source(io.IOBase):
+    """A buffer as a stream, that copies none of it."""
+
+    def __init__(self, data):
+        self._data = data
+        self._at = 0
+
+    def readinto(self, into):
+        size = min(len(into), len(self._data) - self._at)
+        into[:size] = self._data[self._at : self._at + size]
+        self._at += size
+        return size
 
 
 class Home:
@@ -68,8 +83,8 @@ class Home:
             file.write(data)
         os.rename("new", name)
 
-    def inflate(self, data, size):
-        return deflate.DeflateIO(io.BytesIO(data), deflate.RAW, 12).read(size)
+    def inflate(self, data, into):
+        return deflate.DeflateIO(Source(data), deflate.RAW, 12).readinto(into) or 0
 
     def feed(self):
         self._watchdog.feed()
@@ -110,6 +125,7 @@ class Home:
 
 def decide():
     home = Home()
+    gc.threshold(2_048)  # or the heap is full of holes
     for _ in slots.boot(home, machine.reset_cause() != machine.WDT_RESET):
         home.wait()
     machine.soft_reset()

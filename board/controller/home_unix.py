@@ -4,13 +4,14 @@ socket (the pins bus).
     decide(FLASH_ADDRESS, LINK_FD, PINS_FD, FLASH_FILE, RESET_CAUSE)      called by `board/chip.py`
 
 LINK_FD is the serial line, PINS_FD the pins bus (`unix.py`); both non-blocking. FLASH_FILE is an image of whole
-4,096-byte blocks: slot a, slot b, and the rest blank or with a littlefs2 in it; it is mapped at FLASH_ADDRESS, as a chip
-maps its flash, so that code runs where it lies. RESET_CAUSE as in the contract.
+4,096-byte blocks: slot a, slot b, and the rest blank or with a littlefs2 in it; it is mapped at FLASH_ADDRESS, as a
+chip maps its flash, so that code runs where it lies. RESET_CAUSE as in the contract.
 It makes the outputs safe, looks at the slots and chooses, or receives. The process ends where a chip would reset: with
-1, with 3 for a soft reset into the second life, in which the chosen firmware starts and finds the whole of a small heap.
-The watchdog is the supervisor's part: no frame for two seconds while running freely.
+1, with 3 for a soft reset into the second life, in which `start_unix.py` starts the chosen firmware. The watchdog is
+the supervisor's part: no frame for two seconds while running freely.
 """
 
+import gc
 import io
 import select
 import sys
@@ -28,10 +29,24 @@ from board.controller.unix import BLOCK, Bus, Files, Flash
 TELL_MS = 100
 WAIT_MS = 10
 SOFT_RESET = 3
-READ_MAX = 2_048
+READ_MAX = 1_024
 # The bus's frames, as board/controller/app/firmware.py has them: a slot's own numbers are not known here.
 INPUTS_FIRST, INPUTS_PER_PORT, OUTPUTS_FIRST = 1, 16, 3
 SAFE = (10_000, 0, 2, 0, 0)  # of a port: pilot at +12 V, contactor open, bolt held, no test current, dark
+
+
+class Source(io.IOBase):
+    """A buffer as a stream, that copies none of it."""
+
+    def __init__(self, data):
+        self._data = data
+        self._at = 0
+
+    def readinto(self, into):
+        size = min(len(into), len(self._data) - self._at)
+        into[:size] = self._data[self._at : self._at + size]
+        self._at += size
+        return size
 
 
 class Home:
@@ -70,8 +85,8 @@ class Home:
     def save(self, name, data):
         self._files.write(name, data)
 
-    def inflate(self, data, size):
-        return deflate.DeflateIO(io.BytesIO(data), deflate.RAW, 12).read(size)
+    def inflate(self, data, into):
+        return deflate.DeflateIO(Source(data), deflate.RAW, 12).readinto(into) or 0
 
     def word(self):
         """On a chip, a register; on a PC, a file that counts for nothing after a power cut."""
@@ -132,7 +147,8 @@ class Home:
         sys.exit(1)
 
     def _begin(self):
-        self._clock, self._inputs = array("i", [-1]), array("i", [0] * (INPUTS_FIRST + INPUTS_PER_PORT * fixed.PORT_COUNT))
+        self._clock = array("i", [-1])
+        self._inputs = array("i", [0] * (INPUTS_FIRST + INPUTS_PER_PORT * fixed.PORT_COUNT))
         self._poll = select.poll()
         for file in (self._pins, self.link):
             self._poll.register(file, select.POLLIN)
@@ -151,6 +167,7 @@ class Home:
 
 def decide(address, link_fd, pins_fd, flash_path, reset_cause):
     home = Home(link_fd, pins_fd, flash_path, address)
+    gc.threshold(2_048)  # or the heap is full of holes
     for _ in slots.boot(home, reset_cause == 0):
         home.wait()
     sys.exit(SOFT_RESET)

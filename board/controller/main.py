@@ -40,14 +40,18 @@ def run(hardware: "Any", boards: "Any", circuit_max_ma: int, pins_hash: str = ""
     hardware.safe()
     try:
         _loop(hardware, boards, circuit_max_ma, pins_hash)
-        hardware.safe()
-        hardware.halt()
     except KeyboardInterrupt:
         hardware.safe()
     except BaseException as error:
         hardware.safe()
         try:
             _tell(error)
+        finally:
+            hardware.reset()
+    else:
+        hardware.safe()
+        try:
+            hardware.halt()
         finally:
             hardware.reset()
 

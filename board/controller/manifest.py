@@ -1,6 +1,6 @@
-"""What a chip's build freezes (MicroPython's `make FROZEN_MANIFEST=... CFLAGS+=-DMICROPY_VFS_ROM=1`): the boot part, which
-is never replaced over the line. `FIXED`: the folder with the module `fixed` of the board (`board/firmware.py`). The
-firmware itself goes into slot a: the file `controller/<board>.rom` of a build, at the start of the chip's storage."""
+"""What a chip's build freezes (MicroPython's `make FROZEN_MANIFEST=... CFLAGS+=-DMICROPY_VFS_ROM=1`): the boot part,
+which is never replaced over the line. `FIXED`: the folder with the module `fixed` of the board (`board/firmware.py`).
+The firmware itself goes into slot a, at the start of the chip's storage; a chip without it waits for a flasher."""
 # ruff: noqa: F821
 
 module("cbor2.py", base_path="compat")

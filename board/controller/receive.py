@@ -1,11 +1,11 @@
 """The receiver: takes a new image from the line into the slot that does not run (docs/flash-protocol.md, as a chip).
 
-Part of the immutable boot part; MicroPython subset. `home` is the chip (`boot_unix.py`, `boot_rp2.py`):
+Part of the immutable boot part; MicroPython subset. `home` is the chip (`home_unix.py`, `home_rp2.py`):
     board, kind, is_production      what it is; `kind` is the chip's name
     slot(number)                    the slot's bytes, where they lie in flash: a memoryview
     erase(number, sector), write(number, at, data)
     read(name), save(name, data)    files; `save` replaces a file whole, or raises OSError
-    inflate(data, size)             a raw deflate stream of at most so many bytes; ValueError, OSError
+    inflate(data, into) -> count    of a raw deflate stream into a buffer, that full at most; ValueError, OSError
     feed()                          the watchdog
     send(data)                      all of it
     receive()                       what came over the line; None or b"" if nothing did
@@ -18,6 +18,7 @@ A piece is one sector. Each is checked before it is written, and the whole is re
 """
 
 import gc
+import sys
 from binascii import hexlify
 from hashlib import sha256
 
@@ -45,7 +46,13 @@ WORKING_EACH = 8  # sectors are erased between two WORKING: 0.4 s, at worst 3
 SILENCE_MS = 60_000  # a flasher that has fallen silent is not waited for any longer
 BYE_MS = 200  # for its repetition
 CLOCK_MASK = 0x3FFF_FFFF
+HOLE_B = 6_144  # an inflater with a window of 4 KiB
 SEQS = 0xFFFF
+
+
+def _collect() -> None:
+    if sys.implementation.name == "micropython":  # a host has memory, and other things to do
+        gc.collect()
 
 
 class Refused(Exception):
@@ -53,11 +60,32 @@ class Refused(Exception):
         self.code, self.sentence = code, sentence
 
 
+class Room:
+    """The large pieces of a small heap, taken while it still has them in one piece. `hole` is given back for as long as
+    something is inflated: its window goes there."""
+
+    def __init__(self) -> None:
+        self.piece = bytearray(SECTOR_B)  # as it is stored
+        self.sector = bytearray(SECTOR_B)  # as it will lie
+        self._hole: bytearray | None = None
+        self.dig()
+
+    def dig(self) -> None:
+        self._hole = None
+        _collect()
+        self._hole = bytearray(HOLE_B)
+
+    def fill(self) -> None:
+        self._hole = None
+        _collect()
+
+
 class Target:
     """The slot that is written, by the index of what it shall hold."""
 
-    def __init__(self, home: "Any", index: bytes) -> None:
+    def __init__(self, home: "Any", index: bytes, room: "Room | None" = None) -> None:
         self._home = home
+        self._room = room or Room()
         self.digest = sha256(index).digest()
         self.pieces = pieces_of(index, home.board)
         self.state = slots.load(home.read(FILE))
@@ -90,15 +118,12 @@ class Target:
                 self._home.feed()
                 self._home.erase(self.slot, sector)
 
-    def put(self, number: int, stored: bytes) -> None:
+    def put(self, number: int, stored: "bytes | memoryview") -> None:
         """One piece, as it is stored in the build."""
         digest, size_b, stored_b, _ = self.pieces[number]
         data = stored
         if stored_b < size_b:
-            try:
-                data = self._home.inflate(stored, size_b)
-            except (ValueError, OSError, EOFError):
-                data = b""
+            data = self._inflated(stored, memoryview(self._room.sector)[:size_b])
         if len(data) != size_b or sha256(data).digest() != digest:
             raise Refused("hash", "piece %d is not what the build's index says: make the build anew" % number)
         for sector in self.pieces[number][3]:
@@ -107,13 +132,23 @@ class Target:
             raise Refused("verify", "a sector does not keep what is written to it: replace the controller")
         self.is_wanted[number] = False
 
+    def _inflated(self, stored: "bytes | memoryview", into: memoryview) -> memoryview:
+        """As much as there was; all that is there beyond it is nobody's."""
+        self._room.fill()
+        try:
+            return into[: self._home.inflate(stored, into)]
+        except (ValueError, OSError, EOFError):
+            return into[:0]
+        finally:
+            self._room.dig()
+
     def finish(self) -> None:
         """Everything is there, and an image of this board."""
         if not self._holds(self.slot):
             raise Refused("verify", "the slot does not hold the whole build yet: flash again")
         head = slots.intact(self._home.slot(self.slot), self._home.board, self._home.feed)
         if head is None or head[0] != self._size_b():
-            raise Refused("verify", "what the build holds is no firmware image for %s: flash another" % self._home.board)
+            raise Refused("verify", "what the build holds is no firmware for %s: flash another" % self._home.board)
 
     def activate(self) -> None:
         self._home.save(FILE, slots.dump(slots.on_trial(self.opened, self.slot)))
@@ -190,6 +225,9 @@ class Receiver:
         self._target: Target | None = None
         self._is_whole = False  # FINISH has found everything
         self._head = b""
+        self._room = Room()
+        self._early: dict[int, bytes] = {}  # frames beyond the missing one
+        self._queue: list[int] = []  # pieces that are still to come
         self._stop()
 
     @property
@@ -244,7 +282,7 @@ class Receiver:
             SEND: self._send, PLAN: self._plan, WANTED: self._bits, FINISH: self._finish, ACTIVATE: self._activate,
             STATUS: self._status, ROLLBACK: self._roll_back, PING: self._pong, BYE: self._bye,
         }.get(kind)  # fmt: skip
-        gc.collect()
+        _collect()
         try:
             if do is None or fields is None:
                 raise Refused("usage", "a controller knows no such request")
@@ -255,7 +293,7 @@ class Receiver:
         except (KeyError, TypeError, ValueError):
             return refusal(seq, "format", "a field of the request is missing or wrong")
         except OSError:
-            return refusal(seq, "storage", "the controller's flash is full or worn: erase it, or replace the controller")
+            return refusal(seq, "storage", "the controller's flash is full, or worn: replace the controller")
         except MemoryError:
             self._stop()
             return refusal(seq, "internal", "the controller has no memory left: flash again")
@@ -294,7 +332,7 @@ class Receiver:
             return {"is_known": False}
         self._is_whole = False
         self._target = None
-        self._target = target = Target(self._home, self._head)
+        self._target = target = Target(self._home, self._head, self._room)
         wanted = target.wanted
         return {
             "is_known": True, "slot": NAMES[target.slot], "pieces": len(target.pieces), "wanted": len(wanted),
@@ -377,9 +415,9 @@ class Receiver:
         self._what = ""  # "head", "pieces", or nothing is expected
         self._rest_b = 0
         self._first = 0  # the frame that is missing
-        self._early: dict[int, bytes] = {}
-        self._stored = b""
-        self._queue: list[int] = []
+        self._early = {}
+        self._piece_b = 0  # of it is here
+        self._queue = []
         self._broken = b""
 
     def _data(self, seq: int, body: bytes) -> None:
@@ -410,16 +448,18 @@ class Receiver:
         if self._what == "head":
             self._head += body
             return
-        self._stored += body
-        target = self._planned()
-        while self._queue and len(self._stored) >= target.pieces[self._queue[0]][2]:
-            number = self._queue.pop(0)
-            size_b = target.pieces[number][2]
-            stored = self._stored[:size_b]
-            self._stored = self._stored[size_b:]
-            gc.collect()
-            target.put(number, stored)
-            self._home.feed()
+        target, piece = self._planned(), memoryview(self._room.piece)
+        at = 0
+        while at < len(body):
+            size_b = target.pieces[self._queue[0]][2]
+            part = min(size_b - self._piece_b, len(body) - at)
+            piece[self._piece_b : self._piece_b + part] = body[at : at + part]
+            at += part
+            self._piece_b += part
+            if self._piece_b == size_b:
+                target.put(self._queue.pop(0), piece[:size_b])
+                self._piece_b = 0
+                self._home.feed()
 
     def _ack(self) -> bytes:
         bitmap = 0
@@ -453,7 +493,7 @@ def serve(home: "Any", patience_ms: int) -> "Iterator[None]":
     while True:
         now_ms = home.now_ms()
         data = home.receive()
-        if data and receiver.feed(data):
+        if data and _fed(receiver, data):
             since_ms, patience_ms = now_ms, SILENCE_MS
         if receiver.is_over and over_ms is None:
             over_ms = now_ms
@@ -463,3 +503,12 @@ def serve(home: "Any", patience_ms: int) -> "Iterator[None]":
             return
         home.feed()
         yield
+
+
+def _fed(receiver: Receiver, data: bytes) -> bool:
+    """What there is no memory for is lost, as on a bad line."""
+    try:
+        return receiver.feed(data)
+    except MemoryError:
+        _collect()
+        return False

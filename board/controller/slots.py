@@ -5,10 +5,10 @@ is the chip, as `receive.py` says.
 
     image   "MRC1" | size u32 | board 40 | version 48 | SHA-256 of all the rest 32 | ROMFS         little endian
 
-A boot has two lives with a soft reset between them, so that the firmware finds the whole of a small heap: the first looks
-at the slots and chooses (`boot`), or receives; the second starts what was chosen, and is a few lines of `boot.py` or
-`board/chip.py`. A slot is a piece of flash of its own, not a file of the littlefs: code runs where it lies, and a littlefs scatters its
-files. The state is such a file, replaced by a rename: a cut leaves the old state or the new.
+A boot has two lives with a soft reset between them, so that the firmware finds the whole of a small heap: the first
+looks at the slots and chooses (`boot`), or receives; the second, `start_*.py`, starts what was chosen. A slot is a
+piece of flash of its own, not a file of the littlefs: code runs where it lies, for a small heap has no room for it, and
+a littlefs scatters its files. The state is such a file, replaced by a rename: a cut leaves the old state or the new.
 """
 
 import struct

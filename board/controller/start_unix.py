@@ -23,7 +23,8 @@ def start(flash, link_fd, pins_fd, path, reset_cause, before):
     for name in list(sys.modules):
         if name.startswith("board"):
             del sys.modules[name]
-    image = bytes(data[48:96]).rstrip(b"\0").decode(), data[96:104].hex(), int(told & 0x0400 > 0), int(told & 0x0800 > 0)
+    image = bytes(data[48:96]).rstrip(b"\0").decode(), data[96:104].hex()
+    image += int(told & 0x0400 > 0), int(told & 0x0800 > 0)
     gc.threshold(1_024)  # what imports leave behind is used again at once, or the heap is full of holes
     told = image, ("slots.new", "slots"), 0x57A1_1000, 0x57A1_0000, 48
     if before:

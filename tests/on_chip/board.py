@@ -40,7 +40,7 @@ class Anything:
 
 class Machine:
     PWM = UART = WDT = Anything
-    mem32 = {}
+    mem32 = {}  # noqa: RUF012
 
 
 Machine.Pin, Machine.ADC = Pin, ADC

@@ -29,7 +29,7 @@ class Bench:
     def __init__(self, link_fd, pins_fd, mux):
         from board.controller.unix import Bus
 
-        self.bus = Bus(open(pins_fd, "r+b"))
+        self.bus = Bus(open(pins_fd, "r+b"))  # noqa: SIM115
         self.link = open(link_fd, "r+b")  # noqa: SIM115
         self.readable = select.poll()
         self.readable.register(self.link, select.POLLIN)
@@ -113,7 +113,7 @@ class WDT:
 class Flash:
     """A piece of the storage; a memoryview of it is where it is mapped."""
 
-    def __init__(self, start, len=None):
+    def __init__(self, start, len=None):  # noqa: A002
         self.start = start
         self.size = BENCH.file.seek(0, 2) - start if len is None else len
         self.mapped = uctypes.bytearray_at(BENCH.flash + start, self.size)

@@ -112,7 +112,7 @@ class WDT:
 
 class Machine:
     WDT_RESET = 3
-    mem32 = {}
+    mem32 = {}  # noqa: RUF012
 
     @staticmethod
     def reset_cause():

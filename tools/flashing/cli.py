@@ -19,12 +19,25 @@ COMMANDS = (
     ("inspect", "inspect", "say what is in a build"),
     ("verify", "verify", "check a build: signature, every piece, and whether a station would take it"),
     ("keys", "keys", "make keys, and the keyring that the root key signs"),
+    ("provision", "provision", "give a bare station its identity"),
+    ("devices", "devices", "list serial ports, and the stations that answer there"),
+    ("flash", "flash", "bring a build onto one station or many"),
+    ("resume", "resume", "go on with a flash that was interrupted"),
+    ("status", "status", "what a station runs, and what its slots hold"),
+    ("rollback", "rollback", "go back to the build before"),
+    ("log", "logs", "print a station's update log"),
+    ("controller", "controllers", "bring firmware onto a port controller's own line"),
+    ("monitor", "monitor", "watch a station's updates until Ctrl-C"),
 )
 
 EPILOG = """\
 exit codes: 0 done, 2 usage, 3 no device, 4 another device than the build is for, 5 not signed by a key that counts,
 or damaged, 6 downgrade, 7 interlock (somebody charges, another flasher), 8 link lost, 9 verification failed, 10 rolled
 back, 11 some stations failed, 70 a bug in this tool, 130 interrupted. More in docs/flashing.md."""
+
+
+class Interrupted(Exception):
+    """Somebody has pressed Ctrl-C, and every device was told goodbye."""
 
 
 class Out:
@@ -79,8 +92,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         out.event("refused", code=refused.code, sentence=refused.sentence, exit=refused.exit)
         print(f"flash.py: {refused.sentence}", file=sys.stderr)
         return refused.exit
-    except KeyboardInterrupt:
-        print("flash.py: interrupted", file=sys.stderr)
+    except (KeyboardInterrupt, Interrupted):
+        out.event("refused", code="interrupted", sentence="interrupted", exit=INTERRUPTED)
+        print("flash.py: interrupted; a station runs what it ran", file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:
         return INTERNAL

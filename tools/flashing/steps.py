@@ -34,6 +34,7 @@ class Wish:
     override: str = ""  # why a session or an interlock is no reason to wait
     serial: str = ""  # the station that is meant; "" = whichever is there
     rate_bps: float | None = None  # what the line can do, if that is known
+    goes_on: bool = False  # only go on with what was begun before
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +114,7 @@ def flashed(talk: Talk, wish: Wish, tell: Tell) -> Steps:
         judged(wish.build, identity, ())
     facts = shown(identity)
     slim = wish.build.slim(facts["platform"], facts["board"])
-    want = yield from talk.plan(slim, is_dry=wish.is_dry)
+    want = yield from talk.plan(slim, is_dry=wish.is_dry, sends=not wish.goes_on)
     slot, held = str(want.get("slot", "")), str(want.get("held", ""))
     numbers: list[int] = [] if held else (yield from talk.wanted(_count(want, "pieces")))
     pieces = wish.build.pieces(slim, numbers)
@@ -129,7 +130,8 @@ def flashed(talk: Talk, wish: Wish, tell: Tell) -> Steps:
             result, facts["serial"], head.version, slot, pieces.size_b, talk.counts.data_b, talk.counts.again_b
         )
 
-    if wish.is_dry or held == "running":
+    is_tried = bool(held) and is_on_trial(facts["state"])  # this flash was begun before, and its link was lost
+    if wish.is_dry or (held == "running" and not is_tried):
         yield from bye(talk)
         return ended("planned" if wish.is_dry else "same")
     if not held:
@@ -140,7 +142,9 @@ def flashed(talk: Talk, wish: Wish, tell: Tell) -> Steps:
     if not wish.activates:
         yield from bye(talk)
         return ended("staged")
-    result = yield from activated(talk, wish.when_idle, wish.override, tell)
+    result = "activated"
+    if not is_tried:
+        result = yield from activated(talk, wish.when_idle, wish.override, tell)
     if wish.waits:
         yield from confirmed(talk, head, tell)
         result = "confirmed"
@@ -213,6 +217,11 @@ def trial_of(state: Mapping[str, Any], build: str) -> str:
     if last.get("build") == build:
         return "confirmed" if last.get("is_confirmed") else "rolled-back"
     return "activated"
+
+
+def is_on_trial(state: Mapping[str, Any]) -> bool:
+    """A build is tried, or is to be."""
+    return bool(state.get("waiting")) or isinstance(state.get("trial"), Mapping)
 
 
 def _last(state: Mapping[str, Any]) -> Mapping[str, Any]:

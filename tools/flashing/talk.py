@@ -41,14 +41,20 @@ class Counts:
 
 
 class Talk:
-    def __init__(self, nonce: bytes, who: str, trace: Callable[[str, int, int, bytes], None] | None = None) -> None:
-        """`trace` gets ">" or "<", type, seq and body of each frame."""
+    def __init__(
+        self,
+        nonce: bytes,
+        who: str,
+        trace: Callable[[str, int, int, bytes], None] | None = None,
+        patience_s: float = line.PATIENCE_S,
+    ) -> None:
+        """`trace` gets ">" or "<", type, seq and body of each frame; `patience_s`: how long the line may be silent."""
         self.now = 0.0
         self.sender: Sender | None = None
         self.sends = ""  # what the sender sends: "head" or "pieces"
         self.counts = Counts()
         self.identity: Mapping[str, Any] = {}
-        self._nonce, self._who, self._trace = nonce, who, trace
+        self._nonce, self._who, self._trace, self._patience_s = nonce, who, trace, patience_s
         self._frames = Deframer()
         self._request: _Request | None = None
         self._answer: tuple[int, bytes] | None = None
@@ -81,7 +87,7 @@ class Talk:
 
     def next_deadline(self) -> float | None:
         request, sender = self._request, self.sender
-        due = [self._heard_s + line.PATIENCE_S] if request is not None or sender is not None else []
+        due = [self._heard_s + self._patience_s] if request is not None or sender is not None else []
         if request is not None and request.sent_s is not None:
             due.append(request.sent_s + self._repeat_s(request))
         if sender is not None and (time_out := sender.next_deadline()) is not None:
@@ -183,13 +189,17 @@ class Talk:
     def send_bytes(self, what: str, data: bytes) -> Generator[None, None, int]:
         return self.send(what, lambda at, n: data[at : at + n], len(data), sha256(data).digest())
 
-    def plan(self, head: bytes, *, is_dry: bool = False) -> Generator[None, None, Mapping[str, Any]]:
+    def plan(
+        self, head: bytes, *, is_dry: bool = False, sends: bool = True
+    ) -> Generator[None, None, Mapping[str, Any]]:
         """WANT for this head, which is sent if the device does not have it yet. Refused."""
         digest = sha256(head).digest()
         for _ in range(3):
             want = yield from self.ask(line.PLAN, digest=digest, is_dry=is_dry)
             if want.get("is_known"):
                 return want
+            if not sends:
+                raise Refused("usage", "no flash of this build was begun on this station: type flash instead of resume")
             yield from self.send_bytes("head", head)
         raise Refused("link", "the device takes no head: look at its log")
 
@@ -213,7 +223,7 @@ class Talk:
         self._wake_s = None
 
     def _check_silence(self) -> None:
-        if self.now - self._heard_s >= line.PATIENCE_S:
+        if self.now - self._heard_s >= self._patience_s:
             raise Refused("link", LOST)
 
 
