@@ -2,6 +2,7 @@
 
 import io
 import random
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -252,7 +253,7 @@ def test_what_is_too_long_is_not_decoded() -> None:
 
 
 def test_a_signature_has_no_headers_that_nobody_has_signed() -> None:
-    block: list[object] = [cose.header(DEV.alg, DEV.kid), {}, None, bytes(64)]
+    block: list[Any] = [cose.header(DEV.alg, DEV.kid), {}, None, bytes(64)]
     assert cose.load(cose.TAG + strict.dumps(block), "it").kid == DEV.kid
     for broken in (
         [block[0], {4: DEV.kid}, None, bytes(64)],
