@@ -153,12 +153,13 @@ class Without(ast.NodeTransformer):
         self.place, self.module, self.is_swapped = (mutant.line, mutant.column), mutant.module, mutant.is_swapped
 
     def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
+        self.generic_visit(node)
         places = [(statement.lineno, statement.col_offset) for statement in node.body]
         if self.is_swapped and self.place in places:
             at = places.index(self.place)
             told = ast.Expr(ast.Call(ast.Name("fired", ast.Load()), [], []))
             node.body[at : at + 2] = [told, node.body[at + 1], node.body[at]]
-        return self.generic_visit(node)
+        return node
 
     def visit_Call(self, node: ast.Call) -> ast.AST:
         self.generic_visit(node)
@@ -226,6 +227,7 @@ def verdict(mutant: Mutant, lives: int = LIVES) -> str:
     try:
         recordings = {name: recorded(name, range(lives), run) for name in order[:1]}
     except WriterDied as error:
+        assert FIRED in str(error), error
         return f"{mutant.story}, whose writer dies of it: {str(error).strip().splitlines()[-1]}"
     assert FIRED in recordings[mutant.story].errors, f"{mutant.name}: its story does not come there"
     for effort in (0,) if mutant.name in EQUIVALENT else (0, 1):

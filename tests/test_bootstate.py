@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import product
 from zlib import crc32
 
 import pytest
@@ -95,39 +96,50 @@ def is_sound(state: State) -> bool:
 
 
 DIGESTS = st.sampled_from(["", OLD, NEW])
-STATES = st.builds(
-    State, st.integers(0, 2**53),
-    *[st.builds(Slot, DIGESTS, st.booleans()).filter(lambda slot: bool(slot.digest) or not slot.is_confirmed)] * 2,
-    st.sampled_from([*SLOTS, RESCUE]),
-    st.none() | st.builds(
-        Trial, st.sampled_from(SLOTS), st.booleans(), st.integers(0, TRIES), st.text(max_size=REASON_MAX),
-        st.floats(allow_nan=False, allow_infinity=False),
-    ),
-    st.integers(0, 2**53),
-    st.none() | st.builds(
-        Ended, st.sampled_from([*SLOTS, RESCUE]), DIGESTS, st.booleans(), st.text(max_size=REASON_MAX)
-    ),
-    st.dictionaries(st.text(max_size=9).map(lambda key: f"x{key}"), st.integers() | st.text(max_size=20), max_size=3),
-).filter(is_sound)  # fmt: skip
+TRIED_SLOT = st.tuples(st.booleans(), st.integers(0, TRIES), st.text(max_size=9), st.floats(0, 1e9))
+ENDED = st.builds(Ended, st.sampled_from([*SLOTS, RESCUE]), DIGESTS, st.booleans(), st.text(max_size=REASON_MAX))
 
 
-@settings(max_examples=50)
+@st.composite
+def states(draw: st.DrawFn) -> State:
+    """Any that can be."""
+    held = {name: draw(DIGESTS) for name in SLOTS}
+    made = {name: Slot(digest, bool(digest) and draw(st.booleans())) for name, digest in held.items()}
+    default = draw(st.sampled_from([RESCUE, *(name for name in SLOTS if made[name].is_confirmed)]))
+    able = [name for name in SLOTS if held[name] and name != default]
+    trial, is_tried = None, draw(st.booleans())
+    if able and is_tried:
+        trial = Trial(draw(st.sampled_from(able)), *draw(TRIED_SLOT))
+    more = draw(st.dictionaries(st.sampled_from(["x", "y"]), st.integers() | st.text(max_size=20)))
+    number, floor = draw(st.integers(0, 2**53)), draw(st.integers(0, 2**53))
+    state = State(number, made["a"], made["b"], default, trial, floor, draw(st.none() | ENDED), more)
+    assert is_sound(state)
+    return state
+
+
+SOME_SLOTS = [Slot(), Slot(OLD), Slot(OLD, is_confirmed=True)]
+SETTLED = [state for a, b, default in product(SOME_SLOTS, SOME_SLOTS, [*SLOTS, RESCUE])
+           if is_sound(state := State(0, a, b, default))]  # fmt: skip
+
+
 @pytest.mark.promise("S8")
-@given(STATES.filter(lambda state: state.trial is None), st.sampled_from([*SLOTS, RESCUE]))
-def test_the_slot_that_is_written_never_runs_and_is_not_the_default_while_another_one_is_free(
-    state: State, running: str
-) -> None:
-    slot = target(state, running)
-    assert slot in SLOTS and slot != running
-    assert slot != state.default or running in SLOTS
-    after = unusable(state, slot, running)
-    assert is_sound(after) and not after.slot(slot).digest and slot not in order(after)
-    if running == state.default != RESCUE:
-        assert order(after)[0] == running
+@pytest.mark.parametrize("running", [*SLOTS, RESCUE])
+def test_the_slot_that_is_written_never_runs_and_is_not_the_default_while_another_one_is_free(running: str) -> None:
+    assert len(SETTLED) == 15
+    for state in SETTLED:
+        slot = target(state, running)
+        assert slot in SLOTS and slot != running
+        assert slot != state.default or running in SLOTS
+        after = unusable(state, slot, running)
+        assert is_sound(after) and not after.slot(slot).digest and slot not in order(after)
+        if running == state.default != RESCUE:
+            assert order(after)[0] == running
+        if running not in SLOTS and state.default not in SLOTS:
+            assert not state.slot(slot).is_confirmed or (state.a.is_confirmed and state.b.is_confirmed)
 
 
 @settings(max_examples=50)
-@given(STATES, st.text(max_size=40), st.floats(0, 1e9))
+@given(states(), st.text(max_size=40), st.floats(0, 1e9))
 def test_whatever_happens_the_state_stays_one_that_can_be(state: State, boot_id: str, now_s: float) -> None:
     for after in (started(state, boot_id, now_s), *following(state)):
         assert is_sound(after), after
@@ -148,7 +160,7 @@ def following(state: State) -> list[State]:
 
 
 @settings(max_examples=50)
-@given(STATES)
+@given(states())
 def test_a_state_comes_back_as_it_was_written(state: State) -> None:
     data = encode(state)
     found = decode(data)

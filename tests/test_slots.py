@@ -285,6 +285,13 @@ def test_a_build_that_does_not_fit_costs_no_slot(site: Site, monkeypatch: pytest
     assert site.stage("3.0.0").slot == "b", "what it replaces counts as room"
 
 
+@pytest.mark.promise("S8")
+def test_an_updater_that_does_not_know_what_runs_leaves_the_default_alone(site: Site) -> None:
+    site.install("1.0.0")
+    site.choice.unlink()
+    assert site.stage("2.0.0").slot == "b" and site.start() == Choice("a", False, "1.0.0")
+
+
 class Full(Files):
     """No room after so many bytes."""
 
@@ -440,8 +447,18 @@ DAMAGES: dict[str, Callable[[Path], object]] = {
     "the firmware": lambda slot: (slot / "controller/app.rom").write_bytes(b""),
     "the list": lambda slot: (slot / "files").write_bytes((slot / "files").read_bytes()[:-40]),
     "a list of other files": lambda slot: (slot / "files").write_bytes(slots.list_of("9", {})),
+    "a file and its line in the list": lambda slot: listed_anew(slot, "tree/agent/a.pyc"),
     "no list": lambda slot: (slot / "files").unlink(),
 }
+
+
+def listed_anew(slot: Path, path: str) -> None:
+    """All of it fits together; it is only not what was signed."""
+    (slot / path).write_bytes(b"print('another agent')")
+    version, files = slots.read_list((slot / "files").read_bytes())
+    found = slots.hashed(slot / path)
+    assert found
+    (slot / "files").write_bytes(slots.list_of(version, {**files, path: found}))
 
 
 def shadowed(path: Path) -> None:

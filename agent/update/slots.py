@@ -150,9 +150,7 @@ class Writer:
     def begin(self, head: bytes, wanted: Mapping[str, tuple[int, bool]]) -> None:
         """The build's files are there, with their size and mode (size_b, is_executable), whatever is in them; what is
         not of it is gone. From here on the slot knows by its head what it is to become."""
-        if not self.slot.exists():
-            self._files.make_folder(self.slot)
-            self._files.sync(self.slot.parent)
+        self._files.make_folder(self.slot)  # its name is synced with the boot state, which lies beside it
         for name in (LIST, MARK):
             self._files.remove(self.slot / name)
         self._unsynced.add(self.slot)
