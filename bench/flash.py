@@ -21,6 +21,7 @@ from pathlib import Path
 from agent.sim.interpreter import bus_frame, missing
 from agent.update.build import unpack
 from agent.update.chip import Flash, Image, Progress, image_of
+from agent.update.chipline import converse
 from agent.update.index import Piece, dump
 from agent.update.refusal import Refused
 from bench import figure
@@ -29,7 +30,6 @@ from bench.nullmodem import NullModem
 from board import chip, firmware
 from board.controller import slots
 from board.controller.app.firmware import INPUTS_PER_PORT
-from tools.flashing.controllers import converse
 from tools.flashing.lines import SerialLine, address
 
 BAUDS = (115_200, 921_600, 3_000_000)

@@ -20,6 +20,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+LATE_S = 0.005  # a machine that wakes us so much later has not stopped the line, if bytes were waiting for it
 AHEAD_S = 0.002  # a driver's buffer is deeper, but what waits there is not on the line yet
 CHUNK_B = 512
 
@@ -41,7 +42,7 @@ class Way:
     def read(self, now: float) -> None:
         most = max(1, min(CHUNK_B, int(AHEAD_S / self._byte_s)))
         data = os.read(self.source, most)
-        self._free_s = max(self._free_s, now) + len(data) * self._byte_s
+        self._free_s = max(self._free_s, now - LATE_S) + len(data) * self._byte_s
         self._flying.append((self._free_s + self._latency_s, self._spoilt(data)))
 
     def deliver(self, now: float) -> None:

@@ -2,12 +2,20 @@
 
 import io
 from collections.abc import Mapping
+from hashlib import sha256
 from typing import Any
+
+from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, derive_private_key
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from agent.update import build, cose, keyring
 from tools.flashing import keyfiles, packing
 
-ROOT, PROD, DEV, STRANGER = (keyfiles.new(alg) for alg in (cose.EDDSA, cose.ES256, cose.EDDSA, cose.EDDSA))
+ROOT, DEV, STRANGER = (
+    keyfiles.FileSigner(Ed25519PrivateKey.from_private_bytes(sha256(name).digest()))
+    for name in (b"root", b"dev", b"stranger")
+)
+PROD = keyfiles.FileSigner(derive_private_key(int.from_bytes(sha256(b"prod").digest(), "big"), SECP256R1()))
 APP_FACTS: dict[str, Any] = {"build_time_s": 1_790_000_000, "python": "3.11", "schema": [1, 4], "contract": [1, 2, 2]}
 CHIP_FACTS: dict[str, Any] = {"contract": [1, 2, 2], "pins_hash": "0123abcd"}
 FILES = {

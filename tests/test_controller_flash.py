@@ -18,6 +18,7 @@ from tests.chip import HELLO
 from tests.slotchip import Chip, Cut, Line, component, sealed
 
 OLD, NEW = sealed("1"), sealed("2")
+IMAGE = component(NEW)
 NONCE = b"nonce-01"
 
 
@@ -46,7 +47,7 @@ def wishes(ports: int = 1, offer_ma: int = 0) -> bytes:
 @pytest.mark.promise("S8")
 def test_firmware_is_halted_replaced_booted_on_trial_and_stays_once_a_host_has_wished() -> None:
     chip, steps = Chip(OLD), list[Progress]()
-    image = component(NEW)
+    image = IMAGE
     talk = Line(chip).run(Flash(image, nonce=NONCE, tell=steps.append))
     assert talk.refused is None
     report = talk.report
@@ -62,13 +63,13 @@ def test_firmware_is_halted_replaced_booted_on_trial_and_stays_once_a_host_has_w
 @pytest.mark.promise("S8")
 def test_a_blank_chip_is_flashed_through_the_receiver_that_never_goes() -> None:
     chip = Chip()
-    assert flash(chip, component(NEW)).version == "2" and chip.settled() == "2"
+    assert flash(chip, IMAGE).version == "2" and chip.settled() == "2"
 
 
 @pytest.mark.promise("S8")
 def test_what_lies_in_the_other_slot_is_not_sent_again() -> None:
     chip = Chip(OLD)
-    flash(chip, component(NEW))
+    flash(chip, IMAGE)
     report = flash(chip, component(OLD, version="1"))
     assert report.version == "1" and report.sent_b == 0 and report.have_b > 10_000
     again = flash(chip, component(OLD, version="1"))
@@ -79,13 +80,13 @@ def test_what_lies_in_the_other_slot_is_not_sent_again() -> None:
 @pytest.mark.parametrize("seed", range(2))
 def test_a_noisy_line_costs_time_and_nothing_else(seed: int) -> None:
     chip = Chip(OLD)
-    report = flash(chip, component(NEW), noise=1e-4, seed=seed)
+    report = flash(chip, IMAGE, noise=1e-4, seed=seed)
     assert report.version == "2" and 0 < report.again_b < report.sent_b
 
 
 def test_to_roll_back_needs_no_build() -> None:
     chip = Chip(OLD)
-    flash(chip, component(NEW))
+    flash(chip, IMAGE)
     talk = Line(chip).run(Rollback(nonce=NONCE))
     assert talk.report and talk.report.version == "1" and talk.report.on_trial
     assert Line(Chip(OLD)).run(Rollback(nonce=NONCE)).refused, "there is nothing to go back to"
@@ -121,7 +122,7 @@ def test_a_new_image_that_crashes_is_gone_by_itself_and_that_is_said(how: str) -
 @pytest.mark.promise("S8")
 def test_a_new_image_that_no_host_wishes_gives_way_after_its_tries() -> None:
     chip = Chip(OLD)
-    report = flash(chip, component(NEW), is_proven_here=False)
+    report = flash(chip, IMAGE, is_proven_here=False)
     assert report.on_trial and chip.version == "2"
     line = Line(chip)
     line.idle(slots.TRIES * (main.TRIAL_MS / 1000 + 1) + 1)
@@ -133,7 +134,7 @@ def test_a_new_image_that_no_host_wishes_gives_way_after_its_tries() -> None:
 @pytest.mark.promise("S8")
 def test_the_agents_own_wishes_confirm_it_and_power_cuts_before_cost_tries() -> None:
     chip = Chip(OLD)
-    flash(chip, component(NEW), is_proven_here=False)
+    flash(chip, IMAGE, is_proven_here=False)
     line = Line(chip)
     chip.power_on()
     line.idle(5, wishes())
@@ -155,7 +156,7 @@ def test_an_old_controller_charges_with_a_new_host_and_is_flashed_by_it() -> Non
 
     welcome = next(m for _, body in Ear().feed(said) if (m := contract.unpack(body)) and m[0] == contract.WELCOME)
     assert contract.agree(*welcome[1:5])[0] == 2
-    assert flash(Chip(sealed("1 old")), component(NEW)).version == "2"
+    assert flash(Chip(sealed("1 old")), IMAGE).version == "2"
 
 
 @pytest.mark.promise("S8")
@@ -175,7 +176,7 @@ def test_an_image_that_we_would_not_understand_goes_back_at_once_and_one_that_ru
     why = refused(chip, component(sealed("2 alien")))
     assert why.code == "contract" and "old firmware again" in why.sentence
     assert chip.settled() == "1"
-    assert flash(Chip(sealed("1 alien")), component(NEW)).version == "2"
+    assert flash(Chip(sealed("1 alien")), IMAGE).version == "2"
 
 
 # -- interlocks
@@ -195,7 +196,7 @@ def test_a_port_that_offers_current_is_not_interrupted_without_a_reason() -> Non
     chip = Chip(OLD)
     in_use(chip)
     before = bytes(chip.flash.data)
-    why = refused(chip, component(NEW))
+    why = refused(chip, IMAGE)
     assert why.code == "session" and "port 1" in why.sentence and "--override" in why.sentence
     assert bytes(chip.flash.data) == before and chip.boots == ["1"]
 
@@ -205,7 +206,7 @@ def test_with_a_reason_the_session_is_stopped_in_order_first() -> None:
     chip = Chip(OLD)
     in_use(chip)
     line = Line(chip)
-    talk = Flash(component(NEW), nonce=NONCE, override="fire brigade")
+    talk = Flash(IMAGE, nonce=NONCE, override="fire brigade")
     line.run(talk, until=lambda: chip.is_receiving)
     assert chip.is_receiving and line.run(talk).report
 
@@ -232,7 +233,7 @@ def has_sent(talk: Talk, size_b: int) -> bool:
 
 @pytest.mark.promise("S8")
 def test_a_flash_that_is_interrupted_anywhere_boots_and_resends_at_most_one_window() -> None:
-    image = component(NEW)
+    image = IMAGE
     whole = len(b"".join(map(image.stored, image.pieces)))
     for percent in (3, 50, 90):
         chip = Chip(OLD)
@@ -271,7 +272,7 @@ def test_the_power_goes_at_each_operation_of_a_flash_over_the_line() -> None:
 def test_a_flasher_that_dies_leaves_firmware_behind() -> None:
     chip = Chip(OLD)
     line = Line(chip)
-    talk = Flash(component(NEW), nonce=NONCE)
+    talk = Flash(IMAGE, nonce=NONCE)
     line.run(talk, until=partial(has_sent, talk, 2_000))
     line.idle(slots.HALTED_MS / 1000 + 3)
     assert chip.version == "1"
@@ -283,13 +284,13 @@ def test_firmware_that_ends_again_and_again_is_replaced_between_two_of_its_ends(
     line = Line(chip)
     line.idle(5)
     assert len(chip.boots) >= slots.RESTLESS
-    assert flash(chip, component(NEW)).version == "2"
+    assert flash(chip, IMAGE).version == "2"
 
 
 def test_a_line_that_goes_dead_is_given_up_with_a_sentence() -> None:
     chip = Chip(OLD)
     line = Line(chip)
-    talk = Flash(component(NEW), nonce=NONCE)
+    talk = Flash(IMAGE, nonce=NONCE)
     line.run(talk, until=lambda: talk._sender is not None and talk._sender.acked_b > 2_000)
     line.is_cut = True
     line.run(talk)
@@ -301,7 +302,7 @@ def test_a_line_that_goes_dead_is_given_up_with_a_sentence() -> None:
 def test_what_a_mad_controller_says_ends_in_a_sentence_or_in_silence(seed: int) -> None:
     """It answers each frame with one of its own kind, full of nonsense."""
     rng = random.Random(seed)
-    talk: Talk = Flash(component(NEW), nonce=NONCE)
+    talk: Talk = Flash(IMAGE, nonce=NONCE)
     now, ear = 0.0, Deframer()
     while not talk.is_over:
         now += 0.05
@@ -317,5 +318,5 @@ def test_what_a_mad_controller_says_ends_in_a_sentence_or_in_silence(seed: int) 
 
 
 def test_the_facts_that_both_sides_have_are_the_same() -> None:
-    assert host.image_of(NEW).digest == component(NEW).digest and host.image_of(NEW).version == "2"
+    assert host.image_of(NEW).digest == IMAGE.digest and host.image_of(NEW).version == "2"
     assert SLOT_B == slots.SLOT_SECTORS * slots.SECTOR_B and (A, B) == (0, 1)

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import cbor2
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent.update import index
@@ -16,10 +16,13 @@ from board.controller import receive, slots
 from board.controller.receive import Receiver, Refused, Target
 from board.controller.slip import Deframer, frame
 from board.controller.slots import NONE, SECTOR_B, SLOT_B, A, B
+from tests.conftest import LONG
 from tests.slotchip import BOARD, Chip, Cut, Flash, Home, component, sealed
 
 State = tuple[int, int, int, int]
 OLD, NEW, OTHER = sealed("1"), sealed("2", 31_000), sealed("0", 9_000)
+IMAGE, BEFORE = component(NEW), component(OLD, version="1")
+THIRD = component(OTHER, version="0")
 
 
 def flashed(home: Home, image: Image) -> None:
@@ -111,7 +114,7 @@ Story = Callable[[], Chip]
 
 def updated(chip: Chip) -> None:
     """The whole of an update: written, booted on trial, confirmed."""
-    flashed(chip.home, component(NEW))
+    flashed(chip.home, IMAGE)
     chip.reset()
     chip.step(chip.now + 1, b"")
     assert chip.version == "2"
@@ -124,7 +127,7 @@ def never_flashed() -> Chip:
 
 def flashed_before() -> Chip:
     chip = Chip(OTHER)
-    flashed(chip.home, component(OLD, version="1"))
+    flashed(chip.home, BEFORE)
     chip.flash.files[slots.FILE] = slots.dump(slots.confirmed(B))
     return chip
 
@@ -132,7 +135,7 @@ def flashed_before() -> Chip:
 def in_a_trial() -> Chip:
     """Of a third image, which is overwritten."""
     chip = Chip(OLD)
-    flashed(chip.home, component(OTHER, version="0"))
+    flashed(chip.home, THIRD)
     chip.power_on()
     return chip
 
@@ -141,14 +144,14 @@ def interrupted() -> Chip:
     chip = Chip(OLD)
     chip.flash.cut_at = chip.flash.operations + 7
     with pytest.raises(Cut):
-        flashed(chip.home, component(NEW))
+        flashed(chip.home, IMAGE)
     chip.power_on()
     return chip
 
 
 @pytest.mark.promise("S8")
 @pytest.mark.parametrize("story", [never_flashed, flashed_before, in_a_trial, interrupted])
-@pytest.mark.parametrize("torn", [0.0, 0.3, 0.999])
+@pytest.mark.parametrize("torn", [0.0, pytest.param(0.3, marks=pytest.mark.long), 0.999])
 def test_a_power_cut_at_any_operation_boots_the_old_image_or_the_new(story: Story, torn: float) -> None:
     cut, found = 0, set()
     while True:
@@ -173,7 +176,7 @@ def test_a_power_cut_at_any_operation_boots_the_old_image_or_the_new(story: Stor
 @pytest.mark.promise("S8")
 def test_what_was_written_before_a_cut_is_not_written_again() -> None:
     chip = interrupted()
-    image = component(NEW)
+    image = IMAGE
     target = Target(chip.home, image.raw)
     assert 0 < len(target.wanted) <= len(image.pieces)
     target.open(lambda: None)
@@ -184,7 +187,7 @@ def test_what_was_written_before_a_cut_is_not_written_again() -> None:
 @pytest.mark.promise("S8")
 def test_a_try_that_cannot_be_counted_is_not_made() -> None:
     chip = Chip(OLD)
-    flashed(chip.home, component(NEW))
+    flashed(chip.home, IMAGE)
     chip.flash.is_full = True
     assert chip.settled() == "1"
     chip.flash.is_full = False
@@ -201,7 +204,7 @@ def test_a_damaged_slot_is_not_booted_and_without_any_the_receiver_waits() -> No
     assert chip.settled() == "2"
     chip.flash.data[SLOT_B + 5_000] ^= 1
     assert chip.settled() == "" and chip.is_receiving
-    flashed(chip.home, component(NEW))
+    flashed(chip.home, IMAGE)
     assert chip.settled() == "2", "a trial that nobody confirms stays where there is nothing to go back to"
 
 
@@ -249,7 +252,7 @@ def test_another_boards_image_is_refused_before_the_first_byte_is_touched() -> N
     ids=range(12),
 )
 def test_an_index_that_is_none_is_refused_and_nothing_is_touched(spoil: Callable[..., object]) -> None:
-    chip, image = Chip(OLD), component(NEW)
+    chip, image = Chip(OLD), IMAGE
     version, facts, files = cbor2.loads(image.raw)
     before = bytes(chip.flash.data)
     assert refused(chip.home, replace(image, raw=cbor2.dumps(spoil(version, facts, list(files))))) == "format"
@@ -259,7 +262,7 @@ def test_an_index_that_is_none_is_refused_and_nothing_is_touched(spoil: Callable
 @pytest.mark.promise("S8", "S9")
 @pytest.mark.parametrize("stored", [b"", b"\x00" * 40, random.Random(3).randbytes(4_096)])
 def test_a_piece_that_is_not_what_the_index_says_is_never_written(stored: bytes) -> None:
-    chip, image = Chip(OLD), component(NEW)
+    chip, image = Chip(OLD), IMAGE
     target = Target(chip.home, image.raw)
     target.open(lambda: None)
     with pytest.raises(Refused):
@@ -273,12 +276,12 @@ def test_a_piece_that_is_not_what_the_index_says_is_never_written(stored: bytes)
 def test_a_worn_sector_and_a_full_file_system_are_refused_and_the_old_image_stays() -> None:
     chip = Chip(OLD)
     chip.flash.worn = SLOT_B // SECTOR_B + 2
-    assert refused(chip.home, component(NEW)) == "verify"
+    assert refused(chip.home, IMAGE) == "verify"
     assert chip.settled() == "1"
     chip = Chip(OLD)
     chip.flash.is_full = True
     with pytest.raises(OSError, match="full"):
-        flashed(chip.home, component(NEW))
+        flashed(chip.home, IMAGE)
     assert chip.settled() == "1"
 
 
@@ -294,7 +297,7 @@ def test_two_sectors_that_are_the_same_are_sent_once() -> None:
 
 def test_the_image_that_runs_is_not_written_again() -> None:
     chip = Chip(OLD)
-    target = Target(chip.home, component(OLD, version="1").raw)
+    target = Target(chip.home, BEFORE.raw)
     assert not target.wanted and target.slot == A
     target.finish()
     target.activate()
@@ -333,11 +336,12 @@ hostile_frames = st.builds(frame, st.integers(0, 255), st.integers(0, 9), bodies
 
 
 @pytest.mark.promise("S8", "S9")
+@settings(max_examples=2_000 if LONG else 60)
 @given(st.lists(st.one_of(hostile_frames, st.binary(max_size=50), st.just(HELLO)), max_size=30), st.booleans())
 def test_no_frame_crashes_the_receiver_or_touches_the_slot_that_runs(sent: list[bytes], is_planned: bool) -> None:
     home = Home(Flash(OLD))
     receiver = Receiver(home)
-    image = component(NEW)
+    image = IMAGE
     if is_planned:
         receiver.feed(HELLO + request(receive.SEND, 1, what="head", size_b=len(image.raw), digest=b"", seq=0))
         receiver.feed(frame(receive.DATA, 0, image.raw))
@@ -376,7 +380,7 @@ def test_requests_are_answered_once_done_once_and_only_in_their_order() -> None:
 def test_frames_that_were_lost_come_again_and_those_beyond_the_window_are_dropped() -> None:
     home = Home(Flash(OLD))
     receiver = Receiver(home)
-    index_bytes = component(NEW).raw
+    index_bytes = IMAGE.raw
     parts = [index_bytes[at : at + 20] for at in range(0, len(index_bytes), 20)]
     receiver.feed(HELLO + request(receive.SEND, 1, what="head", size_b=len(index_bytes), digest=b"", seq=0xFFFE))
     answers(home)

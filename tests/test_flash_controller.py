@@ -14,7 +14,9 @@ from pathlib import Path
 import pytest
 
 from agent.sim.interpreter import bus_frame
+from agent.update import chipline
 from agent.update.chip import Flash, Look, Report, image_of
+from agent.update.chipline import converse
 from agent.update.refusal import Refused
 from board import chip, firmware
 from board.controller import contract, slots
@@ -86,7 +88,7 @@ def blank(tmp_path: Path) -> Iterator[Supervised]:
 
 def conversed(path: str, talk: Flash | Look) -> Report:
     with closing(SerialLine(address(path))) as line:
-        return controllers.converse(line, talk)
+        return converse(line, talk)
 
 
 @pytest.mark.promise("S8")
@@ -104,6 +106,27 @@ def test_a_port_that_another_program_has_is_not_taken_from_it(blank: Supervised)
     with closing(SerialLine(address(blank.path))), pytest.raises(Refused) as caught:
         conversed(blank.path, Look(nonce=NONCE))
     assert caught.value.code == "busy"
+
+
+# -- before the agent starts
+
+
+@pytest.mark.promise("S8")
+def test_before_the_agent_starts_the_controller_gets_the_firmware_of_the_slot_once(
+    blank: Supervised, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rom, state = tmp_path / "app.rom", tmp_path / "failed"
+    rom.write_bytes(firmware.image(TABLE, "7"))
+    args = [blank.path, str(rom), str(state)]
+    assert [chipline.main(args), chipline.main(args)] == [0, 0]
+    first, second = capsys.readouterr().out.splitlines()
+    assert "runs 7, on trial" in first and "runs 7 already" in second
+    rom.write_bytes(sealed("8", 9_000, "test"))  # it starts nothing
+    assert [chipline.main(args), chipline.main(args)] == [0, 0]
+    first, second = capsys.readouterr().out.splitlines()
+    assert "runs 7 again" in first and "8 has failed its trial" in second
+    assert chipline.main(["/dev/no-such-tty", str(rom), str(state)]) == 0, "the agent starts whatever happens"
+    assert "keeps its firmware" in capsys.readouterr().out
 
 
 # -- at the prompt

@@ -2,6 +2,7 @@
 
 import io
 import random
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -109,6 +110,28 @@ def test_an_envelope_is_one_flat_map_before_any_decoder_sees_it(outline: str) ->
     for more in (b"", bytes(100)):
         with pytest.raises(Refused) as caught:
             suit.head_bytes(io.BytesIO(suit.TAG + bytes.fromhex(outline) + more))
+        assert caught.value.code == "format"
+
+
+def test_an_envelope_with_another_signature_or_payload_than_ours_is_refused() -> None:
+    """The payload of the signature is detached, and names of other payloads are fragments, as the draft has it."""
+    manifest = suit.dump_manifest(MANIFEST)
+    whole = suit.read(suit.attach(manifest, {"#a": b""}, DEV.alg, DEV.kid, bytes(64)))
+    assert whole.payloads == {"#a": b""}
+    wrapper = strict.loads(suit.with_payloads(whole, {})[2:], "it", 1_000)[suit.AUTHENTICATION]
+    over, _ = strict.loads(wrapper, "it", 1_000)
+    attached = cose.dump(whole.block.protected, over, bytes(64))
+    for broken in (
+        {2: strict.dumps([over, attached]), 3: manifest},
+        {2: strict.dumps([over, whole.block.encoded, whole.block.encoded]), 3: manifest},
+        {2: strict.dumps([over]), 3: manifest},
+        {2: wrapper, 3: manifest, "a": b""},
+        {2: wrapper, 3: manifest, 4: b""},
+        {3: manifest},
+        {2: wrapper},
+    ):
+        with pytest.raises(Refused) as caught:
+            suit.read(suit.TAG + strict.dumps(broken))
         assert caught.value.code == "format"
 
 
@@ -230,7 +253,7 @@ def test_what_is_too_long_is_not_decoded() -> None:
 
 
 def test_a_signature_has_no_headers_that_nobody_has_signed() -> None:
-    block = [cose.header(DEV.alg, DEV.kid), {}, None, bytes(64)]
+    block: list[Any] = [cose.header(DEV.alg, DEV.kid), {}, None, bytes(64)]
     assert cose.load(cose.TAG + strict.dumps(block), "it").kid == DEV.kid
     for broken in (
         [block[0], {4: DEV.kid}, None, bytes(64)],

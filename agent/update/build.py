@@ -154,18 +154,15 @@ def pack(data: bytes) -> bytes:
 
 def unpack(piece: Piece, stored: bytes) -> bytes:
     """The piece's bytes, verified; nothing is inflated beyond its length. Refused("hash")."""
-    is_whole = len(stored) == piece.stored_b
-    data = _inflated(stored, piece.size_b) if is_whole and piece.is_deflated else stored
-    if not is_whole or len(data) != piece.size_b or sha256(data).digest() != piece.digest:
+    data = _inflated(stored, piece.size_b) if piece.is_deflated else stored
+    if len(stored) != piece.stored_b or len(data) != piece.size_b or sha256(data).digest() != piece.digest:
         raise Refused("hash", "a piece of the build is not what was signed: fetch the build anew")
     return data
 
 
 def _inflated(stored: bytes, size_b: int) -> bytes:
-    """b"" for what is damaged."""
-    inflate = zlib.decompressobj(-WINDOW_BITS)
+    """At most a byte more than `size_b`; b"" for what is damaged."""
     try:
-        data = inflate.decompress(stored, size_b + 1)
+        return zlib.decompressobj(-WINDOW_BITS).decompress(stored, size_b + 1)
     except zlib.error:
         return b""
-    return data if inflate.eof and not inflate.unused_data else b""

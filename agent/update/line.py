@@ -1,6 +1,6 @@
 """The flash protocol's frames, numbers and receiving window (docs/flash-protocol.md). Pure: bytes in, bytes out.
 
-Both ends import this: the station's service (agent/update/protocol.py) and the flashers (agent/update/chip.py,
+All ends import this: the station's service (agent/update/protocol.py), the flashers (agent/update/chip.py,
 tools/flashing/talk.py). The frames themselves are the port controller's too: board/controller/slip.py.
 """
 

@@ -16,14 +16,18 @@ WORD = 0x4005_800C  # watchdog SCRATCH0 (RP2040 datasheet, 4.7.6): survives a re
 RUN = 0x57A1_0100
 
 word = machine.mem32[WORD]
-if word & 0xFFFF_0100 == RUN:
-    machine.mem32[WORD] = word & ~0x0100
-    from board.controller import start_rp2
+try:
+    if word & 0xFFFF_0100 == RUN:
+        machine.mem32[WORD] = word & ~0x0100
+        from board.controller import start_rp2
 
-    start_rp2.start(word)
-else:
-    from board.controller import home_rp2
+        start_rp2.start(word)
+    else:
+        from board.controller import home_rp2
 
-    home_rp2.decide()
+        home_rp2.decide()
+except Exception:
+    if not fixed.IS_PRODUCTION:
+        raise  # at the prompt it can be read; the watchdog ends that, too
 if fixed.IS_PRODUCTION:
     machine.reset()

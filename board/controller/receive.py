@@ -1,6 +1,6 @@
 """The receiver: takes a new image from the line into the slot that does not run (docs/flash-protocol.md, as a chip).
 
-Part of the immutable boot part; MicroPython subset. `home` is the chip (`boot_unix.py`, `boot_rp2.py`):
+Part of the immutable boot part; MicroPython subset. `home` is the chip (`home_unix.py`, `home_rp2.py`):
     board, kind, is_production      what it is; `kind` is the chip's name
     slot(number)                    the slot's bytes, where they lie in flash: a memoryview
     erase(number, sector), write(number, at, data)
@@ -18,6 +18,7 @@ A piece is one sector. Each is checked before it is written, and the whole is re
 """
 
 import gc
+import sys
 from binascii import hexlify
 from hashlib import sha256
 
@@ -49,6 +50,11 @@ HOLE_B = 6_144  # an inflater with a window of 4 KiB
 SEQS = 0xFFFF
 
 
+def _collect() -> None:
+    if sys.implementation.name == "micropython":  # a host has memory, and other things to do
+        gc.collect()
+
+
 class Refused(Exception):
     def __init__(self, code: str, sentence: str) -> None:
         self.code, self.sentence = code, sentence
@@ -66,12 +72,12 @@ class Room:
 
     def dig(self) -> None:
         self._hole = None
-        gc.collect()
+        _collect()
         self._hole = bytearray(HOLE_B)
 
     def fill(self) -> None:
         self._hole = None
-        gc.collect()
+        _collect()
 
 
 class Target:
@@ -276,7 +282,7 @@ class Receiver:
             SEND: self._send, PLAN: self._plan, WANTED: self._bits, FINISH: self._finish, ACTIVATE: self._activate,
             STATUS: self._status, ROLLBACK: self._roll_back, PING: self._pong, BYE: self._bye,
         }.get(kind)  # fmt: skip
-        gc.collect()
+        _collect()
         try:
             if do is None or fields is None:
                 raise Refused("usage", "a controller knows no such request")
@@ -504,5 +510,5 @@ def _fed(receiver: Receiver, data: bytes) -> bool:
     try:
         return receiver.feed(data)
     except MemoryError:
-        gc.collect()
+        _collect()
         return False

@@ -2,8 +2,6 @@
 
 import argparse
 import os
-import select
-import time
 from binascii import b2a_base64
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, suppress
@@ -12,15 +10,15 @@ from typing import Any, Protocol
 
 from agent.update import build, suit
 from agent.update.chip import Flash, Image, Look, Progress, Report, Rollback, Talk
+from agent.update.chipline import converse
 from agent.update.keyring import Trust
 from agent.update.refusal import Refused
 from tools.flashing import keyfiles, schema
 from tools.flashing.buildfile import BuildFile
 from tools.flashing.cli import Out
-from tools.flashing.lines import BAUD, Line, SerialLine, address
+from tools.flashing.lines import BAUD, SerialLine, address
 from tools.flashing.verify import ROOT_ENV
 
-WAIT_S = 0.25
 PART_B = 768  # of a piece, in one line at the prompt
 PROMPT_HOME = "home_rp2.Home()"
 
@@ -138,28 +136,6 @@ def conversed(port: str, talk: Talk) -> Report:
     """Refused("busy") where somebody else has the line, such as the station's agent."""
     with closing(SerialLine(address(port, BAUD))) as line:
         return converse(line, talk)
-
-
-def converse(line: Line, talk: Talk) -> Report:
-    out = b""
-    while not talk.is_over:
-        with suppress(BlockingIOError):
-            while out or (out := talk.poll(time.monotonic())):
-                out = out[line.write(out) :]
-        wait_s = min(WAIT_S, max(0.0, talk.next_deadline() - time.monotonic()))
-        readable, _, _ = select.select([line.fileno()], [line.write_fileno()] if out else [], [], wait_s)
-        data = b""
-        if readable:
-            with suppress(BlockingIOError):
-                data = line.read()
-                if not data:
-                    raise Refused("link", f"the line was lost ({line.why()}): plug it in, and flash again")
-        if data:
-            talk.received(data, time.monotonic())
-    if talk.refused:
-        raise talk.refused
-    assert talk.report
-    return talk.report
 
 
 # -- MicroPython's prompt ---------------------------------------------------------------------------------------------
