@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -221,7 +222,10 @@ def test_a_certificate_of_somebody_else_is_refused(tmp_path: Path, ca: Path, str
     station = Bare(tmp_path)
     csr = station.hands.perform(document(wish(ca), step="request"))["csr"]
     theirs = pki_sign(ca, csr_of(provision.new_request("SA-0001")))
-    for chain in (theirs, pki_sign(stranger, csr), b"rubbish", (ca / "ca.pem").read_bytes()):
+    public = x509.load_pem_x509_csr(csr).public_key()
+    assert isinstance(public, EllipticCurvePublicKey)
+    other_name = pki.certificate("SA-0009", public, pki.CA_NAME, pki.read_ca_key(ca))
+    for chain in (theirs, other_name, pki_sign(stranger, csr), b"rubbish", (ca / "ca.pem").read_bytes()):
         refused("verify", station, ca, wish(ca), chain=chain)
     assert station.provision(ca, wish(ca))["changed"]
 
@@ -238,7 +242,7 @@ class PowerCut(Exception):
 
 
 class Failing(Files):
-    """The power goes at the n-th operation, which is not done."""
+    """The power goes at the n-th operation, which is not done, or half of it: a write is torn."""
 
     def __init__(self, left: int) -> None:
         self.left = left
@@ -249,6 +253,8 @@ class Failing(Files):
             raise PowerCut
 
     def write(self, path: Path, data: bytes, mode: int = 0o600) -> None:
+        if self.left == 0:
+            super().write(path, data[: len(data) // 2], mode)
         self._count()
         super().write(path, data, mode)
 
