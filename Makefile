@@ -3,7 +3,7 @@ VENV := .venv
 BIN  := $(VENV)/bin
 CODE  = $(wildcard agent board tools tests bench)
 
-.PHONY: help setup debian rigs run test test-long mutation lint bench screenshots sheets constraints clean
+.PHONY: help setup debian rigs run test test-long test-image image mutation lint bench screenshots sheets constraints clean
 .DEFAULT_GOAL := help
 
 help:           ## this list
@@ -31,6 +31,12 @@ test-long: rigs lint  ## all tests, with long seeds, sweeps and rigs; a missing 
 
 rigs:
 	@tools/setup.sh --rigs
+
+image: rigs setup  ## the station's image for QEMU's arm64 machine: build/image (docs/image.md); OPTIONS="--help"
+	@$(BIN)/python -m board.image.make $(OPTIONS)
+
+test-image: image  ## boot it, charge with it, flash it, pull its plug, see a bad build roll back; prints what it took
+	@STATION_LONG=1 STATION_IMAGE=1 $(BIN)/pytest -q tests/test_image.py --timeout 2400
 
 mutation: setup ## break the durable code in each way that matters; the tests must notice, or this fails
 	@$(BIN)/python -m tests.mutation

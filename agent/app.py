@@ -4,6 +4,7 @@
 """
 
 import asyncio
+import os
 import random
 import secrets
 import signal
@@ -54,6 +55,7 @@ from agent.ui.kiosk import Kiosk, Renderer, Units, ladder_of
 from agent.ui.model import Beat, ScreenModel
 from agent.ui.qr import drawn
 from agent.ui.view import screen
+from agent.updater import UpdaterLine
 from agent.uplink.codec import Will
 from agent.uplink.commands import SeenCommands
 from agent.uplink.dial import Dial, dial
@@ -61,6 +63,7 @@ from agent.uplink.keepalive import START_S
 from agent.uplink.mqtt import Mqtt, MqttConfig, MqttError
 from agent.uplink.operator import OperatorKeys
 from agent.uplink.protocol import Uplink
+from agent.vitals import Vitals
 from agent.wizard.layer import limits as controller_limits
 
 KERNEL_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
@@ -121,7 +124,9 @@ class App:
         settings = merged.settings
         boot_id = secrets.token_bytes(8)
         self._inbox = inbox
-        self.store = Store(state / "station.db", boot_id, inbox.post, monotonic, connect=connect)
+        may_destroy = not os.environ.get("STATION_TRIAL")  # agent/update/launcher.py: this build may be taken back
+        path = state / "station.db"
+        self.store = Store(path, boot_id, inbox.post, monotonic, connect=connect, may_destroy=may_destroy)
         opened = self.store.open()
         undo.callback(self._close_store)
         self._work = ThreadPoolExecutor(1, "work")
@@ -135,7 +140,7 @@ class App:
         expiry_s = held.in_use.not_after_s if held.in_use else None
         machine = replace(
             machine_of(board), certificate_expiry_s=expiry_s, can_renew=self.identity is not None,
-            streets=site.is_there(state),
+            streets=site.is_there(state), can_update=config.paths.updater is not None,
         )  # fmt: skip
         limited = merge({Layer.BOARD: board.layer()}).settings
         station, first = born(settings, boot, clock, ports, facts, jitter, now, machine, limited)
@@ -148,6 +153,7 @@ class App:
         will, keepalive_s = Will(opened.epoch, boot_id), learned_s(facts.get(KEEPALIVE))
         self.broker = broker_of(config, folder, held, will, inbox.post, dial, keepalive_s)
         undo.callback(self.broker.stop)
+        self.updater = UpdaterLine(Path(config.paths.updater), inbox.post, log) if config.paths.updater else None
         self.lists = Lists(state / "lists", facts, read_key(state / "list.key"), now)
         self.shell = Shell(
             station, (*first, Save("kernel", kernel_boot_id())),
@@ -155,11 +161,13 @@ class App:
             uplink=Uplink(settings.station_id, boot_id, opened.epoch, opened.marks, {}),
             lists=self.lists, seen=SeenCommands(facts), keys=OperatorKeys(operator_keys(config), facts),
             work=self._elsewhere, build=self._aside, now=now, log=log, restart=self._restart, identity=self.identity,
+            updater=self.updater,
         )  # fmt: skip
         watch = asyncio.get_running_loop()
         self.hardware = Hardware(board, inbox.post, self._aside, watch, monotonic, light=self.controller.show)
         undo.callback(self.hardware.close)
         self.kiosk = kiosk_of(board, config, inbox.post, self._aside, now)
+        self.vitals = Vitals(control_path(config).parent, opened.schema, lambda: link.contract, log, now)
         for problem in problems(config, held, merged, opened, self.lists):
             log(problem)
         inbox.post(ListChanged(self.lists.state))
@@ -200,9 +208,10 @@ class App:
         self.hardware.due(now)
         self.hardware.show(self.shell.station, now)
         self.kiosk.due(self.shell.station, now)
+        self.vitals.due(self.shell.station, now)
 
     def next_deadline(self) -> float:
-        parts = (self.controller, self.shell, self.hardware, self.kiosk)
+        parts = (self.controller, self.shell, self.hardware, self.kiosk, self.vitals)
         return min(part.next_deadline() for part in parts)
 
     # -- what others ask of it ----------------------------------------------------------------------------------------
@@ -321,9 +330,17 @@ async def open_doors(app: App, config: Config, undo: AsyncExitStack) -> None:
     server = ControlServer(path, handlers(app, panel.entrance if panel else ""))
     await server.start()
     undo.push_async_callback(server.close)
+    if app.updater:
+        talk = asyncio.create_task(app.updater.run())
+        undo.push_async_callback(ended, talk)
+        undo.callback(app.updater.stop)
     if phone := phone_of(app, config):
         undo.callback(phone.stop)
     app.shell.on_change = lambda: changed(app.shell.station, panel, phone)
+
+
+async def ended(talk: "asyncio.Task[None]") -> None:
+    await talk
 
 
 def changed(station: Station, panel: Any, phone: Any) -> None:

@@ -69,6 +69,15 @@ def is_expired(clock: Clock, expiry_s: float | None, now: float) -> bool:
     return expiry_s is not None and expiry_s < earliest(clock, now)
 
 
+def read_time(text: str) -> float | None:
+    """RFC 3339 with any offset, in seconds since 1970; None for what is no time."""
+    try:
+        at = datetime.fromisoformat(text)
+        return at.timestamp() if at.tzinfo else None
+    except (ValueError, OverflowError):  # 30 February, a leap second, the year 0 in the far east
+        return None
+
+
 def iso8601(wall_s: float) -> str:
     """RFC 3339 in UTC with milliseconds, as every OCPP timestamp of ours is spelled."""
     ms = round(wall_s * 1000)

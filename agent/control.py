@@ -243,6 +243,23 @@ def explain_request(
     return made
 
 
+def update_of(station: Station) -> dict[str, Any] | None:
+    """What the cloud has ordered last, and how far it is."""
+    update, told = station.update, station.updater
+    if update is None:
+        return None
+    is_its = told is not None and told.order == update.order
+    return {
+        "request_id": update.request_id,
+        "url": update.url,
+        "status": update.told and str(update.told),
+        "why": update.why,
+        "received_b": told.received_b if told and is_its else None,
+        "wanted_b": told.wanted_b if told and is_its else None,
+        "updater": told is not None,
+    }
+
+
 def status_of(station: Station, now: float) -> dict[str, Any]:
     """What the core knows, for `station-agent status` and the doctor. Times are ages in seconds."""
     return {
@@ -270,5 +287,6 @@ def status_of(station: Station, now: float) -> dict[str, Any]:
             }
             for port in station.ports
         ],
+        "update": update_of(station),
         "self_test": [asdict(part) for part in selftest.results(station, now)],
     }

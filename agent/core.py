@@ -13,9 +13,9 @@ from typing import Any
 
 import msgspec
 
-from agent import listing, navigation, network, selftest, service, taps, withdrawn
+from agent import listing, navigation, network, selftest, service, taps, updating, withdrawn
 from agent.clock import Clock, floor, told, wall
-from agent.commands import charging, variables
+from agent.commands import charging, firmware, variables
 from agent.commands import station as commands
 from agent.effects import Effect, HangUp, LoadZone, Save, Wish
 from agent.events import (
@@ -68,6 +68,9 @@ from agent.events import (
     StoreRecovered,
     TransactionAnswered,
     UnlockRequested,
+    UpdateRequested,
+    UpdaterLost,
+    UpdaterTold,
     VariableChangesRequested,
     VariablesRequested,
     ZoneLoaded,
@@ -117,12 +120,13 @@ def handle(station: Station, event: Event, now: float) -> tuple[Station, tuple[E
     station, due = overdue_asks(station, now)
     station = service.commissioned(before, settle(station, now))
     station = navigation.looked(before, station, now)
+    station, updated = updating.followed(station, now)
     station, done = commands.followed(station, now)
     station, given_up = unanswered(station, now)
     station, listed = listing.followed(station, now)
     recheck = withdrawn.questions(before, station)
     visits = service.effects(before, station, now)
-    return closed(before, station, (*asked, *due, *done, *given_up, *listed, *recheck, *visits), now)
+    return closed(before, station, (*asked, *due, *updated, *done, *given_up, *listed, *recheck, *visits), now)
 
 
 def closed(
@@ -223,6 +227,10 @@ def absorb(station: Station, event: Event, now: float) -> Step:
             return commands.trigger(station, event, now)
         case NetworkProfileRequested():
             return commands.network_profile(station, event, now)
+        case UpdateRequested():
+            return firmware.update(station, event, now)
+        case UpdaterTold() | UpdaterLost():
+            return updating.heard(station, event), ()
         case LiveRequested():
             return commands.live(station, event, now)
         case VariablesRequested():
@@ -508,6 +516,7 @@ def next_deadline(station: Station) -> float:
     due.extend(ask.due for ask in station.asks)
     due.extend(n.until for n in station.notices)
     due.extend(commands.deadlines(station))
+    due.append(station.update_due)
     due.append(listing.deadline(station))
     due.append(navigation.deadline(station))
     if station.network.until is not None:
@@ -540,10 +549,13 @@ def next_deadline(station: Station) -> float:
 # -- what survives ----------------------------------------------------------------------------------------------------
 
 
+UNSAVED = {Level.UPDATE}
+
+
 def saved(port: Port) -> dict[str, Any]:
     return {
-        "off": sorted(port.off),
-        "off_next": sorted(port.off_next),
+        "off": sorted(port.off - UNSAVED),  # a build that does not know the name would not read the port
+        "off_next": sorted(port.off_next - UNSAVED),
         "latched": sorted(port.latched),
         "arrivals": port.arrivals if port.latched else None,
         "transaction": saved_transaction(port.transaction) if port.transaction else None,
@@ -574,6 +586,10 @@ def saves(before: Station, after: Station) -> tuple[Save, ...]:
         out.append(Save("network", network.saved(after.network)))
     if after.reset and after.reset.going and after.reset is not before.reset:
         out.append(Save("reset", commands.reset_reason(after.reset)))
+    if after.update is not before.update and (held := updating.saved(after.update)) != updating.saved(before.update):
+        out.append(Save("update", held))
+    if after.restarted != before.restarted:
+        out.append(Save("restarted", after.restarted))
     if after.wizard is not before.wizard and (told := saved_wizard(after.wizard)) != saved_wizard(before.wizard):
         out.append(Save("wizard", told))
     return tuple(out)
@@ -614,6 +630,7 @@ def born(
         settings=in_force, boot=boot, clock=clock, ports=ports, alive_at=now, ceiling=ceiling, cloud=cloud,
         files=settings, board=board, wizard=wizard,
         network=network.restored(facts.get("network")), machine=machine,
+        update=updating.restored(facts.get("update")), restarted=str(facts.get("restarted") or ""),
         outputs=variables.outputs_set(machine, facts.get("outputs")), opened=opened(machine, facts.get("opened")),
     )  # fmt: skip
     done = [Save("reset", None)] if facts.get("reset") is not None else []
@@ -657,7 +674,7 @@ def relatched(fact: Mapping[str, Any]) -> dict[str, Any]:
 def reborn(evse_id: int, fact: Any, held_until: float | None, now: float) -> Port:
     port = Port(evse_id, held_until=held_until, status_at=now)  # what the cloud heard last was another run's truth
     try:
-        off, off_next = (frozenset(map(Level, fact[key])) - {Level.RESET} for key in ("off", "off_next"))
+        off, off_next = (frozenset(map(Level, fact[key])) - {Level.RESET, *UNSAVED} for key in ("off", "off_next"))
         port = replace(port, off=off, off_next=off_next, **relatched(fact))
         return replace(port, transaction=restored(fact["transaction"]) if fact["transaction"] else None)
     except (TypeError, KeyError, ValueError, msgspec.ValidationError):

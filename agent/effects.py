@@ -168,6 +168,25 @@ class FindPlace(Struct, frozen=True):
     address: Point | None = None  # the site's
 
 
+class Ordered(Struct, frozen=True):
+    """A build that the updater is to bring."""
+
+    order: str  # its name between the two: another one is another order
+    url: str
+    retries: int | None = None  # attempts in a row that may bring nothing; None: as the updater thinks
+    retry_interval_s: int | None = None
+    budget_b: int | None = None  # on the radio, all attempts together
+
+
+class UpdaterWish(Struct, frozen=True):
+    """All that the updater is to do; told after the commit of the order, and of its end."""
+
+    ordered: Ordered | None = None  # None: nothing is ordered, and what was is called off
+    download: bool = False
+    install: bool = False  # every port is shut: the next start is the first of its trial
+    restarted: str = ""  # the last restart that it has asked for and that is seen to
+
+
 class Restart(Struct, frozen=True):
     """End this run of the agent, as soon as this batch and all before it are on disk; somebody starts it again."""
 
@@ -176,7 +195,7 @@ Durable = Record | Save
 Question = Lookup | AskOnline | AskList
 Effect = (
     Record | Save | Wish | Question | Remember | Announce | RenewCertificate | HangUp | Live | Restart | Commission
-    | LoadZone | FindPlace | Count
+    | LoadZone | FindPlace | Count | UpdaterWish
 )  # fmt: skip
 
 

@@ -4,10 +4,11 @@ What happens is a Struct: a dataclass costs five times the memory and start-up t
 replaces parts of are dataclasses.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import tzinfo
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Any
 
 from msgspec import Meta, Struct
 
@@ -124,6 +125,7 @@ class Machine:
     contacts: tuple[str, ...] = ()  # of the enclosure, against tampering
     can_renew: bool = False  # somebody performs RenewCertificate
     zones: tuple[str, ...] = ()  # time zones that can be loaded, IANA
+    can_update: bool = False  # an update service takes orders
     has_gnss: bool = False  # a receiver tells where the station is
     streets: bool = False  # a map of the streets around it came with its kit
 
@@ -226,6 +228,39 @@ class ConnectionEnded(Struct, frozen=True):
     """A connection is gone, or an attempt to make one has failed. `address` as in ConnectionMade."""
 
     address: tuple[str, int] | None = None
+
+
+class Progress(StrEnum):
+    """How far the updater is with the build that was ordered."""
+
+    NONE = "none"  # it knows of no order
+    WAITING = "waiting"  # it has the order, and has not spoken to the server yet
+    DOWNLOADING = "downloading"
+    STAGED = "staged"  # all of it is on the disk, read back, and signed by somebody we believe
+    ACTIVATED = "activated"  # the next start begins its trial
+    TRIAL = "trial"  # it runs
+    CONFIRMED = "confirmed"
+    FAILED = "failed"  # what ran before runs on
+    ROLLED_BACK = "rolled-back"  # it has run, and what ran before runs again
+
+
+class UpdaterTold(Struct, frozen=True):
+    """What the update service says of itself and of the order that it has: the whole of it, anew."""
+
+    order: str = ""
+    progress: Progress = Progress.NONE
+    code: str = ""  # why it has failed: agent/update/refusal.py
+    why: str = ""  # the same as a sentence
+    received_b: int = 0  # of the pieces that are wanted
+    wanted_b: int = 0
+    version: str = ""  # of the build
+    restart_id: str = ""  # it wants this run to end, once for each such name
+    restart: str = ""  # "idle", "now" (sessions end) or "resume" (they go on after it)
+    restart_why: str = ""
+
+
+class UpdaterLost(Struct, frozen=True):
+    """The update service is not there."""
 
 
 class Deadline(Struct, frozen=True):
@@ -472,6 +507,19 @@ class NetworkProfileRequested(Struct, frozen=True):
     security_profile: int
 
 
+class UpdateRequested(Struct, frozen=True):
+    """OCPP UpdateFirmware. Times are wall times; `custom` is what its customData says under our vendorId, unread."""
+
+    command_id: str
+    request_id: int
+    location: str
+    retrieve_s: float
+    install_s: float | None = None
+    retries: int | None = None
+    retry_interval_s: int | None = None
+    custom: Mapping[str, Any] = {}
+
+
 class LiveRequested(Struct, frozen=True):
     """DataTransfer LiveMode: the meters every `interval_s`, for `for_s` seconds from now; 0 ends it."""
 
@@ -499,6 +547,7 @@ Commanded = (  # what a command of the cloud asks of the core
     | ReportRequested
     | NetworkProfileRequested
     | LiveRequested
+    | UpdateRequested
 )
 Command = Commanded | ClearRequested
 Event = (
@@ -537,6 +586,8 @@ Event = (
     | FixTold
     | FixLost
     | StatusDelivered
+    | UpdaterTold
+    | UpdaterLost
     | Command
 )
 

@@ -21,7 +21,6 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509 import Certificate
 
 from agent import renewal
-from agent.authcache.listfile import DISK, Files, put
 from agent.certificates import (
     PEM_MAX_B,
     CertificateError,
@@ -40,6 +39,7 @@ from agent.certificates import (
 from agent.clock import earliest, wall
 from agent.est import EstError, EstServer
 from agent.events import ClockTold, Link, LinkChanged, MachineTold
+from agent.files import DISK, Files, put
 from agent.renewal import EnrolFailed, Facts, FilesChanged, FilesFailed, Validity, enrol_wait_max_s
 from agent.reporting import RECONFIGURED
 from agent.settings import Broker, ConfigError

@@ -48,8 +48,20 @@ SEQ_BITS = 56  # of a row's id; above them stands the stream
 SEQ_MASK = (1 << SEQ_BITS) - 1
 STREAMS_END = len(Stream) << SEQ_BITS
 
-MIGRATIONS = (
-    """
+
+
+class Migration(NamedTuple):
+    """One step of the schema. Additive: tables, indexes and columns (nullable, or with a default) come, and nothing
+    else changes; whoever knows only the steps before goes on reading and writing, as every statement names its columns.
+    Destructive is everything else. It waits until the build that brings it is confirmed, so that this build lives
+    without it, too; afterwards no build that does not know it may open the file."""
+
+    script: str
+    is_destructive: bool = False
+
+
+MIGRATIONS: tuple[Migration, ...] = (
+    Migration("""
     CREATE TABLE fact (
         key TEXT PRIMARY KEY, version INTEGER NOT NULL, crc INTEGER NOT NULL, value BLOB NOT NULL
     ) STRICT;
@@ -64,8 +76,8 @@ MIGRATIONS = (
         body BLOB NOT NULL
     ) STRICT;
     INSERT INTO stream VALUES (0, 1, 1), (1, 1, 1), (2, 1, 1), (3, 1, 1), (4, 1, 1);
-    """,
-)
+    """),
+)  # fmt: skip
 
 Connect = Callable[[Path], sqlite3.Connection]
 Marks = dict[int, tuple[int, int]]  # stream -> oldest seq that is not acknowledged, next seq to be given
@@ -130,9 +142,13 @@ def epoch_crc(epoch: bytes) -> int:
 
 
 class Database:
-    def __init__(self, path: Path, boot_id: bytes, connect: Connect = connect) -> None:
-        """StoreError if the file cannot be ours; sqlite3.DatabaseError (CORRUPT, NOTADB) if it is damaged."""
+    def __init__(
+        self, path: Path, boot_id: bytes, connect: Connect = connect, *, may_destroy: bool = False
+    ) -> None:
+        """`may_destroy`: this build is confirmed, so destructive migrations are made. StoreError if the file cannot be
+        ours; sqlite3.DatabaseError (CORRUPT, NOTADB) if it is damaged."""
         self.boot_id = boot_id
+        self.schema = 0  # of whoever opens the file: how many migrations it must know
         self.epoch, self._version = b"", 0
         self.floor: dict[int, int] = {}
         self.next_seq: dict[int, int] = {}
@@ -142,6 +158,7 @@ class Database:
         self.db = connect(path)
         try:
             self._configure(path)
+            self._migrate(path, may_destroy)
             self._read()
         except BaseException:
             self.db.close()
@@ -157,11 +174,23 @@ class Database:
         self.db.execute(f"PRAGMA cache_size = -{CACHE_KB}")
         self.db.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
         self.db.execute(f"PRAGMA max_page_count = {PAGES_MAX}")
+
+    def _migrate(self, path: Path, may_destroy: bool) -> None:
+        """user_version counts the migrations that were made; application_id is the number of the last destructive one:
+        an older build opens what newer ones have only added to."""
         (version,) = self.db.execute("PRAGMA user_version").fetchone()
-        if version > len(MIGRATIONS):
-            raise StoreError(f"{path} is of newer software (schema {version}): install that again, or move it away")
-        for number, script in enumerate(MIGRATIONS[version:], version + 1):
-            self.db.executescript(f"BEGIN IMMEDIATE; {script}; PRAGMA user_version = {number}; COMMIT")
+        (self.schema,) = self.db.execute("PRAGMA application_id").fetchone()
+        if self.schema > version:
+            raise sqlite3.DatabaseError(f"malformed schema {version}, {self.schema}")
+        if self.schema > len(MIGRATIONS):
+            why = f"schema {self.schema}, this is {len(MIGRATIONS)}"
+            raise StoreError(f"{path} is of newer software ({why}): install that again, or move it away")
+        for number, migration in enumerate(MIGRATIONS[version:], version + 1):
+            if migration.is_destructive and not may_destroy:
+                break  # and what builds upon it
+            self.schema = number if migration.is_destructive else self.schema
+            marks = f"PRAGMA user_version = {number}; PRAGMA application_id = {self.schema}"
+            self.db.executescript(f"BEGIN IMMEDIATE; {migration.script}; {marks}; COMMIT")
         if self.db.execute("SELECT count(*) FROM epoch").fetchone() == (0,):
             with self._transaction():
                 self._set_epoch(secrets.token_bytes(8))
@@ -169,7 +198,7 @@ class Database:
     def _set_epoch(self, epoch: bytes) -> None:
         """Twice, on two pages: without it no row can be believed."""
         self.epoch = epoch
-        self.db.execute("INSERT OR REPLACE INTO epoch VALUES (0, ?, ?)", (epoch_crc(epoch), epoch))
+        self.db.execute("INSERT OR REPLACE INTO epoch (id, crc, epoch) VALUES (0, ?, ?)", (epoch_crc(epoch), epoch))
         self._save(Save(EPOCH_FACT, epoch))
 
     def _read(self) -> None:
@@ -265,7 +294,8 @@ class Database:
         assert len(data) <= MESSAGE_MAX_B, f"{save.key} is too big to be read again"
         self._version += 1
         self.db.execute(
-            "INSERT INTO fact VALUES (?1, ?2, ?3, ?4) ON CONFLICT DO UPDATE SET version = ?2, crc = ?3, value = ?4",
+            "INSERT INTO fact (key, version, crc, value) VALUES (?1, ?2, ?3, ?4)"
+            " ON CONFLICT DO UPDATE SET version = ?2, crc = ?3, value = ?4",
             (save.key, self._version, fact_crc(save.key, self._version, data), data),
         )
 
@@ -299,7 +329,8 @@ class Database:
     def _put(self, stream: int, seq: int, last: int, is_tombstone: bool, body: bytes) -> None:
         key = row_id(stream, seq)
         row = key, last, is_tombstone, row_crc(self.epoch, key, last, body), body
-        self.db.execute("INSERT OR REPLACE INTO outbox VALUES (?, ?, ?, ?, ?)", row)
+        columns = "id, last, is_tombstone, crc, body"
+        self.db.execute(f"INSERT OR REPLACE INTO outbox ({columns}) VALUES (?, ?, ?, ?, ?)", row)
 
     def fetch(self, stream: int, after_seq: int, limit_bytes: int) -> tuple[Row, ...]:
         """At most FETCH_MAX records from after_seq + 1 on, in order, up to limit_bytes but at least one."""

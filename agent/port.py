@@ -34,6 +34,7 @@ class Level(StrEnum):
 
     EVSE = "evse"
     STATION = "station"
+    UPDATE = "update"  # nor this: an update waits for the last transaction (L01); gone with this run, and never saved
     RESET = "reset"  # no command of its own: a reset waits for the last transaction (OCPP B12)
 
 

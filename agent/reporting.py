@@ -16,7 +16,7 @@ from agent.policy.id_token import masked
 from agent.policy.reasons import WORDS
 from agent.port import Port, counts, faults, status
 from agent.selftest import PartResult, is_over, results
-from agent.station import Notice, Station, charging_state, outage_s, stamp
+from agent.station import FirmwareStatus, Notice, Station, charging_state, outage_s, stamp
 from agent.transaction import TEST_RULE, Reading, Transaction, Trigger, reading
 
 VENDOR_ID = "station-agent"
@@ -241,6 +241,19 @@ def status_record(station: Station, port: Port, now: float) -> Record:
         "connectorId": 1,
     }
     return message(station, Stream.STATUS, "StatusNotification", payload, now)
+
+
+def firmware_record(station: Station, now: float, *, is_asked: bool = False) -> Record:
+    """FirmwareStatusNotification of what was told last. Asked for when nothing is under way, it says Idle (L01)."""
+    update = station.update
+    if update is None or (is_asked and update.told is FirmwareStatus.INSTALLED):
+        return message(station, Stream.STATUS, "FirmwareStatusNotification", {"status": FirmwareStatus.IDLE}, now)
+    told = update.told or FirmwareStatus.DOWNLOAD_SCHEDULED
+    payload: dict[str, Any] = {"status": told, "requestId": update.request_id}
+    if update.code:
+        reason = "".join(part.capitalize() for part in update.code.split("-"))
+        payload["statusInfo"] = {"reasonCode": reason[:20], "additionalInfo": update.why[:1024]}
+    return message(station, Stream.STATUS, "FirmwareStatusNotification", payload, now)
 
 
 def notify_event(

@@ -17,7 +17,7 @@ from agent.uplink.codec import STREAMS, from_cbor
 
 TABLE_LEAF = 0x0D
 WAL_HEADER_B, FRAME_HEADER_B = 32, 24
-COLUMNS_MAX = 8
+COLUMNS_MAX = 32  # newer software may have added some; ours come first
 BODY_MAX = 200_000  # bytes of one row; a length beyond it is noise
 OVERFLOWS_MAX = BODY_MAX // (PAGE_B - 4) + 1
 
@@ -44,20 +44,21 @@ def salvaged(database: bytes, wal: bytes) -> Salvaged:
     versions: dict[str, int] = {}
     for row in rows:
         match row:
-            case [_, str(key), int(version), int(crc), bytes(value)] if crc == fact_crc(key, version, value):
+            case [_, str(key), int(version), int(crc), bytes(value), *_] if crc == fact_crc(key, version, value):
                 if version >= versions.get(key, -1):
                     versions[key], out.facts[key] = version, value
-            case [_, None, int(crc), bytes(epoch)] if crc == epoch_crc(epoch) and len(epoch) == 8:
+            case [_, None, int(crc), bytes(epoch), *_] if crc == epoch_crc(epoch) and len(epoch) == 8:
                 out.epoch = epoch  # the WAL comes after the file: the last one is the newest
     if out.epoch is None and EPOCH_FACT in out.facts:
         out.epoch = from_cbor(out.facts[EPOCH_FACT])
     for row in rows:
         match row:
-            case [int(stream), None, int(floor), int(next_seq)] if stream in STREAMS and 1 <= floor <= next_seq:
-                out.marks[stream] = max((floor, next_seq), out.marks.get(stream, (1, 1)))
-            case [int(rowid), None, int(last), int(), int(crc), bytes(body)] if out.epoch is not None:
-                if rowid >> SEQ_BITS == Stream.MONEY and crc == row_crc(out.epoch, rowid, last, body):
+            case [int(rowid), None, int(last), int(), int(crc), bytes(body), *_]:
+                is_ours = out.epoch is not None and crc == row_crc(out.epoch, rowid, last, body)
+                if is_ours and rowid >> SEQ_BITS == Stream.MONEY:
                     out.money[rowid & SEQ_MASK] = last, body
+            case [int(stream), None, int(floor), int(next_seq), *_] if stream in STREAMS and 1 <= floor <= next_seq:
+                out.marks[stream] = max((floor, next_seq), out.marks.get(stream, (1, 1)))
     return out
 
 
@@ -141,7 +142,9 @@ def column(kind: int, piece: bytes) -> Any:
         return kind - 8
     if kind >= 12:
         return piece.decode() if kind % 2 else piece
-    raise ValueError(f"no column of kind {kind}")  # 7, a float: we store none
+    if kind == 7:
+        return struct.unpack(">d", piece)[0]
+    raise ValueError(f"no column of kind {kind}")
 
 
 def varint(data: bytes, at: int) -> tuple[int, int]:

@@ -103,6 +103,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     aligned_interval_s: Annotated[float, Meta(ge=0, le=86_400)] = 900.0
     minimum_status_duration_s: Annotated[float, Meta(ge=0, le=60)] = 0.5
     restart_delay_max_s: Annotated[float, Meta(ge=0, le=600)] = 30.0
+    sessions_before_update: bool = False
     host_grace_s: Annotated[int, Meta(ge=0, le=3_600)] = 60
     failsafe_ma: Annotated[int, Meta(ge=0, le=80_000)] = 6_000
 
@@ -182,6 +183,10 @@ SETTINGS: dict[str, Setting] = {
     ),
     "restart_delay_max_s": Setting(
         "after a power cut each port waits a random part of this", CLOUD, "s", "ChargingStation.RestartDelay"
+    ),
+    "sessions_before_update": Setting(
+        "people may start while an update waits for sessions to end", CLOUD, "",
+        "ChargingStation.AllowNewSessionsPendingFirmwareUpdate",
     ),
     "host_grace_s": Setting("controller: host silent so long, orderly stop; 0 = at once", HANDS, "s"),
     "failsafe_ma": Setting("controller: host silent 3 s, at most this at each port", ALL, "mA", lowers_only=True),
@@ -379,6 +384,7 @@ class Paths(msgspec.Struct, frozen=True):
 
     state: FilePath = "/var/lib/station-agent"
     control: FilePath = "/run/station-agent/control.sock"
+    updater: FilePath | None = None  # the socket of the update service; None: there is none
 
 
 class Panel(msgspec.Struct, frozen=True):
@@ -464,7 +470,8 @@ def operator_keys(value: object, where: str) -> dict[str, str]:
 
 
 def paths_of(paths: Paths, where: str) -> Paths:
-    return Paths(beside(where, paths.state), beside(where, paths.control))
+    updater = paths.updater and beside(where, paths.updater)
+    return Paths(beside(where, paths.state), beside(where, paths.control), updater)
 
 
 def phone_of(phone: Phone, where: str) -> Phone:

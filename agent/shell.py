@@ -35,6 +35,7 @@ from agent.effects import (
     Restart,
     Save,
     Stream,
+    UpdaterWish,
     Wish,
     durable,
 )
@@ -178,6 +179,17 @@ class ControllerPort(Protocol):
     def commission(self, limits: tuple[int, int, int], now: float) -> None: ...  # circuit, failsafe in mA, grace in s
 
 
+class UpdaterPort(Protocol):
+    """The line to the update service, or the simulated one; what it says arrives as UpdaterTold and UpdaterLost."""
+
+    def wish(self, wish: UpdaterWish) -> None: ...
+
+
+class NoUpdater:
+    def wish(self, wish: UpdaterWish) -> None:
+        raise AssertionError("nobody has spoken for it")
+
+
 class Shell:
     """`keys` are the operator's; without `identity` the station's certificate stays as it is. `work` runs something
     slow elsewhere and hands its result to a function on this thread; at once, where nothing is slow. `build` does the
@@ -188,6 +200,7 @@ class Shell:
         controller: ControllerPort, uplink: Uplink, lists: Lists, seen: SeenCommands,
         keys: OperatorKeys, work: Work, build: Work, now: float, log: Callable[[str], None] = lambda _: None,
         restart: Callable[[], None] = lambda: None, identity: Identity | None = None,
+        updater: UpdaterPort | None = None,
     ) -> None:  # fmt: skip
         self.station = station
         self.uplink = uplink
@@ -199,6 +212,7 @@ class Shell:
         self._store, self._broker, self._controller, self._log = store, broker, controller, log
         self._seen, self._work, self._build, self._restart = seen, work, build, restart
         self._identity, self.operator_keys = identity, keys
+        self._updater = updater or NoUpdater()
         self._batch_id = self._committed_id = 0
         self._todo: deque[Happening] = deque()
         self._after_commit: deque[tuple[int, Callable[[float], None]]] = deque()
@@ -379,6 +393,8 @@ class Shell:
                     self._find_place(effect)
                 case HangUp(why=why):
                     self._broker.drop(self._connection, why)
+                case UpdaterWish():
+                    self._tell_updater(effect)
                 case Restart():
                     self._after_commit.append((self._batch_id, lambda _: self._restart()))
                     self._store.flush()
@@ -404,6 +420,14 @@ class Shell:
             self._controller.commission(row, now)
         else:
             self._after_commit.append((self._batch_id, lambda later: self._controller.commission(row, later)))
+            self._store.flush()
+
+    def _tell_updater(self, wish: UpdaterWish) -> None:
+        """An order is on disk before the updater hears of it, and its end before the updater may forget it."""
+        if self._committed_id == self._batch_id:
+            self._updater.wish(wish)
+        else:
+            self._after_commit.append((self._batch_id, lambda _: self._updater.wish(wish)))
             self._store.flush()
 
     def _find_place(self, at: FindPlace) -> None:

@@ -8,8 +8,8 @@ from math import inf
 from typing import Any
 
 from agent.clock import Clock, wall
-from agent.effects import PortCommand
-from agent.events import Cp, Entry, Link, ListState, Machine, PartTold, PhoneTold, Registration
+from agent.effects import PortCommand, UpdaterWish
+from agent.events import Cp, Entry, Link, ListState, Machine, PartTold, PhoneTold, Registration, UpdaterTold
 from agent.network import Network
 from agent.panel import Panel
 from agent.policy.freshness import Freshness
@@ -33,6 +33,9 @@ class BootReason(StrEnum):
     UNKNOWN = "Unknown"
 
 
+RESETS = (BootReason.REMOTE_RESET, BootReason.SCHEDULED_RESET, BootReason.FIRMWARE_UPDATE)
+
+
 @dataclass(frozen=True, slots=True)
 class Boot:
     """How this run of the agent began."""
@@ -48,7 +51,7 @@ class Boot:
 def boot_reason(facts: Mapping[str, Any], otherwise: BootReason) -> BootReason:
     """Why this run began: a reset that was on its way when the last one ended, else what the machine says."""
     reset = facts.get("reset")
-    return BootReason(reset) if reset in (BootReason.REMOTE_RESET, BootReason.SCHEDULED_RESET) else otherwise
+    return BootReason(reset) if reset in RESETS else otherwise
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +111,48 @@ class ListWord:
     freshness: Freshness = Freshness.FRESH
 
 
+class FirmwareStatus(StrEnum):
+    """OCPP 2.1 FirmwareStatusEnumType."""
+
+    IDLE = "Idle"
+    DOWNLOAD_SCHEDULED = "DownloadScheduled"
+    DOWNLOADING = "Downloading"
+    DOWNLOAD_PAUSED = "DownloadPaused"
+    DOWNLOADED = "Downloaded"
+    SIGNATURE_VERIFIED = "SignatureVerified"
+    INSTALL_SCHEDULED = "InstallScheduled"
+    INSTALLING = "Installing"
+    INSTALL_REBOOTING = "InstallRebooting"
+    INSTALLED = "Installed"
+    DOWNLOAD_FAILED = "DownloadFailed"
+    INVALID_SIGNATURE = "InvalidSignature"
+    INSTALL_VERIFICATION_FAILED = "InstallVerificationFailed"
+    INSTALLATION_FAILED = "InstallationFailed"
+
+
+@dataclass(frozen=True, slots=True)
+class Update:
+    """A build that the cloud has ordered (UpdateFirmware), until the next order. How far it is, the updater knows, and
+    OCPP's word for it is derived; what was told last is a fact."""
+
+    order: str  # the id of its command
+    request_id: int
+    url: str
+    retrieve_s: float  # wall; this station's place among its fleet's is in it
+    install_s: float | None = None
+    retries: int | None = None
+    retry_interval_s: int | None = None
+    budget_b: int | None = None
+    window: tuple[int, int] | None = None  # minutes of the site's day: from, and before; over midnight if to < from
+    override: str = ""  # why sessions end for it
+    ordered_s: float | None = None  # wall, when it came, or when the time was known first after that
+    told: FirmwareStatus | None = None  # the last status
+    code: str = ""  # why it has failed
+    why: str = ""
+    shut_at: float | None = None  # monotonic: nobody starts since; None: not yet, or not in this run
+    ready_at: float | None = None  # monotonic: all ports are free and the updater was told to install
+
+
 class ResetType(StrEnum):
     """OCPP 2.1 ResetEnumType."""
 
@@ -124,6 +169,7 @@ class Reset:
     at: float
     going: bool = False  # its fact is on the way to the disk, and after it the agent ends
     by: str = "the operator"
+    boot_reason: BootReason | None = None  # what the next run says about its beginning; None: by type
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,6 +228,11 @@ class Station:
     reset: Reset | None = None
     unlocks: tuple[Unlock, ...] = ()
     live: LiveMode | None = None
+    update: Update | None = None  # the last one ordered
+    updater: UpdaterTold | None = None  # its last word; None: it is not there
+    told_updater: UpdaterWish | None = None  # our last word to it
+    update_due: float = inf  # monotonic: when time alone may change something about the update
+    restarted: str = ""  # the restart that the updater has asked for, and got
     bar: Bar | None = None
     panel: Panel = field(default_factory=Panel)
     phone: PhoneTold | None = None  # None: this station has no door for a phone

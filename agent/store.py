@@ -65,6 +65,7 @@ class Opened:
     damaged: Path | None = None  # where an unreadable file was moved; what could be read of it is in the new one
     salvaged: int = 0  # records of money
     dead_letters: int = 0
+    schema: int = 0  # how many migrations a build must know to open this database
 
 
 class Committed(Struct, frozen=True):
@@ -160,20 +161,23 @@ def sync_folder(path: Path) -> None:
         os.close(folder)
 
 
-def open_database(path: Path, boot_id: bytes, connect: Connect = connect) -> tuple[Database, Path | None, int]:
+def open_database(
+    path: Path, boot_id: bytes, connect: Connect = connect, *, may_destroy: bool = False
+) -> tuple[Database, Path | None, int]:
     """The database, where a damaged one was put, and how much of its money was salvaged. StoreError: what to do."""
     try:
         if not path.exists() and draft_of(path).exists():
             draft_of(path).rename(path)  # the power failed in the last step of a rebuild
         try:
-            opened: tuple[Database, Path | None, int] = Database(path, boot_id, connect), None, 0
+            database = Database(path, boot_id, connect, may_destroy=may_destroy)
+            opened: tuple[Database, Path | None, int] = database, None, 0
             if damage_mark(path).exists():
                 opened[0].close()
                 raise sqlite3.DatabaseError("found damaged while it was in use")
         except sqlite3.DatabaseError as error:
             if code(error) not in DAMAGE:
                 raise
-            opened = rebuilt(path, boot_id, connect)
+            opened = rebuilt(path, boot_id, connect, may_destroy)
         sync_folder(path)
         return opened
     except OSError as error:
@@ -185,7 +189,7 @@ def open_database(path: Path, boot_id: bytes, connect: Connect = connect) -> tup
         raise StoreError(f"cannot open {path}: {error}: check the disk and its free space") from None
 
 
-def rebuilt(path: Path, boot_id: bytes, connect: Connect) -> tuple[Database, Path, int]:
+def rebuilt(path: Path, boot_id: bytes, connect: Connect, may_destroy: bool) -> tuple[Database, Path, int]:
     """A new database with what could be read of the damaged one. Complete under another name before it takes the place:
     a power cut in between finds the damaged one again."""
     from agent.salvage import salvage  # once in the life of a bad disk
@@ -195,7 +199,7 @@ def rebuilt(path: Path, boot_id: bytes, connect: Connect) -> tuple[Database, Pat
     draft = draft_of(path)
     for tail in ("", "-wal", "-shm"):
         draft.with_name(draft.name + tail).unlink(missing_ok=True)
-    database = Database(draft, boot_id, connect)
+    database = Database(draft, boot_id, connect, may_destroy=may_destroy)
     money = [(seq, *row) for seq, row in sorted(found.money.items())]
     database.restore(found.epoch, money, facts, found.marks)
     database.close()
@@ -204,7 +208,7 @@ def rebuilt(path: Path, boot_id: bytes, connect: Connect) -> tuple[Database, Pat
     draft.rename(path)
     damage_mark(path).unlink(missing_ok=True)
     sync_folder(path)
-    return Database(path, boot_id, connect), aside, len(found.money)
+    return Database(path, boot_id, connect, may_destroy=may_destroy), aside, len(found.money)
 
 
 def draft_of(path: Path) -> Path:
@@ -318,11 +322,11 @@ class Store:
 
     def __init__(
         self, path: Path, boot_id: bytes, post: Callable[[object], None], clock: Callable[[], float],
-        *, connect: Connect = connect, retry_s: float = RETRY_S, group_s: float = GROUP_S,
+        *, connect: Connect = connect, retry_s: float = RETRY_S, group_s: float = GROUP_S, may_destroy: bool = False,
     ) -> None:  # fmt: skip
-        """`clock` is monotonic seconds."""
+        """`clock` is monotonic seconds. `may_destroy`: this build is confirmed (agent/outbox.py)."""
         self._path, self._boot_id, self._post, self._clock, self._connect = path, boot_id, post, clock, connect
-        self._retry_s, self._group_s = retry_s, group_s
+        self._retry_s, self._group_s, self._may_destroy = retry_s, group_s, may_destroy
         self._changed = threading.Condition()  # guards what follows
         self._batches: list[Batch] = []
         self._in_hand = 0  # of them, in the transaction that is on its way
@@ -338,10 +342,12 @@ class Store:
 
     def open(self) -> Opened:
         """Blocks. A damaged file is moved aside and rebuilt from what is readable; StoreError: something to type."""
-        self._database, damaged, salvaged = open_database(self._path, self._boot_id, self._connect)
+        self._database, damaged, salvaged = open_database(
+            self._path, self._boot_id, self._connect, may_destroy=self._may_destroy
+        )
         letters = self._database.count_dead_letters()
         facts, epoch, marks = self._database.facts(), self._database.epoch, self._database.marks()
-        opened = Opened(facts, epoch, marks, damaged, salvaged, letters)
+        opened = Opened(facts, epoch, marks, damaged, salvaged, letters, self._database.schema)
         self._has_ballast = load_ballast(self._path)
         self._check_at = self._clock() + CHECK_S
         self._thread.start()

@@ -16,7 +16,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from bench import disk, lists, live, panel, parts, pins, uplink, wire, world
+from bench import disk, flash, launcher, lists, live, panel, parts, pins, uplink, wire, world
 from bench.figure import Figure, Figures, calibration_ms, machine
 
 RESULTS = Path(__file__).parent / "results.json"
@@ -34,8 +34,10 @@ GROUPS: dict[str, Callable[[], Figures]] = {
     "panel": panel.panel,
     "lists": lists.lists,
     "pins": pins.pins,
+    "flash": flash.flash,
     **IN_PROCESS,
     "imports": parts.import_time,
+    "launcher": launcher.launcher,
     "month": world.month,
     "wire": wire.wire,
     "drain": uplink.drain,

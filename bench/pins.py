@@ -35,7 +35,7 @@ from bench import figure
 from bench.figure import Figures, percentile
 from bench.live import Stage, ports_of, stage
 from board import chip
-from board.firmware import image, pin_table
+from board.firmware import boot_rom, pin_table
 
 CHANGES, TAPS = 400, 100
 NOISE = 1e-4
@@ -106,7 +106,7 @@ class Empty:
     def __init__(self, folder: Path) -> None:
         self._out = folder / "missed"
         rom = folder / "rom"
-        rom.write_bytes(image(pin_table("simulated", 0, [])))
+        rom.write_bytes(boot_rom(pin_table("simulated", 0, [])))
         with self._out.open("wb") as out:
             self._process = subprocess.Popen(chip.command(rom, EMPTY), stdout=out)
 

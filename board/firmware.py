@@ -1,5 +1,8 @@
 """Builds the port controller's firmware as it lies in a chip's flash: each file compiled, in one ROMFS image.
 
+Two images. The boot part is frozen into the chip's MicroPython and never replaced over the line (`manifest.py`): it
+makes the outputs safe, chooses a slot, receives another image. The firmware proper lies in a slot.
+
 The pin table, the module `pins`, is the only part that differs from board to board:
 
     BOARD           the board file's name
@@ -8,7 +11,13 @@ The pin table, the module `pins`, is the only part that differs from board to bo
     STATION         what belongs to no port: {signal: where}
     HASH            of the three above: compared at connect with the board file's (agent/pintable.py)
 
-"pins" and STATION are empty where no chip is behind them; `controller/port_rp2.py` names the signals.
+"pins" and STATION are empty where no chip is behind them; `controller/port_rp2.py` names the signals. The boot part
+knows of it what a new image cannot change, the module `fixed`:
+
+    BOARD, PORT_COUNT
+    LOW             pins of contactors and test currents: low before anything else
+    LINE            {"uart", "tx", "rx", "baud"}, or {} on a PC
+    IS_PRODUCTION   1: MicroPython's prompt cannot be reached
 """
 
 import subprocess
@@ -17,10 +26,16 @@ from hashlib import sha256
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import MappingProxyType
+from typing import Any
+
+from board.controller.slots import sealed
 
 ROOT = Path(__file__).parent
 CONTROLLER = ROOT / "controller"
-OF_A_CHIP = {"boot.py", "manifest.py", "port_rp2.py"}  # a chip's own build freezes these
+COMMON = ("__init__", "contract", "link", "main")  # and all of app/
+BOOT = ("__init__", "slip", "slots", "receive")
+SHARED = {"unix": ("unix",), "rp2": ()}  # by both images
+OF_A_CHIP = {"boot.py", "home_rp2.py", "manifest.py", "port_rp2.py", "start_rp2.py"}  # run on an RP2040 only
 
 
 def pin_table(
@@ -44,22 +59,72 @@ def hash_of(facts: str) -> str:
     return sha256(facts.encode()).hexdigest()[:8]
 
 
-def image(pins: str, with_rp2: bool = False) -> bytes:
-    """A ROMFS for MicroPython on a PC; `pins` is the text of the module `pins`. `with_rp2`: the port layer of that chip
-    as well, for whoever has a `machine` to go with it."""
+def fixed(pins: str, *, is_production: bool = False) -> str:
+    """The text of the module `fixed`, of that of `pins`."""
+    table = read(pins)
+    low = [port["pins"][signal] for port in table["PORTS"] for signal in ("contactor", "gf_test") if port["pins"]]
+    line = {name: table["STATION"][name] for name in ("uart", "tx", "rx", "baud") if table["STATION"]}
+    facts = {
+        "BOARD": table["BOARD"], "PORT_COUNT": len(table["PORTS"]), "LOW": tuple(pin for pin in low if pin is not None),
+        "LINE": line, "IS_PRODUCTION": int(is_production),
+    }  # fmt: skip
+    return "".join(f"{name} = {value!r}\n" for name, value in facts.items())
+
+
+def read(pins: str) -> dict[str, Any]:
+    """A pin table's names and values. It is code of ours, and runs."""
+    table: dict[str, Any] = {}
+    exec(pins, table)
+    return table
+
+
+def image(pins: str, version: str = "0", port: str = "unix") -> bytes:
+    """What a slot holds. `pins` is the text of the module `pins`; `port`: for which chip, "unix" or "rp2"."""
+    return sealed(read(pins)["BOARD"], version, romfs({"pins.py": pins}, slot_files(port)))
+
+
+def boot_rom(pins: str, port: str = "unix", *, is_production: bool = False) -> bytes:
+    """The boot part as a ROMFS, for MicroPython on a PC; a chip's own build freezes the same files."""
+    return romfs({"fixed.py": fixed(pins, is_production=is_production)}, boot_files(port))
+
+
+def slot_files(port: str) -> list[Path]:
+    return files((*COMMON, *SHARED[port], f"port_{port}")) + sorted((CONTROLLER / "app").glob("*.py"))
+
+
+def boot_files(port: str) -> list[Path]:
+    return files((*BOOT, *SHARED[port], f"home_{port}", f"start_{port}"))
+
+
+def files(names: Iterable[str]) -> list[Path]:
+    return [ROOT / "__init__.py", *(CONTROLLER / f"{name}.py" for name in sorted(names))]
+
+
+def romfs(
+    modules: Mapping[str, str], sources: Iterable[Path], instead: Mapping[Path, str] = MappingProxyType({})
+) -> bytes:
+    """`modules`: text by file name, beside the packages; `sources`: files below `board`, folder by folder; `instead`:
+    the text of some of them."""
     from mpremote.romfs import VfsRomWriter
 
     writer = VfsRomWriter()
-    writer.mkfile("pins.mpy", compiled("pins.py", pins))
-    for source in sorted(CONTROLLER.glob("compat/*.py")):  # a PC cannot install micropython-lib: our equivalents
-        writer.mkfile(source.stem + ".mpy", compiled(source.name, source.read_text()))
-    for folder in (ROOT, CONTROLLER, CONTROLLER / "app"):
-        writer.opendir(folder.name)
-        for source in sorted(folder.glob("*.py")) if folder != ROOT else [ROOT / "__init__.py"]:
-            if source.name not in OF_A_CHIP or (with_rp2 and source.name == "port_rp2.py"):
-                name = str(source.relative_to(ROOT.parent))
-                writer.mkfile(source.stem + ".mpy", compiled(name, source.read_text()))
-    for _ in range(3):
+    for name, text in modules.items():
+        writer.mkfile(Path(name).stem + ".mpy", compiled(f"/rom/{Path(name).stem}.mpy", text))
+    for source in sorted(CONTROLLER.glob("compat/*.py")):  # libraries
+        writer.mkfile(source.stem + ".mpy", compiled(f"/rom/{source.stem}.mpy", source.read_text()))
+    inside: list[str] = []
+    for source in sources:
+        *folders, name = source.relative_to(ROOT.parent).parts
+        while inside != folders[: len(inside)]:
+            inside.pop()
+            writer.closedir()
+        for folder in folders[len(inside) :]:
+            inside.append(folder)
+            writer.opendir(folder)
+        name = Path(name).stem + ".mpy"
+        path = "/".join(("/rom", *folders, name))  # as it will be known anyway: another name costs the heap some bytes
+        writer.mkfile(name, compiled(path, instead.get(source) or source.read_text()))
+    for _ in inside:
         writer.closedir()
     return bytes(writer.finalise())
 

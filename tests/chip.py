@@ -20,7 +20,6 @@ from board.controller.contract import pack
 from board.controller.link import Deframer, frame
 
 Options = Mapping[str, Any]
-BLOCK, BLOCKS = 4_096, 32
 LINE_MAX = 128  # bytes that one step takes from the line
 PATIENCE_S = 20.0
 CIRCUIT_MAX_MA = 63_000
@@ -34,7 +33,22 @@ NOTHING = (12_000, 12_000, 3_300, 0, 0, 0, 250, 1, 0, 0, 0, 0, 0, 230_000, 230_0
 
 @cache
 def rom(*ports: tuple[tuple[str, Any], ...]) -> bytes:
-    return firmware.image(firmware.pin_table("test", CIRCUIT_MAX_MA, rows(*map(dict, ports))))
+    return probe_rom(pins(*ports))
+
+
+def probe_rom(pins: str, port: str = "unix") -> bytes:
+    """Boot part and firmware in one, and what a PC has of both, for code that looks into them."""
+    sources = {*firmware.slot_files(port), *firmware.boot_files(port), firmware.CONTROLLER / "unix.py"}
+    return firmware.romfs({"pins.py": pins, "fixed.py": firmware.fixed(pins)}, sorted(sources))
+
+
+@cache
+def unit_parts(*ports: tuple[tuple[str, Any], ...]) -> tuple[bytes, bytes]:
+    return firmware.boot_rom(pins(*ports)), firmware.image(pins(*ports))
+
+
+def pins(*ports: tuple[tuple[str, Any], ...]) -> str:
+    return firmware.pin_table("test", CIRCUIT_MAX_MA, rows(*map(dict, ports)))
 
 
 def rows(*ports: Options) -> list[dict[str, object]]:
@@ -51,10 +65,11 @@ def rom_file(folder: Path, *ports: Options) -> Path:
     return path
 
 
-def blank(folder: Path) -> Path:
-    path = folder / "flash"
-    path.write_bytes(b"\xff" * BLOCK * BLOCKS)
-    return path
+def unit(folder: Path, *ports: Options) -> chip.Unit:
+    boot, image = unit_parts(*(tuple(port.items()) for port in ports))
+    path = folder / "boot"
+    path.write_bytes(boot)
+    return chip.Unit(path, image)
 
 
 def bus_frame(*numbers: int) -> bytes:
@@ -68,10 +83,15 @@ class Chip:
         """`before`: code that runs in the chip before its firmware starts."""
         self.ports = ports
         self.before = before
-        self.rom = rom_file(folder, *ports)
-        self.flash = blank(folder)
+        self.unit = unit(folder, *ports)
+        self.flash = folder / "flash"
         self.folder = folder
+        self.renew()
         self.process: subprocess.Popen[bytes] | None = None
+
+    def renew(self) -> None:
+        """As it leaves the factory."""
+        self.flash.write_bytes(chip.flash_image(self.unit.image))
 
     def start(self, reset_cause: int = contract.RESET_POWER_ON) -> "Chip":
         self.line, line = socket.socketpair()
@@ -80,8 +100,7 @@ class Chip:
         bus.setblocking(False)
         self.bus.settimeout(PATIENCE_S)
         self.line.setblocking(False)
-        command = chip.firmware(self.rom, line.fileno(), bus.fileno(), self.flash, reset_cause)
-        command[-1] = self.before + command[-1]
+        command = chip.firmware(self.unit.boot, line.fileno(), bus.fileno(), self.flash, reset_cause, self.before)
         fds, console = (line.fileno(), bus.fileno()), subprocess.PIPE
         self.process = subprocess.Popen(command, pass_fds=fds, stdout=console, stderr=subprocess.STDOUT)
         line.close()
@@ -230,6 +249,8 @@ class Twin:
 
     def __post_init__(self) -> None:
         self.files: dict[str, bytes] = {}
+        _, image = unit_parts(*(tuple(port.items()) for port in self.ports))
+        self.image: tuple[str, str, int, int] | None = ("0", image[96:104].hex(), 0, 0)
         self.firmware: Firmware | None = None
         self._line = b""
 
@@ -237,7 +258,7 @@ class Twin:
         boards = tuple(PortBoard(**port) for port in self.ports)
         self.firmware = Firmware(
             boards, CIRCUIT_MAX_MA, boot_id, reset_cause, clock_ms,
-            lambda name: self.files.get(name, b""), self.files.__setitem__, pins_hash(*self.ports),
+            lambda name: self.files.get(name, b""), self.files.__setitem__, pins_hash(*self.ports), self.image,
         )  # fmt: skip
         self._line = b""
 

@@ -99,6 +99,10 @@ class Recording:
         return [step.line for step in self.steps if isinstance(step, Said)]
 
 
+class WriterDied(Exception):
+    """What it said on stderr."""
+
+
 def record(folder: Path, scratch: Path, *commands: Sequence[str], cwd: Path) -> Recording:
     """Runs them one after the other, in `cwd`, where they stay; what each prints are its promises."""
     recording = Recording(tree(folder))
@@ -108,7 +112,8 @@ def record(folder: Path, scratch: Path, *commands: Sequence[str], cwd: Path) -> 
         trace = [*STRACE, "-o", str(log), *command]
         done = subprocess.run(trace, cwd=cwd, capture_output=True, text=True, timeout=100, check=False)
         recording.errors += done.stderr
-        assert done.returncode == 0, done.stderr
+        if done.returncode:
+            raise WriterDied(done.stderr)
         reader.read(log.read_text("latin-1"))
     return recording
 

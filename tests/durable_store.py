@@ -44,7 +44,7 @@ class Open:
         self.answers: queue.Queue[Any] = queue.Queue()
         self.steps = 0
         self._say, self._waiting_for = say, 0
-        times = {"retry_s": 0.01, "group_s": 0.0}
+        times: dict[str, Any] = {"retry_s": 0.01, "group_s": 0.0}
         self.store = Store(folder / "station.db", BOOT, self._post, monotonic, connect=connect, **times)
         self.opened: Opened = self.store.open()
         say(opened=self.opened.epoch.hex())

@@ -16,6 +16,8 @@ from tempfile import TemporaryDirectory
 
 from agent import outbox, store
 from agent.authcache import lists, overlay
+from agent.update import engine
+from tests import durable_slots
 from tests.durability import Judge, Recording, Tree, plant, record
 from tests.durable_lists import CARDS, MANY, judge_lists, play_changes, play_lists, play_long, play_mends, play_parts
 from tests.durable_store import DAMAGED, half_readable, judge_rebuilt, judge_store, play_reopening, play_store
@@ -24,6 +26,7 @@ from tests.durable_store import DAMAGED, half_readable, judge_rebuilt, judge_sto
 SMALL = (
     (outbox, "CHECKPOINT_PAGES", 12), (outbox, "PRUNED_ROWS", 3), (store, "PRUNED_ROWS", 3),
     (store, "BALLAST_B", 4_096), (overlay, "ENTRIES_MAX", 4), (lists, "HERE_MAX", len(CARDS)),
+    (engine, "SYNC_B", 2_000),
 )  # fmt: skip
 
 
@@ -43,6 +46,7 @@ STORIES = {
     "parts": Story(play_parts, lambda: partial(judge_lists, CARDS)),
     "changes": Story(play_changes, lambda: partial(judge_lists, CARDS)),
     "mends": Story(play_mends, lambda: partial(judge_lists, CARDS)),
+    "slots": Story(durable_slots.play_slots, durable_slots.slots_judge, durable_slots.BEFORE),
     "long list": Story(play_long, lambda: partial(judge_lists, MANY)),
 }
 WRITER = [sys.executable, "-m", "tests.durable_stories"]

@@ -21,11 +21,11 @@ from typing import Any
 import pytest
 
 from agent.authcache.builder import run
-from agent.authcache.listfile import Files
 from agent.authcache.lists import FACT, Lists, Made, Outcome, Plan, Status
 from agent.clock import BUILD_S, Clock, ClockSource, earliest, floor, told, wall
 from agent.effects import Remember, Save
 from agent.events import Link
+from agent.files import PRIVATE, Files
 from agent.policy.authorize import Ask, Question, decide
 from agent.policy.freshness import age_s
 from agent.settings import Settings
@@ -72,14 +72,14 @@ class SimDisk(Files):
         self._next_file = ROOT + 1
         self.fuse: tuple[int, Exception] | None = None  # after so many operations, this
 
-    def write(self, path: Path, data: bytes) -> None:
+    def write(self, path: Path, data: bytes, mode: int = PRIVATE) -> None:
         if path.name not in self._files:
             self._files[path.name], self._next_file = self._next_file, self._next_file + 1
             self._pending.append(Names(ROOT, {path.name: self._files[path.name]}))
         file = self._files[path.name]
         self._pending += [Size(file, 0), Data(file, 0, data)]
         self._burn()
-        super().write(path, data)
+        super().write(path, data, mode)
 
     def sync(self, path: Path) -> None:
         self._burn()

@@ -12,7 +12,7 @@ from agent.sim.interpreter import HEAD_OUT, Program, RealController
 from agent.sim.plant import Bay
 from board import chip
 from board.controller import contract
-from board.firmware import CONTROLLER, image
+from board.firmware import CONTROLLER, boot_files, fixed, image, romfs
 
 ON_CHIP = Path(__file__).parent / "on_chip" / "pins.py"
 PINS, POSITIONS = 30, 8
@@ -25,17 +25,22 @@ HEAP_KB = 256  # the stand-in is compiled in it and lives there
 
 def program(board: Board, folder: Path) -> Program:
     """What one boot of the board's controller runs: the firmware built for it; on a stand-in for its chip, if any."""
-    rom = folder / "rom"
-    shared = board.controller.pins
-    rom.write_bytes(image(pin_table(board), with_rp2=shared is not None))
+    shared, table = board.controller.pins, pin_table(board)
     if shared is None:
-        return partial(chip.firmware, rom)
+        return chip.unit(folder, table)
+    rom, data = folder / "rom", image(table, port="rp2")
+    sources = sorted({*boot_files("rp2"), CONTROLLER / "unix.py"})  # the stand-in's bus and flash
+    rom.write_bytes(romfs({"fixed.py": fixed(table)}, sources))
     machine, first = ON_CHIP.read_text(), (CONTROLLER / "boot.py").read_text()
     mux = tuple(map(number, shared.mux))
 
     def boot(link_fd: int, pins_fd: int, flash: Path, cause: int) -> list[str]:
-        start = f"start({link_fd}, {pins_fd}, {str(flash.parent)!r}, {cause}, {mux})"
-        return chip.command(rom, f"{machine}\n{start}\n{first}", HEAP_KB)
+        if not flash.exists():
+            flash.write_bytes(chip.flash_image(data))
+        flash.with_name(flash.name + ".word").touch()
+        args = f"{link_fd}, {pins_fd}, {str(flash)!r}, FLASH, {cause}, {mux}"
+        lives = (f"{machine}\nstart({life}, {args})\n{first}" for life in range(2))
+        return chip.command(rom, *lives, heap_kb=HEAP_KB, flash=flash)
 
     return boot
 

@@ -23,6 +23,7 @@ from agent.effects import (
     Remember,
     Restart,
     Save,
+    UpdaterWish,
     Wish,
 )
 from agent.events import (
@@ -83,6 +84,7 @@ class Play:
         self.live: list[Live] = []
         self.restarts = self.hang_ups = 0
         self.commissioned: list[Commission] = []
+        self.updater: UpdaterWish | None = None  # what it was told last
         self.places = places
         self.commands = 0
         self.facts: dict[str, Any] = dict(facts or {})
@@ -244,6 +246,8 @@ class Play:
                     self.on(ZoneLoaded(name, zones.load(name)))
                 case FindPlace(latitude=latitude, longitude=longitude):
                     self.on(PlaceFound(latitude, longitude, self.places(latitude, longitude)))
+                case UpdaterWish():
+                    self.updater = effect
                 case HangUp():
                     self.hang_ups += 1
                 case Restart():

@@ -27,6 +27,8 @@ from pathlib import Path
 from typing import Any
 from zipfile import ZipFile
 
+from board.image.cpio import Cpio
+
 TREE = Path(__file__).parent.parent
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "station-agent"
 UNUSED = re.compile(  # of what the packages bring; a kernel alone has 400 MB of modules
@@ -104,36 +106,6 @@ def wheels(kind: Kind) -> Path:
 
 
 # -- an initramfs -----------------------------------------------------------------------------------------------------
-
-
-class Cpio:
-    """The "newc" format of cpio(5), as the kernel unpacks it; made here, for then it takes no root to hold /dev."""
-
-    def __init__(self, path: Path) -> None:
-        self._file = path.open("wb")
-        self._number = 0
-        self._folders = {"."}
-
-    def add(self, name: str, mode: int, data: bytes = b"", device: tuple[int, int] = (0, 0)) -> None:
-        parent = os.path.dirname(name)
-        if parent and parent not in self._folders:
-            self.add(parent, stat.S_IFDIR | 0o755)
-        if stat.S_ISDIR(mode):
-            if name in self._folders:
-                return
-            self._folders.add(name)
-        self._number += 1
-        fields = (self._number, mode, 0, 0, 1, 0, len(data), 0, 0, *device, len(name) + 1, 0)
-        self._file.write(b"070701" + b"".join(b"%08x" % field for field in fields))
-        self._padded(name.encode() + b"\0", before=110)
-        self._padded(data)
-
-    def close(self) -> None:
-        self.add("TRAILER!!!", 0)
-        self._file.close()
-
-    def _padded(self, data: bytes, before: int = 0) -> None:
-        self._file.write(data + b"\0" * (-(before + len(data)) % 4))
 
 
 def base(kind: Kind) -> Path:

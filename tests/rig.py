@@ -55,8 +55,9 @@ class Tap:
     """On the wire to the firmware: which whole wishes it gets, and when. As deaf as it: it must be greeted first, and
     of what comes in one turn it looks at the newest."""
 
-    def __init__(self, ports: int) -> None:
-        self._ports = ports
+    def __init__(self, ports: int, minor: int = contract.MINOR_LAST) -> None:
+        """`minor`: the last that the firmware speaks."""
+        self._ports, self._last = ports, minor
         self.reset(0.0)
 
     def reset(self, now: float) -> None:
@@ -72,7 +73,7 @@ class Tap:
             match message := contract.unpack(body):
                 case (contract.HELLO, *version):
                     minor = contract.agree(*version)[0]
-                    self._minor = -1 if minor is None else minor
+                    self._minor = -1 if minor is None else min(minor, self._last)
                 case (contract.WISH, minor, tuple(rows)) if minor == self._minor and len(rows) == self._ports:
                     heard.append(message)
                 case (contract.LIMIT, *_) if self._minor >= 0:
@@ -128,8 +129,10 @@ class Rig:
         is_host_there: bool = True,
         sim: RealController | None = None,
         link: Callable[[], ControllerLink] | None = None,
+        minor: int = contract.MINOR_LAST,
     ) -> None:
-        """`sim`, `link`: another controller than that of `boards`, and our end of the line to it."""
+        """`sim`, `link`: another controller than that of `boards`, and our end of the line to it; `minor`: the last of
+        the contract that it speaks."""
         need_interpreter()
         self.rng = random.Random(seed)
         self.sim = sim or RealController(
@@ -150,7 +153,7 @@ class Rig:
         self.events: list[Event] = []
         self.reports: list[tuple[int, ...]] = [()] * ports
         self._queue = b""
-        self._tap, self._ear = Tap(ports), Deframer()
+        self._tap, self._ear = Tap(ports, minor), Deframer()
         self._boots = 0
         self.sim.power_on(0.0)
         if is_host_there:

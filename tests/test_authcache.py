@@ -14,20 +14,12 @@ from hypothesis import strategies as st
 
 from agent.authcache.cache import ENTRIES_MAX, LIFETIME_S, Cache
 from agent.authcache.content import Content
-from agent.authcache.listfile import (
-    Edition,
-    Files,
-    ListError,
-    build,
-    canonical,
-    key_hash,
-    open_list,
-    read_key,
-)
+from agent.authcache.listfile import Edition, ListError, build, canonical, key_hash, open_list, read_key
 from agent.authcache.lists import Lists, Made, Outcome, Plan, Status
 from agent.effects import Remember, Save
 from agent.events import AuthorizationStatus as Said
 from agent.events import Entry, ListState
+from agent.files import PRIVATE, Files
 from tests.listed import CARD, OURS, one
 
 KEY = b"k" * 32
@@ -455,9 +447,9 @@ class CutDisk(Files):
         self.steps.append(name)
         return len(self.steps) - 1 != self.deaf
 
-    def write(self, path: Path, data: bytes) -> None:
+    def write(self, path: Path, data: bytes, mode: int = PRIVATE) -> None:
         if self.step("write"):
-            super().write(path, data)
+            super().write(path, data, mode)
             self.names.append({**self.names[-1], path.name: len(self.contents)})
             self.contents.append(data)
 

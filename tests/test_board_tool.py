@@ -3,7 +3,6 @@
 import json
 import subprocess
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -25,7 +24,7 @@ from agent.trial import Verdict, run
 from agent.trialhands import RealHands
 from board import chip
 from board.chip import command as chip_command
-from board.firmware import image
+from tests.chip import probe_rom
 from tests.rig import need_interpreter
 
 ALL_BOARDS = sorted(BOARDS.glob("*.toml"))
@@ -130,10 +129,9 @@ def test_pins_prints_the_module_that_the_firmware_is_built_with(capsys: pytest.C
 def test_the_real_firmware_tells_the_hash_of_the_table_it_was_built_with(tmp_path: Path) -> None:
     need_interpreter()
     board = load(BOARDS / "solo_virt.toml")
-    rom = tmp_path / "rom"
-    rom.write_bytes(image(pin_table(board)))
+    unit = chip.unit(tmp_path, pin_table(board))
     ports = tuple(port_board(board, port) for port in board.port)
-    controller = RealController(partial(chip.firmware, rom), tmp_path / "flash", ports, lockstep=True)
+    controller = RealController(unit, tmp_path / "flash", ports, lockstep=True)
     try:
         for hash_, is_ours in ((pins_hash(board), True), ("600dc0de", False)):
             controller.power_on(controller_s := 1.0 if is_ours else 5.0)
@@ -158,7 +156,7 @@ def test_the_real_firmware_tells_the_hash_of_the_table_it_was_built_with(tmp_pat
 def test_the_chips_port_layer_finds_every_pin_in_the_table_of_every_board(path: Path, tmp_path: Path) -> None:
     need_interpreter()
     board, rom = load(path), tmp_path / "rom"
-    rom.write_bytes(image(pin_table(board), with_rp2=True))
+    rom.write_bytes(probe_rom(pin_table(board), "rp2"))
     probe = (Path(__file__).parent / "on_chip" / "board.py").read_text()
     command = chip_command(rom, probe, heap_kb=128)  # the stand-ins want room, too
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)

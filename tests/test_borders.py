@@ -4,6 +4,7 @@ The core is the last layer of the contract `rooms` in pyproject.toml; that list 
 """
 
 import ast
+import sys
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,7 +19,14 @@ PURE = set(
     "decimal difflib enum fractions functools hashlib heapq hmac io ipaddress itertools json math operator re "
     "statistics string struct textwrap tomllib types typing unicodedata urllib.parse zlib".split()
 )
-ALSO = {"agent.uplink.codec": {"cbor2", "pathlib"}}  # pathlib: for the key table beside it, no other file
+CURVES = {f"cryptography.hazmat.primitives.{name}" for name in ("asymmetric.ec", "asymmetric.ed25519", "hashes")}
+ALSO = {
+    "agent.uplink.codec": {"cbor2", "pathlib"},  # pathlib: for the key table beside it, no other file
+    "agent.update.line": {"cbor2", "board.controller.slip"},
+    "agent.update.strict": {"cbor2"},
+    "agent.update.suit": {"uuid"},  # uuid5 alone, which is a hash
+    "agent.update.cose": {"cryptography.exceptions", "cryptography.hazmat.primitives.asymmetric.utils", *CURVES},
+}
 FOR_ALL = {"agent", "msgspec", "board.controller.contract"}
 DOORS = {"open", "print", "input", "exec", "eval", "__import__", "breakpoint"}
 
@@ -93,3 +101,16 @@ def test_what_both_ends_of_the_link_run_is_in_the_micropython_subset(name: str) 
     tree.body = [node for node in tree.body if not ast.unparse(node).startswith("if TYPE_CHECKING:")]
     assert set(imports(tree)) <= BOTH_ENDS
     assert not [node for node in ast.walk(tree) if isinstance(node, ast.Match)]
+
+
+BEFORE_THE_AGENT = ("agent.files", "agent.update.bootstate", "agent.update.statefile", "agent.update.slots",
+                    "agent.update.launcher")  # fmt: skip
+
+
+@pytest.mark.promise("S8")
+@pytest.mark.parametrize("name", BEFORE_THE_AGENT)
+def test_the_launcher_takes_nothing_but_pythons_own_library_and_stays_small(name: str) -> None:
+    path = ROOT.joinpath(*name.split(".")).with_suffix(".py")
+    foreign = {each.split(".")[0] for each in imports(parse(path)) if each not in BEFORE_THE_AGENT}
+    assert foreign <= sys.stdlib_module_names
+    assert len(path.read_text().splitlines()) < 300

@@ -246,6 +246,25 @@ COMMANDS: list[tuple[list[str], str, dict[str, Any]]] = [
             ]
         },
     ),
+    (
+        ["firmware", "S", "https://builds.example/2", "--id", "7", "--at", "2026-12-24T01:00:00.000Z", "--retries", "3",
+         "--install-at", "2026-12-24T02:00:00+01:00", "--budget", "5000000", "--window", "22:00-05:00",
+         "--spread", "3600", "--override", "ticket 12"],
+        "UpdateFirmware",
+        {
+            "requestId": 7,
+            "retries": 3,
+            "firmware": {
+                "location": "https://builds.example/2",
+                "retrieveDateTime": "2026-12-24T01:00:00.000Z",
+                "installDateTime": "2026-12-24T01:00:00.000Z",
+            },
+            "customData": {
+                "vendorId": "station-agent", "budgetB": 5_000_000, "spreadS": 3_600, "override": "ticket 12",
+                "window": ["22:00", "05:00"],
+            },
+        },
+    ),
     (["list", "S", "--ask"], "GetLocalListVersion", {}),
     (["clear-cache", "S"], "ClearCache", {}),
     (["transaction-status", "S"], "GetTransactionStatus", {}),
@@ -293,6 +312,10 @@ def test_each_command_of_the_page_goes_from_the_command_line_to_the_station_sign
         ["trigger", STATION, "Nonsense"],
         ["network", STATION, "http://broker.example.com"],
         ["live", STATION, "--interval", "61"],
+        ["firmware", STATION, "http://builds.example/2"],
+        ["firmware", STATION, "https://builds.example/2", "--at", "tomorrow"],
+        ["firmware", STATION, "https://builds.example/2", "--window", "22-5"],
+        ["firmware", STATION],
         ["unlock", "no/such", "1"],
         ["list", STATION],
         ["availability", STATION, "Operative", "--evse", "-1"],

@@ -22,7 +22,7 @@ from board.controller.app.pilot import STEADY
 from board.controller.app.port import Port, PortBoard
 from board.controller.contract import pack
 from board.controller.link import frame
-from tests.chip import HELLO, NOTHING, SOCKETED, TETHERED, Chip, Life, Twin, blank, bus_frame, messages, rom_file
+from tests.chip import HELLO, NOTHING, SOCKETED, TETHERED, Chip, Life, Twin, bus_frame, messages, probe_rom, rom_file
 
 OFF, GO = (0, 1, 0, 0), (32_000, 0, 1, 0)
 
@@ -36,7 +36,7 @@ class Pair:
         self.life = Life(seed, len(chip.ports))
         self.said, self.twin_said = b"", b""
         chip.end()
-        blank(chip.folder)
+        chip.renew()
         self.start(contract.RESET_POWER_ON)
 
     def start(self, reset_cause: int) -> None:
@@ -412,11 +412,11 @@ def test_the_chips_own_port_layer_compiles_for_it_and_drives_its_pins(tmp_path: 
     """A stand-in for `machine` remembers; the trip line is wired to the test current, as a detector would follow it.
     A broken wire reads closed, unlocked, tripped; a host that floods, and a meter that is deaf, stop nothing."""
     controller = firmware.CONTROLLER
-    for name in ("boot.py", "port_rp2.py"):
+    for name in ("boot.py", "home_rp2.py", "port_rp2.py", "start_rp2.py"):
         assert firmware.compiled(name, (controller / name).read_text(), "-march=armv6m")
     table = firmware.pin_table("rp2", 32_000, [{"board": TETHERED, "pins": RP2_PORT}], RP2_STATION)
     rom = tmp_path / "rom"
-    rom.write_bytes(firmware.image(table, with_rp2=True))
+    rom.write_bytes(probe_rom(table, "rp2"))
     probe = (Path(__file__).parent / "on_chip" / "rp2.py").read_text()
     command = chip_command(rom, probe, heap_kb=128)  # the stand-in lives in it, too
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
@@ -426,27 +426,35 @@ def test_the_chips_own_port_layer_compiles_for_it_and_drives_its_pins(tmp_path: 
     assert "ValueError: bug" in done.stdout and lines[at - 2] == "[0, 0, 0] 65535", done.stdout
     pull_up, pull_down = 2, 3
     assert lines[at - 1] == f"{[pull_up, pull_down, pull_up]} 0", "what it must not wait for"
-    assert lines[-6] == "True True 599900", "it says so, hands over the line, and waits ten minutes for a flasher"
-    assert lines[-5] == "[0, 0, 0] 65535"
+    assert lines[-6] == "[0, 0, 0] 65535"
+    assert lines[-5] == f"True {{{0x4005_800C}: {0x1000}}}", "it says so, and the next life is the receiver's"
     assert lines[-4:] == ["[1, 1]", "[0, 0]", "[0, 1]", "[1, 0]"], "red and green alone: another colour is red"
 
 
-def test_the_manifest_names_every_file_that_a_chip_runs_and_no_library_that_none_imports() -> None:
+def test_the_manifest_names_every_file_of_the_boot_part_and_each_library_that_it_needs() -> None:
     named: list[str] = []
-    required: list[str] = []
     names = {
-        "require": required.append,
         "module": lambda path, **_: named.append(path),
         "package": lambda root, files, **_: named.extend(f"{root}/{file}" for file in files),
     }
     exec((firmware.CONTROLLER / "manifest.py").read_text(), names)
     root = firmware.CONTROLLER.parent.parent
-    ours = {str(path.relative_to(root)) for path in firmware.CONTROLLER.rglob("*.py")} | {"board/__init__.py"}
-    ours = {path for path in ours if "/compat/" not in path}
-    assert ours == {path if "/" in path else f"board/controller/{path}" for path in named if path != "pins.py"} | {
-        "board/controller/manifest.py",
-        "board/controller/port_unix.py",
-    }
-    sources = [(root / path).read_text() for path in ours]
-    assert all(any(f"import {name}\n" in source for source in sources) for name in required)
-    assert {path.stem for path in (firmware.CONTROLLER / "compat").glob("*.py")} == set(required)
+    ours = {str(path.relative_to(root)) for path in firmware.boot_files("rp2")}
+    libraries = {path.name for path in (firmware.CONTROLLER / "compat").glob("*.py")}
+    assert set(named) == ours | libraries | {"boot.py", "fixed.py"}
+    assert all(any(f"import {name[:-3]}\n" in (root / path).read_text() for path in ours) for name in libraries)
+
+
+def test_every_file_of_the_controller_is_in_one_of_its_two_parts() -> None:
+    parts = {path for port in ("unix", "rp2") for path in firmware.slot_files(port) + firmware.boot_files(port)}
+    libraries = set((firmware.CONTROLLER / "compat").glob("*.py"))
+    rest = set(firmware.CONTROLLER.rglob("*.py")) - parts - libraries
+    assert {path.name for path in rest} == {"boot.py", "manifest.py"}
+
+
+def test_what_the_boot_part_knows_of_the_board_is_in_its_pin_table() -> None:
+    table = firmware.pin_table("rp2", 32_000, [{"board": TETHERED, "pins": RP2_PORT}], RP2_STATION)
+    known = firmware.read(firmware.fixed(table, is_production=True))
+    assert (known["BOARD"], known["PORT_COUNT"], known["IS_PRODUCTION"]) == ("rp2", 1, 1)
+    assert known["LOW"] == (RP2_PORT["contactor"], RP2_PORT["gf_test"])
+    assert known["LINE"] == {"uart": 0, "tx": 0, "rx": 1, "baud": 115_200}

@@ -102,7 +102,7 @@ def welcome(**changed: object) -> bytes:
 def test_hello_welcome_and_every_port_is_reported() -> None:
     line = Line()
     events = line.run(1.0)
-    assert line.said[0][1] == (contract.HELLO, contract.MAJOR, 2, 2, contract.HASH)
+    assert line.said[0][1] == (contract.HELLO, contract.MAJOR, 2, 3, contract.HASH)
     assert isinstance(events[0], ControllerFound) and events[0].circuit_limit_ma == 32_000
     assert {event.evse_id for event in events if isinstance(event, PortReported)} == {1, 2}
 

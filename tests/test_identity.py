@@ -19,11 +19,11 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from agent import est as est_module
 from agent import renewal
-from agent.authcache.listfile import Files
 from agent.certificates import CertificateError, Pair, new_request, read_chain
 from agent.clock import Clock, ClockSource
 from agent.est import EstError, EstServer
 from agent.events import Link, LinkChanged, Machine, MachineTold
+from agent.files import PRIVATE, Files
 from agent.identity import Folder, Held, Identity, Judge, changed, installed, open_identity, requested
 from agent.loop import monotonic, system_wall
 from agent.network import Network
@@ -131,9 +131,9 @@ class CutFiles(Files):
             raise PowerCut
         self.left -= 1
 
-    def write(self, path: Path, data: bytes) -> None:
+    def write(self, path: Path, data: bytes, mode: int = PRIVATE) -> None:
         self._spend()
-        super().write(path, data)
+        super().write(path, data, mode)
         self.unsynced.append((path, lambda: put(path, data[: len(data) // 2])))
 
     def sync(self, path: Path) -> None:

@@ -66,7 +66,12 @@ while True:
 
 
 def script(code: str) -> Program:
-    return lambda *args: [sys.executable, "-c", code, *map(str, args)]
+    def program(link_fd: int, pins_fd: int, flash: Path, cause: int) -> list[str]:
+        if not flash.exists():  # as it leaves the factory
+            flash.write_bytes(b"\xff" * 4_096)
+        return [sys.executable, "-c", code, str(link_fd), str(pins_fd), str(flash), str(cause)]
+
+    return program
 
 
 STAND_IN = script(CODE)

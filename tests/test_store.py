@@ -90,8 +90,8 @@ class Rig:
     def __init__(self, path: Path, retry_s: float = 0.01, group_s: float = 0.0) -> None:
         self.disk = Disk()
         self.answers: queue.Queue[object] = queue.Queue()
-        post, times = self.answers.put, {"retry_s": retry_s, "group_s": group_s}
-        self.store = Store(path, BOOT, post, monotonic, connect=self.disk.connect, **times)
+        times: dict[str, Any] = {"retry_s": retry_s, "group_s": group_s}
+        self.store = Store(path, BOOT, self.answers.put, monotonic, connect=self.disk.connect, **times)
         self.opened = self.store.open()
         self.batches = 0
 
@@ -379,6 +379,7 @@ def test_what_the_operator_can_mend_is_one_sentence(start: Start, path: Path, tm
     newer = tmp_path / "newer.db"
     with sqlite3.connect(newer) as db:
         db.execute("PRAGMA user_version = 99")
+        db.execute("PRAGMA application_id = 98")
     db.close()
     with pytest.raises(StoreError, match="newer software"):
         open_database(newer, BOOT)

@@ -208,7 +208,7 @@ def test_a_boot_notification_is_triggered_only_while_the_cloud_has_not_accepted(
 def test_what_is_never_sent_from_here_cannot_be_triggered() -> None:
     play = Play()
     renewal = "SignChargingStationCertificate"
-    for message in ("FirmwareStatusNotification", "SignV2GCertificate", "CustomTrigger", renewal):
+    for message in ("PublishFirmwareStatusNotification", "SignV2GCertificate", "CustomTrigger", renewal):
         assert refused(trigger(play, message)) == ("NotImplemented", "UnsupportedRequest")
     play.on(MachineTold(Machine(can_renew=True)))
     assert trigger(play, renewal) == {"status": "Accepted"}

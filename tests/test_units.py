@@ -14,11 +14,14 @@ import pytest
 
 from agent.ui import browser, panelurl
 from agent.ui.kiosk import Renderer, Units
+from agent.update import engine, launcher
 from tests.process import Agent, started_box, until, write_files
 
 ROOT = Path(__file__).parent.parent
 UNITS = ROOT / "board" / "systemd"
 OPT = "/opt/station-agent/bin/"
+TREE = "/usr/lib/station-agent/rescue/"  # of the image, read only; the launcher is of it
+LAUNCHER = "agent/update/launcher.py"
 SERVICES = sorted(UNITS.glob("*.service"))
 OTHERS = [*UNITS.glob("*.socket"), *UNITS.glob("*.path")]
 SCRIPTS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
@@ -53,7 +56,7 @@ def placed(unit: Path, folder: Path, bin_: Path) -> Path:
 @pytest.mark.needs("systemd-analyze", "systemd")
 def test_systemd_takes_every_unit_without_a_word(tmp_path: Path, installed: Path) -> None:
     units = [placed(unit, tmp_path, installed) for unit in (*SERVICES, *OTHERS)]
-    assert len(units) == 7
+    assert len(units) == 10
     done = subprocess.run(
         ["systemd-analyze", "verify", "--man=no", *map(str, units)], capture_output=True, text=True, check=False
     )
@@ -73,10 +76,19 @@ def test_a_key_that_systemd_does_not_know_is_seen(tmp_path: Path, installed: Pat
 def test_what_a_unit_starts_comes_with_the_software(unit: Path) -> None:
     assert commands(unit)
     for key, (program, *args) in commands(unit).items():
-        assert program.startswith(OPT) or program == "/usr/bin/systemctl", key
+        assert program.startswith(OPT) or program in ("/usr/bin/systemctl", "/usr/bin/python3"), key
         match Path(program).name, args:
             case "systemctl", ["--no-block", "restart", "station-%i.service"]:
                 assert {f"station-{each}.service" for each in Renderer} <= {each.name for each in SERVICES}
+            case "systemctl", ["--no-block", "restart", "station-agent.service"]:
+                assert UNITS / "station-agent.service" in SERVICES
+            case "python3", ["-I", launcher, *words]:
+                assert launcher == TREE + LAUNCHER and (ROOT / LAUNCHER).exists()
+                words = words[2:] if words[0].startswith("/") else words  # root and choice
+                if key == "ExecStartPre":
+                    assert words in (["pick"], ["pick-updater"])
+                else:
+                    assert words[0] == "run" and takes(words[1], words[2:]), key
             case "python", ["-P", "-m", module, *more]:
                 assert find_spec(module), key
                 options = [a for a in more[: [*more, "--"].index("--")] if a.startswith("--")]
@@ -89,6 +101,37 @@ def test_what_a_unit_starts_comes_with_the_software(unit: Path) -> None:
                 asked = [sys.executable, "-m", "agent", *help_, "--help"]
                 said = subprocess.run(asked, cwd=ROOT, capture_output=True, text=True, check=True).stdout
                 assert all(a in said for a in args if a.startswith("--")), key
+
+
+def takes(module: str, arguments: list[str]) -> bool:
+    """Whether the program has these commands, and these options."""
+    help_ = [a for a in arguments if not a.startswith(("-", "/"))]
+    asked = [sys.executable, "-m", module, *help_, "--help"]
+    said = subprocess.run(asked, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    return all(a in said for a in arguments if a.startswith("--"))
+
+
+# -- the updater ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.needs("systemd-analyze", "systemd")
+@pytest.mark.parametrize("name", ["station-agent.service", "station-update.service", "station-restart.service"])
+def test_a_unit_may_do_little_more_than_it_needs(name: str) -> None:
+    command = ["systemd-analyze", "security", "--offline=true", "--threshold=20", str(UNITS / name)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout.splitlines()[-1]
+
+
+def test_what_the_updater_writes_is_what_the_path_unit_watches() -> None:
+    assert f"PathChanged={engine.RESTART}\n" in (UNITS / "station-restart.path").read_text()
+
+
+def test_agent_and_updater_are_started_out_of_what_was_picked_for_each_of_them() -> None:
+    agent, updater = ((UNITS / f"station-{each}.service").read_text() for each in ("agent", "update"))
+    assert "StateDirectory=station-update\n" in updater and str(launcher.ROOT) == "/var/lib/station-update"
+    assert "RuntimeDirectory=station-agent\n" in agent and str(launcher.CHOICE) == "/run/station-agent/slot"
+    assert updater.count("/run/station-update/slot ") == 2 and "RuntimeDirectory=station-update\n" in updater
+    assert "ExecStartPre=-+" in agent and "ExecStartPre=-/" in updater, "if it fails, the rescue tree runs"
 
 
 # -- after a kill -----------------------------------------------------------------------------------------------------
@@ -131,7 +174,7 @@ class Chip:
 
 
 @pytest.mark.promise("S1")
-def test_after_a_kill_the_units_own_line_puts_the_outputs_where_they_are_safe(tmp_path: Path, installed: Path) -> None:
+def test_after_a_kill_the_units_own_line_puts_the_outputs_where_they_are_safe(tmp_path: Path) -> None:
     box, _ = started_box(tmp_path)
     board, config = write_files(tmp_path, box)
     board.write_text(board.read_text() + LINES)
@@ -150,9 +193,15 @@ def test_after_a_kill_the_units_own_line_puts_the_outputs_where_they_are_safe(tm
         agent.end(signal.SIGKILL)
         box.close()
     assert levels() == ["True", "True"], "a killed agent puts nothing anywhere"
-    program, *args = commands(UNITS / "station-agent.service")["ExecStopPost"]
-    line = [program.replace(OPT, f"{installed}/"), *(str(board) if arg.endswith("board.toml") else arg for arg in args)]
-    subprocess.run(line, env=os.environ | {"PYTHONPATH": path}, check=True, timeout=60)
+    _, isolated, launcher, *args = commands(UNITS / "station-agent.service")["ExecStopPost"]
+    slot = tmp_path / "root" / "a" / "tree"
+    slot.mkdir(parents=True)
+    for part in (ROOT / "agent", ROOT / "board", tmp_path / "gpiod.py"):
+        (slot / part.name).symlink_to(part)
+    (tmp_path / "choice").write_text("a default 1.0.0\n")
+    places = [launcher.replace(TREE, f"{ROOT}/"), str(tmp_path / "root"), str(tmp_path / "choice")]
+    rest = [str(board) if arg.endswith("board.toml") else arg for arg in args]
+    subprocess.run([sys.executable, isolated, *places, *rest], check=True, timeout=60)
     assert levels() == ["False", "True"]
 
 

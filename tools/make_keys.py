@@ -60,6 +60,7 @@ OURS = {
     "none": "value", "rtc": "value", "ntp": "value", "cloud": "value",
     "generation": "number", "count": "number", "parts": "number",
     "disk-full": "value", "thinned": "value", "dropped": "value",
+    "budgetB": "number", "spreadS": "number", "window": "name", "override": "name",
 }  # fmt: skip
 
 

@@ -15,13 +15,13 @@ TARGET = Path(__file__).resolve().parent.parent / "agent" / "uplink" / "messages
 COMMANDS = """
 RequestStartTransaction RequestStopTransaction ChangeAvailability Reset UnlockConnector TriggerMessage
 SendLocalList GetLocalListVersion ClearCache DataTransfer GetTransactionStatus SetNetworkProfile
-CertificateSigned
+CertificateSigned UpdateFirmware
 GetVariables SetVariables GetBaseReport GetReport
 """.split()
 SAID = """
 BootNotification Heartbeat Authorize
 TransactionEvent StatusNotification NotifyEvent SecurityEventNotification MeterValues
-SignCertificate NotifyReport
+SignCertificate NotifyReport FirmwareStatusNotification
 """.split()
 ACTIONS = COMMANDS + SAID
 FORMS = [*(f"{action}Request" for action in COMMANDS), "AuthorizeResponse", "SendLocalListResponse"]

@@ -1,7 +1,7 @@
 #!/bin/bash
 # tools/setup.sh --debian | --rigs | [--resolve] VENV
 # Brings what the project needs: Debian packages (only those that are missing; --debian: no more than these; --rigs: and
-# those of the long tests' virtual machines), then the virtual environment VENV with the versions of
+# those of the virtual machines and of the station's image), then the virtual environment VENV with the versions of
 # tools/constraints.txt. --resolve ignores that file, takes the newest that fit, and writes it anew.
 set -euo pipefail
 cd -P "$(dirname "$0")/.."
@@ -10,9 +10,9 @@ debian_packages=(
     chromium gcc libfribidi0 libpcsclite-dev mosquitto pcscd python3 python3-dev python3-venv strace systemd vsmartcard-vpcd
     zbar-tools
 )
-rig_packages=(  # make test-long only: 200 MB
-    cog device-tree-compiler gstreamer1.0-gl gstreamer1.0-plugins-bad gstreamer1.0-plugins-good mmdebstrap
-    qemu-system-arm qemu-system-x86 wpewebkit-driver
+rig_packages=(  # make test-long, image and test-image only: 200 MB
+    cog device-tree-compiler e2fsprogs fakeroot fdisk gstreamer1.0-gl gstreamer1.0-plugins-bad gstreamer1.0-plugins-good
+    kmod mmdebstrap qemu-system-arm qemu-system-x86 wpewebkit-driver
 )
 constraints=tools/constraints.txt
 

@@ -16,12 +16,10 @@ import cbor2
 
 from agent.authcache.content import Content
 from agent.authcache.listfile import (
-    DISK,
     ENTRIES_MAX,
     Built,
     DiskError,
     Edition,
-    Files,
     ListError,
     ListFile,
     Rows,
@@ -34,6 +32,7 @@ from agent.authcache.listfile import (
 from agent.authcache.parts import read_parts
 from agent.authcache.request import Change, read_changes
 from agent.events import Entry
+from agent.files import DISK, Files
 from agent.policy.id_token import masked
 from agent.uplink.codec import WireError
 
@@ -41,6 +40,7 @@ HERE_MAX = 2_000  # entries that are written without a process
 TIMEOUT_S = 600.0
 NICENESS = 15
 PR_SET_PDEATHSIG = 1
+OURS = str(Path(__file__).parents[2])  # a build's tree is on no path of Python's own: its child must be told
 UNREADABLE = "the list that is here cannot be read to be changed: send it whole"
 
 
@@ -179,10 +179,13 @@ class Listed:
 
 def elsewhere(job: Job) -> Built:
     """`run` in a process of its own. Blocks until it has ended. ListError."""
-    command = [sys.executable, "-m", "agent.authcache.builder", str(os.getpid())]
+    command = [sys.executable, "-P", "-m", "agent.authcache.builder", str(os.getpid())]
     try:
         asked = cbor2.dumps(asdict(job))
-        done = subprocess.run(command, input=asked, capture_output=True, timeout=TIMEOUT_S, check=False)
+        done = subprocess.run(
+            command, input=asked, capture_output=True, timeout=TIMEOUT_S, check=False,
+            env={**os.environ, "PYTHONPATH": OURS},
+        )  # fmt: skip
         answer = cbor2.loads(done.stdout)
     except (OSError, subprocess.TimeoutExpired, cbor2.CBORDecodeError) as error:
         raise DiskError(f"the process that writes the list has failed: {type(error).__name__}") from None

@@ -6,7 +6,6 @@ byte of a key is the id's bucket (agent/authcache/content.py), so that a bucket 
 
 import hashlib
 import hmac
-import os
 import re
 import secrets
 import sqlite3
@@ -22,6 +21,7 @@ from msgspec.json import decode
 
 from agent.authcache.content import PENDING, REMOVED, Content, attributes_of, bucket_of, encoded, expiry_ms_of
 from agent.events import AuthorizationStatus, Entry
+from agent.files import DISK, Files, put
 from agent.policy.id_token import masked, normalised
 
 FORMAT = 3
@@ -66,39 +66,6 @@ class Built:
     @property
     def count(self) -> int:
         return self.content.count
-
-
-class Files:
-    """The file operations that durability hangs on, one by one; a test cuts the power between any two."""
-
-    def write(self, path: Path, data: bytes) -> None:
-        with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-            file.write(data)
-
-    def sync(self, path: Path) -> None:
-        """A file's content, or the names in a directory."""
-        fd = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(fd)
-        finally:
-            os.close(fd)
-
-    def rename(self, source: Path, target: Path) -> None:
-        source.replace(target)
-
-    def remove(self, path: Path) -> None:
-        path.unlink(missing_ok=True)
-
-
-DISK = Files()
-
-
-def put(path: Path, data: bytes, new: Path, files: Files) -> None:
-    """`path` holds all of `data`, durably, or what it held before. OSError."""
-    files.write(new, data)
-    files.sync(new)
-    files.rename(new, path)
-    files.sync(path.parent)
 
 
 # -- keys -------------------------------------------------------------------------------------------------------------

@@ -23,24 +23,13 @@ from agent.authcache import overlay as overlays
 from agent.authcache.builder import HERE_MAX, Found, Job, changed, difference, elsewhere, run
 from agent.authcache.cache import LIFETIME_S, Cache
 from agent.authcache.content import Content
-from agent.authcache.listfile import (
-    DISK,
-    NAME,
-    NEW,
-    Built,
-    DiskError,
-    Edition,
-    Files,
-    ListError,
-    ListFile,
-    key_hash,
-    open_list,
-)
+from agent.authcache.listfile import NAME, NEW, Built, DiskError, Edition, ListError, ListFile, key_hash, open_list
 from agent.authcache.overlay import Overlay
 from agent.authcache.parts import Part, Parts
 from agent.authcache.request import Offer, read_changes, read_offer
 from agent.effects import Remember, Save
 from agent.events import Entry, ListState
+from agent.files import DISK, Files
 from agent.reporting import VENDOR_ID
 from agent.uplink.codec import WireError
 from agent.uplink.messages import SendLocalListStatusEnumType

@@ -14,8 +14,9 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from agent.authcache.listfile import DISK, DiskError, Edition, Files, ListError, put
+from agent.authcache.listfile import DiskError, Edition, ListError
 from agent.authcache.request import Offer, read_changes
+from agent.files import DISK, Files, put
 from agent.uplink.codec import WireError, decode_payload, encode_payload, from_cbor, to_cbor
 
 NAME = re.compile(r"part-(\d+)-(\d+)-(\d+)-([0-9a-f]{8})-([0-9a-f]{16})")

@@ -2,6 +2,7 @@
 
 charging    RequestStartTransaction, RequestStopTransaction, ChangeAvailability
 station     Reset, UnlockConnector, TriggerMessage, LiveMode, SetNetworkProfile
+firmware    UpdateFirmware
 variables   GetVariables, SetVariables, GetBaseReport, GetReport over one table
 
 Signature, addressee, expiry and repetition are judged before (agent/uplink/commands.py).

@@ -56,13 +56,13 @@ def resetting(station: Station, kind: ResetType, now: float, by: str = "the oper
     return station
 
 
-def shut(station: Station) -> Station:
+def shut(station: Station, level: Level = Level.RESET) -> Station:
     """Free ports become Unavailable at once, the others when their session ends."""
     for port in station.ports:
         if port.transaction:
-            port = replace(port, off_next=port.off_next | {Level.RESET})
+            port = replace(port, off_next=port.off_next | {level})
         else:
-            port = replace(port, off=port.off | {Level.RESET})
+            port = replace(port, off=port.off | {level})
         station = with_port(station, port)
     return station
 
@@ -77,6 +77,8 @@ def all_ending(station: Station, now: float) -> Station:
 
 def reset_reason(reset: Reset) -> BootReason:
     """What the next run says about its beginning."""
+    if reset.boot_reason:
+        return reset.boot_reason
     return BootReason.SCHEDULED_RESET if reset.type is ResetType.ON_IDLE else BootReason.REMOTE_RESET
 
 
@@ -199,6 +201,11 @@ def triggered_meters(station: Station, event: MessageTriggered, ports: tuple[Por
     return (station, records) if records else ("InternalError", "the port controller is silent")
 
 
+def triggered_firmware(station: Station, event: MessageTriggered, ports: tuple[Port, ...], now: float) -> Triggered:
+    record = reporting.firmware_record(station, now, is_asked=True)
+    return station, (replace(record, stream=reporting.asked_for(station, record.stream)),)
+
+
 def triggered_certificate(station: Station, event: MessageTriggered, ports: tuple[Port, ...], now: float) -> Triggered:
     return station, (RenewCertificate(),)
 
@@ -220,6 +227,7 @@ TRIGGERS: dict[MessageTrigger, DoTrigger] = {
     MessageTrigger.TransactionEvent: triggered_transaction,
     MessageTrigger.MeterValues: triggered_meters,
     MessageTrigger.SignChargingStationCertificate: triggered_certificate,
+    MessageTrigger.FirmwareStatusNotification: triggered_firmware,
 }
 
 

@@ -137,9 +137,11 @@ class ControllerLink:
         self.health = LinkHealth()
         self.is_halted = False  # the controller is a flasher's, and we are silent until `resume`
         self.halt_refusal = ""  # why it would not halt
+        self.firmware: tuple[str, str, bool, bool] | None = None  # version, digest, on trial, fell back; None: not told
         self.deframer = Deframer()
         self._filter = Filter(port_count)
         self._minor: int | None = None
+        self.contract: tuple[int, int, int] | None = None  # major, first and last minor that it has said it speaks
         self._boot_id: int | None = None
         self._circuit_ma = 0  # as the controller has it; 0: never commissioned
         self._is_limit_refused = False  # and somebody was told
@@ -238,6 +240,7 @@ class ControllerLink:
         match message:
             case (contract.WELCOME, int(major), int(first), int(last), str(their_hash), int(boot_id), int(uptime_ms),
                   _, int(ports), int(circuit_ma), str(pins)):  # fmt: skip
+                self.contract = major, first, last
                 minor, _, sentence = contract.agree(major, first, last, their_hash)
                 sentence = sentence or self._other_board(ports, pins)
                 if minor is None or sentence:
@@ -250,6 +253,9 @@ class ControllerLink:
             case (contract.COUNTERS, tuple(rows)) if self._minor is not None:
                 told = self.health.counted((count for (count,) in rows), self.deframer, self.bad_messages, now)
                 return b"", [told] if told else []
+            case (contract.FIRMWARE, str(version), str(digest), int(on_trial), int(fell_back)):
+                self.firmware = version, digest, bool(on_trial), bool(fell_back)
+                return b"", []
             case (contract.HALTED, minor) if minor == self._minor:
                 self.is_halted = True
                 return b"", [self._lost("it was halted, to be flashed")]

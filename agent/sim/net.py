@@ -77,6 +77,12 @@ class SimCloud:
         self.watched: list[codec.LiveReading] = []
         self._commands = 0
 
+    @property
+    def firmware(self) -> list[tuple[int | None, str]]:
+        """What FirmwareStatusNotifications have said: request and status, in the order of their making."""
+        told = [each.payload for each in self.log if each.action == "FirmwareStatusNotification"]
+        return [(payload.get("requestId"), payload["status"]) for payload in told]
+
     # -- its own disk
 
     def copied(self) -> dict[str, Any]:

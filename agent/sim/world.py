@@ -9,12 +9,13 @@ import itertools
 import random
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from agent.authcache.lists import Lists
-from agent.clock import Clock, ClockSource
+from agent.clock import Clock, ClockSource, iso8601
 from agent.core import born
 from agent.effects import PortCommand
 from agent.events import (
@@ -30,6 +31,7 @@ from agent.events import (
 )
 from agent.hal.controller import Filter, report_of, wish_row
 from agent.port import status
+from agent.reporting import VENDOR_ID
 from agent.settings import Settings
 from agent.shell import Shell
 from agent.sim.car import Car, car_of
@@ -37,6 +39,7 @@ from agent.sim.controller import SimController
 from agent.sim.disk import SimDisk, SimStore
 from agent.sim.net import SimCloud, SimNet
 from agent.sim.scenario import CLOCKS
+from agent.sim.updater import SimBuild, SimUpdater
 from agent.station import Boot, BootReason, boot_reason, charging_state
 from agent.ui.situation import Situation, situation
 from agent.uplink.commands import SeenCommands
@@ -103,8 +106,9 @@ def at_once(job: Callable[[], Any], then: Callable[[Any], None]) -> None:
 class World:
     def __init__(
         self, seed: int = 0, settings: Settings | None = None, *, ports: int = 2, rtc: bool = True,
-        meter_s: float = 60.0,
+        meter_s: float = 60.0, builds: dict[str, SimBuild] | None = None,
     ) -> None:  # fmt: skip
+        """`builds`: what lies at which URL, for an update service; None: the station has none."""
         self.seed, self.ports, self.rtc = seed, ports, rtc
         self.settings = settings or Settings(station_id=STATION_ID, restart_delay_max_s=5.0)
         self.now = 0.0
@@ -126,6 +130,7 @@ class World:
         self.disk = SimDisk(self.random.getrandbits(32))
         self.cloud = SimCloud(STATION_ID, self._key, key_id(self._key.public_key()), self.true_wall_s)
         self.net = SimNet(self.cloud, self.random.getrandbits(32), self.later)
+        self.updater = None if builds is None else SimUpdater(builds, self.net, self.later)
         self.clock_error_s = 0.0  # of the station's own clock chip
         self.shell: Shell | None = None
         self.starts = 0  # of the agent, in its life
@@ -204,6 +209,8 @@ class World:
     def cut_power(self) -> "World":
         """Mains off: everything in the box is gone at this instant but what the disk and the controller stored."""
         self._power = object()
+        if self.updater:
+            self.updater.power_cut()
         self.controller.power_off(self.now)
         self._host_gone()
         return self
@@ -230,6 +237,8 @@ class World:
 
     def _host_gone(self) -> None:
         self.shell = None
+        if self.updater:
+            self.updater.agent_gone()
         self.line.wished, self.line.is_settled = (), False
         self.net.power_cut()
         self.disk.power_cut()
@@ -246,7 +255,10 @@ class World:
         boot = Boot(boot_id.hex(), now, reason, same_kernel, seen.get("seen_s"), seen.get("starts", 0) + 1)
         clock = Clock(max(BUILD_S, seen.get("floor_s", 0.0)), now)
         jitter = [self.random.random() for _ in range(self.ports)]
-        station, first = born(self.settings, boot, clock, self.ports, facts, jitter, now, MACHINE)
+        if self.updater:
+            self.updater.agent_started(self._post(), self._for_this_run())
+        machine = replace(MACHINE, can_update=True, firmware_version=self.updater.running) if self.updater else MACHINE
+        station, first = born(self.settings, boot, clock, self.ports, facts, jitter, now, machine)
         self._filter.forget()
         self.shell = Shell(
             station, first,
@@ -255,6 +267,7 @@ class World:
             lists=Lists(self.disk.path / "lists", facts, b"sim" * 11, now), seen=SeenCommands(facts),
             keys=OperatorKeys([self._key.public_key()], facts),
             work=at_once, build=at_once, now=now, log=self._log, restart=self._restart,
+            updater=self.updater,
         )  # fmt: skip
         self.net.start(self._post())
         self.shell.happened(ListChanged(self.shell.lists.state), now)
@@ -368,6 +381,12 @@ class World:
     def command(self, action: str, **payload: Any) -> "World":
         self.net.send_command(self.cloud.command(action, payload))
         return self
+
+    def order_update(self, url: str, request_id: int = 1, after_s: float = 0.0, **custom: Any) -> "World":
+        """UpdateFirmware of the build that lies there, from `after_s` on; `custom`: docs/uplink.md."""
+        firmware = {"location": url, "retrieveDateTime": iso8601(self.true_wall_s() + after_s)}
+        more = {"customData": {"vendorId": VENDOR_ID, **custom}} if custom else {}
+        return self.command("UpdateFirmware", requestId=request_id, firmware=firmware, **more)
 
     def tell_clock(self, error_s: float, source: ClockSource) -> "World":
         """Somebody tells the station the time, and is wrong by so much."""

@@ -58,6 +58,8 @@ def situation(station: Station, port: Port) -> Situation:
         return Situation.SELF_TEST
     if port.served:
         return Situation.ENDED
+    if station.bar and station.bar.reason is Reason.UPDATING:
+        return Situation.UPDATING
     if not operative(port):
         return Situation.RESTARTING if station.reset else Situation.OUT_OF_SERVICE
     if not station.settings.activated:

@@ -11,6 +11,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from msgspec import Struct
 
 from agent import reporting
+from agent.clock import read_time
 from agent.commands.variables import ITEMS_MAX
 from agent.effects import Save
 from agent.events import (
@@ -24,6 +25,7 @@ from agent.events import (
     ReportRequested,
     ResetRequested,
     UnlockRequested,
+    UpdateRequested,
     VariableChangesRequested,
     VariablesRequested,
 )
@@ -220,6 +222,8 @@ def to_event(command: Command) -> Commanded | ListCommand | StoreCommand | Trust
             return TransactionStatusRequested(command_id, transaction_id)
         case messages.SetNetworkProfileRequest(configurationSlot=slot, connectionData=data):
             return NetworkProfileRequested(command_id, slot, data.ocppCsmsUrl, data.securityProfile)
+        case messages.UpdateFirmwareRequest():
+            return update_of(command_id, command.request)
         case messages.DataTransferRequest(vendorId=reporting.VENDOR_ID, messageId=operator.MESSAGE_ID):
             return KeysChangeRequested(command_id, command.payload.get("data"))
         case messages.DataTransferRequest() as transfer:
@@ -233,6 +237,20 @@ def to_event(command: Command) -> Commanded | ListCommand | StoreCommand | Trust
         case messages.CertificateSignedRequest():
             return CertificateCame(command_id, command.payload)
     raise AssertionError(command.action)  # every action of messages.COMMANDS is above
+
+
+def update_of(command_id: str, request: messages.UpdateFirmwareRequest) -> UpdateRequested | Refusal:
+    """What says who may sign a build is in the build (docs/flashing.md); OCPP's own certificate is not looked at."""
+    firmware = request.firmware
+    custom: dict[str, Any] = request.customData or {}
+    retrieve_s = read_time(firmware.retrieveDateTime)
+    install_s = read_time(firmware.installDateTime) if firmware.installDateTime else None
+    if retrieve_s is None or (firmware.installDateTime and install_s is None):
+        return refused(command_id, "PropertyConstraintViolation", "retrieveDateTime or installDateTime is no time")
+    return UpdateRequested(
+        command_id, request.requestId, firmware.location, retrieve_s, install_s, request.retries, request.retryInterval,
+        custom if custom.get("vendorId") == reporting.VENDOR_ID else {},
+    )  # fmt: skip
 
 
 def transferred(

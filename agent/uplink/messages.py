@@ -567,6 +567,23 @@ class CertificateSignedRequest(Message, frozen=True, kw_only=True):
     customData: CustomData | None = None
 
 
+class FirmwareType(Message, frozen=True, kw_only=True):
+    location: Annotated[str, Meta(max_length=2000)]
+    retrieveDateTime: Time
+    installDateTime: Time | None = None
+    signingCertificate: Annotated[str, Meta(max_length=5500)] | None = None
+    signature: Annotated[str, Meta(max_length=800)] | None = None
+    customData: CustomData | None = None
+
+
+class UpdateFirmwareRequest(Message, frozen=True, kw_only=True):
+    retries: Annotated[int, Meta(ge=0)] | None = None
+    retryInterval: int | None = None
+    requestId: int
+    firmware: FirmwareType
+    customData: CustomData | None = None
+
+
 class AttributeEnumType(StrEnum):
     Actual = "Actual"
     Target = "Target"
@@ -823,6 +840,7 @@ COMMANDS: dict[str, type[Message]] = {
     "GetTransactionStatus": GetTransactionStatusRequest,
     "SetNetworkProfile": SetNetworkProfileRequest,
     "CertificateSigned": CertificateSignedRequest,
+    "UpdateFirmware": UpdateFirmwareRequest,
     "GetVariables": GetVariablesRequest,
     "SetVariables": SetVariablesRequest,
     "GetBaseReport": GetBaseReportRequest,
@@ -839,4 +857,5 @@ SAID = {  # by the station, and nobody's to command
     "MeterValues",
     "SignCertificate",
     "NotifyReport",
+    "FirmwareStatusNotification",
 }

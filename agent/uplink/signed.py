@@ -1,8 +1,8 @@
 """COSE_Sign1 (RFC 9052): with Ed25519 what the operator has signed, and nobody else.
 
-One verifier for everything that is signed: commands, lists, policies, tokens, builds. The content is looked at only
+One verifier for what comes signed over the uplink: commands, lists, policies, tokens. The content is looked at only
 after its signature is right; what the content means is for its reader. What the station itself signs (ES256, with its
-certificate) others verify.
+certificate) others verify. Builds have their own (agent/update/cose.py): the updater needs no agent.
 """
 
 from collections.abc import Mapping, Sequence

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 MAJOR = 1
 MINOR_FIRST = 2  # 1.0 and 1.1 were never released
-MINOR_LAST = 2
+MINOR_LAST = 3  # 1.3: FIRMWARE
 
 HEARTBEAT_MS = 500  # WISH one way, a REPORT per port the other way, and at once on a change
 HOST_SILENT_MS = 3_000  # no WISH for so long: the stored failsafe current
@@ -28,7 +28,7 @@ CURRENT_MAX_MA = 80_000  # and none says more
 PORTS_MAX = 4
 
 HELLO, WISH, LIMIT, LIGHTS, HALT = 0, 1, 2, 3, 4  # host -> controller
-WELCOME, REPORT, REFUSED, COUNTERS, HALTED = 16, 17, 18, 19, 20  # controller -> host
+WELCOME, REPORT, REFUSED, COUNTERS, HALTED, FIRMWARE = 16, 17, 18, 19, 20, 21  # controller -> host
 
 CP_A, CP_B, CP_C, CP_D, CP_E, CP_F = 0, 1, 2, 3, 4, 5
 STOP_NONE, STOP_ORDERLY, STOP_NOW = 0, 1, 2
@@ -131,6 +131,13 @@ MESSAGES: "dict[int, Table]" = {
     COUNTERS: ("counts", ("count", 0, UINT32), COUNTS.count(" ") + 1),
     # Its outputs are safe, its memory is written, and whoever flashes it may have the line.
     HALTED: MINOR,
+    # After each WELCOME, and when the trial is over; from 1.3 on.
+    FIRMWARE: (
+        "version", TEXT, 48,
+        "digest", TEXT, 16,  # of the image, its first half in hex digits
+        "on_trial", 0, 1,  # it goes at the next resets unless a host wishes for ten seconds
+        "fell_back", 0, 1,  # the image before this has failed its trial
+    ),
 }
 # fmt: on
 

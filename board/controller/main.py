@@ -13,7 +13,9 @@
     boot_id(), reset_cause(), reset()
     heap_free_b()       0 = unknown
     excuse()            a pause that was meant: what is late by now is no overrun
-    halt()              outputs stay safe; whoever flashes the chip has it until the reset
+    halt()              a reset into the receiver (`receive.py`)
+    image()             as contract.FIRMWARE has it; on trial it goes at the next resets unless `confirm` comes before
+    confirm()           it stays; OSError: the flash does not take it
     bind(firmware)      before the first turn
 """
 
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
     from typing import Any
 
 COLLECT_MS = 500  # what messages left behind is collected between two turns, never in the middle of one
+SOUND_MS = 10_000  # a host that wishes for so long, without a break, is one that this image serves
+TRIAL_MS = 120_000  # a new image that no host likes by then gives way: a host that boots has come
 STARVED_MAX = 100  # turns without memory for what is said: then nothing but a reset will find any
 
 
@@ -36,8 +40,6 @@ def run(hardware: "Any", boards: "Any", circuit_max_ma: int, pins_hash: str = ""
     hardware.safe()
     try:
         _loop(hardware, boards, circuit_max_ma, pins_hash)
-        hardware.safe()
-        hardware.halt()
     except KeyboardInterrupt:
         hardware.safe()
     except BaseException as error:
@@ -46,9 +48,18 @@ def run(hardware: "Any", boards: "Any", circuit_max_ma: int, pins_hash: str = ""
             _tell(error)
         finally:
             hardware.reset()
+    else:
+        hardware.safe()
+        try:
+            hardware.halt()
+        finally:
+            hardware.reset()
 
 
 def _loop(hardware: "Any", boards: "Any", circuit_max_ma: int, pins_hash: str) -> None:
+    """An image on trial may stay once a host has wished for SOUND_MS. A wish comes from a host that has understood the
+    WELCOME: contract and pin table fit, the line works both ways, and the loop has run until here. A ground-fault
+    self-test is not waited for: it needs a car, and a trial of days would end with any power cut."""
     now_ms = hardware.boot()
     firmware = Firmware(
         boards,
@@ -59,9 +70,14 @@ def _loop(hardware: "Any", boards: "Any", circuit_max_ma: int, pins_hash: str) -
         hardware.read,
         hardware.write,
         pins_hash,
+        hardware.image(),
     )
     hardware.bind(firmware)
-    collected_ms = now_ms
+    if hasattr(gc, "threshold"):
+        gc.threshold(-1)  # from here on between two turns alone
+    collected_ms = begun_ms = now_ms
+    wished_ms = None  # since when a host wishes
+    is_proven = False
     while not firmware.is_over():
         now_ms = hardware.wait()
         turn(firmware, hardware, now_ms)
@@ -69,6 +85,29 @@ def _loop(hardware: "Any", boards: "Any", circuit_max_ma: int, pins_hash: str) -
             collected_ms = now_ms
             gc.collect()
             firmware.heap_free_b = hardware.heap_free_b()
+        if is_proven:
+            pass
+        elif hardware.image()[2] and now_ms - begun_ms & CLOCK_MASK >= TRIAL_MS:
+            raise OSError("on trial, and no host has wished for long enough")
+        elif not firmware.is_wished(now_ms):
+            wished_ms = None
+        elif wished_ms is None:
+            wished_ms = now_ms
+        elif now_ms - wished_ms & CLOCK_MASK >= SOUND_MS:
+            wished_ms = now_ms
+            is_proven = _prove(firmware, hardware)
+
+
+def _prove(firmware: Firmware, hardware: "Any") -> bool:
+    """False: the flash did not take it, or nothing is left to say it."""
+    try:
+        hardware.confirm()
+        firmware.controller.proven()
+    except (OSError, MemoryError):
+        return False
+    finally:
+        hardware.excuse()
+    return True
 
 
 def turn(firmware: Firmware, hardware: "Any", now_ms: int) -> None:

@@ -22,7 +22,7 @@ from array import array
 
 import machine
 import pins
-from machine import ADC, PWM, UART, WDT, Pin, Timer
+from machine import ADC, PWM, UART, WDT, Pin, mem32
 
 from board.controller import contract, main
 from board.controller.app import firmware
@@ -35,7 +35,8 @@ PILOT_HZ = 1_000
 SUPPLY_MV = 3_300
 LINE_MAX = 128  # bytes taken from the line in a turn; it brings 115
 SEND_MAX = 100  # and given to it: a UART whose buffer is full waits for the line
-FLASHING_MS = 600_000  # a halted chip whose flasher never came, or has died, is back after this
+WORD = 0x4005_800C  # as in boot.py
+FOLDER = "/flash/"  # where the boot part has mounted the littlefs
 OUTPUTS = ("contactor", "lock", "gf_test")  # in the order of firmware.COIL, LOCK, GF_TEST
 LEDS = ("led_red", "led_green", "led_blue")  # in the order of contract.RED, GREEN, BLUE
 # In the order of firmware.CONTACTOR, LOCKED, TRIPPED; what a broken wire reads: closed, unlocked, tripped.
@@ -118,7 +119,8 @@ class PortPins:
 
 
 class Hardware:
-    def __init__(self):
+    def __init__(self, told):
+        self._told = told
         station = pins.STATION
         select = [Pin(pin, Pin.OUT, value=0) for pin in station["mux"]]
         self._ports = [PortPins(port["pins"], select) for port in pins.PORTS]
@@ -177,15 +179,15 @@ class Hardware:
 
     def read(self, name):
         try:
-            with open(name, "rb") as file:
+            with open(FOLDER + name, "rb") as file:
                 return file.read()
         except OSError:
             return b""
 
     def write(self, name, data):
-        with open("new", "wb") as file:
+        with open(FOLDER + "new", "wb") as file:
             file.write(data)
-        os.rename("new", name)
+        os.rename(FOLDER + "new", FOLDER + name)
 
     def feed(self):
         self._watchdog.feed()
@@ -207,18 +209,18 @@ class Hardware:
         if time.ticks_diff(now_ms, self._due_ms) > 0:
             self._due_ms = now_ms
 
-    def halt(self):
-        """To MicroPython's prompt, on the line that has carried frames: a flasher finds a raw REPL there. Nothing stops
-        the watchdog, so a timer feeds it for a while; then, or when the flasher resets, the firmware is back."""
-        self._uart.flush()
-        self._halted_ms = 0
-        self._timer = Timer(period=STEP_MS * 10, callback=self._wait_for_flasher)
-        os.dupterm(self._uart)
+    def image(self):
+        return self._told[0]
 
-    def _wait_for_flasher(self, _):
-        self._halted_ms += STEP_MS * 10
-        if self._halted_ms < FLASHING_MS:
-            self.feed()
+    def confirm(self):
+        if self._told[0][2]:
+            os.rename(*self._told[1])
+        mem32[WORD] = self._told[3]
+
+    def halt(self):
+        self._uart.flush()
+        mem32[WORD] = self._told[2]
+        machine.reset()
 
     def _look(self):
         inputs = self._firmware.inputs
@@ -233,6 +235,7 @@ class Hardware:
                     inputs[at + firmware.METER_OK] = 0
 
 
-def start():
+def start(told):
+    """`told`: as that of port_unix.py, but for the last."""
     boards = tuple([PortBoard(**port["board"]) for port in pins.PORTS])
-    main.run(Hardware(), boards, pins.CIRCUIT_MAX_MA, pins.HASH)
+    main.run(Hardware(told), boards, pins.CIRCUIT_MAX_MA, pins.HASH)

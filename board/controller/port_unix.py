@@ -1,145 +1,38 @@
-"""The firmware's hardware on a PC: MicroPython's unix port, with the simulated world behind a socket (the pins bus).
-
-    start(LINK_FD, PINS_FD, FLASH_FILE, RESET_CAUSE)    called by `board/chip.py`
-
-LINK_FD is the serial line, PINS_FD the pins bus; both non-blocking. FLASH_FILE is an image of whole 4,096-byte blocks,
-blank or with a littlefs2 in it. RESET_CAUSE as in the contract.
-Frames on the bus, either way: b"P", uint8 n, n x int32 little endian.
-
-    in   clock_ms, then the firmware's `inputs`     clock_ms >= 0: one step at that time, answered by one frame
-                                                    clock_ms = -1: run freely, every 10 ms by the chip's own clock
-    out  the firmware's `outputs`                   at each change, and every 100 ms
+"""The firmware's hardware on a PC: the pins bus of `unix.py`. `board/chip.py` starts it.
 
 The board is the module `pins` (`board/firmware.py`). The process ends where a chip would reset: with 1, or with 0 after
-Ctrl-C. The watchdog is the supervisor's part: no frame for two seconds while running freely.
+Ctrl-C.
 """
 
 import gc
 import os
-import select
 import sys
 import time
 from array import array
 
-import vfs
-
 from board.controller import main
 from board.controller.app.firmware import INPUTS_FIRST, INPUTS_PER_PORT, OUTPUTS_FIRST, OUTPUTS_PER_PORT, begin, safe
 from board.controller.app.port import PortBoard
+from board.controller.unix import Bus, Files, Flash
 
 STEP_MS = 10
 TELL_MS = 100
-BLOCK, ERASED = 4_096, b"\xff" * 256
 LINK_MAX = 128  # bytes taken from the line in one turn
 
 
-class Flash:
-    """A file as a block device, for littlefs."""
-
-    def __init__(self, path):
-        self._file = open(path, "r+b")
-        self._count = self._file.seek(0, 2) // BLOCK
-
-    def readblocks(self, block, data, offset=0):
-        self._file.seek(block * BLOCK + offset)
-        self._file.readinto(data)
-
-    def writeblocks(self, block, data, offset=None):
-        if offset is None:
-            self.ioctl(6, block)
-            offset = 0
-        self._file.seek(block * BLOCK + offset)
-        self._file.write(data)
-
-    def ioctl(self, op, arg):
-        if op == 3:  # sync
-            self._file.flush()
-        elif op == 4:
-            return self._count
-        elif op == 5:
-            return BLOCK
-        elif op == 6:  # erase
-            self._file.seek(arg * BLOCK)
-            for _ in range(BLOCK // len(ERASED)):
-                self._file.write(ERASED)
-        return 0
-
-
-class Files:
-    """What `memory.Keeper` needs of a file system. A new file is renamed over the old one: littlefs does that whole."""
-
-    def __init__(self, device):
-        try:
-            self._fs = vfs.VfsLfs2(device)
-        except OSError:  # blank
-            vfs.VfsLfs2.mkfs(device)
-            self._fs = vfs.VfsLfs2(device)
-
-    def read(self, name):
-        try:
-            with self._fs.open(name, "rb") as file:
-                return file.read()
-        except OSError:
-            return b""
-
-    def write(self, name, data):
-        with self._fs.open("new", "wb") as file:
-            file.write(data)
-        self._fs.rename("new", name)
-
-
-class Bus:
-    """Frames of 32-bit numbers, whole or not at all; nothing is allocated while they come whole."""
-
-    def __init__(self, fd):
-        self._file = open(fd, "r+b")
-        self._poll = select.poll()
-        self._poll.register(self._file, select.POLLIN)
-        self._head = bytearray(2)
-
-    def waits(self, timeout_ms):
-        """Whether something came within so long; -1 = for ever."""
-        for _ in self._poll.ipoll(timeout_ms):
-            return True
-        return False
-
-    def read(self, first, rest):
-        """One frame into two arrays; the start of it is there already."""
-        self._fill(self._head, 2)
-        if self._head[0] != 0x50 or self._head[1] != len(first) + len(rest):
-            raise OSError("pins bus: a torn frame, or for another number of ports")
-        self._fill(first, 4 * len(first))
-        self._fill(rest, 4 * len(rest))
-
-    def write(self, numbers):
-        self._head[0], self._head[1] = 0x50, len(numbers)
-        if self._file.write(self._head) != 2 or self._file.write(numbers) != 4 * len(numbers):
-            raise OSError("pins bus: nobody reads")
-
-    def _fill(self, buffer, size):
-        done = self._file.readinto(buffer)
-        while done is None or done < size:
-            if done == 0 or not self.waits(1_000):
-                raise OSError("pins bus: closed, or a frame cut short")
-            more = self._file.readinto(memoryview(buffer).cast("B")[done or 0 :])
-            if more == 0:
-                raise OSError("pins bus: closed")
-            done = (done or 0) + (more or 0)
-
-
 class Hardware:
-    def __init__(self, link_fd, pins_fd, flash_path, reset_cause, port_count):
-        self._bus = Bus(pins_fd)
+    def __init__(self, told, link_fd, pins_fd, flash_path, reset_cause, port_count):
+        self._told_us = told
+        self._flash_path, self._reset_cause = flash_path, reset_cause
+        self._bus = Bus(open(pins_fd, "r+b"))
         self._link = open(link_fd, "r+b")
         self._outputs = array("i", [0] * (OUTPUTS_FIRST + OUTPUTS_PER_PORT * port_count))
         begin(self._outputs)
-        self._told = array("i", self._outputs)
+        self._told = array("i", self._outputs)  # by the boot part
         self._told_ms = 0
         self._inputs = array("i", [0] * (INPUTS_FIRST + INPUTS_PER_PORT * port_count))
         self._clock = array("i", [0])
         self._line = bytearray(LINK_MAX)
-        self._reset_cause = reset_cause
-        self._flash_path = flash_path
         self._firmware = None
         self._now_ms = 0
         self._due_ms = 0
@@ -149,7 +42,8 @@ class Hardware:
     def safe(self):
         safe(self._outputs)
         try:
-            self._tell()
+            if self._is_changed():
+                self._tell()
         except OSError:
             pass  # nobody is there to be told
 
@@ -159,7 +53,7 @@ class Hardware:
         self._firmware = firmware
 
     def boot(self):
-        self._files = Files(Flash(self._flash_path))
+        self._files = Files(Flash(self._flash_path, self._told_us[4]))
         self._take(-1)  # whose clock counts is the bus's to say
         return self._now_ms
 
@@ -218,13 +112,21 @@ class Hardware:
         self._tick()
         self._due_ms = max(self._due_ms, self._now_ms)
 
+    def image(self):
+        return self._told_us[0]
+
+    def confirm(self):
+        if self._told_us[0][2]:
+            self._files.rename(*self._told_us[1])
+        self._leave(self._told_us[3])
+
     def halt(self):
-        """Nobody flashes a PC: the bus is answered, with outputs that stay safe, until the process is ended."""
-        while True:
-            self._outputs[0] = self.wait()
-            self.receive()
-            self.apply()
-            self.feed()
+        self._leave(self._told_us[2])
+        self.reset()
+
+    def _leave(self, word):
+        with open(self._flash_path + ".word", "w") as file:
+            file.write(str(word))
 
     def _wait_freely(self):
         self._tick()
@@ -270,10 +172,11 @@ class Hardware:
         self._bus.write(self._outputs)
 
 
-def start(link_fd, pins_fd, flash_path, reset_cause):
+def start(told, link_fd, pins_fd, flash_path, reset_cause):
+    """`told`: the image as contract.FIRMWARE has it; which file is renamed to which when it is to stay; the word for a
+    reset into the receiver, and once a host has wished for a while; the flash's first block that is no slot's."""
     import pins
 
     boards = tuple([PortBoard(**port["board"]) for port in pins.PORTS])
-    hardware = Hardware(int(link_fd), int(pins_fd), flash_path, int(reset_cause), len(boards))
+    hardware = Hardware(told, link_fd, pins_fd, flash_path, reset_cause, len(boards))
     main.run(hardware, boards, pins.CIRCUIT_MAX_MA, pins.HASH)
-

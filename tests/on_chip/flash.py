@@ -6,7 +6,7 @@ Prints, for each cut, what the memory says afterwards: the old circuit limit or 
 import gc
 
 from board.controller.app.memory import Keeper
-from board.controller.port_unix import BLOCK, Files
+from board.controller.unix import BLOCK, Files
 
 BLOCKS = 16
 

@@ -1,30 +1,35 @@
 """Runs on MicroPython: boot.py and the RP2040's port layer as they are, on a `machine` whose pins are numbers on a bus.
 
-    start(LINK_FD, PINS_FD, FOLDER, RESET_CAUSE, MUX)    MUX: the select pins of the analogue multiplexer
+    start(LIFE, LINK_FD, PINS_FD, FLASH_FILE, FLASH, RESET_CAUSE, MUX)
+
+LIFE as the chip's command has it, FLASH: where the file is mapped, MUX: the select pins of the analogue multiplexer.
 
 in   clock_ms, the level of each pin, then for each converter and each position of the multiplexer in front of it what
      is read in the pilot's positive half, and in its negative half
 out  clock_ms, then for each pin the level that it is driven to, then for each pin the duty of its PWM; -1 = neither
 
-Frames as in board/controller/port_unix.py, always in lockstep. Time passes only while the firmware waits.
+Frames as in board/controller/unix.py, always in lockstep. Time passes only while the firmware waits.
 """
 
-import os
+import builtins
 import select
 import sys
 from array import array
+
+import uctypes
 
 PINS, POSITIONS = 30, 8
 FIRST_ADC, ADCS = 26, 4
 READ_US = 100
 FOREVER = 1 << 30
+BLOCK = 4_096
 
 
 class Bench:
     def __init__(self, link_fd, pins_fd, mux):
-        from board.controller.port_unix import Bus
+        from board.controller.unix import Bus
 
-        self.bus = Bus(pins_fd)
+        self.bus = Bus(open(pins_fd, "r+b"))  # noqa: SIM115
         self.link = open(link_fd, "r+b")  # noqa: SIM115
         self.readable = select.poll()
         self.readable.register(self.link, select.POLLIN)
@@ -105,12 +110,63 @@ class WDT:
         BENCH.tell()
 
 
-class Timer:
-    """For whoever flashes it: nobody does here."""
+class Flash:
+    """A piece of the storage; a memoryview of it is where it is mapped."""
+
+    def __init__(self, start, len=None):  # noqa: A002
+        self.start = start
+        self.size = BENCH.file.seek(0, 2) - start if len is None else len
+        self.mapped = uctypes.bytearray_at(BENCH.flash + start, self.size)
+
+    def readblocks(self, block, data, offset=0):
+        BENCH.file.seek(self.start + BLOCK * block + offset)
+        BENCH.file.readinto(data)
+
+    def writeblocks(self, block, data, offset=None):
+        if offset is None:
+            self.ioctl(6, block)
+            offset = 0
+        assert len(data) % 256 == 0, "flash is programmed by pages"
+        BENCH.file.seek(self.start + BLOCK * block + offset)
+        BENCH.file.write(data)
+
+    def ioctl(self, op, arg):
+        if op == 4:
+            return self.size // BLOCK
+        if op == 5:
+            return BLOCK
+        if op == 6:
+            BENCH.file.seek(self.start + BLOCK * arg)
+            BENCH.file.write(b"\xff" * BLOCK)
+        return 0
+
+
+class Rp2:
+    Flash = Flash
+
+
+def view(of, original=memoryview):
+    return original(of.mapped if type(of) is Flash else of)
+
+
+builtins.memoryview = view
+
+
+class Registers:
+    """One is used; a file keeps it from life to life."""
+
+    def __getitem__(self, address):
+        BENCH.word.seek(0)
+        return int(BENCH.word.read() or 0)
+
+    def __setitem__(self, address, word):
+        BENCH.word.seek(0)
+        BENCH.word.write("%10d" % word)
 
 
 class Machine:
     WDT_RESET = 3
+    mem32 = Registers()
 
 
 class Time:
@@ -136,13 +192,17 @@ class Time:
         BENCH.take()
 
 
-def start(link_fd, pins_fd, folder, reset_cause, mux):
+def start(life, link_fd, pins_fd, path, flash, reset_cause, mux):
     global BENCH  # noqa: PLW0603
     BENCH = Bench(link_fd, pins_fd, mux)
-    os.chdir(folder)
-    for part in (Pin, ADC, PWM, UART, WDT, Timer):
+    BENCH.flash = flash
+    BENCH.file, BENCH.word = open(path, "r+b"), open(path + ".word", "r+")  # noqa: SIM115
+    for part in (Pin, ADC, PWM, UART, WDT):
         setattr(Machine, part.__name__, part)
     Machine.reset_cause = lambda: Machine.WDT_RESET if reset_cause else 0
-    Machine.reset = lambda: sys.exit(1)
-    sys.modules["machine"], sys.modules["time"] = Machine, Time
-    BENCH.take()
+    Machine.reset, Machine.soft_reset = lambda: sys.exit(1), lambda: sys.exit(3)
+    if life == 0 and not reset_cause:
+        Machine.mem32[0] = 0  # a register forgets
+    sys.modules["machine"], sys.modules["time"], sys.modules["rp2"] = Machine, Time, Rp2
+    if life:
+        BENCH.take()

@@ -4,7 +4,8 @@ from tools.cloud.wire import Json
 
 PATHS = (  # what is worth a word, in this order, wherever a message has it
     ("eventType",), ("triggerReason",), ("transactionInfo", "chargingState"), ("transactionInfo", "stoppedReason"),
-    ("connectorStatus",), ("evse", "id"), ("evseId",), ("type",), ("techInfo",), ("commandId",), ("status",), ("last",),
+    ("connectorStatus",), ("evse", "id"), ("evseId",), ("type",), ("techInfo",), ("commandId",), ("status",),
+    ("statusInfo", "reasonCode"), ("last",),
 )  # fmt: skip
 PORT = {"id", "evseId"}
 WORD_MAX = 60

@@ -197,9 +197,22 @@ class Controller:
             self._refuse(code, text)
             return
         self._send(*self.welcome(now_ms))
+        self._tell_image()
         self._counters_due_ms = now_ms
         for edges in self._reported:
             edges[0] = -1
+
+    def proven(self) -> None:
+        """The image's trial is over, and it stays."""
+        image = self._memory.image
+        if image is not None and image[2]:
+            self._memory.image = image[0], image[1], 0, image[3]
+            self._tell_image()
+
+    def _tell_image(self) -> None:
+        image = self._memory.image
+        if image is not None and self.minor is not None and self.minor >= 3:
+            self._send(contract.FIRMWARE, *image)
 
     def _refuse(self, code: int, text: str) -> None:
         self._send(contract.REFUSED, code, text)
@@ -292,6 +305,9 @@ class Controller:
         if silent_ms >= self._grace_ms():
             return GONE
         return SILENT if self._heard_ms is None or silent_ms >= HOST_SILENT_MS else FRESH
+
+    def is_wished(self, now_ms: int) -> bool:
+        return self._host(now_ms) == FRESH
 
     def _grace_ms(self) -> int:
         return max(HOST_SILENT_MS, self._memory.host_grace_s * 1000)

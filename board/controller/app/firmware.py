@@ -89,6 +89,7 @@ class Firmware:
         read: "Callable[[str], bytes]",
         write: "Callable[[str, bytes], None]",
         pins_hash: str = "",
+        image: "tuple[str, str, int, int] | None" = None,
     ) -> None:
         self.inputs = array("i", [0] * (INPUTS_FIRST + INPUTS_PER_PORT * len(boards)))
         self.outputs = array("i", [0] * (OUTPUTS_FIRST + OUTPUTS_PER_PORT * len(boards)))
@@ -100,6 +101,7 @@ class Firmware:
         self.starved = 0  # times in a row that there was no memory for what was heard or said
         self.keeper = Keeper(len(boards), read, write, now_ms)
         memory = self.keeper.memory
+        memory.image = image
         self.controller = Controller(
             boards, memory, boot_id, reset_cause, circuit_max_ma, now_ms=now_ms, save=self.keeper.save,
             pins_hash=pins_hash, counts=self._counts,
@@ -150,6 +152,10 @@ class Firmware:
     def is_over(self) -> bool:
         """It was halted, and has said so."""
         return self.controller.is_halted and not self._unsent and not self.controller.has_output()
+
+    def is_wished(self, clock_ms: int) -> bool:
+        """By a host whose contract fits, and who is not silent."""
+        return self.controller.is_wished(self._advance(clock_ms))
 
     def keep(self, clock_ms: int) -> None:
         """After the outputs are set: write to flash what is worth it. Takes long, and not often."""

@@ -35,6 +35,7 @@ class Memory:
         self.energy_wh = [0] * port_count
         self.urgent = False
         self.changed = False
+        self.image: tuple[str, str, int, int] | None = None  # not written: as contract.FIRMWARE has it, if it is known
 
     def dump(self, seq: int) -> bytes:
         numbers = [FORMAT, seq, len(self.closes), self.circuit_limit_ma, self.failsafe_ma, self.host_grace_s]

@@ -1,0 +1,191 @@
+"""Starts the agent out of the slot that is to run. It is of the image's read-only tree and takes nothing from a slot.
+
+    pick          before each start of the agent: reads the boot state, counts a try if a trial is on, hashes every file
+                  of the slot against the slot's list, falls back where something is wrong, writes down what it chose
+    pick-updater  the same for the updater: never a build on trial, so that it can end what the trial has begun; one
+                  that dies again and again gives way to the rescue tree's
+    run           becomes a program out of the chosen tree
+
+The build's signature was checked before its first byte was written; what came of it is in the boot state. Python's own
+library only.
+"""
+
+import hashlib
+import os
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+if not __package__:  # run as a file and isolated: its own tree is the only one that it may take anything from
+    sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from agent.files import DISK, Files
+from agent.update import statefile
+from agent.update.bootstate import RESCUE, SLOTS, Slot, State, Trial, order, rolled_back, started
+from agent.update.slots import Damaged, checked, listed_in, read_mark
+
+ROOT = Path("/var/lib/station-update")
+CHOICE = Path("/run/station-agent/slot")
+RESCUE_TREE = Path(__file__).resolve().parents[2]
+BOOT_ID, UPTIME = Path("/proc/sys/kernel/random/boot_id"), Path("/proc/uptime")
+STARTS_MAX, STARTS_S = 3, 300.0  # so many starts of the updater, each so soon after the one before
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    slot: str  # a, b or rescue
+    is_trial: bool = False
+    version: str = ""
+
+
+# -- pick -------------------------------------------------------------------------------------------------------------
+
+
+def pick(root: Path, boot_id: str, now_s: float, files: Files = DISK) -> Choice:
+    """What is started now; there is always something. Writes during a trial only, or a state that was lost."""
+    try:
+        with statefile.locked(root):
+            before = statefile.load(root)
+            state = started(before or rebuilt(root), boot_id, now_s)
+            if state != (before or State()):
+                state = _kept(root, state, files)
+            return _whole(root, state, files)
+    except OSError as error:
+        return _rescue(f"{root} cannot be read: {error}")
+
+
+def pick_updater(root: Path) -> Choice:
+    """Changes nothing; the agent's pick repairs."""
+    try:
+        with statefile.locked(root):
+            state = statefile.load(root) or rebuilt(root)
+            return _whole(root, replace(state, trial=None))
+    except OSError as error:
+        return _rescue(f"{root} cannot be read: {error}")
+
+
+def _whole(root: Path, state: State, files: Files = DISK) -> Choice:
+    for name in order(state)[:-1]:
+        is_trial = state.trial is not None and state.trial.slot == name
+        try:
+            return Choice(name, is_trial, checked(root / name, state.slot(name).digest))
+        except (OSError, Damaged) as error:
+            print(f"slot {name} is not run: {error}", flush=True)
+            if is_trial:
+                state = _kept(root, rolled_back(state, str(error)), files)
+    return _rescue("no slot is whole")
+
+
+def _kept(root: Path, state: State, files: Files) -> State:
+    """On the disk. A try that cannot be counted is not made: it could be made for ever."""
+    try:
+        return statefile.save(root, state, files)
+    except OSError as error:
+        print(f"the boot state cannot be written, so nothing is tried: {error}", flush=True)
+        return replace(state, trial=None)
+
+
+def _rescue(why: str) -> Choice:
+    print(f"the rescue tree is run: {why}", flush=True)
+    return Choice(RESCUE)
+
+
+def rebuilt(root: Path) -> State:
+    """Neither copy of the state is whole: what the slots themselves say. The one that was confirmed last is the
+    default; where none ever was, one that is whole is tried."""
+    state, newest = State(), -1
+    for name in SLOTS:
+        with suppress(OSError, Damaged):
+            digest = hashlib.sha256(listed_in(root / name)).hexdigest()
+            checked(root / name, digest)
+            number, floor = read_mark(root / name, digest)
+            slot = Slot(digest, is_confirmed=number >= 0)
+            state = replace(state, a=slot) if name == "a" else replace(state, b=slot)
+            state = replace(state, number=max(state.number, number), security_floor=max(state.security_floor, floor))
+            if number > newest:
+                state, newest = replace(state, default=name), number
+    usable = [name for name in SLOTS if state.slot(name).digest]
+    return replace(state, trial=Trial(usable[0])) if usable and state.default == RESCUE else state
+
+
+# -- the programs -----------------------------------------------------------------------------------------------------
+
+
+def main(argv: Sequence[str]) -> int:
+    """launcher.py [ROOT CHOICE] pick | pick-updater | run MODULE ARGUMENTS…"""
+    root, choice = ROOT, CHOICE
+    if len(argv) > 2 and argv[0].startswith("/"):
+        root, choice, argv = Path(argv[0]), Path(argv[1]), argv[2:]
+    match list(argv):
+        case ["pick" | "pick-updater" as program]:
+            return main_pick(root, choice, is_updater=program == "pick-updater")
+        case ["run", module, *arguments]:
+            command, environment = command_of(root, choice, module, arguments)
+            os.execve(command[0], command, environment)
+    print(main.__doc__, file=sys.stderr)
+    return 2
+
+
+def main_pick(root: Path, choice: Path, *, is_updater: bool) -> int:
+    """Whatever goes wrong, what is started next runs out of the rescue tree: an empty choice says so, too."""
+    with suppress(FileNotFoundError):
+        choice.unlink()  # never written through a link: the folder may belong to the agent's user
+    out = os.open(choice, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
+    now_s = float(UPTIME.read_text().split()[0])
+    if is_updater:
+        made = _rescue("the updater dies") if is_looping(choice.with_name("starts"), now_s) else pick_updater(root)
+    else:
+        with suppress(OSError):
+            become(root)
+        made = pick(root, BOOT_ID.read_text().strip(), now_s)
+    os.write(out, f"{made.slot} {'trial' if made.is_trial else 'default'} {made.version}\n".encode())
+    print(f"slot {made.slot}{', on trial' * made.is_trial}: {made.version or 'the version of the image'}", flush=True)
+    return 0
+
+
+def become(root: Path) -> None:
+    """Root gives up what it need not be: the state's files belong to the updater's user. OSError: no such folder."""
+    if os.geteuid() == 0:
+        owner = root.stat()
+        os.setgroups([])
+        os.setgid(owner.st_gid)
+        os.setuid(owner.st_uid)
+
+
+def is_looping(starts: Path, now_s: float) -> bool:
+    """Counts a start, in a file that ends with this boot."""
+    count, last_s = 0, now_s
+    with suppress(OSError, ValueError):
+        words = starts.read_text().split()
+        count, last_s = int(words[0]), float(words[1])
+    count = count + 1 if now_s - last_s < STARTS_S else 1
+    starts.write_text(f"{count} {now_s}\n")
+    return count > STARTS_MAX
+
+
+def read_choice(choice: Path) -> Choice:
+    """Rescue, where nothing was picked."""
+    with suppress(OSError, ValueError), choice.open("rb") as file:
+        slot, kind, *version = file.read(512).decode().rstrip("\n").split(" ", 2)
+        if slot in SLOTS and kind in ("trial", "default"):
+            return Choice(slot, kind == "trial", *version)
+    return Choice(RESCUE)
+
+
+def command_of(root: Path, choice: Path, module: str, arguments: Sequence[str]) -> tuple[list[str], dict[str, str]]:
+    """Program and environment. The tree comes before everything else that Python looks at, for its children, too, and
+    nothing of the user, the working folder or another installation comes with it."""
+    made = read_choice(choice)
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(RESCUE_TREE if made.slot == RESCUE else root / made.slot / "tree"),
+        "PYTHONSAFEPATH": "1", "PYTHONNOUSERSITE": "1", "PYTHONDONTWRITEBYTECODE": "1",
+        "STATION_SLOT": made.slot, "STATION_TRIAL": "1" if made.is_trial else "",
+    }  # fmt: skip
+    return [sys.executable, "-m", module, *arguments], environment
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

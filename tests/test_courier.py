@@ -1,0 +1,620 @@
+"""An ordered build over real HTTPS on loopback: an honest server, one that is hostile in every way we could think of,
+and days of bad radio. Waits between attempts pass in simulated time."""
+
+import random
+import shutil
+import ssl
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from agent.update import air, download, orders
+from agent.update.courier import Courier
+from agent.update.download import trusting
+from agent.update.keyring import Trust
+from agent.update.orders import Order, Wish
+from tests import builds
+from tests.test_slots import FILES, Site
+from tests.weblab import Answer, Authority, Request, Web, authority, honest
+
+NEW = {**FILES, "agent/a.pyc": random.Random(1).randbytes(300_000), "agent/new.pyc": b"new" * 1_000}
+TURNS_S = 20.0  # real seconds that an attempt may take here
+
+
+def built(version: str = "2.0.0", files: dict[str, bytes] | None = None, **how: object) -> bytes:
+    contents = builds.app(version=version, files=NEW if files is None else files), builds.firmware(version=version)
+    return builds.build_file(*contents, version=version, **how)  # type: ignore[arg-type]
+
+
+NEWEST = built()
+
+
+@pytest.fixture(scope="session")
+def ca(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return authority(tmp_path_factory.mktemp("ca"))
+
+
+@pytest.fixture(autouse=True)
+def _hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(download, "SILENT_S", 0.3)
+    monkeypatch.setattr(download, "OPEN_S", 0.6)
+
+
+@cache
+def trusted(ca: Path) -> ssl.SSLContext:
+    """To read the system's roots takes longer than an attempt."""
+    return trusting(ca)
+
+
+class Lab:
+    """A station's updater with a courier, and an agent that lets it do everything."""
+
+    def __init__(self, folder: Path, ca: Authority) -> None:
+        """`folder`: where 1.0.0 is installed."""
+        self.site = Site(folder)
+        self.site.start()
+        self.folder, self.ca = folder, ca
+        self.now, self.woken = 1_000.0, threading.Event()
+        self.seen: list[str] = []
+        self.courier = self.made()
+        self.orders = 0
+
+    def made(self) -> Courier:
+        self.courier = Courier(
+            self.site.root, self.site.engine, self.context, clock=lambda: self.now, chance=random.Random(7),
+            wake=self.woken.set,
+        )  # fmt: skip
+        return self.courier
+
+    def context(self) -> ssl.SSLContext:
+        return trusted(self.ca.ca)
+
+    def order(self, url: str, **how: int) -> "Lab":
+        self.orders += 1
+        self.wish = Wish(Order(f"c{self.orders}", url, **how), download=True)
+        self.courier.wish(self.wish)
+        return self
+
+    def turn(self) -> None:
+        self.woken.clear()
+        self.courier.due(self.now)
+        if self.courier.task and self.seen[-1:] != [self.courier.task.progress]:
+            self.seen.append(self.courier.task.progress)
+
+    def until(self, what: Callable[[], bool], attempts: int = 60) -> "Lab":
+        """Simulated time passes while nothing runs."""
+        for _ in range(attempts * 200):
+            self.turn()
+            if what():
+                return self
+            if self.courier._thread is not None:
+                assert self.woken.wait(TURNS_S), "nothing happens any more"
+                continue
+            due = self.courier.next_deadline()
+            assert due < float("inf"), f"it rests as {self.courier.task}"
+            self.now = max(self.now, due)
+        raise AssertionError(f"{self.courier.task}")
+
+    def staged(self) -> "Lab":
+        return self.until(lambda: self.progress == orders.STAGED)
+
+    def activated(self) -> "Lab":
+        self.courier.wish(Wish(self.wish.order, install=True))
+        return self.until(lambda: self.progress == orders.ACTIVATED)
+
+    def failed(self) -> str:
+        self.until(lambda: self.progress == orders.FAILED)
+        assert self.courier.task
+        return self.courier.task.code
+
+    @property
+    def progress(self) -> str:
+        return self.courier.task.progress if self.courier.task else ""
+
+    @property
+    def why(self) -> str:
+        return self.courier.task.why if self.courier.task else ""
+
+    @property
+    def spent_b(self) -> int:
+        return self.courier.task.spent_b if self.courier.task else 0
+
+    def runs(self) -> str:
+        """What a start of the agent runs now."""
+        return self.site.start().version
+
+    def updater_dies(self) -> "Lab":
+        """Its process, at this instant; systemd starts it again."""
+        self.courier.close()
+        self.site.updater()
+        self.made()
+        self.courier.wish(self.wish)
+        return self
+
+
+@pytest.fixture(scope="session")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("installed")
+    site = Site(folder)
+    site.install("1.0.0")
+    site.engine.close()
+    return folder
+
+
+@pytest.fixture
+def lab(tmp_path: Path, installed: Path, ca: Authority) -> Iterator[Lab]:
+    lab = Lab(shutil.copytree(installed, tmp_path / "site"), ca)
+    yield lab
+    lab.courier.close()
+
+
+@pytest.fixture
+def web(ca: Authority) -> Iterator[Callable[[Answer], Web]]:
+    made: list[Web] = []
+
+    def serve(answer: Answer) -> Web:
+        made.append(Web(ca.server, answer))
+        return made[-1]
+
+    yield serve
+    for each in made:
+        each.close()
+
+
+Serve = Callable[[Answer], Web]
+
+
+# -- an honest server -------------------------------------------------------------------------------------------------
+
+
+def test_an_ordered_build_is_fetched_staged_tried_and_confirmed(lab: Lab, web: Serve) -> None:
+    lab.order(web(honest(NEWEST)).url).staged()
+    assert lab.seen == [orders.DOWNLOADING, orders.STAGED]
+    assert lab.runs() == "1.0.0", "nobody has said that it may begin"
+    lab.activated()
+    assert lab.runs() == "2.0.0"
+    lab.courier.connected()
+    lab.turn()
+    assert lab.progress == orders.TRIAL
+    lab.site.engine.confirm()
+    lab.now += 10
+    lab.turn()
+    assert lab.progress == orders.CONFIRMED
+
+
+def test_only_the_pieces_that_the_station_lacks_are_asked_for_and_close_ones_together(lab: Lab, web: Serve) -> None:
+    files = {**FILES, "agent/new.pyc": random.Random(2).randbytes(3_000), "zz": b"zz"}
+    small = built(files=files)
+    server = web(honest(small))
+    lab.order(server.url).staged()
+    first, last = server.requests[0].range
+    assert (first, len(server.requests)) == (0, 1), "all of it was in the first step"
+    assert lab.courier.task and lab.courier.task.wanted_b < 3_100
+    assert last == download.HEAD_STEP_B - 1
+
+
+def test_a_build_that_runs_already_is_confirmed_at_once_and_nothing_of_it_is_fetched(lab: Lab, web: Serve) -> None:
+    lab.order(web(honest(NEWEST)).url).staged()
+    lab.site.engine.activate()
+    lab.site.start()
+    lab.site.engine.confirm()
+    lab.site.start()
+    lab.courier.connected()
+    server = web(honest(NEWEST))
+    lab.order(server.url).until(lambda: lab.progress == orders.CONFIRMED)
+    assert len(server.requests) == 1
+
+
+def test_a_build_that_was_rolled_back_is_told_with_its_reason_and_may_be_ordered_again(lab: Lab, web: Serve) -> None:
+    server = web(honest(NEWEST))
+    for _ in range(2):
+        lab.order(server.url).staged()
+        lab.activated()
+        assert lab.runs() == "2.0.0"
+        lab.site.engine.roll_back("the controller is not heard")
+        assert lab.runs() == "1.0.0"
+        lab.courier.connected()
+        lab.turn()
+        assert (lab.progress, lab.why) == (orders.ROLLED_BACK, "the controller is not heard")
+
+
+def test_a_kill_between_the_word_and_the_deed_of_a_switch_is_made_good(lab: Lab, web: Serve) -> None:
+    lab.order(web(honest(NEWEST)).url).staged()
+    task = lab.courier.task
+    assert task
+    number = lab.site.engine.status().state.number
+    (lab.site.root / "order").write_bytes(air.dump(replace(task, progress=orders.ACTIVATED, number=number)))
+    lab.updater_dies()
+    assert lab.activated().runs() == "2.0.0"
+
+
+def test_an_order_that_is_called_off_frees_the_slot_and_an_activated_one_is_never_begun(lab: Lab, web: Serve) -> None:
+    lab.order(web(honest(NEWEST)).url).staged()
+    lab.activated()
+    lab.courier.wish(Wish())
+    lab.turn()
+    assert lab.courier.task is None and not (lab.site.root / "order").exists()
+    assert lab.runs() == "1.0.0" and not (lab.site.root / "order.head").exists()
+
+
+def test_an_engineer_is_first_and_his_build_ends_the_order(lab: Lab, web: Serve) -> None:
+    slow = threading.Event()
+
+    def hangs(request: Request) -> None:
+        slow.wait(5.0)
+
+    lab.order(web(hangs).url)
+    lab.turn()
+    lab.courier.stand_aside(True)
+    slow.set()
+    assert lab.woken.wait(TURNS_S)
+    lab.turn()
+    lab.site.stage("1.5.0")
+    lab.courier.overruled("an engineer has staged 1.5.0")
+    lab.courier.stand_aside(False)
+    lab.turn()
+    assert lab.progress == orders.FAILED and lab.courier.next_deadline() == float("inf")
+    lab.site.engine.activate()
+    assert lab.runs() == "1.5.0"
+
+
+# -- hostile and broken servers ---------------------------------------------------------------------------------------
+
+
+def cut_each(data: bytes, size_b: int) -> Answer:
+    """The line breaks after so many bytes of each answer."""
+
+    def answer(request: Request) -> None:
+        first, last = request.range
+        body = data[first : last + 1]
+        head = f"HTTP/1.1 206 X\r\nContent-Range: bytes {first}-{first + len(body) - 1}/{len(data)}\r\n"
+        request.send(f"{head}Content-Length: {len(body)}\r\nETag: \"one\"\r\n\r\n".encode() + body[:size_b])
+        raise OSError
+
+    return answer
+
+
+def without_ranges(data: bytes) -> Answer:
+    return lambda request: request.answer("200 OK", data, etag='"one"')
+
+
+def chunked(data: bytes) -> Answer:
+    def answer(request: Request) -> None:
+        request.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+        for at in range(0, len(data), 10_000):
+            part = data[at : at + 10_000]
+            request.send(f"{len(part):x}\r\n".encode() + part + b"\r\n")
+        request.send(b"0\r\n\r\n")
+
+    return answer
+
+
+def little_at_a_time(data: bytes) -> Answer:
+    """Never more than 5,000 bytes, less than a piece."""
+
+    def answer(request: Request) -> None:
+        first, last = request.range
+        last = min(last, first + 4_999, len(data) - 1)
+        where = f"bytes {first}-{last}/{len(data)}"
+        request.answer("206 Partial Content", data[first : last + 1], content_range=where)
+
+    return answer
+
+
+def closes_after_each(data: bytes) -> Answer:
+    def answer(request: Request) -> None:
+        request.part(data, etag='"one"', connection="close")
+        raise OSError
+
+    return answer
+
+
+def closes_without_a_word(data: bytes) -> Answer:
+    def answer(request: Request) -> None:
+        request.part(data, etag='"one"')
+        raise OSError
+
+    return answer
+
+
+def weak_names(data: bytes) -> Answer:
+    return lambda request: request.part(data, etag='W/"one"')
+
+
+def another_name_each_time(data: bytes) -> Answer:
+    return lambda request: request.part(data, etag=f'"{request.number}"')
+
+
+def busy_first(data: bytes) -> Answer:
+    def answer(request: Request) -> None:
+        if request.number == 1:
+            return request.answer("503 Busy", retry_after="120")
+        if request.number == 2:
+            dates = {"retry_after": "Sun, 06 Nov 1994 09:49:37 GMT", "date": "Sun, 06 Nov 1994 08:49:37 GMT"}
+            return request.answer("429 Slow down", b"", **dates)
+        return request.part(data, etag='"one"')
+
+    return answer
+
+
+def redirects_first(data: bytes) -> Answer:
+    def answer(request: Request) -> None:
+        if request.path != "/there?signed=1":
+            return request.answer("302 Found", location="/there?signed=1")
+        return request.part(data, etag='"one"')
+
+    return answer
+
+
+def spoils_once(data: bytes) -> Answer:
+    """A proxy with a bad memory: a bit of the pieces is turned, twice."""
+
+    def answer(request: Request) -> None:
+        spoilt = data[:-2_000] + bytes([data[-2_000] ^ 1]) + data[-1_999:]
+        request.part(spoilt if request.number <= 2 else data, etag='"one"')
+
+    return answer
+
+
+def replaced(data: bytes) -> Answer:
+    """Another build lies there after the first request."""
+    other = built("2.0.1")
+
+    def answer(request: Request) -> None:
+        is_first = request.number == 1
+        if not is_first and request.headers.get("if-range") == '"one"':
+            return request.answer("200 OK", other, etag='"two"')
+        return request.part(data if is_first else other, etag='"one"' if is_first else '"two"')
+
+    return answer
+
+
+PATIENT = [
+    without_ranges, chunked, little_at_a_time, closes_after_each, closes_without_a_word, weak_names,
+    another_name_each_time, busy_first, redirects_first, spoils_once,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", PATIENT, ids=lambda kind: kind.__name__)
+def test_a_server_that_is_odd_but_has_the_build_gives_it_in_the_end(
+    kind: Callable[[bytes], Answer], lab: Lab, web: Serve
+) -> None:
+    lab.order(web(kind(NEWEST)).url).staged()
+    lab.site.engine.activate()
+    assert lab.runs() == "2.0.0"
+
+
+def test_the_server_says_how_long_to_wait(lab: Lab, web: Serve) -> None:
+    lab.order(web(busy_first(NEWEST)).url).staged()
+    assert lab.now >= 1_000.0 + 120.0 + 3_600.0
+
+
+def test_another_build_that_lies_there_meanwhile_is_begun_anew(lab: Lab, web: Serve) -> None:
+    lab.order(web(replaced(NEWEST)).url).staged()
+    assert lab.courier.task and lab.courier.task.version == "2.0.1"
+    lab.site.engine.activate()
+    assert lab.runs() == "2.0.1"
+
+
+def test_a_line_that_breaks_every_few_kilobytes_brings_all_of_it_and_each_piece_once(lab: Lab, web: Serve) -> None:
+    server = web(cut_each(NEWEST, 70_000))
+    lab.order(server.url).staged()
+    assert len(server.requests) > 4
+    assert lab.spent_b < 3 * len(NEWEST)
+
+
+@pytest.mark.promise("S8")
+def test_an_updater_that_dies_again_and_again_loses_no_piece_and_the_old_build_runs_all_the_time(
+    lab: Lab, web: Serve
+) -> None:
+    server = web(cut_each(NEWEST, 150_000))
+    lab.order(server.url)
+    had_b = 0
+    while lab.progress != orders.STAGED:
+        before = len(server.requests)
+        lab.until(lambda before=before: len(server.requests) > before or lab.progress == orders.STAGED)  # type: ignore[misc]
+        lab.until(lambda: lab.courier._thread is None)
+        assert lab.courier.task and lab.courier.task.received_b >= had_b
+        had_b = lab.courier.task.received_b
+        if lab.progress != orders.STAGED:
+            assert lab.runs() == "1.0.0"
+            lab.updater_dies()
+    assert had_b > 300_000
+    lab.site.engine.activate()
+    assert lab.runs() == "2.0.0"
+
+
+def says(status: str, **headers: str) -> Answer:
+    return lambda request: request.answer(status, b"", **headers)
+
+
+def part_of(where: str, **headers: str) -> Answer:
+    return lambda request: request.answer("206 Partial Content", b"x" * 10, content_range=where, **headers)
+
+
+def compresses(request: Request) -> None:
+    request.part(NEWEST, content_encoding="gzip")
+
+
+def lies_about_length(request: Request) -> None:
+    request.answer("206 X", NEWEST[:100], content_range=f"bytes 0-65535/{len(NEWEST)}", content_length="17")
+
+
+def sends_more(request: Request) -> None:
+    request.send(b"HTTP/1.1 206 X\r\nContent-Range: bytes 0-9/100000\r\nTransfer-Encoding: chunked\r\n\r\n")
+    request.send(b"100\r\n" + NEWEST[:256] + b"\r\n0\r\n\r\n")
+
+
+def endless(request: Request) -> None:
+    request.send(b"HTTP/1.1 200 OK\r\n\r\n" + b"\xd8\x6b\xa3\x02\x59\xff\xff")
+    while True:
+        request.send(b"\0" * 65_536)
+
+
+def silent(request: Request) -> None:
+    request.line.recv(1)
+
+
+def drips_its_head(request: Request) -> None:
+    request.send(b"HTTP/1.1 206 X\r\n")
+    for n in range(1_000):
+        request.send(f"X-{n}: y\r\n".encode())
+        threading.Event().wait(0.05)
+
+
+def no_http(request: Request) -> None:
+    request.send(b"SSH-2.0-OpenSSH_9.2p1\r\n" * 10)
+    raise OSError
+
+
+def huge_headers(request: Request) -> None:
+    request.send(b"HTTP/1.1 200 OK\r\nX: " + b"y" * 200_000 + b"\r\n\r\n")
+    raise OSError
+
+
+def many_headers(request: Request) -> None:
+    request.send(b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 500 + b"\r\n")
+    raise OSError
+
+
+def bad_chunks(request: Request) -> None:
+    request.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n")
+    raise OSError
+
+
+def always_elsewhere(request: Request) -> None:
+    request.answer("302 Found", location=f"/{request.number}")
+
+
+def tiny(request: Request) -> None:
+    first, _ = request.range
+    request.answer("206 X", NEWEST[first : first + 1], content_range=f"bytes {first}-{first}/{len(NEWEST)}")
+
+
+def another_product(request: Request) -> None:
+    request.answer("200 OK", b"<html>" * 10_000)
+
+
+def big_head(request: Request) -> None:
+    head = b"\xd8\x6b\xa3\x02\x5a\x7f\xff\xff\xff"
+    request.answer("200 OK", head + b"\0" * 3_000_000)
+
+
+HOSTILE: dict[str, tuple[Answer, str]] = {
+    "404": (says("404 Not Found"), "link"),
+    "403": (says("403 Forbidden"), "link"),
+    "500": (says("500 Oops"), "link"),
+    "204": (says("204 No Content"), "link"),
+    "304": (says("304 Not Modified"), "link"),
+    "416": (says("416 Range Not Satisfiable"), "link"),
+    "busy for ever": (says("503 Busy", retry_after="5"), "link"),
+    "no range said": (says("206 Partial Content"), "link"),
+    "another range": (part_of("bytes 5-14/1000"), "link"),
+    "more than asked": (part_of("bytes 0-99999999/100000000"), "link"),
+    "beyond the end": (part_of("bytes 0-9/5"), "link"),
+    "multipart": (says("206 X", content_type="multipart/byteranges; boundary=x"), "link"),
+    "compresses": (compresses, "link"),
+    "lies about the length": (lies_about_length, "link"),
+    "sends more than it says": (sends_more, "link"),
+    "endless": (endless, "format"),
+    "silent": (silent, "link"),
+    "drips its head": (drips_its_head, "link"),
+    "no http": (no_http, "link"),
+    "huge headers": (huge_headers, "link"),
+    "many headers": (many_headers, "link"),
+    "bad chunks": (bad_chunks, "link"),
+    "redirects in a circle": (always_elsewhere, "link"),
+    "redirects to http": (says("302 Found", location="http://127.0.0.1/x"), "link"),
+    "redirects to a file": (says("302 Found", location="file:///etc/passwd"), "link"),
+    "redirects nowhere": (says("302 Found"), "link"),
+    "redirects with a password": (says("302 Found", location="https://a:b@127.0.0.1/"), "link"),
+    "redirects into madness": (says("302 Found", location="https://[::1/"), "link"),
+    "another product": (another_product, "format"),
+    "a head of two gigabytes": (big_head, "format"),
+    "one byte at a time": (tiny, "budget"),
+    "a dev build": (honest(built(signer=builds.DEV)), "role"),
+    "a stranger's build": (honest(built(signer=builds.STRANGER)), "key"),
+    "a build for others": (honest(builds.build_file(builds.app("aarch64"))), "platform"),
+    "a tampered head": (honest(NEWEST[:300] + bytes([NEWEST[300] ^ 1]) + NEWEST[301:]), "signature"),
+    "tampered pieces": (honest(NEWEST[:-100_000] + bytes(100_000)), "hash"),
+    "a torn file": (honest(NEWEST[:-1_000]), "link"),
+}  # fmt: skip
+
+
+NEXT = ("404", "endless", "compresses", "tampered pieces", "a dev build", "a torn file", "redirects in a circle")
+
+
+@pytest.mark.promise("S8")
+@pytest.mark.parametrize("name", HOSTILE)
+def test_no_server_does_more_than_fail_the_order_and_the_old_build_runs(name: str, lab: Lab, web: Serve) -> None:
+    answer, code = HOSTILE[name]
+    server = web(answer)
+    lab.order(server.url, retries=1, budget_b=100_000 if name == "one byte at a time" else 2_000_000)
+    assert lab.failed() in (code, *({"hash", "verify"} if code == "hash" else ())), lab.why
+    assert lab.why and lab.spent_b <= 2_000_000 + 70_000 and len(server.requests) < 2_000
+    assert lab.runs() == "1.0.0"
+    if name in NEXT:
+        lab.order(web(honest(NEWEST)).url).staged()
+        lab.site.engine.activate()
+        assert lab.runs() == "2.0.0", "and the next order is none the worse for it"
+
+
+def test_a_server_that_is_not_who_it_should_be_is_told_nothing(lab: Lab, ca: Authority) -> None:
+    with Web(ca.stranger, honest(NEWEST)) as server:
+        lab.order(server.url, retries=0)
+        assert lab.failed() == "link" and "certificate" in lab.why.lower()
+        assert not server.requests
+
+
+def test_a_server_that_drips_its_content_is_left_after_a_minute(lab: Lab, web: Serve) -> None:
+    def drips(request: Request) -> None:
+        request.send(f"HTTP/1.1 206 X\r\nContent-Range: bytes 0-65535/{len(NEWEST)}\r\n\r\n".encode())
+        for at in range(0, 1_000, 10):
+            request.send(NEWEST[at : at + 10])
+            lab.now += 7
+            threading.Event().wait(0.01)
+
+    lab.order(web(drips).url, retries=0)
+    assert lab.failed() == "link" and "bytes in" in lab.why
+
+
+def test_the_budget_is_kept_to_the_kilobyte_and_a_second_order_goes_on_where_the_first_has_ended(
+    lab: Lab, web: Serve
+) -> None:
+    lab.order(web(honest(NEWEST)).url, budget_b=200_000)
+    assert lab.failed() == "budget"
+    assert lab.spent_b <= 200_000 + download.READ_B
+    server = web(honest(NEWEST))
+    lab.order(server.url).staged()
+    assert lab.spent_b < len(NEWEST) - 100_000 + 70_000
+
+
+def test_while_the_agent_forbids_it_nothing_is_fetched_and_a_running_attempt_ends_at_once(lab: Lab, web: Serve) -> None:
+    begun = threading.Event()
+
+    def hangs(request: Request) -> None:
+        begun.set()
+        request.line.recv(1)
+
+    lab.order(web(hangs).url)
+    lab.turn()
+    assert begun.wait(TURNS_S)
+    lab.courier.wish(Wish(lab.wish.order, download=False))
+    lab.turn()
+    assert lab.woken.wait(TURNS_S)
+    lab.turn()
+    assert lab.courier._thread is None and lab.courier.next_deadline() == float("inf")
+    assert lab.progress == orders.DOWNLOADING
+    task = lab.courier.task
+    assert task and task.failures == 0, "it was not the network's fault"
+
+
+def test_without_a_root_key_nobody_is_believed(lab: Lab, web: Serve) -> None:
+    (lab.site.root / "root.pub").unlink()
+    assert lab.site.engine.trust().version == Trust(None, None).version
+    lab.order(web(honest(NEWEST)).url)
+    assert lab.failed() in ("key", "signature")

@@ -1,0 +1,333 @@
+"""The update service with a real engine on a real folder, over sockets: what a flasher gets, and what it bears."""
+
+import os
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agent.update import facts
+from agent.update.kept import Kept
+from agent.update.line import BODY_MAX, WINDOW
+from agent.update.refusal import Refused
+from agent.update.service import CLIENTS_MAX
+from tests.flashsite import WAIT_S, Site
+from tests.flashstation import made
+from tools.flashing import driver, steps
+from tools.flashing.buildfile import BuildFile
+from tools.flashing.lines import Address, UnixLine
+from tools.flashing.steps import Wish
+from tools.flashing.talk import Steps, Talk
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[Site]:
+    with closing(Site(tmp_path)) as site:
+        yield site
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BuildFile]:
+    with closing(BuildFile(made(tmp_path_factory.mktemp("builds"), files=12))) as file:
+        yield file
+
+
+@contextmanager
+def refusal(code: str) -> Iterator[None]:
+    with pytest.raises(Refused) as caught:
+        yield
+    assert caught.value.code == code
+
+
+@pytest.mark.promise("S8")
+def test_a_build_is_flashed_and_the_next_start_of_the_agent_tries_it(site: Site, file: BuildFile) -> None:
+    end = site.flash(file)
+    assert end.result == "activated" and site.restarts == [("idle", "a build is to be tried")]
+    site.start_agent()
+    facts_, _ = site.talk(steps.status)
+    assert facts_["state"]["running"] == "a" and facts_["state"]["is_trial"] and facts_["serial"] == "SA-0001"
+    for name, index in file.head.components.items():
+        folder = site.root / "a" / ("tree" if name[0] == "app" else "controller")
+        if name in (("app", facts_["platform"]), ("controller", "duo_sim")):
+            assert {each.path for each in index.files} == {str(p.relative_to(folder)) for p in folder.rglob("*.*")}
+
+
+def test_a_dry_run_changes_no_file(site: Site, file: BuildFile) -> None:
+    before = snapshot(site.root)
+    end = site.flash(file, is_dry=True)
+    assert end.result == "planned" and end.wanted_b > 50_000 and snapshot(site.root) == before
+    assert site.flash(file).wanted_b == end.wanted_b
+
+
+def test_the_dry_run_of_a_difference_is_what_is_sent(site: Site, file: BuildFile, tmp_path: Path) -> None:
+    confirmed(site, file)
+    with closing(BuildFile(made(tmp_path, "2.1.0", files=14))) as newer:
+        planned = site.flash(newer, is_dry=True)
+        end = site.flash(newer)
+    assert 0 < planned.wanted_b == end.wanted_b < 40_000
+
+
+def confirmed(site: Site, file: BuildFile) -> None:
+    site.flash(file)
+    site.start_agent()
+    site.engine.confirm()
+
+
+def snapshot(root: Path) -> dict[str, bytes]:
+    """But for what has come of a head: that is no slot's."""
+    files = [path for path in sorted(root.rglob("*")) if path.is_file() and not path.name.startswith("coming.")]
+    return {str(path): path.read_bytes() for path in files}
+
+
+def test_what_is_kept_of_a_piece_is_what_a_cut_has_left_whole(tmp_path: Path) -> None:
+    """At every length that the file may have then; and it goes on from there."""
+    path = tmp_path / "piece"
+    kept = Kept(path)
+    kept.begin(b"d" * 32, b"one")
+    kept.add(b"three")
+    kept.close()
+    whole = path.read_bytes()
+    for cut in range(len(whole) + 1):
+        path.write_bytes(whole[:cut])
+        again = Kept(path)
+        assert (again.digest, bytes(again.data)) in ((b"", b""), (b"d" * 32, b"one"), (b"d" * 32, b"onethree"))
+        again.begin(b"e" * 32) if not again.digest else again.add(b"more")
+        again.close()
+        last = Kept(path)
+        assert (last.digest, last.data) == (again.digest, again.data)
+        last.close()
+    path.write_bytes(b"\xff" * 100)
+    assert Kept(path).digest == b""
+    unwritable = Kept(tmp_path / "no" / "folder")
+    unwritable.begin(b"d" * 32, b"x")
+    unwritable.add(b"y")
+    assert unwritable.data == b"xy"
+
+
+@pytest.mark.promise("S8")
+def test_a_flash_that_was_cut_goes_on_after_the_service_was_started_anew(tmp_path: Path, file: BuildFile) -> None:
+    site, sent_b = Site(tmp_path), 0
+
+    def some(talk: Any, tell: steps.Tell) -> Steps:
+        nonlocal sent_b
+        for _ in steps.flashed(talk, Wish(file, waits=False), tell):
+            if talk.sender and talk.sends == "pieces" and talk.sender.acked_b > 40_000:
+                sent_b = talk.sender.sent_b
+                return
+            yield
+
+    site.talk(some)
+    site.close()
+    with closing(Site(tmp_path)) as again:
+        end = again.flash(file, goes_on=True)
+        whole_b = sum(piece.stored_b for _, piece in pieces(file, facts.station(again.where).platform))
+    assert end.result == "activated" and sent_b > 40_000
+    assert sent_b + end.sent_b <= whole_b + WINDOW * BODY_MAX
+
+
+def pieces(file: BuildFile, platform: str) -> list[tuple[str, Any]]:
+    return [
+        (name[1], piece)
+        for name, index in file.head.components.items()
+        if name in (("app", platform), ("controller", "duo_sim"))
+        for piece in index.pieces().values()
+    ]
+
+
+def test_resume_begins_nothing(site: Site, file: BuildFile) -> None:
+    with refusal("usage"):
+        site.flash(file, goes_on=True)
+    assert not (site.root / "a").exists()
+
+
+def test_a_second_flasher_is_told_that_there_is_one(site: Site, file: BuildFile) -> None:
+    """The first one is in the middle of its build; it goes on undisturbed."""
+    codes = []
+
+    def first(talk: Any, tell: steps.Tell) -> Steps:
+        flashing = steps.flashed(talk, Wish(file, waits=False), tell)
+        for _ in flashing:
+            if talk.sends == "pieces":
+                break
+            yield
+        with pytest.raises(Refused) as caught:
+            site.flash(file)
+        codes.append(caught.value.code)
+        return (yield from flashing)
+
+    end, _ = site.talk(first)
+    assert codes == ["busy"] and end.result == "activated"
+
+
+def test_nobody_is_sent_away_because_somebody_else_hangs(site: Site) -> None:
+    """Clients that say nothing make room; those that are at work do not."""
+    idle = [socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) for _ in range(CLIENTS_MAX)]
+    for each in idle:
+        each.connect(str(site.socket))
+    status, _ = site.talk(steps.status)
+    assert status["serial"] == "SA-0001"
+    with ExitStack() as stack:
+        for _ in range(CLIENTS_MAX):
+            at_work(site, stack)
+        with refusal("link"):
+            site.talk(steps.status)
+    for each in idle:
+        each.close()
+
+
+def at_work(site: Site, stack: ExitStack) -> None:
+    """Somebody who has said hello and stays."""
+    talk, line = Talk(os.urandom(8), "tests"), stack.enter_context(closing(UnixLine(site.address)))
+    driver.run(line, talk, talk.hello(), threading.Event())
+
+
+def test_rubbish_at_the_socket_changes_nothing_and_crashes_nobody(site: Site) -> None:
+    before = snapshot(site.root)
+    for seed in range(20):
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as talk:
+            talk.connect(str(site.socket))
+            talk.sendall(bytes((seed * i * 7 + i) & 0xFF for i in range(20_000)))
+    status, _ = site.talk(steps.status)
+    assert status["serial"] == "SA-0001" and snapshot(site.root) == before
+
+
+def test_a_client_that_never_reads_takes_no_memory(site: Site) -> None:
+    """It asks and asks; of what is owed to it one frame waits."""
+    from agent.update import line
+
+    hello = line.frame(line.HELLO, 0, line.packed({"versions": [1, 1], "nonce": b"12345678", "who": "x"}))
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as talk:
+        talk.connect(str(site.socket))
+        talk.setblocking(False)
+        for _ in range(3_000):
+            try:
+                talk.send(hello)
+            except BlockingIOError:
+                break
+        status, _ = site.talk(steps.status)
+        assert status["serial"] == "SA-0001"
+        assert all(len(wire.out) < 3_000 for wire in site.service.wires)
+
+
+def test_a_session_waits_is_respected_or_overridden(site: Site, file: BuildFile) -> None:
+    def vitals(has_session: bool) -> None:
+        from agent.update import health
+
+        now_s = facts.uptime_s()
+        said = health.Facts(now_s - 1_000, now_s, True, True, True, True, has_session)
+        site.where.vitals.write_bytes(health.dump(said))
+
+    vitals(has_session=True)
+    with refusal("session"):
+        site.flash(file)
+    assert site.flash(file, when_idle=True).result == "waiting"
+    vitals(has_session=False)
+    site.service.wake()
+    assert site.is_restarted.wait(WAIT_S)
+    status, _ = site.talk(steps.status)
+    assert status["state"]["trial"] and not status["state"]["waiting"]
+    assert site.restarts == [("idle", "a build is to be tried")]
+
+
+def test_a_rollback_by_hand_ends_the_trial(site: Site, file: BuildFile) -> None:
+    site.flash(file)
+    site.start_agent()
+    site.talk(lambda talk, tell: steps.rolled_back(talk, "it hums", tell))
+    status, _ = site.talk(steps.status)
+    last = status["state"]["last"]
+    assert not last["is_confirmed"] and "it hums" in last["reason"] and status["state"]["trial"] is None
+    assert steps.trial_of(status["state"], file.head.digest.hex()[:16]) == "rolled-back"
+
+
+def test_the_log_tells_what_was_done(site: Site, file: BuildFile) -> None:
+    site.flash(file)
+
+    def talked(talk: Any, tell: steps.Tell) -> Steps:
+        yield from steps.identified(talk, tell)
+        yield from steps.logged(talk, 0, tell)
+
+    _, told = site.talk(talked)
+    lines = [str(said["line"]) for name, said in told if name == "log"]
+    assert [word for word in ("begin", "staged", "activated") if any(word in line for line in lines)] == [
+        "begin", "staged", "activated",
+    ]  # fmt: skip
+
+
+def test_the_forced_command_is_the_same_as_the_socket(
+    site: Site, file: BuildFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What sshd runs for a flasher's key: stdin and stdout of a program that has no other right."""
+    program = f"{sys.executable} -m agent.update.service relay --socket {site.socket} #"
+    monkeypatch.setenv("STATION_SSH", f"sh -c '{program}' ssh")
+    wish = Wish(file, waits=False)
+    end = driver.converse(Address("ssh", "flasher@sa-0001"), lambda talk: steps.flashed(talk, wish, lambda *_: None))
+    assert end.result == "activated"
+
+
+def test_a_relay_without_a_service_says_what_to_type(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "agent.update.service", "relay", "--socket", str(tmp_path / "none")],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 1 and "systemctl start station-update" in done.stderr
+
+
+
+@pytest.mark.promise("S8")
+def test_a_service_that_is_killed_in_mid_flash_is_sent_at_most_one_window_twice(
+    site: Site, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """A process of its own, as its unit starts it, and kill -9 in the midst of a piece of 64 KiB: what it had
+    acknowledged, the next one has; but for a piece that it was writing in that very instant."""
+    site.close()
+    file = BuildFile(made(tmp_path_factory.mktemp("big"), files=3, size_b=120_000))
+    words = [sys.executable, "-m", "agent.update.service", "serve"]
+    for name, path in (("root", site.root), ("board", site.where.board), ("config", site.where.config)):
+        words += [f"--{name}", str(path)]
+    words += ["--vitals", str(site.where.vitals), "--socket", str(site.socket)]
+    seen: list[int] = []
+
+    def killing(talk: Talk) -> Steps:
+        for _ in steps.flashed(talk, Wish(file, waits=False), lambda *_: None):
+            if talk.sender and talk.sends == "pieces" and talk.sender.acked_b > 90_000 and not seen:
+                seen.append(talk.sender.sent_b)
+                process.kill()
+            yield
+
+    for conversation in (killing, lambda talk: steps.flashed(talk, Wish(file, waits=False), lambda *_: None)):
+        site.socket.unlink(missing_ok=True)
+        with subprocess.Popen(words, stdout=subprocess.DEVNULL) as process:
+            end: Any = None
+            try:
+                while not site.socket.exists():
+                    assert process.poll() is None
+                    threading.Event().wait(0.05)
+                end = driver.converse(site.address, conversation)
+            except Refused as refused:
+                assert refused.code == "link" and seen
+            finally:
+                process.kill()
+    whole_b = sum(piece.stored_b for _, piece in pieces(file, facts.station(site.where).platform))
+    most_b = max(piece.stored_b for _, piece in pieces(file, facts.station(site.where).platform))
+    assert end.result == "activated" and seen[0] > 90_000 and end.sent_b < end.wanted_b < whole_b
+    assert seen[0] + end.sent_b <= whole_b + WINDOW * BODY_MAX + most_b
+    file.close()
+
+
+def test_whoever_comes_after_one_that_has_hung_up_need_not_wait(site: Site, file: BuildFile) -> None:
+    """It had begun, and closed its socket without a word: a socket that is closed is no silent line."""
+
+    def leaving(talk: Talk, tell: steps.Tell) -> Steps:
+        for _ in steps.flashed(talk, Wish(file, waits=False), tell):
+            if talk.sends == "pieces":
+                return
+            yield
+
+    site.talk(leaving)
+    assert site.flash(file).result == "activated"

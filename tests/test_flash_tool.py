@@ -1,0 +1,362 @@
+"""tools/flash.py as an engineer types it, against real update services: one station, ten at once, what goes wrong."""
+
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, closing
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+
+from agent.update import refusal
+from agent.update.refusal import Refused
+from tests.flashsite import Quick, Site
+from tests.flashstation import made
+from tools.flashing import cli, flash, schema, show
+from tools.flashing.fleet import Rollout, Row, Target, read, table
+from tools.flashing.lines import Address, address
+from tools.flashing.progress import Progress, duration, size
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="module")
+def build(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return made(tmp_path_factory.mktemp("builds"), files=6, size_b=3_000)
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[Site]:
+    with closing(Site(tmp_path, hands=Quick)) as site:
+        yield site
+
+
+@pytest.fixture(autouse=True)
+def _at_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    monkeypatch.delenv("STATION_PORT", raising=False)
+
+
+class Typed:
+    def __init__(self, capsys: pytest.CaptureFixture[str], *argv: str | Path | Address) -> None:
+        self.exit = cli.main([*map(str, argv)])
+        self.out, self.err = capsys.readouterr()
+
+    @property
+    def events(self) -> list[Mapping[str, Any]]:
+        """Each is held against its schema."""
+        events = [json.loads(line) for line in self.out.splitlines()]
+        for event in events:
+            jsonschema.validate(event, schema.of(event["event"]))
+        return events
+
+    def named(self, name: str) -> list[Mapping[str, Any]]:
+        return [event for event in self.events if event["event"] == name]
+
+
+# -- one station -------------------------------------------------------------------------------------------------------
+
+
+def test_a_flash_tells_its_plan_its_progress_and_its_end(
+    site: Site, build: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    typed = Typed(capsys, "flash", build, "--port", site.address)
+    assert typed.exit == 0, typed.err
+    for text in ("SA-0001, duo_sim", "2.0.0 into slot a", "100 %", "staged", "confirmed: this build stays"):
+        assert text in typed.out
+    again = Typed(capsys, "flash", build, "--port", site.address)
+    assert again.exit == 0 and "2.0.0 runs already" in again.out
+
+
+def test_every_json_event_is_as_its_schema_says(site: Site, build: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    typed = Typed(capsys, "flash", build, "--port", site.address, "--json")
+    names = [event["event"] for event in typed.events]
+    assert names[:3] == ["began", "identified", "planned"] and names[-1] == "ended" and "progress" in names
+    assert typed.events[0]["schema"] == 1 and typed.events[-1]["result"] == "confirmed"
+    stages = [event["stage"] for event in typed.named("stage")]
+    assert stages[:4] == ["send", "verify", "staged", "activated"] and stages[-1] == "confirmed"
+    for command in ("status", "log"):
+        assert Typed(capsys, command, "--port", site.address, "--json").events
+    assert Typed(capsys, "--json", "devices", "--no-ask").named("began")
+
+
+def test_a_dry_run_is_a_true_plan(site: Site, build: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    planned = Typed(capsys, "flash", build, "--port", site.address, "--dry-run", "--json")
+    assert planned.exit == 0 and planned.named("ended")[0]["result"] == "planned"
+    plan = planned.named("planned")[0]
+    done = Typed(capsys, "flash", build, "--port", site.address, "--json")
+    head_b = planned.named("ended")[0]["sent_b"]
+    assert done.named("ended")[0]["sent_b"] - head_b in (plan["wanted_b"], plan["wanted_b"] - head_b)
+
+
+def test_a_build_that_is_ill_ends_in_exit_10(site: Site, build: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Quick.ill = "the controller is not heard"
+    try:
+        typed = Typed(capsys, "flash", build, "--port", site.address)
+    finally:
+        Quick.ill = ""
+    assert typed.exit == refusal.ROLLED_BACK and "the controller is not heard" in typed.out
+    status = Typed(capsys, "status", "--port", site.address)
+    assert "was rolled back: the controller is not heard" in status.out
+
+
+@pytest.mark.parametrize(
+    ("argv", "exit_code"),
+    [
+        (["flash", "/nowhere.build", "--port", "unix:/nowhere"], refusal.USAGE),
+        (["flash", "BUILD", "--port", "unix:/nowhere"], refusal.NO_DEVICE),
+        (["flash", "BUILD", "--port", "/dev/null-and-void"], refusal.NO_DEVICE),
+        (["flash", "BUILD", "--port", "here"], refusal.USAGE),
+        (["flash", "BUILD", "--port", "SITE", "--serial", "SA-0002"], refusal.WRONG_DEVICE),
+        (["flash", "BUILD", "--port", "SITE", "--when-idle", "--override", "x"], refusal.USAGE),
+        (["flash", "DEV", "--port", "SITE"], refusal.UNTRUSTED),
+        (["flash", "OTHER", "--port", "SITE"], refusal.WRONG_DEVICE),
+        (["flash", "DAMAGED", "--port", "SITE"], refusal.UNTRUSTED),
+        (["flash", "BUILD", "--stations", "/nowhere"], refusal.USAGE),
+        (["flash", "BUILD", "--stations", "x", "--port", "y"], refusal.USAGE),
+        (["resume", "BUILD", "--port", "SITE"], refusal.USAGE),
+        (["resume"], refusal.USAGE),
+        (["rollback", "--reason", "x", "--port", "SITE"], refusal.VERIFY),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else str(value),
+)  # fmt: skip
+def test_each_failure_has_its_exit_code_and_a_sentence_that_says_what_to_do(
+    site: Site, build: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], argv: list[str], exit_code: int
+) -> None:
+    names: dict[str, Callable[[], Path | Address]] = {
+        "BUILD": lambda: build, "SITE": lambda: site.address, "DEV": lambda: made(tmp_path, "2.0.1", role="dev"),
+        "OTHER": lambda: made(tmp_path, "2.0.2", platforms=("aarch64",)),
+        "DAMAGED": lambda: damaged(build, tmp_path / "damaged.build"),
+    }  # fmt: skip
+    typed = Typed(capsys, *(names[word]() if word in names else word for word in argv))
+    said = (typed.err + typed.out).strip().splitlines()[-1]
+    assert typed.exit == exit_code and ":" in said and len(said) < 400 and "Traceback" not in typed.err
+
+
+def damaged(build: Path, to: Path) -> Path:
+    data = bytearray(build.read_bytes())
+    data[300] ^= 1
+    to.write_bytes(data)
+    return to
+
+
+def test_a_trace_holds_every_frame_with_its_time(
+    site: Site, build: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trace = tmp_path / "trace"
+    Typed(capsys, "flash", build, "--port", site.address, "--no-wait", "--trace", trace)
+    lines = [line.split() for line in trace.read_text().splitlines()]
+    names = [line[3] for line in lines]
+    assert names[:2] == ["HELLO", "IDENTITY"] and {"DATA", "ACK", "WANT"} <= set(names) and names[-2] == "BYE"
+    assert [float(line[0]) for line in lines] == sorted(float(line[0]) for line in lines)
+
+
+def test_resume_knows_what_was_flashed_last(site: Site, build: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Typed(capsys, "flash", build, "--port", site.address, "--stage")
+    typed = Typed(capsys, "resume", "--no-wait")
+    assert typed.exit == 0 and "activated" in typed.out
+
+
+def test_ctrl_c_says_goodbye_and_the_next_flash_goes_on(site: Site, tmp_path: Path) -> None:
+    """A real process; the station is free at once, and what had come is not sent again."""
+    big = made(tmp_path, "3.0.0", files=60, size_b=30_000, platforms=("x86_64", "aarch64"))
+    words = [sys.executable, "tools/flash.py", "flash", str(big), "--port", str(site.address), "--json", "--no-wait"]
+    slow = site.hands.engine.put
+    began = threading.Event()
+
+    def put(digest: bytes, stored: bytes) -> None:
+        began.set()
+        time.sleep(0.05)  # noqa: TID251 - a disk that takes its time, in real time: so does the process
+        slow(digest, stored)
+
+    site.hands.engine.put = put  # type: ignore[method-assign]
+    with subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as child:
+        assert began.wait(30)
+        child.send_signal(signal.SIGINT)
+        out, err = child.communicate(timeout=30)
+    assert child.returncode == refusal.INTERRUPTED and "Traceback" not in err
+    ended = json.loads(out.splitlines()[-1])
+    assert ended["code"] == "interrupted" and "resume" in ended["sentence"]
+    site.hands.engine.put = slow  # type: ignore[method-assign]
+    done = subprocess.run([*words[:2], "resume", *words[3:]], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    events = [json.loads(line) for line in done.stdout.splitlines()]
+    assert next(each for each in events if each["event"] == "planned")["have_b"] > 0
+
+
+# -- many --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.promise("S8")
+def test_ten_stations_are_flashed_at_once(build: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with ExitStack() as stack:
+        sites = [site_of(stack, tmp_path / f"{i}", f"SA-{i:04}") for i in range(10)]
+        stations = tmp_path / "stations.txt"
+        rows = [f"{site.address} SA-{i:04} bay-{i}" for i, site in enumerate(sites)]
+        stations.write_text("# ten bays\n" + "\n".join(rows) + "\n")
+        typed = Typed(capsys, "flash", build, "--stations", stations, "--json")
+        assert typed.exit == 0, typed.out
+        ended = typed.named("ended")
+        assert ended[0]["station"] == "bay-0" and {each["result"] for each in ended} == {"confirmed"}
+        assert typed.named("summary") == [
+            {"event": "summary", "stations": 10, "done": 10, "failed": 0, "not_begun": 0, "exit": 0}
+        ]
+        # The canary had confirmed before anybody else was begun.
+        order = [(event["event"], event.get("station")) for event in typed.events]
+        assert order.index(("ended", "bay-0")) < min(order.index(("identified", f"bay-{i}")) for i in range(1, 10))
+        # The others were at work at the same time.
+        begun = [i for i, (name, station) in enumerate(order) if name == "identified" and station != "bay-0"]
+        assert max(begun) < min(i for i, (name, station) in enumerate(order) if name == "ended" and station != "bay-0")
+        assert all(site.engine.running == "a" for site in sites)
+
+
+def site_of(stack: ExitStack, folder: Path, serial: str) -> Site:
+    folder.mkdir()
+    return stack.enter_context(closing(Site(folder, serial, Quick)))
+
+
+def test_a_canary_that_is_ill_saves_the_others(build: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with ExitStack() as stack:
+        sites = [site_of(stack, tmp_path / f"{i}", f"SA-{i:04}") for i in range(2)]
+        sites[0].hands.ill = "a meter's readings cannot be"  # type: ignore[attr-defined]
+        stations = tmp_path / "stations.txt"
+        stations.write_text("".join(f"{site.address}\n" for site in sites) + "unix:/nowhere\n")
+        typed = Typed(capsys, "flash", build, "--stations", stations)
+    assert typed.exit == refusal.SOME_FAILED and not (sites[1].root / "a").exists()
+    assert typed.out.count("not begun") == 2 and "a meter's readings cannot be" in typed.out
+
+
+def row(target: Target, *, is_well: bool = True) -> Row:
+    return Row(target, "confirmed" if is_well else "failed", code="" if is_well else "link", exit=0 if is_well else 8)
+
+
+TARGETS = [Target(f"s{i}", Address("unix", f"/{i}")) for i in range(10)]
+
+
+def test_nobody_new_is_begun_after_too_many_failures() -> None:
+    rollout = Rollout(TARGETS, canaries=1, jobs=3, failures_max=1)
+    assert rollout.begin() == TARGETS[:1] and rollout.begin() == []
+    rollout.ended(row(TARGETS[0]))
+    assert rollout.begin() == TARGETS[1:4]
+    rollout.ended(row(TARGETS[1], is_well=False))
+    assert rollout.begin() == TARGETS[4:5]  # one may fail
+    rollout.ended(row(TARGETS[2], is_well=False))
+    assert rollout.begin() == [] and not rollout.is_over
+    rollout.ended(row(TARGETS[3]))
+    rollout.ended(row(TARGETS[4]))
+    assert rollout.is_over and list(rollout.not_begun) == TARGETS[5:] and rollout.exit == refusal.SOME_FAILED
+
+
+def test_a_canary_may_not_fail_even_where_others_may() -> None:
+    rollout = Rollout(TARGETS, canaries=2, jobs=10, failures_max=5)
+    assert len(rollout.begin()) == 2
+    rollout.ended(row(TARGETS[0], is_well=False))
+    rollout.ended(row(TARGETS[1]))
+    assert rollout.is_over and len(rollout.not_begun) == 8
+
+
+def test_one_station_alone_gives_its_own_exit_code() -> None:
+    rollout = Rollout(TARGETS[:1], canaries=0)
+    rollout.begin()
+    rollout.ended(row(TARGETS[0], is_well=False))
+    assert rollout.is_over and rollout.exit == 8
+
+
+def test_the_table_has_a_row_for_each_station() -> None:
+    lines = table([row(TARGETS[1], is_well=False), row(TARGETS[0])], TARGETS[2:3])
+    assert [line.split()[0] for line in lines] == ["station", "s0", "s1", "s2"] and "not begun" in lines[3]
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("", "names no station"), ("# nothing\n\n", "names no station"), ("here\n", "line 1"),
+        ("/dev/a\n/dev/a\n", "twice"), ("/dev/a - x\n/dev/b - x\n", "twice"), ("/dev/a b c d\n", "line 1"),
+    ],
+)  # fmt: skip
+def test_a_stations_file_that_cannot_be_meant_is_refused(tmp_path: Path, text: str, why: str) -> None:
+    (tmp_path / "f").write_text(text)
+    with pytest.raises(Refused, match=why):
+        read(tmp_path / "f")
+
+
+def test_a_stations_file_says_where_who_and_what_it_is_called(tmp_path: Path) -> None:
+    (tmp_path / "f").write_text("/dev/ttyUSB0@921600 SA-1 north # by the door\nssh://a@b:22 -\n\n unix:/s SA-3\n")
+    assert read(tmp_path / "f") == [
+        Target("north", Address("serial", "/dev/ttyUSB0", 921_600), "SA-1"),
+        Target("ssh://a@b:22", Address("ssh", "a@b", 22)),
+        Target("SA-3", Address("unix", "/s"), "SA-3"),
+    ]
+
+
+# -- small things ------------------------------------------------------------------------------------------------------
+
+
+def test_an_address_is_read_as_it_is_shown() -> None:
+    for text in ("/dev/ttyUSB0", "/dev/ttyUSB0@921600", "ssh://u@h", "ssh://u@h:2222", "unix:/run/x"):
+        assert str(address(text)) == text
+    for wrong in ("", "ssh://", "ssh://-oProxyCommand=x", "unix:x", "ttyUSB0", "/dev/x@fast", "/dev/x@1@2"):
+        with pytest.raises(Refused):
+            address(wrong)
+
+
+def test_rate_and_time_left_are_of_the_last_seconds() -> None:
+    progress = Progress(100_000)
+    for second in range(6):
+        progress.update(second * 1_000, 0, float(second))
+    for second in range(6, 13):
+        progress.update(5_000 + (second - 5) * 5_000, 0, float(second))
+    assert progress.rate_bps == pytest.approx(5_000) and progress.left_s == pytest.approx(12.0)
+    assert (size(512), size(12_345), size(3_500_000)) == ("512 B", "12.3 kB", "3.5 MB")
+    assert (duration(12), duration(200), duration(3_900), duration(None)) == ("12 s", "3 min 20 s", "1 h 05 min", "?")
+
+
+@pytest.mark.parametrize("name", [name for name, _, _ in cli.COMMANDS])
+def test_each_command_has_a_page_of_help(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        cli.main([name, "--help"])
+    text = capsys.readouterr().out
+    assert end.value.code == 0 and len(text.splitlines()) > 8 and max(map(len, text.splitlines())) <= 120
+
+
+def test_notes_of_the_last_flash_are_no_ones_secret_and_no_ones_trouble(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", "/proc/nowhere")
+    with pytest.raises(Refused, match="no flash was begun"):
+        flash.remembered()
+    assert os.path.sep in str(flash.notes())
+
+
+PROGRESS = {"total_b": 100_000, "again_b": 0, "rate_bps": 10_000, "left_s": 5.0}
+
+
+def test_bars_are_drawn_for_each_station_and_lines_above_them() -> None:
+    stream = io.StringIO()
+    bars = show.Bars(cli.Out(False, stream))
+    with closing(bars):
+        for done_b in (10_000, 50_000):
+            for station in ("north", "south"):
+                bars.tell(station, "progress", {**PROGRESS, "done_b": done_b})
+        assert len(bars._progress.tasks) == 2
+        bars.tell("north", "stage", {"stage": "verify"})
+        assert [task.description for task in bars._progress.tasks] == ["south"]
+        bars.tell("south", "lost", {"sentence": "the [link] was lost"})
+    assert "north: the station reads it back" in stream.getvalue() and "[link]" in stream.getvalue()
+
+
+def test_without_a_terminal_progress_is_a_line_every_few_seconds() -> None:
+    stream, now = io.StringIO(), 0.0
+    lines = show.Lines(cli.Out(False, stream), clock=lambda: now)
+    for second in range(21):
+        now = float(second)
+        lines.tell("SA-1", "progress", {**PROGRESS, "done_b": 4_000 * second})
+    lines.tell("SA-1", "progress", {**PROGRESS, "done_b": 100_000})
+    said = stream.getvalue().splitlines()
+    assert len(said) == 5 and said[0].startswith("SA-1:  20 %  20.0 kB of 100.0 kB, 10.0 kB/s, 5 s left")
