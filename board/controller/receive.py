@@ -446,7 +446,7 @@ class Receiver:
     def _keep(self, seq: int, body: bytes) -> None:
         if seq not in self._early:
             taken = [number for number, _ in self._early.values()]
-            number = [number for number in range(WINDOW - 1) if number not in taken][0]
+            number = next(number for number in range(WINDOW - 1) if number not in taken)
             self._room.frames[number][: len(body)] = body
             self._early[seq] = number, len(body)
 
