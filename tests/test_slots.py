@@ -381,7 +381,7 @@ def test_the_updater_confirms_what_is_well_and_takes_back_what_is_not(site: Site
 @pytest.mark.promise("S8")
 def test_a_build_whose_updater_does_not_start_is_not_confirmed_however_well_it_charges(site: Site) -> None:
     site.install("1.0.0")
-    site.stage("2.0.0")
+    site.stage("2.0.0", files={**FILES, "agent/__init__.py": b"", "agent/update/__init__.py": b""})
     site.engine = Engine(site.root, STATION, choice=site.choice, boot_id="boot 0")  # with the real probe
     site.engine.activate()
     site.start(now_s=4.0)
@@ -570,6 +570,61 @@ def test_the_updater_is_never_that_of_a_build_on_trial(site: Site) -> None:
     site.stage("2.0.0")
     site.engine.activate()
     assert site.start().slot == "b" and pick_updater(site.root) == Choice("a", False, "1.0.0")
+
+
+@pytest.mark.promise("S8")
+def test_facts_of_the_build_before_do_not_confirm_the_one_on_trial(site: Site) -> None:
+    """The first start of the trial was made, the second one could not be counted: the default runs meanwhile."""
+    site.install("1.0.0")
+    site.stage("2.0.0")
+    site.engine.activate()
+    assert site.start(now_s=4.0) == Choice("b", True, "2.0.0")
+    site.files = ReadOnly()
+    assert site.start(now_s=8.0) == Choice("a", False, "1.0.0")
+    assert site.engine.watch(replace(FACTS, began_s=9.0), 100.0) is None
+    verdict = site.engine.watch(replace(FACTS, began_s=9.0, at_s=700.0), 700.0)
+    assert verdict and not verdict.is_healthy and site.state.default == "a"
+
+
+@pytest.mark.promise("S8")
+def test_a_name_that_is_no_text_ends_a_trial_with_a_reason_that_is(site: Site) -> None:
+    site.install("1.0.0")
+    site.stage("2.0.0")
+    site.engine.activate()
+    Path(os.fsdecode(os.fsencode(site.root / "b/tree") + b"/\xff.py")).write_text("")
+    done = launched(site, "pick")
+    assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "slot a: 1.0.0"), done.stderr
+    assert site.state.last and b"\\udcff.py is not listed" in site.state.last.reason.encode()
+
+
+@pytest.mark.promise("S8")
+def test_whoever_holds_the_boot_state_for_ever_keeps_nothing_from_starting(site: Site) -> None:
+    site.install("1.0.0")
+    site.stage("2.0.0")
+    site.engine.activate()
+    before = site.state
+    with statefile.locked(site.root):
+        assert picked_in_haste(site) == Choice("a", False, "1.0.0")
+    assert site.state == before, "no try was lost by it"
+
+
+@pytest.mark.promise("S8")
+def test_a_disk_that_does_not_answer_costs_its_slot_and_no_start(site: Site) -> None:
+    site.install("1.0.0")
+    site.install("2.0.0")
+    (site.root / "b" / "files").unlink()
+    os.mkfifo(site.root / "b" / "files")  # nobody ever writes into it
+    assert picked_in_haste(site) == Choice("a", False, "1.0.0")
+
+
+def picked_in_haste(site: Site) -> Choice:
+    """By the launcher's program, with less patience."""
+    program = (
+        "import sys; from pathlib import Path; from agent.update import launcher; launcher.PATIENCE_S = 0.5, 5.0;"
+        f"launcher.main_pick(Path({str(site.root)!r}), Path({str(site.choice)!r}), is_updater=False)"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=60, cwd=ROOT)
+    return launcher.read_choice(site.choice)
 
 
 # -- the programs -----------------------------------------------------------------------------------------------------

@@ -370,6 +370,9 @@ class Engine:
         trial = self.state.trial
         if trial is None:
             return None
+        choice = read_choice(self._choice)
+        if (choice.slot, choice.is_trial) != (trial.slot, True):
+            facts = None  # of another build: the launcher could not start the one on trial
         verdict = health.verdict(facts, trial, self._boot_id, now_s)
         if verdict is None:
             return None

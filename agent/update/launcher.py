@@ -12,11 +12,13 @@ library only.
 
 import hashlib
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NoReturn
 
 if not __package__:  # run as a file and isolated: its own tree is the only one that it may take anything from
     sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
@@ -24,13 +26,14 @@ if not __package__:  # run as a file and isolated: its own tree is the only one 
 from agent.files import DISK, Files
 from agent.update import statefile
 from agent.update.bootstate import RESCUE, SLOTS, Slot, State, Trial, order, rolled_back, started
-from agent.update.slots import Damaged, checked, listed_in, read_mark
+from agent.update.slots import checked, listed_in, read_mark
 
 ROOT = Path("/var/lib/station-update")
 CHOICE = Path("/run/station-agent/slot")
 RESCUE_TREE = Path(__file__).resolve().parents[2]
 BOOT_ID, UPTIME = Path("/proc/sys/kernel/random/boot_id"), Path("/proc/uptime")
 STARTS_MAX, STARTS_S = 3, 300.0  # so many starts of the updater, each so soon after the one before
+PATIENCE_S = 20.0, 12.0  # for lock and first slot, for each one after it: in all less than the unit's TimeoutStartSec
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,17 +56,14 @@ def pick(root: Path, boot_id: str, now_s: float, files: Files = DISK) -> Choice:
                 state = _kept(root, state, files)
             return _whole(root, state, files)
     except OSError as error:
-        return _rescue(f"{root} cannot be read: {error}")
+        _say(f"the boot state cannot be locked, so nothing is tried: {_shown(error)}")
+        return pick_updater(root)
 
 
 def pick_updater(root: Path) -> Choice:
-    """Changes nothing; the agent's pick repairs."""
-    try:
-        with statefile.locked(root):
-            state = statefile.load(root) or rebuilt(root)
-            return _whole(root, replace(state, trial=None))
-    except OSError as error:
-        return _rescue(f"{root} cannot be read: {error}")
+    """Changes nothing and waits for nobody; the agent's pick repairs."""
+    state = statefile.load(root) or rebuilt(root)
+    return _whole(root, replace(state, trial=None))
 
 
 def _whole(root: Path, state: State, files: Files = DISK) -> Choice:
@@ -71,10 +71,10 @@ def _whole(root: Path, state: State, files: Files = DISK) -> Choice:
         is_trial = state.trial is not None and state.trial.slot == name
         try:
             return Choice(name, is_trial, checked(root / name, state.slot(name).digest))
-        except (OSError, Damaged) as error:
-            print(f"slot {name} is not run: {error}", flush=True)
+        except Exception as error:  # a broken disk has more ways than we know; whatever it is, the next one is tried
+            _say(f"slot {name} is not run: {_shown(error)}")
             if is_trial:
-                state = _kept(root, rolled_back(state, str(error)), files)
+                state = _kept(root, rolled_back(state, _shown(error)), files)
     return _rescue("no slot is whole")
 
 
@@ -83,13 +83,24 @@ def _kept(root: Path, state: State, files: Files) -> State:
     try:
         return statefile.save(root, state, files)
     except OSError as error:
-        print(f"the boot state cannot be written, so nothing is tried: {error}", flush=True)
+        _say(f"the boot state cannot be written, so nothing is tried: {_shown(error)}")
         return replace(state, trial=None)
 
 
 def _rescue(why: str) -> Choice:
-    print(f"the rescue tree is run: {why}", flush=True)
+    _say(f"the rescue tree is run: {why}")
     return Choice(RESCUE)
+
+
+def _say(text: str) -> None:
+    """Also where the journal is away."""
+    with suppress(OSError):
+        print(text, flush=True)
+
+
+def _shown(error: Exception) -> str:
+    """The name of a file on a broken disk need not be text."""
+    return (str(error) or type(error).__name__).encode("ascii", "backslashreplace").decode()
 
 
 def rebuilt(root: Path) -> State:
@@ -97,7 +108,7 @@ def rebuilt(root: Path) -> State:
     default; where none ever was, one that is whole is tried."""
     state, newest = State(), -1
     for name in SLOTS:
-        with suppress(OSError, Damaged):
+        with suppress(Exception):
             digest = hashlib.sha256(listed_in(root / name)).hexdigest()
             checked(root / name, digest)
             number, floor = read_mark(root / name, digest)
@@ -134,15 +145,28 @@ def main_pick(root: Path, choice: Path, *, is_updater: bool) -> int:
         choice.unlink()  # never written through a link: the folder may belong to the agent's user
     out = os.open(choice, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
     now_s = float(UPTIME.read_text().split()[0])
+    lose_patience()
     if is_updater:
         made = _rescue("the updater dies") if is_looping(choice.with_name("starts"), now_s) else pick_updater(root)
     else:
         with suppress(OSError):
             become(root)
         made = pick(root, BOOT_ID.read_text().strip(), now_s)
+    signal.setitimer(signal.ITIMER_REAL, 0.0)
     os.write(out, f"{made.slot} {'trial' if made.is_trial else 'default'} {made.version}\n".encode())
-    print(f"slot {made.slot}{', on trial' * made.is_trial}: {made.version or 'the version of the image'}", flush=True)
+    _say(f"slot {made.slot}{', on trial' * made.is_trial}: {made.version or 'the version of the image'}")
     return 0
+
+
+def lose_patience() -> None:
+    """From now on nothing is waited for without end, neither a lock nor a disk: systemd would kill us, and again at
+    the next start, for ever."""
+
+    def ring(*_: object) -> NoReturn:
+        raise TimeoutError("it takes too long")
+
+    signal.signal(signal.SIGALRM, ring)
+    signal.setitimer(signal.ITIMER_REAL, *PATIENCE_S)
 
 
 def become(root: Path) -> None:
