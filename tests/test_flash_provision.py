@@ -4,7 +4,7 @@ nothing, and whoever is not the operator changes nothing later."""
 import json
 import tomllib
 from collections.abc import Iterator, Mapping
-from contextlib import closing
+from contextlib import closing, suppress
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -299,6 +299,43 @@ def test_a_cut_at_any_operation_leaves_the_old_identity_or_the_new_one(
         assert answer.get("changed") or answer.get("is_same")
         assert load_config(station.config).broker.host == after.host  # type: ignore[union-attr]
     assert cuts > 15
+
+
+@pytest.mark.promise("S8")
+def test_a_first_root_key_that_a_cut_has_let_through_locks_nobody_out(tmp_path: Path, ca: Path) -> None:
+    """A station that was set up by hand has no keyring yet, so nobody could sign a repetition."""
+    for cuts in range(40):
+        folder = tmp_path / str(cuts)
+        folder.mkdir()
+        station = Bare(folder)
+        station.config.parent.mkdir()
+        station.config.write_text('[station]\nstation_id = "SA-0001"\n')
+        station.hands = Provisioner(station.config, station.root, lambda: keyring.Trust(None, b""), files=Failing(cuts))
+        try:
+            station.provision(ca, wish(ca))
+            break
+        except PowerCut:
+            station.hands = Provisioner(station.config, station.root, lambda: keyring.Trust(None, b""))
+        station.provision(ca, wish(ca))
+        assert load_config(station.config).broker and (station.root / ROOT_KEY).read_bytes() == root_key().public
+    assert 15 < cuts < 39
+
+
+@pytest.mark.promise("S8")
+def test_after_a_provisioning_that_was_cut_off_a_bare_station_may_become_another_one(tmp_path: Path, ca: Path) -> None:
+    """Meant for production, it becomes one for development."""
+    for cuts in range(40):
+        folder = tmp_path / str(cuts)
+        folder.mkdir()
+        with suppress(PowerCut):
+            Bare(folder, Failing(cuts)).provision(ca, wish(ca))
+        station = Bare(folder)
+        if station.config.exists():
+            break
+        station.provision(ca, wish(ca, is_production=False, serial="SA-0002"))
+        assert (station.root / facts.DEVELOPMENT).exists()
+        assert load_config(station.config).broker and (station.root / ROOT_KEY).read_bytes() == root_key().public
+    assert 10 < cuts < 39
 
 
 FIELDS = st.dictionaries(

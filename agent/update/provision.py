@@ -54,6 +54,7 @@ SERIAL = re.compile(r"[A-Za-z0-9-]{1,36}", re.ASCII)
 HOST = re.compile(r"[A-Za-z0-9.:-]{1,253}", re.ASCII)
 ENROL = re.compile(r"https://[A-Za-z0-9.-]{1,253}(:[0-9]{1,5})?", re.ASCII)
 KEY_ID = re.compile(r"[A-Za-z0-9_.-]{1,32}", re.ASCII)
+OURS = re.compile(r"(ca|station|operator)-[0-9a-f]{16}\.(pem|new)", re.ASCII)
 PURPOSE = b"station provisioning 1"
 NEVER = "UNPROVISIONED"
 GROUP_MODE = 0o640  # of the key: the agent's group reads it
@@ -186,13 +187,18 @@ class Provisioner:
         return {"certificate": name, "changed": True}
 
     def _write(self, wanted: Wanted, pair: bytes) -> str:
-        """Files by the hash of their content, so that none is overwritten; then the config that names them."""
-        folder = self._config.parent
+        """Files by the hash of their content, so that none is overwritten; then the config that names them.
+
+        A root key is replaced before the config makes the station one that believes no other; a first one comes after
+        it, so that up to the end whoever is there may do all of this again."""
+        folder, root = self._config.parent, self._root_key()
         if wanted.is_production:
             self._files.remove(self._root / DEVELOPMENT)
-        elif not self._root_key():
+            self._files.sync(self._root)
+        elif not (self._root / DEVELOPMENT).exists():
             put(self._root / DEVELOPMENT, b"", files=self._files, mode=SHARED)
-        put(self._root / ROOT_KEY, wanted.root, files=self._files, mode=SHARED)
+        if root and root != wanted.root:
+            put(self._root / ROOT_KEY, wanted.root, files=self._files, mode=SHARED)
         made = {"ca": self._kept("ca", wanted.ca), "cert": self._kept("station", pair, is_secret=True)}
         keys = {kid: self._kept("operator", pem) for kid, pem in wanted.operator.items()}
         config = self._in_force()
@@ -201,10 +207,10 @@ class Provisioner:
         config["broker"] = {**broker, **({"enrol": wanted.enrol} if wanted.enrol else {})}
         config["operator"] = keys
         put(self._config, toml(config).encode(), files=self._files, mode=SHARED)
-        for old in sorted(folder.glob("*-*.pem")):
-            if str(old) not in {*made.values(), *keys.values()} and re.fullmatch(
-                r"(ca|station|operator)-[0-9a-f]{16}\.pem", old.name
-            ):
+        if not root:
+            put(self._root / ROOT_KEY, wanted.root, files=self._files, mode=SHARED)
+        for old in sorted(folder.glob("*-*")):
+            if OURS.fullmatch(old.name) and str(old) not in {*made.values(), *keys.values()}:
                 self._files.remove(old)
         self._files.remove(folder / REQUEST)
         self._files.sync(folder)
