@@ -55,13 +55,19 @@ def truth(number: int) -> dict[str, bytes]:
 
 
 @cache
-def built(number: int) -> tuple[bytes, dict[bytes, bytes]]:
-    """Its head, and its pieces as they are stored. Each third has a higher security sequence and a newer keyring."""
+def whole_file(number: int) -> bytes:
+    """The build. Each third has a higher security sequence and a newer keyring."""
     version, content = str(number), truth(number)
     app = builds.app(version=version, files={path[5:]: data for path, data in content.items() if path[:5] == "tree/"})
     rom = builds.firmware(version=version, files={"app.rom": content["controller/app.rom"]})
     how: dict[str, Any] = {"signer": PROD, "keys": ring(1 + number // 3), "sequence": number // 3}
-    data = builds.build_file(app, rom, version=version, **how)
+    return builds.build_file(app, rom, version=version, **how)
+
+
+@cache
+def built(number: int) -> tuple[bytes, dict[bytes, bytes]]:
+    """Its head, and its pieces as they are stored."""
+    data = whole_file(number)
     head = builds.head_of(data, None)
     rest = data[len(head.raw) :]
     return head.raw, {d: rest[at : at + piece.stored_b] for d, (at, piece) in build.pieces_of(head).items()}
@@ -245,9 +251,9 @@ def play_random(writer: Writer, rng: random.Random) -> None:
 # -- the judge --------------------------------------------------------------------------------------------------------
 
 
-def legal_states(said: Sequence[str]) -> list[Legal]:
+def legal_states(said: Sequence[str], before: Legal = Legal()) -> list[Legal]:
     """All that the promises allow, in order."""
-    states, first, promised = [Legal()], 0, 0
+    states, first, promised = [before], 0, 0
     for line in said:
         told: dict[str, Any] = json.loads(line)
         match told:
@@ -268,14 +274,18 @@ def slots_judge() -> Judge:
         rest = sorted((name, data or b"") for name, data in files.items() if name != "log")
         key = sha256(repr((rest, sorted(map(repr, legal_states(said))))).encode()).digest()
         if key not in seen:
-            seen[key] = judged(files, legal_states(said))
+            seen[key] = judged(files, legal_states(said), is_chosen(files))
         return seen[key]
 
     return judge
 
 
-def judged(files: Tree, legal: Sequence[Legal]) -> str:
-    is_thorough = "STATION_LONG" in os.environ or crc32(b"".join(filter(None, files.values()))) % 3 == 0
+def is_chosen(files: Tree) -> bool:
+    """To be judged thoroughly, which takes most of the time: every third disk, all of them in the long run."""
+    return "STATION_LONG" in os.environ or crc32(b"".join(filter(None, files.values()))) % 3 == 0
+
+
+def judged(files: Tree, legal: Sequence[Legal], is_thorough: bool) -> str:
     with planted(files) as folder:
         choice = folder.with_name(f"{folder.name}.slot")
         try:
@@ -301,7 +311,7 @@ def without_state(folder: Path, legal: Sequence[Legal]) -> str:
 
 
 def wrong(folder: Path, choice: Path, made: Choice, legal: Sequence[Legal], is_thorough: bool) -> list[str]:
-    """`is_thorough`: the next build is flashed, too, which takes most of the time."""
+    """`is_thorough`: the next build is flashed, too."""
     engine = opened(folder, choice)
     is_now, number = found(engine), int(made.version or 0)
     may = [each.started() for each in legal]

@@ -17,7 +17,7 @@ from tempfile import TemporaryDirectory
 from agent import outbox, store
 from agent.authcache import lists, overlay
 from agent.update import engine
-from tests import durable_slots
+from tests import durable_air, durable_provision, durable_slots
 from tests.durability import Judge, Recording, Tree, plant, record
 from tests.durable_lists import CARDS, MANY, judge_lists, play_changes, play_lists, play_long, play_mends, play_parts
 from tests.durable_store import DAMAGED, half_readable, judge_rebuilt, judge_store, play_reopening, play_store
@@ -47,6 +47,10 @@ STORIES = {
     "changes": Story(play_changes, lambda: partial(judge_lists, CARDS)),
     "mends": Story(play_mends, lambda: partial(judge_lists, CARDS)),
     "slots": Story(durable_slots.play_slots, durable_slots.slots_judge, durable_slots.BEFORE),
+    "provision": Story(
+        durable_provision.play_provision, durable_provision.provision_judge, durable_provision.BEFORE
+    ),
+    "air": Story(durable_air.play_air, durable_air.air_judge, durable_air.before()),
     "long list": Story(play_long, lambda: partial(judge_lists, MANY)),
 }
 WRITER = [sys.executable, "-m", "tests.durable_stories"]

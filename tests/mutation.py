@@ -22,12 +22,13 @@ ROOT = Path(__file__).parent.parent
 MODULES = (
     "agent.files", "agent.outbox", "agent.store", "agent.app", "agent.authcache.listfile", "agent.authcache.lists",
     "agent.authcache.parts", "agent.authcache.builder", "agent.authcache.overlay", "agent.update.slots",
-    "agent.update.statefile", "agent.update.engine",
+    "agent.update.statefile", "agent.update.engine", "agent.update.provision", "agent.update.courier",
 )  # fmt: skip
 SYNCS = re.compile(r"f?(data)?sync(_\w+)?")
 TOGETHER = {  # what makes a commit whole
     "agent.authcache.lists": re.compile(r"clear|list_changed|_forgotten|saves"),
     "agent.update.statefile": re.compile(r"put"), "agent.update.engine": re.compile(r"_change|_mark"),
+    "agent.update.courier": re.compile(r"put|_write"),
 }  # fmt: skip
 SWAPPED = (  # module, function, what is done one step too late there
     ("agent.files", "put", "files.sync(new)"), ("agent.files", "put", "files.rename("),
@@ -69,10 +70,13 @@ SQL = (
 # What no line names belongs to the lists.
 STORY_OF = {
     "agent.update.slots": "slots", "agent.update.statefile": "slots", "agent.update.engine": "slots",
+    "agent.update.provision": "provision", "agent.update.courier": "air",
     "agent.store": "store", "set_aside": "damaged", "sync_folder": "damaged", "rebuilt": "rebuilt",
     "_change": "changes", "_stage": "changes", "_forgotten": "changes", "agent.authcache.parts": "parts",
 }  # fmt: skip
-STORIES_ORDER = ("store", "damaged", "rebuilt", "lists", "parts", "changes", "mends", "slots", "long list")
+STORIES_ORDER = (
+    "store", "damaged", "rebuilt", "lists", "parts", "changes", "mends", "slots", "provision", "air", "long list",
+)  # fmt: skip
 EQUIVALENT = {  # name -> why nothing can be lost
     "agent/update/engine.py: put() without staging.writer.sync_written()":
         "nothing is promised of a piece: what is not there after a cut is asked for again",
@@ -218,22 +222,26 @@ class Connection(sqlite3.Connection):
 
 
 def verdict(mutant: Mutant, lives: int = LIVES) -> str:
-    """What a judge says of the first broken disk; empty if the mutant lives."""
-    from tests.durability import WriterDied, broken
+    """What a judge says of the first broken disk; empty if the mutant lives. A story whose writer never comes to the
+    mutant has nothing to say of it."""
+    from tests.durability import Recording, WriterDied, broken
     from tests.durable_stories import STORIES, recorded
 
     order = sorted(STORIES_ORDER, key=lambda name: name != mutant.story)
     run = [sys.executable, "-m", "tests.mutation", json.dumps(asdict(mutant))]
     try:
-        recordings = {name: recorded(name, range(lives), run) for name in order[:1]}
+        recordings: dict[str, Recording] = {name: recorded(name, range(lives), run) for name in order[:1]}
     except WriterDied as error:
         assert FIRED in str(error), error
         return f"{mutant.story}, whose writer dies of it: {str(error).strip().splitlines()[-1]}"
     assert FIRED in recordings[mutant.story].errors, f"{mutant.name}: its story does not come there"
     for effort in (0,) if mutant.name in EQUIVALENT else (0, 1):
         for name in order:
-            recording = recordings.setdefault(name, recorded(name, range(lives), run))
-            for said in broken(recording, STORIES[name].judge(), effort):
+            if name not in recordings:
+                recordings[name] = recorded(name, range(lives), run)
+            if FIRED not in recordings[name].errors:
+                continue
+            for said in broken(recordings[name], STORIES[name].judge(), effort):
                 return f"{name}, {said}"
     return ""
 
