@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from agent.update import facts
+from agent.update import facts, health
+from agent.update.hands import WAITING
 from agent.update.kept import Kept
 from agent.update.line import BODY_MAX, WINDOW
 from agent.update.refusal import Refused
@@ -216,23 +217,41 @@ def test_a_client_that_never_reads_takes_no_memory(site: Site) -> None:
 
 
 def test_a_session_waits_is_respected_or_overridden(site: Site, file: BuildFile) -> None:
-    def vitals(has_session: bool) -> None:
-        from agent.update import health
-
-        now_s = facts.uptime_s()
-        said = health.Facts(now_s - 1_000, now_s, True, True, True, True, has_session)
-        site.where.vitals.write_bytes(health.dump(said))
-
-    vitals(has_session=True)
+    vitals(site, has_session=True)
     with refusal("session"):
         site.flash(file)
     assert site.flash(file, when_idle=True).result == "waiting"
-    vitals(has_session=False)
+    vitals(site, has_session=False)
     site.service.wake()
     assert site.is_restarted.wait(WAIT_S)
     status, _ = site.talk(steps.status)
     assert status["state"]["trial"] and not status["state"]["waiting"]
     assert site.restarts == [("idle", "a build is to be tried")]
+
+
+@pytest.mark.promise("S8")
+def test_what_has_waited_and_was_tried_by_other_hands_does_not_bring_the_build_before_back(
+    site: Site, file: BuildFile, tmp_path: Path
+) -> None:
+    confirmed(site, file)
+    vitals(site, has_session=True)
+    with closing(BuildFile(made(tmp_path, "2.1.0", files=14))) as newer:
+        assert site.flash(newer, when_idle=True).result == "waiting"
+        before = (site.root / WAITING).read_bytes()
+        assert site.engine.activate(waived={"session"}, reason="an order over the air") == "b"
+        site.start_agent()
+        site.engine.confirm()
+    vitals(site, has_session=False)
+    (site.root / WAITING).write_bytes(before)  # a power cut may undo its removal as well
+    site.hands.watch(facts.uptime_s())
+    assert site.engine.state.trial is None and site.engine.state.default == "b"
+    assert not (site.root / WAITING).exists()
+
+
+def vitals(site: Site, has_session: bool) -> None:
+    now_s = facts.uptime_s()
+    said = health.Facts(now_s - 1_000, now_s, True, True, True, True, has_session)
+    site.where.vitals.write_bytes(health.dump(said))
 
 
 def test_a_rollback_by_hand_ends_the_trial(site: Site, file: BuildFile) -> None:

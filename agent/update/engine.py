@@ -148,6 +148,15 @@ class Engine:
     def running(self) -> str:
         return read_choice(self._choice).slot
 
+    @property
+    def tryable(self) -> str:
+        """Digest of the list of what activate() would try; "" = there is nothing."""
+        try:
+            state = self.state
+            return state.slot(self._tryable(state)).digest
+        except Refused:
+            return ""
+
     def status(self) -> Status:
         state, choice = self.state, read_choice(self._choice)
         missing_b = self._staging.missing_b if self._staging else None

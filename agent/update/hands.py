@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from hashlib import sha256
 from typing import Any
 
+from agent.files import put
 from agent.update import build, facts, protocol
 from agent.update.bootstate import SLOTS
 from agent.update.engine import Engine, Held, Plan
@@ -103,7 +104,8 @@ class Hands:
             self.engine.activate(was_online=self._is_online(), waived=waived, reason=job.override)
         except Refused as refused:
             if refused.code in ("session", "interlock") and job.when_idle:
-                self._waiting.write_text(json.dumps({"why": refused.sentence}))
+                said = {"why": refused.sentence, "digest": self.engine.tryable}
+                put(self._waiting, json.dumps(said).encode())
                 return "waiting"
             raise
         self._forget_waiting()
@@ -122,12 +124,22 @@ class Hands:
             if verdict is not None and not verdict.is_healthy:
                 self._restart("resume", verdict.reason)
             if self._waiting.exists() and self.engine.state.trial is None:
-                self.activate(protocol.Activate(when_idle=True, override=""))
+                if self._waits_for() == self.engine.tryable:
+                    self.activate(protocol.Activate(when_idle=True, override=""))
+                else:  # the air has brought it to its trial meanwhile: what could be tried now is the build before
+                    self._forget_waiting()
         except Refused as refused:
             self._forget_waiting()
             print(f"no trial: {refused.sentence}", flush=True)
         except OSError as error:
             print(f"the trial is not judged: {error}", flush=True)
+
+    def _waits_for(self) -> str:
+        """Digest of the list of the build that waits; "" = it cannot be read."""
+        try:
+            return str(json.loads(self._waiting.read_bytes())["digest"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return ""
 
     def _forget_waiting(self) -> None:
         self._waiting.unlink(missing_ok=True)
