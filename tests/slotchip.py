@@ -79,6 +79,22 @@ class Flash:
             raise Cut
 
 
+class Inflater:
+    """As MicroPython's: part by part, and what is wrong is found where it lies."""
+
+    def __init__(self, data: bytes) -> None:
+        self._inflate, self._rest = zlib.decompressobj(-12), bytes(data)
+
+    def readinto(self, into: memoryview) -> int:
+        try:
+            found = self._inflate.decompress(self._rest, len(into))
+        except zlib.error as error:
+            raise ValueError(str(error)) from None
+        self._rest = self._inflate.unconsumed_tail
+        into[: len(found)] = found
+        return len(found)
+
+
 class Home:
     """For the boot part: `board/controller/receive.py` says what."""
 
@@ -106,13 +122,8 @@ class Home:
     def save(self, name: str, data: bytes) -> None:
         self.flash.save(name, data)
 
-    def inflate(self, data: bytes, into: memoryview) -> int:
-        try:
-            found = zlib.decompressobj(-12).decompress(data, len(into))
-        except zlib.error as error:
-            raise ValueError(str(error)) from None
-        into[: len(found)] = found
-        return len(found)
+    def inflater(self, data: bytes) -> "Inflater":
+        return Inflater(data)
 
     def feed(self) -> None:
         pass

@@ -136,6 +136,18 @@ def test_the_real_firmware_is_replaced_over_its_line_and_stays_over_a_power_cut(
     assert flash(line, component_of(image("1"), "1")).sent_b == 0, "it is still in the other slot"
 
 
+@pytest.mark.promise("S8")
+@pytest.mark.parametrize("seed", range(20) if LONG else [1])
+def test_frames_that_a_bad_line_spoils_cost_the_small_heap_nothing_but_time(running: Running, seed: int) -> None:
+    """What comes before a frame that is missing has its place in the heap, also of an image that fills its slot."""
+    rng = random.Random(seed)
+    data = slots.sealed("test", "2", image("2")[slots.HEAD_B :] + rng.randbytes(30_000))
+    line = Line(running, rate_b=1_000, noise=2e-4, seed=seed)
+    report = flash(line, component_of(data))
+    assert report.version == "2" and 0 < report.again_b < report.sent_b
+    assert running.sim.boots == 3, "factory, halted, new: it never had to be reset"
+
+
 LATER = {"heap", "exits"}  # in the long run
 
 

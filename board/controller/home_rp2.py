@@ -84,8 +84,8 @@ class Home:
             file.write(data)
         os.rename(FOLDER + "/new", FOLDER + "/" + name)
 
-    def inflate(self, data, into):
-        return deflate.DeflateIO(Source(data), deflate.RAW, 12).readinto(into) or 0
+    def inflater(self, data):
+        return deflate.DeflateIO(Source(data), deflate.RAW, 12)
 
     def feed(self):
         self._watchdog.feed()

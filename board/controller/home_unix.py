@@ -85,8 +85,8 @@ class Home:
     def save(self, name, data):
         self._files.write(name, data)
 
-    def inflate(self, data, into):
-        return deflate.DeflateIO(Source(data), deflate.RAW, 12).readinto(into) or 0
+    def inflater(self, data):
+        return deflate.DeflateIO(Source(data), deflate.RAW, 12)
 
     def word(self):
         """On a chip, a register; on a PC, a file that counts for nothing after a power cut."""

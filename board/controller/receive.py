@@ -5,7 +5,7 @@ Part of the immutable boot part; MicroPython subset. `home` is the chip (`home_u
     slot(number)                    the slot's bytes, where they lie in flash: a memoryview
     erase(number, sector), write(number, at, data)
     read(name), save(name, data)    files; `save` replaces a file whole, or raises OSError
-    inflate(data, into) -> count    of a raw deflate stream into a buffer, that full at most; ValueError, OSError
+    inflater(data)                  a stream that reads what a raw deflate stream holds; ValueError, OSError, EOFError
     feed()                          the watchdog
     send(data)                      all of it
     receive()                       what came over the line; None or b"" if nothing did
@@ -46,7 +46,9 @@ WORKING_EACH = 8  # sectors are erased between two WORKING: 0.4 s, at worst 3
 SILENCE_MS = 60_000  # a flasher that has fallen silent is not waited for any longer
 BYE_MS = 200  # for its repetition
 CLOCK_MASK = 0x3FFF_FFFF
+EARLY_MAX = 4  # frames that are kept while one before them is missing; the others come again
 HOLE_B = 6_144  # an inflater with a window of 4 KiB
+PART_B = 512  # of a piece, as it is inflated
 SEQS = 0xFFFF
 
 
@@ -66,15 +68,18 @@ class Room:
 
     def __init__(self) -> None:
         self.piece = bytearray(SECTOR_B)  # as it is stored
-        self.sector = bytearray(SECTOR_B)  # as it will lie
-        self.frames = [bytearray(BODY_MAX) for _ in range(WINDOW - 1)]  # that come before one that is missing
+        self.part = bytearray(PART_B)  # of what will lie there
+        self.frames = [bytearray(BODY_MAX) for _ in range(EARLY_MAX)]  # that come before one that is missing
         self._hole: bytearray | None = None
         self.dig()
 
     def dig(self) -> None:
         self._hole = None
         _collect()
-        self._hole = bytearray(HOLE_B)
+        try:
+            self._hole = bytearray(HOLE_B)
+        except MemoryError:  # something that is not free yet lies in it: the next time
+            pass
 
     def fill(self) -> None:
         self._hole = None
@@ -120,27 +125,43 @@ class Target:
                 self._home.erase(self.slot, sector)
 
     def put(self, number: int, stored: "bytes | memoryview") -> None:
-        """One piece, as it is stored in the build."""
-        digest, size_b, stored_b, _ = self.pieces[number]
-        data = stored
-        if stored_b < size_b:
-            data = self._inflated(stored, memoryview(self._room.sector)[:size_b])
-        if len(data) != size_b or sha256(data).digest() != digest:
+        """One piece, as it is stored in the build. It is inflated twice: to be checked, then to be written; a small
+        heap has no room for it in between."""
+        digest, size_b, stored_b, sectors = self.pieces[number]
+        found, found_b = sha256(), 0
+        for part in self._parts(stored, size_b, stored_b):
+            found.update(part)
+            found_b += len(part)
+        if found_b != size_b or found.digest() != digest:
             raise Refused("hash", "piece %d is not what the build's index says: make the build anew" % number)
-        for sector in self.pieces[number][3]:
-            self._home.write(self.slot, sector * SECTOR_B, data)
+        at = 0
+        for part in self._parts(stored, size_b, stored_b):
+            for sector in sectors:
+                self._home.write(self.slot, sector * SECTOR_B + at, part)
+            at += len(part)
         if not lies(self._home.slot(self.slot), self.pieces[number]):
             raise Refused("verify", "a sector does not keep what is written to it: replace the controller")
         self.is_wanted[number] = False
 
-    def _inflated(self, stored: "bytes | memoryview", into: memoryview) -> memoryview:
-        """As much as there was; all that is there beyond it is nobody's."""
+    def _parts(self, stored: "bytes | memoryview", size_b: int, stored_b: int) -> "Iterator[bytes | memoryview]":
+        """The piece as it will lie: as much as there is of it; all that is there beyond it is nobody's."""
+        if stored_b == size_b:
+            yield stored
+            return
+        room = memoryview(self._room.part)
         self._room.fill()
         try:
-            return into[: self._home.inflate(stored, into)]
+            stream = self._home.inflater(stored)
+            while size_b:
+                count = stream.readinto(room[: min(PART_B, size_b)])
+                if not count:
+                    return
+                size_b -= count
+                yield room[:count]
         except (ValueError, OSError, EOFError):
-            return into[:0]
+            return
         finally:
+            stream = None
             self._room.dig()
 
     def finish(self) -> None:
@@ -444,11 +465,14 @@ class Receiver:
             self._broken = refusal(self._seq, "internal", "the controller has no memory left: flash again")
 
     def _keep(self, seq: int, body: bytes) -> None:
-        if seq not in self._early:
-            taken = [number for number, _ in self._early.values()]
-            number = next(number for number in range(WINDOW - 1) if number not in taken)
-            self._room.frames[number][: len(body)] = body
-            self._early[seq] = number, len(body)
+        if seq in self._early:
+            return
+        taken = [number for number, _ in self._early.values()]
+        for number in range(EARLY_MAX):
+            if number not in taken:
+                self._room.frames[number][: len(body)] = body
+                self._early[seq] = number, len(body)
+                return
 
     def _take(self, body: bytes) -> None:
         if len(body) > self._rest_b:
