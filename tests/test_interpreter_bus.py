@@ -180,6 +180,16 @@ def test_a_firmware_that_hangs_is_reset_by_the_watchdog(tmp_path: Path) -> None:
     controller.close()
 
 
+def test_a_machine_that_takes_its_time_to_start_a_process_is_no_firmware_that_hangs(tmp_path: Path) -> None:
+    pause_s = WATCHDOG_MS / 1000 + 0.2
+    controller = RealController(script(f"import time; time.sleep({pause_s})\n{CODE}"), tmp_path / "flash.img")
+    clock = Clock(controller)
+    controller.power_on(clock.now())
+    clock.until(lambda: controller.steps > 0)
+    assert controller.boots == 1 and not controller.resets
+    controller.close()
+
+
 def test_a_power_cut_ends_it_at_once_and_flash_outlives_it_unless_erased(controller: RealController) -> None:
     clock = Clock(controller)
     controller.power_on(clock.now())

@@ -32,6 +32,7 @@ BOOT_MS = 50  # in lockstep; nobody drives the pins meanwhile
 ANSWER_S = 10.0  # in lockstep: a step that takes longer never ends
 EXIT_S = 1.0  # between a process's last word and its exit code
 WATCHDOG_MS = 2_000  # OUTPUTS come every 100 ms: a firmware that is silent for longer hangs, and is reset
+START_MS = 15_000  # until the first: a chip needs a millisecond for it, a busy PC may take seconds for a process
 ALIVE_MS = 1_000  # a boot that ends earlier has failed: the next one comes a little later
 AGAIN_MS = 200
 HEAD_OUT, ROW_OUT = OUTPUTS_FIRST, OUTPUTS_PER_PORT
@@ -197,7 +198,7 @@ class RealController(DrivenPlant):
         self._cause = contract.RESET_POWER_ON  # of the next boot
         self._boot_at_ms = 0
         self._booted_ms = 0
-        self._heard_ms = 0
+        self._heard_ms, self._is_heard = 0, False  # OUTPUTS of this boot
         self._step_ms = 0  # of the last step, in lockstep
         self._told: list[int] = []  # the last INPUTS
 
@@ -286,7 +287,7 @@ class RealController(DrivenPlant):
             self._drive(frame)
         if frames is None:
             self._died(None)
-        elif self._now_ms - self._heard_ms > WATCHDOG_MS:
+        elif self._now_ms - self._heard_ms > (WATCHDOG_MS if self._is_heard else START_MS):
             self._died(contract.RESET_WATCHDOG)
         self._settle()
 
@@ -319,7 +320,7 @@ class RealController(DrivenPlant):
     def _drive(self, frame: tuple[int, ...]) -> None:
         """OUTPUTS, from now on."""
         assert len(frame) == HEAD_OUT + ROW_OUT * len(self.bays), frame
-        self._heard_ms = self._now_ms
+        self._heard_ms, self._is_heard = self._now_ms, True
         _, self.steps, self.overruns = frame[:HEAD_OUT]
         for i, bay in enumerate(self.bays):
             bay.out = Outputs(*frame[HEAD_OUT + i * ROW_OUT :][:ROW_OUT])
@@ -332,6 +333,7 @@ class RealController(DrivenPlant):
         self.steps = self.overruns = 0
         self._told = []
         self._booted_ms = self._heard_ms = self._now_ms
+        self._is_heard = False
 
     def _died(self, cause: int | None) -> None:
         """It has ended by itself (None), or is made to."""
