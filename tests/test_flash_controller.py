@@ -4,80 +4,33 @@ import os
 import pty
 import socket
 import subprocess
-import threading
 import tty
 from collections.abc import Iterator
-from contextlib import closing, suppress
+from contextlib import closing
 from io import StringIO
 from pathlib import Path
 
 import pytest
 
-from agent.sim.interpreter import bus_frame
 from agent.update import chipline
 from agent.update.chip import Flash, Look, Report, image_of
 from agent.update.chipline import converse
 from agent.update.refusal import Refused
 from board import chip, firmware
-from board.controller import contract, slots
-from board.controller.app.firmware import INPUTS_PER_PORT
-from tests.chip import TETHERED, pins
+from board.controller import slots
 from tests.rig import need_interpreter
 from tests.slotchip import sealed
+from tests.supervised import TABLE, Supervised
 from tools.flashing import controllers
 from tools.flashing.cli import Out
 from tools.flashing.lines import SerialLine, address
 
-TABLE = pins(tuple(TETHERED.items()))
 NONCE = b"nonce-03"
 
 
 @pytest.fixture(autouse=True)
 def interpreter() -> None:
     need_interpreter()
-
-
-class Supervised:
-    """A chip that runs on its own clock at one end of a pty; when it ends, it is started again."""
-
-    def __init__(self, folder: Path, a: bytes = b"") -> None:
-        self.boot, self.flash = folder / "boot", folder / "flash"
-        self.boot.write_bytes(firmware.boot_rom(TABLE))
-        self.flash.write_bytes(chip.flash_image(a))
-        self._link, slave = pty.openpty()
-        tty.setraw(slave)
-        self.path, self._slave = os.ttyname(slave), slave  # it stays open: a line without a reader is no error
-        os.set_blocking(self._link, False)
-        self._is_over = False
-        self._process: subprocess.Popen[bytes] | None = None
-        self._thread = threading.Thread(target=self._supervise)
-        self._thread.start()
-
-    def _supervise(self) -> None:
-        cause = contract.RESET_POWER_ON
-        while not self._is_over:
-            ours, theirs = socket.socketpair()
-            theirs.setblocking(False)
-            command = chip.firmware(self.boot, self._link, theirs.fileno(), self.flash, cause)
-            self._process = subprocess.Popen(command, pass_fds=(self._link, theirs.fileno()), stderr=subprocess.DEVNULL)
-            theirs.close()
-            with suppress(OSError), ours:
-                idle = (12_000, 12_000, 3_300, 0, 0, 0, 250, 1, 0, 0, 0, 0, 0, 230_000, 230_000, 230_000)
-                assert len(idle) == INPUTS_PER_PORT
-                ours.sendall(bus_frame([-1, 0, *idle]))
-                while ours.recv(4_096):
-                    pass
-            self._process.wait()
-            cause = contract.RESET_WATCHDOG
-
-    def close(self) -> None:
-        self._is_over = True
-        while self._thread.is_alive():
-            if self._process is not None:
-                self._process.kill()
-            self._thread.join(0.05)
-        os.close(self._link)
-        os.close(self._slave)
 
 
 @pytest.fixture
@@ -111,22 +64,64 @@ def test_a_port_that_another_program_has_is_not_taken_from_it(blank: Supervised)
 # -- before the agent starts
 
 
+class Slot:
+    """A slot with its tree, and a station with a controller on that line."""
+
+    def __init__(self, folder: Path, tty: str) -> None:
+        self.tree, self.rom = folder / "slot" / "tree", folder / "slot" / chipline.ROM
+        self.board, self.state = folder / "board.toml", folder / "controller"
+        self.rom.parent.mkdir(parents=True)
+        self.name(tty)
+
+    def name(self, tty: str, link: str = "serial", chip: str = "unix") -> None:
+        self.board.write_text(f'[controller]\nlink = "{link}"\ntty = "{tty}"\nchip = "{chip}"\n')
+
+    def start(self) -> None:
+        assert chipline.main([str(self.board), str(self.state)], self.tree) == 0, "the agent starts whatever happens"
+
+
 @pytest.mark.promise("S8")
 def test_before_the_agent_starts_the_controller_gets_the_firmware_of_the_slot_once(
     blank: Supervised, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    rom, state = tmp_path / "app.rom", tmp_path / "failed"
-    rom.write_bytes(firmware.image(TABLE, "7"))
-    args = [blank.path, str(rom), str(state)]
-    assert [chipline.main(args), chipline.main(args)] == [0, 0]
+    slot = Slot(tmp_path, blank.path)
+    slot.start()
+    assert capsys.readouterr().out == "", "a tree that has no firmware beside it has none to bring"
+    slot.rom.write_bytes(firmware.image(TABLE, "7"))
+    slot.start()
+    slot.start()
     first, second = capsys.readouterr().out.splitlines()
     assert "runs 7, on trial" in first and "runs 7 already" in second
-    rom.write_bytes(sealed("8", 9_000, "test"))  # it starts nothing
-    assert [chipline.main(args), chipline.main(args)] == [0, 0]
+    slot.rom.write_bytes(sealed("8", 9_000, "test"))  # it starts nothing
+    slot.start()
+    slot.start()
     first, second = capsys.readouterr().out.splitlines()
     assert "runs 7 again" in first and "8 has failed its trial" in second
-    assert chipline.main(["/dev/no-such-tty", str(rom), str(state)]) == 0, "the agent starts whatever happens"
-    assert "keeps its firmware" in capsys.readouterr().out
+    tried = slot.state.read_text()
+    slot.rom.write_bytes(sealed("9", 9_000, "solo"))
+    slot.start()
+    assert "is a test" in capsys.readouterr().out and slot.state.read_text() == tried, "it was never tried"
+
+
+@pytest.mark.promise("S8", "S9")
+def test_whatever_the_board_file_says_the_agent_starts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    slot = Slot(tmp_path, "/dev/no-such-tty")
+    slot.rom.write_bytes(sealed("8", 9_000, "test"))
+    slot.start()
+    assert "no-such-tty cannot be opened" in capsys.readouterr().out
+    slot.name("sim", "sim", "none")
+    slot.start()
+    slot.name("/dev/no-such-tty", chip="none")
+    slot.start()
+    assert capsys.readouterr().out == "", "such a controller is not ours to flash"
+    for text in (b"", b"[controller]", b"controller = 7", b"\xff"):
+        slot.board.write_bytes(text)
+        slot.start()
+        assert "keeps its firmware" in capsys.readouterr().out
+    slot.name("/dev/null")
+    slot.rom.write_bytes(b"no image")
+    slot.start()
+    assert "no firmware image" in capsys.readouterr().out
 
 
 # -- at the prompt

@@ -261,7 +261,7 @@ def test_a_second_flasher_may_look_and_nothing_else(file: BuildFile) -> None:
     assert flasher.result["serial"] == "SA-0001"
     flasher, _ = flash(Station(desk=desk), Wish(file))
     assert flasher.refused is not None and flasher.refused.code == "busy"
-    for kind in (line.ACTIVATE, line.ROLLBACK, line.PROVISION, line.FINISH, line.ABANDON, line.CONTROLLER):
+    for kind in (line.ACTIVATE, line.ROLLBACK, line.PROVISION, line.FINISH, line.ABANDON):
         assert asked(Station(desk=desk), kind, WHOLE)["code"] == "busy"
 
 

@@ -28,10 +28,13 @@ SCRIPTS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scrip
 
 
 def commands(unit: Path) -> dict[str, list[str]]:
-    """What the unit starts, by key; the prefixes of systemd.service(5) are gone."""
-    lines = unit.read_text().replace("\\\n", "").splitlines()
-    execs = (line.partition("=") for line in lines if line.startswith("Exec"))
-    return {key: shlex.split(value.lstrip("-@:+!")) for key, _, value in execs}
+    """What the unit starts, by key, the second of a key with a 2; the prefixes of systemd.service(5) are gone."""
+    found: dict[str, list[str]] = {}
+    for line in unit.read_text().replace("\\\n", "").splitlines():
+        if line.startswith("Exec"):
+            key, _, value = line.partition("=")
+            found[f"{key} 2" if key in found else key] = shlex.split(value.lstrip("-@:+!"))
+    return found
 
 
 @pytest.fixture

@@ -69,7 +69,8 @@ class Image:
 
     @property
     def version(self) -> str:
-        return str(self.index.facts["version"])
+        """As the chip will tell it: what the firmware calls itself. The build's, where that is not said."""
+        return str(self.index.facts.get("image") or self.index.facts["version"])
 
     @property
     def pieces(self) -> Sequence[Piece]:

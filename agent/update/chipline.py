@@ -1,30 +1,35 @@
 """The controller's serial line for agent/update/chip.py: waits, reads, writes. And what a station does before its agent
 starts: bring the controller to the firmware of the slot that runs.
 
-    python -m agent.update.chipline TTY ROM STATE      from systemd, before the agent has the line
+    python -m agent.update.chipline BOARD STATE        from systemd, before the agent has the line
 
-It never keeps the agent from starting: whatever happens is a sentence, and the exit code is 0. Ports in use are left
-alone: the agent starts, speaks with the old firmware (its contract range was checked), and the next start tries again.
-An image that has failed its trial is not brought again: STATE remembers which one was brought last. The agent's own
-wishes confirm a new one.
+BOARD is the board file, which names the line; the firmware lies beside the tree that this runs out of, and the rescue
+tree has none. It never keeps the agent from starting: whatever happens is a sentence, the exit code is 0, and it ends
+within LIMIT_S. Ports in use are left alone: the agent starts, speaks with the old firmware (its contract range was
+checked), and the next start tries again. An image that has failed its trial is not brought again: STATE remembers which
+one was brought last. The agent's own wishes confirm a new one.
 """
 
 import os
 import select
 import sys
 import time
+import tomllib
 from collections.abc import Sequence
 from contextlib import closing, suppress
+from math import inf
 from pathlib import Path
 from typing import Protocol
 
-from agent.update.chip import Flash, Look, Report, Talk, image_of
+from agent.update.chip import Flash, Look, Progress, Report, Talk, image_of
 from agent.update.refusal import Refused
 
 BAUD = 115_200
 WAIT_S = 0.25
 READ_B = 65_536
 LOOK_S = 3.0
+LIMIT_S = 50.0  # systemd waits a minute; a flash with a trial that fails takes about forty seconds
+ROM = Path("controller", "app.rom")  # in a slot, beside `tree`
 
 
 class Line(Protocol):
@@ -71,10 +76,12 @@ class Tty:
         self._port.close()
 
 
-def converse(line: Line, talk: Talk) -> Report:
-    """To its end. Refused."""
+def converse(line: Line, talk: Talk, end_s: float = inf) -> Report:
+    """To its end, or until then (of time.monotonic). Refused."""
     out = b""
     while not talk.is_over:
+        if time.monotonic() >= end_s:
+            raise Refused("link", "it takes too long: the controller goes back to its firmware by itself")
         try:
             data = _turn(line, talk, out)
         except (ConnectionError, OSError) as error:
@@ -110,24 +117,37 @@ def _turn(line: Line, talk: Talk, out: bytes) -> tuple[bytes, bytes]:
 
 def bring(tty: str, rom: bytes, state: Path) -> str:
     """What was done, in a sentence. Refused."""
-    image = image_of(rom)
+    image, end_s = image_of(rom), time.monotonic() + LIMIT_S
+
+    def tell(progress: Progress) -> None:
+        if progress.step == "check":  # all of it is there: from now on it may fail its trial, and was not refused
+            state.write_text(image.digest)
+
     with closing(Tty(tty)) as line:
-        found = converse(line, Look(nonce=os.urandom(8), patience_s=LOOK_S))
+        found = converse(line, Look(nonce=os.urandom(8), patience_s=LOOK_S), end_s)
         if found.digest == image.digest and not found.is_receiving:
             return f"the controller runs {image.version} already"
-        if found.fell_back and state.exists() and state.read_text().strip() == image.digest:
+        is_running = bool(found.version) or not found.is_receiving
+        if is_running and found.fell_back and state.exists() and state.read_text().strip() == image.digest:
             return f"{image.version} has failed its trial on the controller, which keeps {found.version or 'its own'}"
-        state.write_text(image.digest)
-        report = converse(line, Flash(image, nonce=os.urandom(8), is_proven_here=False))
+        report = converse(line, Flash(image, nonce=os.urandom(8), is_proven_here=False, tell=tell), end_s)
     return f"the controller runs {report.version or image.version}, on trial until this station has wished for a while"
 
 
-def main(argv: Sequence[str]) -> int:
+def line_of(board: Path) -> str:
+    """The tty of the controller; "" where it is a simulated one, or has no firmware of ours."""
+    controller = tomllib.loads(board.read_text())["controller"]
+    return str(controller["tty"]) if controller["link"] == "serial" and controller.get("chip", "none") != "none" else ""
+
+
+def main(argv: Sequence[str], tree: Path = Path(__file__).resolve().parents[2]) -> int:
+    rom = tree.parent / ROM
     try:
-        tty, rom, state = argv
-        print(bring(tty, Path(rom).read_bytes(), Path(state)))
-    except (Refused, OSError, ValueError) as error:
-        print(f"the controller keeps its firmware: {error}")
+        board, state = map(Path, argv)
+        if (tty := line_of(board)) and rom.exists():
+            print(bring(tty, rom.read_bytes(), state), flush=True)
+    except (Refused, OSError, ValueError, KeyError, TypeError) as error:
+        print(f"the controller keeps its firmware: {error}", flush=True)
     return 0
 
 

@@ -23,7 +23,7 @@ TEXT_MAX = 64
 
 class Hands:
     """`restart(how, why)`: the agent is to end, so that systemd starts what the launcher chooses; `how` is "idle" (when
-    nobody charges) or "resume" (sessions go on after it). `provision`, `chip`: those who do it, if there are any."""
+    nobody charges) or "resume" (sessions go on after it). `provision`: who does it, if anybody."""
 
     def __init__(
         self,
@@ -32,11 +32,10 @@ class Hands:
         *,
         restart: Callable[[str, str], None] = lambda how, why: None,
         provision: Callable[[bytes], Mapping[str, Any]] | None = None,
-        chip: Callable[[str, str], Mapping[str, Any]] | None = None,
         staged: Callable[[], None] = lambda: None,
     ) -> None:
         self.engine, self.where = engine, where
-        self._restart, self._provision, self._chip, self._staged = restart, provision, chip, staged
+        self._restart, self._provision, self._staged = restart, provision, staged
         self._waiting = engine.root / WAITING
 
     def perform(self, job: protocol.Job, desk: Desk) -> Any:
@@ -74,10 +73,6 @@ class Hands:
                 if self._provision is None:
                     raise Refused("usage", "this station is not provisioned by flash.py: see docs/identity.md")
                 return self._provision(document)
-            case protocol.Chip(board, op):
-                if self._chip is None:
-                    raise Refused("usage", "this station has no controller that is flashed through it")
-                return self._chip(board, op)
 
     # -- a build
 

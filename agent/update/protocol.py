@@ -88,15 +88,7 @@ class Provision:
     document: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Chip:
-    """-> a mapping"""
-
-    board: str
-    op: str
-
-
-Job = Look | Begin | Put | Finish | Activate | RollBack | Abandon | ReadLog | Provision | Chip
+Job = Look | Begin | Put | Finish | Activate | RollBack | Abandon | ReadLog | Provision
 
 
 @dataclass(frozen=True, slots=True)
@@ -468,9 +460,6 @@ class Device:
     def _log(self, fields: dict[str, Any], now: float) -> None:
         self._ask(ReadLog(_need(fields, "after", int)))
 
-    def _chip(self, fields: dict[str, Any], now: float) -> None:
-        self._ask(Chip(_need(fields, "board", str), _need(fields, "op", str)))
-
     def _bye(self, fields: dict[str, Any], now: float) -> None:
         request = self._request
         self._answer({})
@@ -557,7 +546,7 @@ class Device:
                 return log_page(result)
             case line.ACTIVATE:
                 return {"result": result}
-            case line.PROVISION | line.CONTROLLER:
+            case line.PROVISION:
                 given: Mapping[str, Any] = result
                 return given
             case kind:
@@ -577,7 +566,6 @@ _HANDLERS = {
     line.ROLLBACK: Device._roll_back,
     line.LOG: Device._log,
     line.PROVISION: Device._provision,
-    line.CONTROLLER: Device._chip,
     line.ABANDON: lambda self, fields, now: self._ask(Abandon()),
     line.PING: lambda self, fields, now: self._answer({}),
     line.BYE: Device._bye,

@@ -78,7 +78,7 @@ def judged(file: BuildFile, identity: Mapping[str, Any], waived: tuple[str, ...]
     """Refused before the station is touched, by the rules and the root key that the station has itself."""
     facts = shown(identity)
     if facts["kind"] == "controller":
-        raise Refused("wrong-device", "this is a port controller, not a station: see flash.py flash --controller")
+        raise Refused("wrong-device", "this is a port controller, not a station: type flash.py controller")
     root = identity.get("root")
     try:
         trust = Trust(root if isinstance(root, bytes) and root else None, None)
