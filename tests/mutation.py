@@ -78,8 +78,9 @@ STORIES_ORDER = (
     "store", "damaged", "rebuilt", "lists", "parts", "changes", "mends", "slots", "provision", "air", "long list",
 )  # fmt: skip
 EQUIVALENT = {  # name -> why nothing can be lost
-    "agent/update/engine.py: put() without staging.writer.sync_written()":
+    "agent/update/engine.py: sync() without staging.writer.sync_written()":
         "nothing is promised of a piece: what is not there after a cut is asked for again",
+    "agent/update/engine.py: put() without self.sync()": "as above: it is that sync",
     "agent/store.py: open_database() without sync_folder(path)":
         "SQLite syncs the folder itself with each connection's first sync of the WAL, before the first promise",
     "agent/store.py: rebuilt() without sync_folder(path)":

@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, closing
 from pathlib import Path
@@ -18,7 +17,7 @@ import pytest
 
 from agent.update import refusal
 from agent.update.refusal import Refused
-from tests.flashsite import Quick, Site
+from tests.flashsite import WAIT_S, Quick, Site
 from tests.flashstation import made
 from tools.flashing import cli, flash, schema, show
 from tools.flashing.fleet import Rollout, Row, Target, read, table
@@ -166,22 +165,28 @@ def test_resume_knows_what_was_flashed_last(site: Site, build: Path, capsys: pyt
 
 
 def test_ctrl_c_says_goodbye_and_the_next_flash_goes_on(site: Site, tmp_path: Path) -> None:
-    """A real process; the station is free at once, and what had come is not sent again."""
+    """A real process, in the midst of it: the station's disk waits until the tool has ended. The station is free at
+    once, and what had come is not sent again."""
     big = made(tmp_path, "3.0.0", files=60, size_b=30_000, platforms=("x86_64", "aarch64"))
     words = [sys.executable, "tools/flash.py", "flash", str(big), "--port", str(site.address), "--json", "--no-wait"]
     slow = site.hands.engine.put
-    began = threading.Event()
+    began, is_over = threading.Event(), threading.Event()
 
     def put(digest: bytes, stored: bytes) -> None:
         began.set()
-        time.sleep(0.05)  # noqa: TID251 - a disk that takes its time, in real time: so does the process
+        assert is_over.wait(WAIT_S)
         slow(digest, stored)
 
     site.hands.engine.put = put  # type: ignore[method-assign]
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # of tests in the background a child inherits none
     with subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as child:
-        assert began.wait(30)
-        child.send_signal(signal.SIGINT)
-        out, err = child.communicate(timeout=30)
+        try:
+            assert began.wait(WAIT_S)
+            child.send_signal(signal.SIGINT)
+            out, err = child.communicate(timeout=WAIT_S)
+        finally:
+            child.kill()
+            is_over.set()
     assert child.returncode == refusal.INTERRUPTED and "Traceback" not in err
     ended = json.loads(out.splitlines()[-1])
     assert ended["code"] == "interrupted" and "resume" in ended["sentence"]

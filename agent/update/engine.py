@@ -30,7 +30,7 @@ from agent.update.keyring import Trust
 from agent.update.launcher import CHOICE, read_choice, rebuilt
 from agent.update.refusal import Refused
 
-SYNC_B = 4 << 20  # written since the last sync: what a power cut may cost
+SYNC_B = 4 << 20  # written since the last sync: what a power cut may cost; who has a clock calls sync(), too
 ROOM_B = 8 << 20  # that stay free
 PROBE_S = 60.0
 LOG_MAX_B = 262_144  # then the older half goes
@@ -271,9 +271,15 @@ class Engine:
                 staging.writer.write(path, offset_b, data)
                 staging.unsynced_b += len(data)
             del staging.wanted[digest], staging.places[digest]
-            if staging.unsynced_b >= SYNC_B:
+        if staging.unsynced_b >= SYNC_B:
+            self.sync()
+
+    def sync(self) -> None:
+        """What was put so far need hardly be sent again after a power cut."""
+        if (staging := self._staging) is not None and staging.unsynced_b:
+            with self._disk():
                 staging.writer.sync_written()
-                staging.unsynced_b = 0
+            staging.unsynced_b = 0
 
     def finish(self) -> str:
         """The slot that holds the build now, whole. Pieces that do not read back as they should are wanted again."""

@@ -5,7 +5,7 @@ for comes out of jobs() and is done elsewhere (agent/update/service.py), one aft
 done() brings the result. All lines of a station share one Desk: one flasher at a time changes something.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any, Protocol, TypeVar
@@ -16,7 +16,7 @@ from agent.update.index import Piece
 from agent.update.line import ANSWER, BODY_MAX, DATA, WINDOW, Deframer, Receiver, frame, packed
 from agent.update.refusal import Refused
 
-HEAD_MAX_B, DOCUMENT_MAX_B = 1 << 20, 1 << 16
+HEAD_MAX_B, DOCUMENT_MAX_B, DIGEST_B = 1 << 20, 1 << 16, 32
 BACKLOG_B = 256 << 10  # received and not written yet; beyond it the flasher has to wait
 REASON_MAX = 200  # characters of what somebody gives as a reason
 REPEAT_ACK_S = 1.0
@@ -117,35 +117,44 @@ def numbered(head: Head) -> tuple[Piece, ...]:
 
 
 class Keeping(Protocol):
-    """What has come of something, the SHA-256 of which is `digest`; b"": nothing is on its way. agent/update/kept.py"""
+    """What has come of something that is not whole yet, or not done: its SHA-256 -> its first bytes. What
+    agent/update/kept.py keeps outlives the process."""
 
-    digest: bytes
-    data: bytearray
+    data: dict[bytes, bytearray]
 
-    def begin(self, digest: bytes, data: bytes = b"") -> None: ...
-    def add(self, data: bytes) -> None: ...
+    def add(self, digest: bytes, data: bytes) -> None: ...
+    def drop(self, digest: bytes) -> None: ...
+    def only(self, digests: Collection[bytes]) -> None: ...
 
 
 class Memory:
     """For as long as the process lives."""
 
     def __init__(self) -> None:
-        self.digest, self.data = b"", bytearray()
+        self.data: dict[bytes, bytearray] = {}
 
-    def begin(self, digest: bytes, data: bytes = b"") -> None:
-        self.digest, self.data = digest, bytearray(data)
+    def add(self, digest: bytes, data: bytes) -> None:
+        """What comes next of it."""
+        self.data.setdefault(digest, bytearray()).extend(data)
 
-    def add(self, data: bytes) -> None:
-        self.data += data
+    def drop(self, digest: bytes) -> None:
+        """It is where it belongs."""
+        self.data.pop(digest, None)
+
+    def only(self, digests: Collection[bytes]) -> None:
+        """All others are not wanted."""
+        for gone in self.data.keys() - set(digests):
+            del self.data[gone]
 
 
 @dataclass(slots=True)
 class Desk:
-    """Who is at work, and what was received of a build that is not whole yet: it outlives the flasher's connection."""
+    """Who is at work, and what was received of a build that is not whole yet: it outlives the flasher's connection.
+    Nothing is acknowledged before it is here."""
 
     holder: object | None = None
     text: Keeping = field(default_factory=Memory)  # the head or document on its way
-    part: Keeping = field(default_factory=Memory)  # the piece on its way, as stored
+    pieces: Keeping = field(default_factory=Memory)  # as stored: the one on its way, and those not written yet
 
     def claim(self, owner: object) -> bool:
         if self.holder is None:
@@ -186,11 +195,12 @@ class _Request:
 class _Transfer:
     receiver: Receiver
     number: int  # of its SEND
-    pieces: tuple[Piece, ...]  # still to come, the one on its way first; empty for a text
-    is_text: bool
+    digest: bytes | None  # of a text; None: it is of pieces
+    pieces: tuple[Piece, ...]  # all that were announced; empty for a text
+    at: int  # in `pieces`: the one on its way
+    since: int  # the last ticket before it
     heard_s: float
     said_room: int = WINDOW
-    at: int = 0  # in `pieces`
 
 
 class Device:
@@ -210,7 +220,7 @@ class Device:
         self._failed: Refused | None = None  # why the transfer cannot go on
         self._jobs: list[tuple[int, Job]] = []
         self._tickets = 0
-        self._putting: dict[int, int] = {}  # ticket: bytes
+        self._putting: dict[int, Piece] = {}  # ticket: what is being written, also of a session that is over
         self._owes_answer = self._owes_working = self._owes_ack = self._owes_failed = False
         self._refusal = b""  # to somebody without a session
 
@@ -277,8 +287,9 @@ class Device:
         """The flasher is gone. What was received stays on the desk, what was begun is finished."""
         self._desk.release(self)
         self._nonce = self._request = self._transfer = self._begun = self._failed = None
+        for ticket, _ in self._jobs:  # nobody has heard of them; pieces are on the desk
+            self._putting.pop(ticket, None)
         self._jobs.clear()
-        self._putting.clear()
         self._owes_answer = self._owes_working = self._owes_ack = self._owes_failed = False
 
     # -- requests
@@ -371,18 +382,21 @@ class Device:
     def _send(self, fields: dict[str, Any], now: float) -> None:
         what, size_b = _need(fields, "what", str), _need(fields, "size_b", int)
         digest, first = _need(fields, "digest", bytes), _need(fields, "seq", int)
-        if not 0 <= first <= 0xFFFF:
-            raise Refused("format", "SEND has a wrong seq: use a newer tool")
-        no_pieces: tuple[Piece, ...] = ()
+        if not 0 <= first <= 0xFFFF or (what in SIZES and len(digest) != DIGEST_B):
+            raise Refused("format", "SEND has a wrong seq or digest: use a newer tool")
+        assert self._request is not None
+        since, number = self._tickets, self._request.number
         if what in SIZES:
-            at_b, pieces = self._text_at(digest, size_b, SIZES[what]), no_pieces
+            at_b = self._text_at(digest, size_b, SIZES[what])
+            receiver = Receiver(size_b, at_b, first=first, window=self.window)
+            self._transfer = _Transfer(receiver, number, digest, (), 0, since, now)
         elif what == "pieces":
-            at_b, pieces = self._pieces_at(size_b)
+            pieces = self._announced(size_b)
+            at_b, at = self._goes_on(pieces)
+            receiver = Receiver(size_b, at_b, first=first, window=self.window)
+            self._transfer = _Transfer(receiver, number, None, pieces, at, since, now)
         else:
             raise Refused("format", "SEND names nothing that this station takes: use a newer tool")
-        assert self._request is not None
-        receiver = Receiver(size_b, at_b, first=first, window=self.window)
-        self._transfer = _Transfer(receiver, self._request.number, pieces, what in SIZES, now)
         self._failed, self._owes_ack, self._owes_failed = None, False, False
         self._answer({"at_b": at_b})
 
@@ -390,21 +404,34 @@ class Device:
         if not 0 < size_b <= most_b:
             raise Refused("format", f"{size_b} bytes are too many for what is sent: at most {most_b} are taken")
         text = self._desk.text
-        if text.digest != digest or len(text.data) > size_b:
-            text.begin(digest)
-        return len(text.data)
+        text.only([digest])
+        if len(text.data.get(digest, b"")) > size_b:
+            text.drop(digest)
+        return len(text.data.get(digest, b""))
 
-    def _pieces_at(self, size_b: int) -> tuple[int, tuple[Piece, ...]]:
+    def _announced(self, size_b: int) -> tuple[Piece, ...]:
         if self._begun is None or self._is_dry:
             raise Refused("usage", "a plan comes before its pieces: use a newer tool")
         begun, self._begun = self._begun, None  # what is wanted then: PLAN says it
         pieces = tuple(begun.pieces[number] for number in begun.wanted)
         if size_b != sum(piece.stored_b for piece in pieces):
             raise Refused("format", "the flasher would send something else than is wanted: use a newer tool")
-        part = self._desk.part
-        if not pieces or part.digest != pieces[0].digest or len(part.data) >= pieces[0].stored_b:
-            part.begin(b"")
-        return len(part.data), pieces
+        return pieces
+
+    def _goes_on(self, pieces: tuple[Piece, ...]) -> tuple[int, int]:
+        """From which byte and in which piece on. Those that are whole on the desk, and were not written by who had
+        them then, are written now."""
+        kept = self._desk.pieces
+        at_b, at = 0, 0
+        while at < len(pieces) and len(kept.data.get(pieces[at].digest, b"")) == pieces[at].stored_b:
+            at_b += pieces[at].stored_b
+            at += 1
+        kept.only([piece.digest for piece in pieces[: at + 1]])
+        for piece in pieces[:at]:
+            self._put(piece)
+        if at < len(pieces):
+            at_b += len(kept.data.get(pieces[at].digest, b""))
+        return at_b, at
 
     def _plan(self, fields: dict[str, Any], now: float) -> None:
         digest = _need(fields, "digest", bytes)
@@ -414,8 +441,8 @@ class Device:
 
     def _text(self, digest: bytes) -> bytes | None:
         """What was sent with this SHA-256, whole; None: nothing was."""
-        text = bytes(self._desk.text.data)
-        return text if self._desk.text.digest == digest and sha256(text).digest() == digest else None
+        text = bytes(self._desk.text.data.get(digest, b""))
+        return text if sha256(text).digest() == digest else None
 
     def _provision(self, fields: dict[str, Any], now: float) -> None:
         document = self._text(_need(fields, "digest", bytes))
@@ -484,30 +511,32 @@ class Device:
             self._fail(Refused("format", "the flasher sent more than it had announced: use a newer tool"))
             return
         self._owes_ack = True
-        if transfer.is_text:
-            self._desk.text.add(fresh)
-        elif fresh:
+        if transfer.digest is None:
             self._cut(transfer, fresh)
+        elif fresh:
+            self._desk.text.add(transfer.digest, fresh)
 
     def _cut(self, transfer: _Transfer, fresh: bytes) -> None:
-        """Whole pieces leave as jobs; what begins the next one is kept on the desk."""
-        part = self._desk.part
-        rest, pieces, first = bytes(part.data) + fresh, transfer.pieces, transfer.at
-        while transfer.at < len(pieces) and len(rest) >= (piece := pieces[transfer.at]).stored_b:
-            stored, rest = rest[: piece.stored_b], rest[piece.stored_b :]
-            self._putting[self._do(Put(piece, stored))] = len(stored)
-            transfer.at += 1
-        if transfer.at == first and part.digest:
-            part.add(fresh)
-        else:
-            part.begin(pieces[transfer.at].digest if transfer.at < len(pieces) else b"", rest)
+        """What is whole is written; until that is done it stays on the desk, too."""
+        kept = self._desk.pieces
+        while fresh:
+            piece = transfer.pieces[transfer.at]
+            missing_b = piece.stored_b - len(kept.data.get(piece.digest, b""))
+            kept.add(piece.digest, fresh[:missing_b])
+            if len(fresh) >= missing_b:
+                self._put(piece)
+                transfer.at += 1
+            fresh = fresh[missing_b:]
+
+    def _put(self, piece: Piece) -> None:
+        self._putting[self._do(Put(piece, bytes(self._desk.pieces.data[piece.digest])))] = piece
 
     def _room(self) -> int:
-        return self.window if sum(self._putting.values()) < BACKLOG_B else 0
+        return self.window if sum(piece.stored_b for piece in self._putting.values()) < BACKLOG_B else 0
 
     def _fail(self, refusal: Refused) -> None:
         self._failed, self._owes_failed, self._owes_ack = refusal, True, False
-        self._desk.part.begin(b"")
+        self._desk.pieces.only(())
 
     # -- what was done
 
@@ -518,10 +547,12 @@ class Device:
 
     def done(self, ticket: int, result: Any, now: float) -> None:
         """`result`: what the job is said to give, or a Refused. Of a session that is over: nothing happens."""
-        if (size_b := self._putting.pop(ticket, None)) is not None:
-            if isinstance(result, Refused) and self._transfer is not None and not self._failed:
+        transfer = self._transfer
+        if (piece := self._putting.pop(ticket, None)) is not None:
+            self._desk.pieces.drop(piece.digest)
+            if isinstance(result, Refused) and transfer is not None and ticket > transfer.since and not self._failed:
                 self._fail(result)
-            if size_b and self._transfer is not None and self._transfer.said_room == 0 and self._room():
+            if transfer is not None and transfer.said_room == 0 and self._room():
                 self._owes_ack = True
             return
         request = self._request

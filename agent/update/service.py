@@ -44,6 +44,7 @@ SOCKET = Path("/run/station-update/flash.sock")
 CLIENTS_MAX = 8  # at the socket; then who says nothing makes room, and where all are at work nobody comes in
 READ_B = 65_536
 REOPEN_S = 5.0  # a serial port that is not there, or has gone
+SYNC_EACH_S = 10.0  # of a build that comes; at 115200 baud that is 110 kB: engine.SYNC_B would be six minutes
 TURN_S = 1.0  # at most between two looks at a trial, an order that waits, a port that has come back
 BAUD = 115_200
 
@@ -193,10 +194,11 @@ class Service:
     _air_sockets: list[socket.socket] = field(default_factory=list)
     _air_due_s: float | None = 0.0
     _looked_s: float = 0.0
+    _synced_s: float = 0.0
 
     def __post_init__(self) -> None:
         root = self.hands.engine.root
-        self.desk = Desk(text=Kept(root / "coming.head"), part=Kept(root / "coming.piece"))
+        self.desk = Desk(text=Kept(root / "coming.head"), pieces=Kept(root / "coming.pieces"))
         self._wake_r, self._wake_w = os.pipe()
         os.set_blocking(self._wake_r, False)
         os.set_blocking(self._wake_w, False)
@@ -253,6 +255,9 @@ class Service:
     def _look(self, now: float) -> None:
         """The trial, an order that waits, the air: between two jobs of flashers."""
         self.air.aside(self.desk.holder is not None)
+        if now >= self._synced_s + SYNC_EACH_S:
+            self._synced_s = now
+            self._worker.do(None, self.hands.engine.sync)
         if self._worker.is_busy:
             return
         if now >= self._looked_s + TURN_S:
@@ -357,7 +362,7 @@ class Service:
             self._drop(wire)
         self.air.close()
         self._worker.close(timeout_s=5.0)
-        for kept in (self.desk.text, self.desk.part):
+        for kept in (self.desk.text, self.desk.pieces):
             assert isinstance(kept, Kept)
             kept.close()
         if self.listener is not None:
