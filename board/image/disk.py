@@ -1,10 +1,11 @@
 """What the image's disk looks like: two partitions on a GPT, each an ext4 that mke2fs fills from a folder.
 
-Blocks, UUIDs and the seed of the directories' hashes are fixed, so that two images differ only where their files do.
-Nothing is mounted and nothing needs root. The same facts serve who boots it (virt.py).
+Blocks, UUIDs, dates and the seed of the directories' hashes are fixed, so that two images differ only where their files
+do: the same files give the same image. Nothing is mounted and nothing needs root. The same facts serve who boots it (virt.py).
 """
 
 import os
+import re
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,6 +15,9 @@ MB = 1 << 20
 SECTOR_B, BLOCK_B = 512, 4096
 DISK_ID = "5d0f1a0e-0f3c-4f0e-9c52-6b1d0a1f7a00"
 HASH_SEED = "5d0f1a0e-0f3c-4f0e-9c52-6b1d0a1f7a01"
+DATE_S = 1_686_355_200  # of each file and partition: 10 June 2023, when Debian 12 came out
+DATES = ("atime", "ctime", "mtime")
+ROOT_INODE, FIRST_INODE = 2, 11  # of ext4; between them is what has no name
 
 
 class ImageError(Exception):
@@ -85,15 +89,25 @@ def fill(disk: Path, each: Partition, folder: Path) -> None:
     if (needed := needed_mb(folder)) > each.size_mb:
         raise ImageError(f"{each.name} would take {needed} MB of {each.size_mb}: raise its size in board/image/disk.py")
     run(mke2fs(disk, each, folder))
+    date(f"{disk}?offset={each.start_mb * MB}")
+
+
+def date(device: str) -> None:
+    """mke2fs takes the dates of the files over, and nobody can choose when an inode was last changed."""
+    facts = dict(re.findall(r"^(.*? count|Free inodes): +(\d+)$", run(["dumpe2fs", "-h", device]), re.MULTILINE))
+    used = int(facts["Inode count"]) - int(facts["Free inodes"])  # given away in a row, from the first
+    inodes = (ROOT_INODE, *range(FIRST_INODE, used + 1))
+    orders = (f"set_inode_field <{each}> {name} @{DATE_S}\n" for each in inodes for name in DATES)
+    run(["debugfs", "-w", "-f", "-", device], "".join(orders))
 
 
 def run(command: Sequence[str | Path], text: str = "") -> str:
     """Its output. ImageError with the last that it said."""
     path = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"  # Debian keeps sbin out of a user's PATH
+    same = {"LC_ALL": "C.UTF-8", "SOURCE_DATE_EPOCH": str(DATE_S), "E2FSPROGS_FAKE_TIME": str(DATE_S)}
+    env = {**os.environ, **same, "PATH": path}
     try:
-        done = subprocess.run(
-            command, input=text, capture_output=True, text=True, check=False, env={**os.environ, "PATH": path}
-        )
+        done = subprocess.run(command, input=text, capture_output=True, text=True, check=False, env=env)
     except FileNotFoundError:
         raise ImageError(f"{command[0]} is missing: type tools/setup.sh --rigs") from None
     if done.returncode:

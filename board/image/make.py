@@ -76,7 +76,7 @@ def make(out: Path, build: Build | None, more: Path | None = None, *, is_fresh: 
     tar = debian.tree(say, is_fresh=is_fresh)
     if os.geteuid():  # the owners of the files live in fakeroot's memory: nothing here needs to be root
         again = ["fakeroot", "--", sys.executable, "-m", "board.image.make", *sys.argv[1:]]
-        raise SystemExit(subprocess.run(again, cwd=TREE, check=False).returncode)
+        raise SystemExit(subprocess.run(again, check=False).returncode)
     build = build or Build(*slot.development(out, TREE))
     with TemporaryDirectory(prefix="image-") as folder:
         root, data = Path(folder, "root"), Path(folder, "data")
