@@ -37,6 +37,7 @@ class Station:
         self._asked = 0
         self._answers: dict[int, list[str]] = {}
         self._process: subprocess.Popen[str] | None = None
+        self._listener = threading.Thread()
         self._powered_at = 0.0
         for each in ("vmlinuz", "initrd", "virt.dtb"):
             (folder / each).symlink_to(made / each)
@@ -56,13 +57,19 @@ class Station:
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
             text=True, errors="replace", bufsize=1,
         )  # fmt: skip
-        threading.Thread(target=self._listen, args=(self._process,), daemon=True).start()
+        self._listener = threading.Thread(target=self._listen, args=(self._process,), daemon=True)
+        self._listener.start()
 
     def pull_the_plug(self) -> None:
         """What the station had not written to its disk is gone."""
         if self._process is not None:
             self._process.kill()
             self._process.wait()
+            self._listener.join()
+            for pipe in (self._process.stdin, self._process.stdout):
+                assert pipe
+                with suppress(BrokenPipeError):  # what it will not hear any more
+                    pipe.close()
             self._process = None
 
     def line(self, name: str) -> str:

@@ -51,9 +51,6 @@ cert = "/var/lib/station-agent/pki/station.pem"
 key = "/var/lib/station-agent/pki/station.key"
 [operator]
 "operator" = "/var/lib/station-agent/pki/operator.pub"
-[paths]
-state = "/var/lib/station-agent"
-control = "/run/station-agent/control.sock"
 [settings]
 restart_delay_max_s = 0.0
 """
@@ -93,6 +90,7 @@ class Flash:
         command = [sys.executable, str(ROOT / "tools" / "flash.py"), "--json", *words]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT)
         self.events: list[dict[str, Any]] = []
+        self.said = ""  # on stderr
 
     def until(self, is_it: Callable[[dict[str, Any]], bool]) -> dict[str, Any] | None:
         """None: it has ended before."""
@@ -105,7 +103,8 @@ class Flash:
 
     def ends(self) -> int:
         self.until(lambda _: False)
-        return self.process.wait(PATIENCE_S)
+        _, self.said = self.process.communicate(timeout=PATIENCE_S)
+        return self.process.returncode
 
     def told(self, name: str) -> dict[str, Any]:
         """The last event of this name."""
@@ -144,7 +143,8 @@ class Site:
         data = self.folder / "data"
         make.fill_data(data, make.Build(MADE / "station.build", MADE / "keys" / "root.pub.pem"), None)
         config = CONFIG.format(station_id=STATION_ID, host=HOST, port=self.broker.port)
-        (data / make.CONFIG / "config.toml").write_text(config)
+        with (data / make.CONFIG / "config.toml").open("a") as file:
+            file.write(config)
         state = data / "station-agent"
         write_list(state, ANN)
         (state / "pki").mkdir()
@@ -157,7 +157,7 @@ class Site:
 
     def close(self) -> None:
         self.station.pull_the_plug()
-        self.cloud.process.terminate()
+        self.cloud.close()
         self.broker.stop()
         self.box.close()
 

@@ -3,6 +3,7 @@
 import os
 import re
 import subprocess
+import tomllib
 from dataclasses import replace
 from hashlib import sha256
 from itertools import pairwise
@@ -39,6 +40,22 @@ def test_every_user_and_group_of_a_unit_is_made_with_a_number_that_the_next_imag
     assert wanted and wanted <= numbers.keys() | DEBIANS_GROUPS
 
 
+@pytest.mark.parametrize("drop_in", [False, True])
+def test_the_agent_says_what_the_cloud_has_ordered_where_the_updater_listens(drop_in: bool) -> None:
+    virts = make.OVERLAY / make.ETC_UNITS / "station-update.service.d" / "virt.conf"
+    unit = virts.read_text() if drop_in else UNITS["station-update.service"]
+    assert re.findall(r"--orders (\S+)", unit) == [tomllib.loads(make.PATHS)["paths"]["updater"]]
+    assert values(UNITS["station-update.service"], "RuntimeDirectory") == ["station-update"]
+
+
+def test_what_provisioning_writes_belongs_to_who_provisions() -> None:
+    """`z` of tmpfiles.d(5): at each start, whoever made the data partition."""
+    (line,) = re.findall(r"^z .*$", (make.OVERLAY / "usr/lib/tmpfiles.d/station.conf").read_text(), re.MULTILINE)
+    (user,) = values(UNITS["station-update.service"], "User")
+    assert line.split() == ["z", f"/var/lib/{make.CONFIG}", "0755", user, user]
+    assert "-/etc/station-agent" in values(UNITS["station-update.service"], "ReadWritePaths")
+
+
 def test_every_unit_that_the_image_starts_is_in_it() -> None:
     assert set(make.ENABLED) <= UNITS.keys() | SYSTEMDS
     assert all("[Install]" in UNITS[name] for name in set(make.ENABLED) - SYSTEMDS)
@@ -56,13 +73,30 @@ def test_what_is_written_outlasts_a_boot_only_in_the_data_partition() -> None:
 
 
 @pytest.mark.needs("systemd-analyze", "systemd")
-@pytest.mark.parametrize("name", ["station-agent.service", "station-update.service", "station-ssh@.service"])
-def test_a_unit_that_hears_strangers_is_hardly_exposed(name: str) -> None:
-    (file,) = (each for each in OURS if each.name == name)
-    command = ["systemd-analyze", "security", "--offline=true", "--no-pager", f"--threshold={EXPOSED_MAX * 10:g}"]
-    done = subprocess.run([*command, str(file)], capture_output=True, text=True, check=False)
+@pytest.mark.parametrize("name", [f"station-{each}" for each in ("agent", "update", "restart", "clock", "ssh@")])
+def test_a_unit_as_the_image_has_it_with_its_drop_ins_may_do_little_more_than_it_needs(
+    name: str, tmp_path: Path
+) -> None:
+    make.place_ours(tmp_path)
+    done = security(tmp_path, name)
     exposed = re.search(r"exposure level for \S+: ([\d.]+)", done.stdout)
     assert exposed and float(exposed[1]) <= EXPOSED_MAX and done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.needs("systemd-analyze", "systemd")
+def test_a_drop_in_that_opens_a_unit_is_seen(tmp_path: Path) -> None:
+    make.place_ours(tmp_path)
+    folder = tmp_path / make.ETC_UNITS / "station-agent.service.d"
+    assert {each.name for each in folder.iterdir()} == {"devices.conf", "virt.conf"}
+    (folder / "zz.conf").write_text("[Service]\nProtectSystem=no\nCapabilityBoundingSet=CAP_SYS_ADMIN\n")
+    assert security(tmp_path, "station-agent").returncode != 0
+
+
+def security(root: Path, name: str) -> subprocess.CompletedProcess[str]:
+    command = ["systemd-analyze", "security", "--offline=true", "--no-pager", f"--threshold={EXPOSED_MAX * 10:g}"]
+    return subprocess.run(
+        [*command, f"--root={root}", f"{name}.service"], capture_output=True, text=True, check=False
+    )
 
 
 def test_nobody_logs_in_and_a_shell_is_there_only_for_who_writes_the_kernels_command_line() -> None:

@@ -1,7 +1,8 @@
 """What the image's disk looks like: two partitions on a GPT, each an ext4 that mke2fs fills from a folder.
 
-Blocks, UUIDs, dates and the seed of the directories' hashes are fixed, so that two images differ only where their files
-do: the same files give the same image. Nothing is mounted and nothing needs root. The same facts serve who boots it (virt.py).
+Blocks, UUIDs, dates and the seed of the directories' hashes are fixed: the same files give the same image, and two
+images differ only where their files do. Nothing is mounted and nothing needs root. The same facts serve who boots it
+(virt.py).
 """
 
 import os

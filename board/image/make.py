@@ -25,6 +25,10 @@ OVERLAY = Path(__file__).parent / "root"
 UNITS, ETC_UNITS = TREE / "board" / "systemd", Path("etc/systemd/system")
 BOARD = TREE / "board" / f"{slot.BOARD}.toml"
 CONFIG = "station-config"  # in /var/lib: what provisioning writes, and the board's file
+PATHS = """# What provisioning leaves as it is.
+[paths]
+updater = "/run/station-update/orders.sock"
+"""
 SOFTWARE = Path("usr/lib/station-agent")  # what no update touches: the rescue tree, with the launcher
 LAUNCHER = Path("agent/update/launcher.py")
 ENABLED = (  # of our units; the display's are for boards that have one
@@ -113,14 +117,7 @@ def unpack(tar: Path, root: Path, out: Path) -> None:
 
 def fill_root(root: Path, rescue: Path) -> None:
     """All that is ours."""
-    shutil.copytree(OVERLAY, root, dirs_exist_ok=True)
-    for unit in sorted(UNITS.iterdir()):
-        match unit.suffix:
-            case ".service" | ".socket" | ".path":
-                place(unit, root / ETC_UNITS / unit.name)
-            case ".rules":
-                place(unit, root / "etc" / "udev" / "rules.d" / unit.name)
-    place(UNITS / "devices.conf", root / ETC_UNITS / "station-agent.service.d" / "devices.conf")
+    place_ours(root)
     shutil.copytree(rescue, root / SOFTWARE / "rescue")
     place(TREE / LAUNCHER, root / SOFTWARE / "rescue" / LAUNCHER)  # as the units name it; the rest is compiled
     (root / "etc" / "station-agent").mkdir()  # the data partition's CONFIG is mounted there
@@ -131,6 +128,18 @@ def fill_root(root: Path, rescue: Path) -> None:
     run(["systemd-sysusers", f"--root={root}"])
     run(["systemctl", f"--root={root}", "enable", *ENABLED])
     run(["systemctl", f"--root={root}", "mask", *MASKED])
+
+
+def place_ours(root: Path) -> None:
+    """The files that this image adds to Debian's, and our units with their drop-ins."""
+    shutil.copytree(OVERLAY, root, dirs_exist_ok=True)
+    for unit in sorted(UNITS.iterdir()):
+        match unit.suffix:
+            case ".service" | ".socket" | ".path":
+                place(unit, root / ETC_UNITS / unit.name)
+            case ".rules":
+                place(unit, root / "etc" / "udev" / "rules.d" / unit.name)
+    place(UNITS / "devices.conf", root / ETC_UNITS / "station-agent.service.d" / "devices.conf")
 
 
 def place(source: Path, target: Path) -> None:
@@ -148,6 +157,7 @@ def fill_data(data: Path, build: Build, more: Path | None) -> None:
     data.chmod(0o755)
     slot.put(data / slot.FOLDER, build.file, build.root_pub)
     place(BOARD, data / CONFIG / "board.toml")
+    (data / CONFIG / "config.toml").write_text(PATHS)
     if more:
         shutil.copytree(more, data, dirs_exist_ok=True)
 
