@@ -55,7 +55,7 @@ from agent.ui.kiosk import Kiosk, Renderer, Units, ladder_of
 from agent.ui.model import Beat, ScreenModel
 from agent.ui.qr import drawn
 from agent.ui.view import screen
-from agent.updater import UpdaterLine
+from agent.updater import UpdaterLine, socket_of
 from agent.uplink.codec import Will
 from agent.uplink.commands import SeenCommands
 from agent.uplink.dial import Dial, dial
@@ -138,9 +138,10 @@ class App:
         jitter = [secrets.randbelow(1000) / 1000 for _ in range(ports)]
         self.identity = identity_of(config, folder, held, self._aside)
         expiry_s = held.in_use.not_after_s if held.in_use else None
+        orders = socket_of(config.paths.updater, os.environ)
         machine = replace(
             machine_of(board), certificate_expiry_s=expiry_s, can_renew=self.identity is not None,
-            streets=site.is_there(state), can_update=config.paths.updater is not None,
+            streets=site.is_there(state), can_update=orders is not None,
         )  # fmt: skip
         limited = merge({Layer.BOARD: board.layer()}).settings
         station, first = born(settings, boot, clock, ports, facts, jitter, now, machine, limited)
@@ -153,7 +154,7 @@ class App:
         will, keepalive_s = Will(opened.epoch, boot_id), learned_s(facts.get(KEEPALIVE))
         self.broker = broker_of(config, folder, held, will, inbox.post, dial, keepalive_s)
         undo.callback(self.broker.stop)
-        self.updater = UpdaterLine(Path(config.paths.updater), inbox.post, log) if config.paths.updater else None
+        self.updater = UpdaterLine(orders, inbox.post, log) if orders else None
         self.lists = Lists(state / "lists", facts, read_key(state / "list.key"), now)
         self.shell = Shell(
             station, (*first, Save("kernel", kernel_boot_id())),

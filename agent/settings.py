@@ -384,7 +384,7 @@ class Paths(msgspec.Struct, frozen=True):
 
     state: FilePath = "/var/lib/station-agent"
     control: FilePath = "/run/station-agent/control.sock"
-    updater: FilePath | None = None  # the socket of the update service; None: there is none
+    updater: FilePath | None = None  # the update service's socket; None: the image's, if the launcher has started us
 
 
 class Panel(msgspec.Struct, frozen=True):

@@ -4,7 +4,7 @@ A service that is away is no fault of the station's: it is tried again, and told
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -13,7 +13,16 @@ from agent.events import Progress, UpdaterLost, UpdaterTold
 from agent.update import orders
 from agent.update.orders import LineError, Order, State, Wish
 
+SOCKET = "/run/station-update/orders.sock"  # as board/systemd/station-update.service says it
+SLOT = "STATION_SLOT"  # set by agent/update/launcher.py: whoever has slots has an update service beside them
 RETRY_S = 5.0
+
+
+def socket_of(configured: str | None, environment: Mapping[str, str]) -> Path | None:
+    """Where the update service listens; None: there is none, as on a developer's machine."""
+    if configured:
+        return Path(configured)
+    return Path(SOCKET) if SLOT in environment else None
 
 
 class UpdaterLine:

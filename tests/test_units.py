@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from agent import updater
 from agent.ui import browser, panelurl
 from agent.ui.kiosk import Renderer, Units
 from agent.update import engine, launcher
@@ -130,11 +131,20 @@ def test_what_the_updater_writes_is_what_the_path_unit_watches() -> None:
 
 
 def test_agent_and_updater_are_started_out_of_what_was_picked_for_each_of_them() -> None:
-    agent, updater = ((UNITS / f"station-{each}.service").read_text() for each in ("agent", "update"))
-    assert "StateDirectory=station-update\n" in updater and str(launcher.ROOT) == "/var/lib/station-update"
+    agent, update = ((UNITS / f"station-{each}.service").read_text() for each in ("agent", "update"))
+    assert "StateDirectory=station-update\n" in update and str(launcher.ROOT) == "/var/lib/station-update"
     assert "RuntimeDirectory=station-agent\n" in agent and str(launcher.CHOICE) == "/run/station-agent/slot"
-    assert updater.count("/run/station-update/slot ") == 2 and "RuntimeDirectory=station-update\n" in updater
-    assert "ExecStartPre=-+" in agent and "ExecStartPre=-/" in updater, "if it fails, the rescue tree runs"
+    assert update.count("/run/station-update/slot ") == 2 and "RuntimeDirectory=station-update\n" in update
+    assert "ExecStartPre=-+" in agent and "ExecStartPre=-/" in update, "if it fails, the rescue tree runs"
+
+
+def test_an_agent_that_the_launcher_starts_finds_the_updater_where_its_unit_lets_it_listen() -> None:
+    image = UNITS.parent / "image/root/etc/systemd/system/station-update.service.d/virt.conf"
+    for unit in (UNITS / "station-update.service", image):
+        assert f" --orders {updater.SOCKET}" in unit.read_text().replace("\\\n", ""), unit
+    environment = launcher.command_of(launcher.ROOT, launcher.CHOICE, "agent", [])[1]
+    assert updater.socket_of(None, environment) == Path(updater.SOCKET)
+    assert updater.socket_of(None, {}) is None and updater.socket_of("/x", {}) == Path("/x")
 
 
 # -- after a kill -----------------------------------------------------------------------------------------------------
