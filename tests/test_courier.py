@@ -12,9 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from agent.update import air, download, orders
+from agent.update import air, courier, download, orders
 from agent.update.courier import Courier
 from agent.update.download import trusting
+from agent.update.health import Facts
 from agent.update.keyring import Trust
 from agent.update.orders import Order, Wish
 from tests import builds
@@ -38,10 +39,11 @@ def ca(tmp_path_factory: pytest.TempPathFactory) -> Authority:
     return authority(tmp_path_factory.mktemp("ca"))
 
 
-@pytest.fixture(autouse=True)
-def _hasty(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(download, "SILENT_S", 0.3)
-    monkeypatch.setattr(download, "OPEN_S", 0.6)
+@pytest.fixture
+def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For servers that say nothing; on a busy machine an honest one, too, may be silent for so long."""
+    monkeypatch.setattr(download, "SILENT_S", 0.2)
+    monkeypatch.setattr(download, "OPEN_S", 0.3)
 
 
 @cache
@@ -60,15 +62,20 @@ class Lab:
         self.folder, self.ca = folder, ca
         self.now, self.woken = 1_000.0, threading.Event()
         self.seen: list[str] = []
+        self.vitals: Facts | None = Facts(0.0, 0.0)
+        self.by_root = 0  # starts of the agent
         self.courier = self.made()
         self.orders = 0
 
     def made(self) -> Courier:
         self.courier = Courier(
             self.site.root, self.site.engine, self.context, clock=lambda: self.now, chance=random.Random(7),
-            wake=self.woken.set,
+            wake=self.woken.set, vitals=lambda: self.vitals, start_anew=self.started_anew,
         )  # fmt: skip
         return self.courier
+
+    def started_anew(self) -> None:
+        self.by_root += 1
 
     def context(self) -> ssl.SSLContext:
         return trusted(self.ca.ca)
@@ -242,15 +249,16 @@ def test_an_order_that_is_called_off_frees_the_slot_and_an_activated_one_is_neve
 
 
 def test_an_engineer_is_first_and_his_build_ends_the_order(lab: Lab, web: Serve) -> None:
-    slow = threading.Event()
+    begun = threading.Event()
 
     def hangs(request: Request) -> None:
-        slow.wait(5.0)
+        begun.set()
+        request.line.recv(1)
 
     lab.order(web(hangs).url)
     lab.turn()
+    assert begun.wait(TURNS_S)
     lab.courier.stand_aside(True)
-    slow.set()
     assert lab.woken.wait(TURNS_S)
     lab.turn()
     lab.site.stage("1.5.0")
@@ -260,6 +268,33 @@ def test_an_engineer_is_first_and_his_build_ends_the_order(lab: Lab, web: Serve)
     assert lab.progress == orders.FAILED and lab.courier.next_deadline() == float("inf")
     lab.site.engine.activate()
     assert lab.runs() == "1.5.0"
+
+
+def after(lab: Lab, seconds: float) -> int:
+    lab.now += seconds
+    lab.turn()
+    return lab.by_root
+
+
+@pytest.mark.promise("S8")
+def test_an_agent_that_does_not_hear_that_it_is_to_end_is_started_anew_once(lab: Lab) -> None:
+    lab.courier.ask_restart("resume", "a trial has failed")
+    lab.turn()
+    assert lab.courier.news().restart == "resume" and lab.courier.next_deadline() == lab.now + courier.DEAF_S
+    lab.vitals = Facts(0.0, 0.0, has_session=True)  # its controller carries on meanwhile
+    assert [after(lab, seconds) for seconds in (courier.DEAF_S - 1, 2, 1_000)] == [0, 1, 1]
+
+
+def test_nobody_is_cut_off_by_a_restart_that_may_wait_and_an_agent_that_has_heard_ends_by_itself(lab: Lab) -> None:
+    lab.courier.ask_restart("idle", "a build is to be tried")
+    lab.vitals = Facts(0.0, 0.0, has_session=True)
+    assert [after(lab, courier.DEAF_S + 1) for _ in range(5)] == [0] * 5
+    lab.vitals = Facts(0.0, 0.0)
+    assert after(lab, courier.DEAF_S + 1) == 1
+    lab.courier.ask_restart("idle", "another one")
+    lab.turn()
+    lab.courier.wish(Wish(restarted=lab.courier.news().restart_id))
+    assert after(lab, 10 * courier.DEAF_S) == 1
 
 
 # -- hostile and broken servers ---------------------------------------------------------------------------------------
@@ -545,13 +580,18 @@ HOSTILE: dict[str, tuple[Answer, str]] = {
 }  # fmt: skip
 
 
+SILENT = ("silent", "drips its head")
 NEXT = ("404", "endless", "compresses", "tampered pieces", "a dev build", "a torn file", "redirects in a circle")
 
 
 @pytest.mark.promise("S8")
 @pytest.mark.parametrize("name", HOSTILE)
-def test_no_server_does_more_than_fail_the_order_and_the_old_build_runs(name: str, lab: Lab, web: Serve) -> None:
+def test_no_server_does_more_than_fail_the_order_and_the_old_build_runs(
+    name: str, lab: Lab, web: Serve, request: pytest.FixtureRequest
+) -> None:
     answer, code = HOSTILE[name]
+    if name in SILENT:
+        request.getfixturevalue("hasty")
     server = web(answer)
     lab.order(server.url, retries=1, budget_b=100_000 if name == "one byte at a time" else 2_000_000)
     assert lab.failed() in (code, *({"hash", "verify"} if code == "hash" else ())), lab.why

@@ -9,14 +9,15 @@ import random
 import ssl
 from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError, Future
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from math import inf
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from threading import Thread
 from typing import Any, Protocol
 
 from agent.files import DISK, Files, put
-from agent.update import air, build, orders
+from agent.update import air, build, health, orders
 from agent.update.air import End, Next, Outcome, Place, Task
 from agent.update.download import Attempt, Job, Known, Stop, Wanted
 from agent.update.keyring import Trust
@@ -27,6 +28,7 @@ ORDER, HEAD = "order", "order.head"
 SAVE_B = 1 << 20  # so much may be spent without a word on the disk
 TELL_S = 10.0  # progress in bytes is told at most so often
 LOOK_S = 5.0  # at the boot state, while something is on trial
+DEAF_S = 60.0  # an agent that has not heard by then that it is to end
 HEAD_FILE_MAX_B = 1 << 20
 
 
@@ -41,6 +43,16 @@ class EngineLike(Protocol):
     def activate(self, *, was_online: bool = False, waived: Sequence[str] = (), reason: str = "") -> Any: ...
     def roll_back(self, reason: str) -> Any: ...
     def abandon(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Restart:
+    """That the agent is to end once, as agent/update/orders.py State says it, and until when it may overhear that."""
+
+    name: str = ""
+    how: str = ""
+    why: str = ""
+    until: float = inf
 
 
 class Elsewhere:
@@ -88,18 +100,19 @@ class Elsewhere:
 
 class Courier:
     """`context` makes the TLS context anew for each attempt, since the operator's root may be another by then; `clock`
-    is monotonic; `wake` is called from the attempt's thread when due() has something to do; `is_online`: the cloud
-    answers just now, so the new build must reach it, too; `fresh`: the engine is about to judge a build, by what the
-    station is now."""
+    is monotonic; `wake` is called from the attempt's thread when due() has something to do; `vitals`: what the agent
+    tells of itself, if it runs; `fresh`: the engine is about to judge a build, by what the station is now;
+    `start_anew`: root is to start the agent anew, which has not heard that it is to end (OSError)."""
 
     def __init__(
         self, root: Path, engine: EngineLike, context: Callable[[], ssl.SSLContext], *, clock: Callable[[], float],
-        chance: random.Random, wake: Callable[[], None] = lambda: None, is_online: Callable[[], bool] = lambda: False,
-        fresh: Callable[[], None] = lambda: None, files: Files = DISK, log: Callable[[str], None] = lambda _: None,
+        chance: random.Random, wake: Callable[[], None] = lambda: None,
+        vitals: Callable[[], health.Facts | None] = lambda: None, fresh: Callable[[], None] = lambda: None,
+        start_anew: Callable[[], None] = lambda: None, files: Files = DISK, log: Callable[[str], None] = lambda _: None,
     ) -> None:  # fmt: skip
         self._root, self._engine, self._context, self._files = root, engine, context, files
-        self._clock, self._chance, self._wake, self._is_online, self._log = clock, chance, wake, is_online, log
-        self._fresh = fresh
+        self._clock, self._chance, self._wake, self._log = clock, chance, wake, log
+        self._vitals, self._fresh, self._start_anew = vitals, fresh, start_anew
         self._wish = Wish()
         self._attempt: Attempt | None = None
         self._thread: Thread | None = None
@@ -110,7 +123,7 @@ class Courier:
         self._saved_b = 0  # spent, as saved
         self._looked_at = -LOOK_S
         self._told, self._told_at = State(), -TELL_S
-        self._restart = ("", "", "")
+        self._restart = Restart()
         self._is_aside = False  # an engineer flashes
         self._is_told = False  # the agent has spoken since our start
         self._said: SimpleQueue[Callable[[], None]] = SimpleQueue()  # from other threads
@@ -126,8 +139,8 @@ class Courier:
         self._wish, self._is_told = wish, True
 
     def _obey(self) -> None:
-        if self._wish.restarted == self._restart[0]:
-            self._restart = "", "", ""
+        if self._wish.restarted == self._restart.name:
+            self._restart = Restart()
         before, task = self.task, air.wished(self.task, self._wish)
         if task is before or not self._is_told:
             return
@@ -146,6 +159,7 @@ class Courier:
         self._hands.work_off()
         self._settle_attempt(now)
         self._look(now)
+        self._insist(now)
         step, _ = air.next_step(self.task, self._wish, now)
         if self._thread is not None:
             if step is not Next.FETCH or self._is_aside:
@@ -165,12 +179,11 @@ class Courier:
         if step is not Next.REST and self._thread is None and not self._is_aside:
             return now
         is_watched = self.task is not None and self.task.progress in (orders.ACTIVATED, orders.TRIAL)
-        return min(due, self._looked_at + LOOK_S) if is_watched else due
+        return min(due, self._restart.until, self._looked_at + LOOK_S if is_watched else inf)
 
     def state(self, now: float) -> State | None:
         """What the agent is to be told now; None: nothing that it does not know. After a connection: news()."""
-        restart_id, how, why = self._restart
-        said = replace(air.told(self.task), restart_id=restart_id, restart=how, restart_why=why)
+        said = self._saying()
         is_bytes_only = replace(said, received_b=self._told.received_b) == self._told
         if said == self._told or (is_bytes_only and now < self._told_at + TELL_S):
             return None
@@ -179,17 +192,37 @@ class Courier:
 
     def news(self) -> State:
         """The whole of it, for an agent that has just come."""
-        restart_id, how, why = self._restart
-        self._told = replace(air.told(self.task), restart_id=restart_id, restart=how, restart_why=why)
+        self._told = self._saying()
         return self._told
+
+    def _saying(self) -> State:
+        asked = self._restart
+        return replace(air.told(self.task), restart_id=asked.name, restart=asked.how, restart_why=asked.why)
 
     def ask_restart(self, how: str, why: str) -> None:
         """The agent is to end, and systemd to start what the launcher chooses. It is asked until it has
-        heard; any restart of its own will do. From any thread."""
+        heard; one that never hears is ended by root. From any thread."""
         assert how in orders.HOW, how
-        wanted = f"{self._chance.getrandbits(64):016x}", how, why[: orders.TEXT_MAX]
-        self._said.put(lambda: setattr(self, "_restart", wanted))
+        name = f"{self._chance.getrandbits(64):016x}"
+        asked = Restart(name, how, why[: orders.TEXT_MAX], self._clock() + DEAF_S)
+        self._said.put(lambda: setattr(self, "_restart", asked))
         self._wake()
+
+    def _insist(self, now: float) -> None:
+        """An agent that has been told, and has not heard, hangs or is of a build that does not listen."""
+        asked = self._restart
+        if now < asked.until:
+            return
+        found = self._vitals()
+        if asked.how == "idle" and found is not None and found.has_session:
+            self._restart = replace(asked, until=now + DEAF_S)
+            return
+        self._restart = Restart()
+        self._log(f"the agent does not hear that it is to end ({asked.why}): it is started anew")
+        try:
+            self._start_anew()
+        except OSError as error:
+            self._log(f"it cannot be started anew: {error}")
 
     def connected(self) -> None:
         """An agent has come, perhaps by another build."""
@@ -333,7 +366,9 @@ class Courier:
         try:
             self._fresh()
             said = f"order {self.task.order.name}: every port is shut"
-            self._engine.activate(was_online=self._is_online(), waived=("session",), reason=said)
+            found = self._vitals()
+            is_online = found is not None and found.broker  # then the new build must reach the cloud, too
+            self._engine.activate(was_online=is_online, waived=("session",), reason=said)
         except Refused as refused:
             self._keep(air.failed(self.task, refused.code, refused.sentence))
 

@@ -31,7 +31,7 @@ import serial
 from agent.update import facts
 from agent.update.courier import Courier
 from agent.update.download import trusting
-from agent.update.engine import Engine
+from agent.update.engine import Engine, start_anew
 from agent.update.hands import Hands
 from agent.update.kept import Kept
 from agent.update.launcher import ROOT
@@ -457,13 +457,10 @@ def courier_of(engine: Engine, where: facts.Where, wake: Callable[[], None]) -> 
     def fresh() -> None:
         engine.station = facts.station(where)
 
-    def is_online() -> bool:
-        found = facts.vitals(where)
-        return bool(found and found.broker)
-
     return Courier(
         engine.root, engine, lambda: trusting(facts.operator_ca(where)), clock=facts.uptime_s,
-        chance=random.SystemRandom(), wake=wake, is_online=is_online, fresh=fresh, log=partial(print, flush=True),
+        chance=random.SystemRandom(), wake=wake, vitals=partial(facts.vitals, where), fresh=fresh,
+        start_anew=start_anew, log=partial(print, flush=True),
     )  # fmt: skip
 
 
