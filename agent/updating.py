@@ -8,7 +8,6 @@ progress the cloud hears each status once, in OCPP's order, and only what is so.
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from enum import StrEnum
 from math import inf
 from typing import Any, get_type_hints
 
@@ -19,6 +18,7 @@ from agent.clock import earliest, wall
 from agent.commands import station as commands
 from agent.effects import Effect, Ordered, Record, UpdaterWish
 from agent.events import Progress, UpdaterLost, UpdaterTold
+from agent.policy import plan
 from agent.policy.reasons import Reason
 from agent.port import Bar, Level
 from agent.station import BootReason, FirmwareStatus, ResetType, Station, Update
@@ -40,37 +40,6 @@ RANK: dict[FirmwareStatus | None, int] = {
     S.INSTALL_SCHEDULED: 5, S.INSTALLING: 6, S.INSTALL_REBOOTING: 7, **dict.fromkeys(FINAL, 8),
 }  # fmt: skip
 assert RANK.keys() == {None, *S} - {S.IDLE}
-
-
-# -- what each plan state allows --------------------------------------------------------------------------------------
-
-
-class Plan(StrEnum):
-    """How the station stands with its cloud plan, as far as updates go."""
-
-    NOT_ACTIVATED = "not activated"
-    ACTIVE = "active"
-    ENDED = "ended"
-
-
-@dataclass(frozen=True, slots=True)
-class Allowed:
-    download: bool
-    install: bool
-
-
-ALLOWED: dict[Plan, Allowed] = {
-    Plan.NOT_ACTIVATED: Allowed(True, True),  # from the shelf: the newest software before anybody charges
-    Plan.ACTIVE: Allowed(True, True),
-    Plan.ENDED: Allowed(False, True),  # nobody pays for the radio; what is here already may still mend something
-}
-
-
-def plan(station: Station) -> Plan:
-    """The one place that knows; until there is a plan policy, by the facts that there are."""
-    if station.bar and station.bar.reason is Reason.PLAN_ENDED:
-        return Plan.ENDED
-    return Plan.ACTIVE if station.settings.activated else Plan.NOT_ACTIVATED
 
 
 # -- what follows from the facts --------------------------------------------------------------------------------------
@@ -106,11 +75,11 @@ def has_come(station: Station, at_s: float, now: float) -> bool:
 
 def may_download(station: Station, update: Update, now: float) -> bool:
     is_due = has_come(station, update.retrieve_s - SOON_S, now) and is_in_window(station, update, now)
-    return is_due and ALLOWED[plan(station)].download
+    return is_due and plan.allowed(station).download
 
 
 def may_install(station: Station, update: Update, now: float) -> bool:
-    return (update.install_s is None or has_come(station, update.install_s, now)) and ALLOWED[plan(station)].install
+    return (update.install_s is None or has_come(station, update.install_s, now)) and plan.allowed(station).install
 
 
 def is_in_window(station: Station, update: Update, now: float) -> bool:

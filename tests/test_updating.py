@@ -1,7 +1,9 @@
 """An order of the cloud in the core: what may be done when, who may charge meanwhile, what the cloud hears of it."""
 
+import re
 from dataclasses import replace
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -12,6 +14,8 @@ from hypothesis import strategies as st
 from agent import updating
 from agent.clock import ClockSource, iso8601
 from agent.events import ClockTold, ControllerLost, Machine, Progress, UpdaterLost, UpdaterTold, ZoneLoaded
+from agent.policy import plan
+from agent.policy.plan import Plan
 from agent.policy.reasons import Reason
 from agent.port import Bar, Level
 from agent.settings import Settings
@@ -23,6 +27,7 @@ P, S = Progress, FirmwareStatus
 URL = "https://builds.example/station-2.build"
 MACHINE = Machine(can_update=True)
 DAY_S = 86_400.0
+UPLINK = Path(__file__).parent.parent / "docs" / "uplink.md"
 
 
 def play(settings: Settings | None = None, **how: Any) -> Play:
@@ -362,11 +367,22 @@ def test_an_order_that_comes_to_nothing_for_a_month_is_over() -> None:
 # -- the plan ---------------------------------------------------------------------------------------------------------
 
 
-def test_every_plan_state_says_what_it_allows() -> None:
-    assert updating.ALLOWED.keys() == set(updating.Plan)
+@pytest.mark.parametrize("state", Plan)
+def test_each_plan_state_allows_what_its_row_in_the_docs_says(state: Plan) -> None:
+    row = re.search(rf"^\| {state} \|.*\| (yes|no) \| (yes|no) \|", UPLINK.read_text(), re.MULTILINE)
+    assert row, "docs/uplink.md"
+    assert plan.ALLOWED[state] == plan.Allowed(download=row[1] == "yes", install=row[2] == "yes")
 
 
-def test_after_the_plan_nothing_is_downloaded_but_what_is_here_is_installed() -> None:
+def test_the_facts_say_how_the_station_stands() -> None:
+    stations = {
+        Plan.NOT_ACTIVATED: play(Settings(activated=False)).station, Plan.ACTIVE: play().station,
+        Plan.DEACTIVATED: replace(play().station, bar=Bar(Reason.PLAN_ENDED)),
+    }  # fmt: skip
+    assert {state: plan.plan(station) for state, station in stations.items()} == {state: state for state in stations}
+
+
+def test_a_deactivated_station_downloads_nothing_but_what_is_here_is_installed() -> None:
     p = play()
     order(p)
     tell(p, P.DOWNLOADING)
@@ -383,6 +399,22 @@ def test_a_station_that_is_not_activated_may_be_updated() -> None:
     p = play(Settings(activated=False))
     order(p)
     assert p.updater and p.updater.download
+
+
+@pytest.mark.parametrize("state", Plan)
+def test_an_order_follows_its_row_from_the_clouds_word_to_the_updaters_wish(
+    state: Plan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    p = play()
+    order(p)
+    monkeypatch.setattr(plan, "plan", lambda station: state)
+    may = plan.ALLOWED[state]
+    tell(p, P.DOWNLOADING)
+    assert statuses(p)[-1] == ("Downloading" if may.download else "DownloadPaused")
+    assert p.updater and p.updater.download is may.download
+    tell(p, P.STAGED)
+    assert p.updater.install is may.install
+    assert (order(play(), 2)["status"] == "Accepted") is may.download
 
 
 # -- what the updater asks for, and who asks for a status -------------------------------------------------------------

@@ -8,6 +8,7 @@ from typing import Any
 from agent import updating
 from agent.effects import Effect
 from agent.events import UpdateRequested
+from agent.policy import plan
 from agent.reporting import answer, result
 from agent.settings import PLAIN
 from agent.station import Station, Update
@@ -45,8 +46,8 @@ def refusal(station: Station, running: Update | None) -> Refusal | None:
     if updating.is_installing(station):
         assert running
         return "FwUpdateInProgress", f"update {running.request_id} installs just now: order this one when it is over"
-    if not updating.ALLOWED[state := updating.plan(station)].download:
-        return "NotEnabled", f"the plan is {state}: nothing is downloaded"
+    if not plan.allowed(station).download:
+        return "NotEnabled", f"the station is {plan.plan(station)}: nothing is downloaded until a new token comes"
     return None
 
 
