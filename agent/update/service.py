@@ -34,7 +34,7 @@ from agent.update.download import trusting
 from agent.update.engine import Engine, start_anew
 from agent.update.hands import Hands
 from agent.update.kept import Kept
-from agent.update.launcher import ROOT
+from agent.update.launcher import CHOICE, ROOT
 from agent.update.ordersocket import Delivery, OrderSocket
 from agent.update.protocol import Desk, Device
 from agent.update.provision import Provisioner
@@ -432,7 +432,7 @@ def notify(said: str) -> None:
 def serve(args: argparse.Namespace) -> int:
     where = facts.Where(args.board, args.config, args.vitals, args.root)
     boot_id = facts.boot_id()
-    engine = Engine(args.root, facts.station(where), clock=facts.wall, boot_id=boot_id)
+    engine = Engine(args.root, facts.station(where), choice=args.choice, clock=facts.wall, boot_id=boot_id)
     courier = courier_of(engine, where, lambda: service.wake())  # noqa: PLW0108  # there is none yet
     overruled = partial(courier.overruled, "somebody at the station has flashed another build")
     anew = partial(courier.ask_restart, "idle", "the station was provisioned")
@@ -489,6 +489,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     serving.add_argument("--board", type=Path, default=facts.BOARD, help="the board file")
     serving.add_argument("--config", type=Path, default=facts.CONFIG, help="the agent's config file")
     serving.add_argument("--vitals", type=Path, default=facts.VITALS, help="what the agent tells of itself")
+    serving.add_argument("--choice", type=Path, default=CHOICE, help="what the launcher has picked for the agent")
     serving.add_argument("--serial", type=tty, action="append", default=[], metavar="TTY[@BAUD]", help="a serial port")
     serving.add_argument("--socket", type=Path, default=SOCKET)
     serving.add_argument("--orders", type=Path, help="where the agent says what the cloud has ordered")
