@@ -383,7 +383,7 @@ def wait(books: Ledger, command_id: str) -> int:
     return 0 if command.status == "Done" and command.response.get("status", "Accepted") in GOOD_NEWS else 1
 
 
-GOOD_NEWS = ("Accepted", "Scheduled", "Unlocked", "NotApplicable", "RebootRequired")
+GOOD_NEWS = ("Accepted", "AcceptedCanceled", "Scheduled", "Unlocked", "NotApplicable", "RebootRequired")
 
 
 def outcome(command: Command, now_ms: int) -> str:
