@@ -326,11 +326,11 @@ class Courier:
     def begin(self, head: bytes) -> Sequence[Wanted]:
         """What the engine wants of this build, by its place in the file. Refused."""
         assert self.task is not None
-        self._fresh()
-        plan = self._engine.begin(head)
         found = build.load_head(head, self._engine.trust())
         if not found.is_whole:
             raise Refused("format", "the head of this build lacks an index: publish the file as it was built")
+        self._fresh()
+        plan = self._engine.begin(head)
         places = build.pieces_of(found)
         wanted = [Wanted(len(head) + places[piece.digest][0], piece.stored_b, piece.digest) for piece in plan.wanted]
         task = replace(self.task, build=found.digest.hex(), version=found.version)

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, field, replace
 from email.utils import parsedate_to_datetime
+from io import BytesIO
 from pathlib import Path
 from threading import Event, Lock, Timer
 from typing import Protocol
@@ -22,7 +23,7 @@ from urllib.parse import urljoin, urlsplit
 
 from agent.update.air import End, Outcome
 from agent.update.refusal import Refused
-from agent.update.suit import HEAD_MAX_B
+from agent.update.suit import HEAD_MAX_B, TooShort, head_bytes
 
 HEAD_STEP_B = 65_536  # of a file that is not known yet
 GAP_B = 2_048  # rather read in vain than asked around: a request costs as much, and a round trip
@@ -176,33 +177,11 @@ def envelope_end(data: bytes | bytearray) -> int | None:
     """Where the envelope ends that begins here; None: it goes on beyond. Only lengths are looked at, for nobody has
     verified it. ValueError: no envelope begins here."""
     try:
-        if bytes(data[:2]) != b"\xd8\x6b"[: len(data)]:
-            raise ValueError("it does not begin like a build")
-        at, members = length(data, 2, (5,))
-        for _ in range(members):
-            is_text = data[at] >> 5 == 3
-            at, size = length(data, at, (0, 3))
-            at += size if is_text else 0
-            at, size = length(data, at, (2,))
-            at += size
-            if at > HEAD_MAX_B:
-                raise ValueError("its head is longer than any of ours")
-    except IndexError:
+        return len(head_bytes(BytesIO(data)))
+    except TooShort:
         return None
-    return at if at <= len(data) else None
-
-
-def length(data: bytes | bytearray, at: int, kinds: tuple[int, ...]) -> tuple[int, int]:
-    """Where the content begins after a CBOR head of one of these kinds, and its argument."""
-    first = data[at]
-    short = first & 31
-    if first >> 5 not in kinds or short > 26:
-        raise ValueError("this is no build")
-    if short < 24:
-        return at + 1, short
-    size = 1 << (short - 24)
-    data[at + size]  # all of it is here
-    return at + 1 + size, int.from_bytes(data[at + 1 : at + 1 + size], "big")
+    except Refused as refused:
+        raise ValueError(refused.sentence) from None
 
 
 # -- what an answer is worth ------------------------------------------------------------------------------------------

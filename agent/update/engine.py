@@ -428,11 +428,7 @@ class Engine:
         held = self._held(state, name) if state.default in SLOTS else None
         if held is None or not (held.is_whole and held.is_confirmed):
             raise Refused("verify", "there is no earlier build to go back to: flash the one that you want")
-        if held.security_sequence < state.security_floor:
-            raise Refused(
-                "downgrade", f"the earlier build {held.version} has security sequence {held.security_sequence}, below"
-                f" {state.security_floor}: make it anew with --sequence {state.security_floor}",
-            )  # fmt: skip
+        self._judge(build.load_head(slots.Writer(self.root / name).head(), self.trust()), waived=STAGING)
         if held.schema < schema:
             raise Refused(
                 "wrong-device", f"the database has become one that {held.version} cannot open: flash a newer build"

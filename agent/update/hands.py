@@ -18,7 +18,7 @@ from agent.update.slots import Writer
 
 WAITING = "waiting"
 NAME_B = 8  # of a build's digest, to tell builds apart in a status
-TEXT_MAX = 64
+TEXT_MAX_B, REASON_MAX_B, COMMIT_B = 64, 120, 12  # an identity is one frame
 
 
 class Hands:
@@ -146,9 +146,10 @@ class Hands:
         running = status.slots.get(status.running)
         trust = self.engine.trust()
         return {
-            "kind": "station", "serial": facts.serial_number(self.where), "platform": station.platform,
-            "board": station.board[:TEXT_MAX], "is_production": station.is_production,
-            "security_floor": status.state.security_floor, "software": running.version[:TEXT_MAX] if running else "",
+            "kind": "station", "serial": _cut(facts.serial_number(self.where), facts.SERIAL_MAX),
+            "platform": station.platform, "board": _cut(station.board, TEXT_MAX_B),
+            "is_production": station.is_production, "security_floor": status.state.security_floor,
+            "software": _cut(running.version, TEXT_MAX_B) if running else "",
             "root": trust.root or b"", "keyring": trust.version,
             "contract": list(station.contract) if station.contract else None,
             "state": self.state(desk),
@@ -165,7 +166,7 @@ class Hands:
             "trial": {"slot": state.trial.slot, "tries": state.trial.tries} if state.trial else None,
             "last": {
                 "slot": last.slot, "build": _build_of(status.slots, last.slot), "is_confirmed": last.is_confirmed,
-                "reason": last.reason[:120],
+                "reason": _cut(last.reason, REASON_MAX_B),
             } if last else None,
             "missing_b": status.missing_b,
             "waiting": self._waiting.exists(),
@@ -191,8 +192,9 @@ def _slot(held: Held | None) -> Mapping[str, Any] | None:
     if held is None:
         return None
     return {
-        "build": held.build[:NAME_B].hex(), "version": held.version[:TEXT_MAX], "commit": held.commit[:12],
-        "sequence": held.security_sequence, "is_confirmed": held.is_confirmed, "is_whole": held.is_whole,
+        "build": held.build[:NAME_B].hex(), "version": _cut(held.version, TEXT_MAX_B),
+        "commit": _cut(held.commit, COMMIT_B), "sequence": held.security_sequence,
+        "is_confirmed": held.is_confirmed, "is_whole": held.is_whole,
     }  # fmt: skip
 
 
@@ -200,3 +202,6 @@ def _build_of(slots: Mapping[str, Held | None], name: str) -> str:
     held = slots.get(name)
     return held.build[:NAME_B].hex() if held else ""
 
+
+def _cut(text: str, most_b: int) -> str:
+    return text.encode()[:most_b].decode("utf-8", "ignore")

@@ -13,6 +13,7 @@ from agent.update.refusal import Refused
 
 FORMAT = 1
 KEYS_MAX = 64
+VERSION_MAX = 2**53
 KEYRING_MAX_B = 16_384
 PROD, DEV = "prod", "dev"
 ROLES = (PROD, DEV)
@@ -86,7 +87,7 @@ class Trust:
 def payload(version: int, keys: Iterable[tuple[str, int, bytes]]) -> bytes:
     """What the root signs; `keys` are (role, algorithm, raw public key)."""
     rows = [[cose.kid_of(public), role, alg, public] for role, alg, public in keys]
-    assert version >= 1 and len(rows) <= KEYS_MAX and all(role in ROLES for _, role, _, _ in rows)
+    assert 1 <= version <= VERSION_MAX and len(rows) <= KEYS_MAX and all(role in ROLES for _, role, _, _ in rows)
     return strict.dumps([FORMAT, version, sorted(rows)])
 
 
@@ -117,7 +118,7 @@ def load(data: bytes, root: bytes | None) -> Keyring:
             raise Refused("key", "the build's keyring is another root's: this build is for another operator's stations")
         _check_root(root)(block.message(content), block.signature)
     match strict.loads(content, "the keyring", KEYRING_MAX_B):
-        case [1, int() as version, list() as rows] if 1 <= version < 1 << 63 and len(rows) <= KEYS_MAX:
+        case [1, int() as version, list() as rows] if 1 <= version <= VERSION_MAX and len(rows) <= KEYS_MAX:
             keys = tuple(key for row in rows if (key := _key(row)) is not None)
             if len({key.kid for key in keys}) == len(keys):
                 return Keyring(version, keys)

@@ -505,6 +505,9 @@ class Device:
         if self._failed:
             self._owes_failed = True
             return
+        if self._backlog_b() >= BACKLOG_B + self.window * BODY_MAX:  # more than whoever heeds the room has on its way
+            self._owes_ack = True
+            return
         try:
             fresh = transfer.receiver.take(seq, body)
         except ValueError:
@@ -532,7 +535,10 @@ class Device:
         self._putting[self._do(Put(piece, bytes(self._desk.pieces.data[piece.digest])))] = piece
 
     def _room(self) -> int:
-        return self.window if sum(piece.stored_b for piece in self._putting.values()) < BACKLOG_B else 0
+        return self.window if self._backlog_b() < BACKLOG_B else 0
+
+    def _backlog_b(self) -> int:
+        return sum(piece.stored_b for piece in self._putting.values())
 
     def _fail(self, refusal: Refused) -> None:
         self._failed, self._owes_failed, self._owes_ack = refusal, True, False

@@ -58,7 +58,11 @@ OURS = re.compile(r"(ca|station|operator)-[0-9a-f]{16}\.(pem|new)", re.ASCII)
 PURPOSE = b"station provisioning 1"
 NEVER = "UNPROVISIONED"
 GROUP_MODE = 0o640  # of the key: the agent's group reads it
-UNREADABLE = (ValueError, TypeError, UnsupportedAlgorithm, x509.InvalidVersion)
+UNREADABLE = (
+    ValueError, TypeError, UnsupportedAlgorithm, x509.InvalidVersion, x509.DuplicateExtension,
+    x509.UnsupportedGeneralNameType,
+)  # fmt: skip
+
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,11 +136,11 @@ class Provisioner:
             raise Refused(
                 "wrong-device", f"this is {serial}, and so are its records: choose another one, or --serial {serial}"
             )
-        if serial in ("", NEVER):
-            return True
         if root and root != wanted.root:
             name = cose.kid_of(root).hex()
             raise Refused("key", f"this station believes another root key ({name}): give its root.pub.pem with --root")
+        if serial in ("", NEVER):
+            return True
         if wanted.is_production is False and root and not (self._root / DEVELOPMENT).exists():
             raise Refused("role", "a station in production stays there: leave --development out")
         return not root or self._is_same(wanted)
@@ -358,7 +362,7 @@ def read(fields: Mapping[str, Any]) -> Wanted:
     for kid, pem in operator.items():
         if not isinstance(kid, str) or not KEY_ID.fullmatch(kid) or not _is_operator_key(pem):
             raise Refused("usage", f"the operator's key {str(kid)[:40]!r} is no Ed25519 public key in PEM, ID=FILE")
-    if not isinstance(root, bytes) or cose.alg_of(root) is None:
+    if not isinstance(root, bytes) or not _is_root(root):
         raise Refused("usage", "--root is the public key that builds' keyrings are signed with: root.pub.pem")
     if not isinstance(fields.get("is_production"), bool):
         raise _wrong("is_production")
@@ -377,6 +381,15 @@ def _bytes(fields: Mapping[str, Any], name: str, most_b: int) -> bytes:
 
 def _wrong(name: str) -> Refused:
     return Refused("format", f"the document has no {name} that can be read: use a newer tool")
+
+
+def _is_root(root: bytes) -> bool:
+    """One that is none would believe nobody, and could never be taken back."""
+    alg = cose.alg_of(root)
+    try:
+        return alg is not None and bool(cose.checker(alg, root))
+    except ValueError:
+        return False
 
 
 def _is_operator_key(pem: Any) -> bool:

@@ -81,10 +81,14 @@ def listed_in(slot: Path) -> bytes:
 
 
 def found(slot: Path) -> Iterator[str]:
-    """Every file below the slot's folders, by its path in the slot. Links count as files, and are none of ours."""
+    """Every file below the slot's folders, by its path in the slot. Links count as files, and are none of ours; so is
+    what stands in the place of one of the folders."""
     for folder in FOLDERS:
         with suppress(FileNotFoundError):
-            yield from _files(slot / folder, f"{folder}/")
+            if stat.S_ISDIR((slot / folder).lstat().st_mode):
+                yield from _files(slot / folder, f"{folder}/")
+            else:
+                yield folder
 
 
 def _files(folder: Path, prefix: str) -> Iterator[str]:

@@ -20,6 +20,7 @@ COMPONENTS_MAX = 64
 PAYLOADS_MAX = COMPONENTS_MAX + 1  # an index each, and the keyring
 WRAPPER_MAX_B = 1_024
 TEXT_MAX = 100  # characters of version and commit
+SEQUENCE_MAX = 2**53  # as far as a boot state counts (agent/update/bootstate.py)
 DIGEST_B = 32
 
 TAG = b"\xd8\x6b"  # 107, SUIT_Envelope_Tagged
@@ -36,6 +37,11 @@ DESCRIPTION, UPDATE_DESCRIPTION = 1, 2  # keys of the text: our version, our com
 LANGUAGE = "en"
 
 VENDOR = uuid5(NAMESPACE_DNS, "station-agent.example")
+
+
+class TooShort(Refused):
+    """As far as it goes it may be one."""
+
 
 # Algorithm, key id, message, signature: raises Refused if they do not belong together, or the key counts for nothing.
 Verify = Callable[[int, bytes | None, bytes, bytes], None]
@@ -196,7 +202,7 @@ def _take(stream: BinaryIO, size_b: int, before_b: int) -> bytes:
     while len(data) < size_b:
         more = stream.read(size_b - len(data))
         if not more:
-            _not_ours("it ends too early")
+            raise TooShort("format", "this is no build for this software, or a part of one: fetch it anew")
         data += more
     return bytes(data)
 
@@ -245,12 +251,12 @@ def _facts(data: bytes) -> Manifest:
     version, commit, sequence = text[DESCRIPTION], text[UPDATE_DESCRIPTION], outer[SEQUENCE]
     if not all(isinstance(said, str) and said.isprintable() and len(said) <= TEXT_MAX for said in (version, commit)):
         raise ValueError("text")
-    if type(sequence) is not int or not 0 <= sequence < 1 << 63:
+    if type(sequence) is not int or not 0 <= sequence <= SEQUENCE_MAX:
         raise ValueError("sequence")
     components = []
     for (kind, name), parameter in zip(names, parameters, strict=True):
         digest = strict.loads(parameter[IMAGE_DIGEST], "this build's manifest", HEAD_MAX_B)[1]
-        if len(digest) != DIGEST_B or type(parameter[IMAGE_SIZE]) is not int:
+        if not isinstance(digest, bytes) or len(digest) != DIGEST_B or type(parameter[IMAGE_SIZE]) is not int:
             raise ValueError("digest")
         components.append(Component(kind, name, digest, parameter[IMAGE_SIZE]))
     return Manifest(sequence, version, commit, tuple(components))

@@ -50,12 +50,17 @@ class Out:
     def say(self, text: str) -> None:
         """For people alone."""
         if not self.is_json:
-            print(text, file=self.stream, flush=True)
+            print(plain(text), file=self.stream, flush=True)
 
     def event(self, name: str, **facts: Any) -> None:
         """For machines alone: {"event": name, ...}; bytes become hex digits."""
         if self.is_json:
             print(json.dumps({"event": name, **facts}, default=_plain), file=self.stream, flush=True)
+
+
+def plain(text: str) -> str:
+    """Lines for a terminal: a build that nobody has verified, or a strange device, must not be able to drive it."""
+    return "".join(char if char.isprintable() or char == "\n" else "?" for char in text)
 
 
 def _plain(value: Any) -> Any:
@@ -90,7 +95,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return code
     except Refused as refused:
         out.event("refused", code=refused.code, sentence=refused.sentence, exit=refused.exit)
-        print(f"flash.py: {refused.sentence}", file=sys.stderr)
+        print(plain(f"flash.py: {refused.sentence}"), file=sys.stderr)
         return refused.exit
     except (KeyboardInterrupt, Interrupted):
         out.event("refused", code="interrupted", sentence="interrupted", exit=INTERRUPTED)

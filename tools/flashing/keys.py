@@ -86,6 +86,8 @@ def ring(args: argparse.Namespace, out: Out) -> None:
     if len({public for _, public in rows}) < len(rows):
         raise Refused("usage", "one key is named twice: give it one role")
     version = args.version or version_of(args.output) + 1
+    if not 1 <= version <= keyring.VERSION_MAX:
+        raise Refused("usage", f"a keyring's version is a number from 1 to {keyring.VERSION_MAX}: leave --version out")
     payload = keyring.payload(version, [(role, keyfiles.alg_of(public), public) for role, public in rows])
     signed = elsewhere.signed(args, args.root, lambda alg, kid: keyring.to_be_signed(payload, alg, kid), out)
     if signed is None:

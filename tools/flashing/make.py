@@ -13,7 +13,7 @@ from agent.board import load as load_board
 from agent.outbox import MIGRATIONS
 from agent.pintable import pin_table, pins_hash
 from agent.settings import ConfigError
-from agent.update import build, cose
+from agent.update import build, cose, suit
 from agent.update.refusal import Refused
 from board.controller import contract
 from board.firmware import image
@@ -69,8 +69,8 @@ def run(args: argparse.Namespace, out: Out) -> int:
         out.say(f"{wheels.LOCK.relative_to(ROOT)}: {count} packages. Commit it.")
         out.event("locked", packages=count)
         return 0
-    if not 0 <= args.sequence < 1 << 63:
-        raise Refused("usage", "a security sequence is a number from 0 up: type --sequence 0, or a higher one")
+    if not 0 <= args.sequence <= suit.SEQUENCE_MAX:
+        raise Refused("usage", f"a security sequence is 0 to {suit.SEQUENCE_MAX}: type --sequence 0, or a higher one")
     signer = keyfiles.load(args.key, files.ask_password) if args.key else None
     ring = files.ring(args)
     source = found(with_changes=args.with_changes)

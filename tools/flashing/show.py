@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any, Protocol
 
-from tools.flashing.cli import Out
+from tools.flashing.cli import Out, plain
 from tools.flashing.progress import duration, size
 
 LINE_EACH_S = 5.0  # of progress, where there is no terminal
@@ -95,7 +95,7 @@ class Bars:
             if name in ("stage", "ended", "lost") and station in self._tasks:
                 self._progress.remove_task(self._tasks.pop(station))
             if text := said(name, facts):
-                self._console.print(f"{station}: {text}", markup=False)
+                self._console.print(plain(f"{station}: {text}"), markup=False)
 
     def close(self) -> None:
         self._progress.stop()
