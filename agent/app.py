@@ -124,7 +124,7 @@ class App:
         settings = merged.settings
         boot_id = secrets.token_bytes(8)
         self._inbox = inbox
-        may_destroy = not os.environ.get("STATION_TRIAL")  # agent/update/launcher.py: this build may be taken back
+        may_destroy = not os.environ.get("STATION_TRIAL")  # agent/update/launcher.py: others may have to follow
         path = state / "station.db"
         self.store = Store(path, boot_id, inbox.post, monotonic, connect=connect, may_destroy=may_destroy)
         opened = self.store.open()

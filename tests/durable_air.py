@@ -234,7 +234,7 @@ def judged_order(files: Tree, said: Sequence[str]) -> str:
 
 def started(folder: Path, choice: Path, boot_id: str) -> str:
     made = pick(folder, boot_id)
-    choice.write_text(f"{made.slot} {'trial' if made.is_trial else 'default'} {made.version}\n")
+    choice.write_text(f"{made.slot} {made.kind} {made.version}\n")
     return made.version
 
 

@@ -135,7 +135,7 @@ class Writer:
 
     def start(self) -> None:
         made: Choice = self.step(self.legal.started(), lambda: pick(self.folder, self.boot_id))
-        self.choice.write_text(f"{made.slot} {'trial' if made.is_trial else 'default'} {made.version}\n")
+        self.choice.write_text(f"{made.slot} {made.kind} {made.version}\n")
         assert made.version == (str(self.legal.runs) if self.legal.runs else ""), made
 
     def begin(self, number: int) -> list[bytes]:
@@ -290,7 +290,7 @@ def judged(files: Tree, legal: Sequence[Legal], is_thorough: bool) -> str:
         choice = folder.with_name(f"{folder.name}.slot")
         try:
             made = pick(folder, "another boot")
-            choice.write_text(f"{made.slot} {'trial' if made.is_trial else 'default'} {made.version}\n")
+            choice.write_text(f"{made.slot} {made.kind} {made.version}\n")
             if found := wrong(folder, choice, made, legal, is_thorough):
                 return "; ".join(found)
         finally:

@@ -88,7 +88,7 @@ class Site:
     def start_agent(self) -> None:
         """systemd starts the agent."""
         chosen = launcher.pick(self.root, facts.boot_id(), facts.uptime_s())
-        self.choice.write_text(f"{chosen.slot} {'trial' if chosen.is_trial else 'default'} {chosen.version}\n")
+        self.choice.write_text(f"{chosen.slot} {chosen.kind} {chosen.version}\n")
 
     @property
     def address(self) -> Address:

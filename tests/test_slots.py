@@ -52,7 +52,7 @@ class Site:
     def start(self, now_s: float = 10.0) -> Choice:
         """The agent is started, as by its unit."""
         made = pick(self.root, f"boot {self.boots}", now_s, self.files)
-        self.choice.write_text(f"{made.slot} {'trial' if made.is_trial else 'default'} {made.version}\n")
+        self.choice.write_text(f"{made.slot} {made.kind} {made.version}\n")
         return made
 
     def boot(self) -> Choice:
@@ -501,6 +501,32 @@ def test_a_build_on_trial_that_is_damaged_ends_its_trial(site: Site) -> None:
     assert site.stage("2.0.0").held == "", "it is not taken for staged again"
     site.engine.activate()
     assert site.start() == Choice("b", True, "2.0.0")
+
+
+@pytest.mark.promise("S8")
+def test_a_build_that_was_never_found_healthy_is_a_makeshift_that_destroys_nothing(site: Site) -> None:
+    """The default is broken, so what has failed its trial is better than nothing; the default may be mended."""
+    site.install("1.0.0")
+    site.stage("2.0.0")
+    site.engine.activate()
+    site.start()
+    site.engine.roll_back("it is no good")
+    DAMAGES["a byte"](site.root / "a")
+    assert launched(site, "pick").returncode == 0
+    made = launcher.read_choice(site.choice)
+    assert made == Choice("b", False, "2.0.0", is_makeshift=True) == site.start()
+    assert may_be_taken_back(site) == "1"
+    site.engine.abandon()
+    assert launched(site, "pick").returncode == 0 and may_be_taken_back(site) == "1"
+    DAMAGES["a byte"](site.root / "b")
+    assert launched(site, "pick").returncode == 0 and may_be_taken_back(site) == "1", "nor does the rescue tree"
+    site.install("3.0.0")
+    assert launched(site, "pick").returncode == 0 and may_be_taken_back(site) == ""
+
+
+def may_be_taken_back(site: Site) -> str:
+    """What the agent's build is told (agent/app.py): "1" = no destructive migration is made."""
+    return launcher.command_of(site.root, site.choice, "agent", [])[1]["STATION_TRIAL"]
 
 
 @pytest.mark.promise("S8")

@@ -61,7 +61,7 @@ class Life(RuleBasedStateMachine):
     def start(self, is_boot: bool) -> None:
         self.boots += is_boot
         made = pick(self.root, f"boot {self.boots}")
-        self.choice.write_text(f"{made.slot} {'trial' if made.is_trial else 'default'} {made.version}\n")
+        self.choice.write_text(f"{made.slot} {made.kind} {made.version}\n")
         assert made == self.picked()
         self.running = made.slot
         if made.slot in SLOTS:
@@ -78,7 +78,7 @@ class Life(RuleBasedStateMachine):
         known = [slot for slot in SLOTS if self.holds.get(slot) in self.confirmed]
         for slot in (*after, *known):
             if slot in self.holds and slot not in self.damaged:
-                return Choice(slot, False, str(self.holds[slot]))
+                return Choice(slot, False, str(self.holds[slot]), self.holds[slot] not in self.confirmed)
         return Choice(RESCUE)
 
     # -- somebody flashes

@@ -41,6 +41,11 @@ class Choice:
     slot: str  # a, b or rescue
     is_trial: bool = False
     version: str = ""
+    is_makeshift: bool = False  # it was never found healthy, and runs since nothing better is whole
+
+    @property
+    def kind(self) -> str:
+        return "trial" if self.is_trial else "makeshift" if self.is_makeshift else "default"
 
 
 # -- pick -------------------------------------------------------------------------------------------------------------
@@ -68,9 +73,9 @@ def pick_updater(root: Path) -> Choice:
 
 def _whole(root: Path, state: State, files: Files = DISK) -> Choice:
     for name in order(state)[:-1]:
-        is_trial = state.trial is not None and state.trial.slot == name
+        is_trial, slot = state.trial is not None and state.trial.slot == name, state.slot(name)
         try:
-            return Choice(name, is_trial, checked(root / name, state.slot(name).digest))
+            return Choice(name, is_trial, checked(root / name, slot.digest), not (is_trial or slot.is_confirmed))
         except Exception as error:  # a broken disk has more ways than we know; whatever it is, the next one is tried
             _say(f"slot {name} is not run: {_shown(error)}")
             if is_trial:
@@ -153,7 +158,7 @@ def main_pick(root: Path, choice: Path, *, is_updater: bool) -> int:
             become(root)
         made = pick(root, BOOT_ID.read_text().strip(), now_s)
     signal.setitimer(signal.ITIMER_REAL, 0.0)
-    os.write(out, f"{made.slot} {'trial' if made.is_trial else 'default'} {made.version}\n".encode())
+    os.write(out, f"{made.slot} {made.kind} {made.version}\n".encode())
     _say(f"slot {made.slot}{', on trial' * made.is_trial}: {made.version or 'the version of the image'}")
     return 0
 
@@ -193,20 +198,21 @@ def read_choice(choice: Path) -> Choice:
     """Rescue, where nothing was picked."""
     with suppress(OSError, ValueError), choice.open("rb") as file:
         slot, kind, *version = file.read(512).decode().rstrip("\n").split(" ", 2)
-        if slot in SLOTS and kind in ("trial", "default"):
-            return Choice(slot, kind == "trial", *version)
+        if slot in SLOTS and kind in ("trial", "makeshift", "default"):
+            return Choice(slot, kind == "trial", "".join(version), kind == "makeshift")
     return Choice(RESCUE)
 
 
 def command_of(root: Path, choice: Path, module: str, arguments: Sequence[str]) -> tuple[list[str], dict[str, str]]:
     """Program and environment. The tree comes before everything else that Python looks at, for its children, too, and
-    nothing of the user, the working folder or another installation comes with it."""
+    nothing of the user, the working folder or another installation comes with it. STATION_TRIAL: the build may have to
+    give way to another one, so it must leave everything so that others can go on with it."""
     made = read_choice(choice)
     environment = {
         **os.environ,
         "PYTHONPATH": str(RESCUE_TREE if made.slot == RESCUE else root / made.slot / "tree"),
         "PYTHONSAFEPATH": "1", "PYTHONNOUSERSITE": "1", "PYTHONDONTWRITEBYTECODE": "1",
-        "STATION_SLOT": made.slot, "STATION_TRIAL": "1" if made.is_trial else "",
+        "STATION_SLOT": made.slot, "STATION_TRIAL": "" if made.kind == "default" and made.slot in SLOTS else "1",
     }  # fmt: skip
     return [sys.executable, "-m", module, *arguments], environment
 
