@@ -2,8 +2,9 @@
 trial, the one before reads and writes what it finds; what cannot be undone waits until the new one is confirmed.
 """
 
+import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -121,6 +122,83 @@ def test_what_cannot_be_undone_waits_until_the_build_is_confirmed(path: Path) ->
         assert ahead.schema == len(AHEAD) - 1
     with software(path, AHEAD) as again:
         assert numbers(again) == [1, 2]
+
+
+# -- what may be called additive ---------------------------------------------------------------------------------------
+
+TABLES = ("fact", "epoch", "stream", "outbox", "dead_letter")
+
+
+def not_additive(migrations: tuple[Migration, ...]) -> str:
+    """The first thing that a migration does besides adding, though it does not call itself destructive."""
+    db = sqlite3.connect(":memory:")
+    with closing(db):
+        for number, migration in enumerate(migrations):
+            before = {name: (columns(db, name), rows(db, name)) for name in tables(db)}
+            limits = unique_indexes(db) | triggers(db)
+            db.executescript(migration.script)
+            if number == 0:
+                for name in TABLES:  # a row each, so that what is done to rows is seen
+                    names = ", ".join(each for each, *_ in columns(db, name))
+                    fill = ", ".join("x'07'" if kind == "BLOB" else "7" for _, kind, *_ in columns(db, name))
+                    db.execute(f"INSERT INTO {name} ({names}) VALUES ({fill})" if name != "epoch" else EPOCH_ROW)
+            why = changed(db, before) or "".join(sorted((unique_indexes(db) | triggers(db)) - limits))
+            if why and number and not migration.is_destructive:
+                return f"migration {number + 1}: {why}"
+    return ""
+
+
+EPOCH_ROW = "INSERT INTO epoch VALUES (0, 7, x'07')"
+
+
+def changed(db: sqlite3.Connection, before: dict[str, Any]) -> str:
+    for name, (old_columns, old_rows) in before.items():
+        if name not in tables(db):
+            return f"table {name} is gone"
+        now = columns(db, name)
+        if now[: len(old_columns)] != old_columns:
+            return f"the columns of {name} are others"
+        for column, _, is_needed, default in now[len(old_columns) :]:
+            if is_needed and default is None:
+                return f"{name}.{column} must be given by whoever does not know it"
+        if [row[: len(old_columns)] for row in rows(db, name)] != old_rows:
+            return f"the rows of {name} are others"
+    return ""
+
+
+def tables(db: sqlite3.Connection) -> list[str]:
+    return [name for (name,) in db.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")]
+
+
+def columns(db: sqlite3.Connection, table: str) -> list[tuple[Any, ...]]:
+    """Name, type, NOT NULL, default."""
+    return [row[1:5] for row in db.execute(f"PRAGMA table_info({table})")]
+
+
+def rows(db: sqlite3.Connection, table: str) -> list[tuple[Any, ...]]:
+    return db.execute(f"SELECT * FROM {table}").fetchall()
+
+
+def unique_indexes(db: sqlite3.Connection) -> set[str]:
+    """Older software's rows could be refused by it."""
+    return {name for table in TABLES if table in tables(db) for _, name, is_unique, *_ in
+            db.execute(f"PRAGMA index_list({table})") if is_unique}  # fmt: skip
+
+
+def triggers(db: sqlite3.Connection) -> set[str]:
+    return {name for (name,) in db.execute("SELECT name FROM sqlite_schema WHERE type = 'trigger'")}
+
+
+@pytest.mark.promise("S8")
+def test_what_calls_itself_additive_is_additive() -> None:
+    assert not_additive(OLD) == "" == not_additive(AHEAD)
+    for script in (
+        "DROP TABLE dead_letter", "ALTER TABLE dead_letter RENAME COLUMN why TO reason", "DELETE FROM stream",
+        "UPDATE outbox SET crc = 0", "CREATE UNIQUE INDEX bodies ON outbox (body)", "ALTER TABLE fact DROP COLUMN crc",
+        "CREATE TRIGGER t AFTER INSERT ON fact BEGIN DELETE FROM fact; END",
+    ):  # fmt: skip
+        assert "migration 3" in not_additive((*NEW, Migration(script))), script
+        assert not_additive((*NEW, Migration(script, is_destructive=True))) == ""
 
 
 def test_a_file_whose_marks_contradict_each_other_is_damaged_and_is_rebuilt(path: Path) -> None:
