@@ -16,7 +16,7 @@ from tempfile import TemporaryDirectory
 
 from agent import outbox, store
 from agent.authcache import lists, overlay
-from agent.update import engine
+from agent.update import courier, engine
 from tests import durable_air, durable_provision, durable_slots
 from tests.durability import Judge, Recording, Tree, plant, record
 from tests.durable_lists import CARDS, MANY, judge_lists, play_changes, play_lists, play_long, play_mends, play_parts
@@ -26,7 +26,7 @@ from tests.durable_store import DAMAGED, half_readable, judge_rebuilt, judge_sto
 SMALL = (
     (outbox, "CHECKPOINT_PAGES", 12), (outbox, "PRUNED_ROWS", 3), (store, "PRUNED_ROWS", 3),
     (store, "BALLAST_B", 4_096), (overlay, "ENTRIES_MAX", 4), (lists, "HERE_MAX", len(CARDS)),
-    (engine, "SYNC_B", 2_000),
+    (engine, "SYNC_B", 2_000), (courier, "SAVE_B", 2_000),
 )  # fmt: skip
 
 

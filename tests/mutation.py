@@ -28,7 +28,7 @@ SYNCS = re.compile(r"f?(data)?sync(_\w+)?")
 TOGETHER = {  # what makes a commit whole
     "agent.authcache.lists": re.compile(r"clear|list_changed|_forgotten|saves"),
     "agent.update.statefile": re.compile(r"put"), "agent.update.engine": re.compile(r"_change|_mark"),
-    "agent.update.courier": re.compile(r"put|_write"),
+    "agent.update.courier": re.compile(r"_write"),
 }  # fmt: skip
 SWAPPED = (  # module, function, what is done one step too late there
     ("agent.files", "put", "files.sync(new)"), ("agent.files", "put", "files.rename("),
@@ -81,6 +81,8 @@ EQUIVALENT = {  # name -> why nothing can be lost
     "agent/update/engine.py: sync() without staging.writer.sync_written()":
         "nothing is promised of a piece: what is not there after a cut is asked for again",
     "agent/update/engine.py: put() without self.sync()": "as above: it is that sync",
+    "agent/update/courier.py: put() without self._write(replace(self.task, spent_b=spent_b))":
+        "it says what was spent in the midst of an attempt: at most that much is spent once more",
     "agent/store.py: open_database() without sync_folder(path)":
         "SQLite syncs the folder itself with each connection's first sync of the WAL, before the first promise",
     "agent/store.py: rebuilt() without sync_folder(path)":
