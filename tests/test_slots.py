@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from shutil import rmtree
 from typing import Any
 
 import pytest
@@ -315,6 +316,18 @@ def test_a_disk_that_fails_in_the_middle_refuses_and_the_flash_goes_on_when_it_i
     assert site.stage("1.0.0").have_b and site.engine.activate() == "a"
 
 
+def test_a_keyring_that_cannot_be_written_keeps_no_updater_from_starting(site: Site) -> None:
+    site.install("1.0.0")
+    site.install("2.0.0", keys=builds.ring(2, prod=builds.PROD))
+    (site.root / KEYRING).write_bytes(builds.RING)  # the power went before it was renewed, and then the disk was full
+    site.files = ReadOnly()
+    site.updater()
+    assert site.engine.status().keyring_version == 1
+    site.files = DISK
+    site.updater()
+    assert site.engine.status().keyring_version == 2
+
+
 def test_two_flashers_do_not_write_at_once(site: Site) -> None:
     site.engine.begin(builds.head_of(built("1.0.0")).raw)
     second = site.opened()
@@ -441,6 +454,8 @@ DAMAGES: dict[str, Callable[[Path], object]] = {
     "a file that shadows a module": lambda slot: (slot / "tree/json.py").write_text("raise SystemExit"),
     "a folder that shadows one": lambda slot: shadowed(slot / "tree/json/__init__.py"),
     "a link": lambda slot: linked(slot / "tree/agent/a.pyc"),
+    "a link of all": lambda slot: linked(slot),  # noqa: PLW0108  # it is defined below
+    "a link of the tree": lambda slot: linked(slot / "tree"),
     "a link of a folder": lambda slot: (slot / "tree/more").symlink_to("agent"),
     "a pipe": lambda slot: piped(slot / "tree/agent/a.pyc"),
     "a mode": lambda slot: (slot / "tree/agent/a.pyc").chmod(0o755),
@@ -469,6 +484,17 @@ def shadowed(path: Path) -> None:
 def linked(path: Path) -> None:
     path.rename(path.with_name("elsewhere"))
     path.symlink_to("elsewhere")
+
+
+def test_nothing_is_written_into_the_slot_that_runs_however_the_other_one_leads_there(site: Site) -> None:
+    site.install("1.0.0")
+    for link in ("b", "b/tree"):
+        rmtree(site.root / "b", ignore_errors=True)
+        (site.root / link).parent.mkdir(exist_ok=True)
+        (site.root / link).symlink_to(site.root / "a" / Path(link).relative_to("b"))
+        assert site.stage("2.0.0").slot == "b"
+        assert site.start() == Choice("a", False, "1.0.0") and not (site.root / link).is_symlink()
+        site.engine.abandon()
 
 
 def piped(path: Path) -> None:

@@ -16,7 +16,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
@@ -130,7 +130,8 @@ class Engine:
         with statefile.locked(root):
             if statefile.load(root) is None:
                 statefile.save(root, rebuilt(root), files)
-        self._settle_keyring()
+        with suppress(OSError):  # a full disk ends no updater: the old keyring is good enough until the next start
+            self._settle_keyring()
 
     def close(self) -> None:
         """As the end of the process: what is on its way stays on the disk."""

@@ -62,6 +62,8 @@ def read_list(data: bytes) -> tuple[str, dict[str, Listed]]:
 
 def checked(slot: Path, digest: str) -> str:
     """The version of the build that the slot holds whole; `digest` is its list's. Damaged, OSError."""
+    if slot.is_symlink():
+        raise Damaged("it is a link")
     data = listed_in(slot)
     if hashlib.sha256(data).hexdigest() != digest:
         raise Damaged("its list of files is another one")
@@ -84,6 +86,9 @@ def found(slot: Path) -> Iterator[str]:
     """Every file below the slot's folders, by its path in the slot. Links count as files, and are none of ours; so is
     what stands in the place of one of the folders."""
     for folder in FOLDERS:
+        if (slot / folder).is_symlink():  # what is written below it would be written elsewhere
+            yield folder
+            continue
         with suppress(FileNotFoundError):
             if stat.S_ISDIR((slot / folder).lstat().st_mode):
                 yield from _files(slot / folder, f"{folder}/")
@@ -112,7 +117,7 @@ def hashed(path: Path) -> Listed | None:
 
 def pieces(path: Path, sizes: Iterable[int]) -> Iterator[bytes]:
     """The file's bytes, cut to these sizes; less where it ends."""
-    with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW), "rb", buffering=0) as file:
+    with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb", buffering=0) as file:
         for size_b in sizes:
             yield file.read(size_b)
 
@@ -154,6 +159,8 @@ class Writer:
     def begin(self, head: bytes, wanted: Mapping[str, tuple[int, bool]]) -> None:
         """The build's files are there, with their size and mode (size_b, is_executable), whatever is in them; what is
         not of it is gone. From here on the slot knows by its head what it is to become."""
+        if self.slot.is_symlink():
+            self._files.remove(self.slot)
         self._files.make_folder(self.slot)  # its name is synced with the boot state, which lies beside it
         for name in (LIST, MARK):
             self._files.remove(self.slot / name)
