@@ -5,6 +5,7 @@ Power cuts are in tests/durable_slots.py, random lives in tests/test_slots_rando
 
 import io
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
@@ -578,6 +579,20 @@ def test_a_state_that_is_lost_on_both_copies_is_made_anew_from_the_slots(site: S
 
 
 @pytest.mark.promise("S8")
+def test_a_state_is_not_made_anew_by_a_disk_that_is_only_slow(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    def slow(slot: Path, digest: str) -> str:
+        raise TimeoutError("it takes too long")
+
+    site.install("1.0.0")
+    for turn in (0, 1):
+        (site.root / f"state.{turn}").unlink(missing_ok=True)
+    with monkeypatch.context() as patch:
+        patch.setattr(launcher, "checked", slow)
+        assert site.start() == Choice(RESCUE) and statefile.load(site.root) is None
+    assert site.start() == Choice("a", False, "1.0.0")
+
+
+@pytest.mark.promise("S8")
 def test_without_a_state_a_half_written_slot_is_not_taken_for_a_build_and_an_untried_one_is_tried(site: Site) -> None:
     site.engine.begin(builds.head_of(built("1.0.0")).raw)
     for turn in (0, 1):
@@ -667,6 +682,15 @@ def test_a_disk_that_does_not_answer_costs_its_slot_and_no_start(site: Site) -> 
     (site.root / "b" / "files").unlink()
     os.mkfifo(site.root / "b" / "files")  # nobody ever writes into it
     assert picked_in_haste(site) == Choice("a", False, "1.0.0")
+
+
+@pytest.mark.parametrize("unit", ["station-agent", "station-update"])
+def test_the_launcher_loses_its_patience_before_systemd_does(unit: str) -> None:
+    """The lock, then both slots."""
+    text = (ROOT / "board" / "systemd" / f"{unit}.service").read_text()
+    (timeout_s,) = re.findall(r"^TimeoutStartSec=(\d+)$", text, re.MULTILINE)
+    first_s, further_s = launcher.PATIENCE_S
+    assert first_s + 2 * further_s < int(timeout_s) * 0.8
 
 
 def picked_in_haste(site: Site) -> Choice:

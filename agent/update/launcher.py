@@ -67,7 +67,10 @@ def pick(root: Path, boot_id: str, now_s: float, files: Files = DISK) -> Choice:
 
 def pick_updater(root: Path) -> Choice:
     """Changes nothing and waits for nobody; the agent's pick repairs."""
-    state = statefile.load(root) or rebuilt(root)
+    try:
+        state = statefile.load(root) or rebuilt(root)
+    except OSError as error:
+        return _rescue(f"the slots cannot be looked at: {_shown(error)}")
     return _whole(root, replace(state, trial=None))
 
 
@@ -110,18 +113,23 @@ def _shown(error: Exception) -> str:
 
 def rebuilt(root: Path) -> State:
     """Neither copy of the state is whole: what the slots themselves say. The one that was confirmed last is the
-    default; where none ever was, one that is whole is tried."""
+    default; where none ever was, one that is whole is tried. TimeoutError: a slow disk is no broken one, and what
+    would be written down for good is better not known."""
     state, newest = State(), -1
     for name in SLOTS:
-        with suppress(Exception):
+        try:
             digest = hashlib.sha256(listed_in(root / name)).hexdigest()
             checked(root / name, digest)
-            number, floor = read_mark(root / name, digest)
-            slot = Slot(digest, is_confirmed=number >= 0)
-            state = replace(state, a=slot) if name == "a" else replace(state, b=slot)
-            state = replace(state, number=max(state.number, number), security_floor=max(state.security_floor, floor))
-            if number > newest:
-                state, newest = replace(state, default=name), number
+        except TimeoutError:
+            raise
+        except Exception:  # as in _whole()
+            continue
+        number, floor = read_mark(root / name, digest)
+        slot = Slot(digest, is_confirmed=number >= 0)
+        state = replace(state, a=slot) if name == "a" else replace(state, b=slot)
+        state = replace(state, number=max(state.number, number), security_floor=max(state.security_floor, floor))
+        if number > newest:
+            state, newest = replace(state, default=name), number
     usable = [name for name in SLOTS if state.slot(name).digest]
     return replace(state, trial=Trial(usable[0])) if usable and state.default == RESCUE else state
 
