@@ -43,7 +43,8 @@ class Station(Site):
         self.said: list[str] = []
         self.tty = controller.path
         super().__init__(folder, hands=Quick)
-        self.where.board.write_text(f'name = "test"\n[controller]\nlink = "serial"\ntty = "{self.tty}"\nchip = "unix"\n')
+        named = f'link = "serial"\ntty = "{self.tty}"\nchip = "unix"\n'
+        self.where.board.write_text(f'name = "test"\n[controller]\n{named}')
 
     def confirmed(self) -> None:
         """The service has found the agent well, as `Quick` does at once."""
@@ -51,8 +52,9 @@ class Station(Site):
 
     def start_agent(self) -> None:
         """What systemd runs before ExecStart, with folders of ours; the slot's tree is what it runs out of."""
+        launcher = "agent/update/launcher.py"
         places = {
-            RESCUE + "agent/update/launcher.py": [str(ROOT / "agent/update/launcher.py"), str(self.root), str(self.choice)],
+            RESCUE + launcher: [str(ROOT / launcher), str(self.root), str(self.choice)],
             "/etc/station-agent/board.toml": [str(self.where.board)],
             "/var/lib/station-agent/controller": [str(self.folder / "controller")],
             "/usr/bin/python3": [sys.executable],

@@ -52,6 +52,7 @@ BOOT_S = 30.0  # until the new image is heard; three tries of one that ends at o
 PROOF_S = 60.0  # until it has said that it stays
 LINE_IDLE_S = 0.1  # longer than a frame of firmware lasts
 FIRMWARE_S = 1.0  # after a WELCOME
+WINDOW_MAX = 64
 DIGEST_B = 8  # of an image's digest are told
 
 
@@ -341,6 +342,8 @@ class Flash(Talk):
         identity = yield from self._received(self._override)
         check(identity, self._image.board)
         self._allow(identity)
+        window = identity.get("window")
+        self._window = window if isinstance(window, int) and 0 < window < WINDOW_MAX else 1
         sent = yield from self._brought()
         yield from self._leave()
         report = yield from self._booted()
@@ -361,13 +364,13 @@ class Flash(Talk):
         pieces = self._image.pieces
         wanted = yield from self._wanted(len(pieces))
         data = b"".join(self._image.stored(pieces[number]) for number in wanted)
-        again_b = 0
+        sent_b = again_b = 0
         if data:
-            again_b = yield from self._send("pieces", data, digest)
+            sent_b, again_b = yield from self._send("pieces", data, digest)
         self._tell(Progress("check", len(data), len(data), again_b))
         yield from self._ask(FINISH, {})
         yield from self._ask(ACTIVATE, {"when_idle": False, "override": self._override})
-        return {"sent_b": len(data), "again_b": again_b, "have_b": int(plan.get("have_b", 0))}
+        return {"sent_b": sent_b, "again_b": again_b, "have_b": int(plan.get("have_b", 0)) + len(data) - sent_b}
 
     def _wanted(self, count: int) -> Script:
         told = yield from self._ask(WANTED, {"first": 0})
@@ -377,11 +380,14 @@ class Flash(Talk):
         return [number for number in range(count) if bits[number // 8] >> number % 8 & 1]
 
     def _send(self, what: str, data: bytes, digest: bytes) -> Script:
-        """Returns how many bytes went twice."""
+        """Returns how many bytes of it went, and how many of these twice."""
         first = self._sender_next
         go = yield from self._ask(SEND, {"what": what, "size_b": len(data), "digest": digest, "seq": first})
+        at_b = go.get("at_b")
+        if not isinstance(at_b, int) or not 0 <= at_b <= len(data):
+            raise Refused("internal", "the controller has more than there is: flash another version")
         self._sender = sender = Sender(
-            lambda at, size: data[at : at + size], len(data), int(go.get("at_b", 0)), window=8, first=first
+            lambda at, size: data[at : at + size], len(data), at_b, window=self._window, first=first
         )
         heard = self._now
         while not sender.is_done:
@@ -399,9 +405,10 @@ class Flash(Talk):
             if self._now >= heard + PATIENCE_S:
                 raise Refused("link", "the controller fell silent in the middle: check the line, and flash again")
         self._sender, self._sender_next = None, sender.next_number & 0xFFFF
-        return sender.again_b
+        return len(data) - at_b, sender.again_b
 
     _sender_next = 0
+    _window = 1  # frames that the chip keeps
 
     def _booted(self) -> Script:
         """The new image runs, speaks our contract and, if that is ours to see, stays."""

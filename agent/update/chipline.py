@@ -29,7 +29,8 @@ WAIT_S = 0.25
 READ_B = 65_536
 LOOK_S = 3.0
 LIMIT_S = 50.0  # systemd waits a minute; a flash with a trial that fails takes about forty seconds
-ROM = Path("controller", "app.rom")  # in a slot, beside `tree`
+TREE = Path(__file__).resolve().parents[2]  # what this runs out of
+ROM = Path("controller", "app.rom")  # in a slot, beside that
 
 
 class Line(Protocol):
@@ -140,7 +141,7 @@ def line_of(board: Path) -> str:
     return str(controller["tty"]) if controller["link"] == "serial" and controller.get("chip", "none") != "none" else ""
 
 
-def main(argv: Sequence[str], tree: Path = Path(__file__).resolve().parents[2]) -> int:
+def main(argv: Sequence[str], tree: Path = TREE) -> int:
     rom = tree.parent / ROM
     try:
         board, state = map(Path, argv)

@@ -40,13 +40,12 @@ PING, BYE = 0x0E, 0x0F
 ANSWER = 0x40  # a success is the request's number plus this
 WORKING, REFUSED = 0x7E, 0x7F
 VERSION = 1
-WINDOW = 8  # frames of BODY_MAX: what a small heap has room for
+WINDOW = 5  # frames of BODY_MAX: what a small heap has room for; 300 kB/s over a line that is late by 7 ms each way
 HEAD_MAX_B = 2_048
 WORKING_EACH = 8  # sectors are erased between two WORKING: 0.4 s, at worst 3
 SILENCE_MS = 60_000  # a flasher that has fallen silent is not waited for any longer
 BYE_MS = 200  # for its repetition
 CLOCK_MASK = 0x3FFF_FFFF
-EARLY_MAX = 4  # frames that are kept while one before them is missing; the others come again
 HOLE_B = 6_144  # an inflater with a window of 4 KiB
 PART_B = 512  # of a piece, as it is inflated
 SEQS = 0xFFFF
@@ -69,7 +68,7 @@ class Room:
     def __init__(self) -> None:
         self.piece = bytearray(SECTOR_B)  # as it is stored
         self.part = bytearray(PART_B)  # of what will lie there
-        self.frames = [bytearray(BODY_MAX) for _ in range(EARLY_MAX)]  # that come before one that is missing
+        self.frames = [bytearray(BODY_MAX) for _ in range(WINDOW - 1)]  # that come before one that is missing
         self._hole: bytearray | None = None
         self.dig()
 
@@ -248,8 +247,10 @@ class Receiver:
         self._is_whole = False  # FINISH has found everything
         self._head = b""
         self._room = Room()
+        self._part: Any = None  # what room's piece holds the beginning of: the index, the piece, so many bytes
         self._early: dict[int, tuple[int, int]] = {}  # frames beyond the missing one: which of room's, its size
         self._queue: list[int] = []  # pieces that are still to come
+        self._what = ""
         self._stop()
 
     @property
@@ -384,10 +385,12 @@ class Receiver:
             self._is_whole = False
             target.open(self._working)
             self._queue = target.wanted
+            if self._part is not None and self._part[:2] == (target.digest, self._queue[:1]):
+                self._piece_b = self._part[2]
         else:
             raise Refused("usage", "a controller takes an index and its pieces")
-        self._what, self._rest_b, self._first = what, size_b, first & SEQS
-        return {"at_b": 0}
+        self._what, self._rest_b, self._first = what, size_b - self._piece_b, first & SEQS
+        return {"at_b": self._piece_b}
 
     def _finish(self, fields: "dict[str, Any]") -> "dict[str, Any]":
         self._stop()
@@ -434,6 +437,9 @@ class Receiver:
     # -- data
 
     def _stop(self) -> None:
+        """The transfer is over, whether all of it came or not; what has come of a piece is kept for the next."""
+        if self._what == "pieces" and self._target is not None:
+            self._part = self._target.digest, self._queue[:1], self._piece_b
         self._what = ""  # "head", "pieces", or nothing is expected
         self._rest_b = 0
         self._first = 0  # the frame that is missing
@@ -468,11 +474,9 @@ class Receiver:
         if seq in self._early:
             return
         taken = [number for number, _ in self._early.values()]
-        for number in range(EARLY_MAX):
-            if number not in taken:
-                self._room.frames[number][: len(body)] = body
-                self._early[seq] = number, len(body)
-                return
+        number = next(number for number in range(WINDOW - 1) if number not in taken)
+        self._room.frames[number][: len(body)] = body
+        self._early[seq] = number, len(body)
 
     def _take(self, body: bytes) -> None:
         if len(body) > self._rest_b:
@@ -490,8 +494,8 @@ class Receiver:
             at += part
             self._piece_b += part
             if self._piece_b == size_b:
-                target.put(self._queue.pop(0), piece[:size_b])
                 self._piece_b = 0
+                target.put(self._queue.pop(0), piece[:size_b])
                 self._home.feed()
 
     def _ack(self) -> bytes:
