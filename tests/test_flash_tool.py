@@ -332,6 +332,67 @@ def test_each_command_has_a_page_of_help(name: str, capsys: pytest.CaptureFixtur
     assert end.value.code == 0 and len(text.splitlines()) > 8 and max(map(len, text.splitlines())) <= 120
 
 
+@pytest.mark.parametrize("columns", ["60", "80", "200"])
+def test_a_page_of_help_fits_the_terminal(
+    columns: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """But for lines that are to be typed as they stand."""
+    monkeypatch.setenv("COLUMNS", columns)
+    with pytest.raises(SystemExit):
+        cli.main(["flash", "--help"])
+    lines = capsys.readouterr().out.splitlines()
+    wide = [line for line in lines if len(line) > min(int(columns), cli.WIDTH_MAX) and "flash.py flash" not in line]
+    assert not wide and "examples:" in lines
+
+
+@pytest.mark.parametrize(
+    ("line", "page"),
+    [
+        ("", "flash.py"), ("flsh", "flash.py"), ("flash", "flash.py flash"), ("flash x --canary y", "flash.py flash"),
+        ("resume --dry-run", "flash.py resume"), ("keys", "flash.py keys"), ("keys new", "flash.py keys new"),
+        ("rollback", "flash.py rollback"), ("log --after x", "flash.py log"), ("build --board", "flash.py build"),
+    ],
+)  # fmt: skip
+def test_what_is_typed_wrongly_names_the_page_to_read(
+    line: str, page: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as end:
+        cli.main(line.split())
+    said = capsys.readouterr().err
+    assert end.value.code == refusal.USAGE and said.endswith(f": type {page} --help\n") and said.count("\n") == 1
+
+
+def test_every_command_takes_json_behind_it(build: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Also those without a device; and before it, as the page of all says."""
+    for argv in (["inspect", str(build), "--json"], ["--json", "inspect", str(build)]):
+        assert cli.main(argv) == 0
+        assert json.loads(capsys.readouterr().out.splitlines()[0])["event"] == "build"
+    assert cli.main(["keys", "show", "/nowhere", "--json"]) == refusal.USAGE
+    assert json.loads(capsys.readouterr().out)["event"] == "refused"
+
+
+def test_a_bug_is_a_sentence_too(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr("tools.flashing.inspect.run", lambda args, out: {}["nothing"])
+    assert cli.main(["inspect", "x"]) == refusal.INTERNAL
+    said = capsys.readouterr().err
+    assert "KeyError('nothing') in test_flash_tool.py" in said and said.count("\n") == 1
+
+
+def test_nobody_at_the_other_end_of_ssh_is_no_lost_link(
+    build: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("STATION_SSH", "sh -c 'echo Permission denied >&2; exit 255' ssh")
+    typed = Typed(capsys, "flash", build, "--port", "ssh://flasher@sa-0001")
+    assert typed.exit == refusal.NO_DEVICE and "Permission denied" in typed.out and "ssh alone" in typed.out
+
+
+def test_a_log_is_read_by_people() -> None:
+    line = json.dumps({"at_s": 1795344518.5, "event": "begin", "build": "3b0ac0648b24b9e409d9", "slot": "a", "x": []})
+    assert show.logged(line) == "2026-11-22 10:48:38 UTC  begin  build 3b0ac0648b24b9e4, slot a"
+    for other in ("no JSON", "[]", '{"event": "x"}', '{"at_s": null, "event": "x"}', '{"at_s": 1e99, "event": "x"}'):
+        assert show.logged(other) == other
+
+
 def test_notes_of_the_last_flash_are_no_ones_secret_and_no_ones_trouble(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", "/proc/nowhere")
     with pytest.raises(Refused, match="no flash was begun"):

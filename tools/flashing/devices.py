@@ -10,12 +10,16 @@ from tools.flashing.lines import BAUD
 HELP = f"""\
 Lists this machine's serial ports. Those with a USB chip that our boards have are asked who they are; others are left
 alone, since an unknown device may take bytes amiss. More USB ids: {target.USB_ENV}="0403:6001 10c4:ea60"."""
+EXAMPLES = """\
+examples:
+  flash.py devices
+  STATION_USB="067b:2303" flash.py devices"""
 
 
 def add(subparsers: Any) -> None:
     parser = subparsers.add_parser(
         "devices", help="list serial ports, and the stations that answer there", description=HELP,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog=EXAMPLES,
     )  # fmt: skip
     parser.add_argument("--baud", type=int, default=BAUD, help="default: %(default)s")
     parser.add_argument("--no-ask", action="store_true", help="ask nobody")

@@ -83,6 +83,8 @@ def run(line: Line, talk: Talk, steps: Steps, stop: threading.Event, until_s: fl
             data = _read(line, talk, bool(out))
         except (BrokenPipeError, ConnectionError, OSError):
             data = b""
+        if data == b"" and not line.is_there:
+            raise Refused("no-device", f"no station answers there ({line.why()}): try that address with ssh alone")
         if data == b"":
             raise Refused("link", f"the link was lost ({line.why()}); the same command goes on where it was")
         talk.receive(data or b"", time.monotonic())

@@ -3,6 +3,7 @@
 import argparse
 import io
 import os
+import sys
 from getpass import getpass
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from tools.flashing import packing
 
 BUILD_MAX_B = 512 << 20
 CHANGED = "+changes"  # ends the commit of a build of uncommitted work
+PASSWORD_ENV = "STATION_KEY_PASSWORD"
 RING = "keyring"  # the file's name, beside the keys
 
 
@@ -24,8 +26,15 @@ def ring(args: argparse.Namespace) -> bytes:
 
 
 def ask_password(text: str) -> str:
-    """STATION_KEY_PASSWORD, or what somebody types."""
-    return os.environ.get("STATION_KEY_PASSWORD") or getpass(text)
+    """PASSWORD_ENV, or what somebody types. Refused."""
+    if password := os.environ.get(PASSWORD_ENV):
+        return password
+    if not sys.stdin.isatty():
+        raise Refused("usage", f"the key has a password and nobody can be asked for it: set {PASSWORD_ENV}")
+    try:
+        return getpass(text)
+    except EOFError:
+        raise Refused("usage", "no password was typed: type the command again") from None
 
 
 def read_build(path: Path) -> bytes:

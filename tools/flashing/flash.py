@@ -9,13 +9,14 @@ import time
 from collections.abc import Callable
 from contextlib import closing, suppress
 from dataclasses import replace
+from math import inf
 from pathlib import Path
 from typing import Any
 
-from agent.update.refusal import INTERRUPTED, Refused
+from agent.update.refusal import INTERNAL, INTERRUPTED, Refused
 from tools.flashing import driver, fleet, schema, steps, target
 from tools.flashing.buildfile import BuildFile
-from tools.flashing.cli import Interrupted, Out
+from tools.flashing.cli import Interrupted, Out, bug
 from tools.flashing.fleet import Rollout, Row, Target
 from tools.flashing.show import Show, show_for
 from tools.flashing.steps import Flashed, Wish
@@ -32,12 +33,11 @@ command, or resume, goes on where it was: the station says what it has.
 {target.WHERE}"""
 
 FLEET = """\
-many stations:
-  --stations FILE has one station a line: address, serial number (or -) and name; # begins a comment. The first
-  --canary stations are flashed first, and the others only when these have confirmed the build. When more than
-  --max-failures have failed nobody new is begun; those that are at work go on to their end. A table sums up; the exit
-  code is 11 if any station failed or was not begun.
-
+--stations FILE has one station a line: address, serial number (or -) and name; # begins a comment. The first --canary
+stations are flashed first, and the others only when these have confirmed the build. When more than --max-failures have
+failed nobody new is begun; those that are at work go on to their end. A table sums up; the exit code is 11 if any
+station failed or was not begun."""
+EXAMPLES = """\
 examples:
   flash.py flash station-2.1.0.build --port /dev/ttyUSB0@921600 --dry-run
   flash.py flash station-2.1.0.build --port ssh://flasher@10.0.0.7 --when-idle
@@ -46,13 +46,12 @@ examples:
 
 def add(subparsers: Any) -> None:
     parser = subparsers.add_parser(
-        "flash", help="bring a build onto one station or many", description=HELP, epilog=FLEET,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        "flash", help="bring a build onto one station or many", description=HELP, epilog=EXAMPLES,
     )  # fmt: skip
     parser.add_argument("build", type=Path, help="the build's file")
     parser.add_argument("--dry-run", action="store_true", help="say what would be done and how long it takes; no more")
     add_options(parser)
-    option = parser.add_argument_group("many stations").add_argument
+    option = parser.add_argument_group("many stations", FLEET).add_argument
     option("--stations", type=Path, metavar="FILE", help="a file with one station a line, instead of --port")
     option("--canary", type=int, default=1, metavar="N", help="so many first, alone; default: %(default)s")
     option("--max-failures", type=int, default=0, metavar="N", help="so many may fail; default: %(default)s")
@@ -77,11 +76,17 @@ def run(args: argparse.Namespace, out: Out) -> int:
         raise Refused("usage", "--stations has an address for each station: leave --port out")
     if min(args.canary, args.max_failures, args.jobs - 1) < 0:
         raise Refused("usage", "--canary and --max-failures begin with 0, --jobs with 1")
+    check_retry(args)
     with closing(BuildFile(args.build)) as file:
         targets = fleet.read(args.stations, args.baud) if args.stations else [_single(args)]
         canaries = args.canary if len(targets) > 1 else 0
         rollout = Rollout(targets, canaries, args.jobs, args.max_failures)
         return flashed(args, out, rollout, wished(args, file))
+
+
+def check_retry(args: argparse.Namespace) -> None:
+    if not 0 <= args.retry < inf:
+        raise Refused("usage", "--retry is a number of seconds from 0 up: type --retry 60")
 
 
 def wished(args: argparse.Namespace, file: BuildFile) -> Wish:
@@ -167,10 +172,7 @@ def at_one(
         what = "interrupted; the station runs what it ran, and flash.py resume goes on"
         made = row("failed", code="interrupted", sentence=what, exit=INTERRUPTED)
     except Exception as error:
-        import traceback
-
-        traceback.print_exc()
-        made = row("failed", code="internal", sentence=f"a bug in this tool ({error!r}): please report it", exit=70)
+        made = row("failed", code="internal", sentence=bug(error), exit=INTERNAL)
     tell("ended", ended_facts(made))
     return made
 

@@ -11,12 +11,18 @@ from agent.update.refusal import Refused
 from tools.flashing import files
 from tools.flashing.cli import Out
 
+HELP = """\
+Says what is in a build: version, commit, security sequence, whose signature it has, and each component. Verifies
+nothing: see flash.py verify."""
+EXAMPLES = """\
+examples:
+  flash.py inspect dist/station-2.1.0.build
+  flash.py inspect dist/station-2.1.0.build --files --json"""
+
 
 def add(subparsers: Any) -> None:
-    parser = subparsers.add_parser(
-        "inspect", help="say what is in a build", description="Says what is in a build. Verifies nothing: see verify."
-    )
-    parser.add_argument("build", type=Path)
+    parser = subparsers.add_parser("inspect", help="say what is in a build", description=HELP, epilog=EXAMPLES)
+    parser.add_argument("build", type=Path, help="the build's file")
     parser.add_argument("--files", action="store_true", help="and list its files")
 
 

@@ -25,14 +25,29 @@ it is provisioned, and each newer keyring from the build that brings it. A key t
   flash.py keys ring --root keys/root.key.pem --prod keys/prod.pub.pem --dev keys/dev.pub.pem"""
 
 
+NEW = """\
+Makes a key. NAME.key.pem is for its owner alone, PKCS 8, encrypted with --password (STATION_KEY_PASSWORD answers where
+nobody can); NAME.pub.pem is for everybody. None is ever overwritten.
+
+  flash.py keys new --root
+  flash.py keys new --role prod --password
+  flash.py keys new --role prod --name prod-2027"""
+RING = """\
+Signs the list of the keys that count, with the root key. A key that is not in the list is revoked at each station which
+gets a build with this keyring, or a later one. Each new keyring has a higher version than the file that it replaces.
+
+  flash.py keys ring --root keys/root.key.pem --prod keys/prod.pub.pem --dev keys/dev.pub.pem"""
+
+
 def add(subparsers: Any) -> None:
     parser = subparsers.add_parser(
         "keys", help="make keys, and the keyring that the root key signs", description=HELP,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
     commands = parser.add_subparsers(dest="keys", metavar="new | ring | show", required=True)
 
-    new = commands.add_parser("new", help="make a key: NAME.key.pem (keep it) and NAME.pub.pem (give it away)")
+    new = commands.add_parser(
+        "new", help="make a key: NAME.key.pem (keep it) and NAME.pub.pem (give it away)", description=NEW
+    )
     which = new.add_mutually_exclusive_group(required=True)
     which.add_argument("--root", action="store_true", help="the key that signs keyrings")
     which.add_argument("--role", choices=keyring.ROLES, help="a key that signs builds")
@@ -41,7 +56,9 @@ def add(subparsers: Any) -> None:
     new.add_argument("--alg", choices=keyfiles.ALGORITHMS, default="es256", help="default: es256, as most hardware has")
     new.add_argument("--password", action="store_true", help="ask for one, and encrypt the key with it")
 
-    ring = commands.add_parser("ring", help="sign a keyring; its version is one more than that of the file it replaces")
+    ring = commands.add_parser(
+        "ring", help="sign a keyring; its version is one more than that of the file it replaces", description=RING
+    )
     ring.add_argument("--prod", type=Path, action="append", default=[], metavar="PUB", help="a key for production")
     ring.add_argument("--dev", type=Path, action="append", default=[], metavar="PUB", help="a key for development")
     ring.add_argument("--version", type=int, metavar="N", help="default: one more than before")
@@ -49,7 +66,9 @@ def add(subparsers: Any) -> None:
                       help=f"default: {FOLDER / files.RING}")  # fmt: skip
     elsewhere.add(ring, "--root", "the root's private key")
 
-    show = commands.add_parser("show", help="say what is in keys and keyrings")
+    show = commands.add_parser(
+        "show", help="say what is in keys and keyrings", description="Says what is in keys and keyrings; verifies none."
+    )
     show.add_argument("file", type=Path, nargs="+")
 
 

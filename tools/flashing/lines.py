@@ -60,7 +60,10 @@ def address(text: str, baud: int = BAUD) -> Address:
 
 
 class Line(Protocol):
-    """OSError: it has gone. read() gives b"" at its end, and why() then says what is known about that."""
+    """OSError: it has gone. read() gives b"" at its end, and why() then says what is known about that. `is_there`:
+    somebody is at the other end, or was."""
+
+    is_there: bool
 
     def fileno(self) -> int: ...
     def write_fileno(self) -> int: ...
@@ -81,6 +84,8 @@ def opened(to: Address) -> Line:
 
 
 class SerialLine:
+    is_there = True
+
     def __init__(self, to: Address) -> None:
         try:
             import serial
@@ -116,6 +121,8 @@ class SerialLine:
 
 
 class UnixLine:
+    is_there = True
+
     def __init__(self, to: Address) -> None:
         self._talk = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
@@ -147,6 +154,7 @@ class SshLine:
     """A child process; its complaints are kept for why()."""
 
     def __init__(self, to: Address, command: tuple[str, ...] = SSH) -> None:
+        self.is_there = False  # before the first byte it may be another host, a wrong key, no network
         port = ("-p", str(to.number)) if to.number else ()
         self._said: IO[bytes] = TemporaryFile()  # noqa: SIM115 - closed by close()
         words = [*_ssh(command), *port, "--", to.path, SSH_COMMAND]
@@ -169,7 +177,9 @@ class SshLine:
         return self._in
 
     def read(self) -> bytes:
-        return os.read(self._out, READ_B)
+        data = os.read(self._out, READ_B)
+        self.is_there = self.is_there or bool(data)
+        return data
 
     def write(self, data: bytes) -> int:
         return os.write(self._in, data)
@@ -204,10 +214,12 @@ def _ssh(command: tuple[str, ...]) -> list[str]:
 
 
 def _unopened(to: Address, error: BaseException) -> Refused:
-    text = getattr(error, "strerror", None) or str(error)
     number = getattr(error, "errno", None)
+    text = os.strerror(number) if number else str(error)
     if number in (11, 16) or "lock" in text.lower():  # EAGAIN, EBUSY
         return Refused("busy", f"another program has {to.path} open: close it, and try again")
     if number == 13:  # EACCES
         return Refused("no-device", f"{to.path} is not yours to open: type sudo usermod -aG dialout $USER, log in anew")
+    if "ioctl" in text:
+        text = "it is no serial port"
     return Refused("no-device", f"{to.path} cannot be opened ({text}): flash.py devices lists what is there")

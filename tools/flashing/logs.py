@@ -11,12 +11,16 @@ HELP = f"""\
 Prints the station's update log, oldest line first: what was begun, staged, activated, confirmed, rolled back, and why.
 
 {target.WHERE}"""
+EXAMPLES = """\
+examples:
+  flash.py log --port /dev/ttyUSB0@921600
+  flash.py log --port ssh://flasher@10.0.0.7 --after 120 --json"""
 
 
 def add(subparsers: Any) -> None:
     parser = subparsers.add_parser(
         "log", help="print a station's update log", description=HELP,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog=EXAMPLES,
     )  # fmt: skip
     parser.add_argument("--after", type=int, default=0, metavar="N", help="only lines after that number")
     target.add(parser)

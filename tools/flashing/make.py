@@ -44,12 +44,17 @@ class Source:
     def version(self) -> str:
         digits, _, changes = self.commit.partition("+")
         return f"{__version__}+g{digits[:COMMIT_DIGITS]}{'.' if changes else ''}{changes}"
+EXAMPLES = """\
+examples:
+  flash.py build --key keys/dev.key.pem
+  flash.py build --platform aarch64 --board duo_cm4 -o try.build
+  flash.py build --sequence 4 --key keys/prod.key.pem"""
 
 
 def add(subparsers: Any) -> None:
     parser = subparsers.add_parser(
         "build", help="make a build of this checkout", description=HELP,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog=EXAMPLES,
     )  # fmt: skip
     option = parser.add_argument
     option("-o", "--output", type=Path, metavar="FILE", help="default: dist/station-VERSION.build")

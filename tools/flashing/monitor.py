@@ -14,12 +14,15 @@ Prints each new line of the station's update log and each change of its state un
 run beside a flash.
 
 {target.WHERE}"""
+EXAMPLES = """\
+examples:
+  flash.py monitor --port ssh://flasher@10.0.0.7"""
 
 
 def add(subparsers: Any) -> None:
     parser = subparsers.add_parser(
         "monitor", help="watch a station's updates until Ctrl-C", description=HELP,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog=EXAMPLES,
     )  # fmt: skip
     parser.add_argument("--every", type=float, default=1.0, metavar="S", help="look so often; default: %(default)s")
     target.add(parser)

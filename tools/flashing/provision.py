@@ -9,7 +9,7 @@ from agent.update import cose, line
 from agent.update import provision as device
 from agent.update.provision import Wanted
 from agent.update.refusal import Refused
-from tools.flashing import keyfiles, steps, target
+from tools.flashing import files, keyfiles, steps, target
 from tools.flashing.cli import Out
 from tools.flashing.talk import Steps, Talk
 
@@ -38,10 +38,9 @@ examples:
 def add(subparsers: Any) -> None:
     parser = subparsers.add_parser(
         "provision", help="give a bare station its identity", description=HELP, epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
     option = parser.add_argument
-    option("--broker", required=True, metavar="HOST:PORT")
+    option("--broker", required=True, metavar="HOST:PORT", help="where the station reports to")
     option("--root", required=True, type=Path, metavar="PUB", help="the public key that keyrings are signed with")
     option("--pki", type=Path, metavar="FOLDER", help="a CA of devcloud's: signs, and gives --ca and --operator")
     option("--ca", type=Path, metavar="PEM", help="the CA of broker and stations; default: that of --pki")
@@ -71,6 +70,8 @@ def run(args: argparse.Namespace, out: Out) -> int:
 def wish(args: argparse.Namespace) -> Wanted:
     """What was typed, checked as the station will. Refused."""
     host, _, port = args.broker.rpartition(":")
+    if args.pki and not args.pki.is_dir():
+        raise Refused("usage", f"{args.pki} is no folder with a CA: type tools/devcloud.py ca init {args.pki}")
     ca = args.ca or (args.pki / "ca.pem" if args.pki else None)
     if ca is None:
         raise Refused("usage", "whom are broker and stations signed by? type --ca ca.pem")
@@ -100,9 +101,7 @@ def signer(args: argparse.Namespace) -> Callable[[bytes], bytes] | None:
     """Signs for a station that is provisioned; asks for the key's password now, not in the middle."""
     if args.key is None:
         return None
-    from getpass import getpass
-
-    key = keyfiles.load(args.key, getpass)
+    key = keyfiles.load(args.key, files.ask_password)
 
     def sign(message: bytes) -> bytes:
         protected = cose.header(key.alg, key.kid)
@@ -117,7 +116,8 @@ def provisioned(
     """What the station says of its certificate; None where only its request was wanted. Refused."""
     identity = yield from steps.identified(talk, tell)
     if identity.get("serial") not in ("", device.NEVER, wanted.serial):
-        raise Refused("wrong-device", f"this is {identity.get('serial')}: its serial number and its records stay")
+        who = identity.get("serial")
+        raise Refused("wrong-device", f"this is {who}, and stays it with its records: choose another --port")
     answer = yield from _asked(talk, device.document(wanted, step="request"))
     csr, challenge = answer.get("csr"), answer.get("challenge")
     if not isinstance(csr, bytes) or not isinstance(challenge, bytes):

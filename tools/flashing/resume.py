@@ -17,12 +17,16 @@ an address those of the last flash on this computer are taken. A station on whic
 left as it is (flash does all this, too, and begins one there).
 
 {target.WHERE}"""
+EXAMPLES = """\
+examples:
+  flash.py resume
+  flash.py resume station-2.1.0.build --port /dev/ttyUSB0@921600"""
 
 
 def add(subparsers: Any) -> None:
     parser = subparsers.add_parser(
         "resume", help="go on with a flash that was interrupted", description=HELP,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog=EXAMPLES,
     )  # fmt: skip
     parser.add_argument("build", type=Path, nargs="?", help="the build's file; default: that of the last flash")
     flash.add_options(parser)
@@ -31,6 +35,7 @@ def add(subparsers: Any) -> None:
 def run(args: argparse.Namespace, out: Out) -> int:
     if args.override and args.when_idle:
         raise Refused("usage", "--override does not wait and --when-idle does: choose one of them")
+    flash.check_retry(args)
     if args.build is None:
         args.build, port = flash.remembered()
         args.port = args.port or port or None

@@ -11,12 +11,15 @@ Ends a trial at once, or goes back to the build that was confirmed before, if th
 security sequence is not too low. Lists, settings and records stay. The reason is logged and told to the cloud.
 
 {target.WHERE}"""
+EXAMPLES = """\
+examples:
+  flash.py rollback --reason "hums at 32 A" --port ssh://flasher@10.0.0.7"""
 
 
 def add(subparsers: Any) -> None:
     parser = subparsers.add_parser(
         "rollback", help="go back to the build before", description=HELP,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog=EXAMPLES,
     )  # fmt: skip
     parser.add_argument("--reason", required=True, help="why; it is logged and reported")
     target.add(parser)

@@ -3,11 +3,13 @@
 All of it may be told from several threads.
 """
 
+import json
 import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from datetime import UTC, datetime
 from typing import Any, Protocol
 
 from tools.flashing.cli import Out, plain
@@ -132,7 +134,7 @@ def said(name: str, facts: Mapping[str, Any]) -> str:
         case "lost":
             return f"{facts['sentence']}; trying again"
         case "log":
-            return str(facts["line"])
+            return logged(str(facts["line"]))
         case "ended" if facts["code"]:
             return f"failed: {facts['sentence']}"
         case "ended":
@@ -140,6 +142,17 @@ def said(name: str, facts: Mapping[str, Any]) -> str:
         case "provisioned":
             return f"provisioned as {facts['serial']}" + ("" if facts["changed"] else "; nothing was to be changed")
     return ""
+
+
+def logged(line: str) -> str:
+    """A line of a station's log: when, what, and the rest of what it says."""
+    try:
+        entry = json.loads(line)
+        at = datetime.fromtimestamp(entry.pop("at_s"), UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+        what, entry["build"] = entry.pop("event"), entry.get("build", "")[:16]
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError, OSError):
+        return line  # from a station that writes it otherwise, or has no clock
+    return f"{at}  {what}  " + ", ".join(f"{name} {value}" for name, value in entry.items() if value not in ("", []))
 
 
 ENDS = {

@@ -16,14 +16,17 @@ A key that is elsewhere (a smart card, an HSM, another room) signs in two steps:
   flash.py sign BUILD --public prod.pub.pem --request to-be-signed
   openssl dgst -sha256 -sign … -out signature to-be-signed       (there; an EdDSA key: openssl pkeyutl -sign -rawin)
   flash.py sign BUILD --public prod.pub.pem --attach signature"""
+EXAMPLES = """\
+examples:
+  flash.py sign dist/station-2.1.0.build --key keys/prod.key.pem"""
 
 
 def add(subparsers: Any) -> None:
     parser = subparsers.add_parser(
         "sign", help="sign a build, here or with a key that is elsewhere", description=HELP,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog=EXAMPLES,
     )  # fmt: skip
-    parser.add_argument("build", type=Path)
+    parser.add_argument("build", type=Path, help="the build's file")
     parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="default: in place")
     elsewhere.add(parser, "--key", "the private key")
     parser.add_argument("--keyring", type=Path, metavar="FILE", help="the keyring it brings from now on; default:"

@@ -12,12 +12,16 @@ HELP = f"""\
 What the station runs, what its slots hold, whether a build is on trial or waits for one, and how the last one ended.
 
 {target.WHERE}"""
+EXAMPLES = """\
+examples:
+  flash.py status --port /dev/ttyUSB0@921600
+  flash.py status --port ssh://flasher@10.0.0.7 --json"""
 
 
 def add(subparsers: Any) -> None:
     parser = subparsers.add_parser(
         "status", help="what a station runs, and what its slots hold", description=HELP,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog=EXAMPLES,
     )  # fmt: skip
     target.add(parser)
 

@@ -16,15 +16,19 @@ ROOT_ENV = "STATION_ROOT"
 HELP = f"""\
 Checks the signature, by the root's public key (--root, or {ROOT_ENV}) and the newest keyring, then every piece. With
 --platform it also says whether such a station would take the build."""
+EXAMPLES = """\
+examples:
+  flash.py verify BUILD --root keys/root.pub.pem
+  flash.py verify BUILD --root keys/root.pub.pem --platform aarch64 --board duo_cm4 --production --floor 3"""
 
 
 def add(subparsers: Any) -> None:
     parser = subparsers.add_parser(
         "verify", help="check a build: signature, every piece, and whether a station would take it", description=HELP,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog=EXAMPLES,
     )  # fmt: skip
     option = parser.add_argument
-    option("build", type=Path)
+    option("build", type=Path, help="the build's file")
     option("--root", type=Path, metavar="PUB", help=f"the root's public key; default: {ROOT_ENV}")
     option("--keyring", type=Path, metavar="FILE", help="a keyring that may be newer than the build's")
     option("--platform", choices=build.PLATFORMS, help="of the station")
