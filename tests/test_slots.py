@@ -760,6 +760,12 @@ def test_starts_of_the_updater_that_lie_apart_are_not_counted_together(tmp_path:
     assert not launcher.is_looping(tmp_path / "starts", 3.0), "another boot"
 
 
+@pytest.mark.parametrize("half", ["", "2", "2 ", "2 7.", "x y", "1 2 3"])
+def test_a_count_of_starts_that_is_half_written_keeps_no_updater_from_its_slot(half: str, tmp_path: Path) -> None:
+    (tmp_path / "starts").write_text(half)
+    assert not launcher.is_looping(tmp_path / "starts", 8.0)
+
+
 @pytest.mark.parametrize("text", ["", "c default 1\n", "a\n", "a perhaps 1\n", "rescue default \n", "\xff\xfe"])
 def test_a_choice_that_is_none_is_the_rescue_tree(tmp_path: Path, text: str) -> None:
     (tmp_path / "slot").write_bytes(text.encode("latin-1"))

@@ -147,6 +147,15 @@ def test_an_agent_that_the_launcher_starts_finds_the_updater_where_its_unit_lets
     assert updater.socket_of(None, {}) is None and updater.socket_of("/x", {}) == Path("/x")
 
 
+@pytest.mark.parametrize("name", ["agent", "update"])
+def test_a_kind_of_device_that_a_module_brings_is_known_before_it_is_let_in(name: str) -> None:
+    """Else the unit could never open it: systemd leaves out of DeviceAllow= what /proc/devices does not name yet."""
+    unit = (UNITS / f"station-{name}.service").read_text()
+    assert {"char-ttyUSB", "char-ttyACM"} <= set(re.findall(r"^DeviceAllow=(\S+)", unit, re.MULTILINE))
+    modules = "modprobe@usbserial.service modprobe@cdc_acm.service"
+    assert f"\nWants={modules}\n" in unit and f"\nAfter={modules}\n" in unit
+
+
 # -- after a kill -----------------------------------------------------------------------------------------------------
 
 LINES = """

@@ -194,9 +194,9 @@ def become(root: Path) -> None:
 def is_looping(starts: Path, now_s: float) -> bool:
     """Counts a start, in a file that ends with this boot."""
     count, last_s = 0, now_s
-    with suppress(OSError, ValueError):
-        words = starts.read_text().split()
-        count, last_s = int(words[0]), float(words[1])
+    with suppress(OSError, ValueError):  # also of a start that was ended while it wrote
+        counted, at_s = starts.read_text().split()
+        count, last_s = int(counted), float(at_s)
     count = count + 1 if now_s - last_s < STARTS_S else 1
     starts.write_text(f"{count} {now_s}\n")
     return count > STARTS_MAX

@@ -1,8 +1,8 @@
 """QEMU's arm64 machine `virt` as the station: `python -m board.image.virt FOLDER [--line NAME=CHARDEV …]`.
 
 Its hardware is what board/solo_virt.toml says: a GPIO chip with two lights on it, and three USB serial adapters, found
-by name: `controller`, `reader` (of cards) and `service` (the updater's). A line that is not given has its adapter, and
-nobody at its other end.
+by name: `controller`, `reader` (of cards) and `service` (the updater's). Each adapter is plugged in from the start; a
+line that is not given has nobody at its other end.
 
 QEMU computes the processor (TCG), also where KVM would lend one: so it is the same machine everywhere.
 """
@@ -46,7 +46,8 @@ def command(
     options += ["-device", "qemu-xhci,id=usb"]
     for number, name in enumerate(LINES, 1):
         options += ["-chardev", f"{lines.get(name, 'null')},id={name}"]
-        options += ["-device", f"usb-serial,bus=usb.0,port={number},chardev={name},serial={name}"]
+        adapter = f"usb-serial,always-plugged=on,bus=usb.0,port={number}"  # else only while a pty's other end is open
+        options += ["-device", f"{adapter},chardev={name},serial={name}"]
     return [*MACHINE, *BARE, *options, *more]
 
 
