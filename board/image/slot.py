@@ -54,7 +54,7 @@ def development(out: Path, checkout: Path) -> tuple[Path, Path]:
     ring, root_pub = keys / RING, keys / "root.pub.pem"
     if not ring.exists():
         run([*flash, "keys", "new", "--root", "--dir", keys])
-        run([*flash, "keys", "new", "--role", "dev", "--dir", keys])
+        run([*flash, "keys", "new", "--role", "dev", "--alg", "eddsa", "--dir", keys])  # the same signature each time
         run([*flash, "keys", "ring", "--root", keys / "root.key.pem", "--dev", keys / "dev.pub.pem", "-o", ring])
     file = out / "station.build"
     of = ["--platform", PLATFORM, "--board", BOARD, "--with-changes"]
