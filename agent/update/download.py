@@ -71,11 +71,8 @@ class Taker:
         self._hands = hands
         self._head = bytearray(head)
         self._known_b = len(head) if is_new else HEAD_MAX_B  # of the head: not new
-        self._todo: list[Wanted] | None = None  # by offset; None: the head is not whole yet
-        self._starts: list[int] = []
-        self._done: set[int] = set()
-        self._next = 0  # everything before it is done
-        self._at, self._part = -1, bytearray()  # of the piece that is being read
+        self._todo: list[Wanted] | None = None  # still, by offset; None: the head is not whole yet
+        self._at, self._part = 0, bytearray()  # what has come of the pieces and is not done with, from this offset on
         if head:
             self._look()
 
@@ -92,19 +89,15 @@ class Taker:
         """What to ask for next: pieces that lie close together are one request. None: nothing is wanted any more."""
         if self._todo is None:
             return Span(len(self._head), len(self._head) + HEAD_STEP_B - 1)
-        while self._next < len(self._todo) and self._next in self._done:
-            self._next += 1
-        if self._next == len(self._todo):
+        if not self._todo:
             return None
-        first, end = self._todo[self._next].offset, 0
-        if self._at == self._next:  # a server that gives less at a time than a piece is long
+        first = end = self._todo[0].offset
+        if self._at == first:  # a server that gives less at a time than a piece is long
             first += len(self._part)
-        for index in range(self._next, len(self._todo)):
-            piece = self._todo[index]
-            if end and piece.offset > end + GAP_B:
+        for piece in self._todo:
+            if piece.offset > end + GAP_B:
                 break
-            if index not in self._done:
-                end = piece.offset + piece.size_b
+            end = piece.offset + piece.size_b
         return Span(first, end - 1)
 
     def feed(self, offset: int, data: bytes) -> None:
@@ -112,7 +105,7 @@ class Taker:
         if self._todo is None:
             offset, data = self._fed_head(offset, data)
         if self._todo is not None and data:
-            self._feed_pieces(offset, data)
+            self._feed_pieces(offset, data, self._todo)
 
     def _fed_head(self, offset: int, data: bytes) -> tuple[int, bytes]:
         """What is left of it when the head is whole."""
@@ -133,44 +126,31 @@ class Taker:
             return
         del self._head[end:]
         self.got_b += max(0, end - self._known_b)
-        self._todo = sorted(self._hands.begin(bytes(self._head)), key=lambda piece: piece.offset)
-        self._starts = [piece.offset for piece in self._todo]
+        self._todo = sorted(self._hands.begin(bytes(self._head)), key=offset_of)
 
-    def _feed_pieces(self, offset: int, data: bytes) -> None:
-        assert self._todo is not None
-        at, end = offset, offset + len(data)
-        while at < end:
-            index = self._reading(at)
-            if index is None:
+    def _feed_pieces(self, offset: int, data: bytes, todo: list[Wanted]) -> None:
+        if offset != self._at + len(self._part):  # not the continuation
+            self._at, self._part = offset, bytearray()
+        self._part += data
+        while (index := bisect_left(todo, self._at, key=offset_of)) < len(todo):
+            piece = todo[index]
+            self._drop(piece.offset - self._at)  # nobody wants it
+            if self._at < piece.offset or len(self._part) < piece.size_b:
                 return
-            piece = self._todo[index]
-            if piece.offset >= end:
-                return
-            begin = max(at, piece.offset)
-            if begin == piece.offset:
-                self._at, self._part = index, bytearray()
-            take = min(end - begin, piece.size_b - len(self._part))
-            self._part += data[begin - offset : begin - offset + take]
-            at = begin + take
-            if len(self._part) == piece.size_b:
-                self._finish(index, piece)
+            self._hands.put(piece.digest, bytes(self._part[: piece.size_b]))
+            self._drop(piece.size_b)
+            self.got_b += piece.size_b
+            del todo[index]
+        self._drop(len(self._part))
 
-    def _reading(self, at: int) -> int | None:
-        """The piece that is being read there, or the next one that begins from there on and has not come."""
-        assert self._todo is not None
-        if self._at >= 0 and self._todo[self._at].offset + len(self._part) == at and self._part:
-            return self._at
-        self._at, self._part = -1, bytearray()
-        index = bisect_left(self._starts, at)
-        while index in self._done:
-            index += 1
-        return index if index < len(self._todo) else None
+    def _drop(self, size_b: int) -> None:
+        size_b = min(size_b, len(self._part))
+        self._at += size_b
+        del self._part[:size_b]
 
-    def _finish(self, index: int, piece: Wanted) -> None:
-        stored, self._at, self._part = bytes(self._part), -1, bytearray()
-        self._hands.put(piece.digest, stored)
-        self._done.add(index)
-        self.got_b += piece.size_b
+
+def offset_of(piece: Wanted) -> int:
+    return piece.offset
 
 
 def envelope_end(data: bytes | bytearray) -> int | None:
