@@ -8,6 +8,8 @@ from hypothesis import strategies as st
 
 from agent.update import air, orders
 from agent.update.air import BUSY_S, LIES_MAX, REFUSALS_MAX, WAIT_MAX_S, End, Next, Outcome, Place, Task
+from agent.update.bootstate import Ended, Slot, State, Trial
+from agent.update.engine import Held, Status
 from agent.update.orders import Order, Wish
 
 ORDER = Order("c1", "https://x/1")
@@ -76,6 +78,11 @@ def test_a_server_that_says_no_or_lies_is_left_in_the_end() -> None:
     assert after(TASK, *[no] * (REFUSALS_MAX - 1)).progress == orders.WAITING
     assert after(TASK, *[no] * REFUSALS_MAX).code == "link"
     assert after(TASK, *[lie] * LIES_MAX).code == "hash"
+    assert after(TASK, *[replace(lie, code="")] * LIES_MAX).code == "link"
+    assert after(TASK, *[replace(no, code="changed")] * REFUSALS_MAX).code == "link"
+    for end, most in ((no, REFUSALS_MAX), (lie, LIES_MAX)):
+        task = after(TASK, *[end] * (most - 1), replace(end, got_b=1), *[end] * (most - 1))
+        assert task.progress == orders.WAITING, "it has brought something in between"
 
 
 def test_a_refused_build_is_over_at_once_and_a_taken_slot_is_waited_for() -> None:
@@ -92,12 +99,22 @@ def test_a_budget_is_the_clouds_or_grows_with_the_build() -> None:
     assert after(TASK, Outcome(End.BUDGET)).code == "budget"
 
 
+def test_a_wait_is_waited_and_one_that_was_stopped_goes_on_at_once() -> None:
+    task = after(TASK, BREAK, now=50.0)
+    assert 50.0 < task.not_before < 70.0
+    assert air.next_step(task, MAY, 50.0) == (Next.REST, task.not_before)
+    assert air.next_step(task, MAY, task.not_before)[0] is Next.FETCH
+    for end in (End.DONE, End.STOPPED):
+        assert after(task, Outcome(end), now=55.0).not_before == 55.0
+
+
 def test_another_name_is_another_order_and_none_calls_it_off() -> None:
     task = replace(TASK, spent_b=5)
     assert air.wished(task, MAY) is task and air.wished(task, MAY_NOT) is task
     other = air.wished(task, Wish(Order("c2", "https://x/2")))
     assert other == Task(Order("c2", "https://x/2"))
-    assert air.wished(task, Wish()) is None
+    assert air.wished(task, Wish()) is None and air.wished(None, Wish()) is None
+    assert air.wished(None, MAY) == Task(ORDER)
 
 
 def test_what_the_boot_state_says_counts_and_an_earlier_rollback_does_not() -> None:
@@ -106,11 +123,51 @@ def test_what_the_boot_state_says_counts_and_an_earlier_rollback_does_not() -> N
     assert air.placed(begun, Place.CONFIRMED, 9).progress == orders.CONFIRMED
     back = air.placed(begun, Place.ROLLED_BACK, 9, "not heard")
     assert (back.progress, back.code, back.why) == (orders.ROLLED_BACK, "rolled-back", "not heard")
-    assert air.placed(begun, Place.ROLLED_BACK, 7, "long ago").progress == orders.ACTIVATED
-    assert air.placed(begun, Place.STAGED, 7).progress == orders.STAGED, "cut before it was begun: it is begun again"
+    for place in (Place.STAGED, Place.ROLLED_BACK):
+        again = air.placed(begun, place, 7, "long ago")
+        assert (again.progress, again.why) == (orders.STAGED, ""), "cut before it was begun: it is begun again"
     staged = replace(TASK, progress=orders.STAGED)
     assert air.placed(staged, Place.ROLLED_BACK, 9, "long ago") == staged
     assert air.placed(staged, Place.NOWHERE, 9).progress == orders.WAITING
+
+
+@given(st.sampled_from(air.PLACED), st.sampled_from(Place), st.integers(0, 9), st.integers(-1, 9))
+def test_a_build_that_was_begun_comes_to_an_end_whatever_the_boot_state_says(
+    progress: str, place: Place, number: int, begun: int
+) -> None:
+    task = air.placed(replace(TASK, progress=progress, number=begun), place, number)
+    if progress != orders.STAGED and task.progress in (orders.ACTIVATED, orders.TRIAL):
+        assert place in (Place.ACTIVATED, Place.TRIAL), "else it would be said to reboot for ever"
+    assert (task.progress == orders.ROLLED_BACK) <= bool(task.why)
+
+
+A, B = Slot("aa", is_confirmed=True), Slot("bb", is_confirmed=False)
+RUNS_A = State(3, A, B, "a")
+WHERE = [
+    ("a", RUNS_A, Place.STAGED, ""),
+    ("a", replace(RUNS_A, trial=Trial("b")), Place.ACTIVATED, ""),
+    ("b", replace(RUNS_A, trial=Trial("b")), Place.TRIAL, ""),
+    ("a", replace(RUNS_A, last=Ended("b", "bb", False, "not heard")), Place.ROLLED_BACK, "not heard"),
+    ("a", replace(RUNS_A, last=Ended("b", "b0", False, "of another build")), Place.STAGED, ""),
+    ("a", replace(RUNS_A, last=Ended("a", "bb", False, "of the other slot")), Place.STAGED, ""),
+    ("b", replace(RUNS_A, b=replace(B, is_confirmed=True), last=Ended("b", "bb", True, "")), Place.STAGED, ""),
+    ("b", replace(RUNS_A, b=replace(B, is_confirmed=True), default="b"), Place.CONFIRMED, ""),
+    ("a", replace(RUNS_A, b=replace(B, is_confirmed=True), default="b"), Place.STAGED, ""),
+    ("b", replace(RUNS_A, b=B, default="b"), Place.STAGED, ""),
+    ("a", replace(RUNS_A, b=Slot()), Place.NOWHERE, ""),
+]
+
+
+@pytest.mark.parametrize(("running", "state", "place", "why"), WHERE)
+def test_where_a_build_is_by_the_boot_state(running: str, state: State, place: Place, why: str) -> None:
+    slots = {name: held(name, state.slot(name)) for name in ("a", "b")}
+    status = Status(running, state.trial is not None, state, slots, None, 1)
+    assert air.place(status, b"build b".hex()) == (place, why)
+    assert air.place(status, b"another".hex())[0] is Place.NOWHERE and air.place(status, "")[0] is Place.NOWHERE
+
+
+def held(name: str, slot: Slot) -> Held:
+    return Held(f"build {name}".encode(), "2.0.0", "c0ffee", 0, 1, slot.is_confirmed, is_whole=bool(slot.digest))
 
 
 ORDERS = st.builds(

@@ -184,7 +184,7 @@ class Station:
 
     def taps(self, state: str) -> None:
         """The reader of a station that has just started may not be open yet."""
-        until(lambda: "passed" in [part["result"] for part in self.says()["self_test"] if part["part"] == "TokenReader"])
+        until(lambda: "passed" in [each["result"] for each in self.says()["self_test"] if each["part"] == "TokenReader"])
         no_echo()
         self.place.box.tap(ANN)
         until(lambda: self.is_at(state))

@@ -73,9 +73,7 @@ class Task:
 class Next(StrEnum):
     REST = "rest"
     FETCH = "fetch"
-    FINISH = "finish"
     ACTIVATE = "activate"
-    ABANDON = "abandon"
 
 
 class Place(StrEnum):
@@ -179,22 +177,25 @@ def wait_s(task: Task, outcome: Outcome, chance: float) -> float:
     return least_s + doubled_s * (0.5 + chance / 2)
 
 
+PLACED = (orders.STAGED, orders.ACTIVATED, orders.TRIAL)  # from here on the boot state says how it goes on
+
+
 def placed(task: Task, place: Place, number: int, reason: str = "") -> Task:
-    """What the boot state says of its build. What an earlier trial of the same build came to does not count."""
+    """What the boot state says of its build; `number` is that state's. What an earlier trial of the same build came to
+    does not count."""
     match place:
-        case Place.NOWHERE if task.progress == orders.STAGED:
-            return replace(task, progress=orders.WAITING)  # somebody has taken it away
         case Place.ACTIVATED:
             return replace(task, progress=orders.ACTIVATED)
         case Place.TRIAL:
             return replace(task, progress=orders.TRIAL)
-        case Place.CONFIRMED if task.progress != orders.FAILED:
+        case Place.CONFIRMED:
             return replace(task, progress=orders.CONFIRMED)
-        case Place.ROLLED_BACK if task.progress in (orders.ACTIVATED, orders.TRIAL) and number > task.number >= 0:
-            return replace(task, progress=orders.ROLLED_BACK, code="rolled-back", why=reason[: orders.TEXT_MAX])
-        case Place.STAGED if task.progress == orders.ACTIVATED and number <= task.number:
-            return replace(task, progress=orders.STAGED)  # the power was cut before it was begun
-    return task
+    if task.progress == orders.STAGED:
+        return task if place is not Place.NOWHERE else replace(task, progress=orders.WAITING)  # it was taken away
+    if task.progress == orders.ACTIVATED and number <= task.number and place is not Place.NOWHERE:
+        return replace(task, progress=orders.STAGED)  # the power was cut before it was begun
+    why = reason or "its trial is over, and nobody knows why: the boot state was lost, or changed by hand"
+    return replace(task, progress=orders.ROLLED_BACK, code="rolled-back", why=why[: orders.TEXT_MAX])
 
 
 def place(status: Any, build: str) -> tuple[Place, str]:

@@ -389,9 +389,9 @@ class Courier:
     def _look(self, now: float) -> None:
         """Where the boot state has the build: launcher and health decide without us."""
         task = self.task
-        if task is None or not task.build or task.progress in air.OVER or self._thread is not None:
+        if task is None or task.progress not in air.PLACED or self._thread is not None:
             return
-        if task.progress not in (orders.STAGED, orders.ACTIVATED, orders.TRIAL) or now < self._looked_at + LOOK_S:
+        if now < self._looked_at + LOOK_S:
             return
         self._looked_at = now
         status = self._engine.status()
