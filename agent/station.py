@@ -138,12 +138,13 @@ class Update:
     order: str  # the id of its command
     request_id: int
     url: str
-    retrieve_s: float  # wall; this station's place among its fleet's is in it
+    retrieve_s: float  # wall; place_s is in it
     install_s: float | None = None
     retries: int | None = None
     retry_interval_s: int | None = None
     budget_b: int | None = None
     window: tuple[int, int] | None = None  # minutes of the site's day: from, and before; over midnight if to < from
+    place_s: float = 0.0  # this station's among its fleet: so long after the others' first instant
     override: str = ""  # why sessions end for it
     ordered_s: float | None = None  # wall, when it came, or when the time was known first after that
     told: FirmwareStatus | None = None  # the last status

@@ -83,15 +83,25 @@ def may_install(station: Station, update: Update, now: float) -> bool:
 
 
 def is_in_window(station: Station, update: Update, now: float) -> bool:
-    """By the site's clock; while the time is unknown a window is shut."""
+    """By the site's clock; while the time is unknown a window is shut. A fleet that has waited for it does not come all
+    at once: it opens for each station at its own place."""
     now_s = wall(station.clock, now)
     if update.window is None:
         return True
     if now_s is None:
         return False
-    local, (first, last) = datetime.fromtimestamp(now_s, station.zone), update.window
-    minute = local.hour * 60 + local.minute
-    return first <= minute < last if first < last else minute >= first or minute < last
+    local, (first, _) = datetime.fromtimestamp(now_s, station.zone), update.window
+    since_s = (local.hour * 3_600 + local.minute * 60 + local.second - first * 60) % DAY_S
+    return late_s(update, update.window) <= since_s < length_s(update.window)
+
+
+def length_s(window: tuple[int, int]) -> float:
+    return (window[1] - window[0]) * 60 % DAY_S
+
+
+def late_s(update: Update, window: tuple[int, int]) -> float:
+    """After its first minute, in whole seconds; half of the window is left to everybody."""
+    return update.place_s // 1 % (length_s(window) / 2)
 
 
 def is_free(station: Station) -> bool:
@@ -311,20 +321,21 @@ def instants(station: Station, update: Update, now: float) -> Iterator[float]:
     if update.install_s is not None:
         yield now + update.install_s - now_s + LATE_S
     if update.window is not None and wall(station.clock, now) is not None:
-        yield from (now + at_s - now_s + LATE_S for at_s in edges(station, update.window, now_s))
+        yield from (now + at_s - now_s + LATE_S for at_s in edges(station, update, update.window, now_s))
     if update.shut_at is not None:
         yield update.shut_at + commands.RESET_WAIT_S
     if update.ready_at is not None:
         yield update.ready_at + INSTALL_S
 
 
-def edges(station: Station, window: tuple[int, int], now_s: float) -> Iterator[float]:
-    """The window's edges of today and tomorrow. Where the clocks change, one may be an hour off: the window itself is
-    looked at with every step, at least every ten minutes."""
+def edges(station: Station, update: Update, window: tuple[int, int], now_s: float) -> Iterator[float]:
+    """When the window opens for this station, and shuts, around now. Where the clocks change, one may be an hour off:
+    the window itself is looked at with every step, at least every ten minutes."""
     today = datetime.fromtimestamp(now_s, station.zone).replace(hour=0, minute=0, second=0, microsecond=0)
-    for day in (0, 1):
-        for minute in window:
-            yield (today.replace(hour=minute // 60, minute=minute % 60) + timedelta(days=day)).timestamp()
+    for day in (-1, 0, 1):
+        for minute, more_s in zip(window, (late_s(update, window), 0.0), strict=True):
+            at = today.replace(hour=minute // 60, minute=minute % 60) + timedelta(days=day)
+            yield at.timestamp() + more_s
 
 
 # -- what survives ----------------------------------------------------------------------------------------------------

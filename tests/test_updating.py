@@ -3,6 +3,7 @@
 import re
 from dataclasses import replace
 from datetime import datetime
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -312,17 +313,30 @@ def test_before_its_time_an_order_is_scheduled_and_then_begins_by_itself() -> No
     assert p.updater.install
 
 
-def test_a_fleet_is_spread_and_each_station_keeps_its_place_over_a_power_cut() -> None:
-    places = set()
+@pytest.mark.parametrize("window", [None, ["23:30", "01:30"]])
+def test_a_fleet_begins_spread_over_the_time_it_was_given_also_when_it_has_waited_for_a_window(
+    window: list[str] | None
+) -> None:
+    begun = []
     for n in range(20):
         p = play(Settings(station_id=f"S-{n}"))
-        order(p, custom={"spreadS": 3_600})
-        assert p.station.update
-        place_s = p.station.update.retrieve_s - p.epoch_s - p.now
-        assert 0 <= place_s <= 3_600
-        places.add(round(place_s))
-        assert p.reboot(10).station.update == p.station.update
-    assert len(places) > 15
+        order(p, custom={"spreadS": 3_600, **({"window": window} if window else {})})
+        for _ in range(10):
+            if not (p.updater and p.updater.download):
+                p.after(p.station.update_due - p.now)
+        assert p.updater and p.updater.download
+        begun.append(p.now + p.epoch_s)
+    begun.sort()
+    assert begun[-1] - begun[0] <= 3_600
+    gaps = [later - earlier for earlier, later in pairwise(begun)]
+    assert max(gaps) < 1_000 and begun[-1] - begun[0] > 2_400, "really over all of it"
+
+
+def test_a_station_keeps_its_place_among_its_fleet_over_a_power_cut() -> None:
+    p = play()
+    order(p, custom={"spreadS": 3_600})
+    assert p.station.update and p.station.update.place_s
+    assert p.reboot(10).station.update == p.station.update
 
 
 def test_a_window_opens_and_shuts_by_the_sites_clock() -> None:

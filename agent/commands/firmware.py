@@ -65,7 +65,7 @@ def read(station: Station, event: UpdateRequested) -> Update | Refusal:
     place_s = spread_s(f"{station.settings.station_id}/{event.request_id}", custom.pop("spread_s", 0))
     return Update(
         event.command_id, event.request_id, event.location, event.retrieve_s + place_s, event.install_s,
-        event.retries, event.retry_interval_s, **custom,
+        event.retries, event.retry_interval_s, place_s=place_s, **custom,
     )  # fmt: skip
 
 
