@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from agent.files import DISK, Files
 from agent.update import air, courier, download, orders
 from agent.update.courier import Courier
 from agent.update.download import trusting
@@ -19,7 +20,7 @@ from agent.update.health import Facts
 from agent.update.keyring import Trust
 from agent.update.orders import Order, Wish
 from tests import builds
-from tests.test_slots import FILES, Site
+from tests.test_slots import FILES, Full, Site
 from tests.weblab import Answer, Authority, Request, Web, authority, honest
 
 NEW = {**FILES, "agent/a.pyc": random.Random(1).randbytes(300_000), "agent/new.pyc": b"new" * 1_000}
@@ -55,9 +56,9 @@ def trusted(ca: Path) -> ssl.SSLContext:
 class Lab:
     """A station's updater with a courier, and an agent that lets it do everything."""
 
-    def __init__(self, folder: Path, ca: Authority) -> None:
+    def __init__(self, folder: Path, ca: Authority, files: Files = DISK) -> None:
         """`folder`: where 1.0.0 is installed."""
-        self.site = Site(folder)
+        self.site = Site(folder, files)
         self.site.start()
         self.folder, self.ca = folder, ca
         self.now, self.woken = 1_000.0, threading.Event()
@@ -582,6 +583,27 @@ HOSTILE: dict[str, tuple[Answer, str]] = {
 
 SILENT = ("silent", "drips its head")
 NEXT = ("404", "endless", "compresses", "tampered pieces", "a dev build", "a torn file", "redirects in a circle")
+
+
+def test_an_older_build_than_allowed_is_refused_by_its_head_alone(lab: Lab, web: Serve) -> None:
+    lab.site.install("1.1.0", sequence=5)
+    lab.order(web(honest(NEWEST)).url)
+    assert lab.failed() == "downgrade" and "5" in lab.why
+    assert lab.spent_b < download.HEAD_STEP_B + 10_000 and lab.runs() == "1.1.0"
+
+
+@pytest.mark.promise("S8", "S10")
+def test_a_disk_that_is_full_fails_the_order_and_with_room_the_next_one_goes_on(
+    tmp_path: Path, installed: Path, ca: Authority, web: Serve
+) -> None:
+    disk = Full(150_000)
+    lab = Lab(shutil.copytree(installed, tmp_path / "site"), ca, disk)
+    server = web(honest(NEWEST))
+    lab.order(server.url)
+    assert lab.failed() == "storage" and lab.runs() == "1.0.0"
+    disk.left_b = 10**9
+    assert lab.order(server.url).staged().spent_b < len(NEWEST) - 50_000
+    lab.courier.close()
 
 
 @pytest.mark.promise("S8")

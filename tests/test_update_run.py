@@ -119,10 +119,10 @@ class Station:
         data = made("1.0.0")
         head = build.read_head(BytesIO(data), builds.TRUST)
         engine = Engine(self.root, facts.station(where), choice=self.choice, boot_id=facts.boot_id())
-        for digest, (at, piece) in build.pieces_of(head).items():
-            begins = len(head.raw) + at
-            if digest in {each.digest for each in engine.begin(head.raw).wanted}:
-                engine.put(digest, data[begins : begins + piece.stored_b])
+        places = build.pieces_of(head)
+        for piece in engine.begin(head.raw).wanted:
+            begins = len(head.raw) + places[piece.digest][0]
+            engine.put(piece.digest, data[begins : begins + piece.stored_b])
         engine.finish()
         engine.activate()
         chosen = pick(self.root, facts.boot_id(), facts.uptime_s())
@@ -140,7 +140,7 @@ class Station:
         ]  # fmt: skip
         self.updater = self._unit(folder / "updater" / "slot", "pick-updater", served)
         self.agent = self._unit(self.choice, "pick", ["agent", "run", *where])
-        until(lambda: self.says().get("list_version"), 60.0)
+        until(lambda: self.says().get("list_version"), 120.0)
         return self
 
     def _unit(self, choice: Path, program: str, command: list[str]) -> Unit:
@@ -158,8 +158,8 @@ class Station:
     def told(self, request_id: int) -> list[str]:
         """What the cloud's command line prints of it, without the time."""
         printed = self.cloud.typed("firmware", STATION_ID)[1]
-        lines = [line.split(None, 3)[2:] for line in printed.splitlines() if "Z" in line]
-        return [" ".join(words[1:]) for words in lines if words[0] == str(request_id)]
+        lines = [line.split(None, 2)[1:] for line in printed.splitlines()]
+        return [words[1] for words in lines if words[0] == str(request_id)]
 
     def comes(self, request_id: int, last: str) -> list[str]:
         def has_come() -> bool:
@@ -184,7 +184,7 @@ class Station:
 
     def taps(self, state: str) -> None:
         """The reader of a station that has just started may not be open yet."""
-        until(lambda: "passed" in [each["result"] for each in self.says()["self_test"] if each["part"] == "TokenReader"])
+        until(lambda: "passed" in [e["result"] for e in self.says()["self_test"] if e["part"] == "TokenReader"])
         no_echo()
         self.place.box.tap(ANN)
         until(lambda: self.is_at(state))
