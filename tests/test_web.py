@@ -24,6 +24,7 @@ from hypothesis import strategies as st
 from agent.clock import Clock
 from agent.events import FieldEntered, KeyPressed, PageMeasured, PortChosen, Report, ScreenTouched
 from agent.hal.display import DisplayFacts
+from agent.loop import monotonic
 from agent.port import Port
 from agent.settings import Settings
 from agent.station import Boot, BootReason, Station
@@ -253,11 +254,12 @@ def test_a_page_gets_the_screen_at_once_and_each_change(world: World) -> None:
 def test_a_flood_of_changes_costs_a_few_snapshots_and_the_newest_is_among_them(world: World) -> None:
     with world.subscribed() as page:
         page.snapshot()
-        looks = world.looks
+        looks, begun = world.looks, monotonic()
         for n in range(10_000):
             world.call(f"SA-{n}")
-        assert page.until("SA-9999") <= 10
-        assert world.looks - looks <= 10
+        snapshots = page.until("SA-9999")
+        most = 3 + (monotonic() - begun) / web.COALESCE_S  # however long this machine took for its calls
+        assert snapshots <= most and world.looks - looks <= most
 
 
 def test_time_moves_on_the_screen_without_an_event(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
@@ -69,7 +69,7 @@ class Status:
     running: str  # a, b or rescue, as the launcher has chosen it
     is_trial: bool  # what runs is on trial
     state: State
-    slots: dict[str, Held | None]
+    slots: Mapping[str, Held | None]
     missing_b: int | None  # of the build that is on its way, unpacked; None: none is
     keyring_version: int
 
