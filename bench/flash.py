@@ -1,5 +1,5 @@
-"""A controller's image over a line of a given rate into a real MicroPython with 64 kB of heap: ours, and mpremote in
-the same run.
+"""Over a line of a given rate: a controller's image into a real MicroPython with 64 kB of heap, ours and mpremote's
+`fs cp` in the same run; and a build into a station's update service, with its engine, on a disk.
 
 Counted is what of the line's bytes in that time was no byte of the image, from the first that is acknowledged to the
 last. The line is bench/nullmodem.py; the flash is a file, so what a chip's own takes to be written is not in it (about
@@ -7,16 +7,18 @@ last. The line is bench/nullmodem.py; the flash is a file, so what a chip's own 
 """
 
 import os
+import platform
 import random
 import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 from agent.sim.interpreter import bus_frame, missing
 from agent.update.build import unpack
@@ -30,14 +32,22 @@ from bench.nullmodem import NullModem
 from board import chip, firmware
 from board.controller import slots
 from board.controller.app.firmware import INPUTS_PER_PORT
-from tools.flashing.lines import SerialLine, address
+from board.controller.receive import DATA, WINDOW
+from board.controller.slip import BODY_MAX, Deframer
+from tests.flashsite import Site
+from tests.flashstation import made
+from tools.flashing import driver, steps
+from tools.flashing.buildfile import BuildFile
+from tools.flashing.lines import Address, SerialLine, address
+from tools.flashing.steps import Wish
 
 BAUDS = (115_200, 921_600, 3_000_000)
 LATENCY_S = 0.001
 ERRORS = 1e-5
 RUNS = 3
 RANDOM_B = 80_000  # of an image that cannot be compressed: nearly a slot
-MPREMOTE_B = 32_000
+MPREMOTE_B = 16_000
+STATION_FILES = {115_200: 9, 921_600: 60, 3_000_000: 150}  # of 8 kB each: a transfer of some seconds
 LOST, NOISE_LOST = 5.0, 10.0  # targets, percent
 BOARD = "bench"
 TABLE = firmware.pin_table(BOARD, 32_000, [{"board": {}, "pins": {}}])
@@ -59,16 +69,27 @@ def flash() -> Figures:
         note = f"the firmware, {real.index.size_b:,} B, deflated: {rate_b:,.0f} B/s, {share}"
         figures[f"flash_{baud}_deflated_s"] = figure.figure(took, "s", note=note)
         prompt = [prompt_seconds(baud, random.Random(run).randbytes(MPREMOTE_B)) for run in range(RUNS)]
-        note = f"fs_writefile, {MPREMOTE_B:,} B that cannot be compressed, chunks of 4 kB"
+        note = f"mpremote fs cp, raw paste, {MPREMOTE_B:,} B that cannot be compressed"
         figures[f"mpremote_{baud}_lost"] = row(baud, MPREMOTE_B, prompt, None, note)
+        built = [station_lost(baud) for _ in range(RUNS)]
+        figures[f"flash_station_{baud}_lost"] = figure.figure(
+            built, "%", LOST, "a build that cannot be compressed, to a station's update service"
+        )
     took = [seconds(BAUDS[0], plain, ERRORS, seed=run) for run in range(RUNS)]
     note = f"each byte wrong with a probability of {ERRORS:g}"
     figures[f"flash_{BAUDS[0]}_noise_lost"] = row(BAUDS[0], plain.index.size_b, took, NOISE_LOST, note)
+    built = [station_lost(BAUDS[0], ERRORS, run) for run in range(RUNS)]
+    figures[f"flash_station_{BAUDS[0]}_noise_lost"] = figure.figure(built, "%", NOISE_LOST, note)
+    again = [resent_windows(BAUDS[1], plain, run) for run in range(RUNS)]
+    note = f"of {WINDOW} kB, sent again after the flasher has vanished in the middle"
+    figures["flash_resent_windows"] = figure.figure(again, "", 1, note)
     return figures
 
 
 def targets() -> dict[str, float]:
-    return {f"flash_{baud}_lost": LOST for baud in BAUDS} | {f"flash_{BAUDS[0]}_noise_lost": NOISE_LOST}
+    lost = {f"flash{to}_{baud}_lost": LOST for to in ("", "_station") for baud in BAUDS}
+    noise = {f"flash{to}_{BAUDS[0]}_noise_lost": NOISE_LOST for to in ("", "_station")}
+    return lost | noise | {"flash_resent_windows": 1}
 
 
 def row(baud: int, size_b: int, took: list[float], target: float | None, note: str) -> figure.Figure:
@@ -106,6 +127,46 @@ def seconds(baud: int, image: Image, errors: float = 0.0, seed: int = 0) -> floa
     (first_s, first_b), (last_s, last_b) = times[0], times[-1]
     assert last_b == sum(piece.stored_b for piece in image.pieces), "it did not arrive"
     return (last_s - first_s) * last_b / (last_b - first_b)
+
+
+def resent_windows(baud: int, image: Image, seed: int) -> float:
+    """How much goes onto the line twice, in windows of the chip, after a flasher that was killed in the middle."""
+    total_b = sum(piece.stored_b for piece in image.pieces)
+    with NullModem(baud, LATENCY_S) as line, receiving(line.far):
+        sent_b = 0
+        for until in (total_b * (seed + 1) // (RUNS + 1), total_b):
+            talk = Flash(image, nonce=os.urandom(8), is_proven_here=False)
+            with closing(Counted(address(line.near, baud))) as near:
+                with suppress(Refused):
+                    converse(near, _until(talk, until))
+                sent_b += near.data_b
+    return (sent_b - len(image.raw) - total_b) / (WINDOW * BODY_MAX)
+
+
+class Counted(SerialLine):
+    """How many bytes of an image, or of its index, have gone out."""
+
+    def __init__(self, to: Address) -> None:
+        super().__init__(to)
+        self.data_b, self._ear = 0, Deframer()
+
+    def write(self, data: bytes) -> int:
+        count = super().write(data)
+        self.data_b += sum(len(body) for kind, _, body in self._ear.feed(data[:count]) if kind == DATA)
+        return count
+
+
+def _until(talk: Flash, acked_b: int) -> Flash:
+    """What comes after so many bytes is not seen: nobody says goodbye either."""
+    told = talk._tell
+
+    def tell(progress: Progress) -> None:
+        told(progress)
+        if progress.step == "check" or progress.sent_b >= acked_b:
+            raise Refused("interrupted", "the flasher was killed")
+
+    talk._tell = tell
+    return talk
 
 
 def _until_checked(talk: Flash) -> Flash:
@@ -159,6 +220,30 @@ def _closing(line: SerialLine) -> Iterator[SerialLine]:
         line.close()
 
 
+# -- a station's ------------------------------------------------------------------------------------------------------
+
+
+def station_lost(baud: int, errors: float = 0.0, seed: int = 0) -> float:
+    """Percent of the line's bytes that were none of the build's, while its pieces came."""
+    marks: dict[str, float] = {}
+
+    def tell(name: str, facts: Mapping[str, Any]) -> None:
+        if name == "stage":
+            marks[str(facts["stage"])] = time.perf_counter()
+        elif name == "planned":
+            marks["wanted_b"] = facts["wanted_b"]
+
+    with tempfile.TemporaryDirectory(prefix="bench-") as name:
+        path = made(Path(name), files=STATION_FILES[baud], platforms=(platform.machine(),), boards=())
+        cable = NullModem(baud, LATENCY_S, errors, seed)
+        with closing(BuildFile(path)) as file, closing(Site(Path(name))) as site, cable as line:
+            site.service.serials = {line.far: baud}
+            site.service.wake()
+            wish = Wish(file, activates=False, waits=False)
+            driver.converse(Address("serial", line.near, baud), lambda talk: steps.flashed(talk, wish, tell))
+    return 100 - 1_000 * marks["wanted_b"] / (baud * (marks["verify"] - marks["send"]))
+
+
 # -- mpremote's -------------------------------------------------------------------------------------------------------
 
 
@@ -171,7 +256,7 @@ def prompt_seconds(baud: int, data: bytes) -> float:
         try:
             transport.enter_raw_repl(soft_reset=False)
             began = time.perf_counter()
-            transport.fs_writefile("file", data, chunk_size=4_096)
+            transport.fs_writefile("file", data)  # what `mpremote fs cp` calls
             took = time.perf_counter() - began
             assert transport.fs_hashfile("file", "sha256") == sha256(data).digest()
         finally:

@@ -10,17 +10,20 @@ import os
 import pty
 import random
 import select
+import struct
 import subprocess
 import sys
+import termios
 import time
 import tty
 from collections import deque
+from fcntl import ioctl
 from math import inf, log
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-LATE_S = 0.005  # a machine that wakes us so much later has not stopped the line, if bytes were waiting for it
+LATE_S = 0.005  # a machine that wakes us so much later has not stopped the line
 AHEAD_S = 0.002  # a driver's buffer is deeper, but what waits there is not on the line yet
 CHUNK_B = 512
 
@@ -33,6 +36,7 @@ class Way:
         self._byte_s, self._latency_s, self._errors = 10 / baud, latency_s, errors
         self._rng = random.Random(seed)
         self._free_s = 0.0  # the line is, from then on
+        self._waiting_b = 0  # in the driver's buffer: they go without a pause, however late we are woken
         self._flying: deque[tuple[float, bytes]] = deque()
         self._clean_b = self._until_next()
 
@@ -42,7 +46,9 @@ class Way:
     def read(self, now: float) -> None:
         most = max(1, min(CHUNK_B, int(AHEAD_S / self._byte_s)))
         data = os.read(self.source, most)
-        self._free_s = max(self._free_s, now - LATE_S) + len(data) * self._byte_s
+        begins_s = self._free_s if len(data) <= self._waiting_b else max(self._free_s, now - LATE_S)
+        self._free_s = begins_s + len(data) * self._byte_s
+        (self._waiting_b,) = struct.unpack("i", ioctl(self.source, termios.FIONREAD, bytes(4)))
         self._flying.append((self._free_s + self._latency_s, self._spoilt(data)))
 
     def deliver(self, now: float) -> None:
