@@ -169,6 +169,7 @@ def test_a_power_cut_at_any_operation_boots_the_old_image_or_the_new(story: Stor
         assert chip.settled() in ("1", "2")
         updated(chip)
         assert chip.settled() == "2", "and it can be flashed again"
+    print(f"{cut - 1} cuts")
     assert {"1", "2"} <= found and cut > 20
     assert chip.settled() == "2"
 
@@ -270,6 +271,18 @@ def test_a_piece_that_is_not_what_the_index_says_is_never_written(stored: bytes)
     assert bytes(chip.home.slot(B)[:SECTOR_B]) == b"\xff" * SECTOR_B
     with pytest.raises(Refused):
         target.finish()
+
+
+@pytest.mark.promise("S8", "S9")
+def test_a_piece_of_the_right_size_that_is_another_is_never_written() -> None:
+    chip, rng = Chip(OLD), random.Random(4)
+    image = component(slots.sealed(BOARD, "2", rng.randbytes(9_000)))
+    assert image.pieces[1].stored_b == SECTOR_B, "as it is"
+    target = Target(chip.home, image.raw)
+    target.open(lambda: None)
+    with pytest.raises(Refused) as caught:
+        target.put(1, rng.randbytes(SECTOR_B))
+    assert caught.value.code == "hash" and bytes(chip.home.slot(B)[SECTOR_B : 2 * SECTOR_B]) == b"\xff" * SECTOR_B
 
 
 @pytest.mark.promise("S8")

@@ -10,7 +10,7 @@ import cbor2
 import pytest
 
 from agent.sim.interpreter import RealController
-from agent.update.chip import Flash, Image, Look, Report
+from agent.update.chip import Flash, Image, Look, Report, Rollback
 from agent.update.refusal import Refused
 from board import chip, firmware
 from board.controller import contract, receive, slip, slots
@@ -219,17 +219,67 @@ def test_halted_by_the_agent_flashed_and_given_back_it_charges(tmp_path: Path) -
 
 
 @pytest.mark.promise("S1", "S8")
-def test_an_old_controller_with_this_agent_still_charges(tmp_path: Path) -> None:
+def test_the_controller_alone_goes_back_to_the_contract_before_and_charges_with_this_agent(tmp_path: Path) -> None:
+    rig = rig_of(tmp_path, old_image(), minor=2)
+    rig.charging(0)
+    assert rig.host and rig.host.firmware is None, "it does not know how to tell"
+    halted(rig)
+    rig._tap._last = contract.MINOR_LAST
+    assert flash(Line(Flashing(rig), rate_b=1_000), component_of(image("2"))).version == "2"
+    resumed(rig)
+    assert rig.host.firmware == ("2", image("2")[96:104].hex(), False, False)
+    rig.wish(0, ON).until(lambda: rig.bays[0].power_w > 0)
+    halted(rig)
+    talk = Line(Flashing(rig), rate_b=1_000).run(Rollback(nonce=NONCE))
+    assert talk.report and talk.report.contract[2] == 2, talk.refused
+    rig._tap._last = 2
+    resumed(rig)
+    assert rig.host.contract == (contract.MAJOR, contract.MINOR_FIRST, 2)
+    rig.wish(0, ON).until(lambda: rig.bays[0].power_w > 0)
+    assert rig.circuit_ma == CIRCUIT_MA, "nothing was forgotten"
+    rig.close()
+
+
+@pytest.mark.promise("S1", "S8")
+def test_the_app_alone_goes_back_to_the_contract_before_and_charges_with_this_firmware(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The firmware is a process of its own: what is taken from our contract here is missing in the host's alone."""
+    rig = rig_of(tmp_path, image("1"))
+    rig.charging(0).wish(0, OFF).until(lambda: not rig.closed(0))
+    rig.kill_host().after(1)
+    monkeypatch.setattr(contract, "MINOR_LAST", 2)
+    monkeypatch.setattr(contract, "MESSAGES", {k: v for k, v in contract.MESSAGES.items() if k != contract.FIRMWARE})
+    monkeypatch.setattr(contract, "HASH", contract.hash_of_tables())
+    rig._tap._last = 2
+    rig.start_host().after(3)
+    assert rig.host and rig.host.contract == (contract.MAJOR, contract.MINOR_FIRST, 3) and rig.host._minor == 2
+    rig.wish(0, ON).until(lambda: rig.bays[0].power_w > 0)
+    assert rig.host.firmware is None and rig.circuit_ma == CIRCUIT_MA
+    rig.close()
+
+
+def old_image() -> bytes:
+    """Of the firmware whose contract was 1.2."""
     old = firmware.CONTROLLER / "contract.py"
     text = old.read_text()
     assert "MINOR_LAST = 3" in text
-    romfs = firmware.romfs(
-        {"pins.py": pins(*PORTS)}, firmware.slot_files("unix"), {old: text.replace("MINOR_LAST = 3", "MINOR_LAST = 2")}
-    )
-    rig = rig_of(tmp_path, slots.sealed("test", "old", romfs), minor=2)
-    rig.charging(0)
-    assert rig.host and rig.host.firmware is None, "it does not know how to tell"
-    rig.close()
+    replaced = {old: text.replace("MINOR_LAST = 3", "MINOR_LAST = 2")}
+    return slots.sealed("test", "old", firmware.romfs({"pins.py": pins(*PORTS)}, firmware.slot_files("unix"), replaced))
+
+
+def halted(rig: Rig) -> None:
+    """By its agent, which then leaves the line to a flasher."""
+    assert rig.host
+    rig.wish(0, OFF).until(lambda: not rig.closed(0)).after(1)
+    rig.say(rig.host.halt()).after(1)
+    assert rig.host.is_halted
+
+
+def resumed(rig: Rig) -> None:
+    assert rig.host
+    rig.host.resume(rig.now)
+    rig.after(3)
 
 
 class Flashing:
