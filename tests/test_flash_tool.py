@@ -372,7 +372,8 @@ def test_every_command_takes_json_behind_it(build: Path, capsys: pytest.CaptureF
 
 
 def test_a_bug_is_a_sentence_too(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr("tools.flashing.inspect.run", lambda args, out: vars(out)["nothing"])
+    nothing: dict[str, int] = {}
+    monkeypatch.setattr("tools.flashing.inspect.run", lambda args, out: nothing["nothing"])
     assert cli.main(["inspect", "x"]) == refusal.INTERNAL
     said = capsys.readouterr().err
     assert "KeyError('nothing') in test_flash_tool.py" in said and said.count("\n") == 1

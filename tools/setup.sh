@@ -12,7 +12,7 @@ debian_packages=(
 )
 rig_packages=(  # make test-long, image and test-image only: 200 MB
     cog device-tree-compiler e2fsprogs fakeroot fdisk gstreamer1.0-gl gstreamer1.0-plugins-bad gstreamer1.0-plugins-good
-    kmod mmdebstrap qemu-system-arm qemu-system-x86 wpewebkit-driver
+    kmod mmdebstrap openssh-server qemu-system-arm qemu-system-x86 wpewebkit-driver
 )
 constraints=tools/constraints.txt
 
@@ -39,7 +39,8 @@ install_debian_packages() {
         root=(sudo)
     fi
     say "Debian packages: ${missing[*]}"
-    # mosquitto's package starts a broker on port 1883; the demo and the tests need it not, and leave it alone.
+    # mosquitto's package starts a broker on port 1883, and openssh-server's (--rigs) an sshd on port 22 if there is none:
+    # the demo and the tests need neither, and leave them alone.
     { "${root[@]}" apt-get update -qq && "${root[@]}" env DEBIAN_FRONTEND=noninteractive \
         apt-get install -y -qq --no-install-recommends "${missing[@]}"; } >/dev/null ||
         fail "apt-get could not install: ${missing[*]}. Install them, then run make setup again."
