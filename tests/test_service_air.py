@@ -85,6 +85,7 @@ def wait_until(what: Callable[[], bool]) -> None:
     raise AssertionError("it does not happen")
 
 
+@pytest.mark.long  # tests/test_courier.py has the same in one process
 @pytest.mark.promise("S8")
 def test_an_update_service_that_is_killed_in_the_middle_goes_on_where_it_was(tmp_path: Path) -> None:
     root = tmp_path / "root"
