@@ -207,12 +207,10 @@ class Engine:
 
     def begin(self, head_bytes: bytes) -> Plan:
         """Refused: nothing has changed. The same head again goes on with what is there."""
-        head = build.load_head(head_bytes, self.trust())
-        self._judge(head, waived=STAGING)
-        state, running = self.state, self.running
-        if held := self._is_here(state, head):
+        head, held = self._asked_for(head_bytes)
+        if held:
             return held
-        self._must_be_settled(state, running)
+        state, running = self.state, self.running
         try:
             with self._disk():
                 self._take_lock()
@@ -227,12 +225,10 @@ class Engine:
 
     def look(self, head_bytes: bytes) -> Plan:
         """What begin() would say of this head; nothing is changed. Refused."""
-        head = build.load_head(head_bytes, self.trust())
-        self._judge(head, waived=STAGING)
-        state, running = self.state, self.running
-        if held := self._is_here(state, head):
+        head, held = self._asked_for(head_bytes)
+        if held:
             return held
-        self._must_be_settled(state, running)
+        state, running = self.state, self.running
         name = bootstate.target(state, running)
         staging = Staging(head, name, slots.Writer(self.root / name, self._files), wanted_files(head, self.station))
         self._check_room(staging)
@@ -242,6 +238,17 @@ class Engine:
             staging.places.pop(digest, None)
         have_b = staging.total_b - staging.missing_b
         return Plan(head.digest, name, "", tuple(staging.wanted.values()), have_b, staging.total_b)
+
+    def _asked_for(self, head_bytes: bytes) -> tuple[build.Head, Plan | None]:
+        """The head, verified and judged, and the plan where its build is here already. Refused, also where no build may
+        come just now."""
+        head = build.load_head(head_bytes, self.trust())
+        self._judge(head, waived=STAGING)
+        state = self.state
+        held = self._is_here(state, head)
+        if held is None:
+            self._must_be_settled(state, self.running)
+        return head, held
 
     def _must_be_settled(self, state: State, running: str) -> None:
         if state.trial is not None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import cbor2
 
+from agent.update import strict
 from board.controller.slip import BODY_MAX, FRAME_MAX, OVERHEAD, Deframer, frame
 
 __all__ = ["BODY_MAX", "FRAME_MAX", "OVERHEAD", "Deframer", "Receiver", "ack", "body", "frame", "packed", "read_ack"]
@@ -48,7 +49,7 @@ def body(data: bytes) -> dict[str, Any]:
     try:
         found = cbor2.loads(
             data,
-            semantic_decoders=_Untagged(),
+            semantic_decoders=strict.Untagged(),
             max_depth=DEPTH_MAX,
             allow_indefinite=False,
             allow_duplicate_keys=False,
@@ -58,16 +59,6 @@ def body(data: bytes) -> dict[str, Any]:
     if not isinstance(found, dict) or not all(isinstance(key, str) for key in found):
         raise ValueError("no map with text keys")
     return found
-
-
-class _Untagged(dict[int, Any]):
-    """Every tag leads to a refusal."""
-
-    def __missing__(self, tag: int) -> Any:
-        def refuse(decoder: Any, immutable: bool) -> Any:
-            raise ValueError("a tag")
-
-        return refuse
 
 
 def ack(seq: int, room: int, bitmap: bytes) -> bytes:

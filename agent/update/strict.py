@@ -17,7 +17,7 @@ def loads(data: bytes, what: str, size_max_b: int) -> Any:
     if len(data) > size_max_b:
         raise Refused("format", f"{what} is damaged or not ours: {len(data)} bytes, at most {size_max_b} are allowed")
     try:
-        value = cbor2.loads(data, semantic_decoders=_Untagged(), max_depth=DEPTH_MAX)
+        value = cbor2.loads(data, semantic_decoders=Untagged(), max_depth=DEPTH_MAX)
         is_exact = dumps(value) == data  # else a key is there twice, a length is unknown, an order is another, …
     except (cbor2.CBORError, ValueError, TypeError, OverflowError, RecursionError):
         raise Refused("format", f"{what} is damaged or not ours: it is no CBOR of a build") from None
@@ -42,7 +42,7 @@ def _no_tag(decoder: Any, immutable: bool) -> NoReturn:
     raise ValueError("a tag")
 
 
-class _Untagged(dict[int, Any]):
+class Untagged(dict[int, Any]):
     """Every tag number leads to a refusal: what a tag would build (a huge number, a pattern) is never built."""
 
     def __missing__(self, tag: int) -> Any:

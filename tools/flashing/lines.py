@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from tempfile import TemporaryFile
 from typing import IO, Protocol
 
+from agent.update import chipline
 from agent.update.refusal import Refused
 
 BAUD = 115_200
@@ -59,18 +60,10 @@ def address(text: str, baud: int = BAUD) -> Address:
     )
 
 
-class Line(Protocol):
-    """OSError: it has gone. read() gives b"" at its end, and why() then says what is known about that. `is_there`:
-    somebody is at the other end, or was."""
+class Line(chipline.Line, Protocol):
+    """`is_there`: somebody is at the other end, or was."""
 
     is_there: bool
-
-    def fileno(self) -> int: ...
-    def write_fileno(self) -> int: ...
-    def read(self) -> bytes: ...
-    def write(self, data: bytes) -> int: ...
-    def why(self) -> str: ...
-    def close(self) -> None: ...
 
 
 def opened(to: Address) -> Line:

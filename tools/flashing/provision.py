@@ -79,22 +79,14 @@ def wish(args: argparse.Namespace) -> Wanted:
     operator = {}
     for each in named:
         kid, _, file = each.partition("=")
-        operator[kid] = content(Path(file or kid))
+        operator[kid] = files.read(Path(file or kid), FILE_MAX_B)
     return device.read(
         {
-            "serial": args.serial, "host": host, "port": int(port) if port.isdigit() else 0, "ca": content(ca),
-            "enrol": args.enrol, "operator": operator, "root": keyfiles.load_public(args.root),
-            "is_production": not args.development,
+            "serial": args.serial, "host": host, "port": int(port) if port.isdigit() else 0,
+            "ca": files.read(ca, FILE_MAX_B), "enrol": args.enrol, "operator": operator,
+            "root": keyfiles.load_public(args.root), "is_production": not args.development,
         }
     )  # fmt: skip
-
-
-def content(path: Path) -> bytes:
-    try:
-        with path.open("rb") as file:
-            return file.read(FILE_MAX_B)
-    except OSError as error:
-        raise Refused("usage", f"{path} cannot be read ({error.strerror}): name a PEM file") from None
 
 
 def signer(args: argparse.Namespace) -> Callable[[bytes], bytes] | None:
@@ -131,7 +123,8 @@ def provisioned(
         save(args.csr, csr)
         yield from steps.bye(talk)
         return None
-    more: dict[str, Any] = {"chain": content(args.certificate) if args.certificate else issued(args.pki, csr)}
+    chain = files.read(args.certificate, FILE_MAX_B) if args.certificate else issued(args.pki, csr)
+    more: dict[str, Any] = {"chain": chain}
     if answer.get("needs_signature") is True:
         if sign is None:
             raise Refused("key", "the station is provisioned already: sign the change, type --key prod.key.pem")
