@@ -223,6 +223,14 @@ def test_another_boards_image_goes_nowhere_and_the_firmware_comes_back() -> None
     assert chip.version == "1", "nobody else came"
 
 
+@pytest.mark.promise("S8", "S9")
+def test_the_host_too_sends_another_boards_image_nothing_but_its_question() -> None:
+    line = Line(Chip(OLD))
+    talk = line.run(Flash(component(sealed("2", board="solo"), "solo"), nonce=NONCE))
+    assert talk.refused and talk.refused.code == "board"
+    assert {kind for kind, _, _ in Deframer().feed(line.carried)} == {receive.HELLO}
+
+
 # -- interruptions
 
 
@@ -315,6 +323,17 @@ def test_a_line_that_goes_dead_is_given_up_with_a_sentence() -> None:
     line.is_cut = True
     line.run(talk)
     assert talk.refused and talk.refused.code == "link" and "flash again" in talk.refused.sentence
+
+
+@pytest.mark.parametrize("step", ["find", "halt", "plan", "check", "boot", "prove"])
+def test_a_line_that_goes_dead_between_two_steps_is_given_up_with_a_sentence(step: str) -> None:
+    line, steps = Line(Chip(OLD)), list[Progress]()
+    talk = Flash(IMAGE, nonce=NONCE, tell=steps.append)
+    line.run(talk, until=lambda: bool(steps) and steps[-1].step == step)
+    line.is_cut = True
+    began_s = line.now
+    line.run(talk)
+    assert talk.refused and talk.refused.sentence and line.now - began_s < 90, "and within the patience of a person"
 
 
 @pytest.mark.promise("S9")

@@ -14,7 +14,7 @@ from agent.update import index
 from agent.update.chip import Image
 from board.controller import receive, slots
 from board.controller.receive import Receiver, Refused, Target
-from board.controller.slip import Deframer, frame
+from board.controller.slip import BODY_MAX, Deframer, frame
 from board.controller.slots import NONE, SECTOR_B, SLOT_B, A, B
 from tests.conftest import LONG
 from tests.slotchip import BOARD, Chip, Cut, Flash, Home, component, sealed
@@ -408,6 +408,18 @@ def test_frames_that_were_lost_come_again_and_those_beyond_the_window_are_droppe
     home.said = b""
     receiver.feed(request(receive.PLAN, 2, digest=Target(home, index_bytes).digest))
     assert answers(home)[0][2]["is_known"] is True
+
+
+@pytest.mark.promise("S8", "S9")
+@pytest.mark.parametrize("size_b", [-1, 0, receive.HEAD_MAX_B + 1, 1 << 40])
+def test_a_head_that_is_too_long_is_refused_before_its_first_byte(size_b: int) -> None:
+    home = Home(Flash(OLD))
+    receiver = Receiver(home)
+    receiver.feed(HELLO + request(receive.SEND, 1, what="head", size_b=size_b, digest=b"", seq=0))
+    assert answers(home)[1][2]["code"] == "format"
+    for number in range(4):
+        receiver.feed(frame(receive.DATA, number, bytes(BODY_MAX)))
+    assert not home.said and not receiver._head, "nobody has asked for it"
 
 
 def test_a_head_is_as_short_as_it_must_be() -> None:

@@ -281,6 +281,14 @@ def test_a_second_flasher_may_look_and_nothing_else(file: BuildFile) -> None:
         assert asked(Station(desk=desk), kind, WHOLE)["code"] == "busy"
 
 
+@pytest.mark.promise("S8", "S9")
+@pytest.mark.parametrize(("what", "most_b"), [("head", protocol.HEAD_MAX_B), ("document", protocol.DOCUMENT_MAX_B)])
+def test_what_is_too_long_is_refused_before_its_first_byte(what: str, most_b: int) -> None:
+    for size_b, is_taken in ((most_b, True), (most_b + 1, False), (0, False), (-1, False)):
+        fields = {"what": what, "size_b": size_b, "digest": bytes(32), "seq": 0}
+        assert (asked(Station(), line.SEND, fields).get("code") is None) == is_taken
+
+
 WHOLE = {
     "when_idle": False, "override": "", "reason": "", "step": "begin", "board": "x", "op": "y", "digest": b"",
 }  # fmt: skip

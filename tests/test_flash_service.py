@@ -307,6 +307,13 @@ def test_a_session_waits_is_respected_or_overridden(site: Site, file: BuildFile)
     vitals(site, has_session=True)
     with refusal("session"):
         site.flash(file)
+    vitals(site, has_session=False)
+    site.flash(file, activates=False)
+    vitals(site, has_session=True)
+    with refusal("session"):
+        site.talk(begun_late)  # the station says so, too: the car came after the tool had looked
+    status, _ = site.talk(steps.status)
+    assert not status["state"]["waiting"] and status["state"]["trial"] is None
     assert site.flash(file, when_idle=True).result == "waiting"
     vitals(site, has_session=False)
     site.service.wake()
@@ -339,6 +346,11 @@ def vitals(site: Site, has_session: bool) -> None:
     now_s = facts.uptime_s()
     said = health.Facts(now_s - 1_000, now_s, True, True, True, True, has_session)
     site.where.vitals.write_bytes(health.dump(said))
+
+
+def begun_late(talk: Talk, tell: steps.Tell) -> Steps:
+    yield from talk.hello()
+    return (yield from steps.activated(talk, False, "", tell))
 
 
 def test_a_rollback_by_hand_ends_the_trial(site: Site, file: BuildFile) -> None:
