@@ -4,7 +4,6 @@ goes on after its ssh was killed, and its key can do nothing else."""
 import os
 import re
 import shlex
-import shutil
 import signal
 import socket
 import subprocess
@@ -29,11 +28,12 @@ from tools.flashing.lines import Address
 from tools.flashing.steps import Flashed, Wish
 from tools.flashing.talk import Steps, Talk
 
-SSHD = shutil.which("sshd", path="/usr/sbin:/usr/bin:/sbin")
+SSHD = "/usr/sbin/sshd"  # it starts itself anew, and wants its whole path
 ROOT = Path(__file__).parent.parent
 pytestmark = [
     pytest.mark.long,
-    pytest.mark.skipif(SSHD is None or shutil.which("ssh") is None, reason="no sshd: type tools/setup.sh --rigs"),
+    pytest.mark.needs("/usr/sbin/sshd", "openssh-server"),
+    pytest.mark.needs("ssh", "openssh-client"),
 ]
 
 
@@ -41,7 +41,6 @@ class Sshd:
     """On a port of its own, for one key, as the user who runs the tests."""
 
     def __init__(self, folder: Path, forced: str) -> None:
-        assert SSHD is not None
         self.folder, self.user = folder, getuser()
         for name in ("host", "flasher", "stranger"):
             words = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(folder / name)]
