@@ -415,18 +415,32 @@ def test_notes_of_the_last_flash_are_no_ones_secret_and_no_ones_trouble(monkeypa
 PROGRESS = {"total_b": 100_000, "again_b": 0, "rate_bps": 10_000, "left_s": 5.0}
 
 
-def test_bars_are_drawn_for_each_station_and_lines_above_them() -> None:
+def test_bars_are_drawn_for_each_station_and_lines_above_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
     stream = io.StringIO()
-    bars = show.Bars(cli.Out(False, stream))
-    with closing(bars):
+    drawn = show.Bars(cli.Out(False, stream))
+    with closing(drawn):
         for done_b in (10_000, 50_000):
             for station in ("north", "south"):
-                bars.tell(station, "progress", {**PROGRESS, "done_b": done_b})
-        assert len(bars._progress.tasks) == 2
-        bars.tell("north", "stage", {"stage": "verify"})
-        assert [task.description for task in bars._progress.tasks] == ["south"]
-        bars.tell("south", "lost", {"sentence": "the [link] was lost"})
+                drawn.tell(station, "progress", {**PROGRESS, "done_b": done_b})
+        assert list(drawn._rows) == ["north", "south"]
+        drawn.tell("north", "stage", {"stage": "verify"})
+        assert list(drawn._rows) == ["south"]
+        drawn.tell("south", "lost", {"sentence": "the [link] was lost"})
     assert "north: the station reads it back" in stream.getvalue() and "[link]" in stream.getvalue()
+
+
+@pytest.mark.parametrize(("columns", "lines"), [(80, 24), (120, 60), (60, 10), (40, 5)])
+def test_fifty_stations_fit_a_terminal(columns: int, lines: int) -> None:
+    """Each has a bar and its own name, or is in the line that sums up the rest."""
+    rows = [(f"ssh://flasher@north-car-park-{i:02}", {**PROGRESS, "done_b": 2_000 * i}) for i in range(50)]
+    drawn = show.bars(rows, columns, lines)
+    assert len(drawn) <= lines - 2 and max(map(len, drawn)) < columns
+    seen = [line.split()[0] for line in drawn if "%  " in line]
+    assert len(set(seen)) == len(seen) == min(50, lines - 3) and seen[-1].endswith(f"{len(seen) - 1:02}")
+    assert (f"and {50 - len(seen)} more stations" in drawn[-1]) == (len(seen) < 50)
+    assert ("─" in drawn[1]) == (columns >= 60)
+    assert drawn[1].endswith("10.0 kB/s, 5 s left")
 
 
 def test_without_a_terminal_progress_is_a_line_every_few_seconds() -> None:

@@ -7,7 +7,7 @@ import json
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, Protocol
@@ -77,30 +77,60 @@ class Bars:
 
     def __init__(self, out: Out) -> None:
         from rich.console import Console
-        from rich.progress import BarColumn, Progress, TaskID, TextColumn
+        from rich.live import Live
+        from rich.text import Text
 
-        self._out, self._lock = out, threading.Lock()
+        self._lock = threading.Lock()
         self._console = Console(file=out.stream, highlight=False)
-        text = TextColumn("{task.percentage:3.0f} %  {task.fields[how]}")
-        columns = TextColumn("{task.description}"), BarColumn(), text
-        self._progress = Progress(*columns, console=self._console, transient=True)
-        self._tasks: dict[str, TaskID] = {}
-        self._progress.start()
+        self._rows: dict[str, Mapping[str, Any]] = {}  # station -> its latest progress
+
+        def drawn() -> Text:
+            with self._lock:
+                rows = list(self._rows.items())
+            columns, lines = self._console.size
+            return Text("\n".join(bars(rows, columns, lines)), no_wrap=True, overflow="crop")
+
+        self._live = Live(console=self._console, transient=True, get_renderable=drawn)
+        self._live.start()
 
     def tell(self, station: str, name: str, facts: Mapping[str, Any]) -> None:
         with self._lock:
             if name == "progress":
-                if station not in self._tasks:
-                    self._tasks[station] = self._progress.add_task(station, total=facts["total_b"], how="")
-                self._progress.update(self._tasks[station], completed=facts["done_b"], how=how(facts))
+                self._rows[station] = facts
                 return
-            if name in ("stage", "ended", "lost") and station in self._tasks:
-                self._progress.remove_task(self._tasks.pop(station))
-            if text := said(name, facts):
-                self._console.print(plain(f"{station}: {text}"), markup=False)
+            if name in ("stage", "ended", "lost"):
+                self._rows.pop(station, None)
+        if text := said(name, facts):
+            self._console.print(plain(f"{station}: {text}"), markup=False)
 
     def close(self) -> None:
-        self._progress.stop()
+        self._live.stop()
+
+
+BAR_MIN, ENDS_WITH = 8, 34  # columns; of them what stands behind a bar
+
+
+def bars(rows: Sequence[tuple[str, Mapping[str, Any]]], columns: int, lines: int) -> list[str]:
+    """A line for each station, as many as there is room for, and one that sums up the others."""
+    room = max(1, lines - 2)  # for what is printed above, and the cursor
+    shown = rows if len(rows) <= room else rows[: room - 1]
+    name_w = min(max((len(name) for name, _ in shown), default=0), max(BAR_MIN, columns - ENDS_WITH - BAR_MIN - 4))
+    bar_w = min(40, columns - name_w - ENDS_WITH - 3)
+    drawn = [_bar(name, progress, name_w, bar_w) for name, progress in shown]
+    if rest := rows[len(shown) :]:
+        done_b, total_b = (sum(progress[what] for _, progress in rest) for what in ("done_b", "total_b"))
+        drawn.append(f"and {len(rest)} more stations, {100 * done_b // max(1, total_b)} % of what is sent to them")
+    return [line[: columns - 1] for line in drawn]
+
+
+def _bar(name: str, progress: Mapping[str, Any], name_w: int, bar_w: int) -> str:
+    """Of names that are too long the end is kept: that is where stations of one site differ."""
+    done_b, total_b, rate = progress["done_b"], max(1, progress["total_b"]), progress["rate_bps"]
+    name = name if len(name) <= name_w else "…" + name[len(name) - name_w + 1 :]
+    full = bar_w * done_b // total_b
+    how = f"{size(rate)}/s, {duration(progress['left_s'])} left" if rate else size(total_b)
+    bar = f" {'━' * full}{'─' * (bar_w - full)}" if bar_w >= BAR_MIN else ""
+    return f"{name:<{name_w}}{bar} {100 * done_b // total_b:3} %  {how}"
 
 
 # -- words -------------------------------------------------------------------------------------------------------------
