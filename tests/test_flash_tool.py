@@ -169,6 +169,7 @@ def test_ctrl_c_says_goodbye_and_the_next_flash_goes_on(site: Site, tmp_path: Pa
     once, and what had come is not sent again."""
     big = made(tmp_path, "3.0.0", files=60, size_b=30_000, platforms=("x86_64", "aarch64"))
     words = [sys.executable, "tools/flash.py", "flash", str(big), "--port", str(site.address), "--json", "--no-wait"]
+    trace = tmp_path / "trace"
     slow = site.hands.engine.put
     began, is_over = threading.Event(), threading.Event()
 
@@ -179,7 +180,9 @@ def test_ctrl_c_says_goodbye_and_the_next_flash_goes_on(site: Site, tmp_path: Pa
 
     site.hands.engine.put = put  # type: ignore[method-assign]
     signal.signal(signal.SIGINT, signal.default_int_handler)  # of tests in the background a child inherits none
-    with subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as child:
+    with subprocess.Popen(
+        [*words, "--trace", str(trace)], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as child:
         try:
             assert began.wait(WAIT_S)
             child.send_signal(signal.SIGINT)
@@ -188,6 +191,8 @@ def test_ctrl_c_says_goodbye_and_the_next_flash_goes_on(site: Site, tmp_path: Pa
             child.kill()
             is_over.set()
     assert child.returncode == refusal.INTERRUPTED and "Traceback" not in err
+    goodbye = [line.split()[2:4] for line in trace.read_text().splitlines()[-2:]]
+    assert goodbye == [[">", "BYE"], ["<", "4F"]]  # over a serial line the station would wait for half a minute
     ended = json.loads(out.splitlines()[-1])
     assert ended["code"] == "interrupted" and "resume" in ended["sentence"]
     site.hands.engine.put = slow  # type: ignore[method-assign]
