@@ -5,13 +5,18 @@ import json
 import tomllib
 from collections.abc import Iterator, Mapping
 from contextlib import closing, suppress
-from datetime import date
+from datetime import UTC, date, datetime
+from itertools import permutations
 from pathlib import Path
 from typing import Any
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509.oid import NameOID
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -228,6 +233,35 @@ def test_a_certificate_of_somebody_else_is_refused(tmp_path: Path, ca: Path, str
     for chain in (theirs, other_name, pki_sign(stranger, csr), b"rubbish", (ca / "ca.pem").read_bytes()):
         refused("verify", station, ca, wish(ca), chain=chain)
     assert station.provision(ca, wish(ca))["changed"]
+
+
+def test_certificates_stand_in_the_order_in_which_each_is_issued_by_the_next(ca: Path) -> None:
+    """However they came; a TLS server may take no other order."""
+    keys = {name: ec.generate_private_key(ec.SECP256R1()) for name in ("root", "upper", "lower", "aside")}
+    request = provision.new_request("SA-0001")
+    csr = x509.load_pem_x509_csr(csr_of(request))
+    leaf = issued("SA-0001", csr.public_key(), "lower", keys["lower"], is_ca=False)
+    lower, upper, root, aside = (
+        issued(name, keys[name].public_key(), by, keys[by])
+        for name, by in (("lower", "upper"), ("upper", "root"), ("root", "root"), ("aside", "root"))
+    )
+    wanted = wish(ca, ca=root.public_bytes(Encoding.PEM))
+    for order in permutations([leaf, lower, upper, aside]):
+        chain = b"".join(cert.public_bytes(Encoding.PEM) for cert in order)
+        pair = provision.certified(request, chain, wanted)
+        assert x509.load_pem_x509_certificates(pair) == [leaf, lower, upper]
+    with pytest.raises(Refused, match="does not lead"):
+        provision.certified(request, leaf.public_bytes(Encoding.PEM) + upper.public_bytes(Encoding.PEM), wanted)
+
+
+def issued(
+    name: str, public: Any, issuer: str, key: ec.EllipticCurvePrivateKey, *, is_ca: bool = True
+) -> x509.Certificate:
+    subject, by = (x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, each)]) for each in (name, issuer))
+    builder = x509.CertificateBuilder(by, subject, public, x509.random_serial_number())
+    builder = builder.not_valid_before(datetime(2026, 1, 1, tzinfo=UTC))
+    builder = builder.not_valid_after(datetime(2036, 1, 1, tzinfo=UTC))
+    return builder.add_extension(x509.BasicConstraints(is_ca, None), critical=True).sign(key, hashes.SHA256())
 
 
 def csr_of(request: bytes) -> bytes:
