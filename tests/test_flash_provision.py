@@ -392,11 +392,9 @@ def test_no_document_crashes_a_station(tmp_path_factory: pytest.TempPathFactory,
     assert not station.config.exists() and not (station.root / ROOT_KEY).exists()
 
 
-VALUES = st.recursive(
-    st.one_of(st.booleans(), st.integers(-(2**40), 2**40), st.text(max_size=12), st.dates(date(1, 1, 1))),
-    lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(st.text(max_size=6), inner, max_size=3)),
-    max_leaves=12,
-)
+PLAIN = st.one_of(st.booleans(), st.integers(-(2**40), 2**40), st.text(max_size=12), st.dates(date(1, 1, 1)))
+INNER = st.one_of(PLAIN, st.lists(PLAIN, max_size=3), st.dictionaries(st.text(max_size=6), PLAIN, max_size=3))
+VALUES = st.one_of(INNER, st.lists(INNER, max_size=3), st.dictionaries(st.text(max_size=6), INNER, max_size=3))
 
 
 @given(st.dictionaries(st.text(max_size=6), VALUES, max_size=5))
