@@ -749,6 +749,16 @@ def test_what_was_picked_is_not_written_through_a_link(site: Site, tmp_path: Pat
     assert (tmp_path / "precious").read_text() == "precious" and not site.choice.is_symlink()
 
 
+def test_what_was_picked_can_be_read_by_the_units_user_whatever_the_units_umask(site: Site) -> None:
+    """Else the rescue tree would run, and say nothing."""
+    before = os.umask(0o077)  # as station-agent.service has it
+    try:
+        launched(site, "pick")
+    finally:
+        os.umask(before)
+    assert site.choice.stat().st_mode & 0o777 == 0o644
+
+
 def test_an_updater_that_dies_again_and_again_gives_way_to_that_of_the_rescue_tree(site: Site) -> None:
     site.install("1.0.0")
     picked = [launched(site, "pick-updater").stdout.splitlines()[-1].split(":")[0] for _ in range(5)]

@@ -157,6 +157,7 @@ def main_pick(root: Path, choice: Path, *, is_updater: bool) -> int:
     with suppress(FileNotFoundError):
         choice.unlink()  # never written through a link: the folder may belong to the agent's user
     out = os.open(choice, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
+    os.fchmod(out, 0o644)  # root writes it, the unit's user reads it: whatever the unit's umask
     now_s = float(UPTIME.read_text().split()[0])
     lose_patience()
     if is_updater:
