@@ -160,7 +160,7 @@ WHERE = [
 
 @pytest.mark.parametrize(("running", "state", "place", "why"), WHERE)
 def test_where_a_build_is_by_the_boot_state(running: str, state: State, place: Place, why: str) -> None:
-    slots = {name: held(name, state.slot(name)) for name in ("a", "b")}
+    slots: dict[str, Held | None] = {name: held(name, state.slot(name)) for name in ("a", "b")}
     status = Status(running, state.trial is not None, state, slots, None, 1)
     assert air.place(status, b"build b".hex()) == (place, why)
     assert air.place(status, b"another".hex())[0] is Place.NOWHERE and air.place(status, "")[0] is Place.NOWHERE

@@ -131,6 +131,7 @@ def test_a_cloud_that_is_mute_for_days_hears_everything_in_order_when_it_is_back
         assert not w.cloud.violations
 
 
+@pytest.mark.long  # in pieces: tests/test_updating.py has the window, tests/test_courier.py the line that breaks
 def test_days_of_bad_radio_and_a_window_at_night_bring_the_build_in_the_end() -> None:
     with world().closing() as w:
         w.updater.speed_bs = 100  # type: ignore[union-attr]

@@ -179,8 +179,8 @@ class Station:
 
     def is_at(self, state: str) -> bool:
         """The first port's charging state."""
-        ports = self.says().get("ports") or [{}]
-        return bool(ports[0].get("charging_state") == state)
+        ports = self.says().get("ports", [])
+        return bool(ports) and ports[0]["charging_state"] == state
 
     def taps(self, state: str) -> None:
         """The reader of a station that has just started may not be open yet."""
