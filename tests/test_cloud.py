@@ -305,6 +305,22 @@ def test_each_command_of_the_page_goes_from_the_command_line_to_the_station_sign
 
 
 @pytest.mark.parametrize(
+    ("last", "code"),
+    [("Downloading", 0), ("Installed", 0), ("InvalidSignature", 1), ("InstallationFailed", 1), ("DownloadFailed", 1)],
+)
+def test_how_far_a_build_is_is_told_and_the_exit_code_says_whether_it_has_failed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], last: str, code: int
+) -> None:
+    db = tmp_path / "cloud.db"
+    ledger = Ledger(db)
+    said = [record("FirmwareStatusNotification", {"status": each, "requestId": 7}) for each in ("Downloading", last)]
+    ledger.ingest(STATION, 1, batch(1, *said), START_MS)
+    ledger.close()
+    assert run("firmware", "--db", db, STATION) == code
+    assert [line.split()[1:] for line in capsys.readouterr().out.splitlines()] == [["7", "Downloading"], ["7", last]]
+
+
+@pytest.mark.parametrize(
     "line",
     [
         ["get", STATION, "no variable"],

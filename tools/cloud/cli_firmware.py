@@ -12,6 +12,7 @@ from tools.cloud.service import clock_ms
 from tools.cloud.wire import VENDOR, Json, format_time, parse_time
 
 WINDOW = re.compile(r"((?:[01]\d|2[0-3]):[0-5]\d)-((?:[01]\d|2[0-3]):[0-5]\d)", re.ASCII)
+FAILURES = ("DownloadFailed", "InvalidSignature", "InstallVerificationFailed", "InstallationFailed")
 Send = Callable[[Args, str, Json], int]
 
 
@@ -77,4 +78,4 @@ def told(args: Args) -> int:
         why = f"  {info.get('reasonCode', '')}: {info.get('additionalInfo', '')}" if info else ""
         at = shown_time(received_ms if record.wall_ms is None else record.wall_ms)
         print(f"{at}  {payload.get('requestId', '-'):>10}  {payload.get('status')}{why}")
-    return 1 if str(records[-1][1].payload.get("status", "")).endswith("Failed") else 0
+    return 1 if records[-1][1].payload.get("status") in FAILURES else 0
