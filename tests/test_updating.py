@@ -172,6 +172,15 @@ def test_an_update_waits_for_the_last_session_and_lets_nobody_start_meanwhile() 
     assert all(port.off for port in p.station.ports)
 
 
+def test_somebody_who_was_let_in_and_has_not_plugged_in_yet_is_waited_for() -> None:
+    p = play(ports=1).tap(ANN)
+    assert any(port.grant for port in p.station.ports)
+    staged(p)
+    assert p.updater and not p.updater.install and p.station.told_updater == p.updater
+    p.after(p.station.settings.ev_connection_timeout_s + 1)
+    assert not any(port.grant for port in p.station.ports) and p.updater.install
+
+
 def test_the_cloud_may_let_people_start_while_an_update_waits() -> None:
     p = staged(charging(play(Settings(sessions_before_update=True))))
     p.plug(2).tap(BOB)
