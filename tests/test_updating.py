@@ -418,6 +418,16 @@ def test_a_deactivated_station_downloads_nothing_but_what_is_here_is_installed()
     assert p.updater.install
 
 
+def test_what_else_closes_the_station_is_still_so_after_an_update_that_came_to_nothing() -> None:
+    p = play()
+    order(p)
+    p.station = replace(p.station, bar=Bar(Reason.PLAN_ENDED))
+    tell(p, P.STAGED)
+    assert p.updater and p.updater.install
+    tell(p, P.FAILED, code="storage")
+    assert p.station.bar == Bar(Reason.PLAN_ENDED) and not p.port(1).off
+
+
 def test_a_station_that_is_not_activated_may_be_updated() -> None:
     p = play(Settings(activated=False))
     order(p)
