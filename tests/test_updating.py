@@ -426,6 +426,7 @@ def test_what_else_closes_the_station_is_still_so_after_an_update_that_came_to_n
     assert p.updater and p.updater.install
     tell(p, P.FAILED, code="storage")
     assert p.station.bar == Bar(Reason.PLAN_ENDED) and not p.port(1).off
+    assert p.station.update and p.station.update.shut_at is p.station.update.ready_at is None
 
 
 def test_a_station_that_is_not_activated_may_be_updated() -> None:
