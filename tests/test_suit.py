@@ -246,6 +246,22 @@ def test_cbor_that_is_said_in_another_way_or_says_other_things_is_refused(data: 
     assert caught.value.code == "format"
 
 
+@pytest.mark.parametrize(
+    "keys",
+    [
+        [suit.AUTHENTICATION, suit.MANIFEST, "#keyring", "#app-x86_64", "#app-aarch64", "#controller-" + "a" * 64],
+        [suit.VERSION, suit.SEQUENCE, suit.COMMON, suit.VALIDATE, suit.INSTALL, suit.TEXT],
+        [suit.VENDOR_ID, suit.CLASS_ID, suit.IMAGE_DIGEST, suit.IMAGE_SIZE, suit.URI],
+        ["version", "build_time_s", "python", "schema", "contract", "board", "pins_hash", "image", "f" * 255],
+    ],
+    ids=["envelope", "manifest", "parameters", "facts"],
+)
+def test_the_rfcs_two_orders_of_keys_are_one_for_the_keys_of_builds(keys: list[int | str]) -> None:
+    """By their bytes (§4.2.1), and by their length first (§4.2.3), as cbor2 does it."""
+    encoded = [strict.dumps(key) for key in keys]
+    assert sorted(encoded) == sorted(encoded, key=lambda key: (len(key), key))
+
+
 def test_what_is_too_long_is_not_decoded() -> None:
     assert strict.loads(b"\x43abc", "it", 4) == b"abc"
     with pytest.raises(Refused, match="at most 3"):

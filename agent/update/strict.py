@@ -1,6 +1,7 @@
 """CBOR as builds have it: deterministic (RFC 8949 §4.2.1), no tags, no floats, and bounded before it is decoded.
 
-One value has one encoding, so that what was signed cannot be said in two ways.
+One value has one encoding, so that what was signed cannot be said in two ways. cbor2 sorts the keys of a map by their
+length first (§4.2.3); for the keys that builds have that is the same order.
 """
 
 from typing import Any, NoReturn
