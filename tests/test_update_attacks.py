@@ -3,6 +3,9 @@ it. A station in production runs no byte of his, goes back to nothing older than
 
 import base64
 import io
+import os
+import socket
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 from hashlib import sha256
@@ -21,7 +24,7 @@ from agent.update.courier import Courier
 from agent.update.engine import KEYRING, ROOT_KEY, Engine
 from agent.update.hands import Hands
 from agent.update.keyring import Trust
-from agent.update.protocol import BACKLOG_B, Begun, Desk, Device, Put
+from agent.update.protocol import BACKLOG_B, Begin, Begun, Desk, Device, Put
 from agent.update.provision import Provisioner
 from agent.update.refusal import Refused
 from agent.update.slots import Damaged, checked
@@ -248,6 +251,11 @@ def hands_of(site: Site, **how: Any) -> Hands:
     return Hands(site.engine, where, **how)
 
 
+def socket_at(path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as talk:
+        talk.bind(str(path))
+
+
 def test_who_a_station_is_fits_into_one_frame_whatever_its_names_are(tmp_path: Path) -> None:
     """One that is longer is a bug, which ends the service: nobody may bring that about with a reason, or a name."""
     face, site = "\N{GRINNING FACE}", Site(tmp_path)
@@ -264,6 +272,24 @@ def test_who_a_station_is_fits_into_one_frame_whatever_its_names_are(tmp_path: P
     for ticket, job in device.jobs():
         device.done(ticket, hands.perform(job, desk), 0.0)
     assert line.Deframer().feed(device.pull(0.0) or b"")[0][0] == line.HELLO + line.ANSWER
+
+
+@pytest.mark.promise("S8")
+@pytest.mark.parametrize("put", [os.mkfifo, os.mkdir, lambda path: path.symlink_to("/dev/zero"), socket_at])
+def test_whatever_a_broken_into_agent_puts_where_it_tells_of_itself_the_updater_goes_on(
+    site: Site, put: Callable[[Path], object]
+) -> None:
+    """Its folder in /run is its own; a pipe there would be waited for, and nobody could flash any more."""
+    hands = hands_of(site)
+    before = hands.identity(Desk())["software"]
+    put(hands.where.vitals)
+    assert hands.identity(Desk())["software"] == before == "1.0.0"
+    hands.watch(20.0)
+    site.choice.unlink()
+    put(site.choice)
+    assert hands.identity(Desk())["state"]["running"] == bootstate.RESCUE
+    with pytest.raises(Refused):
+        hands.perform(Begin(b"d" * 32, b"no head", is_dry=False), Desk())
 
 
 def test_a_flasher_that_heeds_no_room_takes_no_memory() -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from agent.files import beginning
 from agent.update import health, rules
 
 BOARD, CONFIG = Path("/etc/station-agent/board.toml"), Path("/etc/station-agent/config.toml")
@@ -72,8 +73,7 @@ def table(path: Path) -> dict[str, Any]:
 
 def _read(path: Path) -> bytes:
     try:
-        with path.open("rb") as file:
-            return file.read(FILE_MAX_B)
+        return beginning(path, FILE_MAX_B)
     except OSError:
         return b""
 

@@ -23,7 +23,7 @@ from typing import NoReturn
 if not __package__:  # run as a file and isolated: its own tree is the only one that it may take anything from
     sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from agent.files import DISK, Files
+from agent.files import DISK, Files, beginning
 from agent.update import statefile
 from agent.update.bootstate import RESCUE, SLOTS, Slot, State, Trial, order, rolled_back, started
 from agent.update.slots import checked, listed_in, read_mark
@@ -205,8 +205,8 @@ def is_looping(starts: Path, now_s: float) -> bool:
 
 def read_choice(choice: Path) -> Choice:
     """Rescue, where nothing was picked."""
-    with suppress(OSError, ValueError), choice.open("rb") as file:
-        slot, kind, *version = file.read(512).decode().rstrip("\n").split(" ", 2)
+    with suppress(OSError, ValueError):
+        slot, kind, *version = beginning(choice, 512).decode().rstrip("\n").split(" ", 2)
         if slot in SLOTS and kind in ("trial", "makeshift", "default"):
             return Choice(slot, kind == "trial", "".join(version), kind == "makeshift")
     return Choice(RESCUE)
