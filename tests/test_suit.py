@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from agent.update import cose, strict, suit
 from agent.update.refusal import EXITS, Refused
-from tests.builds import DEV
+from tests.builds import DEV, PROD
 
 # draft-ietf-suit-manifest, appendix B, example 0 (secure boot), and the appendix's public key.
 EXAMPLE_0 = bytes.fromhex(
@@ -323,6 +323,33 @@ def test_a_signature_of_zeros_or_of_another_length_is_wrong() -> None:
         for signature in (bytes(64), b"\xff" * 64, b"", bytes(63), bytes(65)):
             with pytest.raises(Refused, match="signature is wrong"):
                 cose.checker(alg, public)(b"message", signature)
+
+
+def test_a_right_signature_with_a_byte_more_is_wrong() -> None:
+    """The same two numbers, said longer."""
+    signature = PROD.sign(b"message")
+    r, s = signature[:32], signature[32:]
+    check = cose.checker(PROD.alg, PROD.public)
+    check(b"message", r + s)
+    with pytest.raises(Refused, match="signature is wrong"):
+        check(b"message", r + b"\0" + s)
+
+
+def test_a_public_key_has_one_form() -> None:
+    """A point can be said shorter; then its key would have a second name."""
+    short = bytes([2 + (PROD.public[-1] & 1)]) + PROD.public[1:33]
+    for alg, public in ((cose.ES256, short), (cose.ES256, DEV.public), (cose.EDDSA, PROD.public), (0, DEV.public)):
+        with pytest.raises(ValueError, match="length"):
+            cose.checker(alg, public)
+
+
+def test_a_signed_block_begins_with_its_tag_and_no_other_byte() -> None:
+    whole = cose.dump(cose.header(DEV.alg, DEV.kid), None, bytes(64))
+    assert cose.load(whole, "it").kid == DEV.kid
+    for first in set(range(256)) - {whole[0]}:
+        with pytest.raises(Refused) as caught:
+            cose.load(bytes([first]) + whole[1:], "it")
+        assert caught.value.code == "format"
 
 
 def test_the_sentence_of_every_refusal_survives_a_process() -> None:
