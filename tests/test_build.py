@@ -134,6 +134,7 @@ def test_what_a_stranger_has_signed_is_refused() -> None:
     other = keyring.Trust(STRANGER.public, None)
     assert refusal_of(WHOLE, other).code == "key", "its keyring is another root's"
     assert refusal_of(WHOLE, keyring.Trust(None, RING)).code == "key", "a bare station believes nobody"
+    assert "no root key is known here" in refusal_of(WHOLE, keyring.Trust(None, None)).sentence
 
 
 def test_a_known_key_id_does_not_help_a_stranger() -> None:
@@ -251,6 +252,12 @@ def test_a_row_of_the_future_is_no_key_today() -> None:
 def test_a_keyring_with_a_row_that_is_wrong_is_refused(rows: object) -> None:
     with pytest.raises(Refused):
         keyring.load(keyring.seal(strict.dumps([1, 1, rows]), ROOT), ROOT.public)
+
+
+def test_a_keyring_that_is_too_long_is_not_read() -> None:
+    content = strict.dumps([1, 1, [[PROD.kid, "prod", PROD.alg, PROD.public, bytes(keyring.KEYRING_MAX_B)]]])
+    with pytest.raises(Refused, match="bytes, at most"):
+        keyring.load(keyring.seal(content, ROOT), ROOT.public)
 
 
 # -- the index ---------------------------------------------------------------------------------------------------------
