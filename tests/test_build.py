@@ -254,6 +254,32 @@ def test_a_keyring_with_a_row_that_is_wrong_is_refused(rows: object) -> None:
         keyring.load(keyring.seal(strict.dumps([1, 1, rows]), ROOT), ROOT.public)
 
 
+@pytest.mark.parametrize("version", [0, -1, keyring.VERSION_MAX + 1, 2**63, 2**64 - 1])
+def test_a_keyrings_version_can_be_counted(version: int) -> None:
+    """Else the highest of all would revoke nothing any more."""
+    row = [PROD.kid, "prod", PROD.alg, PROD.public]
+    assert keyring.load(keyring.seal(strict.dumps([1, keyring.VERSION_MAX, [row]]), ROOT), ROOT.public).keys
+    with pytest.raises(Refused, match="is not"):
+        keyring.load(keyring.seal(strict.dumps([1, version, [row]]), ROOT), ROOT.public)
+
+
+def test_a_keyring_has_64_keys_at_most() -> None:
+    rows = [[cose.kid_of(key), "prod", cose.EDDSA, key] for key in (bytes([i]) * 32 for i in range(65))]
+    assert len(keyring.load(keyring.seal(strict.dumps([1, 1, rows[:64]]), ROOT), ROOT.public).keys) == 64
+    with pytest.raises(Refused, match="is not"):
+        keyring.load(keyring.seal(strict.dumps([1, 1, rows]), ROOT), ROOT.public)
+
+
+def test_the_root_signs_by_its_own_algorithm() -> None:
+    class Other:
+        alg, kid = PROD.alg, ROOT.kid
+        sign = staticmethod(ROOT.sign)
+
+    with pytest.raises(Refused) as caught:
+        keyring.load(keyring.seal(keyring.payload(9, [("prod", PROD.alg, PROD.public)]), Other()), ROOT.public)
+    assert caught.value.code == "key"
+
+
 def test_a_keyring_that_is_too_long_is_not_read() -> None:
     content = strict.dumps([1, 1, [[PROD.kid, "prod", PROD.alg, PROD.public, bytes(keyring.KEYRING_MAX_B)]]])
     with pytest.raises(Refused, match="bytes, at most"):
