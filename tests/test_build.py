@@ -372,6 +372,7 @@ def test_an_index_of_another_version_is_refused() -> None:
         app(version="1.0.1"),
         app(contract=[1, 2]),
         app(schema=["1"]),
+        app(schema=7),
         app(python=3),
         packing.Content("app", "x86_64", {"version": "1.0.0"}, {}),
         packing.Content("modem", "x86_64", {"version": "1.0.0"}, {}),
@@ -380,7 +381,7 @@ def test_an_index_of_another_version_is_refused() -> None:
         firmware(pins_hash=7),
         replace(firmware(), kind="app", name="x86_64"),
     ],
-    ids=range(11),
+    ids=range(12),
 )
 def test_a_component_that_no_station_has_or_with_other_facts_is_refused(content: packing.Content) -> None:
     assert refusal_of(build_file(content)).code == "format"
