@@ -380,8 +380,9 @@ def test_an_index_of_another_version_is_refused() -> None:
         firmware(board="DUO", version="1.0.0"),
         firmware(pins_hash=7),
         replace(firmware(), kind="app", name="x86_64"),
+        replace(app(), kind="controller", name="duo_cm4"),
     ],
-    ids=range(12),
+    ids=range(13),
 )
 def test_a_component_that_no_station_has_or_with_other_facts_is_refused(content: packing.Content) -> None:
     assert refusal_of(build_file(content)).code == "format"
