@@ -23,7 +23,7 @@ from agent.sim.box import Box
 from agent.sim.car import Car
 from agent.sim.interpreter import RealController
 from agent.sim.mosquitto import Mosquitto
-from agent.update.refusal import INTERLOCK, LINK, OK, ROLLED_BACK
+from agent.update.refusal import INTERLOCK, LINK, NO_DEVICE, OK, ROLLED_BACK
 from board import chip
 from board.image import make, slot
 from tests.image import HOST, Station, certify_host
@@ -235,7 +235,7 @@ def test_a_station_charges_is_flashed_through_a_power_cut_and_comes_back_from_a_
     half = cut.until(lambda event: event["event"] == "progress" and event["done_b"] >= PULLED_AT * event["total_b"])
     assert half and half["done_b"] < half["total_b"], (cut.events[-3:], cut.said)
     station.pull_the_plug()
-    assert cut.ends() == LINK
+    assert cut.ends() in (LINK, NO_DEVICE)  # the pty is gone with its machine
     station.boot()
     assert running(site) == "a"
 
