@@ -39,11 +39,16 @@ install_debian_packages() {
         root=(sudo)
     fi
     say "Debian packages: ${missing[*]}"
-    # mosquitto's package starts a broker on port 1883, and openssh-server's (--rigs) an sshd on port 22 if there is none:
-    # the demo and the tests need neither, and leave them alone.
+    # mosquitto's package starts a broker on port 1883: the demo and the tests do not need it, and leave it alone. Nobody's
+    # machine gets an sshd on port 22 by a test that starts its own: where there was none, there is none that starts.
+    local sshd=()
+    [[ " ${missing[*]} " == *" openssh-server "* ]] && sshd=("${root[@]}" systemctl --quiet --root=/)
+    ((${#sshd[@]})) && "${sshd[@]}" mask ssh.service ssh.socket
     { "${root[@]}" apt-get update -qq && "${root[@]}" env DEBIAN_FRONTEND=noninteractive \
         apt-get install -y -qq --no-install-recommends "${missing[@]}"; } >/dev/null ||
         fail "apt-get could not install: ${missing[*]}. Install them, then run make setup again."
+    ((${#sshd[@]})) && "${sshd[@]}" unmask ssh.service ssh.socket && "${sshd[@]}" disable ssh.service
+    return 0
 }
 
 find_python() {
