@@ -205,10 +205,8 @@ def test_what_a_slow_line_brings_is_on_the_disk_after_some_seconds(
             if talk.sender and talk.sends == "pieces" and talk.sender.acked_b > 60_000:
                 break
             yield
-        staging = site.engine._staging
-        assert staging is not None
-        while not staging.writer._written:  # the hands are on another thread
-            yield
+        while (staging := site.engine._staging) is None or not staging.unsynced_b:
+            yield  # acknowledged, and not yet written
         monkeypatch.setattr(service, "SYNC_EACH_S", 0.1)  # the ten seconds are over
         while staging.unsynced_b:
             yield
