@@ -168,7 +168,7 @@ def test_hours_survive_the_disk_and_nonsense_does_not() -> None:
             msgspec.convert(wrong, Hours)
 
 
-# -- against a clock that is read every minute --------------------------------------------------------------------------
+# -- against a clock that is read every minute -----------------------------------------------------------------------
 
 MINUTE = st.integers(0, 1_439) | st.sampled_from([0, 60, 120, 150, 180, 1_410, 1_439])
 DATE = st.dates(date(2026, 3, 1), date(2026, 11, 10))
