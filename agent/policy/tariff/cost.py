@@ -1,0 +1,234 @@
+"""What a session costs: a function of its tariffs and of what it has used, worked out anew each time it is asked.
+
+Exact fractions all the way; rounded once, at the end, to the minor unit of the currency, half up. The screen's text and
+the cloud's number are made of the same whole numbers.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from decimal import Decimal
+from enum import StrEnum
+from fractions import Fraction
+from typing import Any
+
+from msgspec import Struct
+
+from agent.clock import iso8601
+from agent.policy.tariff.money import exponent, number, rounded, shared_out, spelled
+from agent.policy.tariff.terms import Dimension, Limit, Tariff, taxed, with_tax, without_tax
+from agent.policy.tariff.usage import NONE, PERIODS_MAX, TIMED, Kind, Period, Usage, counters
+
+# What a maximum is taken off, first to last: what runs on longest gives way first.
+YIELDING = (
+    Dimension.IDLE_TIME,
+    Dimension.CHARGING_TIME,
+    Dimension.ENERGY,
+    Dimension.FIXED_FEE,
+    Dimension.RESERVATION_TIME,
+    Dimension.RESERVATION_FIXED,
+)
+assert set(YIELDING) == set(Dimension)
+MWH_OF_KWH, MS_OF_MINUTE = 1_000_000, 60_000
+ON_WIRE = {dimension: dimension.value for dimension in Dimension} | {Dimension.FIXED_FEE: "fixed"}  # TotalCostType
+VENDOR_ID = "station-agent"
+
+
+class CostKind(StrEnum):
+    """OCPP 2.1 TariffCostEnumType."""
+
+    NORMAL = "NormalCost"
+    MIN = "MinCost"
+    MAX = "MaxCost"
+
+
+class Amount(Struct, frozen=True):
+    """In minor units of the currency. `incl` is never less than `excl`."""
+
+    excl: int = 0
+    incl: int = 0
+
+
+class Cost(Struct, frozen=True):
+    currency: str
+    kind: CostKind
+    parts: dict[Dimension, Amount]  # those that the tariff prices; they add up to the total, with tax and without
+    total: Amount
+
+    @property
+    def text(self) -> str:
+        """The total with tax, as the driver reads it: 12.30."""
+        return spelled(self.total.incl, self.currency)
+
+
+class Exact(Struct, frozen=True):
+    """In major units, without tax, and the taxes."""
+
+    excl: Fraction = Fraction()
+    tax: Fraction = Fraction()
+
+    @property
+    def incl(self) -> Fraction:
+        return self.excl + self.tax
+
+    def __add__(self, other: "Exact") -> "Exact":
+        return Exact(self.excl + other.excl, self.tax + other.tax)
+
+    def times(self, factor: Fraction) -> "Exact":
+        return Exact(self.excl * factor, self.tax * factor)
+
+
+NOTHING = Exact()
+Parts = dict[Dimension, Exact]
+
+
+def cost(tariffs: Sequence[Tariff], usage: Usage, is_session: bool = True) -> Cost:
+    """What there would be to pay if it ended now. `is_session` False: a reservation that nobody came to; the least
+    that a session costs does not count then."""
+    last = tariffs[-1]
+    parts, is_capped = _calculated(tariffs, usage)
+    kind = CostKind.MAX if is_capped else CostKind.NORMAL
+    least = last.min_cost if is_session else None
+    if least is not None and _sum(parts).incl < with_tax(least):  # instead of all that was calculated (I12.FR.38)
+        net = without_tax(least)
+        parts, kind = {Dimension.FIXED_FEE: Exact(net, with_tax(least) - net)}, CostKind.MIN
+    return _rounded(last.currency, kind, parts)
+
+
+# -- exact ------------------------------------------------------------------------------------------------------------
+
+
+def _calculated(tariffs: Sequence[Tariff], usage: Usage) -> tuple[Parts, bool]:
+    """Under each tariff in its turn: its maximum holds for all that has come until another tariff follows."""
+    parts: Parts = {}
+    is_capped = False
+    for index, tariff in enumerate(tariffs):
+        for dimension, used in _used(usage, index).items():
+            excl = _times_price(tariff, dimension, used)
+            tax = taxed(excl, tariff.of(dimension).taxes) - excl
+            parts[dimension] = parts.get(dimension, NOTHING) + Exact(excl, tax)
+        parts, is_capped = _capped(parts, tariff.max_cost)
+    priced = {dimension for tariff in tariffs for dimension in tariff.priced}
+    return {dimension: part for dimension, part in parts.items() if dimension in priced}, is_capped
+
+
+def _used(usage: Usage, index: int) -> dict[Dimension, list[tuple[int, Fraction | int]]]:
+    """How much of each price of this tariff: kWh, minutes, times. Of the fees and the reservation the first has all."""
+    mwh: dict[int, int] = {}
+    ms: dict[Kind, dict[int, int]] = {kind: {} for kind in TIMED}
+    for period in usage.periods:
+        if period.tariff == index:
+            mwh[period.energy] = mwh.get(period.energy, 0) + period.energy_mwh
+            if period.kind in TIMED:
+                sums = ms[period.kind]
+                sums[period.time] = sums.get(period.time, 0) + period.time_ms
+    used: dict[Dimension, list[tuple[int, Fraction | int]]] = {
+        Dimension.ENERGY: [(i, Fraction(n, MWH_OF_KWH)) for i, n in mwh.items()]
+    }
+    for kind, dimension in TIMED.items():
+        used[dimension] = [(i, Fraction(n, MS_OF_MINUTE)) for i, n in ms[kind].items()]
+    if index == 0:
+        used[Dimension.FIXED_FEE] = [(usage.fixed_fee, 1)]
+        used[Dimension.RESERVATION_TIME] = [(i, Fraction(n, MS_OF_MINUTE)) for i, n in usage.reserved]
+        used[Dimension.RESERVATION_FIXED] = [(usage.reservation_fixed, 1)]
+    return used
+
+
+def _times_price(tariff: Tariff, dimension: Dimension, used: Iterable[tuple[int, Fraction | int]]) -> Fraction:
+    prices = tariff.of(dimension).prices
+    return sum((Fraction(prices[i].amount) * n for i, n in used if i != NONE), start=Fraction())
+
+
+def _sum(parts: Mapping[Dimension, Exact]) -> Exact:
+    return sum(parts.values(), start=NOTHING)
+
+
+def _capped(parts: Parts, most: Limit | None) -> tuple[Parts, bool]:
+    """What is above the maximum comes off, of one part after the other, each in proportion to its tax."""
+    was = _sum(parts)
+    if most is None:
+        return parts, False
+    if most.incl is not None:
+        parts = _without(parts, was.incl - Fraction(most.incl), "incl")
+    if most.excl is not None:
+        parts = _without(parts, _sum(parts).excl - Fraction(most.excl), "excl")
+    reached = (most.incl is not None and was.incl >= most.incl) or (most.excl is not None and was.excl >= most.excl)
+    return parts, reached
+
+
+def _without(parts: Parts, excess: Fraction, of: str) -> Parts:
+    left = dict(parts)
+    for dimension in YIELDING:
+        has: Fraction = getattr(left.get(dimension, NOTHING), of)
+        if excess > 0 and has:
+            off = min(has, excess)
+            left[dimension] = left[dimension].times(1 - off / has)
+            excess -= off
+    return left
+
+
+# -- rounded ----------------------------------------------------------------------------------------------------------
+
+
+def _rounded(currency: str, kind: CostKind, parts: Parts) -> Cost:
+    """The total with tax is rounded; net and tax share it out, and the parts share out each of these two."""
+    unit = 10 ** exponent(currency)
+    nets, taxes = [part.excl * unit for part in parts.values()], [part.tax * unit for part in parts.values()]
+    net, tax = sum(nets, start=Fraction()), sum(taxes, start=Fraction())
+    incl = rounded(net + tax)
+    excl, rest = shared_out(incl, (net, tax))
+    shares = zip(parts, shared_out(excl, nets), shared_out(rest, taxes), strict=True)
+    return Cost(currency, kind, {name: Amount(net, net + tax) for name, net, tax in shares}, Amount(excl, incl))
+
+
+# -- on the wire ------------------------------------------------------------------------------------------------------
+
+
+def cost_details(tariffs: Sequence[Tariff], usage: Usage, costs: Cost, with_periods: bool) -> dict[str, Any]:
+    """OCPP 2.1 CostDetailsType, of `costs` as the screen shows them; with its periods when the session ends."""
+    details: dict[str, Any] = {"totalCost": _total_cost(costs), "totalUsage": _total_usage(usage)}
+    periods = [_charging_period(tariffs, period) for period in usage.periods if period.began_ms is not None]
+    if with_periods and periods and len(periods) == len(usage.periods) <= PERIODS_MAX:
+        details["chargingPeriods"] = periods
+    marks = {"version": tariffs[-1].version, "timeUnknown": usage.is_unsure}
+    return details | {"customData": {"vendorId": VENDOR_ID} | {name: mark for name, mark in marks.items() if mark}}
+
+
+def _total_cost(costs: Cost) -> dict[str, Any]:
+    def price(amount: Amount) -> dict[str, Any]:
+        return {"exclTax": number(amount.excl, costs.currency), "inclTax": number(amount.incl, costs.currency)}
+
+    head = {"currency": costs.currency, "typeOfCost": costs.kind.value}
+    parts = {ON_WIRE[dimension]: price(amount) for dimension, amount in costs.parts.items()}
+    return head | parts | {"total": price(costs.total)}
+
+
+def _total_usage(usage: Usage) -> dict[str, Any]:
+    """Energy in kWh; seconds, the fractions of one left off. Charging and idle time are what is billed as such."""
+    so_far = counters(usage)
+    total: dict[str, Any] = {
+        "energy": _kwh(so_far.energy_mwh),
+        "chargingTime": so_far.charging_ms // 1000,
+        "idleTime": so_far.idle_ms // 1000,
+    }
+    if usage.reserved:
+        total["reservationTime"] = sum(ms for _, ms in usage.reserved) // 1000
+    if so_far.suspended_ms:
+        total["customData"] = {"vendorId": VENDOR_ID, "suspendedTime": so_far.suspended_ms // 1000}
+    return total
+
+
+def _charging_period(tariffs: Sequence[Tariff], period: Period) -> dict[str, Any]:
+    assert period.began_ms is not None
+    dimensions = [{"type": "Energy", "volume": _kwh(period.energy_mwh)}]
+    if period.kind in TIMED:
+        name = "ChargingTime" if period.kind is Kind.CHARGING else "IdleTIme"  # sic
+        dimensions.append({"type": name, "volume": _seconds(period.time_ms)})
+    began = iso8601(period.began_ms / 1000)
+    return {"tariffId": tariffs[period.tariff].tariff_id, "startPeriod": began, "dimensions": dimensions}
+
+
+def _kwh(mwh: int) -> int | float:
+    return float(Decimal(mwh) / MWH_OF_KWH) if mwh % MWH_OF_KWH else mwh // MWH_OF_KWH
+
+
+def _seconds(ms: int) -> int | float:
+    return float(Decimal(ms) / 1000) if ms % 1000 else ms // 1000
