@@ -16,9 +16,11 @@ from msgspec import Meta, Struct, ValidationError, convert
 from agent.clock import iso8601
 from agent.policy.hours import local
 from agent.policy.tariff import terms
+from agent.policy.tariff.money import MICROS
 from agent.policy.tariff.terms import (
     Conditions,
     Dimension,
+    Price,
     Priced,
     Status,
     Tariff,
@@ -256,17 +258,17 @@ def price_facts(tariff: Tariff, wall_s: float | None, zone: tzinfo, payer: Payer
 
 
 def _line(dimension: Dimension, priced: Priced, moment: Moment) -> PriceFact | None:
-    amounts = [_with_tax(price.amount, priced.taxes) for price in priced.prices if not price.when.elsewhere]
+    amounts = [_with_tax(price, priced.taxes) for price in priced.prices if not price.when.elsewhere]
     if not amounts:
         return None
     is_certain = any(price.when == Conditions() for price in priced.prices)
     index = chosen(priced.prices, [moment])
-    now = None if index == NONE else _with_tax(priced.prices[index].amount, priced.taxes)
+    now = None if index == NONE else _with_tax(priced.prices[index], priced.taxes)
     return PriceFact(dimension, now, min(amounts) if is_certain else Decimal(0), max(amounts))
 
 
-def _with_tax(amount: Decimal, taxes: Iterable[Tax]) -> Decimal:
-    return _decimal(taxed(Fraction(amount), taxes))
+def _with_tax(price: Price, taxes: Iterable[Tax]) -> Decimal:
+    return _decimal(taxed(Fraction(price.micros, MICROS), taxes))
 
 
 def _decimal(exact: Fraction) -> Decimal:

@@ -4,7 +4,7 @@ Exact fractions all the way; rounded once, at the end, to the minor unit of the 
 the cloud's number are made of the same whole numbers.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from enum import StrEnum
 from fractions import Fraction
@@ -13,7 +13,7 @@ from typing import Any
 from msgspec import Struct
 
 from agent.clock import iso8601
-from agent.policy.tariff.money import exponent, number, rounded, shared_out, spelled
+from agent.policy.tariff.money import MICROS, exponent, number, rounded, shared_out, spelled
 from agent.policy.tariff.terms import Dimension, Limit, Tariff, taxed, with_tax, without_tax
 from agent.policy.tariff.usage import NONE, PERIODS_MAX, TIMED, Kind, Period, Usage, counters
 
@@ -28,6 +28,15 @@ YIELDING = (
 )
 assert set(YIELDING) == set(Dimension)
 MWH_OF_KWH, MS_OF_MINUTE = 1_000_000, 60_000
+UNITS = {  # of what is counted in what is priced
+    Dimension.ENERGY: MWH_OF_KWH,
+    Dimension.CHARGING_TIME: MS_OF_MINUTE,
+    Dimension.IDLE_TIME: MS_OF_MINUTE,
+    Dimension.FIXED_FEE: 1,
+    Dimension.RESERVATION_TIME: MS_OF_MINUTE,
+    Dimension.RESERVATION_FIXED: 1,
+}
+assert UNITS.keys() == set(Dimension)
 ON_WIRE = {dimension: dimension.value for dimension in Dimension} | {Dimension.FIXED_FEE: "fixed"}  # TotalCostType
 VENDOR_ID = "station-agent"
 
@@ -102,39 +111,37 @@ def _calculated(tariffs: Sequence[Tariff], usage: Usage) -> tuple[Parts, bool]:
     is_capped = False
     for index, tariff in enumerate(tariffs):
         for dimension, used in _used(usage, index).items():
-            excl = _times_price(tariff, dimension, used)
-            tax = taxed(excl, tariff.of(dimension).taxes) - excl
-            parts[dimension] = parts.get(dimension, NOTHING) + Exact(excl, tax)
+            if dimension in tariff.priced:
+                excl = _times_price(tariff, dimension, used)
+                tax = taxed(excl, tariff.of(dimension).taxes) - excl
+                parts[dimension] = parts.get(dimension, NOTHING) + Exact(excl, tax)
         parts, is_capped = _capped(parts, tariff.max_cost)
-    priced = {dimension for tariff in tariffs for dimension in tariff.priced}
-    return {dimension: part for dimension, part in parts.items() if dimension in priced}, is_capped
+    return parts, is_capped
 
 
-def _used(usage: Usage, index: int) -> dict[Dimension, list[tuple[int, Fraction | int]]]:
-    """How much of each price of this tariff: kWh, minutes, times. Of the fees and the reservation the first has all."""
-    mwh: dict[int, int] = {}
-    ms: dict[Kind, dict[int, int]] = {kind: {} for kind in TIMED}
+def _used(usage: Usage, index: int) -> dict[Dimension, dict[int, int]]:
+    """How much of each price of this tariff: mWh, milliseconds, times. Of the fees and the reservation the first has
+    all."""
+    used: dict[Dimension, dict[int, int]] = {dimension: {} for dimension in UNITS}
     for period in usage.periods:
         if period.tariff == index:
-            mwh[period.energy] = mwh.get(period.energy, 0) + period.energy_mwh
+            _add(used[Dimension.ENERGY], period.energy, period.energy_mwh)
             if period.kind in TIMED:
-                sums = ms[period.kind]
-                sums[period.time] = sums.get(period.time, 0) + period.time_ms
-    used: dict[Dimension, list[tuple[int, Fraction | int]]] = {
-        Dimension.ENERGY: [(i, Fraction(n, MWH_OF_KWH)) for i, n in mwh.items()]
-    }
-    for kind, dimension in TIMED.items():
-        used[dimension] = [(i, Fraction(n, MS_OF_MINUTE)) for i, n in ms[kind].items()]
+                _add(used[TIMED[period.kind]], period.time, period.time_ms)
     if index == 0:
-        used[Dimension.FIXED_FEE] = [(usage.fixed_fee, 1)]
-        used[Dimension.RESERVATION_TIME] = [(i, Fraction(n, MS_OF_MINUTE)) for i, n in usage.reserved]
-        used[Dimension.RESERVATION_FIXED] = [(usage.reservation_fixed, 1)]
+        used[Dimension.FIXED_FEE] = {usage.fixed_fee: 1}
+        used[Dimension.RESERVATION_TIME] = dict(usage.reserved)
+        used[Dimension.RESERVATION_FIXED] = {usage.reservation_fixed: 1}
     return used
 
 
-def _times_price(tariff: Tariff, dimension: Dimension, used: Iterable[tuple[int, Fraction | int]]) -> Fraction:
+def _add(sums: dict[int, int], price: int, quantity: int) -> None:
+    sums[price] = sums.get(price, 0) + quantity
+
+
+def _times_price(tariff: Tariff, dimension: Dimension, used: Mapping[int, int]) -> Fraction:
     prices = tariff.of(dimension).prices
-    return sum((Fraction(prices[i].amount) * n for i, n in used if i != NONE), start=Fraction())
+    return Fraction(sum(prices[i].micros * n for i, n in used.items() if i != NONE), MICROS * UNITS[dimension])
 
 
 def _sum(parts: Mapping[Dimension, Exact]) -> Exact:

@@ -19,6 +19,7 @@ THOUSANDTHS = frozenset("BHD IQD JOD KWD LYD OMR TND".split())
 assert CURRENCIES >= NO_MINOR | THOUSANDTHS
 
 PLACES_MAX = 6  # OCPP 2.1, type decimal: a station is sent no more
+MICROS = 10**PLACES_MAX
 AMOUNT_MAX = Decimal(1_000_000_000)  # exclusive: what a price, a tax or a threshold may be
 HALF = Fraction(1, 2)
 

@@ -18,7 +18,7 @@ from msgspec import Struct, json
 
 from agent.clock import WALL_MAX_S, read_time
 from agent.policy.hours import Span, is_any_time
-from agent.policy.tariff.money import CURRENCIES, exact, exponent
+from agent.policy.tariff.money import CURRENCIES, MICROS, exact, exponent
 from agent.uplink.codec import WireError
 from agent.uplink.messages import (
     DayOfWeekEnumType,
@@ -106,7 +106,7 @@ class Conditions(Struct, frozen=True):
 class Price(Struct, frozen=True):
     """Without tax; per kWh, per minute, or once."""
 
-    amount: Decimal
+    micros: int  # millionths of the currency's major unit: what six places can say
     when: Conditions
 
 
@@ -199,7 +199,7 @@ def restored(value: Any) -> Tariff | None:
 def is_free(tariff: Tariff) -> bool:
     """Whether nothing that a driver does can cost anything."""
     least = tariff.min_cost
-    costs = (price.amount for each in tariff.priced.values() for price in each.prices if not price.when.elsewhere)
+    costs = (price.micros for each in tariff.priced.values() for price in each.prices if not price.when.elsewhere)
     return not any(costs) and not (least and (least.incl or least.excl))
 
 
@@ -267,7 +267,7 @@ def _prices(dimension: Dimension, form: TariffEnergyType | TariffTimeType | Tari
             said = [(each.priceMinute, _running(dimension, each.conditions)) for each in form.prices]
         case TariffFixedType():
             said = [(each.priceFixed, _starting(dimension, each.conditions)) for each in form.prices]
-    return [Price(_exact(dimension, "a price", amount), when) for amount, when in said]
+    return [Price(int(_exact(dimension, "a price", amount) * MICROS), when) for amount, when in said]
 
 
 def _exact(place: str, what: str, value: float) -> Decimal:

@@ -138,7 +138,7 @@ class Moment:
 def chosen(prices: Sequence[Price], moments: Iterable[Moment]) -> int:
     """The index of the price that counts, or NONE; of several that may hold at these moments the cheapest."""
     may_hold = {index for moment in moments for index in candidates(prices, moment)}
-    return min(may_hold, key=lambda i: (prices[i].amount if i != NONE else 0, i), default=NONE)
+    return min(may_hold, key=lambda i: (prices[i].micros if i != NONE else 0, i), default=NONE)
 
 
 def candidates(prices: Sequence[Price], moment: Moment) -> list[int]:
