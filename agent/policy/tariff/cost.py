@@ -193,7 +193,7 @@ def cost_details(tariffs: Sequence[Tariff], usage: Usage, costs: Cost, with_peri
     """OCPP 2.1 CostDetailsType, of `costs` as the screen shows them; with its periods when the session ends."""
     details: dict[str, Any] = {"totalCost": _total_cost(costs), "totalUsage": _total_usage(usage)}
     periods = [_charging_period(tariffs, period) for period in usage.periods if period.began_ms is not None]
-    if with_periods and periods and len(periods) == len(usage.periods) <= PERIODS_MAX:
+    if with_periods and periods and len(periods) == len(usage.periods) < PERIODS_MAX:
         details["chargingPeriods"] = periods
     marks = {"version": tariffs[-1].version, "timeUnknown": usage.is_unsure}
     return details | {"customData": {"vendorId": VENDOR_ID} | {name: mark for name, mark in marks.items() if mark}}

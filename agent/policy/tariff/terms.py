@@ -159,6 +159,7 @@ NOT_PRICED = Priced()
 
 def read(wire: Any) -> Tariff:
     """A TariffType in JSON form as a tariff; TariffRefused, with one sentence, for anything else."""
+    version = _version(wire)
     try:
         form = from_wire(TariffType, wire)
     except WireError as error:
@@ -179,7 +180,7 @@ def read(wire: Any) -> Tariff:
     plain = [each for each in form.description or () if each.format in PLAIN]
     texts = tuple(Text(each.language or "", each.content) for each in plain)
     return Tariff(
-        form.tariffId, _version(wire), form.currency, priced, least, most, _valid_from_s(form), texts, wire
+        form.tariffId, version, form.currency, priced, least, most, _valid_from_s(form), texts, wire
     )  # fmt: skip
 
 

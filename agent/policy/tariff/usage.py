@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from datetime import datetime, tzinfo
 from enum import IntEnum
 from itertools import pairwise
-from typing import Any
+from typing import Annotated, Any
 
-from msgspec import Struct, ValidationError, convert, to_builtins
+from msgspec import Meta, Struct, ValidationError, convert, to_builtins
 from msgspec.structs import replace
 
 from agent.clock import WALL_MAX_S
@@ -37,6 +37,10 @@ NONE = -1  # no price holds: what is used then costs nothing
 TARIFFS_MAX = 8  # of one session, one after the other
 PERIODS_MAX = 100  # told apart by when they were; what comes then is still counted per price
 STRETCH_MAX_MS = 8 * 86_400_000  # a longer one nobody has seen
+
+
+Quantity = Annotated[int, Meta(ge=0)]
+WallMs = Annotated[int, Meta(ge=0, lt=int(WALL_MAX_S) * 1000)]
 
 
 class Kind(IntEnum):
@@ -66,9 +70,9 @@ class Period(Struct, frozen=True, array_like=True):
     kind: Kind
     energy: int  # index of the price per kWh, or NONE
     time: int  # index of the price per minute of this kind, or NONE
-    began_ms: int | None  # wall; None: unknown
-    energy_mwh: int
-    time_ms: int
+    began_ms: WallMs | None  # None: unknown
+    energy_mwh: Quantity
+    time_ms: Quantity
 
 
 class Usage(Struct, frozen=True):
@@ -76,7 +80,7 @@ class Usage(Struct, frozen=True):
 
     fixed_fee: int = NONE  # the price that held when the session began
     reservation_fixed: int = NONE
-    reserved: tuple[tuple[int, int], ...] = ()  # price of reservationTime, milliseconds
+    reserved: tuple[tuple[int, Quantity], ...] = ()  # price of reservationTime, milliseconds
     periods: tuple[Period, ...] = ()
     is_unsure: bool = False  # a price hung on the time of day, and the time was unknown
 
