@@ -12,12 +12,14 @@ from fractions import Fraction
 from typing import Annotated, Any
 
 from msgspec import Meta, Struct, ValidationError, convert
+from msgspec.structs import replace
 
 from agent.clock import iso8601
-from agent.policy.hours import local
+from agent.policy.hours import DAY_S, WEEK_DAYS, edges, local, minutes
 from agent.policy.tariff import terms
 from agent.policy.tariff.money import MICROS
 from agent.policy.tariff.terms import (
+    ANY,
     Conditions,
     Dimension,
     Price,
@@ -27,6 +29,7 @@ from agent.policy.tariff.terms import (
     TariffRefused,
     Tax,
     is_free,
+    spans,
     taxed,
     with_tax,
 )
@@ -224,9 +227,10 @@ class PriceFact(Struct, frozen=True):
     """One line of a price: what a kWh, a minute or a start costs, with tax, in major units, exact."""
 
     dimension: Dimension
-    now: Decimal | None  # for a session that begins at this moment; None: nothing now
+    now: Decimal | None  # for a session that begins at this moment; None: nothing at first
     least: Decimal  # of all its prices, nothing included where none holds at times
     most: Decimal
+    free_s: int | None = None  # how long it costs nothing, where only a duration is waited for
 
 
 class PriceFacts(Struct, frozen=True):
@@ -237,6 +241,7 @@ class PriceFacts(Struct, frozen=True):
     lines: tuple[PriceFact, ...]
     min_cost: Decimal | None = None  # with tax
     max_cost: Decimal | None = None
+    until_s: int | None = None  # wall; so long it surely stands; None: the clock does not change it within days
 
 
 ORDER = (
@@ -254,7 +259,10 @@ def price_facts(tariff: Tariff, wall_s: float | None, zone: tzinfo, payer: Payer
     moment = Moment(None if wall_s is None else local(wall_s, zone), Counters(), Load(), payer)
     lines = (_line(dimension, tariff.of(dimension), moment) for dimension in ORDER)
     least, most = (None if each is None else _decimal(with_tax(each)) for each in (tariff.min_cost, tariff.max_cost))
-    return PriceFacts(tariff.currency, is_free(tariff), tuple(line for line in lines if line), least, most)
+    of_day = minutes(span for priced in tariff.priced.values() for span in spans(priced.prices))
+    soon = () if wall_s is None else edges(of_day, wall_s, wall_s + WEEK_DAYS * DAY_S, zone)
+    shown = tuple(line for line in lines if line)
+    return PriceFacts(tariff.currency, is_free(tariff), shown, least, most, next(iter(soon), None))
 
 
 def _line(dimension: Dimension, priced: Priced, moment: Moment) -> PriceFact | None:
@@ -264,7 +272,16 @@ def _line(dimension: Dimension, priced: Priced, moment: Moment) -> PriceFact | N
     is_certain = any(price.when == Conditions() for price in priced.prices)
     index = chosen(priced.prices, [moment])
     now = None if index == NONE else _with_tax(priced.prices[index], priced.taxes)
-    return PriceFact(dimension, now, min(amounts) if is_certain else Decimal(0), max(amounts))
+    waits = [ms // 1000 for price in priced.prices if (ms := _wait_ms(price.when))]
+    free_s = min(waits, default=None) if now is None else None
+    return PriceFact(dimension, now, min(amounts) if is_certain else Decimal(0), max(amounts), free_s)
+
+
+def _wait_ms(when: Conditions) -> int | None:
+    """Of a price that waits for nothing but a duration."""
+    waits = replace(when, time_ms=ANY, charging_ms=ANY, idle_ms=ANY)
+    bounds = (when.time_ms.least, when.charging_ms.least, when.idle_ms.least)
+    return max((ms for ms in bounds if ms is not None), default=None) if waits == Conditions() else None
 
 
 def _with_tax(price: Price, taxes: Iterable[Tax]) -> Decimal:
