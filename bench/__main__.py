@@ -16,7 +16,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from bench import disk, flash, launcher, lists, live, panel, parts, pins, uplink, wire, world
+from bench import disk, flash, launcher, lists, live, panel, parts, pins, tariff, uplink, wire, world
 from bench.figure import Figure, Figures, calibration_ms, machine
 
 RESULTS = Path(__file__).parent / "results.json"
@@ -25,6 +25,7 @@ TOP = 30  # lines of a profile
 IN_PROCESS: dict[str, Callable[[], Figures]] = {
     "core_tap": parts.core_tap,
     "record_codec": parts.record_codec,
+    "tariff": tariff.measured,
     "commit": parts.commit,
     "enqueue": disk.enqueue,
     "station_day": world.station_day,

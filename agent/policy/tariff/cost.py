@@ -192,9 +192,8 @@ def _rounded(currency: str, kind: CostKind, parts: Parts) -> Cost:
 def cost_details(tariffs: Sequence[Tariff], usage: Usage, costs: Cost, with_periods: bool) -> dict[str, Any]:
     """OCPP 2.1 CostDetailsType, of `costs` as the screen shows them; with its periods when the session ends."""
     details: dict[str, Any] = {"totalCost": _total_cost(costs), "totalUsage": _total_usage(usage)}
-    periods = [_charging_period(tariffs, period) for period in usage.periods if period.began_ms is not None]
-    if with_periods and periods and len(periods) == len(usage.periods) < PERIODS_MAX:
-        details["chargingPeriods"] = periods
+    if with_periods and 0 < len(usage.periods) < PERIODS_MAX and all(p.began_ms is not None for p in usage.periods):
+        details["chargingPeriods"] = [_charging_period(tariffs, period) for period in usage.periods]
     marks = {"version": tariffs[-1].version, "timeUnknown": usage.is_unsure}
     return details | {"customData": {"vendorId": VENDOR_ID} | {name: mark for name, mark in marks.items() if mark}}
 
