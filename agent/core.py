@@ -13,9 +13,10 @@ from typing import Any
 
 import msgspec
 
-from agent import listing, navigation, network, selftest, service, taps, updating, withdrawn
+from agent import listing, navigation, network, owner, selftest, service, taps, terms, updating, withdrawn
 from agent.clock import Clock, floor, told, wall
 from agent.commands import charging, firmware, variables
+from agent.commands import owner as owners
 from agent.commands import station as commands
 from agent.effects import Effect, HangUp, LoadZone, Save, Wish
 from agent.events import (
@@ -47,6 +48,7 @@ from agent.events import (
     NetworkProfileRequested,
     OnlineAnswered,
     OutboxCounted,
+    OwnerRequested,
     PageMeasured,
     PanelTold,
     PartTold,
@@ -76,6 +78,8 @@ from agent.events import (
     ZoneLoaded,
 )
 from agent.faults import Fault
+from agent.policy import owner as owner_facts
+from agent.policy.authorize import Accept, Question, free_for_all
 from agent.policy.reasons import Reason
 from agent.port import (
     Grant,
@@ -120,13 +124,14 @@ def handle(station: Station, event: Event, now: float) -> tuple[Station, tuple[E
     station, due = overdue_asks(station, now)
     station = service.commissioned(before, settle(station, now))
     station = navigation.looked(before, station, now)
+    station, owned = owner.followed(before, station, now)
     station, updated = updating.followed(station, now)
     station, done = commands.followed(station, now)
     station, given_up = unanswered(station, now)
     station, listed = listing.followed(station, now)
     recheck = withdrawn.questions(before, station)
     visits = service.effects(before, station, now)
-    return closed(before, station, (*asked, *due, *updated, *done, *given_up, *listed, *recheck, *visits), now)
+    return closed(before, station, (*asked, *due, *owned, *updated, *done, *given_up, *listed, *recheck, *visits), now)
 
 
 def closed(
@@ -136,8 +141,9 @@ def closed(
     station, owed = records(before, station, now)
     station, installed = handover.followed(before, station, now)
     effects: list[Effect] = [*owed, *installed, *saves(before, station)]
-    asked_for = station.ports, station.controller, station.settings
-    if any(a is not b for a, b in zip(asked_for, (before.ports, before.controller, before.settings), strict=True)):
+    asked_for = station.ports, station.controller, station.settings, station.owner
+    known = before.ports, before.controller, before.settings, before.owner
+    if any(a is not b for a, b in zip(asked_for, known, strict=True)):
         effects.append(Wish(wishes(station)))  # whole, though it may be the same: it is the gate that compares
     effects.extend(asked)
     return station, tuple(effects)
@@ -231,6 +237,8 @@ def absorb(station: Station, event: Event, now: float) -> Step:
             return firmware.update(station, event, now)
         case UpdaterTold() | UpdaterLost():
             return updating.heard(station, event), ()
+        case OwnerRequested():
+            return owners.asked(station, event, now)
         case LiveRequested():
             return commands.live(station, event, now)
         case VariablesRequested():
@@ -439,7 +447,12 @@ def served_freely(station: Station, evse_id: int, now: float) -> Station:
         return station
     if not is_plugged(port) or port.served or taps.why_not_here(station, port, "") is not None:
         return station
-    grant = Grant("", "NoAuthorization", "free station", now + station.settings.ev_connection_timeout_s)
+    asked = Question("", station.settings, station.clock, station.link, terms=terms.terms(station, evse_id))
+    opinion = free_for_all(asked, now)
+    if not isinstance(opinion, Accept):
+        return station
+    until = now + station.settings.ev_connection_timeout_s
+    grant = Grant("", "NoAuthorization", opinion.rule, until, access=opinion.access)
     return with_port(replace(station, holding=None), replace(port, grant=grant))
 
 
@@ -468,7 +481,7 @@ def started(station: Station, evse_id: int, now: float) -> Station:
     if port is None or port.grant is None or not is_plugged(port) or port.report is None:
         return station
     grant = port.grant
-    if taps.why_not_here(station, port, grant.id_token) is not None:
+    if taps.why_not_granted(station, port, grant) is not None:
         return station
     begin = reading(port.report, now, *stamp(station, now))
     tx = Transaction(
@@ -483,7 +496,9 @@ def started(station: Station, evse_id: int, now: float) -> Station:
         unplugs=port.report.unplugs,
         controller_boot_id=station.controller.boot_id if station.controller else 0,
         remote_start_id=grant.remote_start_id,
+        **owner.begun_by(station, evse_id, grant),
     )
+    station = owner.used(station, evse_id, grant)
     station = replace(station, next_transaction=station.next_transaction + 1)
     return with_port(station, replace(port, grant=None, transaction=tx))
 
@@ -517,6 +532,7 @@ def next_deadline(station: Station) -> float:
     due.extend(n.until for n in station.notices)
     due.extend(commands.deadlines(station))
     due.append(station.update_due)
+    due.append(station.owner.due)
     due.append(listing.deadline(station))
     due.append(navigation.deadline(station))
     if station.network.until is not None:
@@ -592,6 +608,7 @@ def saves(before: Station, after: Station) -> tuple[Save, ...]:
         out.append(Save("restarted", after.restarted))
     if after.wizard is not before.wizard and (told := saved_wizard(after.wizard)) != saved_wizard(before.wizard):
         out.append(Save("wizard", told))
+    out.extend(owner.saves(before, after))
     return tuple(out)
 
 
@@ -632,6 +649,7 @@ def born(
         network=network.restored(facts.get("network")), machine=machine,
         update=updating.restored(facts.get("update")), restarted=str(facts.get("restarted") or ""),
         outputs=variables.outputs_set(machine, facts.get("outputs")), opened=opened(machine, facts.get("opened")),
+        owner=owner_facts.restored(facts, port_count),
     )  # fmt: skip
     done = [Save("reset", None)] if facts.get("reset") is not None else []
     lost, asked = lost_facts(station, facts, now), lookups(station)

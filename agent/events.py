@@ -528,6 +528,15 @@ class LiveRequested(Struct, frozen=True):
     for_s: int
 
 
+class OwnerRequested(Struct, frozen=True):
+    """What the owner decides: an OCPP request in JSON form that has passed its schema, or the data of a DataTransfer
+    under our vendorId, whose messageId is then the action (agent/commands/owner.py)."""
+
+    command_id: str
+    action: str
+    request: Any
+
+
 class ClearRequested(Struct, frozen=True):
     """Service: try to clear latched faults of a port; its self-test decides."""
 
@@ -548,6 +557,7 @@ Commanded = (  # what a command of the cloud asks of the core
     | NetworkProfileRequested
     | LiveRequested
     | UpdateRequested
+    | OwnerRequested
 )
 Command = Commanded | ClearRequested
 Event = (

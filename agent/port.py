@@ -6,6 +6,7 @@ from enum import StrEnum
 from agent.effects import PortCommand, Stop
 from agent.events import Cp, Report, SelfTest
 from agent.faults import FAULTS, Cure, Fault, Latch
+from agent.policy.access import Allowed
 from agent.policy.reasons import Reason
 from agent.policy.sharing import CURRENT_MIN_MA, STEP_MA
 from agent.settings import Settings
@@ -49,6 +50,7 @@ class Grant:
     groups: frozenset[str] = frozenset()
     group_id: str | None = None
     remote_start_id: int | None = None
+    access: Allowed | None = None  # by the owner's rule, where he has any
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from agent.effects import Record, Stream
 from agent.events import Link, Registration
 from agent.faults import FAULTS, code
 from agent.policy.id_token import masked
+from agent.policy.plan_token import Plan, Standing
 from agent.policy.reasons import WORDS
 from agent.port import Port, counts, faults, status
 from agent.selftest import PartResult, is_over, results
@@ -189,6 +190,10 @@ def transaction_record(
         payload["idToken"] = {"idToken": tx.ending.id_token, "type": "ISO14443"}
     if event_type == "Started":
         payload["customData"] = {"vendorId": VENDOR_ID, "rule": tx.rule, "listVersion": station.allowlist.version}
+        if tx.access_rule:
+            payload["customData"] |= {"accessRule": tx.access_rule, "accessPolicy": tx.access_policy}
+        if tx.reservation_id is not None:
+            payload["reservationId"] = tx.reservation_id
     if event_type == "Ended" and tx.rule == TEST_RULE:
         payload["customData"] = {"vendorId": VENDOR_ID, "rule": tx.rule}
     if trigger is Trigger.DEAUTHORIZED and tx.refused:
@@ -254,6 +259,30 @@ def firmware_record(station: Station, now: float, *, is_asked: bool = False) -> 
         reason = "".join(part.capitalize() for part in update.code.split("-"))
         payload["statusInfo"] = {"reasonCode": reason[:20], "additionalInfo": update.why[:1024]}
     return message(station, Stream.STATUS, "FirmwareStatusNotification", payload, now)
+
+
+def reservation_record(station: Station, reservation_id: int, end: str, now: float) -> Record:
+    payload = {"reservationId": reservation_id, "reservationUpdateStatus": str(end)}
+    return message(station, Stream.STATUS, "ReservationStatusUpdate", payload, now)
+
+
+def plan_record(station: Station, found: Plan, days: int, now: float) -> Record:
+    """So many days before the plan's end, or the station's deactivation."""
+    token = found.token
+    assert token
+    what = "ends" if found.standing is Standing.ACTIVE else "has ended: the station is deactivated"
+    said = f"plan {token.name} {what} in {days} day{'' if days == 1 else 's'}"
+    return notify_event(
+        station, Stream.STATUS, now, {"name": "ChargingStation"}, "Plan", str(found.standing), techInfo=said
+    )
+
+
+def profiles_record(
+    station: Station, request_id: int, evse_id: int, profiles: list[dict[str, Any]], now: float, *, is_last: bool
+) -> Record:
+    """ReportChargingProfiles: all of one EVSE, which fit into one message (profile.PROFILES_MAX)."""
+    payload = {"requestId": request_id, "chargingLimitSource": "CSO", "evseId": evse_id, "chargingProfile": profiles}
+    return message(station, Stream.RESULTS, "ReportChargingProfiles", payload | ({} if is_last else {"tbc": True}), now)
 
 
 def notify_event(

@@ -13,8 +13,9 @@ from agent.events import Cp, Entry, Link, ListState, Machine, PartTold, PhoneTol
 from agent.network import Network
 from agent.panel import Panel
 from agent.policy.freshness import Freshness
+from agent.policy.owner import Owner
 from agent.policy.reasons import Reason
-from agent.policy.sharing import raised_in_turn, shares
+from agent.policy.sharing import CURRENT_MIN_MA, raised_in_turn, shares
 from agent.port import Bar, Grant, Port, command, faults, is_capped, is_plugged, wanted_ma
 from agent.settings import Settings
 from agent.transaction import ChargingState
@@ -237,6 +238,7 @@ class Station:
     bar: Bar | None = None
     panel: Panel = field(default_factory=Panel)
     phone: PhoneTold | None = None  # None: this station has no door for a phone
+    owner: Owner = field(default_factory=Owner)
     zone: tzinfo = UTC  # of the site
 
 
@@ -245,10 +247,24 @@ def stamp(station: Station, now: float) -> tuple[float | None, int]:
     return wall(station.clock, now), int(station.clock.source)
 
 
-def circuit_ma(station: Station) -> int:
+def commissioned_ma(station: Station) -> int:
     """The commissioned limit as far as known: the controller's own is the last word, and lower wins."""
     limit = station.settings.circuit_limit_ma
     return min(limit, station.controller.circuit_limit_ma) if station.controller else limit
+
+
+def circuit_ma(station: Station) -> int:
+    """What all ports may draw together now, per phase: charging profiles only ever lower it."""
+    whole_ma = station.owner.station_ma
+    return commissioned_ma(station) if whole_ma is None else min(commissioned_ma(station), whole_ma)
+
+
+def profiled_ma(station: Station, port: Port, wanted: int) -> int:
+    """What it wants and may have by charging profiles: 6 A or more, or nothing."""
+    port_ma = station.owner.port_ma
+    limit_ma = port_ma[port.evse_id - 1] if port_ma else None
+    least_ma = wanted if limit_ma is None else min(wanted, limit_ma)
+    return least_ma if least_ma >= CURRENT_MIN_MA else 0
 
 
 def wishes(station: Station) -> tuple[PortCommand, ...]:
@@ -265,7 +281,7 @@ def wishes(station: Station) -> tuple[PortCommand, ...]:
 def targets_ma(station: Station) -> list[int]:
     """What every port is to have in the end, by evse_id: its share of the circuit, or 0."""
     ports = station.ports
-    wants = [wanted_ma(port, station.settings) for port in ports]
+    wants = [profiled_ma(station, port, wanted_ma(port, station.settings)) for port in ports]
     target = [0] * len(ports)
     if any(wants):
         order = sorted(range(len(ports)), key=lambda i: (ports[i].plugged_at or 0.0, i))

@@ -7,6 +7,7 @@ driver's bill.
 
 from dataclasses import dataclass, replace
 
+from agent import terms
 from agent.effects import AskOnline, Effect, Lookup, Remember
 from agent.events import AuthorizationStatus, CardTapped, Entry, LookedUp, OnlineAnswered, PortChosen
 from agent.panel import Page
@@ -240,6 +241,7 @@ def question(station: Station, ask: Ask, online: Entry | None, now: float) -> Qu
         cached=ask.cached,
         online=online,
         asked=ask.stage is not Stage.LOOKUP,
+        terms=terms.terms(station, ask.evse_id),
     )
 
 
@@ -252,6 +254,14 @@ def why_not_here(station: Station, port: Port | None, id_token: str) -> Reason |
         return why_not(port, id_token)
     taken = station.holding is not None and station.holding.grant.id_token != id_token
     return Reason.PLUG_IN_FIRST if taken else None
+
+
+def why_not_granted(station: Station, port: Port, grant: Grant) -> Reason | None:
+    """Why who may charge here could not do it at this very port."""
+    if (reason := why_not_here(station, port, grant.id_token)) is not None:
+        return reason
+    is_kept = terms.is_kept_for_others(station, port.evse_id, grant.id_token, grant.groups)
+    return Reason.RESERVED if is_kept else None
 
 
 def decided(station: Station, ask: Ask, online: Entry | None, now: float) -> Step:
@@ -273,10 +283,10 @@ def decided(station: Station, ask: Ask, online: Entry | None, now: float) -> Ste
             if reason is Reason.PLUG_IN_FIRST and station.holding:  # two cards, and soon two cars: nobody guesses whose
                 station = replace(station, holding=replace(station.holding, choose=True))
             return noticed(station, ask.evse_id or 0, reason, now, ask.id_token), ()
-        case Accept(rule=rule, groups=groups):
+        case Accept(rule=rule, groups=groups, access=access):
             until = now + station.settings.ev_connection_timeout_s
             group_id = entry.group_id if entry else None
-            grant = Grant(ask.id_token, CARD, rule, until, groups, group_id)
+            grant = Grant(ask.id_token, CARD, rule, until, groups, group_id, access=access)
             station = without(station, ask)
             if ask.evse_id is None:
                 since = now if ask.stage is Stage.LATE else ask.at  # once refused, a driver may have made room
@@ -319,7 +329,7 @@ def granted(station: Station, evse_id: int, grant: Grant, now: float) -> Station
     """The grant goes to this port, if it still can: things may have changed while we asked."""
     port = port_of(station, evse_id)
     assert port is not None
-    if (reason := why_not_here(station, port, grant.id_token)) is not None:
+    if (reason := why_not_granted(station, port, grant)) is not None:
         return noticed(station, evse_id, reason, now, grant.id_token)
     station = forgotten(station, grant.id_token)
     used = station.chosen is not None and station.chosen[0] == evse_id

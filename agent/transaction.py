@@ -42,6 +42,7 @@ class Trigger(StrEnum):
     REMOTE_STOP = "RemoteStop"
     RESET_COMMAND = "ResetCommand"
     STOP_AUTHORIZED = "StopAuthorized"
+    TIME_LIMIT_REACHED = "TimeLimitReached"
     TRIGGER = "Trigger"
     TX_RESUMED = "TxResumed"
 
@@ -61,6 +62,7 @@ class StoppedReason(StrEnum):
     POWER_LOSS = "PowerLoss"
     POWER_QUALITY = "PowerQuality"
     REMOTE = "Remote"
+    TIME_LIMIT_REACHED = "TimeLimitReached"
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +105,11 @@ class Transaction:
     charged: bool = False  # energy has flowed
     energy_cap_wh: int | None = None  # register at which a late refusal ends it (MaxEnergyOnInvalidId)
     refused: str = ""  # its Reason, a plain word on the disk: another build may not know it
+    access_rule: str = ""  # of the owner's access policy, which has let it start
+    access_policy: str = ""  # its id and version, id@version
+    limit_s: int | None = None  # how long it may last, by that rule
+    limit_stops: bool = True  # or the driver is only asked to leave
+    reservation_id: int | None = None  # that it has used up
     listed: bool = False  # the allowlist has named the card in mid-session, for it
     ending: Ending | None = None
     interrupted: bool = False  # a restart happened; whether it resumes is not decided yet

@@ -17,11 +17,16 @@ RequestStartTransaction RequestStopTransaction ChangeAvailability Reset UnlockCo
 SendLocalList GetLocalListVersion ClearCache DataTransfer GetTransactionStatus SetNetworkProfile
 CertificateSigned UpdateFirmware
 GetVariables SetVariables GetBaseReport GetReport
+ReserveNow CancelReservation
+SetChargingProfile ClearChargingProfile GetChargingProfiles GetCompositeSchedule
+SetDefaultTariff GetTariffs ClearTariffs ChangeTransactionTariff
+SetDisplayMessage GetDisplayMessages ClearDisplayMessage
 """.split()
 SAID = """
 BootNotification Heartbeat Authorize
 TransactionEvent StatusNotification NotifyEvent SecurityEventNotification MeterValues
 SignCertificate NotifyReport FirmwareStatusNotification
+ReservationStatusUpdate ReportChargingProfiles NotifyDisplayMessages
 """.split()
 ACTIONS = COMMANDS + SAID
 FORMS = [*(f"{action}Request" for action in COMMANDS), "AuthorizeResponse", "SendLocalListResponse"]

@@ -5,17 +5,32 @@ RULES is read from the top; the first rule with an opinion decides. `station-age
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from datetime import UTC, tzinfo
 
-from agent.clock import Clock, is_expired
+from agent.clock import Clock, is_expired, wall
 from agent.events import AuthorizationStatus as Status
 from agent.events import Entry, Link, Source
+from agent.policy.access import Allowed, Closed, Rules, access
 from agent.policy.freshness import Freshness, freshness
 from agent.policy.id_token import is_random
 from agent.policy.reasons import Reason
+from agent.policy.reservation import Reservations, kept_for_others, kept_until_s, own
 from agent.settings import Settings
 from agent.transaction import LIST_RULE
 
 ONLINE_TIMEOUT_S = {Link.UP: 8.0, Link.DOUBT: 1.5, Link.DOWN: 0.0}  # S6
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What the owner has decided, as far as it concerns one port, or, with evse_id None, whichever comes next."""
+
+    access: Rules | None = None  # None: whoever the other rules accept
+    reservations: Reservations = ()
+    is_reservable: bool = False  # only with a reservation
+    evse_id: int | None = None
+    free: frozenset[int] = frozenset()  # ports that somebody could take now, this one among them
+    zone: tzinfo = UTC
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +50,7 @@ class Question:
     online: Entry | None = None  # the cloud's answer to this very tap
     asked: bool = False  # we asked, and waited long enough
     card: bool = True  # False: started from the cloud, which has decided about the token already
+    terms: Terms = Terms()
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,12 +58,14 @@ class Accept:
     rule: str
     source: Source | None
     groups: frozenset[str] = frozenset()
+    access: Allowed | None = None  # the owner's rule, where there is a policy
 
 
 @dataclass(frozen=True, slots=True)
 class Refuse:
     rule: str
     reason: Reason
+    until_s: float | None = None  # wall: it is another answer then, as far as anybody knows
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,11 +107,15 @@ def port_ready(q: Question, now: float) -> Opinion:
 
 def started_remotely(q: Question, now: float) -> Opinion:
     """RequestStartTransaction: the cloud vouches for the token, but a master pass starts nothing."""
-    return None if q.card else judged("remote start", Source.CLOUD, q.online or Entry(), q, now)
+    if q.card:
+        return None
+    return permitted(judged("remote start", Source.CLOUD, q.online or Entry(), q, now), q, now)
 
 
 def free_for_all(q: Question, now: float) -> Opinion:
-    return Accept("free station", None) if q.settings.free and q.port_reason is None else None
+    if not q.settings.free or q.port_reason is not None:
+        return None
+    return permitted(Accept("free station", None), q, now)
 
 
 def one_id_per_card(q: Question, now: float) -> Opinion:
@@ -110,12 +132,14 @@ def allowlist(q: Question, now: float) -> Opinion:
         return None
     opinion = judged(LIST_RULE, Source.LIST, q.listed, q, now)
     lapsed = freshness(q.list_age_s, q.settings.list_grace_days) is Freshness.LAPSED
-    return None if lapsed and isinstance(opinion, Accept) else opinion
+    return None if lapsed and isinstance(opinion, Accept) else permitted(opinion, q, now)
 
 
 def cloud_answer(q: Question, now: float) -> Opinion:
     """Its expiry says for how long the answer may be cached; the answer itself is of this moment."""
-    return judged("cloud", Source.CLOUD, replace(q.online, expiry_s=None), q, now) if q.online else None
+    if q.online is None:
+        return None
+    return permitted(judged("cloud", Source.CLOUD, replace(q.online, expiry_s=None), q, now), q, now)
 
 
 def cache(q: Question, now: float) -> Opinion:
@@ -125,7 +149,7 @@ def cache(q: Question, now: float) -> Opinion:
     """
     if q.cached is None or is_expired(q.clock, q.cached.expiry_s, now):
         return None
-    opinion = judged("cache", Source.CACHE, q.cached, q, now)
+    opinion = permitted(judged("cache", Source.CACHE, q.cached, q, now), q, now)
     can_ask = ONLINE_TIMEOUT_S[q.link] > 0.0 and not q.asked
     return None if isinstance(opinion, Refuse) and can_ask else opinion
 
@@ -138,7 +162,7 @@ def ask_online(q: Question, now: float) -> Opinion:
 def unknown_card(q: Question, now: float) -> Opinion:
     """Also one whose list is too old to let it in."""
     if q.settings.offline_tx_for_unknown_id:
-        return Accept("unknown card, offline", None)
+        return permitted(Accept("unknown card, offline", None), q, now)
     return Refuse("unknown card, offline", Reason.LIST_TOO_OLD if q.listed else Reason.COULD_NOT_ASK)
 
 
@@ -165,6 +189,28 @@ def judged(rule: str, source: Source, entry: Entry, q: Question, now: float) -> 
     if master and (master in entry.groups or master == entry.group_id):
         return Refuse(rule, Reason.STOP_ONLY)
     return Accept(rule, source, entry.groups)
+
+
+def permitted(opinion: Accept | Refuse, q: Question, now: float) -> Accept | Refuse:
+    """A card that is good, at a station whose owner has more to say: reservations, then the hours of its groups."""
+    if isinstance(opinion, Refuse):
+        return opinion
+    terms, groups = q.terms, opinion.groups
+    mine = own(terms.reservations, terms.evse_id, q.id_token, groups)
+    if terms.is_reservable and mine is None:
+        return Refuse("reservations only", Reason.NEEDS_RESERVATION)
+    if terms.evse_id and kept_for_others(terms.reservations, terms.evse_id, q.id_token, groups, terms.free):
+        return Refuse("reservation", Reason.RESERVED, kept_until_s(terms.reservations, terms.evse_id))
+    if terms.access is None:
+        return opinion
+    is_connected = bool(groups) or opinion.source is Source.LIST
+    at_s = wall(q.clock, now)
+    match access(terms.access, groups, at_s, terms.zone, is_connected=is_connected):
+        case Allowed() as allowed:
+            return replace(opinion, access=allowed)
+        case Closed(rule=rule, opens_s=opens_s):
+            return Refuse(f"access: {rule}", Reason.CLOSED, opens_s)
+    return Refuse("access: no rule", Reason.NOT_HERE if is_connected else Reason.NOT_CONNECTED)
 
 
 def why_bad(entry: Entry, clock: Clock, now: float) -> Reason | None:

@@ -124,6 +124,12 @@ def kept_for_others(
     return len(others) >= len((frozenset(free) | {evse_id}) - named(held))
 
 
+def kept_until_s(held: Reservations, evse_id: int) -> float:
+    """Until when, if nothing else happens."""
+    mine = [each.expires_s for each in held if each.evse_id == evse_id] or [each.expires_s for each in held]
+    return min(mine)
+
+
 def shown_reserved(held: Reservations, ports: Ports) -> frozenset[int]:
     """The free ports whose status is Reserved: those that are named, and all the rest if every one of them is kept."""
     rest = ports.free - named(held)

@@ -20,6 +20,7 @@ from agent.events import (
     LiveRequested,
     MessageTriggered,
     NetworkProfileRequested,
+    OwnerRequested,
     RemoteStartRequested,
     RemoteStopRequested,
     ReportRequested,
@@ -121,6 +122,12 @@ ListCommand = ListReplaceRequested | ListContentRequested | ListVersionRequested
 StoreCommand = TransactionStatusRequested
 TrustCommand = CertificateCame | KeysChangeRequested
 LIVE_MODE, LIST_CONTENT = "LiveMode", "ListContent"  # messageId of a DataTransfer under our vendorId
+OWNER_ACTIONS = frozenset({
+    "ReserveNow", "CancelReservation", "SetChargingProfile", "ClearChargingProfile", "GetChargingProfiles",
+    "GetCompositeSchedule", "SetDefaultTariff", "GetTariffs", "ClearTariffs", "ChangeTransactionTariff",
+    "SetDisplayMessage", "GetDisplayMessages", "ClearDisplayMessage",
+})  # fmt: skip
+OWNER_MESSAGES = frozenset({"AccessPolicy", "PlanToken", "Activation", "Transfer", "GroupTariffs"})  # as above
 LIVE_INTERVAL_S, LIVE_FOR_S = range(1, 61), range(3_601)
 
 
@@ -236,6 +243,8 @@ def to_event(command: Command) -> Commanded | ListCommand | StoreCommand | Trust
             return CacheClearRequested(command_id)
         case messages.CertificateSignedRequest():
             return CertificateCame(command_id, command.payload)
+        case _ if command.action in OWNER_ACTIONS:
+            return OwnerRequested(command_id, command.action, command.payload)
     raise AssertionError(command.action)  # every action of messages.COMMANDS is above
 
 
@@ -255,10 +264,12 @@ def update_of(command_id: str, request: messages.UpdateFirmwareRequest) -> Updat
 
 def transferred(
     command_id: str, transfer: messages.DataTransferRequest
-) -> LiveRequested | ListContentRequested | Answered:
+) -> LiveRequested | ListContentRequested | OwnerRequested | Answered:
     """What OCPP has no message for."""
     if transfer.vendorId != reporting.VENDOR_ID:
         return Answered(command_id, answer("UnknownVendorId"))
+    if transfer.messageId in OWNER_MESSAGES:
+        return OwnerRequested(command_id, transfer.messageId, transfer.data)
     if transfer.messageId == LIST_CONTENT:
         return ListContentRequested(command_id)
     if transfer.messageId != LIVE_MODE:

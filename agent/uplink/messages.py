@@ -661,14 +661,62 @@ class GetReportRequest(Message, frozen=True, kw_only=True):
     customData: CustomData | None = None
 
 
-class AuthorizeCertificateStatusEnumType(StrEnum):
-    Accepted = "Accepted"
-    SignatureError = "SignatureError"
-    CertificateExpired = "CertificateExpired"
-    CertificateRevoked = "CertificateRevoked"
-    NoCertificateAvailable = "NoCertificateAvailable"
-    CertChainError = "CertChainError"
-    ContractCancelled = "ContractCancelled"
+class ReserveNowRequest(Message, frozen=True, kw_only=True):
+    id: Annotated[int, Meta(ge=0)]
+    expiryDateTime: Time
+    connectorType: Annotated[str, Meta(max_length=20)] | None = None
+    idToken: IdTokenType
+    evseId: Annotated[int, Meta(ge=0)] | None = None
+    groupIdToken: IdTokenType | None = None
+    customData: CustomData | None = None
+
+
+class CancelReservationRequest(Message, frozen=True, kw_only=True):
+    reservationId: Annotated[int, Meta(ge=0)]
+    customData: CustomData | None = None
+
+
+class SetChargingProfileRequest(Message, frozen=True, kw_only=True):
+    evseId: Annotated[int, Meta(ge=0)]
+    chargingProfile: ChargingProfileType
+    customData: CustomData | None = None
+
+
+class ClearChargingProfileType(Message, frozen=True, kw_only=True):
+    evseId: Annotated[int, Meta(ge=0)] | None = None
+    chargingProfilePurpose: ChargingProfilePurposeEnumType | None = None
+    stackLevel: Annotated[int, Meta(ge=0)] | None = None
+    customData: CustomData | None = None
+
+
+class ClearChargingProfileRequest(Message, frozen=True, kw_only=True):
+    chargingProfileId: int | None = None
+    chargingProfileCriteria: ClearChargingProfileType | None = None
+    customData: CustomData | None = None
+
+
+class ChargingProfileCriterionType(Message, frozen=True, kw_only=True):
+    chargingProfilePurpose: ChargingProfilePurposeEnumType | None = None
+    stackLevel: Annotated[int, Meta(ge=0)] | None = None
+    chargingProfileId: Annotated[list[int], Meta(min_length=1)] | None = None
+    chargingLimitSource: (
+        Annotated[list[Annotated[str, Meta(max_length=20)]], Meta(min_length=1, max_length=4)] | None
+    ) = None
+    customData: CustomData | None = None
+
+
+class GetChargingProfilesRequest(Message, frozen=True, kw_only=True):
+    requestId: int
+    evseId: Annotated[int, Meta(ge=0)] | None = None
+    chargingProfile: ChargingProfileCriterionType
+    customData: CustomData | None = None
+
+
+class GetCompositeScheduleRequest(Message, frozen=True, kw_only=True):
+    duration: int
+    chargingRateUnit: ChargingRateUnitEnumType | None = None
+    evseId: Annotated[int, Meta(ge=0)]
+    customData: CustomData | None = None
 
 
 class DayOfWeekEnumType(StrEnum):
@@ -679,20 +727,6 @@ class DayOfWeekEnumType(StrEnum):
     Friday = "Friday"
     Saturday = "Saturday"
     Sunday = "Sunday"
-
-
-class EnergyTransferModeEnumType(StrEnum):
-    AC_single_phase = "AC_single_phase"
-    AC_two_phase = "AC_two_phase"
-    AC_three_phase = "AC_three_phase"
-    DC = "DC"
-    AC_BPT = "AC_BPT"
-    AC_BPT_DER = "AC_BPT_DER"
-    AC_DER = "AC_DER"
-    DC_BPT = "DC_BPT"
-    DC_ACDP = "DC_ACDP"
-    DC_ACDP_BPT = "DC_ACDP_BPT"
-    WPT = "WPT"
 
 
 class EvseKindEnumType(StrEnum):
@@ -800,6 +834,99 @@ class TariffType(Message, frozen=True, kw_only=True):
     customData: CustomData | None = None
 
 
+class SetDefaultTariffRequest(Message, frozen=True, kw_only=True):
+    evseId: Annotated[int, Meta(ge=0)]
+    tariff: TariffType
+    customData: CustomData | None = None
+
+
+class GetTariffsRequest(Message, frozen=True, kw_only=True):
+    evseId: Annotated[int, Meta(ge=0)]
+    customData: CustomData | None = None
+
+
+class ClearTariffsRequest(Message, frozen=True, kw_only=True):
+    tariffIds: Annotated[list[Annotated[str, Meta(max_length=60)]], Meta(min_length=1)] | None = None
+    evseId: Annotated[int, Meta(ge=0)] | None = None
+    customData: CustomData | None = None
+
+
+class ChangeTransactionTariffRequest(Message, frozen=True, kw_only=True):
+    tariff: TariffType
+    transactionId: Annotated[str, Meta(max_length=36)]
+    customData: CustomData | None = None
+
+
+class MessagePriorityEnumType(StrEnum):
+    AlwaysFront = "AlwaysFront"
+    InFront = "InFront"
+    NormalCycle = "NormalCycle"
+
+
+class MessageStateEnumType(StrEnum):
+    Charging = "Charging"
+    Faulted = "Faulted"
+    Idle = "Idle"
+    Unavailable = "Unavailable"
+    Suspended = "Suspended"
+    Discharging = "Discharging"
+
+
+class MessageInfoType(Message, frozen=True, kw_only=True):
+    display: ComponentType | None = None
+    id: Annotated[int, Meta(ge=0)]
+    priority: MessagePriorityEnumType
+    state: MessageStateEnumType | None = None
+    startDateTime: Time | None = None
+    endDateTime: Time | None = None
+    transactionId: Annotated[str, Meta(max_length=36)] | None = None
+    message: MessageContentType
+    messageExtra: Annotated[list[MessageContentType], Meta(min_length=1, max_length=4)] | None = None
+    customData: CustomData | None = None
+
+
+class SetDisplayMessageRequest(Message, frozen=True, kw_only=True):
+    message: MessageInfoType
+    customData: CustomData | None = None
+
+
+class GetDisplayMessagesRequest(Message, frozen=True, kw_only=True):
+    id: Annotated[list[Annotated[int, Meta(ge=0)]], Meta(min_length=1)] | None = None
+    requestId: int
+    priority: MessagePriorityEnumType | None = None
+    state: MessageStateEnumType | None = None
+    customData: CustomData | None = None
+
+
+class ClearDisplayMessageRequest(Message, frozen=True, kw_only=True):
+    id: Annotated[int, Meta(ge=0)]
+    customData: CustomData | None = None
+
+
+class AuthorizeCertificateStatusEnumType(StrEnum):
+    Accepted = "Accepted"
+    SignatureError = "SignatureError"
+    CertificateExpired = "CertificateExpired"
+    CertificateRevoked = "CertificateRevoked"
+    NoCertificateAvailable = "NoCertificateAvailable"
+    CertChainError = "CertChainError"
+    ContractCancelled = "ContractCancelled"
+
+
+class EnergyTransferModeEnumType(StrEnum):
+    AC_single_phase = "AC_single_phase"
+    AC_two_phase = "AC_two_phase"
+    AC_three_phase = "AC_three_phase"
+    DC = "DC"
+    AC_BPT = "AC_BPT"
+    AC_BPT_DER = "AC_BPT_DER"
+    AC_DER = "AC_DER"
+    DC_BPT = "DC_BPT"
+    DC_ACDP = "DC_ACDP"
+    DC_ACDP_BPT = "DC_ACDP_BPT"
+    WPT = "WPT"
+
+
 class AuthorizeResponse(Message, frozen=True, kw_only=True):
     idTokenInfo: IdTokenInfoType
     certificateStatus: AuthorizeCertificateStatusEnumType | None = None
@@ -845,6 +972,19 @@ COMMANDS: dict[str, type[Message]] = {
     "SetVariables": SetVariablesRequest,
     "GetBaseReport": GetBaseReportRequest,
     "GetReport": GetReportRequest,
+    "ReserveNow": ReserveNowRequest,
+    "CancelReservation": CancelReservationRequest,
+    "SetChargingProfile": SetChargingProfileRequest,
+    "ClearChargingProfile": ClearChargingProfileRequest,
+    "GetChargingProfiles": GetChargingProfilesRequest,
+    "GetCompositeSchedule": GetCompositeScheduleRequest,
+    "SetDefaultTariff": SetDefaultTariffRequest,
+    "GetTariffs": GetTariffsRequest,
+    "ClearTariffs": ClearTariffsRequest,
+    "ChangeTransactionTariff": ChangeTransactionTariffRequest,
+    "SetDisplayMessage": SetDisplayMessageRequest,
+    "GetDisplayMessages": GetDisplayMessagesRequest,
+    "ClearDisplayMessage": ClearDisplayMessageRequest,
 }
 SAID = {  # by the station, and nobody's to command
     "BootNotification",
@@ -858,4 +998,7 @@ SAID = {  # by the station, and nobody's to command
     "SignCertificate",
     "NotifyReport",
     "FirmwareStatusNotification",
+    "ReservationStatusUpdate",
+    "ReportChargingProfiles",
+    "NotifyDisplayMessages",
 }

@@ -1,0 +1,192 @@
+"""What follows from the owner's decisions without anybody asking: plans end, reservations expire, a closing time comes.
+
+Who may start is decided by `policy/authorize.py`, with the terms of a port; this hands them in.
+"""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from math import inf
+from typing import Any
+
+from agent import reporting
+from agent.clock import earliest, wall
+from agent.effects import Save
+from agent.events import Link
+from agent.policy import access, owner, plan_token, profile, reservation
+from agent.policy.access import Allowed, AtClosing
+from agent.policy.plan_token import Standing
+from agent.policy.reasons import Reason
+from agent.port import Bar, Grant
+from agent.station import Station
+from agent.taps import Step, with_port
+from agent.terms import limits, ports_of, since_s, situation
+from agent.transaction import TEST_RULE, StoppedReason, Transaction, Trigger, ended_by
+
+LATE_S = 0.001  # after an instant, so that it has surely come: floats are not exact
+
+
+# -- one step ---------------------------------------------------------------------------------------------------------
+
+
+def followed(before: Station, station: Station, now: float) -> Step:
+    """What has become due. The instants in between change nothing, and are not looked at."""
+    station, ended = reservations_over(offline(station, now), now)
+    if not is_due(before, station, now):
+        return station, ended
+    station = profiles_over(station, now)
+    station, warned = plan_followed(station, now)
+    station = sessions_followed(station, now)
+    return derived(station, now), (*ended, *warned)
+
+
+def derived(station: Station, now: float) -> Station:
+    due = due_at(station, now)
+    if not station.owner.profiles:
+        return replace(station, owner=replace(station.owner, due=due, station_ma=None, port_ma=()))
+    said = [tuple(limits(station, port, now)) for port in station.ports]
+    whole_ma, port_ma = said[0][1].limit_ma, tuple(own.limit_ma for own, _ in said)
+    return replace(station, owner=replace(station.owner, due=due, station_ma=whole_ma, port_ma=port_ma))
+
+
+def is_due(before: Station, station: Station, now: float) -> bool:
+    facts = ("owner", "clock", "zone")
+    is_other = any(getattr(station, name) is not getattr(before, name) for name in facts)
+    return is_other or now >= station.owner.due or sessions(before) != sessions(station)
+
+
+def sessions(station: Station) -> list[tuple[str, bool]]:
+    return [(tx.transaction_id, tx.interrupted) for port in station.ports if (tx := port.transaction)]
+
+
+def offline(station: Station, now: float) -> Station:
+    is_offline, said = station.link is Link.DOWN, station.owner
+    if is_offline == (said.offline_since is not None):
+        return station
+    return replace(station, owner=replace(said, offline_since=now if is_offline else None))
+
+
+def reservations_over(station: Station, now: float) -> Step:
+    said = station.owner
+    if not said.reservations:
+        return station, ()
+    kept, ended = reservation.over(said.reservations, ports_of(station), station.clock, now)
+    records = [reporting.reservation_record(station, number, end, now) for number, end in ended]
+    return (replace(station, owner=replace(said, reservations=kept)) if ended else station), tuple(records)
+
+
+def profiles_over(station: Station, now: float) -> Station:
+    said = station.owner
+    if not said.profiles:
+        return station
+    running = [port.transaction.transaction_id for port in station.ports if port.transaction]
+    kept = profile.lasting(said.profiles, situation(station, station.ports[0], now), running)
+    return replace(station, owner=replace(said, profiles=kept)) if kept != said.profiles else station
+
+
+def plan_followed(station: Station, now: float) -> Step:
+    """The bar of a deactivated station; and a word to the owner some days before."""
+    said = station.owner
+    found = plan_token.plan(said.tokens, station.clock, now)
+    is_shut = found.standing is Standing.DEACTIVATED and not said.is_free_after_plan
+    is_barred = station.bar is not None and station.bar.reason is Reason.PLAN_ENDED
+    if is_shut and station.bar is None:
+        station = replace(station, bar=Bar(Reason.PLAN_ENDED))
+    elif is_barred and not is_shut:
+        station = replace(station, bar=None)
+    days = plan_token.warned_d(found, earliest(station.clock, now))
+    if days == said.warned_d:
+        return station, ()
+    station = replace(station, owner=replace(station.owner, warned_d=days))
+    return station, (() if days is None else (reporting.plan_record(station, found, days, now),))
+
+
+def sessions_followed(station: Station, now: float) -> Station:
+    for port in station.ports:
+        if (tx := port.transaction) is not None and (why := overdue(station, tx, now)) is not None:
+            after = ended_by(tx, *why, now)
+            station = with_port(station, replace(port, transaction=after)) if after is not tx else station
+    return station
+
+
+def overdue(station: Station, tx: Transaction, now: float) -> tuple[StoppedReason, Trigger] | None:
+    """Why the owner's rules end this session now."""
+    if tx.ending or tx.interrupted or tx.rule == TEST_RULE:
+        return None
+    if tx.limit_s is not None and tx.limit_stops and since_s(station, tx, now) >= tx.limit_s:
+        return StoppedReason.TIME_LIMIT_REACHED, Trigger.TIME_LIMIT_REACHED
+    closes_s = closing(station, tx, now)
+    if closes_s is not None and closes_s <= 0.0:
+        return StoppedReason.TIME_LIMIT_REACHED, Trigger.TIME_LIMIT_REACHED
+    return None
+
+
+def closing(station: Station, tx: Transaction, now: float) -> float | None:
+    """In how many seconds this session is ended by the station's hours; None: they do not end it, or never."""
+    rules, at_s = station.owner.access, wall(station.clock, now)
+    if rules is None or rules.policy.at_closing is not AtClosing.STOP or at_s is None or tx.rule == TEST_RULE:
+        return None
+    is_connected = bool(tx.groups) or tx.was_listed
+    for _ in range(CLOSINGS_MAX):
+        match access.access(rules, tx.groups, at_s, station.zone, is_connected=is_connected):
+            case Allowed(until_s=None):
+                return None
+            case Allowed(until_s=float() | int() as until_s):
+                at_s = until_s
+            case _:
+                return at_s - (wall(station.clock, now) or 0.0)
+    return None
+
+
+CLOSINGS_MAX = 14  # rules that follow each other without a gap
+
+
+def due_at(station: Station, now: float) -> float:
+    """Monotonic: the next instant at which something of the above may be due."""
+    said, now_s = station.owner, wall(station.clock, now)
+    in_s: list[float] = []
+    floor_s = earliest(station.clock, now)
+    walls = [*reservation.expiries_s(said.reservations), *plan_token.changes_s(said.tokens)]
+    in_s += [at_s - floor_s for at_s in walls]
+    for port in station.ports:
+        if (tx := port.transaction) is not None and not tx.ending:
+            if tx.limit_s is not None:
+                in_s.append(tx.limit_s - since_s(station, tx, now))
+            if (closes := closing(station, tx, now)) is not None:
+                in_s.append(closes)
+        in_s += [limit.for_s for limit in limits(station, port, now)] if said.profiles else []
+    if now_s is not None and said.access is not None:
+        changes_s = access.opening(said.access, now_s, station.zone).changes_s
+        in_s += [changes_s - now_s] if changes_s is not None else []
+    ahead = [each for each in in_s if each > LATE_S / 2]
+    return now + min(ahead) + LATE_S if ahead else inf
+
+
+# -- a session begins -------------------------------------------------------------------------------------------------
+
+
+def begun_by(station: Station, evse_id: int, grant: Grant) -> dict[str, Any]:
+    """What the transaction keeps of the owner's decisions."""
+    mine = reservation.own(station.owner.reservations, evse_id, grant.id_token, grant.groups)
+    kept: dict[str, Any] = {"reservation_id": mine.reservation_id if mine else None}
+    if grant.access and station.owner.access:
+        policy = station.owner.access.policy
+        kept |= {
+            "access_rule": grant.access.rule, "access_policy": f"{policy.policy_id}@{policy.version}",
+            "limit_s": grant.access.session_limit_s, "limit_stops": grant.access.limit_stops,
+        }  # fmt: skip
+    return kept
+
+
+def used(station: Station, evse_id: int, grant: Grant) -> Station:
+    """The reservation that this session uses up is over."""
+    left, mine = reservation.used(station.owner.reservations, evse_id, grant.id_token, grant.groups)
+    return replace(station, owner=replace(station.owner, reservations=left)) if mine else station
+
+
+def saves(before: Station, after: Station) -> Iterator[Save]:
+    if after.owner is before.owner:
+        return
+    was = owner.saved(before.owner)
+    for name, value in owner.saved(after.owner).items():
+        if value != was[name]:
+            yield Save(owner.FACT + name, value)

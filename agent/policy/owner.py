@@ -1,0 +1,62 @@
+"""What the owner of the station has decided: facts, each as it was said, and how they survive on the disk. Pure.
+
+A part that this software cannot read counts as not said: drivers whom the list accepts charge, rather than nobody.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import inf
+from typing import Any
+
+from agent.policy import access, plan_token, profile, reservation
+from agent.policy.access import Rules
+from agent.policy.plan_token import Token
+from agent.policy.profile import Profile
+from agent.policy.reservation import Reservations
+
+FACT = "owner/"  # of each part's name on the disk
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    access: Rules | None = None  # None: whoever the list or the cloud accepts, at all times
+    reservations: Reservations = ()
+    is_reservable: bool = False  # only with a reservation
+    tokens: tuple[Token, ...] = ()
+    is_free_after_plan: bool = False  # deactivated, it charges whoever comes, for nothing
+    profiles: tuple[Profile, ...] = ()
+    warned_d: int | None = None  # so many days before the plan's end, or its deactivation, somebody was told last
+    offline_since: float | None = None  # monotonic; of this run
+    # Derived when something has changed, or `due` has come: what follows from the above and the time.
+    due: float = inf  # monotonic
+    station_ma: int | None = None  # what profiles allow the whole station, per phase; None: they do not limit it
+    port_ma: tuple[int | None, ...] = ()  # and each port, by evse_id
+
+
+def saved(owner: Owner) -> dict[str, Any]:
+    """Each part by its name; None: there is nothing to keep."""
+    return {
+        "access": access.saved(owner.access.policy) if owner.access else None,
+        "reservations": reservation.saved(owner.reservations) or None,
+        "reservable": owner.is_reservable or None,
+        "tokens": plan_token.saved(owner.tokens) or None,
+        "free after plan": owner.is_free_after_plan or None,
+        "profiles": profile.saved(owner.profiles) or None,
+        "warned": owner.warned_d,
+    }
+
+
+def restored(facts: Mapping[str, Any], ports: int) -> Owner:
+    def fact(name: str) -> Any:
+        return facts.get(FACT + name)
+
+    policy, warned_d = access.restored(fact("access")), fact("warned")
+    return Owner(
+        access=access.ready(policy) if policy else None,
+        reservations=reservation.restored(fact("reservations")),
+        is_reservable=fact("reservable") is True,
+        tokens=plan_token.restored(fact("tokens")),
+        is_free_after_plan=fact("free after plan") is True,
+        profiles=profile.restored(fact("profiles"), ports),
+        warned_d=warned_d if type(warned_d) is int else None,
+    )

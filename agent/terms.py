@@ -1,0 +1,65 @@
+"""What the owner's decisions mean for one port now: the terms of a tap, and what charging profiles look at. Pure."""
+
+from collections.abc import Iterator
+
+from agent.clock import wall
+from agent.policy import profile, reservation
+from agent.policy.authorize import Terms
+from agent.policy.profile import Situation
+from agent.policy.reservation import Ports
+from agent.port import Port, faults, is_plugged, is_ready, operative
+from agent.station import Station
+from agent.transaction import Transaction
+
+NOMINAL_MV = 230_000  # while the controller has not said what it measures
+
+
+def ports_of(station: Station) -> Ports:
+    """As reservations see them. A port whose controller has not spoken yet is not free, and keeps what is reserved."""
+    everyone = frozenset(port.evse_id for port in station.ports)
+    faulted = frozenset(port.evse_id for port in station.ports if faults(port))
+    out = frozenset(port.evse_id for port in station.ports if not operative(port))
+    taken = frozenset(port.evse_id for port in station.ports if is_taken(port) or not is_ready(port))
+    return Ports(everyone - faulted - out - taken, faulted, out - faulted, everyone)
+
+
+def is_taken(port: Port) -> bool:
+    return port.transaction is not None or port.grant is not None or is_plugged(port)
+
+
+def terms(station: Station, evse_id: int | None) -> Terms:
+    """Of whoever stands at this port, or, with None, at the station."""
+    said = station.owner
+    free = frozenset(p.evse_id for p in station.ports if not p.transaction and not p.grant and not faults(p))
+    return Terms(said.access, said.reservations, said.is_reservable, evse_id, free, station.zone)
+
+
+def is_kept_for_others(station: Station, evse_id: int, id_token: str, groups: frozenset[str]) -> bool:
+    here = terms(station, evse_id)
+    return reservation.kept_for_others(here.reservations, evse_id, id_token, groups, here.free)
+
+
+def situation(station: Station, port: Port, now: float) -> Situation:
+    """What charging profiles look at."""
+    said, tx = station.owner, port.transaction
+    offline_s = now - said.offline_since if said.offline_since is not None else 0.0
+    voltage_mv = max(port.report.voltage_mv) if port.report else 0
+    return Situation(
+        wall(station.clock, now), station.zone, offline_s, tx.transaction_id if tx else None,
+        None if tx is None else since_s(station, tx, now), voltage_mv or NOMINAL_MV, station.settings.phases,
+    )  # fmt: skip
+
+
+def since_s(station: Station, tx: Transaction, now: float) -> float:
+    """How long this session has lasted, as far as one can tell: across a power cut by two known wall times."""
+    began, now_s = tx.started, wall(station.clock, now)
+    if began.wall_s is not None and now_s is not None:
+        return max(0.0, now_s - began.wall_s)
+    return max(0.0, now - began.mono_s)
+
+
+def limits(station: Station, port: Port, now: float) -> Iterator[profile.Limit]:
+    """Of the port by its transaction, and of the whole station."""
+    here = situation(station, port, now)
+    yield profile.port_limit(station.owner.profiles, port.evse_id, here)
+    yield profile.station_limit(station.owner.profiles, here)

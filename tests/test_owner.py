@@ -1,0 +1,277 @@
+"""What the owner has decided, at the plug: who, when, with which reservation, under which plan, at how much current."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from agent.events import Cp, Entry, Link, LinkChanged, PortChosen, PortReported, Report
+from agent.policy.plan_token import CTI, EXP, NBF, SUB
+from agent.policy.reasons import Reason
+from agent.port import Status, status
+from agent.reporting import VENDOR_ID
+from agent.settings import Settings
+from tests.play import ANN, BOB, EVE, WALL_S, Json, Play
+
+DAY_S = 86_400
+MIDNIGHT_S = WALL_S - WALL_S % DAY_S  # of the day on which the stories begin, UTC
+
+
+def ordered(play: Play, message: str, data: Any) -> Json:
+    return play.command("DataTransfer", vendorId=VENDOR_ID, messageId=message, data=data)
+
+
+def hours(first_h: float, last_h: float) -> Json:
+    """Each day; a time of the day in hours."""
+    return {"week": [{"start_min": round(first_h * 60), "end_min": round(last_h * 60)}]}
+
+
+def policy(*rules: Json, **more: Any) -> Json:
+    return {"policyId": "p", "version": 1, "rules": list(rules), **more}
+
+
+def iso(at_s: float) -> str:
+    return datetime.fromtimestamp(at_s, UTC).isoformat().replace("+00:00", "Z")
+
+
+def at_noon(**more: Any) -> Play:
+    """Ann is of the fleet, Bob of nobody."""
+    allow = {ANN: Entry(groups=frozenset({"fleet"})), BOB: Entry()}
+    return Play(allow=allow, wall_s=MIDNIGHT_S + 12 * 3600, **more)
+
+
+def booted(play: Play, cp: Cp = Cp.A) -> Play:
+    """The ports have spoken, and the random delay after the cut is over."""
+    for evse_id in (1, 2):
+        play.on(PortReported(evse_id, Report(cp=cp if evse_id == 1 else Cp.A, energy_wh=1000 * evse_id)))
+    return play.after(30)
+
+
+def charging(play: Play) -> list[str | None]:
+    return [p.transaction.id_token if p.transaction else None for p in play.station.ports]
+
+
+# -- who and when
+
+
+def test_a_rule_that_names_the_driver_and_is_open_lets_him_start_and_the_record_says_which() -> None:
+    play = at_noon()
+    rule = {"name": "fleet at noon", "who": "groups", "groups": ["fleet"], "hours": hours(8, 18)}
+    assert ordered(play, "AccessPolicy", policy(rule))["status"] == "Accepted"
+    play.plug(1).tap(ANN)
+    assert charging(play) == [ANN, None]
+    (started,) = play.payloads("TransactionEvent")
+    assert started["customData"]["accessRule"] == "fleet at noon" and started["customData"]["accessPolicy"] == "p@1"
+    assert play.plug(2).tap(BOB).said(2) is Reason.NOT_HERE
+
+
+def test_who_comes_when_it_is_closed_is_told_so_and_charges_when_it_opens() -> None:
+    play = at_noon()
+    ordered(play, "AccessPolicy", policy({"name": "evening", "who": "everyone", "hours": hours(18, 22)}))
+    assert play.plug(1).tap(ANN).said(1) is Reason.CLOSED
+    assert charging(play.after(6 * 3600).on(PortChosen(1)).tap(ANN)) == [ANN, None]
+
+
+def test_at_closing_time_a_session_finishes_or_stops_as_the_owner_has_said() -> None:
+    for at_closing, running in (("finish", ANN), ("stop", None)):
+        play = at_noon()
+        rule = {"name": "day", "who": "everyone", "hours": hours(8, 14)}
+        ordered(play, "AccessPolicy", policy(rule, atClosing=at_closing))
+        play.plug(1).tap(ANN).charge(1).after(2 * 3600 - 1)
+        assert play.wish[0].offer_ma
+        play.after(2).open(1).after(1)
+        assert charging(play) == [running, None]
+    assert play.transactions(1)[-1] == ("Ended", "TimeLimitReached")
+
+
+def test_a_session_lasts_as_long_as_its_rule_allows_also_over_a_power_cut() -> None:
+    play = at_noon()
+    ordered(play, "AccessPolicy", policy({"name": "short", "who": "everyone", "sessionLimitS": 3600}))
+    play.plug(1).tap(ANN).charge(1).after(1800)
+    play = booted(play.reboot(60.0), Cp.B)
+    play.charge(1).after(1650)
+    assert charging(play) == [ANN, None]
+    assert charging(play.after(61).open(1).after(1)) == [None, None]
+    assert play.transactions(1)[-1] == ("Ended", "TimeLimitReached")
+
+
+def test_an_older_version_is_a_repetition_and_without_data_the_policy_is_taken_away() -> None:
+    play = at_noon()
+    newer = {**policy(), "version": 2}
+    assert ordered(play, "AccessPolicy", newer)["status"] == "Accepted"
+    assert ordered(play, "AccessPolicy", policy())["statusInfo"]["reasonCode"] == "OldVersion"
+    assert play.plug(1).tap(ANN).said(1) is Reason.NOT_HERE, "no rules: nobody"
+    assert ordered(play, "AccessPolicy", None)["status"] == "Accepted"
+    assert charging(play.after(10).tap(ANN)) == [ANN, None]
+
+
+def test_a_policy_that_cannot_be_read_changes_nothing_and_says_why() -> None:
+    play = at_noon()
+    said = ordered(play, "AccessPolicy", policy({"name": "x", "who": "nobody knows"}))
+    assert said["status"] == "Rejected" and "rules" in said["statusInfo"]["additionalInfo"]
+    assert charging(play.plug(1).tap(BOB)) == [BOB, None]
+
+
+def test_a_free_station_has_hours_too() -> None:
+    play = at_noon(settings=Settings(free=True))
+    ordered(play, "AccessPolicy", policy({"name": "evening", "who": "everyone", "hours": hours(18, 22)}))
+    assert charging(play.plug(1)) == [None, None]
+    assert charging(play.after(6 * 3600).see(1)) == ["", None]
+
+
+# -- reservations
+
+
+def reserve(play: Play, number: int = 1, token: str = ANN, evse_id: int | None = 1, for_s: float = 3600) -> str:
+    now_s = play.epoch_s + play.now
+    where = {} if evse_id is None else {"evseId": evse_id}
+    id_token = {"idToken": token, "type": "ISO14443"}
+    answer = play.command("ReserveNow", id=number, expiryDateTime=iso(now_s + for_s), idToken=id_token, **where)
+    return str(answer["status"])
+
+
+def test_a_reserved_port_is_its_holders_and_the_session_says_which_reservation_it_used() -> None:
+    play = at_noon()
+    assert reserve(play) == "Accepted"
+    assert play.plug(1).tap(BOB).said(1) is Reason.RESERVED
+    play.after(20).unplug(1).after(1).plug(1).tap(ANN)
+    assert charging(play) == [ANN, None] and play.station.owner.reservations == ()
+    (started,) = play.payloads("TransactionEvent")
+    assert started["reservationId"] == 1
+
+
+def test_a_free_station_keeps_what_is_reserved() -> None:
+    play = at_noon(settings=Settings(free=True))
+    reserve(play)
+    assert charging(play.plug(1).plug(2)) == [None, ""]
+
+
+def test_a_reservation_survives_a_power_cut_and_ends_by_time_fault_or_word() -> None:
+    play = at_noon()
+    reserve(play, 1, evse_id=1, for_s=1800)
+    reserve(play, 2, BOB, 2, for_s=7200)
+    play = booted(play.reboot(60.0))
+    assert [each.reservation_id for each in play.station.owner.reservations] == [1, 2]
+    play.after(1800)
+    assert play.payloads("ReservationStatusUpdate") == [{"reservationId": 1, "reservationUpdateStatus": "Expired"}]
+    assert play.command("CancelReservation", reservationId=2)["status"] == "Accepted"
+    assert play.command("CancelReservation", reservationId=2)["status"] == "Rejected"
+
+
+def test_a_station_that_is_only_reserved_refuses_who_has_none() -> None:
+    play = at_noon(facts={"owner/reservable": True})
+    assert play.plug(1).tap(BOB).said(1) is Reason.NEEDS_RESERVATION
+    reserve(play, evse_id=2)
+    assert charging(play.plug(2).on(PortChosen(2)).tap(ANN)) == [None, ANN]
+
+
+# -- the plan
+
+
+def token(issue: int, first_day: float, last_day: float, station: str = "UNPROVISIONED") -> Json:
+    claims: dict[Any, Any] = {
+        SUB: station, CTI: bytes([issue]), NBF: int(WALL_S + first_day * DAY_S), EXP: int(WALL_S + last_day * DAY_S),
+        "issue": issue, "plan": "Enterprise",
+    }  # fmt: skip
+    return claims
+
+
+def test_ninety_days_after_its_plan_the_station_is_closed_until_a_token_comes() -> None:
+    play = Play()
+    assert ordered(play, "PlanToken", token(1, -10, 10))["status"] == "Accepted"
+    play.after(99 * DAY_S)
+    assert charging(play.plug(1).tap(ANN).charge(1)) == [ANN, None]
+    play.after(1.5 * DAY_S)
+    assert charging(play) == [ANN, None], "a session that runs is not cut off"
+    assert play.plug(2).tap(BOB).said(2) is Reason.PLAN_ENDED
+    assert ordered(play, "PlanToken", token(2, 90, 300))["status"] == "Accepted"
+    assert charging(play.after(10).tap(BOB)) == [ANN, BOB]
+
+
+def test_the_owner_hears_of_the_end_some_days_before() -> None:
+    play = Play()
+    ordered(play, "PlanToken", token(1, -10, 61.5))
+    play.after(2 * DAY_S)
+    told = [event["techInfo"] for p in play.payloads("NotifyEvent") for event in p["eventData"] if "techInfo" in event]
+    assert [text for text in told if "plan" in text] == ["plan Enterprise ends in 60 days"]
+
+
+def test_a_token_for_another_station_or_an_earlier_one_is_refused() -> None:
+    play = Play()
+    assert ordered(play, "PlanToken", token(2, -10, 10))["status"] == "Accepted"
+    for wrong in (token(3, -10, 10, "SA-0002"), token(1, -10, 10), "the signature is wrong", None, []):
+        assert ordered(play, "PlanToken", wrong)["status"] == "Rejected"
+
+
+# -- how much
+
+
+def limit(number: int, amperes: float, purpose: str = "TxDefaultProfile", evse_id: int = 0, **more: Any) -> Json:
+    schedule = {
+        "id": number, "chargingRateUnit": "A", "startSchedule": iso(WALL_S - DAY_S),
+        "chargingSchedulePeriod": [{"startPeriod": 0, "limit": amperes}],
+    }  # fmt: skip
+    profile = {
+        "id": number, "stackLevel": 0, "chargingProfilePurpose": purpose, "chargingProfileKind": "Absolute",
+        "chargingSchedule": [schedule], **more,
+    }  # fmt: skip
+    return {"evseId": evse_id, "chargingProfile": profile}
+
+
+def test_a_profile_lowers_what_is_offered_at_once_and_below_six_amperes_it_is_nothing() -> None:
+    play = Play().plug(1).tap(ANN).charge(1)
+    assert play.wish[0].offer_ma == 32_000
+    for amperes, offer_ma in ((10, 10_000), (5.9, 0), (20.5, 20_000)):
+        assert play.command("SetChargingProfile", **limit(1, amperes))["status"] == "Accepted"
+        play.see(1, offer_ma=play.wish[0].offer_ma)
+        assert play.wish[0].offer_ma == offer_ma
+    assert play.command("ClearChargingProfile", chargingProfileId=1)["status"] == "Accepted"
+    assert play.wish[0].offer_ma == 32_000
+
+
+@pytest.mark.promise("S11")
+def test_the_stations_profile_is_shared_by_its_ports_like_a_smaller_circuit() -> None:
+    play = Play().plug(1).tap(ANN).charge(1).plug(2).tap(BOB)
+    play.command("SetChargingProfile", **limit(1, 20, "ChargingStationMaxProfile"))
+    play.see(1, offer_ma=play.wish[0].offer_ma).charge(2)
+    assert [wish.offer_ma for wish in play.wish] == [10_000, 10_000]
+
+
+def test_a_profile_holds_offline_over_a_power_cut_and_until_its_end() -> None:
+    play = Play()
+    play.command("SetChargingProfile", **limit(1, 10, validTo=iso(WALL_S + 3600)))
+    play.on(LinkChanged(Link.DOWN))
+    play = booted(play.reboot(60.0)).plug(1).tap(ANN)
+    assert play.wish[0].offer_ma == 10_000
+    play.charge(1).after(3600)
+    assert play.wish[0].offer_ma == 32_000 and play.station.owner.profiles == ()
+
+
+def test_a_transactions_own_profile_comes_before_and_ends_with_it() -> None:
+    play = Play().plug(1).tap(ANN).charge(1)
+    running = play.port(1).transaction
+    assert running
+    play.command("SetChargingProfile", **limit(1, 10))
+    own = limit(2, 16, "TxProfile", 1, transactionId=running.transaction_id)
+    assert play.command("SetChargingProfile", **own)["status"] == "Accepted"
+    assert play.wish[0].offer_ma == 16_000
+    assert play.command("SetChargingProfile", **limit(3, 8, "TxProfile", 2))["statusInfo"]["reasonCode"] == "TxNotFound"
+    play.unplug(1).after(10)
+    assert [each.profile_id for each in play.station.owner.profiles] == [1]
+
+
+def test_what_is_kept_can_be_asked_for_and_the_schedule_that_will_hold_too() -> None:
+    play = Play()
+    play.command("SetChargingProfile", **limit(1, 10, validTo=iso(WALL_S + 1800)))
+    play.command("SetChargingProfile", **limit(2, 20, "ChargingStationMaxProfile"))
+    assert play.command("GetChargingProfiles", requestId=7, chargingProfile={"stackLevel": 0})["status"] == "Accepted"
+    (report,) = play.payloads("ReportChargingProfiles")
+    assert [each["id"] for each in report["chargingProfile"]] == [1, 2] and report["requestId"] == 7
+    assert play.command("GetChargingProfiles", requestId=8, chargingProfile={"stackLevel": 5})["status"] == "NoProfiles"
+    schedule = play.command("GetCompositeSchedule", evseId=1, duration=3600)["schedule"]
+    assert [(p["startPeriod"], p["limit"]) for p in schedule["chargingSchedulePeriod"]] == [(0, 10.0), (1800, 20.0)]
+    assert play.command("GetCompositeSchedule", evseId=9, duration=60)["status"] == "Rejected"
+
+
+def test_the_status_of_a_station_without_a_plan_is_what_it_was() -> None:
+    assert [status(port) for port in Play().tap(EVE).station.ports] == [Status.AVAILABLE] * 2
