@@ -199,6 +199,7 @@ def test_the_owner_hears_of_the_end_some_days_before() -> None:
 def test_a_token_for_another_station_or_an_earlier_one_is_refused() -> None:
     play = Play()
     assert ordered(play, "PlanToken", token(2, -10, 10))["status"] == "Accepted"
+    wrong: Any
     for wrong in (token(3, -10, 10, "SA-0002"), token(1, -10, 10), "the signature is wrong", None, []):
         assert ordered(play, "PlanToken", wrong)["status"] == "Rejected"
 
