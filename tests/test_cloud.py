@@ -283,6 +283,16 @@ COMMANDS: list[tuple[list[str], str, dict[str, Any]]] = [
             },
         },
     ),
+    (["policy", "S", "--none"], "DataTransfer", {"vendorId": "station-agent", "messageId": "AccessPolicy"}),
+    (
+        ["reserve", "S", "7", "04:a2:b3:c4", "--evse", "1", "--group", "fleet", "--until", "2026-12-24T18:00:00.000Z"],
+        "ReserveNow",
+        {
+            "id": 7, "expiryDateTime": "2026-12-24T18:00:00.000Z", "evseId": 1,
+            "idToken": {"idToken": "04A2B3C4", "type": "ISO14443"}, "groupIdToken": {"idToken": "fleet", "type": "Central"},
+        },
+    ),
+    (["unreserve", "S", "7"], "CancelReservation", {"reservationId": 7}),
     (
         ["live", "S", "--interval", "1", "--for", "0"],
         "DataTransfer",
@@ -332,6 +342,9 @@ def test_how_far_a_build_is_is_told_and_the_exit_code_says_whether_it_has_failed
         ["firmware", STATION, "https://builds.example/2", "--at", "tomorrow"],
         ["firmware", STATION, "https://builds.example/2", "--window", "22-5"],
         ["firmware", STATION],
+        ["policy", STATION, "--file", "/nowhere.json"],
+        ["reserve", STATION, "1", "no card", "--for-s", "60"],
+        ["reserve", STATION, "1", "04A2B3C4", "--until", "tomorrow"],
         ["unlock", "no/such", "1"],
         ["list", STATION],
         ["availability", STATION, "Operative", "--evse", "-1"],
