@@ -289,7 +289,8 @@ COMMANDS: list[tuple[list[str], str, dict[str, Any]]] = [
         "ReserveNow",
         {
             "id": 7, "expiryDateTime": "2026-12-24T18:00:00.000Z", "evseId": 1,
-            "idToken": {"idToken": "04A2B3C4", "type": "ISO14443"}, "groupIdToken": {"idToken": "fleet", "type": "Central"},
+            "idToken": {"idToken": "04A2B3C4", "type": "ISO14443"},
+            "groupIdToken": {"idToken": "fleet", "type": "Central"},
         },
     ),
     (["unreserve", "S", "7"], "CancelReservation", {"reservationId": 7}),
