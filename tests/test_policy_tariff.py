@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent.policy.tariff import usage as usages
-from agent.policy.tariff.cost import Amount, Cost, CostKind, cost, cost_details
+from agent.policy.tariff.cost import Amount, Cost, CostKind, cost, cost_details, not_calculated
 from agent.policy.tariff.money import CURRENCIES, exact, exponent, number, rounded, shared_out, spelled
 from agent.policy.tariff.terms import (
     ELEMENTS_MAX,
@@ -402,16 +402,24 @@ def test_a_minimum_without_tax_is_shown_with_it() -> None:
 def test_another_tariff_is_in_the_same_currency_and_not_the_ninth() -> None:
     one = tariff(**energy({"priceKwh": 1}))
     with pytest.raises(TariffRefused) as refused:
-        changed((one,), read({"tariffId": "u", "currency": "USD"}))
+        changed((one,), read({"tariffId": "u", "currency": "USD"}), MONDAY)
     assert refused.value.status is Status.NO_CURRENCY_CHANGE
     many = (one,) * TARIFFS_MAX
     with pytest.raises(TariffRefused):
-        changed(many, one)
+        changed(many, one, MONDAY)
+    with pytest.raises(TariffRefused, match="changes its tariff at once"):
+        changed((one,), tariff(validFrom="2026-03-02T12:00:00Z"), MONDAY)
+
+
+def test_a_session_that_began_without_a_price_has_one_from_the_moment_that_it_is_sent_one() -> None:
+    terms = changed((), tariff(**energy({"priceKwh": 1}), fixedFee={"prices": [{"priceFixed": 5}]}), MONDAY)
+    usage = counted(terms, Usage(), reading(60, 9_000), reading(120, 10_000), Kind.CHARGING, BERLIN)
+    assert cost(terms, usage).text == "1.00"
 
 
 def test_what_a_maximum_has_taken_off_does_not_come_back_with_another_tariff() -> None:
     capped = tariff(**energy({"priceKwh": 1}), maxCost={"inclTax": 5})
-    terms = changed((capped,), tariff(**energy({"priceKwh": 1})))
+    terms = changed((capped,), tariff(**energy({"priceKwh": 1})), MONDAY)
     usage = charged(capped, 3600, 20_000)
     usage = counted(terms, usage, reading(3_600, 20_000), reading(7_200, 22_000), Kind.CHARGING, BERLIN)
     assert cost(terms, usage).text == "7.00"
@@ -481,6 +489,13 @@ def test_a_time_that_comes_in_mid_stretch_dates_all_of_it() -> None:
     assert cost([terms], session([terms], [before, after], [Kind.CHARGING])).text == "4.00"
 
 
+def test_a_clock_that_is_put_right_in_mid_session_makes_no_minute_longer() -> None:
+    terms = tariff(**DAY_AND_NIGHT, **minutes("chargingTime", {"priceMinute": 0.1}))
+    corrected = reading(600, 1_000, wall_s=MONDAY + 13 * 3600)  # it was ten past eight in the morning, we believed
+    usage = session([terms], [reading(0, 0), corrected], [Kind.CHARGING])
+    assert cost([terms], usage).text == "1.20"  # ten minutes, and 1 kWh at the price of the evening
+
+
 @pytest.mark.promise("S3")
 def test_over_an_outage_only_what_the_register_counted_is_billed() -> None:
     """At the cheapest price, and no minute of it; a monotonic clock that began anew does not matter."""
@@ -548,6 +563,13 @@ def test_what_the_disk_gives_back_in_pieces_is_no_usage() -> None:
     wrongs: list[Any] = [None, [], 7, {"fixed_fee": 0}, {"reserved": [[0, 5]]}, *({"periods": [p]} for p in periods)]
     for wrong in wrongs:
         assert usages.restored(wrong, [terms]) is None
+
+
+def test_a_cost_that_is_not_known_here_is_no_cost_of_nothing() -> None:
+    details = not_calculated("EUR", "x" * 600)
+    assert details["failureToCalculate"] and len(details["failureReason"]) == 500
+    ended = {"eventType": "Ended", "timestamp": "2026-03-02T12:00:00.000Z", "triggerReason": "EVDeparted", "seqNo": 2}
+    judge("TransactionEvent", {**ended, "transactionInfo": {"transactionId": "t"}, "costDetails": details})
 
 
 # -- money ------------------------------------------------------------------------------------------------------------

@@ -77,6 +77,8 @@ def test_the_drivers_own_tariff_comes_before_the_stations() -> None:
 def test_the_clouds_answer_to_this_card_comes_first_of_all() -> None:
     answered = tariff("for you", 0.1)
     assert choose({"staff"}, GROUPS, set_all(tariff("public")), 1, MONDAY, answered) == Choice(Rule.CLOUD, answered)
+    later = tariff("of tomorrow", 0.1, validFrom="2026-03-03T00:00:00Z")
+    assert choose({"staff"}, GROUPS, Defaults(), 1, MONDAY, later).rule is Rule.GROUP
 
 
 def test_a_driver_of_several_groups_has_the_tariff_that_the_owner_named_first() -> None:

@@ -59,7 +59,7 @@ def played(example: Example) -> tuple[tuple[Tariff, ...], Usage]:
     last: Reading | None = None
     for when, register_wh, power_w, went_on in example.lines:
         if went_on == "ChangeTransactionTariff":
-            tariffs = changed(tariffs, waiting.pop(0))
+            tariffs = changed(tariffs, waiting.pop(0), 0.0)
             continue
         now = reading(when, register_wh, power_w)
         if went_on == "ReserveNow":

@@ -28,6 +28,7 @@ from agent.policy.tariff.terms import (
     Tariff,
     TariffRefused,
     Tax,
+    begins_by,
     is_free,
     spans,
     taxed,
@@ -140,7 +141,7 @@ def _joined(tariffs: Sequence[Tariff], new: Tariff, now_s: float) -> tuple[Tarif
 
 def _begins_s(tariff: Tariff, now_s: float) -> float:
     """All that have begun are the same: the newest word replaces the others."""
-    return 0.0 if tariff.valid_from_s is None or tariff.valid_from_s <= now_s else tariff.valid_from_s
+    return 0.0 if tariff.valid_from_s is None or begins_by(tariff, now_s) else tariff.valid_from_s
 
 
 def default(defaults: Defaults, evse_id: int, now_s: float) -> Tariff | None:
@@ -152,15 +153,17 @@ def default(defaults: Defaults, evse_id: int, now_s: float) -> Tariff | None:
 def without(
     defaults: Defaults, tariff_ids: Sequence[str] | None, evse_id: int | None
 ) -> tuple[Defaults, list[dict[str, str]]]:
-    """ClearTariffs, and its clearTariffsResult. A running session keeps its tariff (I10.FR.07)."""
-    there = [each for id_, tariffs in defaults.of_evse.items() if evse_id in (None, id_) for each in tariffs]
+    """ClearTariffs at one EVSE, or with 0 or None at all of them, and its clearTariffsResult. A running session keeps
+    its tariff (I10.FR.07)."""
+    targets = set(defaults.of_evse) if evse_id in (None, 0) else {evse_id}
+    there = [each for id_, tariffs in defaults.of_evse.items() if id_ in targets for each in tariffs]
     found = {each.tariff_id for each in there}
     wanted = list(dict.fromkeys(sorted(found) if tariff_ids is None else tariff_ids))
     results = [{"tariffId": id_, "status": "Accepted" if id_ in found else "NoTariff"} for id_ in wanted]
     of_evse = {
         id_: kept
         for id_, tariffs in defaults.of_evse.items()
-        if (kept := tuple(each for each in tariffs if each.tariff_id not in wanted or evse_id not in (None, id_)))
+        if (kept := tuple(each for each in tariffs if each.tariff_id not in wanted or id_ not in targets))
     }
     return Defaults(of_evse), results or [{"status": "NoTariff"}]
 
@@ -210,7 +213,7 @@ def choose(
     answered: Tariff | None = None,
 ) -> Choice:
     """`answered`: the tariff of the cloud's answer to this very tap. `now_s`: the earliest that it may be."""
-    if answered is not None:
+    if answered is not None and begins_by(answered, now_s):
         return Choice(Rule.CLOUD, answered)
     found = [(index, group) for group in groups if (index := group_tariffs.groups.get(group)) is not None]
     if found:

@@ -38,6 +38,7 @@ UNITS = {  # of what is counted in what is priced
 }
 assert UNITS.keys() == set(Dimension)
 ON_WIRE = {dimension: dimension.value for dimension in Dimension} | {Dimension.FIXED_FEE: "fixed"}  # TotalCostType
+REASON_MAX = 500  # OCPP 2.1
 VENDOR_ID = "station-agent"
 
 
@@ -196,6 +197,14 @@ def cost_details(tariffs: Sequence[Tariff], usage: Usage, costs: Cost, with_peri
         details["chargingPeriods"] = [_charging_period(tariffs, period) for period in usage.periods]
     marks = {"version": tariffs[-1].version, "timeUnknown": usage.is_unsure}
     return details | {"customData": {"vendorId": VENDOR_ID} | {name: mark for name, mark in marks.items() if mark}}
+
+
+def not_calculated(currency: str, why: str) -> dict[str, Any]:
+    """CostDetailsType of a session whose tariff or usage this build cannot read: the cloud has to work it out."""
+    total_cost = {"currency": currency, "typeOfCost": CostKind.NORMAL.value, "total": {"inclTax": 0}}
+    total_usage = {"energy": 0, "chargingTime": 0, "idleTime": 0}
+    failure = {"failureToCalculate": True, "failureReason": why[:REASON_MAX]}
+    return {"totalCost": total_cost, "totalUsage": total_usage, **failure}
 
 
 def _total_cost(costs: Cost) -> dict[str, Any]:

@@ -204,6 +204,11 @@ def is_free(tariff: Tariff) -> bool:
     return not any(costs) and not (least and (least.incl or least.excl))
 
 
+def begins_by(tariff: Tariff, now_s: float) -> bool:
+    """Whether it may be used; `now_s`: the earliest that it may be, so that nothing begins before its time."""
+    return tariff.valid_from_s is None or tariff.valid_from_s <= now_s
+
+
 def taxed(amount: Fraction, taxes: Iterable[Tax]) -> Fraction:
     """With taxes, which come in the order of their stacks: those of one stack are on what the stacks below it make of
     the amount (I12.FR.13)."""

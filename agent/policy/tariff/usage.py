@@ -29,6 +29,7 @@ from agent.policy.tariff.terms import (
     Status,
     Tariff,
     TariffRefused,
+    begins_by,
     spans,
 )
 from agent.transaction import ChargingState, Reading
@@ -222,12 +223,15 @@ def _hangs_on_time(there: datetime | None, *prices: Sequence[Price]) -> bool:
     return there is None and any(map(spans, prices))
 
 
-def changed(tariffs: tuple[Tariff, ...], tariff: Tariff) -> tuple[Tariff, ...]:
+def changed(tariffs: tuple[Tariff, ...], tariff: Tariff, now_s: float) -> tuple[Tariff, ...]:
     """ChangeTransactionTariff: what is used from now on is counted by `tariff`, and nothing that was used before.
 
     Raises TariffRefused. The fixed fee of the first tariff stays, that of another is never charged (I12.FR.30).
+    `now_s`: the earliest that it may be, wall.
     """
-    if tariff.currency != tariffs[-1].currency:
+    if not begins_by(tariff, now_s):
+        raise TariffRefused("a running session changes its tariff at once: send it when its validFrom has come")
+    if tariffs and tariff.currency != tariffs[-1].currency:
         sentence = f"this session is paid in {tariffs[-1].currency}: send a tariff in that currency"
         raise TariffRefused(sentence, Status.NO_CURRENCY_CHANGE)
     if len(tariffs) >= TARIFFS_MAX:
