@@ -11,8 +11,7 @@ from enum import StrEnum
 from fractions import Fraction
 from typing import Annotated, Any
 
-from msgspec import Meta, Struct, ValidationError, convert
-from msgspec.structs import replace
+from msgspec import Meta, Struct, ValidationError, convert, structs
 
 from agent.clock import iso8601
 from agent.policy.hours import DAY_S, WEEK_DAYS, edges, local, minutes
@@ -282,7 +281,7 @@ def _line(dimension: Dimension, priced: Priced, moment: Moment) -> PriceFact | N
 
 def _wait_ms(when: Conditions) -> int | None:
     """Of a price that waits for nothing but a duration."""
-    waits = replace(when, time_ms=ANY, charging_ms=ANY, idle_ms=ANY)
+    waits = structs.replace(when, time_ms=ANY, charging_ms=ANY, idle_ms=ANY)
     bounds = (when.time_ms.least, when.charging_ms.least, when.idle_ms.least)
     return max((ms for ms in bounds if ms is not None), default=None) if waits == Conditions() else None
 

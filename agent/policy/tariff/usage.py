@@ -14,8 +14,7 @@ from enum import IntEnum
 from itertools import pairwise
 from typing import Annotated, Any
 
-from msgspec import Meta, Struct, ValidationError, convert, to_builtins
-from msgspec.structs import replace
+from msgspec import Meta, Struct, ValidationError, convert, structs, to_builtins
 
 from agent.clock import WALL_MAX_S
 from agent.policy.hours import covers_day, edges, holds, local, minutes
@@ -194,7 +193,7 @@ def begun(
     fees = tariff.of(Dimension.FIXED_FEE).prices
     there = _there(wall_s, zone)
     fixed_fee = chosen(fees, [Moment(there, Counters(), Load(), payer)])
-    return replace(usage, fixed_fee=fixed_fee, is_unsure=usage.is_unsure or _hangs_on_time(there, fees))
+    return structs.replace(usage, fixed_fee=fixed_fee, is_unsure=usage.is_unsure or _hangs_on_time(there, fees))
 
 
 def reservation(
@@ -260,7 +259,7 @@ def counted(
             prices = chosen(energy, piece.moments), chosen(timed, piece.moments)
             periods = _added(periods, Period(index, kind, *prices, at_ms, piece.energy_mwh, piece.time_ms))
     unsure = began_ms is None and bool(spans((*energy, *timed)))
-    return replace(usage, periods=periods, is_unsure=usage.is_unsure or unsure)
+    return structs.replace(usage, periods=periods, is_unsure=usage.is_unsure or unsure)
 
 
 @dataclass(frozen=True, slots=True)
