@@ -3,7 +3,7 @@
 import json
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import date, datetime
+from datetime import date, datetime, tzinfo
 from decimal import Decimal
 from fractions import Fraction
 from random import Random
@@ -216,6 +216,22 @@ def test_not_knowing_the_time_never_costs_more(
     assert known.is_unsure is False
 
 
+WITHOUT_DURATIONS = tariffs(*OF_DAY, "minEnergy", "maxEnergy", with_limits=True)
+
+
+@pytest.mark.promise("S3")
+@settings(max_examples=60, deadline=None)
+@given(WITHOUT_DURATIONS, START, st.lists(STEP, min_size=1, max_size=4), st.data())
+def test_an_outage_never_costs_the_driver_more_than_if_there_had_been_none(
+    terms: Tariff, wall_s: float | None, steps: list[tuple[int, int, Kind]], data: st.DataObject
+) -> None:
+    at = data.draw(st.integers(0, len(steps) - 1))
+    cut = [(s, wh, Kind.UNSEEN if i == at else kind) for i, (s, wh, kind) in enumerate(steps)]
+    seen, unseen = walked([terms], wall_s, steps), walked([terms], wall_s, cut)
+    assert cost([terms], unseen).total.incl <= cost([terms], seen).total.incl
+    assert counters(unseen).energy_mwh == counters(seen).energy_mwh
+
+
 @settings(max_examples=40, deadline=None)
 @given(ANY_TARIFF, START, st.lists(STEP, max_size=4))
 def test_tariff_and_usage_survive_the_disk(
@@ -226,6 +242,80 @@ def test_tariff_and_usage_survive_the_disk(
     assert again == terms
     back = usages.restored(json.loads(json.dumps(usages.saved(usage))), [terms])
     assert back == usage and cost([terms], back) == cost([terms], usage)
+
+
+# -- beside a clerk who writes each minute into a book ----------------------------------------------------------------
+
+WH_A_MINUTE = 100
+
+
+def by_the_minute(form: Json) -> Json:
+    """The same tariff, with durations in whole minutes and energy in what a minute brings."""
+    for dimension in PRICED:
+        for price in form.get(dimension, {}).get("prices", ()):
+            for name, value in price["conditions"].items():
+                if name in OF_USE:
+                    price["conditions"][name] = int(value // 60 * 60 if "Time" in name else value // 100 * 100)
+    return form
+
+
+def holds(said: Json, there: datetime, so_far: dict[str, int]) -> bool:
+    """Of raw JSON, in the words of OCPP."""
+    day, minute = there.date().isoformat(), f"{there:%H:%M}"
+    begin, end = said.get("startTimeOfDay", "00:00"), said.get("endTimeOfDay", "00:00")
+    in_window = begin <= minute < end if begin < end else minute >= begin or minute < end
+    on_day = DAYS[there.weekday()] in said.get("dayOfWeek", DAYS)
+    in_dates = said.get("validFromDate", day) <= day and ("validToDate" not in said or day < said["validToDate"])
+    least = all(so_far[name.removeprefix("min")] >= said[name] for name in said if name.startswith("min"))
+    most = all(so_far[name.removeprefix("max")] < said[name] for name in said if name.startswith("max"))
+    return in_window and on_day and in_dates and least and most and said.get("evseKind") != "DC"
+
+
+def clerk(form: Json, start_s: float, zone: tzinfo, work: Sequence[tuple[int, Kind]]) -> dict[str, Fraction]:
+    """Net, exact, per dimension."""
+    so_far = {"Energy": 0, "Time": 0, "ChargingTime": 0, "IdleTime": 0}
+    book = dict.fromkeys(PRICED, Fraction())
+
+    def price(dimension: str) -> Fraction:
+        there = datetime.fromtimestamp(start_s + so_far["Time"], zone)
+        prices = form.get(dimension, {}).get("prices", ())
+        found = (p[PRICED[dimension]] for p in prices if holds(p["conditions"], there, so_far))
+        return Fraction(str(next(found, 0)))
+
+    book["fixedFee"] = price("fixedFee")
+    for length_min, kind in work:
+        for _ in range(length_min):
+            timed = {Kind.CHARGING: "chargingTime", Kind.IDLE: "idleTime"}.get(kind)
+            if kind is Kind.CHARGING:
+                book["energy"] += price("energy") * WH_A_MINUTE / 1000
+            if timed:
+                book[timed] += price(timed)
+                so_far[timed[0].upper() + timed[1:]] += 60
+            so_far["Energy"] += WH_A_MINUTE if kind is Kind.CHARGING else 0
+            so_far["Time"] += 60
+    return book
+
+
+WORK = st.lists(st.tuples(st.integers(1, 300), st.sampled_from([Kind.CHARGING, Kind.IDLE, Kind.SUSPENDED])), max_size=4)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 1_000_000), st.sampled_from([MONDAY, *NIGHTS]), WORK)
+def test_the_station_comes_to_what_a_clerk_would_minute_by_minute(
+    seed: int, start_s: float, work: list[tuple[int, Kind]]
+) -> None:
+    form = by_the_minute(random_form(seed, (*OF_DAY, *OF_USE), with_limits=False))
+    terms = read(form)
+    steps = [(60 * n, WH_A_MINUTE * n if kind is Kind.CHARGING else 0, kind) for n, kind in work]
+    costs = cost([terms], walked([terms], start_s, steps))
+    book = clerk(form, start_s, BERLIN, work)
+    unit = 10 ** exponent(terms.currency)
+    for dimension, part in costs.parts.items():
+        if dimension.value in book:
+            assert abs(part.excl - book[dimension.value] * unit) < 1, dimension
+    assert abs(costs.total.excl - sum(book.values(), start=Fraction()) * unit) < 1
+    if not any(terms.of(dimension).taxes for dimension in Dimension):
+        assert costs.total.incl == rounded(sum(book.values(), start=Fraction()) * unit)
 
 
 # -- any JSON at the door ---------------------------------------------------------------------------------------------
