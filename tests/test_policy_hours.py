@@ -184,7 +184,7 @@ NEAR_JUMPS = st.sampled_from(
 START = st.builds(lambda day, m: int(at(day, UTC)) + m * 60, NEAR_JUMPS, st.integers(0, 2_880))
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(HOURS, START, st.sampled_from(ZONES))
 def test_between_two_edges_nothing_changes(hours: Hours, from_s: int, zone: tzinfo) -> None:
     spans = [*hours.week, *(each for dated in hours.dated for each in dated.spans)]
@@ -196,7 +196,7 @@ def test_between_two_edges_nothing_changes(hours: Hours, from_s: int, zone: tzin
             assert is_open(hours, before_s, zone) == is_open(hours, after_s, zone)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(HOURS, START, st.sampled_from(ZONES))
 def test_the_next_change_is_the_first_minute_that_differs(hours: Hours, from_s: int, zone: tzinfo) -> None:
     now, found = is_open(hours, from_s, zone), next_change_s(hours, from_s, zone)

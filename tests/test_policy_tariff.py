@@ -599,6 +599,14 @@ def test_over_an_outage_only_what_the_register_counted_is_billed() -> None:
     assert cost([terms], daylight).text == "0.40"
 
 
+@pytest.mark.parametrize("after_s", [-3_600, 9 * 86_400], ids=["back", "on by days"])
+def test_over_an_outage_in_which_the_clock_went_astray_no_time_is_known(after_s: int) -> None:
+    terms = tariff(**DAY_AND_NIGHT)
+    before, after = reading(0, 0), replace(reading(0, 1_000, wall_s=MONDAY + after_s), mono_s=7.0)
+    usage = counted([terms], Usage(), before, after, Kind.UNSEEN, BERLIN)
+    assert usage.is_unsure and cost([terms], usage).text == "0.20"
+
+
 def test_a_stretch_of_weeks_is_one_that_nobody_has_seen() -> None:
     terms = tariff(**minutes("chargingTime", {"priceMinute": 1}), **energy({"priceKwh": 1}))
     usage = charged(terms, 9 * 86_400, 2_000)

@@ -16,6 +16,7 @@ from agent.policy.tariff.money import number, spelled
 from agent.policy.tariff.terms import Tariff, read
 from agent.policy.tariff.usage import KINDS, Kind, Reserved, Usage, begun, changed, counted
 from agent.transaction import ChargingState, Reading
+from agent.uplink.codec import WireRecord, decode_record, encode_record
 from tests.referee import judge
 
 PAGE = Path(__file__).parent.parent / "docs" / "policy.md"
@@ -111,7 +112,10 @@ def test_what_the_cloud_is_sent_is_what_the_screen_shows(example: Example) -> No
     tariffs, usage = played(example)
     costs = cost(tariffs, usage)
     details = cost_details(tariffs, usage, costs, with_periods=True)
-    judge("TransactionEvent", {**ENDED, "costDetails": details})
+    payload = {**ENDED, "costDetails": details}
+    judge("TransactionEvent", payload)
+    record = WireRecord(b"8 bytes.", 0, None, 0, "TransactionEvent", payload)
+    assert decode_record(encode_record(record)).payload == payload
     total = details["totalCost"]["total"]["inclTax"]
     assert total == number(costs.total.incl, costs.currency)
     assert Decimal(json.dumps(total)) == Decimal(costs.text)

@@ -38,7 +38,6 @@ TARIFFS_MAX = 8  # of one session, one after the other
 PERIODS_MAX = 100  # told apart by when they were; what comes then is still counted per price
 STRETCH_MAX_MS = 8 * 86_400_000  # a longer one nobody has seen
 
-
 Quantity = Annotated[int, Meta(ge=0)]
 WallMs = Annotated[int, Meta(ge=0, lt=int(WALL_MAX_S) * 1000)]
 
@@ -106,7 +105,7 @@ class Load:
 
 @dataclass(frozen=True, slots=True)
 class Counters:
-    """How much a transaction has had so far; `kind` is what goes on."""
+    """How much a transaction has had so far."""
 
     energy_mwh: int = 0
     charging_ms: int = 0
@@ -309,10 +308,9 @@ def _pieces(prices: Sequence[Price], so_far: Counters, stretch: Stretch, zone: t
         yield Piece(from_ms, to_ms - from_ms, to_mwh - from_mwh, moments)
 
 
-def _cuts(
-    prices: Sequence[Price], so_far: Counters, stretch: Stretch, zone: tzinfo
-) -> Iterator[tuple[int, int]]:
-    """Points of the straight line, milliseconds and mWh, within it. Time is rounded up, energy down, as one runs."""
+def _cuts(prices: Sequence[Price], so_far: Counters, stretch: Stretch, zone: tzinfo) -> Iterator[tuple[int, int]]:
+    """Points within the straight line, milliseconds and mWh: at an instant what has flowed by then, in whole mWh; of an
+    amount of energy the first millisecond by which it has flowed."""
     time_ms, energy_mwh = stretch.time_ms, stretch.energy_mwh
     at_ms = set(_day_cuts(prices, stretch.began_ms, time_ms, zone))
     if stretch.kind is not Kind.UNSEEN:
@@ -353,7 +351,7 @@ def _later(so_far: Counters, kind: Kind, time_ms: int, energy_mwh: int) -> Count
 
 def _added(periods: tuple[Period, ...], new: Period) -> tuple[Period, ...]:
     """Into the last period if it is of the same sort. When there are too many: into any of the same sort, or each
-    price's part by itself, so that there are never more than PERIODS_MAX, and two for each price."""
+    price's part by itself, so that beyond PERIODS_MAX there is at most one for each price and kind."""
     if not new.energy_mwh and not new.time_ms:
         return periods
     if periods and _sort(periods[-1]) == _sort(new):
@@ -385,7 +383,7 @@ def _ms(seconds: float) -> int:
 
 def _wall_ms(reading: Reading) -> int | None:
     wall_s = reading.wall_s if reading.source else None
-    return _ms(wall_s) if wall_s is not None and 0 < wall_s < WALL_MAX_S else None
+    return _ms(wall_s) if wall_s is not None and STRETCH_MAX_MS / 1000 < wall_s < WALL_MAX_S else None
 
 
 def _there(wall_s: float | None, zone: tzinfo) -> datetime | None:
