@@ -177,14 +177,13 @@ def _without(parts: Parts, excess: Fraction, of: str) -> Parts:
 
 
 def _rounded(currency: str, kind: CostKind, parts: Parts) -> Cost:
-    """The total with tax is rounded; net and tax share it out, and the parts share out each of these two."""
+    """The totals with tax and without are rounded; the parts share out the net, and the tax that is between them."""
     unit = 10 ** exponent(currency)
     nets, taxes = [part.excl * unit for part in parts.values()], [part.tax * unit for part in parts.values()]
     net, tax = sum(nets, start=Fraction()), sum(taxes, start=Fraction())
-    incl = rounded(net + tax)
-    excl, rest = shared_out(incl, (net, tax))
-    shares = zip(parts, shared_out(excl, nets), shared_out(rest, taxes), strict=True)
-    return Cost(currency, kind, {name: Amount(net, net + tax) for name, net, tax in shares}, Amount(excl, incl))
+    total = Amount(rounded(net), rounded(net + tax))
+    shares = zip(parts, shared_out(total.excl, nets), shared_out(total.incl - total.excl, taxes), strict=True)
+    return Cost(currency, kind, {name: Amount(net, net + tax) for name, net, tax in shares}, total)
 
 
 # -- on the wire ------------------------------------------------------------------------------------------------------

@@ -50,7 +50,7 @@ def rounded(amount: Fraction) -> int:
 def shared_out(total: int, parts: Sequence[Fraction]) -> list[int]:
     """Whole numbers for the parts that add up to `total`, each less than one from its exact value (largest remainder).
 
-    `total` is their sum, rounded up or down. Of equal remainders the first is served first; what is exact stays so.
+    `total` is less than one from their sum. Of equal remainders the first is served first; what is exact stays so.
     """
     whole = [floor(part) for part in parts]
     missing = total - sum(whole)
