@@ -230,5 +230,12 @@ def test_without_the_time_the_price_that_is_told_is_the_one_that_is_counted() ->
     assert facts.lines[0].now == Decimal("0.25") and facts.until_s is None
 
 
+def test_the_least_is_nothing_only_where_there_are_times_without_a_price() -> None:
+    day, night = ({"startTimeOfDay": a, "endTimeOfDay": b} for a, b in (("08:00", "20:00"), ("20:00", "08:00")))
+    prices = [{"priceKwh": 0.4, "conditions": day}, {"priceKwh": 0.2, "conditions": night}]
+    lines = [price_facts(tariff("t", energy={"prices": some}), MONDAY, BERLIN).lines for some in (prices, prices[:1])]
+    assert [line.least for (line,) in lines] == [Decimal("0.2"), Decimal(0)]
+
+
 def test_a_free_tariff_says_so() -> None:
     assert price_facts(read({"tariffId": "t", "currency": "EUR"}), MONDAY, BERLIN).is_free

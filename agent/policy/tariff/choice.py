@@ -14,7 +14,7 @@ from typing import Annotated, Any
 from msgspec import Meta, Struct, ValidationError, convert, structs
 
 from agent.clock import iso8601
-from agent.policy.hours import DAY_S, WEEK_DAYS, edges, local, minutes
+from agent.policy.hours import DAY_S, WEEK_DAYS, covers_day, edges, local, minutes
 from agent.policy.tariff import terms
 from agent.policy.tariff.money import MICROS
 from agent.policy.tariff.terms import (
@@ -271,7 +271,8 @@ def _line(dimension: Dimension, priced: Priced, moment: Moment) -> PriceFact | N
     amounts = [_with_tax(price, priced.taxes) for price in priced.prices if not price.when.elsewhere]
     if not amounts:
         return None
-    is_certain = any(price.when == Conditions() for price in priced.prices)
+    by_clock = [price for price in priced.prices if structs.replace(price.when, span=None) == Conditions()]
+    is_certain = any(price.when.span is None for price in by_clock) or covers_day(spans(by_clock))
     index = chosen(priced.prices, [moment])
     now = None if index == NONE else _with_tax(priced.prices[index], priced.taxes)
     waits = [ms // 1000 for price in priced.prices if (ms := _wait_ms(price.when))]
