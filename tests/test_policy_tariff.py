@@ -257,7 +257,8 @@ def by_the_minute(form: Json) -> Json:
         for price in form.get(dimension, {}).get("prices", ()):
             for name, value in price["conditions"].items():
                 if name in OF_USE:
-                    price["conditions"][name] = int(value // 60 * 60 if "Time" in name else value // 100 * 100)
+                    whole = value // 60 * 60 % 18_000 if "Time" in name else value // 100 * 100 % 30_000
+                    price["conditions"][name] = int(whole)
     return form
 
 
@@ -455,6 +456,14 @@ def test_durations_are_summed_over_the_session() -> None:
     readings = [reading(s, wh) for s, wh in ((0, 0), (1_200, 0), (2_400, 2_000), (3_600, 2_000))]
     usage = session([terms], readings, [Kind.IDLE, Kind.CHARGING, Kind.IDLE])
     assert cost([terms], usage).text == "10.00"
+
+
+@pytest.mark.parametrize("kind", [Kind.IDLE, Kind.SUSPENDED])
+def test_the_duration_of_the_session_grows_whatever_goes_on(kind: Kind) -> None:
+    """Half an hour of it is in the middle of the first stretch, or at its end; then ten idle minutes."""
+    terms = tariff(**minutes("idleTime", {"priceMinute": 1, "conditions": {"minTime": 1_800}}))
+    usage = session([terms], [reading(s, 0) for s in (0, 3_600, 4_200)], [kind, Kind.IDLE])
+    assert cost([terms], usage).text == ("40.00" if kind is Kind.IDLE else "10.00")
 
 
 def test_time_that_we_hold_back_is_not_billed_but_passes() -> None:
