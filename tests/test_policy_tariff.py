@@ -569,6 +569,7 @@ def test_without_the_time_the_cheapest_price_counts_and_the_record_says_so() -> 
     terms = tariff(**DAY_AND_NIGHT)
     usage = charged(terms, 3600, 10_000, wall_s=None)
     assert usage.is_unsure and cost([terms], usage).text == "2.00"
+    assert charged(terms, 3600, 1, wall_s=60.0).is_unsure  # a clock that says 1970 was never set
     assert not charged(tariff(**energy({"priceKwh": 1})), 3600, 1, wall_s=None).is_unsure
 
 
