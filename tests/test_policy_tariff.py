@@ -445,9 +445,9 @@ def test_prices_of_dc_never_count_here_and_those_of_ac_always() -> None:
 def test_a_surcharge_is_for_the_card_that_it_names() -> None:
     visa = {"priceFixed": 2, "conditions": {"paymentBrand": "VISA", "paymentRecognition": "CC"}}
     terms = tariff(fixedFee={"prices": [visa, {"priceFixed": 1}]})
-    payers = (Payer("VISA", "CC"), Payer("VISA", "Debit"), Payer())
+    payers = (Payer("VISA", "CC"), Payer("VISA", "Debit"), Payer("other", "CC"), Payer())
     texts = [cost([terms], begun(terms, MONDAY, BERLIN, payer)).text for payer in payers]
-    assert texts == ["2.00", "1.00", "1.00"]
+    assert texts == ["2.00", "1.00", "1.00", "1.00"]
 
 
 def test_durations_are_summed_over_the_session() -> None:
@@ -488,6 +488,8 @@ def test_both_figures_of_a_maximum_are_kept() -> None:
     assert costs.total.excl == 5_000 and costs.kind is CostKind.MAX
     assert costs.parts[Dimension.CHARGING_TIME] == Amount(1_000, 1_000)
     assert costs.parts[Dimension.ENERGY] == Amount(4_000, 4_800)
+    both = tariff(**energy({"priceKwh": 1}, taxes=20), maxCost={"exclTax": 40, "inclTax": 42})
+    assert cost([both], charged(both, 3600, 50_000)).total == Amount(3_500, 4_200)
 
 
 def test_a_minimum_without_tax_is_shown_with_it() -> None:
@@ -548,6 +550,12 @@ def test_a_reservation_of_unknown_length_has_no_time_to_bill() -> None:
         assert usage.is_unsure == (None in (since_s, until_s))
 
 
+def test_of_a_reservation_of_weeks_eight_days_are_billed() -> None:
+    terms = tariff(reservationTime={"prices": [{"priceMinute": 0.01}]})
+    usage = begun(terms, MONDAY, BERLIN, reserved=Reserved(MONDAY - 20 * 86_400))
+    assert cost([terms], usage).text == "115.20"
+
+
 def test_a_reservation_over_a_boundary_is_split_there() -> None:
     evening = {"priceMinute": 0.1, "conditions": {"startTimeOfDay": "18:00"}}
     terms = tariff(reservationTime={"prices": [evening, {"priceMinute": 0.5}]})
@@ -571,6 +579,13 @@ def test_without_the_time_the_cheapest_price_counts_and_the_record_says_so() -> 
     assert usage.is_unsure and cost([terms], usage).text == "2.00"
     assert charged(terms, 3600, 1, wall_s=60.0).is_unsure  # a clock that says 1970 was never set
     assert not charged(tariff(**energy({"priceKwh": 1})), 3600, 1, wall_s=None).is_unsure
+
+
+def test_a_record_stays_flagged_when_the_time_has_come_to_be_known() -> None:
+    terms = tariff(**DAY_AND_NIGHT)
+    usage = charged(terms, 3600, 10_000, wall_s=None)
+    usage = counted([terms], usage, reading(3_600, 10_000), reading(7_200, 20_000), Kind.CHARGING, BERLIN)
+    assert usage.is_unsure and cost([terms], usage).text == "6.00"
 
 
 def test_without_the_time_what_need_not_cost_anything_does_not() -> None:
