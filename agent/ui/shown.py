@@ -179,6 +179,7 @@ ENDINGS: dict[StoppedReason, str] = {
     StoppedReason.POWER_LOSS: "Ended by a power cut.",
     StoppedReason.POWER_QUALITY: "Ended by a fault of the mains.",
     StoppedReason.REMOTE: "Ended from the app.",
+    StoppedReason.TIME_LIMIT_REACHED: "Ended: its time was over.",
 }
 
 assert ENDINGS.keys() == set(StoppedReason)
