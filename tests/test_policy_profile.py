@@ -145,7 +145,7 @@ def test_without_a_clock_a_schedule_counts_with_the_least_that_it_ever_allows() 
 
 def test_a_profile_that_needs_the_cloud_is_over_when_the_cloud_was_away_for_too_long() -> None:
     low, high = one(1, periods=((0, 10),)), one(2, level=1, periods=((0, 20),), maxOfflineDuration=60)
-    offline = replace(AT, offline_s=60.0)
+    offline = replace(AT, offline_s=59.0)
     assert port_limit([low, high], 1, offline) == Limit(20_000, high, 1.0)
     assert port_limit([low, high], 1, later(offline, 1)).limit_ma == 10_000
     assert port_limit([low, high], 1, AT).limit_ma == 20_000, "and counts again with the cloud"

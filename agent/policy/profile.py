@@ -163,9 +163,9 @@ def of_purpose(profiles: Iterable[Profile], purpose: Purpose, at: Situation) -> 
 
 def said_by(profile: Profile, at: Situation) -> tuple[int | None, float]:
     """What one profile says now, in mA per phase, and for how long; None: nothing."""
-    if at.offline_s > profile.offline_max_s:
+    if at.offline_s >= profile.offline_max_s:
         return None, inf
-    for_s = profile.offline_max_s - at.offline_s + 1.0 if at.offline_s else inf
+    for_s = profile.offline_max_s - at.offline_s if at.offline_s else inf
     if at.now_s is None and profile.is_timed:
         return in_ma(profile, min(limit for _, limit in profile.limits), at), for_s
     if at.now_s is not None:
@@ -293,7 +293,7 @@ def lasting(profiles: Sequence[Profile], at: Situation, running: Iterable[str]) 
         p for p in profiles
         if not (at.now_s is not None and at.now_s >= p.valid_to_s)
         and (p.transaction_id is None or p.transaction_id in alive)
-        and not (p.ends_offline and at.offline_s > p.offline_max_s)
+        and not (p.ends_offline and at.offline_s >= p.offline_max_s)
     )  # fmt: skip
 
 
