@@ -19,6 +19,7 @@ from agent.policy.tariff.choice import (
     choose,
     default,
     price_facts,
+    prices_now,
     read_group_tariffs,
     restored,
     saved,
@@ -26,6 +27,8 @@ from agent.policy.tariff.choice import (
     without,
 )
 from agent.policy.tariff.terms import Dimension, Status, Tariff, TariffRefused, read
+from agent.policy.tariff.usage import Kind, begun, counted
+from agent.transaction import Reading
 from tests.referee import judge
 
 BERLIN = ZoneInfo("Europe/Berlin")
@@ -221,6 +224,21 @@ def test_prices_are_told_with_tax_per_kwh_then_per_minute_then_the_rest() -> Non
     )
     assert (facts.currency, facts.is_free, facts.min_cost, facts.max_cost) == ("EUR", False, None, Decimal(20))
     assert facts.until_s == MONDAY + 10 * 3600
+
+
+def test_in_mid_session_the_prices_are_those_that_the_next_kwh_and_minute_cost() -> None:
+    vat = [{"type": "VAT", "tax": 20}]
+    terms = tariff(
+        "t",
+        energy={"prices": [{"priceKwh": 0.1, "conditions": {"maxEnergy": 5_000}}, {"priceKwh": 0.5}], "taxRates": vat},
+        idleTime={"prices": [{"priceMinute": 1, "conditions": {"minIdleTime": 60}}]},
+    )
+    readings = [Reading(wh, s, MONDAY + s, 4, 7_000) for s, wh in ((0.0, 0), (3_600.0, 5_000), (3_700.0, 5_000))]
+    usage = counted([terms], begun(terms, MONDAY, BERLIN), readings[0], readings[1], Kind.CHARGING, BERLIN)
+    assert prices_now(terms, usage, readings[1], BERLIN) == {Dimension.ENERGY: Decimal("0.6")}
+    usage = counted([terms], usage, readings[1], readings[2], Kind.IDLE, BERLIN)
+    now = {Dimension.ENERGY: Decimal("0.6"), Dimension.IDLE_TIME: Decimal(1)}
+    assert prices_now(terms, usage, readings[2], BERLIN) == now
 
 
 def test_without_the_time_the_price_that_is_told_is_the_one_that_is_counted() -> None:

@@ -33,7 +33,8 @@ from agent.policy.tariff.terms import (
     taxed,
     with_tax,
 )
-from agent.policy.tariff.usage import NOBODY, NONE, Counters, Load, Moment, Payer, chosen
+from agent.policy.tariff.usage import NOBODY, NONE, Counters, Load, Moment, Payer, Usage, chosen, moment_of
+from agent.transaction import Reading
 
 GROUPS_MAX, GROUP_TARIFFS_MAX = 10_000, 32
 DEFAULTS_MAX = 4  # of one EVSE: the one in force, and three that wait for their day
@@ -256,6 +257,9 @@ ORDER = (
 )
 
 
+RUNNING = ORDER[:3]
+
+
 def price_facts(tariff: Tariff, wall_s: float | None, zone: tzinfo, payer: Payer = NOBODY) -> PriceFacts:
     """What the driver is told before the start, and of a reservation; unknown time: the cheapest that may hold."""
     moment = Moment(None if wall_s is None else local(wall_s, zone), Counters(), Load(), payer)
@@ -265,6 +269,17 @@ def price_facts(tariff: Tariff, wall_s: float | None, zone: tzinfo, payer: Payer
     soon = () if wall_s is None else edges(of_day, wall_s, wall_s + WEEK_DAYS * DAY_S, zone)
     shown = tuple(line for line in lines if line)
     return PriceFacts(tariff.currency, is_free(tariff), shown, least, most, next(iter(soon), None))
+
+
+def prices_now(tariff: Tariff, usage: Usage, last: Reading, zone: tzinfo) -> dict[Dimension, Decimal]:
+    """What a kWh and a minute cost at the newest reading of a running session, with tax; missing: nothing."""
+    moment = moment_of(usage, last, zone)
+    chosen_of = {dimension: chosen(tariff.of(dimension).prices, [moment]) for dimension in RUNNING}
+    return {
+        dimension: _with_tax(tariff.of(dimension).prices[index], tariff.of(dimension).taxes)
+        for dimension, index in chosen_of.items()
+        if index != NONE
+    }
 
 
 def _line(dimension: Dimension, priced: Priced, moment: Moment) -> PriceFact | None:

@@ -138,6 +138,13 @@ class Moment:
     payer: Payer = NOBODY
 
 
+def moment_of(usage: Usage, last: Reading, zone: tzinfo) -> Moment:
+    """That of the newest reading."""
+    wall_ms = _wall_ms(last)
+    there = None if wall_ms is None else local(wall_ms / 1000, zone)
+    return Moment(there, counters(usage), _load(last))
+
+
 def chosen(prices: Sequence[Price], moments: Iterable[Moment]) -> int:
     """The index of the price that counts, or NONE; of several that may hold at these moments the cheapest."""
     may_hold = {index for moment in moments for index in candidates(prices, moment)}
