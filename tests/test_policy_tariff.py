@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from agent.policy.tariff import usage as usages
 from agent.policy.tariff.cost import Amount, Cost, CostKind, cost, cost_details, not_calculated
+from agent.policy.tariff.moment import Payer
 from agent.policy.tariff.money import CURRENCIES, exact, exponent, number, rounded, shared_out, spelled
 from agent.policy.tariff.terms import (
     ELEMENTS_MAX,
@@ -35,7 +36,6 @@ from agent.policy.tariff.usage import (
     PERIODS_MAX,
     TARIFFS_MAX,
     Kind,
-    Payer,
     Reserved,
     Usage,
     begun,

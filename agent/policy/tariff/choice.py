@@ -16,6 +16,7 @@ from msgspec import Meta, Struct, ValidationError, convert, structs
 from agent.clock import iso8601
 from agent.policy.hours import DAY_S, WEEK_DAYS, covers_day, edges, local, minutes
 from agent.policy.tariff import terms
+from agent.policy.tariff.moment import NOBODY, NONE, Counters, Load, Moment, Payer, chosen
 from agent.policy.tariff.money import MICROS
 from agent.policy.tariff.terms import (
     ANY,
@@ -33,7 +34,7 @@ from agent.policy.tariff.terms import (
     taxed,
     with_tax,
 )
-from agent.policy.tariff.usage import NOBODY, NONE, Counters, Load, Moment, Payer, Usage, chosen, moment_of
+from agent.policy.tariff.usage import Usage, moment_of
 from agent.transaction import Reading
 
 GROUPS_MAX, GROUP_TARIFFS_MAX = 10_000, 32

@@ -13,9 +13,10 @@ from typing import Any
 from msgspec import Struct
 
 from agent.clock import iso8601
+from agent.policy.tariff.moment import NONE
 from agent.policy.tariff.money import MICROS, exponent, number, rounded, shared_out, spelled
 from agent.policy.tariff.terms import Dimension, Limit, Tariff, taxed, with_tax, without_tax
-from agent.policy.tariff.usage import NONE, PERIODS_MAX, TIMED, Kind, Period, Usage, counters
+from agent.policy.tariff.usage import PERIODS_MAX, TIMED, Kind, Period, Usage, counters
 
 # What a maximum is taken off, first to last: what runs on longest gives way first.
 YIELDING = (
