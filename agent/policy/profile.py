@@ -240,7 +240,9 @@ def real_s(now_s: float, for_s: float, zone: tzinfo) -> float:
 def composite(
     limit_of: Callable[[Situation], Limit], at: Situation, duration_s: float
 ) -> Iterator[tuple[float, int | None]]:
-    """Seconds from now, limit in mA (None: none): what `limit_of(situation)` will say, if nothing happens."""
+    """Seconds from now, limit in mA (None: none): what `limit_of(situation)` will say, if nothing happens. Without a
+    transaction one begins now."""
+    at = replace(at, started_s=at.started_s or 0.0)
     gone_s, before = 0.0, object()
     for _ in range(COMPOSITE_PERIODS_MAX * 4):
         limit = limit_of(later(at, gone_s))
