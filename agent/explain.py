@@ -98,10 +98,12 @@ def spelled(opinion: Opinion) -> str:
     match opinion:
         case None:
             return "no opinion"
-        case Accept(groups=groups):
-            return f"accept ({', '.join(sorted(groups))})" if groups else "accept"
-        case Refuse(reason=reason):
-            return f"refuse: {reason}"
+        case Accept(groups=groups, access=access):
+            said = f"accept ({', '.join(sorted(groups))})" if groups else "accept"
+            return f"{said}, by the owner's rule {access.rule!r}" if access else said
+        case Refuse(rule=rule, reason=reason, until_s=until_s):
+            until = f" until {iso8601(until_s)}" if until_s is not None else ""
+            return f"refuse: {reason}{until}{f' ({rule})' if rule.startswith('access') else ''}"
         case AskCloud(timeout_s=timeout_s):
             return f"ask, for up to {timeout_s:g} s"
 

@@ -5,7 +5,9 @@ from typing import Any
 
 import pytest
 
+from agent.clock import iso8601
 from agent.events import Cp, Entry, Link, LinkChanged, PortChosen, PortReported, Report
+from agent.explain import explain
 from agent.policy.plan_token import CTI, EXP, NBF, SUB
 from agent.policy.reasons import Reason
 from agent.port import Status, status
@@ -110,6 +112,17 @@ def test_a_policy_that_cannot_be_read_changes_nothing_and_says_why() -> None:
     said = ordered(play, "AccessPolicy", policy({"name": "x", "who": "nobody knows"}))
     assert said["status"] == "Rejected" and "rules" in said["statusInfo"]["additionalInfo"]
     assert charging(play.plug(1).tap(BOB)) == [BOB, None]
+
+
+def test_explain_names_the_owners_rule_and_when_it_opens() -> None:
+    play = at_noon()
+    rule = {"name": "evening", "who": "groups", "groups": ["fleet"], "hours": hours(18, 22)}
+    ordered(play, "AccessPolicy", policy(rule))
+    closed = explain(play.station, ANN, play.allow[ANN], None, 1, play.now)
+    opens = iso8601(MIDNIGHT_S + 18 * 3600)
+    assert closed.rules[-1] == ("allowlist", f"refuse: closed until {opens} (access: evening)")
+    play.after(7 * 3600)
+    assert explain(play.station, ANN, play.allow[ANN], None, 1, play.now).rules[-1][1].endswith("rule 'evening'")
 
 
 def test_a_free_station_has_hours_too() -> None:
