@@ -15,7 +15,7 @@ import msgspec
 
 from agent import listing, navigation, network, owner, selftest, service, taps, terms, updating, withdrawn
 from agent.clock import Clock, floor, told, wall
-from agent.commands import charging, firmware, variables
+from agent.commands import charging, firmware, profiles, variables
 from agent.commands import owner as owners
 from agent.commands import station as commands
 from agent.effects import Effect, HangUp, LoadZone, Save, Wish
@@ -115,6 +115,7 @@ from agent.wizard import flow, handover, layer, receiver
 from agent.wizard.facts import restored as restored_wizard
 from agent.wizard.facts import saved as saved_wizard
 
+OWNER_COMMANDS = {**owners.HANDLERS, **profiles.HANDLERS}
 ALIVE_PERIOD_S = 600.0  # a sign of life on disk: how exactly an outage can be told, against wear of the flash
 
 
@@ -237,8 +238,8 @@ def absorb(station: Station, event: Event, now: float) -> Step:
             return firmware.update(station, event, now)
         case UpdaterTold() | UpdaterLost():
             return updating.heard(station, event), ()
-        case OwnerRequested():
-            return owners.asked(station, event, now)
+        case OwnerRequested(action=action):
+            return OWNER_COMMANDS[action](station, event, now)
         case LiveRequested():
             return commands.live(station, event, now)
         case VariablesRequested():
