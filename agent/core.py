@@ -13,9 +13,9 @@ from typing import Any
 
 import msgspec
 
-from agent import listing, navigation, network, owner, selftest, service, taps, terms, updating, withdrawn
+from agent import billing, listing, navigation, network, owner, selftest, service, taps, terms, updating, withdrawn
 from agent.clock import Clock, floor, told, wall
-from agent.commands import charging, firmware, profiles, variables
+from agent.commands import charging, firmware, profiles, tariffs, variables
 from agent.commands import owner as owners
 from agent.commands import station as commands
 from agent.effects import Effect, HangUp, LoadZone, Save, Wish
@@ -81,6 +81,7 @@ from agent.faults import Fault
 from agent.policy import owner as owner_facts
 from agent.policy.authorize import Accept, Question, free_for_all
 from agent.policy.reasons import Reason
+from agent.policy.tariff.bill import Bill, saved_tariffs
 from agent.port import (
     Grant,
     Level,
@@ -115,7 +116,7 @@ from agent.wizard import flow, handover, layer, receiver
 from agent.wizard.facts import restored as restored_wizard
 from agent.wizard.facts import saved as saved_wizard
 
-OWNER_COMMANDS = {**owners.HANDLERS, **profiles.HANDLERS}
+OWNER_COMMANDS = {**owners.HANDLERS, **profiles.HANDLERS, **tariffs.HANDLERS}
 ALIVE_PERIOD_S = 600.0  # a sign of life on disk: how exactly an outage can be told, against wear of the flash
 
 
@@ -497,6 +498,7 @@ def started(station: Station, evse_id: int, now: float) -> Station:
         unplugs=port.report.unplugs,
         controller_boot_id=station.controller.boot_id if station.controller else 0,
         remote_start_id=grant.remote_start_id,
+        bill=billing.begun(station, evse_id, grant, begin, owner.own_reservation(station, evse_id, grant)),
         **owner.begun_by(station, evse_id, grant),
     )
     station = owner.used(station, evse_id, grant)
@@ -579,6 +581,17 @@ def saved(port: Port) -> dict[str, Any]:
     }
 
 
+def bill_of(port: Port) -> Bill | None:
+    return port.transaction.bill if port.transaction else None
+
+
+def tariff_saves(old: Port, new: Port) -> Iterator[Save]:
+    """The tariffs of a session are long and seldom change: a fact of their own, in the commit of what they are of."""
+    was, held = bill_of(old), bill_of(new)
+    if (was and was.tariffs) != (held and held.tariffs):
+        yield Save(f"tariffs/{new.evse_id}", saved_tariffs(held))
+
+
 def is_saved_alike(old: Port, new: Port) -> bool:
     same_tx = old.transaction is new.transaction or old.transaction == new.transaction
     same_latches = old.latched == new.latched and (not new.latched or old.arrivals == new.arrivals)
@@ -591,6 +604,8 @@ def saves(before: Station, after: Station) -> tuple[Save, ...]:
         for old, new in zip(before.ports, after.ports, strict=True)
         if new is not old and not is_saved_alike(old, new)
     ]
+    for old, new in zip(before.ports, after.ports, strict=True):
+        out.extend(tariff_saves(old, new) if new is not old else ())
     if after.alive_at != before.alive_at or after.clock is not before.clock:
         out.append(Save("station", alive(after)))
     if after.cloud is not before.cloud:
@@ -641,7 +656,7 @@ def born(
     cloud, in_force = variables.with_cloud(ceiling, facts.get("cloud"))
     held = in_force.restart_delay_max_s if boot.reason is BootReason.POWER_UP and boot.count > 1 else None
     ports = tuple(
-        reborn(i, facts.get(f"port/{i}"), None if held is None else boot.at + held * part, now)
+        reborn(i, facts, None if held is None else boot.at + held * part, now)
         for i, part in zip(range(1, port_count + 1), jitter, strict=True)
     )
     station = Station(
@@ -672,8 +687,11 @@ def opened(machine: Machine, fact: Any) -> frozenset[str]:
 
 
 def lost_facts(station: Station, facts: Mapping[str, Any], now: float) -> Iterator[Effect]:
-    """Of a session that this software cannot read its owner hears, and what was stored is kept aside."""
+    """Of a session that this software cannot read its owner hears, and what was stored is kept aside. That its bill
+    cannot be read its Ended says."""
     for port in station.ports:
+        if (bill := bill_of(port)) is not None and bill.lost is not None:
+            yield Save(f"unread/bill/{port.evse_id}", bill.lost)
         fact = facts.get(f"port/{port.evse_id}")
         was_idle = fact is None or (isinstance(fact, dict) and fact.get("transaction") is None)
         if port.transaction is None and not was_idle:
@@ -690,11 +708,13 @@ def relatched(fact: Mapping[str, Any]) -> dict[str, Any]:
     return {"latched": known}
 
 
-def reborn(evse_id: int, fact: Any, held_until: float | None, now: float) -> Port:
+def reborn(evse_id: int, facts: Mapping[str, Any], held_until: float | None, now: float) -> Port:
+    fact: Any = facts.get(f"port/{evse_id}")
     port = Port(evse_id, held_until=held_until, status_at=now)  # what the cloud heard last was another run's truth
     try:
         off, off_next = (frozenset(map(Level, fact[key])) - {Level.RESET, *UNSAVED} for key in ("off", "off_next"))
         port = replace(port, off=off, off_next=off_next, **relatched(fact))
-        return replace(port, transaction=restored(fact["transaction"]) if fact["transaction"] else None)
+        stored, bill = fact["transaction"], facts.get(f"tariffs/{evse_id}")
+        return replace(port, transaction=restored(stored, bill) if stored else None)
     except (TypeError, KeyError, ValueError, msgspec.ValidationError):
         return port

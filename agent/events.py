@@ -15,6 +15,7 @@ from msgspec import Meta, Struct
 from agent.clock import ClockSource
 from agent.faults import Fault
 from agent.panel import DoorProblem
+from agent.policy.tariff.terms import Tariff
 from agent.uplink.messages import ComponentVariableType, GetVariableDataType, SetVariableDataType
 from agent.wizard.facts import Sentence
 from agent.wizard.places import Place
@@ -86,6 +87,7 @@ class Entry:
     pending: bool = False  # the owner has the request but has not approved it yet
     removed: bool = False  # was connected once
     language: str | None = None  # of the texts for this driver: OCPP's language1
+    tariff: Tariff | None = None  # of the cloud's answer to this very tap; no list and no cache has any
 
 
 class Source(StrEnum):

@@ -8,7 +8,7 @@ from dataclasses import replace
 from math import inf
 from typing import Any
 
-from agent import reporting
+from agent import billing, reporting
 from agent.clock import earliest, wall
 from agent.effects import Save
 from agent.events import Link
@@ -16,6 +16,7 @@ from agent.policy import access, owner, plan_token, profile, reservation
 from agent.policy.access import Allowed, AtClosing
 from agent.policy.plan_token import Standing
 from agent.policy.reasons import Reason
+from agent.policy.reservation import End, Reservation
 from agent.port import Bar, Grant
 from agent.station import Station
 from agent.taps import Step, with_port
@@ -70,8 +71,16 @@ def reservations_over(station: Station, now: float) -> Step:
     if not said.reservations:
         return station, ()
     kept, ended = reservation.over(said.reservations, ports_of(station), station.clock, now)
-    records = [reporting.reservation_record(station, number, end, now) for number, end in ended]
+    records = [
+        reporting.reservation_record(station, number, end, now, owed(station, number, end, now)) for number, end in ended
+    ]
     return (replace(station, owner=replace(said, reservations=kept)) if ended else station), tuple(records)
+
+
+def owed(station: Station, number: int, end: End, now: float) -> dict[str, Any] | None:
+    """By whoever reserved and did not come. What the station could not keep costs nothing."""
+    mine = next(each for each in station.owner.reservations if each.reservation_id == number)
+    return billing.unused(station, mine, now) if end is End.EXPIRED else None
 
 
 def profiles_over(station: Station, now: float) -> Station:
@@ -164,9 +173,13 @@ def due_at(station: Station, now: float) -> float:
 # -- a session begins -------------------------------------------------------------------------------------------------
 
 
+def own_reservation(station: Station, evse_id: int, grant: Grant) -> Reservation | None:
+    return reservation.own(station.owner.reservations, evse_id, grant.id_token, grant.groups)
+
+
 def begun_by(station: Station, evse_id: int, grant: Grant) -> dict[str, Any]:
     """What the transaction keeps of the owner's decisions."""
-    mine = reservation.own(station.owner.reservations, evse_id, grant.id_token, grant.groups)
+    mine = own_reservation(station, evse_id, grant)
     kept: dict[str, Any] = {"reservation_id": mine.reservation_id if mine else None}
     if grant.access and station.owner.access:
         policy = station.owner.access.policy

@@ -9,6 +9,7 @@ from agent.faults import FAULTS, Cure, Fault, Latch
 from agent.policy.access import Allowed
 from agent.policy.reasons import Reason
 from agent.policy.sharing import CURRENT_MIN_MA, STEP_MA
+from agent.policy.tariff.terms import Tariff
 from agent.settings import Settings
 from agent.transaction import StoppedReason, Transaction, Trigger, ended_by
 
@@ -51,6 +52,7 @@ class Grant:
     group_id: str | None = None
     remote_start_id: int | None = None
     access: Allowed | None = None  # by the owner's rule, where he has any
+    tariff: Tariff | None = None  # of the cloud's answer to this very tap
 
 
 @dataclass(frozen=True, slots=True)

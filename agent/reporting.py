@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
+from agent.billing import settled
 from agent.clock import earliest, iso8601, wall
 from agent.effects import Record, Stream
 from agent.events import Link, Registration
@@ -15,6 +16,8 @@ from agent.faults import FAULTS, code
 from agent.policy.id_token import masked
 from agent.policy.plan_token import Plan, Standing
 from agent.policy.reasons import WORDS
+from agent.policy.tariff import bill as bills
+from agent.policy.tariff.bill import Bill
 from agent.port import Port, counts, faults, status
 from agent.selftest import PartResult, is_over, results
 from agent.station import FirmwareStatus, Notice, Station, charging_state, outage_s, stamp
@@ -90,6 +93,8 @@ def records(before: Station, after: Station, now: float) -> tuple[Station, tuple
 def transaction_edges(before: Station, station: Station, old: Port, new: Port, now: float) -> tuple[Port, list[Record]]:
     out: list[Record] = []
     if (tx := new.finished) is not None and tx is not old.finished:
+        tx = settled(before, old, station, tx)
+        new = replace(new, finished=tx)
         if (
             old.transaction is None or old.transaction.transaction_id != tx.transaction_id
         ):  # began and ended in one step
@@ -113,7 +118,7 @@ def transaction_edges(before: Station, station: Station, old: Port, new: Port, n
             Trigger.TRIGGER: "Trigger",
         }
         last = reading(new.report, now, *stamp(station, now)) if counts(new.report, tx) else tx.last
-        tx = replace(tx, last=last, unplugs=new.report.unplugs)
+        tx = settled(before, old, station, replace(tx, last=last, unplugs=new.report.unplugs))
         is_sample = trigger in (Trigger.METER_VALUE_CLOCK, Trigger.METER_VALUE_PERIODIC)
         stream = Stream.SAMPLES if is_sample else Stream.MONEY
         stream = asked_for(station, stream) if trigger is Trigger.TRIGGER else stream
@@ -121,9 +126,21 @@ def transaction_edges(before: Station, station: Station, old: Port, new: Port, n
             station, new, tx, "Updated", trigger, tx.last, now, context.get(trigger, "Other"), stream
         ))  # fmt: skip
     else:
-        return new, out
+        return without_word(before, station, old, new, now), out
     controller = station.controller.boot_id if station.controller else tx.controller_boot_id
     return replace(new, transaction=replace(tx, seq_no=tx.seq_no + 1, controller_boot_id=controller)), out
+
+
+def without_word(before: Station, station: Station, old: Port, new: Port, now: float) -> Port:
+    """A reading that is told to nobody: at the beginning of the end, so that what follows is billed as what it is."""
+    old_tx, tx = old.transaction, new.transaction
+    assert old_tx and tx
+    if tx is old_tx:
+        return new
+    if tx.bill and tx.ending and not old_tx.ending and new.report and counts(new.report, tx) and not tx.interrupted:
+        tx = replace(tx, last=reading(new.report, now, *stamp(station, now)), unplugs=new.report.unplugs)
+    after = settled(before, old, station, tx)
+    return new if after is new.transaction else replace(new, transaction=after)
 
 
 def asked_for(station: Station, stream: Stream) -> Stream:
@@ -149,6 +166,8 @@ def update_trigger(before: Station, station: Station, old: Port, new: Port, now:
         return Trigger.TX_RESUMED
     if tx.energy_cap_wh is not None and old_tx.energy_cap_wh is None and not tx.ending:
         return Trigger.DEAUTHORIZED
+    if tx.bill and old_tx.bill and len(tx.bill.tariffs) > len(old_tx.bill.tariffs):
+        return Trigger.TARIFF_CHANGED
     if new.triggers != old.triggers:
         return Trigger.TRIGGER
     if charging_state(station, new) is not charging_state(before, old) and not tx.ending:
@@ -194,6 +213,8 @@ def transaction_record(
             payload["customData"] |= {"accessRule": tx.access_rule, "accessPolicy": tx.access_policy}
         if tx.reservation_id is not None:
             payload["reservationId"] = tx.reservation_id
+    if tx.bill:
+        payload |= billed(tx.bill, payload, event_type, trigger, is_sample=stream is Stream.SAMPLES)
     if event_type == "Ended" and tx.rule == TEST_RULE:
         payload["customData"] = {"vendorId": VENDOR_ID, "rule": tx.rule}
     if trigger is Trigger.DEAUTHORIZED and tx.refused:
@@ -201,6 +222,22 @@ def transaction_record(
         payload["customData"] = {"vendorId": VENDOR_ID, **known}
     source = at.source if tx.interrupted else int(station.clock.source)
     return Record(stream, "TransactionEvent", payload, when, dated, source if dated is not None else 0)
+
+
+def billed(
+    bill: Bill, payload: dict[str, Any], event_type: str, trigger: Trigger, *, is_sample: bool
+) -> dict[str, Any]:
+    """What it costs so far, at the end and at each edge (I07): a sample would be twice as long. Which tariff that is,
+    and why, where it is new."""
+    more: dict[str, Any] = {}
+    is_new = event_type == "Started" or trigger is Trigger.TARIFF_CHANGED
+    if bill.tariffs and (is_new or event_type == "Ended"):
+        more["transactionInfo"] = payload["transactionInfo"] | {"tariffId": bill.tariffs[-1].tariff_id}
+    if is_new:
+        more["customData"] = {"vendorId": VENDOR_ID, **payload.get("customData", {}), **bills.marks(bill)}
+    if event_type != "Started" and not is_sample:
+        more["costDetails"] = bills.details(bill, with_periods=event_type == "Ended")
+    return more
 
 
 def meter_value(station: Station, at: Reading, context: str, dated: str) -> dict[str, Any]:
@@ -261,8 +298,13 @@ def firmware_record(station: Station, now: float, *, is_asked: bool = False) -> 
     return message(station, Stream.STATUS, "FirmwareStatusNotification", payload, now)
 
 
-def reservation_record(station: Station, reservation_id: int, end: str, now: float) -> Record:
-    payload = {"reservationId": reservation_id, "reservationUpdateStatus": str(end)}
+def reservation_record(
+    station: Station, reservation_id: int, end: str, now: float, owed: dict[str, Any] | None = None
+) -> Record:
+    """`owed`: what it costs that nobody has come."""
+    payload: dict[str, Any] = {"reservationId": reservation_id, "reservationUpdateStatus": str(end)}
+    if owed:
+        payload["customData"] = {"vendorId": VENDOR_ID, **owed}
     return message(station, Stream.STATUS, "ReservationStatusUpdate", payload, now)
 
 

@@ -73,7 +73,7 @@ from agent.station import Station
 from agent.store import Buried, CommitFailed, Committed, Crashed, EpochOpened, Fetched, Search, Searched, StoreForked
 from agent.taps import LATE_S
 from agent.uplink import answers
-from agent.uplink.codec import LivePort, LiveReading, Mark, Will, WireError, encode_live
+from agent.uplink.codec import LivePort, LiveReading, Mark, Will, encode_live
 from agent.uplink.commands import (
     Answered,
     CacheClearRequested,
@@ -90,7 +90,6 @@ from agent.uplink.commands import (
     refused,
     to_event,
 )
-from agent.uplink.messages import AuthorizeResponse, from_wire
 from agent.uplink.mqtt import Connected, Disconnected, PubAcked, Received
 from agent.uplink.operator import OperatorKeys
 from agent.uplink.protocol import (
@@ -511,8 +510,11 @@ class Shell:
             case CommandArrived(data=data):
                 self._command(data, now)
             case VolatileAnswered(tag=int(ask_id), action="Authorize", payload=dict(payload)):
-                if entry := entry_of(payload):
+                entry, why = answers.authorized(payload)
+                if entry:
                     self._todo.append(OnlineAnswered(ask_id, entry))
+                if why:
+                    self._log(why)
             case VolatileAnswered(action="SignCertificate", payload=answer) if self._identity:
                 self._identity.answered(answer, now)
             case BootAnswered(status=status):
@@ -699,12 +701,3 @@ def live_reading(live: Live) -> LiveReading:
         for evse_id, r in live.ports
     )
     return LiveReading(round(live.mono_s * 1000), None if live.wall_s is None else round(live.wall_s * 1000), ports)
-
-
-def entry_of(response: Mapping[str, Any]) -> Entry | None:
-    """AuthorizeResponse as an entry; None if the cloud's words cannot be read, which is no answer."""
-    try:
-        from_wire(AuthorizeResponse, response)
-        return answers.entry_of(response["idTokenInfo"])
-    except WireError:
-        return None

@@ -177,7 +177,7 @@ def remembered(id_token: str, entry: Entry, asked_at: float) -> tuple[Remember, 
     """For the cache. That a card is charging elsewhere just now is no property of the card."""
     if entry.status is AuthorizationStatus.CONCURRENT_TX:
         return ()
-    return (Remember(id_token, entry, asked_at),)
+    return (Remember(id_token, replace(entry, tariff=None), asked_at),)
 
 
 def timed_out(station: Station, ask: Ask, now: float) -> Step:
@@ -286,7 +286,8 @@ def decided(station: Station, ask: Ask, online: Entry | None, now: float) -> Ste
         case Accept(rule=rule, groups=groups, access=access):
             until = now + station.settings.ev_connection_timeout_s
             group_id = entry.group_id if entry else None
-            grant = Grant(ask.id_token, CARD, rule, until, groups, group_id, access=access)
+            tariff = online.tariff if online else None
+            grant = Grant(ask.id_token, CARD, rule, until, groups, group_id, access=access, tariff=tariff)
             station = without(station, ask)
             if ask.evse_id is None:
                 since = now if ask.stage is Stage.LATE else ask.at  # once refused, a driver may have made room

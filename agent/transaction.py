@@ -10,20 +10,14 @@ from typing import Any
 
 import msgspec
 
-from agent.events import Report
+from agent.policy.tariff import bill as billing
+from agent.policy.tariff.bill import Bill
+from agent.reading import ChargingState as ChargingState
+from agent.reading import Reading as Reading
+from agent.reading import reading as reading
 
 LIST_RULE = "allowlist"  # of agent/policy/authorize.py: the list has let it start
 TEST_RULE = "test charge"  # the installer's, and nobody's bill
-
-
-class ChargingState(StrEnum):
-    """OCPP 2.1 ChargingStateEnumType, spelled as on the wire."""
-
-    EV_CONNECTED = "EVConnected"
-    CHARGING = "Charging"
-    SUSPENDED_EV = "SuspendedEV"
-    SUSPENDED_EVSE = "SuspendedEVSE"
-    IDLE = "Idle"
 
 
 class Trigger(StrEnum):
@@ -42,6 +36,7 @@ class Trigger(StrEnum):
     REMOTE_STOP = "RemoteStop"
     RESET_COMMAND = "ResetCommand"
     STOP_AUTHORIZED = "StopAuthorized"
+    TARIFF_CHANGED = "TariffChanged"
     TIME_LIMIT_REACHED = "TimeLimitReached"
     TRIGGER = "Trigger"
     TX_RESUMED = "TxResumed"
@@ -63,19 +58,6 @@ class StoppedReason(StrEnum):
     POWER_QUALITY = "PowerQuality"
     REMOTE = "Remote"
     TIME_LIMIT_REACHED = "TimeLimitReached"
-
-
-@dataclass(frozen=True, slots=True)
-class Reading:
-    """The meter at one instant."""
-
-    energy_wh: int  # register
-    mono_s: float
-    wall_s: float | None  # the same instant, if the clock was known
-    source: int = 0  # ClockSource of wall_s
-    power_w: int = 0
-    current_ma: tuple[int, int, int] = (0, 0, 0)
-    voltage_mv: tuple[int, int, int] = (0, 0, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +93,7 @@ class Transaction:
     limit_stops: bool = True  # or the driver is only asked to leave
     reservation_id: int | None = None  # that it has used up
     listed: bool = False  # the allowlist has named the card in mid-session, for it
+    bill: Bill | None = None  # what it costs, counted up to `last`; None: it has no tariff
     ending: Ending | None = None
     interrupted: bool = False  # a restart happened; whether it resumes is not decided yet
 
@@ -123,10 +106,6 @@ class Transaction:
         return self.listed or self.rule == LIST_RULE
 
 
-def reading(report: Report, now: float, wall_s: float | None, source: int) -> Reading:
-    return Reading(report.energy_wh, now, wall_s, source, report.power_w, report.current_ma, report.voltage_mv)
-
-
 def ended_by(
     tx: Transaction, reason: StoppedReason, trigger: Trigger, now: float, id_token: str | None = None
 ) -> Transaction:
@@ -135,12 +114,16 @@ def ended_by(
 
 
 def saved(tx: Transaction) -> Any:
-    """As JSON-like values, for the store. Whether it was interrupted is a fact of one run, not of the disk."""
-    fields = msgspec.to_builtins(tx)
-    del fields["interrupted"]
-    return fields
+    """As JSON-like values, for the store. Whether it was interrupted is a fact of one run, not of the disk; its tariffs
+    are a fact of their own (agent/core.py), since they are long and never change."""
+    fields = msgspec.to_builtins(replace(tx, bill=None))
+    del fields["interrupted"], fields["bill"]
+    return fields | ({"billed": billing.saved(tx.bill)} if tx.bill else {})
 
 
-def restored(value: Any) -> Transaction:
-    """The transaction as it was stored, interrupted. Raises msgspec.ValidationError if it cannot be read."""
-    return replace(msgspec.convert(value, Transaction), interrupted=True)
+def restored(value: Any, tariffs: Any = None) -> Transaction:
+    """The transaction as it was stored, interrupted. Raises msgspec.ValidationError if it cannot be read; a bill that
+    cannot says so itself."""
+    tx = replace(msgspec.convert(value, Transaction), interrupted=True)
+    billed = value.get("billed")
+    return tx if billed is None else replace(tx, bill=billing.restored(billed, tariffs))

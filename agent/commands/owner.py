@@ -3,30 +3,19 @@
 Each command is read whole, taken or refused whole, and answered in the same commit. HANDLERS is the list of them.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+from collections.abc import Mapping
 from typing import Any
 
-from agent.clock import read_time
+from agent.clock import read_time, wall
+from agent.commands.answers import Handler, said, with_owner
 from agent.events import OwnerRequested
 from agent.policy import access, plan_token, reservation
 from agent.policy.id_token import normalised
 from agent.policy.reservation import Answer, Reservation
-from agent.reporting import answer, result
+from agent.reporting import answer
 from agent.station import Station
 from agent.taps import Step
 from agent.terms import ports_of
-
-Handler = Callable[[Station, OwnerRequested, float], Step]
-
-
-def said(station: Station, event: OwnerRequested, response: Mapping[str, Any], now: float) -> Step:
-    return station, (result(station, event.command_id, dict(response), now),)
-
-
-def with_owner(station: Station, **changes: Any) -> Station:
-    return replace(station, owner=replace(station.owner, **changes))
-
 
 # -- reservations -----------------------------------------------------------------------------------------------------
 
@@ -39,7 +28,7 @@ def reserve_now(station: Station, event: OwnerRequested, now: float) -> Step:
         return said(station, event, answer("Rejected", "InvalidValue", "expiryDateTime is no time"), now)
     new = Reservation(
         request["id"], canonical(token), expires_s, request.get("evseId") or None,
-        group["idToken"] if group else None,
+        group["idToken"] if group else None, wall(station.clock, now),
     )  # fmt: skip
     kept, status = reservation.reserve(station.owner.reservations, new, ports_of(station), station.clock, now)
     if status is Answer.REJECTED:

@@ -7,7 +7,7 @@ from typing import Any
 
 from agent import reporting
 from agent.clock import iso8601, wall
-from agent.commands.owner import Handler, said, with_owner
+from agent.commands.answers import Handler, said, with_owner
 from agent.events import OwnerRequested
 from agent.policy import profile
 from agent.policy.profile import Limit, Rejected, Situation

@@ -13,7 +13,10 @@ from agent.policy.access import Rules
 from agent.policy.plan_token import Token
 from agent.policy.profile import Profile
 from agent.policy.reservation import Reservations
+from agent.policy.tariff import choice
+from agent.policy.tariff.choice import Defaults, GroupTariffs
 
+NO_DEFAULTS, NO_GROUPS = Defaults(), GroupTariffs()
 FACT = "owner/"  # of each part's name on the disk
 
 
@@ -25,6 +28,8 @@ class Owner:
     tokens: tuple[Token, ...] = ()
     is_free_after_plan: bool = False  # deactivated, it charges whoever comes, for nothing
     profiles: tuple[Profile, ...] = ()
+    default_tariffs: Defaults = NO_DEFAULTS
+    group_tariffs: GroupTariffs = NO_GROUPS
     warned_d: int | None = None  # so many days before the plan's end, or its deactivation, somebody was told last
     offline_since: float | None = None  # monotonic; of this run
     # Derived when something has changed, or `due` has come: what follows from the above and the time.
@@ -42,6 +47,8 @@ def saved(owner: Owner) -> dict[str, Any]:
         "tokens": plan_token.saved(owner.tokens) or None,
         "free after plan": owner.is_free_after_plan or None,
         "profiles": profile.saved(owner.profiles) or None,
+        "default tariffs": choice.saved(owner.default_tariffs) or None,
+        "group tariffs": owner.group_tariffs.sent,
         "warned": owner.warned_d,
     }
 
@@ -58,5 +65,7 @@ def restored(facts: Mapping[str, Any], ports: int) -> Owner:
         tokens=plan_token.restored(fact("tokens")),
         is_free_after_plan=fact("free after plan") is True,
         profiles=profile.restored(fact("profiles"), ports),
+        default_tariffs=choice.restored(fact("default tariffs") or {}) or Defaults(),
+        group_tariffs=choice.restored_groups(fact("group tariffs")),
         warned_d=warned_d if type(warned_d) is int else None,
     )

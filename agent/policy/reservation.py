@@ -44,6 +44,7 @@ class Reservation(Struct, frozen=True, forbid_unknown_fields=True):
     expires_s: float  # wall
     evse_id: int | None = None  # None: any port
     group_id: Annotated[str, Meta(max_length=255)] | None = None  # its holders may use it, too
+    since_s: float | None = None  # wall: when it was made; None: nobody knew the time
 
 
 Reservations = tuple[Reservation, ...]

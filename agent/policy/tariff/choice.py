@@ -202,6 +202,14 @@ def restored(value: Any) -> Defaults | None:
         return None
 
 
+def restored_groups(value: Any) -> GroupTariffs:
+    """None at all if this build cannot read all of them."""
+    try:
+        return GroupTariffs() if value is None else read_group_tariffs(value)
+    except TariffRefused:
+        return GroupTariffs()
+
+
 # -- the choice -------------------------------------------------------------------------------------------------------
 
 

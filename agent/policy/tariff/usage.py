@@ -31,7 +31,7 @@ from agent.policy.tariff.terms import (
     begins_by,
     spans,
 )
-from agent.transaction import ChargingState, Reading
+from agent.reading import ChargingState, Reading
 
 TARIFFS_MAX = 8  # of one session, one after the other
 PERIODS_MAX = 100  # told apart by when they were; what comes then is still counted per price

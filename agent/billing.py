@@ -1,0 +1,123 @@
+"""Tariffs at the plug: which one counts for whom, what a session has used, and what that comes to. Pure.
+
+The rules are in `policy/tariff`; this hands them the station's facts. A bill is counted up to its session's newest
+reading, `Transaction.last`: whoever moves that has it counted in the same step, in `settled`.
+"""
+
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Any
+
+from agent.clock import earliest, wall
+from agent.policy import plan_token
+from agent.policy.plan_token import Standing
+from agent.policy.reservation import Reservation
+from agent.policy.tariff import bill as bills
+from agent.policy.tariff import usage
+from agent.policy.tariff.bill import Bill
+from agent.policy.tariff.choice import Choice, PriceFacts, Rule, choose, price_facts
+from agent.policy.tariff.cost import Cost, cost
+from agent.policy.tariff.terms import Tariff
+from agent.policy.tariff.usage import KINDS, Kind, Reserved
+from agent.port import Grant, Port, counts
+from agent.reading import Reading, reading
+from agent.station import Station, charging_state, stamp
+from agent.transaction import TEST_RULE, Transaction
+
+# -- whose ------------------------------------------------------------------------------------------------------------
+
+
+def choice(
+    station: Station, evse_id: int, groups: Iterable[str], now: float, answered: Tariff | None = None
+) -> Choice:
+    """Of a session that began here now."""
+    said = station.owner
+    if said.is_free_after_plan and plan_token.plan(said.tokens, station.clock, now).standing is Standing.DEACTIVATED:
+        return Choice(Rule.NONE)
+    at_s = earliest(station.clock, now)
+    return choose(groups, said.group_tariffs, said.default_tariffs, evse_id, at_s, answered)
+
+
+def of_grant(station: Station, evse_id: int, grant: Grant, now: float) -> Choice:
+    if grant.rule == TEST_RULE:
+        return Choice(Rule.NONE)
+    return choice(station, evse_id, grant.groups, now, grant.tariff)
+
+
+def begun(station: Station, evse_id: int, grant: Grant, begin: Reading, mine: Reservation | None) -> Bill | None:
+    """`mine`: the reservation that the session uses up."""
+    reserved = Reserved(mine.since_s) if mine else None
+    return bills.begun(of_grant(station, evse_id, grant, begin.mono_s), begin, station.zone, reserved=reserved)
+
+
+# -- how much ---------------------------------------------------------------------------------------------------------
+
+
+def settled(before: Station, old: Port, station: Station, tx: Transaction) -> Transaction:
+    """The session with its bill counted up to its newest reading. `before`, `old`: before this step, which tell what
+    went on since the last one, and under which tariff."""
+    was = old.transaction
+    if was is None or was.transaction_id != tx.transaction_id:  # it has begun in this step
+        return tx
+    if tx.bill is None or was.bill is None or tx.last is was.last:
+        return tx
+    counted = bills.counted(was.bill, was.last, tx.last, kind(before, old), station.zone)
+    assert counted
+    return replace(tx, bill=replace(tx.bill, usage=counted.usage))
+
+
+def kind(station: Station, port: Port) -> Kind:
+    """What goes on at this port. While its controller is silent nobody sees it."""
+    tx = port.transaction
+    if tx is None or tx.interrupted or port.report is None:
+        return Kind.UNSEEN
+    return KINDS[charging_state(station, port)]
+
+
+def so_far(station: Station, port: Port, now: float) -> Cost | None:
+    """What the running session would cost if it ended now: by the meter, and while nobody reads it by what is stored.
+    None: no price is known."""
+    tx = port.transaction
+    if tx is None or tx.bill is None:
+        return None
+    bill, report = tx.bill, port.report
+    if report and not tx.interrupted and counts(report, tx):
+        here = reading(report, now, *stamp(station, now))
+        bill = bills.counted(bill, tx.last, here, kind(station, port), station.zone) or bill
+    return bills.total(bill)
+
+
+# -- before the start -------------------------------------------------------------------------------------------------
+
+
+def shown_tariff(station: Station, port: Port, now: float) -> Tariff | None:
+    """Of the session that runs here, of who may start here, else of whoever comes."""
+    tx = port.transaction
+    if tx:
+        return tx.bill.tariffs[-1] if tx.bill and tx.bill.tariffs else None
+    if port.grant:
+        return of_grant(station, port.evse_id, port.grant, now).tariff
+    return choice(station, port.evse_id, (), now).tariff
+
+
+def facts(station: Station, tariff: Tariff, now: float) -> PriceFacts:
+    return price_facts(tariff, wall(station.clock, now), station.zone)
+
+
+# -- reservations -----------------------------------------------------------------------------------------------------
+
+
+def unused(station: Station, mine: Reservation, now: float) -> dict[str, Any] | None:
+    """What a reservation costs that nobody has come to, for its record; None: nothing that this station knows of."""
+    groups = frozenset({mine.group_id} if mine.group_id else ())
+    tariff = choice(station, mine.evse_id or 1, groups, now).tariff
+    if tariff is None:
+        return None
+    used = usage.reservation(tariff, Reserved(mine.since_s), wall(station.clock, now), station.zone)
+    owed = cost((tariff,), used, is_session=False)
+    if not owed.total.incl:
+        return None
+    return {
+        "tariffId": tariff.tariff_id, "tariffVersion": tariff.version,
+        "currency": owed.currency, "totalCost": owed.text,
+    }  # fmt: skip

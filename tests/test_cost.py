@@ -1,0 +1,365 @@
+"""What a session costs, at the plug: whose tariff it has, what is shown, what is recorded, and that these agree."""
+
+import random
+from typing import Any
+
+import msgspec
+import pytest
+
+from agent.events import Cp, Entry, Link, LinkChanged, OnlineAnswered, PortReported, Report
+from agent.policy.tariff import terms
+from agent.reporting import VENDOR_ID
+from agent.settings import Settings
+from agent.transaction import Transaction
+from agent.ui.view import screen
+from tests.play import ANN, BOB, EVE, WALL_S, Json, Play
+
+DAY_S = 86_400
+NOON_S = WALL_S - WALL_S % DAY_S + 12 * 3600
+KWH = 1000
+
+
+def tariff(tariff_id: str = "T", kwh: float = 0.25, **more: Any) -> Json:
+    return {"tariffId": tariff_id, "currency": "EUR", "energy": {"prices": [{"priceKwh": kwh}]}} | more
+
+
+def timed(price: float, **conditions: Any) -> Json:
+    return {"prices": [{"priceMinute": price} | ({"conditions": conditions} if conditions else {})]}
+
+
+def fixed(price: float) -> Json:
+    return {"prices": [{"priceFixed": price}]}
+
+
+FULL = tariff(
+    chargingTime=timed(0.02), idleTime=timed(0.10, minIdleTime=600), fixedFee=fixed(1.00),
+    minCost={"inclTax": 1.50}, maxCost={"inclTax": 40.00},
+)  # fmt: skip
+
+
+def at_noon(**more: Any) -> Play:
+    """Ann is of the fleet, Bob of nobody."""
+    allow = {ANN: Entry(groups=frozenset({"fleet"})), BOB: Entry()}
+    return Play(allow=allow, wall_s=NOON_S, **more)
+
+
+def default(play: Play, sent: Json, evse_id: int = 0) -> str:
+    return str(play.command("SetDefaultTariff", evseId=evse_id, tariff=sent)["status"])
+
+
+def of_groups(play: Play, *rules: tuple[str, Json], version: str = "7") -> Json:
+    said = [{"groups": [group], "tariff": sent} for group, sent in rules]
+    return play.command(
+        "DataTransfer", vendorId=VENDOR_ID, messageId="GroupTariffs", data={"version": version, "rules": said}
+    )
+
+
+def session(play: Play, evse_id: int = 1) -> Transaction:
+    running = play.port(evse_id).transaction
+    assert running
+    return running
+
+
+def events(play: Play, kind: str = "") -> list[Json]:
+    return [p for p in play.payloads("TransactionEvent") if kind in ("", p["eventType"])]
+
+
+def total(payload: Json) -> Any:
+    return payload["costDetails"]["totalCost"]["total"]["inclTax"]
+
+
+def shown(play: Play, evse_id: int = 1) -> str | None:
+    """The cost that the screen shows at a port."""
+    port = screen(play.station, play.now).ports[evse_id - 1]
+    return next((each.value for each in port.figures if each.name == "cost"), None)
+
+
+def booted(play: Play, cp: Cp = Cp.B, energy_wh: int = 1000) -> Play:
+    for evse_id in (1, 2):
+        play.on(PortReported(evse_id, Report(cp=cp if evse_id == 1 else Cp.A, energy_wh=energy_wh * evse_id)))
+    return play
+
+
+# -- whose tariff
+
+
+def test_the_default_of_the_evse_counts_and_the_record_says_which_it_was() -> None:
+    play = at_noon()
+    assert default(play, tariff("T1")) == default(play, tariff("T2", 0.50), 2) == "Accepted"
+    play.plug(1).tap(BOB).plug(2).tap(ANN)
+    first, second = events(play, "Started")
+    assert first["transactionInfo"]["tariffId"] == "T1" and second["transactionInfo"]["tariffId"] == "T2"
+    assert first["customData"]["tariffRule"] == "default tariff"
+    assert first["customData"]["tariffVersion"] == terms.read(tariff("T1")).version
+    assert "costDetails" not in first
+
+
+def test_the_tariff_of_the_drivers_group_comes_before_the_default() -> None:
+    play = at_noon()
+    default(play, tariff("T1"))
+    assert of_groups(play, ("fleet", tariff("F", 0.0)))["status"] == "Accepted"
+    play.plug(1).tap(ANN).plug(2).tap(BOB)
+    ann, bob = events(play, "Started")
+    assert (ann["transactionInfo"]["tariffId"], bob["transactionInfo"]["tariffId"]) == ("F", "T1")
+    said = ann["customData"]
+    assert (said["tariffRule"], said["tariffGroup"], said["tariffPolicy"]) == ("tariff of the group", "fleet", "7")
+
+
+def test_the_tariff_of_the_clouds_answer_to_this_very_tap_comes_first_and_is_not_kept_for_the_next() -> None:
+    play = at_noon(settings=Settings(concurrent_tx=True))
+    default(play, tariff("T1"))
+    play.on(LinkChanged(Link.UP)).plug(1).tap(EVE)
+    own = terms.read(tariff("E", 0.10))
+    play.on(OnlineAnswered(play.asked[-1].ask_id, Entry(tariff=own)))
+    (started,) = events(play, "Started")
+    assert started["transactionInfo"]["tariffId"] == "E"
+    assert started["customData"]["tariffRule"] == "tariff of the cloud's answer"
+    assert [each.entry.tariff for each in play.remembered] == [None]
+
+
+def test_without_a_tariff_no_price_is_shown_and_no_cost_is_sent() -> None:
+    play = at_noon().plug(1).tap(ANN).charge(1).after(3600).charge(1, 10 * KWH)
+    assert shown(play) is None
+    play.unplug(1).after(1)
+    assert all("costDetails" not in each and "tariffId" not in each["transactionInfo"] for each in events(play))
+
+
+def test_a_session_keeps_the_tariff_that_it_began_with() -> None:
+    play = at_noon()
+    default(play, tariff("T1", 0.25))
+    play.plug(1).tap(ANN).charge(1)
+    default(play, tariff("T2", 9.00))
+    assert play.command("ClearTariffs")["clearTariffsResult"] == [{"tariffId": "T2", "status": "Accepted"}]
+    play.after(3600).charge(1, 10 * KWH).unplug(1)
+    (ended,) = events(play, "Ended")
+    assert ended["transactionInfo"]["tariffId"] == "T1" and total(ended) == 2.5
+
+
+# -- what it comes to
+
+
+def test_screen_and_record_say_the_same_to_the_cent_all_along() -> None:
+    play = at_noon()
+    default(play, FULL)
+    play.plug(1).tap(ANN).charge(1)
+    assert shown(play) == "1.50", "the least"
+    play.after(1800).charge(1, 5 * KWH)
+    assert shown(play) == "2.85", "1.00 + 5 x 0.25 + 30 x 0.02"
+    play.see(1, cp=Cp.B, contactor=False, power_w=0)
+    assert total(events(play)[-1]) == 2.85 and events(play)[-1]["triggerReason"] == "ChargingStateChanged"
+    play.after(1200)
+    assert shown(play) == "3.85", "of 20 idle minutes 10 cost something"
+    play.unplug(1).after(1)
+    (ended,) = events(play, "Ended")
+    assert total(ended) == 3.85 and shown(play) == "3.85"
+    assert ended["costDetails"]["totalUsage"] == {"energy": 5, "chargingTime": 1800, "idleTime": 1200}
+    assert [p["tariffId"] for p in ended["costDetails"]["chargingPeriods"]] == ["T"] * 3
+    assert screen(play.station, play.now).ports[0].last_text or shown(play)
+
+
+def test_a_sample_carries_no_cost_and_is_as_long_as_before() -> None:
+    play = at_noon()
+    default(play, FULL)
+    play.plug(1).tap(ANN).charge(1).after(3600)
+    samples = [each for each in events(play) if each["triggerReason"].startswith("MeterValue")]
+    assert samples and not any("costDetails" in each or "customData" in each for each in samples)
+
+
+def test_the_seconds_of_an_orderly_stop_are_nobodys() -> None:
+    play = at_noon()
+    default(play, tariff(kwh=0.0, chargingTime=timed(1.00), idleTime=timed(1.00)))
+    play.plug(1).tap(ANN).charge(1).after(60).tap(ANN)
+    assert shown(play) == "1.00"
+    play.after(6).open(1)
+    assert total(events(play, "Ended")[0]) == 1.0
+
+
+def test_a_test_charge_and_a_deactivated_station_that_is_free_cost_nothing() -> None:
+    play = at_noon(facts={"owner/free after plan": True, "owner/tokens": ended_plan()})
+    default(play, FULL)
+    play.plug(1).tap(ANN)
+    assert session(play).bill is None
+
+
+def ended_plan() -> Any:
+    from agent.policy import plan_token
+
+    ended_s = int(NOON_S) - 100 * DAY_S
+    return plan_token.saved((plan_token.Token("01", 1, "Basic", ended_s - DAY_S, ended_s),))
+
+
+# -- power cuts, restarts, outages
+
+
+@pytest.mark.promise("S3")
+def test_a_session_that_a_power_cut_ends_costs_what_its_last_reading_costs() -> None:
+    play = at_noon()
+    default(play, FULL)
+    play.plug(1).tap(ANN).charge(1).after(3600).charge(1, 10 * KWH).see(1, cp=Cp.B, contactor=False, power_w=0)
+    stored = total(events(play)[-1])
+    play.after(30)
+    play = booted(play.reboot(7200.0), Cp.A, 11 * KWH)
+    (ended,) = events(play, "Ended")
+    assert ended["transactionInfo"]["stoppedReason"] == "PowerLoss"
+    assert total(ended) == stored == 4.7 and shown(play) in (None, "4.70")
+    assert screen(play.station, play.now).ports[0].last == play_last(play, "4.70")
+
+
+def play_last(play: Play, cost: str) -> Any:
+    last = screen(play.station, play.now).ports[0].last
+    assert last
+    return msgspec.structs.replace(last, cost=f"{cost} EUR")
+
+
+@pytest.mark.promise("S3")
+def test_a_session_that_goes_on_after_a_cut_bills_the_energy_and_not_the_dark() -> None:
+    play = at_noon()
+    default(play, FULL)
+    play.plug(1).tap(ANN).charge(1).after(1800).charge(1, 5 * KWH).see(1, cp=Cp.B, contactor=False, power_w=0)
+    play = booted(play.reboot(120.0), Cp.B, 6 * KWH + 400)
+    assert events(play)[-1]["triggerReason"] == "TxResumed"
+    assert total(events(play)[-1]) == 2.95, "1.00 + 5.4 x 0.25 + 30 x 0.02, and no minute of the dark"
+    assert shown(play) == "2.95"
+    play.after(20).charge(1).after(600).charge(1, KWH).unplug(1).after(1)
+    ended = events(play, "Ended")[0]
+    assert shown(play) == f"{total(ended):.2f}" and ended["transactionInfo"]["tariffId"] == "T"
+
+
+def test_a_restart_of_the_agent_costs_nobody_anything() -> None:
+    play = at_noon()
+    default(play, tariff(kwh=0.0, chargingTime=timed(1.00)))
+    play.plug(1).tap(ANN).charge(1).after(60).see(1, cp=Cp.B, contactor=False, power_w=0)
+    before = total(events(play)[-1])
+    play = booted(play.reboot(30.0, same_kernel=True, controller_too=False))
+    assert total(events(play)[-1]) == before == 1.0
+
+
+def test_while_the_controller_is_silent_no_time_is_billed() -> None:
+    from agent.events import ControllerLost
+
+    play = at_noon()
+    default(play, tariff(chargingTime=timed(1.00)))
+    play.plug(1).tap(ANN).charge(1).after(60).see(1)
+    play.on(ControllerLost()).after(50)
+    play.on(PortReported(1, Report(cp=Cp.C, energy_wh=3 * KWH, contactor=True, offer_ma=32_000, power_w=7000)))
+    assert total(events(play)[-1]) == 0.5, "2 kWh; the minute was not told before the silence"
+
+
+def test_what_cannot_be_read_any_more_is_kept_aside_and_the_record_says_that_the_cost_is_not_known() -> None:
+    play = at_noon()
+    default(play, FULL)
+    play.plug(1).tap(ANN).charge(1).after(600)
+    play.facts["tariffs/1"] = [{"tariffId": "from the future"}]
+    play = booted(play.reboot(60.0), Cp.A)
+    ended = events(play, "Ended")[0]
+    assert ended["costDetails"]["failureToCalculate"] is True
+    assert play.facts["unread/bill/1"]["tariffs"] == [{"tariffId": "from the future"}]
+    assert shown(play) is None
+
+
+def test_defaults_and_groups_survive_a_power_cut() -> None:
+    play = at_noon()
+    default(play, tariff("T1"))
+    of_groups(play, ("fleet", tariff("F", 0.10)))
+    play = booted(play.reboot(60.0), Cp.A).after(30)
+    play.plug(1).tap(ANN).plug(2).tap(BOB)
+    assert [each["transactionInfo"]["tariffId"] for each in events(play, "Started")] == ["F", "T1"]
+
+
+def test_without_a_time_the_cheapest_of_what_may_hold_is_counted_and_the_record_says_so() -> None:
+    day = {"priceKwh": 0.40, "conditions": {"startTimeOfDay": "08:00", "endTimeOfDay": "18:00"}}
+    play = Play(wall_s=None)
+    default(play, tariff(energy={"prices": [day, {"priceKwh": 0.25}]}))
+    play.plug(1).tap(ANN).charge(1).after(600).charge(1, 4 * KWH).unplug(1)
+    ended = events(play, "Ended")[0]
+    assert total(ended) == 1 and ended["costDetails"]["customData"]["timeUnknown"] is True
+
+
+# -- commands
+
+
+def test_what_is_wrong_with_a_tariff_is_said_and_nothing_changes() -> None:
+    play = at_noon()
+    default(play, tariff("T1"))
+    held = play.station.owner.default_tariffs
+    assert default(play, tariff(kwh=-1.0)) == "Rejected"
+    assert default(play, tariff(), 9) == "Rejected"
+    assert default(play, tariff("T1", 0.5), 1) == "DuplicateTariffId"
+    many = {"prices": [{"priceKwh": 0.1}] * 51}
+    said = play.command("SetDefaultTariff", evseId=0, tariff=tariff(energy=many))
+    assert said["status"] == "TooManyElements" and "50" in said["statusInfo"]["additionalInfo"]
+    assert of_groups(play, ("x", {"tariffId": "x"}))["status"] == "Rejected"
+    assert play.station.owner.default_tariffs is held and not play.station.owner.group_tariffs.tariffs
+
+
+def test_get_tariffs_tells_the_defaults_and_the_tariffs_of_drivers() -> None:
+    play = at_noon()
+    assert play.command("GetTariffs", evseId=0) == {"status": "NoTariff"}
+    default(play, tariff("T1"))
+    of_groups(play, ("fleet", tariff("F")))
+    play.plug(1).tap(ANN).plug(2).tap(BOB)
+    found = play.command("GetTariffs", evseId=0)["tariffAssignments"]
+    assert [(each["tariffId"], each["tariffKind"], each["evseIds"]) for each in found] == [
+        ("T1", "DefaultTariff", [1, 2]), ("F", "DriverTariff", [1]),
+    ]  # fmt: skip
+    assert found[1]["idTokens"] == [{"idToken": ANN, "type": "ISO14443"}]
+    assert play.command("DataTransfer", vendorId=VENDOR_ID, messageId="GroupTariffs")["status"] == "Accepted"
+    assert play.station.owner.group_tariffs.tariffs == ()
+
+
+def test_the_cloud_changes_the_tariff_of_a_running_session_from_that_moment_on() -> None:
+    play = at_noon()
+    default(play, tariff("A", 0.30, fixedFee=fixed(1.00)))
+    play.plug(1).tap(ANN).charge(1).after(1800).charge(1, 5 * KWH)
+    named = session(play).transaction_id
+    other = tariff("B", 0.20, fixedFee=fixed(9.00))
+    assert play.command("ChangeTransactionTariff", transactionId="x", tariff=other)["status"] == "TxNotFound"
+    francs = {**other, "currency": "CHF"}
+    said = play.command("ChangeTransactionTariff", transactionId=named, tariff=francs)
+    assert said["status"] == "NoCurrencyChange"
+    assert play.command("ChangeTransactionTariff", transactionId=named, tariff=other)["status"] == "Accepted"
+    told = events(play)[-1]
+    assert told["triggerReason"] == "TariffChanged" and told["transactionInfo"]["tariffId"] == "B"
+    assert told["customData"]["tariffRule"] == "changed by the cloud" and total(told) == 2.5
+    play = booted(play.reboot(60.0), Cp.B, 6 * KWH)
+    play.after(30).charge(1, 5 * KWH).unplug(1).after(1)
+    assert total(events(play, "Ended")[0]) == 3.5 and shown(play) == "3.50"
+
+
+def test_a_session_that_began_without_a_tariff_gets_none() -> None:
+    play = at_noon().plug(1).tap(ANN).charge(1)
+    said = play.command("ChangeTransactionTariff", transactionId=session(play).transaction_id, tariff=tariff())
+    assert said["status"] == "Rejected" and "without a tariff" in said["statusInfo"]["additionalInfo"]
+
+
+# -- reservations
+
+
+def reserve(play: Play, for_s: float = 3600) -> None:
+    from tests.test_owner import iso
+
+    token = {"idToken": ANN, "type": "ISO14443"}
+    expiry = iso(play.epoch_s + play.now + for_s)
+    assert play.command("ReserveNow", id=5, evseId=1, expiryDateTime=expiry, idToken=token)["status"] == "Accepted"
+
+
+RESERVED = tariff(kwh=0.30, reservationTime=timed(0.10), reservationFixed=fixed(0.50))
+
+
+def test_a_session_pays_for_the_reservation_that_it_uses_up() -> None:
+    play = at_noon()
+    default(play, RESERVED)
+    reserve(play)
+    play.after(1200).plug(1).tap(ANN).charge(1).after(600).charge(1, 10 * KWH).unplug(1)
+    ended = events(play, "Ended")[0]["costDetails"]
+    assert ended["totalCost"]["total"]["inclTax"] == 5.5 and ended["totalUsage"]["reservationTime"] == 1200
+
+
+def test_who_reserves_and_does_not_come_pays_for_that_and_the_record_says_how_much() -> None:
+    play = booted(at_noon(), Cp.A)
+    default(play, RESERVED)
+    reserve(play, 1800)
+    play = booted(play.reboot(60.0), Cp.A).after(1800)
+    (over,) = play.payloads("ReservationStatusUpdate")
+    assert over["reservationUpdateStatus"] == "Expired"
+    assert over["customData"]["totalCost"] == "3.50" and over["customData"]["tariffId"] == "T"
