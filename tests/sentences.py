@@ -20,7 +20,7 @@ from agent.policy.freshness import NAMES
 from agent.policy.reasons import WORDS, Reason
 from agent.settings import Settings
 from agent.station import Boot, BootReason, Station
-from agent.ui import kiosk, pages, servicepage, shown, view, wizard_page
+from agent.ui import kiosk, pages, price, servicepage, shown, view, wizard_page
 from agent.ui.words import HOLE
 from agent.wizard import flow, inputs, steps
 from agent.wizard.coordinates import Unread
@@ -66,6 +66,7 @@ TABLES: dict[str, Iterable[str]] = {
     "refusal(tx, say)[1]": INSTRUCTIONS,
     "ENDINGS[tx.ending.reason]": shown.ENDINGS.values(),
     "WEEKDAYS[at.weekday()]": shown.WEEKDAYS,
+    "PER[line.dimension]": price.PER.values(),
     "TITLES[said.led]": view.TITLES.values(),
     "CHECKS[self_test]": view.CHECKS.values(),
     "LABELS[action]": view.LABELS.values(),

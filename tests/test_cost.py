@@ -3,10 +3,9 @@
 import random
 from typing import Any
 
-import msgspec
 import pytest
 
-from agent.events import Cp, Entry, Link, LinkChanged, OnlineAnswered, PortReported, Report
+from agent.events import ControllerLost, Cp, Entry, Link, LinkChanged, OnlineAnswered, PortReported, Report
 from agent.policy.tariff import terms
 from agent.reporting import VENDOR_ID
 from agent.settings import Settings
@@ -69,9 +68,10 @@ def total(payload: Json) -> Any:
 
 
 def shown(play: Play, evse_id: int = 1) -> str | None:
-    """The cost that the screen shows at a port."""
+    """The cost that the screen shows at a port, of the session that runs or has run there last."""
     port = screen(play.station, play.now).ports[evse_id - 1]
-    return next((each.value for each in port.figures if each.name == "cost"), None)
+    last = port.last.cost.removesuffix(" EUR") if port.last and port.last.cost else None
+    return next((each.value for each in port.figures if each.name == "cost"), last)
 
 
 def booted(play: Play, cp: Cp = Cp.B, energy_wh: int = 1000) -> Play:
@@ -154,7 +154,6 @@ def test_screen_and_record_say_the_same_to_the_cent_all_along() -> None:
     assert total(ended) == 3.85 and shown(play) == "3.85"
     assert ended["costDetails"]["totalUsage"] == {"energy": 5, "chargingTime": 1800, "idleTime": 1200}
     assert [p["tariffId"] for p in ended["costDetails"]["chargingPeriods"]] == ["T"] * 3
-    assert screen(play.station, play.now).ports[0].last_text or shown(play)
 
 
 def test_a_sample_carries_no_cost_and_is_as_long_as_before() -> None:
@@ -201,14 +200,8 @@ def test_a_session_that_a_power_cut_ends_costs_what_its_last_reading_costs() -> 
     play = booted(play.reboot(7200.0), Cp.A, 11 * KWH)
     (ended,) = events(play, "Ended")
     assert ended["transactionInfo"]["stoppedReason"] == "PowerLoss"
-    assert total(ended) == stored == 4.7 and shown(play) in (None, "4.70")
-    assert screen(play.station, play.now).ports[0].last == play_last(play, "4.70")
-
-
-def play_last(play: Play, cost: str) -> Any:
-    last = screen(play.station, play.now).ports[0].last
-    assert last
-    return msgspec.structs.replace(last, cost=f"{cost} EUR")
+    assert total(ended) == stored == 4.7 and shown(play) == "4.70"
+    assert "4.70 EUR" in screen(play.station, play.now).ports[0].last_text
 
 
 @pytest.mark.promise("S3")
@@ -235,12 +228,10 @@ def test_a_restart_of_the_agent_costs_nobody_anything() -> None:
 
 
 def test_while_the_controller_is_silent_no_time_is_billed() -> None:
-    from agent.events import ControllerLost
-
     play = at_noon()
     default(play, tariff(chargingTime=timed(1.00)))
     play.plug(1).tap(ANN).charge(1).after(60).see(1)
-    play.on(ControllerLost()).after(50)
+    play.on(ControllerLost("mute")).after(50)
     play.on(PortReported(1, Report(cp=Cp.C, energy_wh=3 * KWH, contactor=True, offer_ma=32_000, power_w=7000)))
     assert total(events(play)[-1]) == 0.5, "2 kWh; the minute was not told before the silence"
 
@@ -302,7 +293,7 @@ def test_get_tariffs_tells_the_defaults_and_the_tariffs_of_drivers() -> None:
     assert [(each["tariffId"], each["tariffKind"], each["evseIds"]) for each in found] == [
         ("T1", "DefaultTariff", [1, 2]), ("F", "DriverTariff", [1]),
     ]  # fmt: skip
-    assert found[1]["idTokens"] == [{"idToken": ANN, "type": "ISO14443"}]
+    assert found[1]["idTokens"] == [ANN]
     assert play.command("DataTransfer", vendorId=VENDOR_ID, messageId="GroupTariffs")["status"] == "Accepted"
     assert play.station.owner.group_tariffs.tariffs == ()
 

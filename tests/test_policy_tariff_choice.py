@@ -174,7 +174,7 @@ def test_clearing_at_one_evse_leaves_the_other() -> None:
 
 def test_getting_tells_defaults_and_the_drivers_of_running_sessions() -> None:
     defaults = set_all(tariff("both"), tariff("later", validFrom="2026-03-03T00:00:00Z"))
-    running = {2: (tariff("home"), {"idToken": "04A1", "type": "ISO14443"})}
+    running = {2: (tariff("home"), "04A1")}
     found = assignments(defaults, running, 0)
     assert found == [
         {"tariffId": "both", "tariffKind": "DefaultTariff", "evseIds": [1, 2]},
@@ -188,7 +188,7 @@ def test_getting_tells_defaults_and_the_drivers_of_running_sessions() -> None:
             "tariffId": "home",
             "tariffKind": "DriverTariff",
             "evseIds": [2],
-            "idTokens": [{"idToken": "04A1", "type": "ISO14443"}],
+            "idTokens": ["04A1"],
         },
     ]
     assert [each["tariffId"] for each in assignments(defaults, running, 1)] == ["both", "later"]

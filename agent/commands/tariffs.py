@@ -36,8 +36,8 @@ def set_default(station: Station, event: OwnerRequested, now: float) -> Step:
 
 def get(station: Station, event: OwnerRequested, now: float) -> Step:
     running = {port.evse_id: tx for port in station.ports if (tx := port.transaction)}
-    drivers: dict[int, tuple[Tariff, dict[str, Any]]] = {
-        evse_id: (tx.bill.tariffs[-1], {"idToken": tx.id_token, "type": tx.token_type})
+    drivers: dict[int, tuple[Tariff, str]] = {
+        evse_id: (tx.bill.tariffs[-1], tx.id_token)
         for evse_id, tx in running.items()
         if tx.bill and tx.bill.tariffs and bill.is_of_driver(tx.bill)
     }

@@ -49,6 +49,7 @@ class TotalModel(Struct, frozen=True):
     energy_wh: int
     elapsed_s: int | None
     text: str  # why it ended
+    cost: str = ""  # 12.30 EUR, as recorded; "" where no price is known
 
 
 class Figure(Struct, frozen=True):
@@ -81,6 +82,7 @@ class PortModel(Struct, frozen=True):
     energy_wh: int | None  # of the running session; None without one
     elapsed_s: int | None  # of the running session; None without one, or while nobody can tell
     figures: tuple[Figure, ...]  # of the running session, or of the one that has just ended here; else none
+    price: str  # of who charges here or may start, else of whoever comes; "" where the station's own words tell
     last: TotalModel | None
     last_text: str  # of the session before, when the port is free again
     notice: NoticeModel | None

@@ -4,13 +4,15 @@ Each port is in exactly one `Situation` (`situation.py`), whose words and light 
 concerns a tap is a `NoticeModel`, and stands before the situation for its few seconds (S6, S7).
 """
 
-from agent import __version__, navigation, service
+from agent import __version__, billing, navigation, service
 from agent.clock import wall
 from agent.events import Link
 from agent.faults import FAULTS, code
 from agent.panel import Action, Page
 from agent.policy.freshness import DAY_S, NAMES, WARNING_S, Freshness, age_s, freshness
 from agent.policy.reasons import WORDS, Led, Reason, stands_s
+from agent.policy.tariff.bill import total as total_cost
+from agent.policy.tariff.cost import Cost
 from agent.port import Port, Status, status
 from agent.selftest import PartResult, Result, results, worst
 from agent.station import Stage, Station, charging_state, circuit_ma
@@ -29,6 +31,7 @@ from agent.ui.model import (
     Tone,
     TotalModel,
 )
+from agent.ui.price import cost_figure, cost_text, port_price, station_price
 from agent.ui.shown import (
     SHOWN,
     code_of,
@@ -80,7 +83,7 @@ def screen(station: Station, now: float, says: Says = ONLY_ENGLISH) -> ScreenMod
         who=who(station, say),
         ways=ways(station, say),
         start_text=start(station, say),
-        price=price(station, say),
+        price=station_price(station, now, say),
         support=say("Help: {number}", number=support) if support else "",
         link=station.link,
         link_text=say(LINKS[station.link]),
@@ -134,9 +137,9 @@ def port_model(
     last = total(station, port.finished, say) if port.finished else None
     measured: tuple[Figure, ...] = ()
     if energy is not None:
-        measured = figures(energy, power_w, elapsed, say)
-    elif last and at is Situation.ENDED:
-        measured = figures(last.energy_wh, None, last.elapsed_s, say)
+        measured = figures(energy, power_w, elapsed, billing.so_far(station, port, now), say)
+    elif last and port.finished and at is Situation.ENDED:
+        measured = figures(last.energy_wh, None, last.elapsed_s, total_cost(port.finished.bill), say)
     return PortModel(
         evse_id=port.evse_id,
         name=say("Port {n}", n=port.evse_id),
@@ -161,6 +164,7 @@ def port_model(
         energy_wh=energy,
         elapsed_s=elapsed,
         figures=measured,
+        price=port_price(station, port, now, say),
         last=last,
         last_text=last_text(last, say) if last and not measured else "",
         notice=notice,
@@ -172,6 +176,8 @@ CHECKS = {Result.PASSED: "✖ not ready", Result.FAILED: "✖ not ready", Result
 
 def last_text(last: TotalModel, say: Say) -> str:
     energy = say.number(last.energy_wh / 1000, 3)
+    if last.cost:
+        return say.joined(say("Last session: {energy} kWh, {cost}.", energy=energy, cost=last.cost), last.text)
     return say.joined(say("Last session: {energy} kWh.", energy=energy), last.text)
 
 
@@ -290,11 +296,6 @@ def title(station: Station, say: Say) -> str:
     return say("{name} · the ports share {n} A", name=name, n=circuit_ma(station) // 1000)
 
 
-def price(station: Station, say: Say) -> str:
-    """What charging costs; never nothing at all (WAC 16-662-210)."""
-    return say.isolated(station.settings.tariff_text) or say("The price is in the app.")
-
-
 # -- a session's numbers ----------------------------------------------------------------------------------------------
 
 
@@ -315,16 +316,18 @@ def elapsed_s(station: Station, tx: Transaction, mono_s: float, wall_s: float | 
 
 def total(station: Station, tx: Transaction, say: Say) -> TotalModel:
     at_s = elapsed_s(station, tx, tx.last.mono_s, tx.last.wall_s)
-    return TotalModel(max(0, tx.energy_wh), at_s, ending(tx, say))
+    return TotalModel(max(0, tx.energy_wh), at_s, ending(tx, say), cost_text(total_cost(tx.bill), say))
 
 
-def figures(energy_wh: int, power_w: int | None, elapsed_s: int | None, say: Say) -> tuple[Figure, ...]:
+def figures(
+    energy_wh: int, power_w: int | None, elapsed_s: int | None, cost: Cost | None, say: Say
+) -> tuple[Figure, ...]:
     """From zero on (NIST HB44 3.40 S.2.7). A session that has ended has no power."""
     energy = Figure("energy", say.number(energy_wh / 1000, 3), "kWh")
     unit = say("h:min:s" if elapsed_s and elapsed_s >= 3_600 else "min:s")
     time = Figure("time", "–" if elapsed_s is None else clock_face(elapsed_s), unit)
     power = () if power_w is None else (Figure("power", say.number(power_w / 1000, 1), "kW"),)
-    return (energy, *power, time)
+    return (energy, *cost_figure(cost, say), *power, time)
 
 
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-from msgspec import Struct
+from msgspec import UNSET, Struct
 
 from agent import reporting
 from agent.clock import read_time
@@ -269,7 +269,7 @@ def transferred(
     if transfer.vendorId != reporting.VENDOR_ID:
         return Answered(command_id, answer("UnknownVendorId"))
     if transfer.messageId in OWNER_MESSAGES:
-        return OwnerRequested(command_id, transfer.messageId, transfer.data)
+        return OwnerRequested(command_id, transfer.messageId, None if transfer.data is UNSET else transfer.data)
     if transfer.messageId == LIST_CONTENT:
         return ListContentRequested(command_id)
     if transfer.messageId != LIVE_MODE:

@@ -170,7 +170,7 @@ def without(
 
 
 def assignments(
-    defaults: Defaults, running: Mapping[int, tuple[Tariff, dict[str, Any]]], evse_id: int
+    defaults: Defaults, running: Mapping[int, tuple[Tariff, str]], evse_id: int
 ) -> list[dict[str, Any]]:
     """GetTariffs: tariffAssignments of one EVSE, or with 0 of all; `running`: the driver's tariff of a session and his
     idToken, by evse_id. Empty: NoTariff."""
@@ -182,7 +182,8 @@ def assignments(
                 entry["validFrom"] = iso8601(tariff.valid_from_s)
             found.setdefault((tariff.tariff_id, tariff.version), entry)["evseIds"].append(id_)
     drivers = [
-        {"tariffId": tariff.tariff_id, "tariffKind": "DriverTariff", "evseIds": [id_], "idTokens": [id_token]}
+        {"tariffId": tariff.tariff_id, "tariffKind": "DriverTariff", "evseIds": [id_]}
+        | ({"idTokens": [id_token]} if id_token else {})
         for id_, (tariff, id_token) in sorted(running.items())
         if evse_id in (0, id_)
     ]

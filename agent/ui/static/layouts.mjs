@@ -100,6 +100,7 @@ function Port({ screen, act, size }) {
       ${size === "compact" && action}
       ${port.text && html`<p class="text">${port.text}</p>`}
       ${size !== "compact" && action}
+      ${port.price && html`<p class="price">${port.price}</p>`}
       ${port.faults.map((each) => html`<p class="fix" key=${each.fault}><b>${each.mrec ?? each.fault}</b> ${each.fix}</p>`)}
       ${port.last_text && html`<p class="last">${port.last_text}</p>`}
     </${Paged}>
