@@ -71,9 +71,7 @@ def reservations_over(station: Station, now: float) -> Step:
     if not said.reservations:
         return station, ()
     kept, ended = reservation.over(said.reservations, ports_of(station), station.clock, now)
-    records = [
-        reporting.reservation_record(station, number, end, now, owed(station, number, end, now)) for number, end in ended
-    ]
+    records = [reporting.reservation_record(station, *each, now, owed(station, *each, now)) for each in ended]
     return (replace(station, owner=replace(said, reservations=kept)) if ended else station), tuple(records)
 
 

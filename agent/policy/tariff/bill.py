@@ -13,8 +13,9 @@ from msgspec import Struct, ValidationError, convert
 from agent.policy.tariff import terms, usage
 from agent.policy.tariff.choice import Choice, Rule
 from agent.policy.tariff.cost import Cost, cost, cost_details, not_calculated
+from agent.policy.tariff.moment import NOBODY, Payer
 from agent.policy.tariff.terms import Tariff, TariffRefused
-from agent.policy.tariff.usage import Kind, Payer, Reserved, Usage
+from agent.policy.tariff.usage import Kind, Reserved, Usage
 from agent.reading import Reading
 
 LOST = "the station cannot read the tariff or the usage that it has stored for this session"
@@ -40,7 +41,7 @@ class _Stored(Struct, frozen=True):
 
 
 def begun(
-    choice: Choice, begin: Reading, zone: tzinfo, payer: Payer = usage.NOBODY, reserved: Reserved | None = None
+    choice: Choice, begin: Reading, zone: tzinfo, payer: Payer = NOBODY, reserved: Reserved | None = None
 ) -> Bill | None:
     """Of a session that begins; None: it has no tariff, and costs nothing that this station knows of."""
     if choice.tariff is None:
