@@ -28,9 +28,10 @@ from agent.explain import at_time, card_of, clock_text, explain
 from agent.outbox import DeadLetter, StoreError
 from agent.policy.freshness import age_s
 from agent.policy.id_token import masked
-from agent.port import faults, status
+from agent.port import faults
 from agent.settings import ConfigError, shown
 from agent.station import Station, charging_state
+from agent.terms import status
 
 REQUEST_MAX = 65_536  # bytes of one line; ours have a hundred
 ANSWER_MAX = 1_048_576
@@ -277,7 +278,7 @@ def status_of(station: Station, now: float) -> dict[str, Any]:
         "ports": [
             {
                 "evse_id": port.evse_id,
-                "status": str(status(port)),
+                "status": str(status(station, port)),
                 "charging_state": str(charging_state(station, port)),
                 "faults": sorted(faults(port)),
                 "id_token": masked(port.transaction.id_token) if port.transaction else None,

@@ -13,7 +13,20 @@ from typing import Any
 
 import msgspec
 
-from agent import billing, listing, navigation, network, owner, selftest, service, taps, terms, updating, withdrawn
+from agent import (
+    billing,
+    life,
+    listing,
+    navigation,
+    network,
+    owner,
+    selftest,
+    service,
+    taps,
+    terms,
+    updating,
+    withdrawn,
+)
 from agent.clock import Clock, floor, told, wall
 from agent.commands import charging, firmware, profiles, tariffs, variables
 from agent.commands import owner as owners
@@ -445,7 +458,7 @@ def finished(port: Port, tx: Transaction) -> Port:
 def served_freely(station: Station, evse_id: int, now: float) -> Station:
     """A free station asks for no card."""
     port = port_of(station, evse_id)
-    if port is None or not station.settings.free or not station.settings.activated or port.grant:
+    if port is None or not life.is_free(station) or life.refusal(station) or port.grant:
         return station
     if not is_plugged(port) or port.served or taps.why_not_here(station, port, "") is not None:
         return station
@@ -667,6 +680,7 @@ def born(
         outputs=variables.outputs_set(machine, facts.get("outputs")), opened=opened(machine, facts.get("opened")),
         owner=owner_facts.restored(facts, port_count),
     )  # fmt: skip
+    station = owner.begun(station, now)
     done = [Save("reset", None)] if facts.get("reset") is not None else []
     lost, asked = lost_facts(station, facts, now), lookups(station)
     first = (startup(station, now), Save("station", alive(station)), *done, *lost, Wish(wishes(station)))

@@ -14,10 +14,8 @@ from agent.effects import Save
 from agent.events import Link
 from agent.policy import access, owner, plan_token, profile, reservation
 from agent.policy.access import Allowed, AtClosing
-from agent.policy.plan_token import Standing
-from agent.policy.reasons import Reason
 from agent.policy.reservation import End, Reservation
-from agent.port import Bar, Grant
+from agent.port import Grant
 from agent.station import Station
 from agent.taps import Step, with_port
 from agent.terms import limits, ports_of, since_s, situation
@@ -38,6 +36,11 @@ def followed(before: Station, station: Station, now: float) -> Step:
     station, warned = plan_followed(station, now)
     station = sessions_followed(station, now)
     return derived(station, now), (*ended, *warned)
+
+
+def begun(station: Station, now: float) -> Station:
+    """At the start: what holds by what is known then. Nobody is told yet."""
+    return derived(with_standing(station, now), now)
 
 
 def derived(station: Station, now: float) -> Station:
@@ -91,20 +94,21 @@ def profiles_over(station: Station, now: float) -> Station:
 
 
 def plan_followed(station: Station, now: float) -> Step:
-    """The bar of a deactivated station; and a word to the owner some days before."""
-    said = station.owner
-    found = plan_token.plan(said.tokens, station.clock, now)
-    is_shut = found.standing is Standing.DEACTIVATED and not said.is_free_after_plan
-    is_barred = station.bar is not None and station.bar.reason is Reason.PLAN_ENDED
-    if is_shut and station.bar is None:
-        station = replace(station, bar=Bar(Reason.PLAN_ENDED))
-    elif is_barred and not is_shut:
-        station = replace(station, bar=None)
+    """How it stands, and a word to the owner some days before it ends."""
+    station = with_standing(station, now)
+    found = plan_token.plan(station.owner.tokens, station.clock, now)
     days = plan_token.warned_d(found, earliest(station.clock, now))
-    if days == said.warned_d:
+    if days == station.owner.warned_d:
         return station, ()
     station = replace(station, owner=replace(station.owner, warned_d=days))
     return station, (() if days is None else (reporting.plan_record(station, found, days, now),))
+
+
+def with_standing(station: Station, now: float) -> Station:
+    standing = plan_token.plan(station.owner.tokens, station.clock, now).standing
+    if standing is station.owner.standing:
+        return station
+    return replace(station, owner=replace(station.owner, standing=standing))
 
 
 def sessions_followed(station: Station, now: float) -> Station:

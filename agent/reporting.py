@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
+from agent import terms
 from agent.billing import settled
 from agent.clock import earliest, iso8601, wall
 from agent.effects import Record, Stream
@@ -18,7 +19,7 @@ from agent.policy.plan_token import Plan, Standing
 from agent.policy.reasons import WORDS
 from agent.policy.tariff import bill as bills
 from agent.policy.tariff.bill import Bill
-from agent.port import Port, counts, faults, status
+from agent.port import Port, counts, faults
 from agent.selftest import PartResult, is_over, results
 from agent.station import FirmwareStatus, Notice, Station, charging_state, outage_s, stamp
 from agent.transaction import TEST_RULE, Reading, Transaction, Trigger, reading
@@ -63,15 +64,14 @@ def records(before: Station, after: Station, now: float) -> tuple[Station, tuple
     out: list[Record] = []
     ports = []
     for old, new in zip(before.ports, after.ports, strict=True):
-        if new is not old:
-            if faults(new) != faults(old):
-                out.extend(fault_records(after, old, new, now))
-            if status(new) is not status(old):
-                new = replace(new, status_at=now)
+        if new is not old and faults(new) != faults(old):
+            out.extend(fault_records(after, old, new, now))
+        if terms.status(after, new) is not terms.status(before, old):
+            new = replace(new, status_at=now)
         due = status_due(after, new)
         if due is not None and now >= due:
             out.append(status_record(after, new, new.status_at))
-            new = replace(new, told=status(new))
+            new = replace(new, told=terms.status(after, new))
         new, transaction_records = transaction_edges(before, after, old, new, now)
         out.extend(transaction_records)
         ports.append(new)
@@ -270,7 +270,9 @@ def message(station: Station, stream: Stream, action: str, payload: dict[str, An
 
 def status_due(station: Station, port: Port) -> float | None:
     """When the port's status will have lasted long enough to be told; None if the cloud knows it."""
-    return None if port.told is status(port) else port.status_at + station.settings.minimum_status_duration_s
+    if port.told is terms.status(station, port):
+        return None
+    return port.status_at + station.settings.minimum_status_duration_s
 
 
 def status_record(station: Station, port: Port, now: float) -> Record:
@@ -278,7 +280,7 @@ def status_record(station: Station, port: Port, now: float) -> Record:
     wall_s = wall(station.clock, now)
     payload = {
         "timestamp": timestamp(station, wall_s, now),
-        "connectorStatus": status(port),
+        "connectorStatus": terms.status(station, port),
         "evseId": port.evse_id,
         "connectorId": 1,
     }

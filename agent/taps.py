@@ -7,7 +7,7 @@ driver's bill.
 
 from dataclasses import dataclass, replace
 
-from agent import terms
+from agent import life, terms
 from agent.effects import AskOnline, Effect, Lookup, Remember
 from agent.events import AuthorizationStatus, CardTapped, Entry, LookedUp, OnlineAnswered, PortChosen
 from agent.panel import Page
@@ -18,7 +18,7 @@ from agent.policy.id_token import normalised
 from agent.policy.reasons import Reason, stands_s
 from agent.port import Grant, Port, is_plugged, why_not
 from agent.station import Ask, Holding, Notice, Stage, Station
-from agent.transaction import StoppedReason, Trigger, ended_by
+from agent.transaction import TEST_RULE, StoppedReason, Trigger, ended_by
 from agent.ui.words import language_of
 
 CARD = "ISO14443"  # OCPP IdTokenEnumStringType of what the reader reads
@@ -259,6 +259,10 @@ def why_not_here(station: Station, port: Port | None, id_token: str) -> Reason |
 def why_not_granted(station: Station, port: Port, grant: Grant) -> Reason | None:
     """Why who may charge here could not do it at this very port."""
     if (reason := why_not_here(station, port, grant.id_token)) is not None:
+        return reason
+    if grant.rule == TEST_RULE:
+        return None
+    if (reason := life.refusal(station)) is not None:
         return reason
     is_kept = terms.is_kept_for_others(station, port.evse_id, grant.id_token, grant.groups)
     return Reason.RESERVED if is_kept else None

@@ -1,13 +1,17 @@
-"""What the owner's decisions mean for one port now: the terms of a tap, and what charging profiles look at. Pure."""
+"""What the owner's decisions mean for one port now: its status, the terms of a tap, what charging profiles
+look at. Pure.
+"""
 
 from collections.abc import Iterator
 
+from agent import life
 from agent.clock import wall
 from agent.policy import profile, reservation
 from agent.policy.authorize import Terms
 from agent.policy.profile import Situation
 from agent.policy.reservation import Ports
-from agent.port import Port, faults, is_plugged, is_ready, operative
+from agent.port import Port, Status, faults, is_plugged, is_ready, operative
+from agent.port import status as own_status
 from agent.station import Station
 from agent.transaction import Transaction
 
@@ -27,11 +31,24 @@ def is_taken(port: Port) -> bool:
     return port.transaction is not None or port.grant is not None or is_plugged(port)
 
 
+def status(station: Station, port: Port) -> Status:
+    """As the cloud is told: the port's own, unless the station is closed or the port is kept for somebody."""
+    own = own_status(port)
+    if port.transaction or own not in (Status.AVAILABLE, Status.OCCUPIED):
+        return own
+    if life.row(station).is_closed:
+        return Status.UNAVAILABLE
+    held = station.owner.reservations
+    if own is Status.OCCUPIED or not held or port.evse_id not in reservation.shown_reserved(held, ports_of(station)):
+        return own
+    return Status.RESERVED
+
+
 def terms(station: Station, evse_id: int | None) -> Terms:
     """Of whoever stands at this port, or, with None, at the station."""
     said = station.owner
     free = frozenset(p.evse_id for p in station.ports if not p.transaction and not p.grant and not faults(p))
-    return Terms(said.access, said.reservations, said.is_reservable, evse_id, free, station.zone)
+    return Terms(said.access, said.reservations, said.is_reservable, evse_id, free, station.zone, life.row(station))
 
 
 def is_kept_for_others(station: Station, evse_id: int, id_token: str, groups: frozenset[str]) -> bool:

@@ -13,12 +13,11 @@ from typing import Any, get_type_hints
 
 import msgspec
 
-from agent import reporting
+from agent import life, reporting
 from agent.clock import earliest, wall
 from agent.commands import station as commands
 from agent.effects import Effect, Ordered, Record, UpdaterWish
 from agent.events import Progress, UpdaterLost, UpdaterTold
-from agent.policy import plan
 from agent.policy.reasons import Reason
 from agent.port import Bar, Level
 from agent.station import BootReason, FirmwareStatus, ResetType, Station, Update
@@ -75,11 +74,11 @@ def has_come(station: Station, at_s: float, now: float) -> bool:
 
 def may_download(station: Station, update: Update, now: float) -> bool:
     is_due = has_come(station, update.retrieve_s - SOON_S, now) and is_in_window(station, update, now)
-    return is_due and plan.allowed(station).download
+    return is_due and life.row(station).download
 
 
 def may_install(station: Station, update: Update, now: float) -> bool:
-    return (update.install_s is None or has_come(station, update.install_s, now)) and plan.allowed(station).install
+    return (update.install_s is None or has_come(station, update.install_s, now)) and life.row(station).install
 
 
 def is_in_window(station: Station, update: Update, now: float) -> bool:

@@ -57,7 +57,7 @@ TABLES: dict[str, Iterable[str]] = {
     "FAULTS[found[0]].text": FAULT_TEXTS,
     "WORDS[Reason(tx.refused)].text": REASONS,
     "WORDS[Reason.CANNOT_RECORD].text": REASONS,
-    "WORDS[Reason.STATION_NOT_ACTIVATED].text": REASONS,
+    "WORDS[reason].text": REASONS,
     "WORDS[bar.reason].text": REASONS,
     "said.text": REASONS,
     "choose.text": REASONS,

@@ -1,6 +1,5 @@
 """What a session costs, at the plug: whose tariff it has, what is shown, what is recorded, and that these agree."""
 
-import random
 from typing import Any
 
 import pytest

@@ -1,6 +1,5 @@
 """An order of the cloud in the core: what may be done when, who may charge meanwhile, what the cloud hears of it."""
 
-import re
 from dataclasses import replace
 from datetime import datetime
 from itertools import pairwise
@@ -12,15 +11,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent import updating
+from agent import life, updating
 from agent.clock import ClockSource, iso8601
 from agent.events import ClockTold, ControllerLost, Machine, Progress, UpdaterLost, UpdaterTold, ZoneLoaded
-from agent.policy import plan
-from agent.policy.plan import Plan
+from agent.policy.lifecycle import TABLE, State
+from agent.policy.plan_token import Standing
 from agent.policy.reasons import Reason
 from agent.port import Bar, Level
 from agent.settings import Settings
-from agent.station import BootReason, FirmwareStatus
+from agent.station import BootReason, FirmwareStatus, Station
 from agent.ui.situation import Situation, situation
 from tests.play import ANN, BOB, WALL_S, Json, Play
 
@@ -390,26 +389,15 @@ def test_an_order_that_comes_to_nothing_for_a_month_is_over() -> None:
 # -- the plan ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("state", Plan)
-def test_each_plan_state_allows_what_its_row_in_the_docs_says(state: Plan) -> None:
-    row = re.search(rf"^\| {state} \|.*\| (yes|no) \| (yes|no) \|", UPLINK.read_text(), re.MULTILINE)
-    assert row, "docs/uplink.md"
-    assert plan.ALLOWED[state] == plan.Allowed(download=row[1] == "yes", install=row[2] == "yes")
-
-
-def test_the_facts_say_how_the_station_stands() -> None:
-    stations = {
-        Plan.NOT_ACTIVATED: play(Settings(activated=False)).station, Plan.ACTIVE: play().station,
-        Plan.DEACTIVATED: replace(play().station, bar=Bar(Reason.PLAN_ENDED)),
-    }  # fmt: skip
-    assert {state: plan.plan(station) for state, station in stations.items()} == {state: state for state in stations}
+def deactivated(station: Station) -> Station:
+    return replace(station, owner=replace(station.owner, standing=Standing.DEACTIVATED))
 
 
 def test_a_deactivated_station_downloads_nothing_but_what_is_here_is_installed() -> None:
     p = play()
     order(p)
     tell(p, P.DOWNLOADING)
-    p.station = replace(p.station, bar=Bar(Reason.PLAN_ENDED))
+    p.station = deactivated(p.station)
     p.on(UpdaterTold(p.station.update.order if p.station.update else "", P.DOWNLOADING))
     assert p.updater and not p.updater.download and statuses(p)[-1] == "DownloadPaused"
     said = order(p, 2)
@@ -421,11 +409,11 @@ def test_a_deactivated_station_downloads_nothing_but_what_is_here_is_installed()
 def test_what_else_closes_the_station_is_still_so_after_an_update_that_came_to_nothing() -> None:
     p = play()
     order(p)
-    p.station = replace(p.station, bar=Bar(Reason.PLAN_ENDED))
+    p.station = replace(p.station, bar=Bar(Reason.CLOSED))
     tell(p, P.STAGED)
     assert p.updater and p.updater.install
     tell(p, P.FAILED, code="storage")
-    assert p.station.bar == Bar(Reason.PLAN_ENDED) and not p.port(1).off
+    assert p.station.bar == Bar(Reason.CLOSED) and not p.port(1).off
     assert p.station.update and p.station.update.shut_at is p.station.update.ready_at is None
 
 
@@ -435,14 +423,14 @@ def test_a_station_that_is_not_activated_may_be_updated() -> None:
     assert p.updater and p.updater.download
 
 
-@pytest.mark.parametrize("state", Plan)
+@pytest.mark.parametrize("state", State)
 def test_an_order_follows_its_row_from_the_clouds_word_to_the_updaters_wish(
-    state: Plan, monkeypatch: pytest.MonkeyPatch
+    state: State, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     p = play()
     order(p)
-    monkeypatch.setattr(plan, "plan", lambda station: state)
-    may = plan.ALLOWED[state]
+    monkeypatch.setattr(life, "state_of", lambda station: state)
+    may = TABLE[state]
     tell(p, P.DOWNLOADING)
     assert statuses(p)[-1] == ("Downloading" if may.download else "DownloadPaused")
     assert p.updater and p.updater.download is may.download

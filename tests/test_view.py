@@ -14,8 +14,10 @@ from agent.faults import FAULTS, Fault, mender
 from agent.navigation import KEYS
 from agent.panel import Panel, Part
 from agent.policy.freshness import ALARM_S, WARNING_S, age
+from agent.policy.owner import Owner
+from agent.policy.plan_token import Standing
 from agent.policy.reasons import WORDS, Led, Reason
-from agent.port import Bar, Grant, Level, Port, Status, faults, is_ready, operative, status
+from agent.port import Bar, Grant, Level, Port, Status, faults, is_ready, operative
 from agent.selftest import Result
 from agent.settings import Settings
 from agent.station import (
@@ -31,6 +33,7 @@ from agent.station import (
     Station,
     charging_state,
 )
+from agent.terms import status
 from agent.transaction import ChargingState, Ending, Reading, StoppedReason, Transaction, Trigger
 from agent.ui.led import PATTERNS, Colour, Light, Pattern, coded, is_lit
 from agent.ui.model import NoticeModel, PortModel, ScreenModel, Tone
@@ -217,7 +220,7 @@ def test_no_text_has_a_hole_in_it(station: Station, now: float) -> None:
 def test_the_model_repeats_the_facts(station: Station, now: float) -> None:
     model = screen(station, now)
     for port, drawn in zip(station.ports, model.ports, strict=True):
-        assert (drawn.status, drawn.charging_state) == (status(port), charging_state(station, port))
+        assert (drawn.status, drawn.charging_state) == (status(station, port), charging_state(station, port))
         assert {f.fault for f in drawn.faults} == faults(port)
         assert all(f.text and f.fix and f.mrec == FAULTS[f.fault].mrec for f in drawn.faults)
         assert (drawn.energy_wh is None) == (port.transaction is None) and (drawn.energy_wh or 0) >= 0
@@ -230,7 +233,7 @@ def test_nobody_is_told_that_a_port_is_free_when_it_is_not(station: Station, now
     can_sell = station.settings.activated and station.store_ok
     free = [p for p in station.ports if situation(station, p) is Situation.AVAILABLE]
     for port in free:
-        assert status(port) is Status.AVAILABLE and can_sell and not port.grant
+        assert status(station, port) is Status.AVAILABLE and can_sell and not port.grant
     for model in screen(station, now).ports:
         assert model.led is not Light.AVAILABLE or model.status is Status.AVAILABLE
         assert (model.tone is Tone.CHARGING) <= (model.charging_state is ChargingState.CHARGING and model.power_w > 0)
@@ -268,7 +271,7 @@ SITUATIONS: dict[Situation, Station] = {
     Situation.OUT_OF_SERVICE: station(replace(FREE, off=frozenset({Level.EVSE}))),
     Situation.NOT_ACTIVATED: station(FREE, settings=Settings(activated=False)),
     Situation.CANNOT_RECORD: station(FREE, store_ok=False),
-    Situation.PLAN_ENDED: station(FREE, bar=Bar(Reason.PLAN_ENDED)),
+    Situation.PLAN_ENDED: station(FREE, owner=Owner(standing=Standing.DEACTIVATED)),
     Situation.UPDATING: station(FREE, bar=Bar(Reason.UPDATING)),
     Situation.RESTARTING: station(replace(FREE, off=frozenset({Level.RESET})), reset=Reset(ResetType.ON_IDLE, NOW)),
     Situation.CLOSED: station(FREE, bar=Bar(Reason.CLOSED, WALL + 3_600)),

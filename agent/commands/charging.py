@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from agent import taps
+from agent import life, taps
 from agent.events import (
     AvailabilityRequested,
     ClearRequested,
@@ -11,7 +11,7 @@ from agent.events import (
     RemoteStartRequested,
     RemoteStopRequested,
 )
-from agent.policy.authorize import Accept, Question, Refuse, decide
+from agent.policy.authorize import Accept, Question, Refuse, Terms, decide
 from agent.policy.reasons import Reason
 from agent.port import Grant, Level, Port
 from agent.reporting import answer, result
@@ -38,8 +38,9 @@ def remote_start(station: Station, event: RemoteStartRequested, now: float) -> S
     groups = frozenset({event.group_id} if event.group_id else ())
     entry = Entry(groups=groups, group_id=event.group_id)
     asked = Question(
-        event.id_token, station.settings, station.clock, station.link, port_reason=why_not, online=entry, card=False
-    )
+        event.id_token, station.settings, station.clock, station.link, port_reason=why_not, online=entry, card=False,
+        terms=Terms(life=life.row(station)),
+    )  # fmt: skip
     decision = decide(asked, now)
     if port is None or not isinstance(decision, Accept):
         reason = decision.reason if isinstance(decision, Refuse) else Reason.UNAVAILABLE

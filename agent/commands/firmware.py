@@ -5,10 +5,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from agent import updating
+from agent import life, updating
 from agent.effects import Effect
 from agent.events import UpdateRequested
-from agent.policy import plan
 from agent.reporting import answer, result
 from agent.settings import PLAIN
 from agent.station import Station, Update
@@ -46,8 +45,8 @@ def refusal(station: Station, running: Update | None) -> Refusal | None:
     if updating.is_installing(station):
         assert running
         return "FwUpdateInProgress", f"update {running.request_id} installs just now: order this one when it is over"
-    if not plan.allowed(station).download:
-        return "NotEnabled", f"the station is {plan.plan(station)}: nothing is downloaded until a new token comes"
+    if not life.row(station).download:
+        return "NotEnabled", f"the station is {life.state_of(station)}: nothing is downloaded until a new token comes"
     return None
 
 

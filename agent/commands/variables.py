@@ -17,12 +17,14 @@ from agent import network
 from agent.clock import iso8601, wall
 from agent.effects import Record, Stream
 from agent.events import Machine, ReportRequested, VariableChangesRequested, VariablesRequested
+from agent.life import state_of, visible
 from agent.policy.freshness import age_s
-from agent.port import Port, faults, operative, status
+from agent.port import Port, faults, operative
 from agent.reporting import answer, away, message, result, timestamp
 from agent.settings import BOUNDS, SETTINGS, ConfigError, Layer, Merged, Settings, checked, fitting
 from agent.station import Station, charging_state
 from agent.taps import Step
+from agent.terms import status
 from agent.uplink.cards import CARDS_MAX
 from agent.uplink.codec import encode_payload, to_cbor
 from agent.uplink.messages import (
@@ -85,13 +87,18 @@ def at_port(read: Callable[[Port], Value]) -> Read:
     return of_port
 
 
+def state_at_port(station: Station, port: Port | None, now: float) -> Value:
+    assert port
+    return status(station, port)
+
+
 def joined(items: Any) -> str | None:
     return ",".join(map(str, items)) or None
 
 
 def availability(station: Station) -> str:
     """The station's own AvailabilityState: what its ports agree on; Available if any of them is."""
-    states = {status(port) for port in station.ports}
+    states = {status(station, port) for port in station.ports}
     return "Available" if "Available" in states else min(states) if len(states) == 1 else "Occupied"
 
 
@@ -164,6 +171,8 @@ ROWS: tuple[Row, ...] = (
     Row(STATION, "SerialNumber", "string", fact(lambda s: s.settings.station_id), constant=True),
     Row(STATION, "FirmwareVersion", "string", fact(lambda s: s.machine.firmware_version or None), constant=True),
     Row(STATION, "AvailabilityState", "OptionList", fact(availability), summary=True),
+    Row(STATION, "LifeCycle", "OptionList", fact(state_of)),
+    Row(STATION, "Visibility", "OptionList", fact(visible)),
     Row(STATION, "Available", "boolean", fact(lambda s: any(map(operative, s.ports))), summary=True),
     Row(STATION, "Problem", "boolean", fact(lambda s: not s.store_ok or any(map(faults, s.ports))), summary=True),
     Row(STATION, "BootReason", "string", fact(lambda s: s.boot.reason), constant=True),
@@ -179,11 +188,11 @@ ROWS: tuple[Row, ...] = (
     Row(STATION, "HandedOver", "dateTime", fact(handed_over_at)),
     Row(STATION, "Installer", "string", fact(lambda s: s.wizard.installer or None)),
     Row(STATION, "InstallerCompany", "string", fact(lambda s: s.wizard.company or None)),
-    Row("EVSE", "AvailabilityState", "OptionList", at_port(status), of="evse", summary=True),
+    Row("EVSE", "AvailabilityState", "OptionList", state_at_port, of="evse", summary=True),
     Row("EVSE", "Available", "boolean", at_port(operative), of="evse", summary=True),
     Row("EVSE", "Problem", "boolean", at_port(lambda p: bool(faults(p))), of="evse", summary=True),
     Row("EVSE", "ChargingState", "OptionList", evse_state, of="evse"),
-    Row("Connector", "AvailabilityState", "OptionList", at_port(status), of="connector", summary=True),
+    Row("Connector", "AvailabilityState", "OptionList", state_at_port, of="connector", summary=True),
     Row("Connector", "Available", "boolean", at_port(operative), of="connector", summary=True),
     Row("Connector", "Problem", "boolean", at_port(lambda p: bool(faults(p))), of="connector", summary=True),
     Row("Connector", "Faults", "MemberList", at_port(lambda p: joined(sorted(faults(p)))), of="connector"),

@@ -13,6 +13,7 @@ from agent.events import Entry, Link, Source
 from agent.policy.access import Allowed, Closed, Rules, access
 from agent.policy.freshness import Freshness, freshness
 from agent.policy.id_token import is_random
+from agent.policy.lifecycle import SELLS, Row, Starts
 from agent.policy.reasons import Reason
 from agent.policy.reservation import Reservations, kept_for_others, kept_until_s, own
 from agent.settings import Settings
@@ -31,6 +32,7 @@ class Terms:
     evse_id: int | None = None
     free: frozenset[int] = frozenset()  # ports that somebody could take now, this one among them
     zone: tzinfo = UTC
+    life: Row = SELLS  # what the station may do now
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +97,12 @@ assert NEGATIVE.keys() == set(Status) - {Status.ACCEPTED}
 
 
 def station_ready(q: Question, now: float) -> Opinion:
-    return None if q.settings.activated else Refuse("station", Reason.STATION_NOT_ACTIVATED)
+    """A new, transferred or deactivated one may not: agent/policy/lifecycle.py."""
+    life = q.terms.life
+    if (life.local if q.card else life.remote) is not Starts.NOBODY:
+        return None
+    assert life.refusal, life
+    return Refuse("station", life.refusal)
 
 
 def port_ready(q: Question, now: float) -> Opinion:
@@ -113,7 +120,8 @@ def started_remotely(q: Question, now: float) -> Opinion:
 
 
 def free_for_all(q: Question, now: float) -> Opinion:
-    if not q.settings.free or q.port_reason is not None:
+    is_free = q.settings.free or q.terms.life.local is Starts.FREELY
+    if not is_free or q.port_reason is not None:
         return None
     return permitted(Accept("free station", None), q, now)
 

@@ -9,8 +9,8 @@ from math import inf
 from typing import Any
 
 from agent.policy import access, plan_token, profile, reservation
-from agent.policy.access import Rules
-from agent.policy.plan_token import Token
+from agent.policy.access import Rules, Visible
+from agent.policy.plan_token import Standing, Token
 from agent.policy.profile import Profile
 from agent.policy.reservation import Reservations
 from agent.policy.tariff import choice
@@ -27,6 +27,8 @@ class Owner:
     is_reservable: bool = False  # only with a reservation
     tokens: tuple[Token, ...] = ()
     is_free_after_plan: bool = False  # deactivated, it charges whoever comes, for nothing
+    visible: Visible = Visible.EVERYONE  # on the map; an access policy has a word of its own
+    is_transferred: bool = False  # since the last activation
     profiles: tuple[Profile, ...] = ()
     default_tariffs: Defaults = NO_DEFAULTS
     group_tariffs: GroupTariffs = NO_GROUPS
@@ -34,6 +36,7 @@ class Owner:
     offline_since: float | None = None  # monotonic; of this run
     # Derived when something has changed, or `due` has come: what follows from the above and the time.
     due: float = inf  # monotonic
+    standing: Standing = Standing.NONE  # of the plan
     station_ma: int | None = None  # what profiles allow the whole station, per phase; None: they do not limit it
     port_ma: tuple[int | None, ...] = ()  # and each port, by evse_id
 
@@ -46,6 +49,8 @@ def saved(owner: Owner) -> dict[str, Any]:
         "reservable": owner.is_reservable or None,
         "tokens": plan_token.saved(owner.tokens) or None,
         "free after plan": owner.is_free_after_plan or None,
+        "visible": None if owner.visible is Visible.EVERYONE else str(owner.visible),
+        "transferred": owner.is_transferred or None,
         "profiles": profile.saved(owner.profiles) or None,
         "default tariffs": choice.saved(owner.default_tariffs) or None,
         "group tariffs": owner.group_tariffs.sent,
@@ -64,6 +69,8 @@ def restored(facts: Mapping[str, Any], ports: int) -> Owner:
         is_reservable=fact("reservable") is True,
         tokens=plan_token.restored(fact("tokens")),
         is_free_after_plan=fact("free after plan") is True,
+        visible=Visible(seen) if (seen := fact("visible")) in set(Visible) else Visible.EVERYONE,
+        is_transferred=fact("transferred") is True,
         profiles=profile.restored(fact("profiles"), ports),
         default_tariffs=choice.restored(fact("default tariffs") or {}) or Defaults(),
         group_tariffs=choice.restored_groups(fact("group tariffs")),

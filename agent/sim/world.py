@@ -30,7 +30,6 @@ from agent.events import (
     PortChosen,
 )
 from agent.hal.controller import Filter, report_of, wish_row
-from agent.port import status
 from agent.reporting import VENDOR_ID
 from agent.settings import Settings
 from agent.shell import Shell
@@ -41,6 +40,7 @@ from agent.sim.net import SimCloud, SimNet
 from agent.sim.scenario import CLOCKS
 from agent.sim.updater import SimBuild, SimUpdater
 from agent.station import Boot, BootReason, boot_reason, charging_state
+from agent.terms import status
 from agent.ui.situation import Situation, situation
 from agent.uplink.commands import SeenCommands
 from agent.uplink.operator import OperatorKeys, key_id
@@ -424,7 +424,7 @@ class World:
 
     def status(self, evse_id: int) -> str:
         assert self.shell
-        return status(self.shell.station.ports[evse_id - 1])
+        return status(self.shell.station, self.shell.station.ports[evse_id - 1])
 
     def charging_state(self, evse_id: int) -> str:
         assert self.shell

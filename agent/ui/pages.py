@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from datetime import datetime
 
-from agent import __version__
+from agent import __version__, life
 from agent.station import Station, circuit_ma
 from agent.ui.led import PATTERNS, Light
 from agent.ui.model import Lights, PageModel, Prose, Row, Rows, Steps
@@ -38,10 +38,10 @@ assert LIGHTS.keys() == set(Light)
 def how_to_start(station: Station, say: Say) -> Steps:
     """Drawn, where no video plays. Plug or tap first: both work, this order is easier to say."""
     steps = [("plug", say("Plug in your car."))]
-    if not station.settings.free:
+    if not life.is_free(station):
         steps.append(("tap", say("Hold your card against the reader.")))
     steps.append(("charge", say("Charging begins. The screen shows energy and time.")))
-    stop = "To stop, unlock and unplug the car." if station.settings.free else "Tap your card again to stop."
+    stop = "To stop, unlock and unplug the car." if life.is_free(station) else "Tap your card again to stop."
     steps.append(("unplug", say(stop)))
     return Steps(tuple(steps))
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from math import ceil
 
+from agent import life
 from agent.clock import wall
 from agent.events import Link
 from agent.faults import FAULTS, Fault, Mender, code, mender
@@ -148,7 +149,6 @@ def light_of(station: Station, port: Port, at: Situation) -> Light:
 
 CODES: dict[Situation, Reason] = {  # where every card would be refused for this reason
     Situation.OUT_OF_SERVICE: Reason.UNAVAILABLE,
-    Situation.NOT_ACTIVATED: Reason.STATION_NOT_ACTIVATED,
     Situation.CANNOT_RECORD: Reason.CANNOT_RECORD,
 }
 
@@ -156,14 +156,15 @@ CODES: dict[Situation, Reason] = {  # where every card would be refused for this
 def code_of(station: Station, port: Port, at: Situation) -> str:
     """What is the matter in one word, the same on the screen, in the log and at the cloud; "" where nothing is."""
     bar, tx = station.bar or port.bar, port.transaction
+    shut = life.refusal(station)
     if at in (Situation.FAULT, Situation.FAULT_WAITS):
         return code(worst_first(port)[0])
     if at is Situation.SELF_TEST_FAILED:
         return code(Fault.GROUND_FAULT_SELF_TEST)
     if at is Situation.LIMIT_REACHED and tx and tx.refused in set(Reason):
         return WORDS[Reason(tx.refused)].code
-    if at in BARS.values() and bar:
-        return WORDS[bar.reason].code
+    if at in BARS.values() and (reason := bar.reason if bar and BARS[bar.reason] is at else shut):
+        return WORDS[reason].code
     return WORDS[CODES[at]].code if at in CODES else ""
 
 ENDINGS: dict[StoppedReason, str] = {
@@ -290,18 +291,18 @@ def ending(tx: Transaction | None, say: Say) -> str:
 
 def who(station: Station, say: Say) -> str:
     """D8: who may charge now."""
-    if not station.settings.activated:
+    if life.refusal(station):
         return say("Nobody can charge here yet.")
-    if station.settings.free:
+    if life.is_free(station):
         return say("For everybody.")
     owner = station.settings.owner
     return say("For connected drivers of {owner}.", owner=owner) if owner else say("For connected drivers.")
 
 
 def start(station: Station, say: Say) -> str:
-    if not station.settings.activated:
+    if life.refusal(station):
         return ""
-    return say("Plug in. No card is needed." if station.settings.free else "Plug in your car, then tap your card.")
+    return say("Plug in. No card is needed." if life.is_free(station) else "Plug in your car, then tap your card.")
 
 
 WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")

@@ -2,6 +2,7 @@
 
 from enum import StrEnum
 
+from agent import life
 from agent.events import SelfTest
 from agent.faults import FAULTS, Fault, Mender, mender
 from agent.policy.reasons import Reason
@@ -62,8 +63,8 @@ def situation(station: Station, port: Port) -> Situation:
         return Situation.UPDATING
     if not operative(port):
         return Situation.RESTARTING if station.reset else Situation.OUT_OF_SERVICE
-    if not station.settings.activated:
-        return Situation.NOT_ACTIVATED
+    if reason := life.refusal(station):
+        return BARS[reason]
     if not station.store_ok:
         return Situation.CANNOT_RECORD
     if bar := station.bar or port.bar:
@@ -72,10 +73,11 @@ def situation(station: Station, port: Port) -> Situation:
         return Situation.BEGINNING if is_plugged(port) else Situation.PLUG_IN
     if not is_plugged(port):
         return Situation.AVAILABLE
-    return Situation.BEGINNING if station.settings.free else Situation.TAP_CARD
+    return Situation.BEGINNING if life.is_free(station) else Situation.TAP_CARD
 
 
 BARS: dict[Reason, Situation] = {  # a rule, not a fault, keeps people from starting here
+    Reason.STATION_NOT_ACTIVATED: Situation.NOT_ACTIVATED,
     Reason.PLAN_ENDED: Situation.PLAN_ENDED,
     Reason.UPDATING: Situation.UPDATING,
     Reason.CLOSED: Situation.CLOSED,

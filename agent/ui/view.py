@@ -4,18 +4,20 @@ Each port is in exactly one `Situation` (`situation.py`), whose words and light 
 concerns a tap is a `NoticeModel`, and stands before the situation for its few seconds (S6, S7).
 """
 
-from agent import __version__, billing, navigation, service
+from agent import __version__, billing, life, navigation, service
 from agent.clock import wall
 from agent.events import Link
 from agent.faults import FAULTS, code
 from agent.panel import Action, Page
 from agent.policy.freshness import DAY_S, NAMES, WARNING_S, Freshness, age_s, freshness
+from agent.policy.lifecycle import State
 from agent.policy.reasons import WORDS, Led, Reason, stands_s
 from agent.policy.tariff.bill import total as total_cost
 from agent.policy.tariff.cost import Cost
-from agent.port import Port, Status, status
+from agent.port import Port, Status
 from agent.selftest import PartResult, Result, results, worst
 from agent.station import Stage, Station, charging_state, circuit_ma
+from agent.terms import status
 from agent.transaction import Transaction
 from agent.ui import pages, servicepage, wizard_page
 from agent.ui.led import Light
@@ -47,8 +49,7 @@ from agent.ui.shown import (
 )
 from agent.ui.situation import Situation, is_fit, is_free, is_idle, situation, worst_first
 from agent.ui.words import ENGLISH, LANGUAGES, ONLY_ENGLISH, STARTING, Say, Says, clock_face
-from agent.wizard.facts import Step
-from agent.wizard.readiness import is_ready
+from agent.wizard.readiness import state
 
 
 def screen(station: Station, now: float, says: Says = ONLY_ENGLISH) -> ScreenModel:
@@ -144,7 +145,7 @@ def port_model(
         evse_id=port.evse_id,
         name=say("Port {n}", n=port.evse_id),
         situation=at,
-        status=status(port),
+        status=status(station, port),
         charging_state=charging_state(station, port),
         tone=shown.tone,
         led=light(station, port, said, notice),
@@ -401,7 +402,8 @@ def words(station: Station, reason: Reason, evse_id: int, now: float, say: Say) 
 
 def spoken_to(station: Station) -> tuple[Port, ...]:
     """The ports whose light answers a driver without a port: those that could be his; if there is none, all."""
-    could = tuple(p for p in station.ports if not p.transaction and status(p) in (Status.AVAILABLE, Status.OCCUPIED))
+    shut = (Status.UNAVAILABLE, Status.FAULTED)
+    could = tuple(p for p in station.ports if not p.transaction and status(station, p) not in shut)
     return could or station.ports
 
 
@@ -416,9 +418,9 @@ LINKS = {
 
 
 def headline(station: Station, say: Say) -> str:
-    if not station.settings.activated:
-        waits = Step.HAND_OVER in station.wizard.done and is_ready(station)
-        return say("Ready, waiting for activation." if waits else WORDS[Reason.STATION_NOT_ACTIVATED].text)
+    if reason := life.refusal(station):
+        waits = state(station) is State.READY
+        return say("Ready, waiting for activation." if waits else WORDS[reason].text)
     if not station.store_ok:
         return say(WORDS[Reason.CANNOT_RECORD].text)
     free = [str(p.evse_id) for p in station.ports if is_free(station, p)]
@@ -426,7 +428,7 @@ def headline(station: Station, say: Say) -> str:
         return say("Port {n} is free", n=free[0])
     if free:
         return say("Ports {list} and {last} are free", list=say.listed(free[:-1]), last=free[-1])
-    if any(p.transaction or status(p) is Status.OCCUPIED for p in station.ports):
+    if any(p.transaction or status(station, p) is Status.OCCUPIED for p in station.ports):
         return say("No port is free")
     if bar := station.bar:
         return say(WORDS[bar.reason].text)
@@ -436,9 +438,9 @@ def headline(station: Station, say: Say) -> str:
 
 def ways(station: Station, say: Say) -> tuple[str, ...]:
     """D8: the ways to start that work now."""
-    if not station.settings.activated:
+    if life.refusal(station):
         return ()
-    by_hand = say("plug in") if station.settings.free else say("driver card")
+    by_hand = say("plug in") if life.is_free(station) else say("driver card")
     return (by_hand, say("app")) if station.link is not Link.DOWN else (by_hand,)
 
 

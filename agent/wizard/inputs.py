@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
 from agent.clock import wall
+from agent.life import is_provisioned
 from agent.port import Grant, is_plugged, why_not
 from agent.settings import ConfigError
 from agent.station import Station
@@ -18,7 +19,6 @@ from agent.wizard import coordinates, receiver
 from agent.wizard.coordinates import Point
 from agent.wizard.facts import TEXT_MAX, Method, Pinpoint, Sentence, Step
 from agent.wizard.layer import BREAKERS_A, board, drafted, drawn_up, set_to
-from agent.wizard.readiness import is_provisioned
 from agent.wizard.steps import zone_of
 
 VALUE_MAX = coordinates.TEXT_MAX  # characters that are looked at

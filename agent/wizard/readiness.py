@@ -7,12 +7,12 @@ listed as open, and the station is not ready until it is met.
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from agent import selftest
+from agent import life, selftest
 from agent.clock import wall
 from agent.events import Link
 from agent.panel import ANIMATED
+from agent.policy.lifecycle import State
 from agent.selftest import Result
-from agent.settings import Settings
 from agent.station import Station
 from agent.ui.situation import is_fit
 from agent.wizard.facts import Sentence
@@ -37,6 +37,12 @@ def is_ready(station: Station) -> bool:
     return all(item.is_met for item in items(station, station.boot.at))
 
 
+def state(station: Station) -> State:
+    """Where the station is in its life."""
+    found = life.state_of(station)
+    return State.READY if found is State.INSTALLED and is_ready(station) else found
+
+
 def items(station: Station, now: float) -> Iterator[Item]:
     yield identity(station)
     yield video(station, now)
@@ -49,16 +55,10 @@ def items(station: Station, now: float) -> Iterator[Item]:
 
 def identity(station: Station) -> Item:
     title = Sentence("Identity")
-    if is_provisioned(station):
+    if life.is_provisioned(station):
         return Item("identity", title, True, Sentence("{serial}", {"serial": station.settings.station_id}))
     fix = Sentence("Give the station its identity: tools/flash.py provision, then start it again.")
     return Item("identity", title, False, Sentence("The station has no certificate yet."), fix)
-
-
-def is_provisioned(station: Station) -> bool:
-    """Serial number and certificate: without them nobody is charged (I8)."""
-    has_serial = station.settings.station_id != Settings().station_id
-    return has_serial and station.machine.certificate_expiry_s is not None
 
 
 def video(station: Station, now: float) -> Item:

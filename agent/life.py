@@ -1,0 +1,51 @@
+"""Where this station is in its life, by its facts, and what it may do there (agent/policy/lifecycle.py). Pure."""
+
+from agent.policy.access import Visible
+from agent.policy.lifecycle import TABLE, Facts, Row, Starts, State, state
+from agent.policy.reasons import Reason
+from agent.settings import Settings
+from agent.station import Station
+from agent.wizard.facts import Step
+
+
+def facts(station: Station) -> Facts:
+    said = station.owner
+    return Facts(
+        is_provisioned=is_provisioned(station), is_installed=Step.HAND_OVER in station.wizard.done,
+        is_activated=station.settings.activated, is_transferred=said.is_transferred, standing=said.standing,
+        is_free_after_plan=said.is_free_after_plan,
+    )  # fmt: skip
+
+
+def is_provisioned(station: Station) -> bool:
+    """Serial number and certificate: without them nobody is charged (I8)."""
+    has_serial = station.settings.station_id != Settings().station_id
+    return has_serial and station.machine.certificate_expiry_s is not None
+
+
+def state_of(station: Station) -> State:
+    """INSTALLED may be READY: agent/wizard/readiness.py looks."""
+    return state(facts(station))
+
+
+def row(station: Station) -> Row:
+    return TABLE[state_of(station)]
+
+
+def refusal(station: Station) -> Reason | None:
+    """Why nobody at all starts at the station; None: somebody may."""
+    here = row(station)
+    return here.refusal if here.local is Starts.NOBODY else None
+
+
+def is_free(station: Station) -> bool:
+    """Nobody needs a card."""
+    return station.settings.free or row(station).local is Starts.FREELY
+
+
+def visible(station: Station) -> Visible:
+    """On the map (R6): as the owner wants, in a life in which there is anything to be seen."""
+    said = station.owner
+    if not row(station).is_visible:
+        return Visible.NOBODY
+    return said.access.policy.visible if said.access else said.visible
