@@ -27,7 +27,7 @@ from agent.authcache.listfile import read_key
 from agent.authcache.lists import Lists
 from agent.board import Board, Chosen, LineFacts, load, load_config
 from agent.clock import BUILD_S, Clock, ClockSource, earliest
-from agent.control import ControlServer, control_handlers, dead_letters_handler
+from agent.control import ControlServer, control_handlers, dead_letters_handler, plan_handler
 from agent.core import born
 from agent.effects import Save
 from agent.est import EstServer
@@ -485,6 +485,7 @@ def handlers(app: App, entrance: str = "") -> dict[str, Any]:
     asked = control_handlers(lambda: app.shell.station, app.lookup, monotonic, more)
     asked["list"] = lambda _: app.lists.facts()
     asked["panel"] = lambda _: {"url": entrance}
+    asked["plan"] = plan_handler(lambda text, then: app.shell.plan_token(text, then, monotonic()))
     asked["deadletters"] = dead_letters_handler(app.store.dead_letters)
     return asked if app.identity is None else {**asked, **app.identity.handlers(monotonic)}
 

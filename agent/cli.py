@@ -1,4 +1,5 @@
-"""`station-agent run | demo | doctor | explain | status | panel | list | deadletters | csr | certificate | board`.
+"""`station-agent run | demo | doctor | explain | status | panel | list | deadletters | plan | csr |
+certificate | board`.
 
 What an operator can mend is one sentence on stderr and exit code 2. Modules are imported by the command that needs
 them: `run` has a budget from exec to the first tap.
@@ -90,6 +91,9 @@ def parser() -> argparse.ArgumentParser:
     letters = commands.add_parser("deadletters", help="records that the cloud refuses for good, or that were damaged")
     letters.set_defaults(command=command_deadletters)
 
+    plan = commands.add_parser("plan", help="give the running agent a plan token (base64) that somebody has brought")
+    plan.add_argument("file", type=Path, metavar="FILE")
+    plan.set_defaults(command=command_plan)
     csr = commands.add_parser("csr", help="print the request for this station's certificate, for your CA to sign")
     csr.set_defaults(command=command_csr)
 
@@ -364,6 +368,20 @@ def list_of(config_path: Path) -> Any:
     from agent.listtool import opened
 
     return opened(Path(load_config(config_path).paths.state), lambda: asked(config_path, {"command": "list"}))
+
+
+def command_plan(args: argparse.Namespace) -> int:
+    from agent.uplink.cwt import TOKEN_MAX
+
+    try:
+        with args.file.open("rb") as file:
+            text = file.read(2 * TOKEN_MAX).decode("ascii").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{args.file} is no plan token: {error}") from None
+    if asked(args.config, {"command": "plan", "token": text}) is None:
+        raise ConfigError("no agent is running: type systemctl start station-agent, then this again")
+    print("the plan token is here")
+    return 0
 
 
 def command_deadletters(args: argparse.Namespace) -> int:

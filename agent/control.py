@@ -32,6 +32,7 @@ from agent.port import faults
 from agent.settings import ConfigError, shown
 from agent.station import Station, charging_state
 from agent.terms import status
+from agent.uplink.cwt import TOKEN_MAX
 
 REQUEST_MAX = 65_536  # bytes of one line; ours have a hundred
 ANSWER_MAX = 1_048_576
@@ -223,6 +224,34 @@ def dead_letters_handler(read: Callable[[int, int], "Future[list[DeadLetter]]"])
             return answered(msgspec.convert(request, DeadLettersRequest))
         except msgspec.ValidationError as error:
             raise ConfigError(f'type {{"command": "deadletters", "after_id": 0}}: {error}') from None
+
+    return asked
+
+
+class PlanRequest(msgspec.Struct, frozen=True):
+    token: Annotated[str, msgspec.Meta(max_length=TOKEN_MAX)]
+
+
+def plan_handler(take: Callable[[str, Callable[[str], None]], None]) -> Handler:
+    """`plan`: a token that somebody has brought in a file. `take` says why not, or "" when it is on disk."""
+
+    def asked(request: dict[str, Any]) -> Awaitable[Answer]:
+        try:
+            token = msgspec.convert(request, PlanRequest).token
+        except msgspec.ValidationError as error:
+            raise ConfigError(f'type {{"command": "plan", "token": "…"}}: {error}') from None
+        said: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+
+        def taken(why: str) -> None:
+            if not said.done():  # else nobody waits any more
+                said.set_result(why)
+
+        take(token, taken)
+        return answered(said)
+
+    async def answered(said: "asyncio.Future[str]") -> Answer:
+        why = await said
+        return {"error": why} if why else {"status": "Accepted"}
 
     return asked
 

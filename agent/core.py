@@ -67,6 +67,7 @@ from agent.events import (
     PartTold,
     PhoneTold,
     PlaceFound,
+    PlanTokenCame,
     PortChosen,
     PortReported,
     Registered,
@@ -254,6 +255,8 @@ def absorb(station: Station, event: Event, now: float) -> Step:
             return updating.heard(station, event), ()
         case OwnerRequested(action=action):
             return OWNER_COMMANDS[action](station, event, now)
+        case PlanTokenCame(claims=claims):
+            return owners.plan_token_brought(station, claims, now)
         case LiveRequested():
             return commands.live(station, event, now)
         case VariablesRequested():

@@ -539,6 +539,12 @@ class OwnerRequested(Struct, frozen=True):
     request: Any
 
 
+class PlanTokenCame(Struct, frozen=True):
+    """Somebody at the station has brought a plan token whose signature is right, and which is taken."""
+
+    claims: Any
+
+
 class ClearRequested(Struct, frozen=True):
     """Service: try to clear latched faults of a port; its self-test decides."""
 
@@ -561,7 +567,7 @@ Commanded = (  # what a command of the cloud asks of the core
     | UpdateRequested
     | OwnerRequested
 )
-Command = Commanded | ClearRequested
+Command = Commanded | ClearRequested | PlanTokenCame
 Event = (
     ControllerFound
     | ControllerLost

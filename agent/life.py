@@ -1,5 +1,6 @@
 """Where this station is in its life, by its facts, and what it may do there (agent/policy/lifecycle.py). Pure."""
 
+from agent.policy import owner
 from agent.policy.access import Visible
 from agent.policy.lifecycle import TABLE, Facts, Row, Starts, State, state
 from agent.policy.reasons import Reason
@@ -45,7 +46,4 @@ def is_free(station: Station) -> bool:
 
 def visible(station: Station) -> Visible:
     """On the map (R6): as the owner wants, in a life in which there is anything to be seen."""
-    said = station.owner
-    if not row(station).is_visible:
-        return Visible.NOBODY
-    return said.access.policy.visible if said.access else said.visible
+    return owner.visible(station.owner) if row(station).is_visible else Visible.NOBODY

@@ -15,7 +15,7 @@ from agent.effects import Record, Stream
 from agent.events import Link, Registration
 from agent.faults import FAULTS, code
 from agent.policy.id_token import masked
-from agent.policy.plan_token import Plan, Standing
+from agent.policy.plan_token import Plan, Standing, Token
 from agent.policy.reasons import WORDS
 from agent.policy.tariff import bill as bills
 from agent.policy.tariff.bill import Bill
@@ -318,6 +318,14 @@ def plan_record(station: Station, found: Plan, days: int, now: float) -> Record:
     said = f"plan {token.name} {what} in {days} day{'' if days == 1 else 's'}"
     return notify_event(
         station, Stream.STATUS, now, {"name": "ChargingStation"}, "Plan", str(found.standing), techInfo=said
+    )
+
+
+def token_record(station: Station, token: Token, now: float) -> Record:
+    """A plan token that somebody brought to the station."""
+    said = f"plan token {token.issue} ({token.name}) was brought to the station"
+    return notify_event(
+        station, Stream.STATUS, now, {"name": "ChargingStation"}, "PlanToken", str(token.issue), techInfo=said
     )
 
 

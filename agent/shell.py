@@ -14,6 +14,7 @@ from agent import atlas, listing, reporting, zones
 from agent.authcache.cache import lifetime_s
 from agent.authcache.lists import Lists, Made, Outcome, Plan
 from agent.clock import earliest, floor, wall
+from agent.commands.owner import plan_token_refusal
 from agent.core import handle, next_deadline
 from agent.effects import (
     Announce,
@@ -56,6 +57,7 @@ from agent.events import (
     OnlineAnswered,
     OutboxCounted,
     PlaceFound,
+    PlanTokenCame,
     Registered,
     Registration,
     ReportRequested,
@@ -90,6 +92,7 @@ from agent.uplink.commands import (
     refused,
     to_event,
 )
+from agent.uplink.cwt import claims_of
 from agent.uplink.mqtt import Connected, Disconnected, PubAcked, Received
 from agent.uplink.operator import OperatorKeys
 from agent.uplink.protocol import (
@@ -541,7 +544,7 @@ class Shell:
 
     def _opened(self, command: Command | Refusal, now: float) -> None:
         """Done once and answered: the result, the mark "seen" and whatever it changes are one commit."""
-        wanted = command if isinstance(command, Refusal) else to_event(command)
+        wanted = command if isinstance(command, Refusal) else to_event(command, self.operator_keys.keys)
         match wanted:
             case Refusal():
                 self._refuse(wanted, now)
@@ -649,6 +652,20 @@ class Shell:
             return self._refuse(refused(command_id, "NotSupported", "this station has no certificate of its own"), now)
         self._seen.begin(command_id)
         return self._identity.signed(command_id, request, now)
+
+    def plan_token(self, text: str, then: Callable[[str], None], now: float) -> None:
+        """Somebody at the station has a token in a file. `then` is told why it is not taken, or, when it is on disk,
+        ""."""
+        claims = claims_of(text, self.operator_keys.keys)
+        if why := plan_token_refusal(self.station, claims, now):
+            self._log(f"plan token refused: {why}")
+            return then(why)
+        self._step(PlanTokenCame(claims), now)
+        if self._committed_id == self._batch_id:
+            return then("")  # it was here already
+        self._after_commit.append((self._batch_id, lambda _: then("")))
+        self._store.flush()
+        return self._work_off(now)
 
     def _change_keys(self, command_id: str, data: Any, now: float) -> None:
         changed = self.operator_keys.change(data)

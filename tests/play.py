@@ -1,8 +1,11 @@
 """A station in the hand: events in, records and wishes out, the allowlist a dict. Time moves when the story says so."""
 
+from base64 import b64encode
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from agent import zones
 from agent.clock import Clock, ClockSource
@@ -45,15 +48,27 @@ from agent.policy.reasons import Reason
 from agent.port import Port
 from agent.settings import Settings
 from agent.station import Boot, BootReason, boot_reason
+from agent.uplink.codec import to_cbor
 from agent.uplink.commands import Command, Refusal, to_event
+from agent.uplink.cwt import TAG_61
 from agent.uplink.messages import COMMANDS, from_wire
+from agent.uplink.operator import key_id
+from agent.uplink.signed import sign
 from agent.wizard.places import Place
 from tests import referee
 
 Json = dict[str, Any]
 
+OPERATOR = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
+KEYS = {key_id(OPERATOR.public_key()): OPERATOR.public_key()}
+
 WALL_S = 1_790_000_000.0
 ANN, BOB, EVE = "04A1A1A1", "04B2B2B2", "04E5E5E5"
+
+
+def cwt(claims: Any, key: Ed25519PrivateKey = OPERATOR) -> str:
+    """A plan token as the operator sends it."""
+    return b64encode(TAG_61 + sign(to_cbor(claims), key_id(key.public_key()), key)).decode()
 
 
 class Play:
@@ -133,7 +148,7 @@ class Play:
         self.commands += 1
         command_id = f"c{self.commands}"
         request = from_wire(COMMANDS[action], payload)
-        event = to_event(Command(command_id, action, payload, request))
+        event = to_event(Command(command_id, action, payload, request), KEYS)
         assert not isinstance(event, Refusal), event
         referee.expect(command_id, action)
         self.on(event)  # type: ignore[arg-type]  # those that the core carries out

@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from agent.clock import iso8601
 from agent.events import Cp, Entry, Link, LinkChanged, PortChosen, PortReported, Report
@@ -13,7 +14,7 @@ from agent.policy.reasons import Reason
 from agent.port import Status, status
 from agent.reporting import VENDOR_ID
 from agent.settings import Settings
-from tests.play import ANN, BOB, EVE, WALL_S, Json, Play
+from tests.play import ANN, BOB, EVE, WALL_S, Json, Play, cwt
 
 DAY_S = 86_400
 MIDNIGHT_S = WALL_S - WALL_S % DAY_S  # of the day on which the stories begin, UTC
@@ -191,19 +192,19 @@ def token(issue: int, first_day: float, last_day: float, station: str = "UNPROVI
 
 def test_ninety_days_after_its_plan_the_station_is_closed_until_a_token_comes() -> None:
     play = Play()
-    assert ordered(play, "PlanToken", token(1, -10, 10))["status"] == "Accepted"
+    assert ordered(play, "PlanToken", cwt(token(1, -10, 10)))["status"] == "Accepted"
     play.after(99 * DAY_S)
     assert charging(play.plug(1).tap(ANN).charge(1)) == [ANN, None]
     play.after(1.5 * DAY_S)
     assert charging(play) == [ANN, None], "a session that runs is not cut off"
     assert play.plug(2).tap(BOB).said(2) is Reason.PLAN_ENDED
-    assert ordered(play, "PlanToken", token(2, 90, 300))["status"] == "Accepted"
+    assert ordered(play, "PlanToken", cwt(token(2, 90, 300)))["status"] == "Accepted"
     assert charging(play.after(10).tap(BOB)) == [ANN, BOB]
 
 
 def test_the_owner_hears_of_the_end_some_days_before() -> None:
     play = Play()
-    ordered(play, "PlanToken", token(1, -10, 61.5))
+    ordered(play, "PlanToken", cwt(token(1, -10, 61.5)))
     play.after(2 * DAY_S)
     told = [event["techInfo"] for p in play.payloads("NotifyEvent") for event in p["eventData"] if "techInfo" in event]
     assert [text for text in told if "plan" in text] == ["plan Enterprise ends in 60 days"]
@@ -211,10 +212,16 @@ def test_the_owner_hears_of_the_end_some_days_before() -> None:
 
 def test_a_token_for_another_station_or_an_earlier_one_is_refused() -> None:
     play = Play()
-    assert ordered(play, "PlanToken", token(2, -10, 10))["status"] == "Accepted"
+    assert ordered(play, "PlanToken", cwt(token(2, -10, 10)))["status"] == "Accepted"
     wrong: Any
-    for wrong in (token(3, -10, 10, "SA-0002"), token(1, -10, 10), "the signature is wrong", None, []):
-        assert ordered(play, "PlanToken", wrong)["status"] == "Rejected"
+    other_key = Ed25519PrivateKey.from_private_bytes(bytes(32))
+    for wrong, why in (
+        (cwt(token(3, -10, 10, "SA-0002")), "this is UNPROVISIONED"), (cwt(token(1, -10, 10)), "send the newest"),
+        (cwt(token(3, -10, 10), other_key), "a key that this station does not know"), ("AAAA", "COSE_Sign1"),
+        ("not base64!", "base64"), (None, "base64"), (token(3, -10, 10), "base64"), (cwt([]), "a map of claims"),
+    ):  # fmt: skip
+        said = ordered(play, "PlanToken", wrong)
+        assert said["status"] == "Rejected" and why in said["statusInfo"]["additionalInfo"]
 
 
 # -- how much

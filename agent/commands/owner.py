@@ -3,19 +3,28 @@
 Each command is read whole, taken or refused whole, and answered in the same commit. HANDLERS is the list of them.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from hashlib import sha256
 from typing import Any
 
+import msgspec
+
+from agent import reporting
 from agent.clock import read_time, wall
+from agent.commands import variables
 from agent.commands.answers import Handler, said, with_owner
 from agent.events import OwnerRequested
-from agent.policy import access, plan_token, reservation
+from agent.policy import access, activation, plan_token, reservation
+from agent.policy.activation import Activation
 from agent.policy.id_token import normalised
 from agent.policy.reservation import Answer, Reservation
 from agent.reporting import answer
 from agent.station import Station
 from agent.taps import Step
 from agent.terms import ports_of
+from agent.uplink.codec import to_cbor
+from agent.wizard import readiness
 
 # -- reservations -----------------------------------------------------------------------------------------------------
 
@@ -60,11 +69,17 @@ def access_policy(station: Station, event: OwnerRequested, now: float) -> Step:
         policy = access.read(event.request)
     except access.Refused as refused:
         return said(station, event, answer("Rejected", "InvalidValue", str(refused)), now)
-    held = station.owner.access
-    if held and held.policy.policy_id == policy.policy_id and policy.version < held.policy.version:
-        why = f"version {held.policy.version} of {policy.policy_id} is in force: send a newer one"
+    if why := is_older(station, policy):
         return said(station, event, answer("Rejected", "OldVersion", why), now)
     return said(with_owner(station, access=access.ready(policy)), event, {"status": "Accepted"}, now)
+
+
+def is_older(station: Station, policy: access.Policy) -> str:
+    """Than the one in force, and what to send instead; "" if it is not."""
+    held = station.owner.access
+    if held is None or held.policy.policy_id != policy.policy_id or policy.version >= held.policy.version:
+        return ""
+    return f"version {held.policy.version} of {policy.policy_id} is in force: send a newer one"
 
 
 # -- the plan ---------------------------------------------------------------------------------------------------------
@@ -72,15 +87,111 @@ def access_policy(station: Station, event: OwnerRequested, now: float) -> Step:
 
 def plan_token_came(station: Station, event: OwnerRequested, now: float) -> Step:
     """`request`: the claims of a token whose signature is right, or a text that says why it is not."""
-    owner = station.owner
     try:
-        if isinstance(event.request, str):
-            raise plan_token.Refused(event.request)
-        token = plan_token.read(event.request, station.settings.station_id)
-        tokens = plan_token.taken(owner.tokens, token, station.clock, now)
+        station = with_token(station, event.request, now)
     except plan_token.Refused as refused:
         return said(station, event, answer("Rejected", "InvalidToken", str(refused)), now)
-    return said(with_owner(station, tokens=tokens), event, {"status": "Accepted"}, now)
+    return said(station, event, {"status": "Accepted"}, now)
+
+
+def with_token(station: Station, claims: Any, now: float) -> Station:
+    """`claims`, or a text that says why there are none. plan_token.Refused."""
+    if isinstance(claims, str):
+        raise plan_token.Refused(claims)
+    token = plan_token.read(claims, station.settings.station_id)
+    return with_owner(station, tokens=plan_token.taken(station.owner.tokens, token, station.clock, now))
+
+
+def plan_token_refusal(station: Station, claims: Any, now: float) -> str:
+    """Why the token is not taken; "": it is."""
+    try:
+        with_token(station, claims, now)
+    except plan_token.Refused as refused:
+        return str(refused)
+    return ""
+
+
+def plan_token_brought(station: Station, claims: Any, now: float) -> Step:
+    """By somebody at the station. The cloud is told, for it may not know that it was used."""
+    try:
+        after = with_token(station, claims, now)
+    except plan_token.Refused:
+        return station, ()
+    if after.owner.tokens is station.owner.tokens:
+        return station, ()
+    return after, (reporting.token_record(after, after.owner.tokens[-1], now),)
+
+
+# -- the activation ---------------------------------------------------------------------------------------------------
+
+
+def activate(station: Station, event: OwnerRequested, now: float) -> Step:
+    """The whole of it, or nothing. The same one again changes nothing, whatever has come since."""
+    held, digest = station.owner.activation, digest_of(event.request)
+    if station.settings.activated and held and held.digest == digest:
+        return said(station, event, {"status": "Accepted"}, now)
+    try:
+        new, parts = activation.read(event.request)
+        after = with_activation(station, replace_digest(new, digest))
+        for name, value in parts.items():
+            after = READERS[name](after, value, now)
+    except (activation.Refused, access.Refused, plan_token.Refused) as refused:
+        return said(station, event, answer("Rejected", "InvalidValue", str(refused)), now)
+    is_new = held is None or not station.settings.activated
+    if is_new and (why := why_not_ready(station, now)):
+        return said(station, event, answer("Rejected", "NotReady", why), now)
+    return said(after, event, {"status": "Accepted"}, now)
+
+
+def digest_of(request: Any) -> str:
+    return sha256(to_cbor(request)).hexdigest()[:32]
+
+
+def replace_digest(new: Activation, digest: str) -> Activation:
+    return msgspec.structs.replace(new, digest=digest)
+
+
+def why_not_ready(station: Station, now: float) -> str:
+    """What is still open, and what to do; "" if the station may be activated (I3)."""
+    open_ = [item for item in readiness.items(station, now) if not item.is_met]
+    if not open_:
+        return ""
+    first, names = open_[0], ", ".join(item.name for item in open_)
+    evidence, fix = (sentence.text.format(**sentence.facts) for sentence in (first.evidence, first.fix))
+    return f"not ready ({names}): {evidence} {fix}".strip()
+
+
+def with_activation(station: Station, new: Activation) -> Station:
+    """The station is its owner's from here on; what drivers read of him is of the cloud's layer."""
+    layer = {**station.cloud, "activated": True, "owner": new.owner}
+    cloud, settings = variables.with_cloud(station.ceiling or station.settings, layer)
+    station = replace(station, cloud=cloud, settings=settings)
+    return with_owner(
+        station, activation=new, is_transferred=False, is_reservable=new.reservable,
+        is_free_after_plan=new.after_plan == "free",
+    )  # fmt: skip
+
+
+def activated_access(station: Station, said: Any, now: float) -> Station:
+    policy, new = access.read(said), station.owner.activation
+    if why := is_older(station, policy):
+        raise access.Refused(why)
+    if new and new.visibility not in (None, policy.visible):
+        raise access.Refused(f"visibility is {new.visibility} here and {policy.visible} in the access policy")
+    return with_owner(station, access=access.ready(policy))
+
+
+def no_tariff(station: Station, said: Any, now: float) -> Station:
+    raise activation.Refused("tariffs are not taken in an activation: send them after it")
+
+
+READERS: dict[str, Callable[[Station, Any, float], Station]] = {
+    "accessPolicy": activated_access,
+    "planToken": with_token,
+    "groupTariffs": no_tariff,
+    "defaultTariff": no_tariff,
+}
+assert READERS.keys() == set(activation.PARTS)
 
 
 HANDLERS: dict[str, Handler] = {
@@ -88,4 +199,5 @@ HANDLERS: dict[str, Handler] = {
     "CancelReservation": cancel_reservation,
     "AccessPolicy": access_policy,
     "PlanToken": plan_token_came,
+    "Activation": activate,
 }

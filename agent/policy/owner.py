@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from math import inf
 from typing import Any
 
-from agent.policy import access, plan_token, profile, reservation
+from agent.policy import access, activation, plan_token, profile, reservation
 from agent.policy.access import Rules, Visible
+from agent.policy.activation import Activation
 from agent.policy.plan_token import Standing, Token
 from agent.policy.profile import Profile
 from agent.policy.reservation import Reservations
@@ -22,12 +23,12 @@ FACT = "owner/"  # of each part's name on the disk
 
 @dataclass(frozen=True, slots=True)
 class Owner:
+    activation: Activation | None = None  # the last one; None: none came, or it was transferred since
     access: Rules | None = None  # None: whoever the list or the cloud accepts, at all times
     reservations: Reservations = ()
     is_reservable: bool = False  # only with a reservation
     tokens: tuple[Token, ...] = ()
     is_free_after_plan: bool = False  # deactivated, it charges whoever comes, for nothing
-    visible: Visible = Visible.EVERYONE  # on the map; an access policy has a word of its own
     is_transferred: bool = False  # since the last activation
     profiles: tuple[Profile, ...] = ()
     default_tariffs: Defaults = NO_DEFAULTS
@@ -41,6 +42,13 @@ class Owner:
     port_ma: tuple[int | None, ...] = ()  # and each port, by evse_id
 
 
+def visible(owner: Owner) -> Visible:
+    """To whom the owner wants it to be on the map: the access policy is the newer word, where there is one."""
+    if owner.access:
+        return owner.access.policy.visible
+    return owner.activation.visibility or Visible.EVERYONE if owner.activation else Visible.EVERYONE
+
+
 def saved(owner: Owner) -> dict[str, Any]:
     """Each part by its name; None: there is nothing to keep."""
     return {
@@ -49,7 +57,7 @@ def saved(owner: Owner) -> dict[str, Any]:
         "reservable": owner.is_reservable or None,
         "tokens": plan_token.saved(owner.tokens) or None,
         "free after plan": owner.is_free_after_plan or None,
-        "visible": None if owner.visible is Visible.EVERYONE else str(owner.visible),
+        "activation": activation.saved(owner.activation),
         "transferred": owner.is_transferred or None,
         "profiles": profile.saved(owner.profiles) or None,
         "default tariffs": choice.saved(owner.default_tariffs) or None,
@@ -69,7 +77,7 @@ def restored(facts: Mapping[str, Any], ports: int) -> Owner:
         is_reservable=fact("reservable") is True,
         tokens=plan_token.restored(fact("tokens")),
         is_free_after_plan=fact("free after plan") is True,
-        visible=Visible(seen) if (seen := fact("visible")) in set(Visible) else Visible.EVERYONE,
+        activation=activation.restored(fact("activation")),
         is_transferred=fact("transferred") is True,
         profiles=profile.restored(fact("profiles"), ports),
         default_tariffs=choice.restored(fact("default tariffs") or {}) or Defaults(),

@@ -34,6 +34,7 @@ from agent.policy.id_token import normalised
 from agent.reporting import answer
 from agent.uplink import messages, operator
 from agent.uplink.codec import WireError, decode_command
+from agent.uplink.cwt import claims_of
 from agent.uplink.messages import Message, OperationalStatusEnumType
 from agent.uplink.signed import SignatureError, verify
 
@@ -127,8 +128,12 @@ OWNER_ACTIONS = frozenset({
     "GetCompositeSchedule", "SetDefaultTariff", "GetTariffs", "ClearTariffs", "ChangeTransactionTariff",
     "SetDisplayMessage", "GetDisplayMessages", "ClearDisplayMessage",
 })  # fmt: skip
-OWNER_MESSAGES = frozenset({"AccessPolicy", "PlanToken", "Activation", "Transfer", "GroupTariffs"})  # as above
+PLAN_TOKEN, ACTIVATION = "PlanToken", "Activation"
+OWNER_MESSAGES = frozenset({"AccessPolicy", PLAN_TOKEN, ACTIVATION, "Transfer", "GroupTariffs"})  # as above
 LIVE_INTERVAL_S, LIVE_FOR_S = range(1, 61), range(3_601)
+
+
+NO_KEYS: Mapping[bytes, Ed25519PublicKey] = {}
 
 
 class SeenCommands:
@@ -190,8 +195,11 @@ def open_command(
     return Command(said.command_id, said.action, said.payload, request, is_time_known)
 
 
-def to_event(command: Command) -> Commanded | ListCommand | StoreCommand | TrustCommand | Answered | Refusal:
-    """What the command asks for, in the core's words, or in those of the lists, or of our certificates and keys."""
+def to_event(
+    command: Command, keys: Mapping[bytes, Ed25519PublicKey] = NO_KEYS
+) -> Commanded | ListCommand | StoreCommand | TrustCommand | Answered | Refusal:
+    """What the command asks for, in the core's words, or in those of the lists, or of our certificates and keys. `keys`
+    are the operator's, for a plan token that is in it: it has a signature of its own."""
     command_id = command.command_id
     match command.request:
         case messages.RequestStartTransactionRequest() as start:  # a chargingProfile is ignored: no smart charging here
@@ -234,7 +242,7 @@ def to_event(command: Command) -> Commanded | ListCommand | StoreCommand | Trust
         case messages.DataTransferRequest(vendorId=reporting.VENDOR_ID, messageId=operator.MESSAGE_ID):
             return KeysChangeRequested(command_id, command.payload.get("data"))
         case messages.DataTransferRequest() as transfer:
-            return transferred(command_id, transfer)
+            return transferred(command_id, transfer, keys)
         case messages.SendLocalListRequest():
             return ListReplaceRequested(command_id, command.payload)
         case messages.GetLocalListVersionRequest():
@@ -263,13 +271,14 @@ def update_of(command_id: str, request: messages.UpdateFirmwareRequest) -> Updat
 
 
 def transferred(
-    command_id: str, transfer: messages.DataTransferRequest
+    command_id: str, transfer: messages.DataTransferRequest, keys: Mapping[bytes, Ed25519PublicKey]
 ) -> LiveRequested | ListContentRequested | OwnerRequested | Answered:
     """What OCPP has no message for."""
     if transfer.vendorId != reporting.VENDOR_ID:
         return Answered(command_id, answer("UnknownVendorId"))
     if transfer.messageId in OWNER_MESSAGES:
-        return OwnerRequested(command_id, transfer.messageId, None if transfer.data is UNSET else transfer.data)
+        data = None if transfer.data is UNSET else transfer.data
+        return OwnerRequested(command_id, transfer.messageId, with_claims(transfer.messageId, data, keys))
     if transfer.messageId == LIST_CONTENT:
         return ListContentRequested(command_id)
     if transfer.messageId != LIVE_MODE:
@@ -279,6 +288,15 @@ def transferred(
             if interval_s in LIVE_INTERVAL_S and for_s in LIVE_FOR_S:
                 return LiveRequested(command_id, interval_s, for_s)
     return Answered(command_id, answer("Rejected", "InvalidValue", "data: {intervalS: 1 to 60, forS: 0 to 3600}"))
+
+
+def with_claims(message_id: str, data: Any, keys: Mapping[bytes, Ed25519PublicKey]) -> Any:
+    """A plan token as its claims, or as the text of its refusal; all else as it is."""
+    if message_id == PLAN_TOKEN:
+        return claims_of(data, keys)
+    if message_id == ACTIVATION and isinstance(data, Mapping) and "planToken" in data:
+        return {**data, "planToken": claims_of(data["planToken"], keys)}
+    return data
 
 
 def too_many(command_id: str, items: Sequence[object]) -> Refusal | None:

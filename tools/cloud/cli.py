@@ -21,7 +21,7 @@ from typing import Any
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from tools.cloud import cli_drivers, cli_firmware, cli_owner, handover
+from tools.cloud import cli_drivers, cli_firmware, cli_life, cli_owner, handover
 from tools.cloud.arguments import Args, Run, ledger, opened, positive, shown_time
 from tools.cloud.cloud import Cloud
 from tools.cloud.commands import Command, transfer
@@ -577,6 +577,7 @@ def parser() -> argparse.ArgumentParser:
     add_commands(to)
     cli_firmware.add_firmware(to, send)
     cli_owner.add_owner(to, send)
+    cli_life.add_life(to, send)
     add("generation", generation, "our list is the newest, whatever was sent before: after a restore")
     sub = add("results", results, "what became of the commands to a station")
     sub.add_argument("station")
