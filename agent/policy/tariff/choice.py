@@ -35,7 +35,7 @@ from agent.policy.tariff.terms import (
     with_tax,
 )
 from agent.policy.tariff.usage import Usage, moment_of
-from agent.transaction import Reading
+from agent.reading import Reading
 
 GROUPS_MAX, GROUP_TARIFFS_MAX = 10_000, 32
 DEFAULTS_MAX = 4  # of one EVSE: the one in force, and three that wait for their day
