@@ -44,12 +44,11 @@ def priced(station: Station, facts: PriceFacts, now: float, say: Say) -> str:
         return say("Charging is free.")
     lines = [line_text(line, facts.currency, say) for line in facts.lines if line.most and line.dimension in PER]
     listed = say("{prices}.", prices=say.listed(lines)) if lines else ""
-    limits = facts.min_cost, facts.max_cost
-    least, most = (None if each is None else amount(each, facts.currency, say) for each in limits)
+    least, most, currency = facts.min_cost, facts.max_cost, facts.currency
     return say.joined(
         listed,
-        say("At least {price} {currency}.", price=least, currency=facts.currency) if least else "",
-        say("At most {price} {currency}.", price=most, currency=facts.currency) if most else "",
+        say("At least {price} {currency}.", price=amount(least, currency, say), currency=currency) if least else "",
+        say("At most {price} {currency}.", price=amount(most, currency, say), currency=currency) if most else "",
         until_text(station, facts.until_s, now, say),
     )
 
@@ -62,9 +61,8 @@ def line_text(line: PriceFact, currency: str, say: Say) -> str:
         return say("{text} after {n} min", text=text, n=-(-line.free_s // 60))
     if line.now is None:
         return say("up to {text}", text=text)
-    if line.now == line.most:
-        return text
-    return say("{text} (up to {price})", text=text, price=amount(line.most, currency, say))
+    most = amount(line.most, currency, say)
+    return text if line.now == line.most else say("{text} (up to {price})", text=text, price=most)
 
 
 def amount(value: Decimal, currency: str, say: Say) -> str:

@@ -21,7 +21,7 @@ from typing import Any
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from tools.cloud import cli_drivers, cli_firmware, cli_life, cli_owner, handover
+from tools.cloud import cli_drivers, cli_firmware, cli_life, cli_owner, cli_tariffs, handover
 from tools.cloud.arguments import Args, Run, ledger, opened, positive, shown_time
 from tools.cloud.cloud import Cloud
 from tools.cloud.commands import Command, transfer
@@ -494,7 +494,7 @@ def export(args: Args) -> int:
 
 SESSION_COLUMNS = (
     *("station", "transaction_id", "evse_id", "id_token", "started_ms", "ended_ms", "first_wh", "last_wh"),
-    *("energy_wh", "stopped_reason", "seq_nos", "violations"),
+    *("energy_wh", "cost", "tariff_id", "stopped_reason", "seq_nos", "violations"),
 )
 
 
@@ -525,7 +525,8 @@ def report_text(found: Report) -> str:
             ended = s.stopped_reason or ("open" if s.ended_ms is None else "Local")
             wrong = f"  ! {' '.join(s.violations)}" if s.violations else ""
             who = f"{s.transaction_id}  evse {s.evse_id}  {s.id_token or '-'}"
-            lines.append(f"  {who}  {times}  {s.energy_wh:.0f} Wh  {ended}{wrong}")
+            cost = f"  {s.cost}" if s.cost else ""
+            lines.append(f"  {who}  {times}  {s.energy_wh:.0f} Wh{cost}  {ended}{wrong}")
         lines += [f"  {'-' if kind in HARMLESS or not n else '!'} {kind} {n}" for kind, n in station.counts.items()]
     return "\n".join((*lines, "clean" if found.clean else "NOT CLEAN"))
 
@@ -578,6 +579,7 @@ def parser() -> argparse.ArgumentParser:
     cli_firmware.add_firmware(to, send)
     cli_owner.add_owner(to, send)
     cli_life.add_life(to, send)
+    cli_tariffs.add_tariffs(to, send)
     add("generation", generation, "our list is the newest, whatever was sent before: after a restore")
     sub = add("results", results, "what became of the commands to a station")
     sub.add_argument("station")

@@ -34,7 +34,8 @@ CREATE TABLE IF NOT EXISTS event (record_id INTEGER PRIMARY KEY, station TEXT NO
     seq_no INTEGER NOT NULL, kind TEXT NOT NULL,
     at_ms INTEGER,                                      -- by its own timestamp; NULL: the station knew no time
     evse_id INTEGER, id_token TEXT, first_wh REAL, last_wh REAL, register_fell INTEGER NOT NULL,
-    stopped_reason TEXT) STRICT;                        -- what the bill needs of each TransactionEvent
+    stopped_reason TEXT,
+    cost TEXT) STRICT;                                  -- what the bill needs of each TransactionEvent
 CREATE INDEX IF NOT EXISTS event_of ON event (station, transaction_id);
 CREATE INDEX IF NOT EXISTS event_edge ON event (station, kind, transaction_id) WHERE kind <> 'Updated';
 CREATE TABLE IF NOT EXISTS tombstone (station TEXT, epoch BLOB, stream INTEGER, first INTEGER, last INTEGER, body BLOB,
@@ -69,6 +70,7 @@ CREATE INDEX IF NOT EXISTS command_open ON command (station, action) WHERE statu
 LATER = (                               # columns that a file from before them lacks
     ("driver", "state", "TEXT NOT NULL DEFAULT 'approved'"),
     ("driver", "since_ms", "INTEGER NOT NULL DEFAULT 0"),
+    ("event", "cost", "TEXT"),
     ("command", "is_part", "INTEGER NOT NULL DEFAULT 0"),
 )
 INDEXES = "CREATE INDEX IF NOT EXISTS driver_state ON driver (state, since_ms)"

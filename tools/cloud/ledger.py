@@ -186,7 +186,7 @@ class Ledger:
             if fault is None:
                 events += self._take_effect(key, entry.seq, record_id, record, now_ms)
         self.db.executemany(f"INSERT INTO record VALUES ({', '.join('?' * 15)})", records)
-        self.db.executemany(f"INSERT INTO event VALUES ({', '.join('?' * 12)})", events)
+        self.db.executemany(f"INSERT INTO event VALUES ({', '.join('?' * 13)})", events)
         self._set_clocks(key[0], newest)
 
     def _take_effect(
@@ -198,7 +198,7 @@ class Ledger:
             case Record(action="TransactionEvent"):
                 transaction_id, e = read_event(record)
                 said = (e.seq_no, e.kind, e.at_ms, e.evse_id, e.id_token, e.first_wh, e.last_wh, e.register_fell)
-                yield (record_id, station, transaction_id, *said, e.stopped_reason)
+                yield (record_id, station, transaction_id, *said, e.stopped_reason, e.cost)
             case Record(action="StatusNotification", payload={"evseId": int(evse_id), "connectorStatus": status}):
                 if evse_id in INT64 and stream == 1:  # in stream 2 it was asked for; seqs of two streams tell no order
                     self._set_port(station, evse_id, status, epoch, seq)
@@ -359,7 +359,7 @@ class Ledger:
         )
         rows = self.db.execute(
             "SELECT transaction_id, seq_no, kind, coalesce(at_ms, record.mono_ms + boot.wall_ms - boot.mono_ms),"
-            " evse_id, id_token, first_wh, last_wh, register_fell, stopped_reason, digest, min(event.record_id)"
+            " evse_id, id_token, first_wh, last_wh, register_fell, stopped_reason, cost, digest, min(event.record_id)"
             " FROM event JOIN record ON record.id = event.record_id"
             " LEFT JOIN boot ON boot.station = record.station AND boot.boot_id = record.boot_id AND at_ms IS NULL"
             f" WHERE event.station = ?1{running if only_running else ''}"
@@ -369,7 +369,7 @@ class Ledger:
         found = []
         for transaction_id, group in groupby(rows, itemgetter(0)):
             of_it = list(group)
-            events = (Event(*row[1:10]) for row in of_it)
+            events = (Event(*row[1:11]) for row in of_it)
             found.append((min(row[-1] for row in of_it), session_of(station, transaction_id, events)))
         return tuple(session for _, session in sorted(found, key=itemgetter(0)))
 

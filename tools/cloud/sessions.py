@@ -1,7 +1,9 @@
 """From TransactionEvents to bills: pure, and the same whatever order they came in."""
 
+import json
 from collections.abc import Iterable
 from dataclasses import dataclass
+from decimal import Decimal
 from itertools import pairwise
 
 from tools.cloud.wire import INT64, Json, Record, parse_time
@@ -20,6 +22,7 @@ class Event:
     last_wh: float | None
     register_fell: int                  # 1: from one of its own readings to the next
     stopped_reason: str | None
+    cost: str | None = None             # as bill() has it; None: it brings none
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +40,8 @@ class Session:
     stopped_reason: str | None
     seq_nos: tuple[int, ...]
     violations: tuple[str, ...]
+    cost: str | None = None             # with tax: 12.3 EUR; None: the station knows no price
+    tariff_id: str | None = None        # the last one
 
     @property
     def energy_wh(self) -> float:
@@ -60,7 +65,35 @@ def read_event(record: Record) -> tuple[str, Event]:
         registers[-1] if registers else None,
         int(any(later < earlier for earlier, later in pairwise(registers))),
         info.get("stoppedReason"),
+        bill(payload),
     )
+
+
+def bill(payload: Json) -> str | None:
+    """What the bill needs of tariffs and cost, as JSON: [tariffId, currency, total with tax, whether its parts add up],
+    each null where the event does not say it; None if it says nothing of it."""
+    tariff_id, details = payload["transactionInfo"].get("tariffId"), payload.get("costDetails")
+    if details is None or details.get("failureToCalculate"):
+        return json.dumps([tariff_id, None, None, None]) if tariff_id or details else None
+    cost = details["totalCost"]
+    return json.dumps([tariff_id, cost["currency"], shown(cost["total"].get("inclTax")), adds_up(cost)])
+
+
+def adds_up(cost: Json) -> bool:
+    """Net and with tax, the parts make the total; decimals as they are written."""
+    parts = [part for part in cost.values() if isinstance(part, dict) and part is not cost["total"]]
+    return all(
+        sum((decimal(part.get(tax, 0)) for part in parts), Decimal()) == decimal(cost["total"].get(tax, 0))
+        for tax in ("exclTax", "inclTax")
+    )
+
+
+def decimal(number: float) -> Decimal:
+    return Decimal(repr(number))
+
+
+def shown(number: float | None) -> str | None:
+    return None if number is None else f"{decimal(number).normalize() + 0:f}"
 
 
 def register_wh(sample: Json) -> float | None:
@@ -82,6 +115,9 @@ def session_of(station: str, transaction_id: str, events: Iterable[Event]) -> Se
     metered = [event for event in events if event.first_wh is not None]
     registers = [wh for event in metered for wh in (event.first_wh, event.last_wh) if wh is not None]
     seq_nos = sorted({event.seq_no for event in events})
+    bills = [(event.kind, *json.loads(event.cost)) for event in events if event.cost]
+    last_bill = next((each for each in reversed(bills) if each[0] == "Ended"), None)
+    last_cost = next((each for each in reversed(bills) if each[3] is not None), None)
     wrong = {
         "started_twice": len(started) > 1,
         "ended_twice": len(ended) > 1,
@@ -92,6 +128,9 @@ def session_of(station: str, transaction_id: str, events: Iterable[Event]) -> Se
         "register_fell": any(event.register_fell for event in metered)
         or any(later < earlier for earlier, later in pairwise(registers)),
         "energy_negative": bool(registers) and registers[-1] < registers[0],
+        "cost_missing": bool(ended) and any(each[1] for each in bills) and (last_bill is None or last_bill[3] is None),
+        "cost_parts_differ": any(each[4] is False for each in bills),
+        "currency_changed": len({each[2] for each in bills if each[2]}) > 1,
     }
     return Session(
         station,
@@ -105,10 +144,13 @@ def session_of(station: str, transaction_id: str, events: Iterable[Event]) -> Se
         next((event.stopped_reason for event in ended if event.stopped_reason is not None), None),
         tuple(seq_nos),
         tuple(kind for kind, is_wrong in wrong.items() if is_wrong),
+        f"{last_cost[3]} {last_cost[2]}" if last_cost else None,
+        next((each[1] for each in reversed(bills) if each[1]), None),
     )
 
 
 SESSION_VIOLATIONS = (
     *("started_twice", "ended_twice", "ended_without_started", "event_after_ended"),
     *("seq_no_gap", "seq_no_twice", "register_fell", "energy_negative"),
+    *("cost_missing", "cost_parts_differ", "currency_changed"),
 )
