@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from agent import billing
 from agent.clock import Clock, ClockSource, earliest, iso8601, told, wall
 from agent.core import born
 from agent.events import AuthorizationStatus, Entry, ListState, Report
@@ -18,6 +19,7 @@ from agent.policy.authorize import Ask as AskCloud
 from agent.policy.freshness import age_s, follows
 from agent.policy.id_token import UID_LENGTHS, normalised
 from agent.policy.reasons import WORDS, Reason
+from agent.policy.tariff.choice import Choice, Rule
 from agent.port import Port
 from agent.settings import ConfigError, Settings, shown
 from agent.station import Ask, Boot, BootReason, Stage, Station
@@ -49,6 +51,7 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
     list_age_s: float | None = None  # since the cloud last called it current; None: unknown
     list_follows: str = ""  # from its age, for drivers; "" while it is fresh
     clock: str = ""
+    tariff: str = ""  # which would count, and why; of a stop: which does
 
 
 def explain(
@@ -65,9 +68,11 @@ def explain(
     if (stop := stops(station, ask, now)) is not None:
         port, rule = stop
         words = {"evse_id": port.evse_id, "rules": ((rule, f"stop it at port {port.evse_id}"),), **stopping(port)}
+        words["tariff"] = billed(port)
     else:
         rules, decision = walked(station, ask, now)
         words = {"evse_id": ask.evse_id, "rules": rules, **outcome(decision, ask)}
+        words["tariff"] = tariff_text(station, decision, ask.evse_id, now)
         if isinstance(decision, AskCloud):
             words["unanswered"] = spelled(walked(station, replace(ask, stage=Stage.ONLINE), now)[1])
     return msgspec.convert({"card": id_token, **words, **basis(station, now)}, Explanation)
@@ -119,6 +124,32 @@ def outcome(decision: Decision, ask: Ask) -> dict[str, object]:
         return {"decision": "start", **words_of(Reason.CHOOSE_PORT)}
     where = "at the next port that is plugged in" if ask.evse_id is None else f"at port {ask.evse_id}"
     return {"decision": "start", "status": str(AuthorizationStatus.ACCEPTED), "text": f"Charging starts {where}."}
+
+
+def tariff_text(station: Station, decision: Decision, evse_id: int | None, now: float) -> str:
+    """Of a session that this tap would start; where the port is not known yet, at the first one."""
+    match decision:
+        case Accept(groups=groups):
+            return chosen(billing.choice(station, evse_id or 1, groups, now))
+        case AskCloud():
+            other = chosen(billing.choice(station, evse_id or 1, (), now))
+            return f"the one of the cloud's answer or of its group, else {other}"
+    return ""
+
+
+def chosen(choice: Choice) -> str:
+    if choice.tariff is None:
+        return str(choice.rule)
+    policy = f" by group tariffs {choice.policy}" if choice.policy else ""
+    group = f" {choice.group}" if choice.group else ""
+    return f"{choice.rule}{group}{policy}: {choice.tariff.tariff_id}, version {choice.tariff.version}"
+
+
+def billed(port: Port) -> str:
+    bill = port.transaction.bill if port.transaction else None
+    if bill is None or not bill.tariffs:
+        return str(Rule.NONE)
+    return f"{bill.rule}: {bill.tariffs[-1].tariff_id}, version {bill.tariffs[-1].version}"
 
 
 def words_of(reason: Reason) -> dict[str, object]:
@@ -182,6 +213,8 @@ def as_text(it: Explanation, support_number: str = "") -> str:
         lines.append(f"   Owner: {it.owner}")
     if it.unanswered:
         lines.append(f"   If the cloud does not answer: {it.unanswered}")
+    if it.tariff:
+        lines.append(f"   Tariff: {it.tariff}")
     age = "never called current" if it.list_age_s is None else f"called current {it.list_age_s / 3600:.1f} h ago"
     lines.append(f"list version {it.list_version}, {it.list_entries} cards, {age}; clock {it.clock}")
     if it.list_follows:

@@ -617,6 +617,8 @@ def test_sessions_go_out_as_csv_and_json(tmp_path: Path, capsys: pytest.CaptureF
         "started_ms": "2026-01-01T00:00:00.000Z",
         "ended_ms": "2026-01-01T00:02:00.000Z",
         "energy_wh": "20.0",
+        "cost": "",
+        "tariff_id": "",
         "stopped_reason": "",
         "violations": "",
     }

@@ -1,16 +1,24 @@
 """What a session costs, at the plug: whose tariff it has, what is shown, what is recorded, and that these agree."""
 
+from decimal import Decimal
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from agent.events import ControllerLost, Cp, Entry, Link, LinkChanged, OnlineAnswered, PortReported, Report
-from agent.policy.tariff import terms
+from agent.events import ControllerLost, Cp, Entry, Link, LinkChanged, OnlineAnswered, PortChosen, PortReported, Report
+from agent.explain import explain
+from agent.policy import plan_token
+from agent.policy.tariff import bill, terms
 from agent.reporting import VENDOR_ID
 from agent.settings import Settings
 from agent.transaction import Transaction
 from agent.ui.view import screen
 from tests.play import ANN, BOB, EVE, WALL_S, Json, Play
+from tests.test_owner import iso
+from tools.cloud.sessions import read_event, session_of
+from tools.cloud.wire import Record
 
 DAY_S = 86_400
 NOON_S = WALL_S - WALL_S % DAY_S + 12 * 3600
@@ -180,8 +188,6 @@ def test_a_test_charge_and_a_deactivated_station_that_is_free_cost_nothing() -> 
 
 
 def ended_plan() -> Any:
-    from agent.policy import plan_token
-
     ended_s = int(NOON_S) - 100 * DAY_S
     return plan_token.saved((plan_token.Token("01", 1, "Basic", ended_s - DAY_S, ended_s),))
 
@@ -326,8 +332,6 @@ def test_a_session_that_began_without_a_tariff_gets_none() -> None:
 
 
 def reserve(play: Play, for_s: float = 3600) -> None:
-    from tests.test_owner import iso
-
     token = {"idToken": ANN, "type": "ISO14443"}
     expiry = iso(play.epoch_s + play.now + for_s)
     assert play.command("ReserveNow", id=5, evseId=1, expiryDateTime=expiry, idToken=token)["status"] == "Accepted"
@@ -353,3 +357,119 @@ def test_who_reserves_and_does_not_come_pays_for_that_and_the_record_says_how_mu
     (over,) = play.payloads("ReservationStatusUpdate")
     assert over["reservationUpdateStatus"] == "Expired"
     assert over["customData"]["totalCost"] == "3.50" and over["customData"]["tariffId"] == "T"
+
+
+# -- before the start, and for the owner who wonders
+
+
+def test_the_price_is_on_the_screen_before_the_start_for_everybody_and_for_who_has_his_own() -> None:
+    play = at_noon()
+    assert screen(play.station, play.now).price == "The price is in the app."
+    day = {"priceKwh": 0.40, "conditions": {"startTimeOfDay": "08:00", "endTimeOfDay": "18:00"}}
+    default(play, tariff(energy={"prices": [day, {"priceKwh": 0.25}]}, fixedFee=fixed(1), minCost={"inclTax": 2}))
+    assert screen(play.station, play.now).price == (
+        "0.40 EUR per kWh, 1.00 EUR to start. At least 2.00 EUR. Until 18:00."
+    )
+    of_groups(play, ("fleet", tariff("F", 0.0)))
+    play.tap(ANN).on(PortChosen(1))
+    mine, other = screen(play.station, play.now).ports
+    assert mine.price == "Charging is free." and other.price.startswith("0.40 EUR")
+    default(play, tariff("T2", 0.50), 2)
+    assert screen(play.station, play.now).price.startswith("Port 1: 0.40 EUR per kWh")
+
+
+def test_a_price_that_waits_or_depends_says_so() -> None:
+    play = at_noon()
+    steps = {"prices": [{"priceKwh": 0.10, "conditions": {"maxEnergy": 5000}}, {"priceKwh": 0.5}]}
+    default(play, tariff(energy=steps, idleTime=timed(0.05, minIdleTime=1800), chargingTime=timed(0.2, minPower=9000)))
+    time = "up to 0.20 EUR per minute of charging, 0.05 EUR per idle minute after 30 min."
+    said = f"0.10 EUR per kWh (up to 0.50), {time}"
+    assert screen(play.station, play.now).price == said
+
+
+def test_explain_says_which_tariff_would_count() -> None:
+    play = at_noon()
+    default(play, tariff("T1"))
+    of_groups(play, ("fleet", tariff("F")))
+    version = terms.read(tariff("F")).version
+
+    def told(card: str) -> str:
+        return explain(play.station, card, play.allow.get(card), None, None, play.now).tariff
+
+    play.plug(1)
+    assert told(ANN) == f"tariff of the group fleet by group tariffs 7: F, version {version}"
+    assert told(BOB).startswith("default tariff: T1")
+    play.tap(ANN)
+    assert told(ANN) == f"tariff of the group: F, version {version}"
+
+
+# -- any tariff, any session
+
+
+PRICES = st.sampled_from([0.0, 0.01, 0.333, 0.25, 1.0])
+TARIFFS = st.builds(
+    lambda kwh, charging, idle, fee, least, most: tariff(
+        kwh=kwh, chargingTime=timed(charging), idleTime=timed(idle, minIdleTime=300), fixedFee=fixed(fee),
+        **({"minCost": {"inclTax": least}} if least else {}), **({"maxCost": {"inclTax": most}} if most else {}),
+    ),
+    PRICES, PRICES, PRICES, PRICES, st.sampled_from([0, 2]), st.sampled_from([0, 5]),
+)  # fmt: skip
+MOVES = st.lists(
+    st.tuples(st.sampled_from(["charge", "rest", "wait", "cut", "restart", "change"]), st.integers(1, 2000)), max_size=8
+)
+
+
+def moved(play: Play, move: str, n: int, other: Json) -> Play:
+    tx = play.port(1).transaction
+    report = play.port(1).report
+    match move:
+        case "charge" if play.wish[0].offer_ma:
+            return play.charge(1, n)
+        case "rest" if report and report.contactor:
+            return play.see(1, cp=Cp.B, contactor=False, power_w=0)
+        case "change" if tx:
+            play.command("ChangeTransactionTariff", transactionId=tx.transaction_id, tariff=other)
+        case "cut" | "restart" if report:
+            is_cut = move == "cut"
+            play = play.reboot(float(n), same_kernel=not is_cut, controller_too=is_cut)
+            return booted(play, Cp.B, report.energy_wh + n // 10).after(30)
+    return play.after(n)
+
+
+@given(TARIFFS, TARIFFS, MOVES)
+@settings(max_examples=25)
+def test_the_last_total_on_the_screen_is_that_of_the_record_whatever_happens(
+    sent: Json, other: Json, moves: list[tuple[str, int]]
+) -> None:
+    play = at_noon()
+    default(play, sent)
+    play.plug(1).tap(ANN)
+    for move, n in moves:
+        play = moved(play, move, n, other)
+        if (costs := [each for each in events(play) if "costDetails" in each]) and play.port(1).transaction:
+            told = session(play).bill
+            assert told and Decimal(shown(play) or "") >= Decimal(bill_total(play))
+            assert not costs[-1]["costDetails"].get("failureToCalculate")
+    play.after(1).unplug(1).after(15)
+    (ended,) = events(play, "Ended")
+    assert play.port(1).transaction is None
+    if play.port(1).finished:  # else another run of the agent has shown it
+        assert shown(play) == f"{Decimal(repr(total(ended))):.2f}"
+    stored = [session_of("SA", session_id, each) for session_id, each in by_id(events(play)).items()]
+    assert [each.violations for each in stored] == [()]
+    assert stored[0].cost and Decimal(stored[0].cost.split()[0]) == Decimal(repr(total(ended)))
+
+
+def bill_total(play: Play) -> str:
+    cost = bill.total(session(play).bill)
+    assert cost
+    return cost.text
+
+
+def by_id(payloads: list[Json]) -> dict[str, list[Any]]:
+    found: dict[str, list[Any]] = {}
+    for payload in payloads:
+        made = Record(b"BOOT...1", 0, 0, 1, "TransactionEvent", payload)  # as the cloud reads it
+        transaction_id, event = read_event(made)
+        found.setdefault(transaction_id, []).append(event)
+    return found

@@ -80,7 +80,7 @@ def restored(facts: Mapping[str, Any], ports: int) -> Owner:
         activation=activation.restored(fact("activation")),
         is_transferred=fact("transferred") is True,
         profiles=profile.restored(fact("profiles"), ports),
-        default_tariffs=choice.restored(fact("default tariffs") or {}) or Defaults(),
+        default_tariffs=choice.restored(fact("default tariffs") or {}) or NO_DEFAULTS,
         group_tariffs=choice.restored_groups(fact("group tariffs")),
         warned_d=warned_d if type(warned_d) is int else None,
     )

@@ -47,9 +47,9 @@ def read(path: Path) -> Json:
     except (OSError, ValueError) as error:
         raise OperatorError(f"{path} cannot be read: {error}") from None
     if not isinstance(said, dict):
-        raise OperatorError(f"{path} is no policy: write an object with policyId, version and rules")
+        raise OperatorError(f"{path} holds no object: write one, as docs/policy.md has it")
     if len(text.encode()) > POLICY_MAX_B:
-        raise OperatorError(f"{path} has over {POLICY_MAX_B} bytes: put drivers into fewer groups")
+        raise OperatorError(f"{path} has over {POLICY_MAX_B} bytes: put less into it")
     return said
 
 
