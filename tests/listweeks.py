@@ -29,8 +29,8 @@ from agent.files import PRIVATE, Files
 from agent.policy.authorize import Ask, Question, decide
 from agent.policy.freshness import age_s
 from agent.settings import Settings
-from agent.shell import entry_of
 from agent.taps import LATE_S
+from agent.uplink.answers import authorized
 from tests.durability import ROOT, Change, Data, Disk, Names, Size, fates, target
 from tests.listreferee import ASK_EVERY_S, DAY_S, HOUR_S, T0_S, Referee, Violation
 from tools.cloud import drivers as drivers_module
@@ -547,7 +547,7 @@ class World:
             self.in_this_life(arrives_s, lambda later: self._authorized(card, response, asked_at, at_s, later))
 
     def _authorized(self, card: str, response: Json, asked_at: float, said_s: float, at_s: float) -> None:
-        entry, station = entry_of(response), self.station
+        entry, station = authorized(response)[0], self.station
         if not self._is_up or entry is None:
             return
         if saves := station.lists.remember(Remember(card, entry, asked_at), floor(station.clock, asked_at)):

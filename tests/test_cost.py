@@ -410,8 +410,9 @@ PRICES = st.sampled_from([0.0, 0.01, 0.333, 0.25, 1.0])
 TARIFFS = st.builds(
     lambda kwh, charging, idle, fee, least, most: tariff(
         kwh=kwh, chargingTime=timed(charging), idleTime=timed(idle, minIdleTime=300), fixedFee=fixed(fee),
-        **({"minCost": {"inclTax": least}} if least else {}), **({"maxCost": {"inclTax": most}} if most else {}),
-    ),
+    )
+    | ({"minCost": {"inclTax": least}} if least else {})
+    | ({"maxCost": {"inclTax": most}} if most else {}),
     PRICES, PRICES, PRICES, PRICES, st.sampled_from([0, 2]), st.sampled_from([0, 5]),
 )  # fmt: skip
 MOVES = st.lists(
