@@ -122,7 +122,7 @@ from agent.reporting import (
     status_due,
 )
 from agent.settings import Settings
-from agent.station import Boot, BootReason, Controller, Holding, Station, outage_s, stamp, wishes
+from agent.station import Boot, BootReason, Controller, Holding, Station, outage_s, shared, stamp, wishes
 from agent.taps import Step, granted, noticed, port_of, with_port
 from agent.transaction import StoppedReason, Transaction, Trigger, ended_by, reading, restored
 from agent.transaction import saved as saved_transaction
@@ -145,6 +145,7 @@ def handle(station: Station, event: Event, now: float) -> tuple[Station, tuple[E
     station, done = commands.followed(station, now)
     station, given_up = unanswered(station, now)
     station, listed = listing.followed(station, now)
+    station = shared(before, station, now)
     recheck = withdrawn.questions(before, station)
     visits = service.effects(before, station, now)
     return closed(before, station, (*asked, *due, *owned, *updated, *done, *given_up, *listed, *recheck, *visits), now)
@@ -157,8 +158,8 @@ def closed(
     station, owed = records(before, station, now)
     station, installed = handover.followed(before, station, now)
     effects: list[Effect] = [*owed, *installed, *saves(before, station)]
-    asked_for = station.ports, station.controller, station.settings, station.owner
-    known = before.ports, before.controller, before.settings, before.owner
+    asked_for = station.ports, station.controller, station.settings, station.owner, station.sharing
+    known = before.ports, before.controller, before.settings, before.owner, before.sharing
     if any(a is not b for a, b in zip(asked_for, known, strict=True)):
         effects.append(Wish(wishes(station)))  # whole, though it may be the same: it is the gate that compares
     effects.extend(asked)
@@ -552,6 +553,7 @@ def next_deadline(station: Station) -> float:
     due.extend(commands.deadlines(station))
     due.append(station.update_due)
     due.append(station.owner.due)
+    due.append(station.sharing.due)
     due.append(listing.deadline(station))
     due.append(navigation.deadline(station))
     if station.network.until is not None:

@@ -14,6 +14,7 @@ from agent.settings import Settings
 from agent.transaction import StoppedReason, Transaction, Trigger, ended_by
 
 OPEN_TIMEOUT_S = 10.0  # an ending is over by then even if the contactor is not seen open: 6 s sequence and its report
+NOISE_DC = 10  # of a temperature sensor
 COOLER_DC = 50  # a port that was too hot offers again this much below its limit, or its contactor would chatter
 OPENS_AT_ONCE = frozenset({
     Fault.EMERGENCY_STOP, Fault.GROUND_FAULT, Fault.GROUND_FAULT_HALTED, Fault.CONTACTOR_WELDED, Fault.DIODE_FAULT,
@@ -150,11 +151,17 @@ def wanted_ma(port: Port, settings: Settings) -> int:
     temperature_dc = report.temperature_dc if report.offer_ma else report.temperature_dc + COOLER_DC
     if derated_ma(temperature_dc, settings) == 0:
         return 0
-    limits = [settings.port_limit_ma, settings.circuit_limit_ma, derated_ma(report.temperature_dc, settings)]
+    limits = [settings.port_limit_ma, settings.circuit_limit_ma, cooled_ma(report, settings)]
     if settings.socketed:
         limits.append(report.cable_ma)
     limit = min(limits)
     return limit if limit >= CURRENT_MIN_MA else 0
+
+
+def cooled_ma(report: Report, settings: Settings) -> int:
+    """What its temperature allows: less at once, more only when it is a degree cooler, or its noise would be seen."""
+    most_ma = derated_ma(report.temperature_dc, settings)
+    return min(most_ma, max(report.offer_ma, derated_ma(report.temperature_dc + NOISE_DC, settings)))
 
 
 def derated_ma(temperature_dc: int, settings: Settings) -> int:

@@ -1,7 +1,7 @@
 """The charger as one pure value: its facts, and what follows from them for the whole station."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, tzinfo
 from enum import StrEnum
 from math import inf
@@ -10,12 +10,14 @@ from typing import Any
 from agent.clock import Clock, wall
 from agent.effects import PortCommand, UpdaterWish
 from agent.events import Cp, Entry, Link, ListState, Machine, PartTold, PhoneTold, Registration, UpdaterTold
+from agent.faults import Fault
 from agent.network import Network
 from agent.panel import Panel
+from agent.policy import sharing
 from agent.policy.freshness import Freshness
 from agent.policy.owner import Owner
 from agent.policy.reasons import Reason
-from agent.policy.sharing import CURRENT_MIN_MA, raised_in_turn, shares
+from agent.policy.sharing import CURRENT_MIN_MA, Draw, Sharing, raised_in_turn
 from agent.port import Bar, Grant, Port, command, faults, is_capped, is_plugged, wanted_ma
 from agent.settings import Settings
 from agent.transaction import ChargingState
@@ -239,6 +241,7 @@ class Station:
     panel: Panel = field(default_factory=Panel)
     phone: PhoneTold | None = None  # None: this station has no door for a phone
     owner: Owner = field(default_factory=Owner)
+    sharing: Sharing = field(default_factory=Sharing)  # whose turn it is at the circuit, in this run
     zone: tzinfo = UTC  # of the site
 
 
@@ -259,16 +262,31 @@ def circuit_ma(station: Station) -> int:
     return commissioned_ma(station) if whole_ma is None else min(commissioned_ma(station), whole_ma)
 
 
-def profiled_ma(station: Station, port: Port, wanted: int) -> int:
-    """What it wants and may have by charging profiles: 6 A or more, or nothing."""
-    port_ma = station.owner.port_ma
+def draw(station: Station, port: Port) -> Draw:
+    """The port as sharing sees it: what it wants and may have by charging profiles, and what it takes."""
+    port_ma, want_ma, report = station.owner.port_ma, wanted_ma(port, station.settings), port.report
     limit_ma = port_ma[port.evse_id - 1] if port_ma else None
-    least_ma = wanted if limit_ma is None else min(wanted, limit_ma)
-    return least_ma if least_ma >= CURRENT_MIN_MA else 0
+    if limit_ma is not None and limit_ma < want_ma:
+        want_ma = limit_ma if limit_ma >= CURRENT_MIN_MA else 0
+    came = port.plugged_at or 0.0
+    if report is None:
+        return Draw(want_ma, came=came)
+    drawn_ma = None if Fault.METER_FAULT in report.faults else max(report.current_ma)
+    return Draw(want_ma, report.offer_ma, drawn_ma, came)
+
+
+def shared(before: Station, station: Station, now: float) -> Station:
+    """Whose turn it is, and what is lent to whom, when what it goes by has changed, or time has."""
+    facts = ("ports", "controller", "settings", "owner")
+    if now < station.sharing.due and all(getattr(station, name) is getattr(before, name) for name in facts):
+        return station
+    draws = [draw(station, port) for port in station.ports]
+    after = sharing.followed(station.sharing, circuit_ma(station), draws, now)
+    return station if after is station.sharing else replace(station, sharing=after)
 
 
 def wishes(station: Station) -> tuple[PortCommand, ...]:
-    """What we want of every port: arrivals first come first served, lowered at once, raised in turn (S11)."""
+    """What we want of every port: its share of the circuit, lowered at once, raised in turn (S11)."""
     target = targets_ma(station)
     if not any(target):
         return tuple(command(port, 0) for port in station.ports)
@@ -278,16 +296,10 @@ def wishes(station: Station) -> tuple[PortCommand, ...]:
     return tuple(command(port, offer) for port, offer in zip(station.ports, offers, strict=True))
 
 
-def targets_ma(station: Station) -> list[int]:
+def targets_ma(station: Station) -> tuple[int, ...]:
     """What every port is to have in the end, by evse_id: its share of the circuit, or 0."""
-    ports = station.ports
-    wants = [profiled_ma(station, port, wanted_ma(port, station.settings)) for port in ports]
-    target = [0] * len(ports)
-    if any(wants):
-        order = sorted(range(len(ports)), key=lambda i: (ports[i].plugged_at or 0.0, i))
-        for i, share in zip(order, shares(circuit_ma(station), [wants[i] for i in order]), strict=True):
-            target[i] = share
-    return target
+    draws = [draw(station, port) for port in station.ports]
+    return sharing.targets(station.sharing, circuit_ma(station), draws)
 
 
 def charging_state(station: Station, port: Port) -> ChargingState:
