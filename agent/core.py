@@ -518,7 +518,7 @@ def started(station: Station, evse_id: int, now: float) -> Station:
         bill=billing.begun(station, evse_id, grant, begin, owner.own_reservation(station, evse_id, grant)),
         **owner.begun_by(station, evse_id, grant),
     )
-    station = owner.used(station, evse_id, grant)
+    station = owner.used(station, evse_id, grant, tx.transaction_id)
     station = replace(station, next_transaction=station.next_transaction + 1)
     return with_port(station, replace(port, grant=None, transaction=tx))
 

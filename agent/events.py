@@ -428,6 +428,7 @@ class RemoteStartRequested(Struct, frozen=True):
     type: str = "Central"
     evse_id: int | None = None
     group_id: str | None = None  # OCPP groupIdToken
+    charging_profile: Mapping[str, Any] | None = None  # of the transaction to come
 
 
 class RemoteStopRequested(Struct, frozen=True):

@@ -53,13 +53,17 @@ def derived(station: Station, now: float) -> Station:
 
 
 def is_due(before: Station, station: Station, now: float) -> bool:
-    facts = ("owner", "clock", "zone")
+    facts = ("owner", "clock", "zone", "settings")
     is_other = any(getattr(station, name) is not getattr(before, name) for name in facts)
     return is_other or now >= station.owner.due or sessions(before) != sessions(station)
 
 
-def sessions(station: Station) -> list[tuple[str, bool]]:
-    return [(tx.transaction_id, tx.interrupted) for port in station.ports if (tx := port.transaction)]
+def sessions(station: Station) -> list[tuple[bool, str, bool, bool]]:
+    return [
+        (port.report is None, tx.transaction_id, tx.interrupted, tx.ending is not None)
+        if (tx := port.transaction) else (port.report is None, "", False, False)
+        for port in station.ports
+    ]  # fmt: skip
 
 
 def offline(station: Station, now: float) -> Station:
@@ -192,10 +196,15 @@ def begun_by(station: Station, evse_id: int, grant: Grant) -> dict[str, Any]:
     return kept
 
 
-def used(station: Station, evse_id: int, grant: Grant) -> Station:
-    """The reservation that this session uses up is over."""
+def used(station: Station, evse_id: int, grant: Grant, transaction_id: str) -> Station:
+    """The reservation that this session uses up is over; the charging profile that came with its start is its own."""
     left, mine = reservation.used(station.owner.reservations, evse_id, grant.id_token, grant.groups)
-    return replace(station, owner=replace(station.owner, reservations=left)) if mine else station
+    if mine:
+        station = replace(station, owner=replace(station.owner, reservations=left))
+    if grant.profile:
+        profiles = profile.begun(station.owner.profiles, grant.profile, transaction_id)
+        station = replace(station, owner=replace(station.owner, profiles=profiles))
+    return station
 
 
 def saves(before: Station, after: Station) -> Iterator[Save]:

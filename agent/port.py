@@ -7,6 +7,7 @@ from agent.effects import PortCommand, Stop
 from agent.events import Cp, Report, SelfTest
 from agent.faults import FAULTS, Cure, Fault, Latch
 from agent.policy.access import Allowed
+from agent.policy.profile import Profile
 from agent.policy.reasons import Reason
 from agent.policy.sharing import CURRENT_MIN_MA, STEP_MA
 from agent.policy.tariff.terms import Tariff
@@ -54,6 +55,7 @@ class Grant:
     remote_start_id: int | None = None
     access: Allowed | None = None  # by the owner's rule, where he has any
     tariff: Tariff | None = None  # of the cloud's answer to this very tap
+    profile: Profile | None = None  # of the transaction to come
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,8 @@ from agent.port import status as own_status
 from agent.station import Station
 from agent.transaction import Transaction
 
-NOMINAL_MV = 230_000  # while the controller has not said what it measures
+BEGUN_S = 0.001  # at the very instant at which the link goes, it has been away for so long
+NOMINAL_MV = (230_000, 120_000, 208_000, 240_000, 277_000)  # the first while the controller has not said any
 
 
 def ports_of(station: Station) -> Ports:
@@ -59,17 +60,24 @@ def is_kept_for_others(station: Station, evse_id: int, id_token: str, groups: fr
 def situation(station: Station, port: Port, now: float) -> Situation:
     """What charging profiles look at."""
     said, tx = station.owner, port.transaction
-    offline_s = now - said.offline_since if said.offline_since is not None else 0.0
-    voltage_mv = max(port.report.voltage_mv) if port.report else 0
+    offline_s = max(now - said.offline_since, BEGUN_S) if said.offline_since is not None else 0.0
     return Situation(
         wall(station.clock, now), station.zone, offline_s, tx.transaction_id if tx else None,
-        None if tx is None else since_s(station, tx, now), voltage_mv or NOMINAL_MV, station.settings.phases,
+        None if tx is None else since_s(station, tx, now), nominal_mv(port), station.settings.phases,
     )  # fmt: skip
+
+
+def nominal_mv(port: Port) -> int:
+    """What the mains are said to have, next to what is measured: a profile in watts is the same in amperes all day."""
+    measured_mv = max(port.report.voltage_mv) if port.report else 0
+    return min(NOMINAL_MV, key=lambda mv: abs(mv - measured_mv)) if measured_mv else NOMINAL_MV[0]
 
 
 def since_s(station: Station, tx: Transaction, now: float) -> float:
     """How long this session has lasted, as far as one can tell: across a power cut by two known wall times."""
     began, now_s = tx.started, wall(station.clock, now)
+    if tx.transaction_id.startswith(f"{station.boot.boot_id}-"):  # of this run, whose own clock is never set
+        return max(0.0, now - began.mono_s)
     if began.wall_s is not None and now_s is not None:
         return max(0.0, now_s - began.wall_s)
     return max(0.0, now - began.mono_s)

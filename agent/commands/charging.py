@@ -1,6 +1,8 @@
 """Who charges: RequestStartTransaction, RequestStopTransaction, ChangeAvailability (OCPP F01 to F03, G03, G04)."""
 
+from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 from agent import life, taps
 from agent.events import (
@@ -11,7 +13,9 @@ from agent.events import (
     RemoteStartRequested,
     RemoteStopRequested,
 )
+from agent.policy import profile
 from agent.policy.authorize import Accept, Question, Refuse, Terms, decide
+from agent.policy.profile import Profile, Purpose, Rejected
 from agent.policy.reasons import Reason
 from agent.port import Grant, Level, Port
 from agent.reporting import answer, result
@@ -46,10 +50,27 @@ def remote_start(station: Station, event: RemoteStartRequested, now: float) -> S
         reason = decision.reason if isinstance(decision, Refuse) else Reason.UNAVAILABLE
         said = answer("Rejected", REASON_CODES.get(reason, "NotReady"), reason)
         return station, (result(station, event.command_id, said, now),)
+    try:
+        own = profile_to_come(station, port, event.charging_profile)
+    except Rejected as rejected:
+        return station, (result(station, event.command_id, answer("Rejected", rejected.code, rejected.why), now),)
     until = now + station.settings.ev_connection_timeout_s
-    grant = Grant(event.id_token, event.type, decision.rule, until, groups, event.group_id, event.remote_start_id)
+    grant = Grant(
+        event.id_token, event.type, decision.rule, until, groups, event.group_id, event.remote_start_id, profile=own
+    )
     station = granted(station, port.evse_id, grant, now)
     return station, (result(station, event.command_id, {"status": "Accepted"}, now),)
+
+
+def profile_to_come(station: Station, port: Port, said: Mapping[str, Any] | None) -> Profile | None:
+    """A TxProfile without a transactionId, which the transaction gives it (F01). Rejected: nobody starts."""
+    if said is None:
+        return None
+    own = profile.read(port.evse_id, said, len(station.ports))
+    if own.purpose is not Purpose.TX or own.transaction_id is not None:
+        raise Rejected("InvalidProfile", "a start takes a TxProfile, without a transactionId")
+    profile.with_profile(station.owner.profiles, replace(own, transaction_id=""))
+    return own
 
 
 def aimed_from_afar(station: Station, event: RemoteStartRequested, now: float) -> tuple[Port | None, Reason | None]:

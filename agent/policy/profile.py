@@ -268,6 +268,12 @@ def with_profile(profiles: Sequence[Profile], new: Profile) -> tuple[Profile, ..
     return (*kept, new)
 
 
+def begun(profiles: Sequence[Profile], own: Profile, transaction_id: str) -> tuple[Profile, ...]:
+    """A transaction begins whose start brought a profile: what was promised then holds, also if there is no room."""
+    kept = (p for p in profiles if p.profile_id != own.profile_id)
+    return (*kept, replace(own, transaction_id=transaction_id, said={**own.said, "transactionId": transaction_id}))
+
+
 def contradict(one: Profile, other: Profile) -> bool:
     """Of the same rank, for the same port at the same time: nobody could say which of them counts."""
     alike = all(getattr(one, name) == getattr(other, name) for name in ("purpose", "stack_level", "transaction_id"))

@@ -172,11 +172,13 @@ def watched(use: Use, draw: Draw, now: float) -> Use:
         return NOTHING
     drawn = draw.drawn_ma
     if not draw.offer_ma:
-        return replace(use, offer_ma=0, since=0.0, most_ma=0)
+        return replace(NOTHING, is_idle=use.is_idle)
+    if use.cap_ma is not None and now >= use.lent_at + LENT_S:
+        use = replace(use, cap_ma=None, since=now, most_ma=drawn)
     if draw.offer_ma != use.offer_ma:  # looked at anew: it had another offer to go by
         return replace(use, offer_ma=draw.offer_ma, since=now, most_ma=drawn)
     use = replace(use, most_ma=max(use.most_ma, drawn), is_idle=use.is_idle and drawn < IDLE_MA)
-    if use.cap_ma is not None and (drawn >= min(use.cap_ma, draw.offer_ma) - NEAR_MA or now >= use.lent_at + LENT_S):
+    if use.cap_ma is not None and drawn >= min(use.cap_ma, draw.offer_ma) - NEAR_MA:
         return replace(use, cap_ma=None, since=now, most_ma=drawn)
     if now < use.since + WATCHED_S:
         return use

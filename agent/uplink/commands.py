@@ -202,11 +202,14 @@ def to_event(
     are the operator's, for a plan token that is in it: it has a signature of its own."""
     command_id = command.command_id
     match command.request:
-        case messages.RequestStartTransactionRequest() as start:  # a chargingProfile is ignored: no smart charging here
+        case messages.RequestStartTransactionRequest() as start:
             token, kind = start.idToken.idToken, start.idToken.type
             id_token = (normalised(token) or token) if kind == "ISO14443" else token
             group_id = start.groupIdToken.idToken if start.groupIdToken else None
-            return RemoteStartRequested(command_id, start.remoteStartId, id_token, kind, start.evseId, group_id)
+            return RemoteStartRequested(
+                command_id, start.remoteStartId, id_token, kind, start.evseId, group_id,
+                command.payload.get("chargingProfile"),
+            )  # fmt: skip
         case messages.RequestStopTransactionRequest(transactionId=transaction_id):
             return RemoteStopRequested(command_id, transaction_id)
         case messages.ChangeAvailabilityRequest(evse=evse, operationalStatus=status):
