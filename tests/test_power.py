@@ -1,6 +1,5 @@
 """How much power, at the plug: profiles, the circuit, and everything that what is worked out depends on."""
 
-import random
 from typing import Any
 
 import pytest
@@ -22,7 +21,9 @@ from tests.test_owner import iso
 CALM = Settings(tx_updated_interval_s=3600.0, restart_delay_max_s=0.0)
 
 
-def schedule(*periods: tuple[int, float], unit: str = "A", start_s: float | None = WALL_S - 86_400, **more: Any) -> Json:
+def schedule(
+    *periods: tuple[int, float], unit: str = "A", start_s: float | None = WALL_S - 86_400, **more: Any
+) -> Json:
     said: Json = {
         "id": 1, "chargingRateUnit": unit,
         "chargingSchedulePeriod": [{"startPeriod": at, "limit": limit} for at, limit in periods], **more,
@@ -30,7 +31,9 @@ def schedule(*periods: tuple[int, float], unit: str = "A", start_s: float | None
     return said if start_s is None else said | {"startSchedule": iso(start_s)}
 
 
-def charging_profile(number: int, said: Json, purpose: str = "TxDefaultProfile", kind: str = "Absolute", **more: Any) -> Json:
+def charging_profile(
+    number: int, said: Json, purpose: str = "TxDefaultProfile", kind: str = "Absolute", **more: Any
+) -> Json:
     return {
         "id": number, "stackLevel": 0, "chargingProfilePurpose": purpose, "chargingProfileKind": kind,
         "chargingSchedule": [said], **more,
@@ -109,13 +112,14 @@ def test_a_profile_that_needs_the_cloud_gives_way_when_the_link_has_been_down_fo
 
 
 def test_a_profile_in_watts_is_whole_amperes_of_the_nominal_voltage_over_the_phases() -> None:
-    for phases, volts, watts, amperes in ((1, 229.1, 3680, 16), (3, 231.7, 11_040, 16), (1, 238.9, 3680, 15), (1, 0, 3680, 16)):
+    sites = ((1, 229.1, 3680, 16), (3, 231.7, 11_040, 16), (1, 238.9, 3680, 15), (1, 0, 3680, 16))
+    for phases, volts, watts, amperes in sites:
         play = Play(replace(CALM, phases=phases))
         play.see(1, voltage_mv=(round(volts * 1000),) * 3)
         set_profile(play, charging_profile(1, schedule((0, watts), unit="W")))
         assert offers(play.plug(1).tap(ANN)) == [amperes, 0]
-        for _ in range(20):
-            play.see(1, voltage_mv=(round(volts * 1000) + random.Random(1).randint(-900, 900),) * 3)
+        for noise_mv in (-900, 0, 400, 900, -100):
+            play.see(1, voltage_mv=(round(volts * 1000) + noise_mv,) * 3)
             assert offers(play) == [amperes, 0], "a meter's noise moves nothing"
 
 
@@ -220,8 +224,8 @@ def test_temperature_lowers_at_once_and_its_noise_is_not_seen() -> None:
 
 PURPOSES = ("TxDefaultProfile", "ChargingStationMaxProfile", "ChargingStationExternalConstraints")
 LIMITS = st.sampled_from([0.0, 5.5, 6.0, 7.9, 10.0, 16.0, 20.0, 32.0, 63.0])
-STEP = st.tuples(st.sampled_from(["plug", "unplug", "set", "clear", "wait", "down", "up", "cut", "draw", "heat", "clock"]),
-                 st.integers(1, 3), st.integers(0, 10_000), LIMITS)
+VERBS = ("plug", "unplug", "set", "clear", "wait", "down", "up", "cut", "draw", "heat", "clock")
+STEP = st.tuples(st.sampled_from(VERBS), st.integers(1, 3), st.integers(0, 10_000), LIMITS)
 
 
 def stepped(play: Play, what: str, evse_id: int, number: int, limit: float) -> Play:
@@ -243,8 +247,9 @@ def stepped(play: Play, what: str, evse_id: int, number: int, limit: float) -> P
             return play.on(LinkChanged(Link.DOWN if what == "down" else Link.UP))
         case "cut":
             play = play.reboot(float(number % 900), wall=number % 2 == 0)
+            cp = Cp.B if number % 3 else Cp.A
             for port in play.station.ports:
-                play.on(PortReported(port.evse_id, Report(cp=Cp.B if number % 3 else Cp.A, energy_wh=1000 * port.evse_id)))
+                play.on(PortReported(port.evse_id, Report(cp=cp, energy_wh=1000 * port.evse_id)))
         case "draw":
             return play.see(evse_id, current_ma=(number % 32_000, 0, 0))
         case "heat":
@@ -269,7 +274,7 @@ def kept_to(play: Play) -> None:
 
 
 @pytest.mark.promise("S11")
-@examples(max_examples=40)
+@examples(max_examples=25)
 @given(st.lists(STEP, max_size=14), st.sampled_from([10_000, 16_000, 32_000]))
 def test_in_any_story_all_offers_together_fit_the_circuit_and_the_profiles_and_nobody_starves(
     steps: list[tuple[str, int, int, float]], circuit: int

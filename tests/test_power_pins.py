@@ -13,19 +13,19 @@ from agent.sim.world import World
 from tests.test_world import CALM, Observer
 
 ANN, BOB = CARDS["ann"], CARDS["bob"]
-FOLLOWS_S = 12.0  # the car 1 s, its report 2 s, the controller 5 s until the others may have what it has left, and back
+FOLLOWS_S = 12.0  # the car 1 s, the controller 5 s until the others may have what it has left, reports and wishes
 HUNGRY_WH = 10_000_000
 
 
-def built(**settings: int) -> World:
-    world = World(1, replace(CALM, **settings), meter_s=2.0)
+def built(meter_s: float = 60.0, **settings: int) -> World:
+    world = World(1, replace(CALM, **settings), meter_s=meter_s)
     world.allow(ANN, BOB).power_on().run(30)
     return world
 
 
 @pytest.fixture
 def world() -> Iterator[World]:
-    with built().closing() as world:
+    with built(meter_s=5.0).closing() as world:
         yield world
 
 
@@ -61,7 +61,7 @@ def test_what_one_car_does_not_draw_the_other_has_and_gives_back_in_seconds(worl
     world.run(WATCHED_S + FOLLOWS_S)
     assert offers(world) == [9, 23]
     modest.max_ma = 32_000
-    world.run(2.0 + 2 * FOLLOWS_S)
+    world.run_until(lambda: offers(world) == [9, 16], 60).run(FOLLOWS_S)  # it draws more when it looks again
     assert offers(world) == [16, 16]
     assert observer.closings == 2
 
@@ -95,7 +95,7 @@ def test_a_profile_of_the_station_holds_at_the_pins_without_the_cloud_and_over_a
     for _ in range(120):
         totals.append(sum(offers(world.run(1))))
     assert max(totals) == 14
-    world.run(1100)
+    world.run(1000)
     assert offers(world) == [16, 16]
 
 
