@@ -6,13 +6,15 @@ from collections.abc import Iterator
 
 from agent import life
 from agent.clock import wall
+from agent.events import Report
 from agent.policy import profile, reservation
 from agent.policy.authorize import Terms
-from agent.policy.profile import Situation
+from agent.policy.profile import Limit, Profile, Situation
 from agent.policy.reservation import Ports
-from agent.port import Port, Status, faults, is_plugged, is_ready, operative
+from agent.policy.sharing import CURRENT_MIN_MA, STEP_MA
+from agent.port import Port, Status, cooled_ma, faults, is_plugged, is_ready, operative
 from agent.port import status as own_status
-from agent.station import Station
+from agent.station import Station, circuit_ma, commissioned_ma, draw, targets_ma
 from agent.transaction import Transaction
 
 BEGUN_S = 0.001  # at the very instant at which the link goes, it has been away for so long
@@ -81,6 +83,44 @@ def since_s(station: Station, tx: Transaction, now: float) -> float:
     if began.wall_s is not None and now_s is not None:
         return max(0.0, now_s - began.wall_s)
     return max(0.0, now - began.mono_s)
+
+
+def limited_by(station: Station, port: Port, now: float) -> str:
+    """What keeps this session's offer from being higher, for engineers; "" where there is no session."""
+    if port.transaction is None or port.report is None:
+        return ""
+    if port.held_until is not None:
+        return f"random delay after a power cut, {port.held_until - now:.0f} s more"
+    own, whole = limits(station, port, now)
+    least_ma, why = min(least(station, port, port.report, own), key=lambda limit: limit[0])
+    if least_ma < CURRENT_MIN_MA or offered_ma(station, port) > least_ma - STEP_MA:
+        return f"{why}, {least_ma / 1000:g} A"
+    is_profile = whole.by is not None and circuit_ma(station) < commissioned_ma(station)
+    shared = named(whole.by) if whole.by and is_profile else "circuit"
+    if not draw(station, port).want_ma:
+        return "a fault, or its end"
+    part = "share of" if offered_ma(station, port) else "no place now at"
+    return f"{part} the {shared}, {circuit_ma(station) / 1000:g} A"
+
+
+def least(station: Station, port: Port, report: Report, own: Limit) -> Iterator[tuple[int, str]]:
+    """Of the port alone."""
+    yield station.settings.port_limit_ma, "port limit"
+    yield commissioned_ma(station), "circuit"
+    yield cooled_ma(report, station.settings), f"temperature of {report.temperature_dc / 10:.0f} °C"
+    if station.settings.socketed:
+        yield report.cable_ma, "cable"
+    if own.by is not None and own.limit_ma is not None:
+        yield own.limit_ma, named(own.by)
+
+
+def offered_ma(station: Station, port: Port) -> int:
+    """In the end: lowering comes first."""
+    return targets_ma(station)[port.evse_id - 1]
+
+
+def named(said: Profile) -> str:
+    return f"{said.purpose} {said.profile_id}"
 
 
 def limits(station: Station, port: Port, now: float) -> Iterator[profile.Limit]:

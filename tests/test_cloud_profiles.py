@@ -8,7 +8,7 @@ import pytest
 
 from agent.settings import Settings
 from tests.play import ANN, BOB, WALL_S, Json, Play
-from tests.test_cloud import START_MS, STATION, batch, record, run
+from tests.test_devcloud import START_MS, STATION, batch, record, run
 from tools.cloud.ledger import Ledger
 from tools.cloud.wire import format_time
 

@@ -101,7 +101,7 @@ def test_a_clock_that_is_told_moves_what_goes_by_the_clock_and_not_what_goes_by_
 def test_a_profile_that_needs_the_cloud_gives_way_when_the_link_has_been_down_for_so_long() -> None:
     for ends, after_ma in ((False, 10), (True, 32)):
         play = Play(CALM).on(LinkChanged(Link.UP)).plug(1).tap(ANN)
-        offline = {"maxOfflineDuration": 600, "invalidAfterOfflineDuration": ends}
+        offline: Json = {"maxOfflineDuration": 600, "invalidAfterOfflineDuration": ends}
         set_profile(play, charging_profile(1, schedule((0, 10)), **offline))
         assert offers(play.after(3600)) == [10, 0]
         play.on(LinkChanged(Link.DOWN))
@@ -144,10 +144,10 @@ def test_a_profile_in_a_remote_start_is_the_transactions_from_its_first_offer_to
     assert remote_start(play, own)["status"] == "Accepted"
     assert play.station.owner.profiles == ()
     assert offers(play.plug(1)) == [8, 0]
-    (kept,) = play.station.owner.profiles
+    kept = play.station.owner.profiles[0]
     running = play.port(1).transaction
     assert running and kept.transaction_id == running.transaction_id == kept.said["transactionId"]
-    assert play.facts["owner/profiles"] == profile.saved((kept,)), "in the commit that has the transaction"
+    assert play.facts["owner/profiles"] == profile.saved([kept]), "in the commit that has the transaction"
     play.unplug(1).after(20)
     assert play.station.owner.profiles == ()
 
@@ -295,3 +295,29 @@ def test_in_any_story_all_offers_together_fit_the_circuit_and_the_profiles_and_n
         waiting -= {port.evse_id for port, wish in zip(play.station.ports, play.wish, strict=True) if wish.offer_ma}
     assert not waiting, "everybody has had a turn"
     assert LENT_S < TURN_S
+
+
+# -- and why
+
+
+def said(play: Play, evse_id: int = 1) -> str:
+    named = {"component": {"name": "EVSE", "evse": {"id": evse_id}}, "variable": {"name": "LimitedBy"}}
+    (found,) = play.command("GetVariables", getVariableData=[named])["getVariableResult"]
+    return str(found["attributeValue"])
+
+
+def test_the_station_says_what_keeps_an_offer_from_being_higher() -> None:
+    play = Play(replace(CALM, circuit_limit_ma=40_000))
+    assert said(play) == ""
+    play = obeyed(play.plug(1).tap(ANN))
+    assert said(play) == "port limit, 32 A"
+    set_profile(play, charging_profile(4, schedule((0, 24.5))))
+    assert said(play) == "TxDefaultProfile 4, 24.5 A"
+    play = two_cars(play)
+    assert said(play, 2) == "share of the circuit, 40 A"
+    set_profile(play, charging_profile(5, schedule((0, 9)), "ChargingStationMaxProfile"))
+    assert said(play, 1) == "share of the ChargingStationMaxProfile 5, 9 A"
+    assert said(play, 2) == "no place now at the ChargingStationMaxProfile 5, 9 A"
+    set_profile(play, charging_profile(4, schedule((0, 5))))
+    assert said(play, 2) == "TxDefaultProfile 4, 5 A"
+    assert said(play.see(1, temperature_dc=900)) == "temperature of 90 °C, 0 A"

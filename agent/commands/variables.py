@@ -18,13 +18,14 @@ from agent.clock import iso8601, wall
 from agent.effects import Record, Stream
 from agent.events import Machine, ReportRequested, VariableChangesRequested, VariablesRequested
 from agent.life import state_of, visible
+from agent.policy import profile
 from agent.policy.freshness import age_s
 from agent.port import Port, faults, operative
 from agent.reporting import answer, away, message, result, timestamp
 from agent.settings import BOUNDS, SETTINGS, ConfigError, Layer, Merged, Settings, checked, fitting
 from agent.station import Station, charging_state
 from agent.taps import Step
-from agent.terms import status
+from agent.terms import limited_by, status
 from agent.uplink.cards import CARDS_MAX
 from agent.uplink.codec import encode_payload, to_cbor
 from agent.uplink.messages import (
@@ -117,6 +118,11 @@ def evse_state(station: Station, port: Port | None, now: float) -> Value:
     return charging_state(station, port)
 
 
+def evse_limited_by(station: Station, port: Port | None, now: float) -> Value:
+    assert port
+    return limited_by(station, port, now)
+
+
 def instant(wall_s: float | None) -> str | None:
     return None if wall_s is None else iso8601(wall_s)
 
@@ -164,6 +170,7 @@ def plain(key: str) -> type:
 
 
 STATION, LINK, COMM, LIST = "ChargingStation", "DataLink", "OCPPCommCtrlr", "LocalAuthListCtrlr"
+SMART = "SmartChargingCtrlr"
 
 ROWS: tuple[Row, ...] = (
     Row(STATION, "Model", "string", fact(lambda s: s.machine.model), constant=True),
@@ -192,6 +199,7 @@ ROWS: tuple[Row, ...] = (
     Row("EVSE", "Available", "boolean", at_port(operative), of="evse", summary=True),
     Row("EVSE", "Problem", "boolean", at_port(lambda p: bool(faults(p))), of="evse", summary=True),
     Row("EVSE", "ChargingState", "OptionList", evse_state, of="evse"),
+    Row("EVSE", "LimitedBy", "string", evse_limited_by, of="evse"),
     Row("Connector", "AvailabilityState", "OptionList", state_at_port, of="connector", summary=True),
     Row("Connector", "Available", "boolean", at_port(operative), of="connector", summary=True),
     Row("Connector", "Problem", "boolean", at_port(lambda p: bool(faults(p))), of="connector", summary=True),
@@ -216,6 +224,13 @@ ROWS: tuple[Row, ...] = (
     Row(LIST, "Age", "integer", list_age_s, unit="s"),
     Row(LIST, "Freshness", "OptionList", fact(lambda s: s.list_word.freshness.name.capitalize())),
     Row(LIST, "LastContact", "dateTime", fact(lambda s: instant(s.allowlist.synced_s))),
+    Row(SMART, "Enabled", "boolean", fact(lambda s: True), constant=True),
+    Row(SMART, "Available", "boolean", fact(lambda s: True), constant=True),
+    Row(SMART, "Entries", "integer", fact(lambda s: len(s.owner.profiles))),
+    Row(SMART, "PeriodsPerSchedule", "integer", fact(lambda s: profile.PERIODS_MAX), constant=True),
+    Row(SMART, "ProfileStackLevel", "integer", fact(lambda s: profile.STACK_LEVEL_MAX), constant=True),
+    Row(SMART, "RateUnit", "MemberList", fact(lambda s: "A,W"), constant=True),
+    Row(SMART, "Phases3to1", "boolean", fact(lambda s: False), constant=True),
     Row("AuthCacheCtrlr", "Available", "boolean", fact(lambda s: True), constant=True),
     Row("AuthCacheCtrlr", "Policy", "OptionList", fact(lambda s: "CUSTOM"), constant=True),
     Row("AuthCacheCtrlr", "Storage", "integer", fact(lambda s: s.cache_b), unit="B"),
