@@ -15,6 +15,7 @@ import msgspec
 
 from agent import (
     billing,
+    farewell,
     life,
     listing,
     navigation,
@@ -33,6 +34,7 @@ from agent.commands import owner as owners
 from agent.commands import station as commands
 from agent.effects import Effect, HangUp, LoadZone, Save, Wish
 from agent.events import (
+    AllDelivered,
     AvailabilityRequested,
     CacheCounted,
     CardTapped,
@@ -141,6 +143,7 @@ def handle(station: Station, event: Event, now: float) -> tuple[Station, tuple[E
     station = service.commissioned(before, settle(station, now))
     station = navigation.looked(before, station, now)
     station, owned = owner.followed(before, station, now)
+    station, gone = farewell.followed(before, station, now)
     station, updated = updating.followed(station, now)
     station, done = commands.followed(station, now)
     station, given_up = unanswered(station, now)
@@ -148,7 +151,8 @@ def handle(station: Station, event: Event, now: float) -> tuple[Station, tuple[E
     station = shared(before, station, now)
     recheck = withdrawn.questions(before, station)
     visits = service.effects(before, station, now)
-    return closed(before, station, (*asked, *due, *owned, *updated, *done, *given_up, *listed, *recheck, *visits), now)
+    owed = (*asked, *due, *owned, *gone, *updated, *done, *given_up, *listed, *recheck, *visits)
+    return closed(before, station, owed, now)
 
 
 def closed(
@@ -193,6 +197,8 @@ def absorb(station: Station, event: Event, now: float) -> Step:
             return station, ()
         case FixTold() | FixLost():
             return receiver.heard(station, event, now), ()
+        case AllDelivered():
+            return farewell.delivered(station), ()
         case StatusDelivered():
             return replace(station, wizard=replace(station.wizard, is_heard=True)), ()
         case LookedUp(ask_id=str(transaction_id)):
@@ -554,6 +560,7 @@ def next_deadline(station: Station) -> float:
     due.append(station.update_due)
     due.append(station.owner.due)
     due.append(station.sharing.due)
+    due.append(farewell.deadline(station))
     due.append(listing.deadline(station))
     due.append(navigation.deadline(station))
     if station.network.until is not None:

@@ -187,6 +187,10 @@ class UpdaterWish(Struct, frozen=True):
     restarted: str = ""  # the last restart that it has asked for and that is seen to
 
 
+class Wipe(Struct, frozen=True):
+    """Forget the allowlist and the cache, in this very commit."""
+
+
 class Restart(Struct, frozen=True):
     """End this run of the agent, as soon as this batch and all before it are on disk; somebody starts it again."""
 
@@ -195,7 +199,7 @@ Durable = Record | Save
 Question = Lookup | AskOnline | AskList
 Effect = (
     Record | Save | Wish | Question | Remember | Announce | RenewCertificate | HangUp | Live | Restart | Commission
-    | LoadZone | FindPlace | Count | UpdaterWish
+    | LoadZone | FindPlace | Count | UpdaterWish | Wipe
 )  # fmt: skip
 
 

@@ -261,6 +261,11 @@ class UpdaterTold(Struct, frozen=True):
     restart_why: str = ""
 
 
+class AllDelivered(Struct, frozen=True):
+    """Of sessions, status and results the cloud has acknowledged everything, and nothing waits for the disk. Told while
+    a transfer waits for it."""
+
+
 class UpdaterLost(Struct, frozen=True):
     """The update service is not there."""
 
@@ -605,6 +610,7 @@ Event = (
     | FixTold
     | FixLost
     | StatusDelivered
+    | AllDelivered
     | UpdaterTold
     | UpdaterLost
     | Command

@@ -52,6 +52,7 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
     list_follows: str = ""  # from its age, for drivers; "" while it is fresh
     clock: str = ""
     tariff: str = ""  # which would count, and why; of a stop: which does
+    until: str | None = None  # `refuse` only: it is another answer then, as far as anybody knows
 
 
 def explain(
@@ -118,8 +119,9 @@ def outcome(decision: Decision, ask: Ask) -> dict[str, object]:
     match decision:
         case AskCloud():
             return {"decision": "ask", "text": "The cloud decides."}
-        case Refuse(reason=reason):
-            return {"decision": "refuse", **words_of(reason)}
+        case Refuse(reason=reason, until_s=until_s):
+            until = None if until_s is None else iso8601(until_s)
+            return {"decision": "refuse", "until": until, **words_of(reason)}
     if ask.choose:
         return {"decision": "start", **words_of(Reason.CHOOSE_PORT)}
     where = "at the next port that is plugged in" if ask.evse_id is None else f"at port {ask.evse_id}"
@@ -209,6 +211,8 @@ def as_text(it: Explanation, support_number: str = "") -> str:
     marks = ", ".join(mark for mark in (it.reason, it.status, it.code) if mark)
     lines.append(f"=> {it.decision}" + (f" ({marks})" if marks else ""))
     lines.append(f"   {it.text}" + (f" Support: {support_number}" if support_number and it.reason else ""))
+    if it.until:
+        lines.append(f"   Until {it.until}")
     if it.owner:
         lines.append(f"   Owner: {it.owner}")
     if it.unanswered:

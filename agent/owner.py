@@ -44,12 +44,20 @@ def begun(station: Station, now: float) -> Station:
 
 
 def derived(station: Station, now: float) -> Station:
-    due = due_at(station, now)
+    station = replace(station, owner=replace(station.owner, due=due_at(station, now), **openings(station, now)))
     if not station.owner.profiles:
-        return replace(station, owner=replace(station.owner, due=due, station_ma=None, port_ma=()))
+        return replace(station, owner=replace(station.owner, station_ma=None, port_ma=()))
     said = [tuple(limits(station, port, now)) for port in station.ports]
     whole_ma, port_ma = said[0][1].limit_ma, tuple(own.limit_ma for own, _ in said)
-    return replace(station, owner=replace(station.owner, due=due, station_ma=whole_ma, port_ma=port_ma))
+    return replace(station, owner=replace(station.owner, station_ma=whole_ma, port_ma=port_ma))
+
+
+def openings(station: Station, now: float) -> dict[str, Any]:
+    rules, at_s = station.owner.access, wall(station.clock, now)
+    if rules is None:
+        return {"opening": None, "opens_s": None}
+    ahead = None if at_s is None else access.next_opening(rules, at_s, station.zone)
+    return {"opening": access.opening(rules, at_s, station.zone), "opens_s": ahead[0] if ahead else None}
 
 
 def is_due(before: Station, station: Station, now: float) -> bool:
@@ -133,6 +141,21 @@ def overdue(station: Station, tx: Transaction, now: float) -> tuple[StoppedReaso
     if closes_s is not None and closes_s <= 0.0:
         return StoppedReason.TIME_LIMIT_REACHED, Trigger.TIME_LIMIT_REACHED
     return None
+
+
+WARNING_S = 600.0  # before a session is ended, where no policy says another
+
+
+def warned_s(station: Station, tx: Transaction, now: float) -> float | None:
+    """In how many seconds the owner's rules end this session, if that is so soon that its driver is to be told."""
+    if tx.ending or tx.interrupted or tx.rule == TEST_RULE:
+        return None
+    left = [closing(station, tx, now)]
+    if tx.limit_s is not None and tx.limit_stops:
+        left.append(tx.limit_s - since_s(station, tx, now))
+    rules = station.owner.access
+    warning_s = rules.policy.warning_s if rules else WARNING_S
+    return min((each for each in left if each is not None and each <= warning_s), default=None)
 
 
 def closing(station: Station, tx: Transaction, now: float) -> float | None:

@@ -60,6 +60,7 @@ class Part(StrEnum):
     LIGHTS = "lights"
     FACTS = "facts"
     RESTART = "restart"
+    FACTORY = "factory"
 
 
 class DoorProblem(StrEnum):

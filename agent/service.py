@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from math import inf
 
+from agent import farewell
 from agent.commands.charging import cleared
 from agent.commands.station import resetting
 from agent.effects import Count, Effect
@@ -32,6 +33,7 @@ KEYS: dict[Part, tuple[Action, Action, Action, Action]] = {
     Part.LIGHTS: (Action.BACK, Action.NONE, Action.NEXT, Action.NONE),
     Part.FACTS: (Action.BACK, Action.UP, Action.DOWN, Action.NEXT),
     Part.RESTART: (Action.BACK, Action.NONE, Action.NEXT, Action.DO),
+    Part.FACTORY: (Action.BACK, Action.NONE, Action.NEXT, Action.DO),
 }
 
 
@@ -76,6 +78,10 @@ def restart_asked(station: Station, evse_id: int, now: float) -> Station:
     return with_panel(station, part=Part.RESTART)
 
 
+def factory_asked(station: Station, evse_id: int, now: float) -> Station:
+    return with_panel(station, part=Part.FACTORY)
+
+
 def closed(station: Station, evse_id: int = 0, now: float = 0.0) -> Station:
     """And whoever is in by phone is out."""
     page = None if station.panel.page in (Page.SERVICE, Page.PHONE) else station.panel.page
@@ -89,6 +95,7 @@ ITEMS: dict[str, Item] = {
     "lights": Item("Test the lights", lights_tested),
     "facts": Item("Network, list, records", facts_shown),
     "restart": Item("Restart the station", restart_asked),
+    "factory": Item("Reset to factory state", factory_asked),
     "close": Item("Close the service menu", closed),
 }
 
@@ -156,6 +163,8 @@ def pressed(station: Station, action: Action, now: float) -> Station:
             return done(station, at_cursor(station), now)
         case Part.RESTART, Action.DO if panel.is_read(now):
             return resetting(back(station), ResetType.RESUME, now, "the service menu")
+        case Part.FACTORY, Action.DO if panel.is_read(now) and not any(port.transaction for port in station.ports):
+            return farewell.ordered(closed(station), 0, now, is_reset=True)
     return station
 
 

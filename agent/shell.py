@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from agent import atlas, listing, reporting, zones
 from agent.authcache.cache import lifetime_s
-from agent.authcache.lists import Lists, Made, Outcome, Plan
+from agent.authcache.lists import Lists, Made, Outcome, Plan, Status
 from agent.clock import earliest, floor, wall
 from agent.commands.owner import plan_token_refusal
 from agent.core import handle, next_deadline
@@ -37,10 +37,12 @@ from agent.effects import (
     Save,
     Stream,
     UpdaterWish,
+    Wipe,
     Wish,
     durable,
 )
 from agent.events import (
+    AllDelivered,
     CacheCounted,
     ClockTold,
     Commanded,
@@ -117,9 +119,11 @@ from agent.wizard.facts import Sentence
 from agent.wizard.places import Place
 
 NEVER, NEVER_YET = float("inf"), float("-inf")
+NO_OWNER = "the station was taken from its owner: send this after its next activation"
 KEEPALIVE = "keepalive_s"  # the fact: learned by agent/uplink/keepalive.py
 KEEPALIVE_SAVED_S = 21_600.0  # at most so often
 PILOTS = tuple(Cp)
+OWED = (Stream.MONEY, Stream.STATUS, Stream.RESULTS, Stream.SAMPLES)  # to an owner who leaves
 SECURITY_EVENT_S = 60.0  # a broker full of bad signatures fills no disk with our complaints
 
 
@@ -345,6 +349,8 @@ class Shell:
             self._steer(verdict(before.network, self.station.network))
         if self.station.machine is not before.machine or self.station.outage_known is not before.outage_known:
             self.uplink.boot = reporting.boot_notification(self.station)
+        if any(isinstance(effect, Wipe) for effect in effects):
+            also = (*also, *self.lists.wiped(now))
         self._perform(effects, also, now)
 
     def _steer(self, said: str | None = None) -> None:
@@ -395,6 +401,9 @@ class Shell:
                     self._find_place(effect)
                 case HangUp(why=why):
                     self._broker.drop(self._connection, why)
+                case Wipe():
+                    self._after_commit.append((self._batch_id, lambda _: self._wiped()))
+                    self._store.flush()
                 case UpdaterWish():
                     self._tell_updater(effect)
                 case Restart():
@@ -445,6 +454,13 @@ class Shell:
         is_on_disk = self._committed_id == self._batch_id
         if told.told and not told.is_heard and is_on_disk and not self.uplink.owed()[Stream.STATUS]:
             self._todo.append(StatusDelivered())
+
+        if self.station.owner.leaving and is_on_disk and not any(self.uplink.owed()[stream] for stream in OWED):
+            self._todo.append(AllDelivered())
+
+    def _wiped(self) -> None:
+        self._log("what was the owner's is wiped")
+        self._todo.append(ListChanged(self.lists.committed()))
 
     def looked_up(self, id_token: str, now: float) -> tuple[Entry | None, Entry | None]:
         """What list and cache say about this card."""
@@ -623,6 +639,8 @@ class Shell:
     def _next_list(self, now: float) -> None:
         """Planned here, built elsewhere, in force with the commit."""
         command_id, request = self._lists[0]
+        if self.station.owner.is_transferred or self.station.owner.leaving:
+            return self._list_done(command_id, Outcome(Status.Failed, NO_OWNER), now)
         plan = self.lists.plan(request, wall(self.station.clock, now), now)
         if isinstance(plan, Plan):
             self._build(plan.build, lambda made: self._todo.append(ListBuilt(command_id, made)))
@@ -630,6 +648,8 @@ class Shell:
             self._list_done(command_id, plan, now)
 
     def _built(self, command_id: str, made: Made | Outcome, now: float) -> None:
+        if self.station.owner.is_transferred or self.station.owner.leaving:
+            made = Outcome(Status.Failed, NO_OWNER)
         outcome = self.lists.apply(made, wall(self.station.clock, now), now) if isinstance(made, Made) else made
         self._list_done(command_id, outcome, now)
 

@@ -102,6 +102,7 @@ class Notice:
     reason: Reason | None  # None: accepted
     until: float
     id_token: str = ""
+    changes_s: float | None = None  # wall: it is another answer then, as far as anybody knows
 
 
 @dataclass(frozen=True, slots=True)

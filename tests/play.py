@@ -27,6 +27,7 @@ from agent.effects import (
     Restart,
     Save,
     UpdaterWish,
+    Wipe,
     Wish,
 )
 from agent.events import (
@@ -97,7 +98,7 @@ class Play:
         self.remembered: list[Remember] = []
         self.announced: list[str] = []
         self.live: list[Live] = []
-        self.restarts = self.hang_ups = 0
+        self.restarts = self.hang_ups = self.wipes = 0
         self.commissioned: list[Commission] = []
         self.updater: UpdaterWish | None = None  # what it was told last
         self.places = places
@@ -263,6 +264,8 @@ class Play:
                     self.on(PlaceFound(latitude, longitude, self.places(latitude, longitude)))
                 case UpdaterWish():
                     self.updater = effect
+                case Wipe():
+                    self.wipes += 1
                 case HangUp():
                     self.hang_ups += 1
                 case Restart():

@@ -52,6 +52,8 @@ TABLES: dict[str, Iterable[str]] = {
     "shown.title": TITLES,
     "shown.text": TEXTS,
     "shown.action": TEXTS,
+    "SHOWN[Situation.CLOSED].text": TEXTS,
+    "WORDS[Reason.NEEDS_RESERVATION].text": REASONS,
     "FAULTS[f].text": FAULT_TEXTS,
     "FAULTS[f].fix": FAULT_FIXES,
     "FAULTS[found[0]].text": FAULT_TEXTS,

@@ -8,12 +8,13 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from agent.clock import iso8601
 from agent.events import Cp, Entry, Link, LinkChanged, PortChosen, PortReported, Report
-from agent.explain import explain
+from agent.explain import as_text, explain
 from agent.policy.plan_token import CTI, EXP, NBF, SUB
 from agent.policy.reasons import Reason
 from agent.port import Status, status
 from agent.reporting import VENDOR_ID
 from agent.settings import Settings
+from agent.ui.view import screen
 from tests.play import ANN, BOB, EVE, WALL_S, Json, Play, cwt
 
 DAY_S = 86_400
@@ -131,6 +132,64 @@ def test_a_free_station_has_hours_too() -> None:
     ordered(play, "AccessPolicy", policy({"name": "evening", "who": "everyone", "hours": hours(18, 22)}))
     assert charging(play.plug(1)) == [None, None]
     assert charging(play.after(6 * 3600).see(1)) == ["", None]
+
+
+# -- what people read of it
+
+
+def test_the_screen_says_who_may_charge_now_and_until_when() -> None:
+    play = at_noon(settings=Settings(owner="Acme"))
+    idle = {
+        "everyone": "For everybody. Until 14:00.", "connected": "For connected drivers of Acme. Until 14:00.",
+        "groups": "For some of the connected drivers. Until 14:00.",
+    }  # fmt: skip
+    for version, (who, text) in enumerate(idle.items(), 1):
+        groups = {"groups": ["fleet"]} if who == "groups" else {}
+        rule = {"name": "day", "who": who, "hours": hours(8, 14), **groups}
+        ordered(play, "AccessPolicy", {**policy(rule), "version": version})
+        assert screen(play.station, play.now).who == text
+    play.after(2 * 3600 + 1)
+    drawn = screen(play.station, play.now)
+    assert drawn.who == drawn.headline == drawn.ports[0].text == "The station is closed. Until Tuesday 08:00."
+    assert [port.code for port in drawn.ports] == ["A018", "A018"] and drawn.ports[0].status is Status.AVAILABLE
+
+
+def test_who_is_refused_is_told_until_when() -> None:
+    play = at_noon()
+    rules = [{"name": "evening", "who": "everyone", "hours": hours(18, 22)}]
+    rules.append({"name": "fleet", "who": "groups", "groups": ["other"]})
+    ordered(play, "AccessPolicy", policy(*rules))
+    play.plug(1).tap(ANN)
+    notice = screen(play.station, play.now).ports[0].notice
+    assert notice and notice.text == "Closed for this card at this time. Until 18:00."
+    explained = explain(play.station, ANN, Entry(), None, 1, play.now)
+    assert explained.until == iso(MIDNIGHT_S + 18 * 3600).replace("Z", ".000Z") and "Until" in as_text(explained)
+
+
+def test_a_port_that_is_kept_for_somebody_is_reserved_on_the_screen_and_to_the_cloud() -> None:
+    play = at_noon()
+    reserve(play)
+    drawn = screen(play.after(1).station, play.now)
+    assert [port.status for port in drawn.ports] == [Status.RESERVED, Status.AVAILABLE]
+    assert drawn.ports[0].text == "This port is reserved for another driver. Until 13:00."
+    told = [(p["evseId"], p["connectorStatus"]) for p in play.payloads("StatusNotification")]
+    assert (1, "Reserved") in told
+    reserve(play, 2, BOB, None)
+    assert [p.status for p in screen(play.after(1).station, play.now).ports] == [Status.RESERVED] * 2
+    assert screen(play.station, play.now).headline == "No port is free"
+    play.after(3600)
+    told = [(p["evseId"], p["connectorStatus"]) for p in play.payloads("StatusNotification")]
+    assert set(told[-2:]) == {(1, "Available"), (2, "Available")}
+
+
+def test_the_driver_is_warned_before_the_station_closes_or_his_time_is_up() -> None:
+    for more, ends_s in (({"hours": hours(8, 14)}, 7200), ({"sessionLimitS": 3600}, 3600)):
+        play = at_noon()
+        rule = {"name": "day", "who": "everyone", **more}
+        ordered(play, "AccessPolicy", policy(rule, atClosing="stop", warningS=300))
+        play.plug(1).tap(ANN).charge(1).after(ends_s - 301)
+        assert "ends in" not in screen(play.station, play.now).ports[0].text
+        assert "Charging ends in 4:00." in screen(play.after(61).station, play.now).ports[0].text
 
 
 # -- reservations

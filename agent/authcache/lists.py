@@ -144,7 +144,7 @@ class Staged:
     file: ListFile | None
     overlay: Overlay
     content: Content
-    fact: Fact
+    fact: Fact | None  # None: there is no list any more
 
 
 class Lists:
@@ -270,14 +270,20 @@ class Lists:
             new, self._staged = self._staged, None
             old, old_file = self._current, self._fact and self._fact.file
             self._current, self._overlay, self._content, self._fact = new.file, new.overlay, new.content, new.fact
-            self._has_list, self.problem = True, ""
+            self._has_list, self.problem = new.fact is not None, ""
             self._overlay_facts = {overlays.name_of(hashed) for hashed in new.overlay}
             if old and old is not new.file:
                 old.close()
-            if old_file and old_file != self._fact.file and NAME.fullmatch(old_file):
+            if old_file and (self._fact is None or old_file != self._fact.file) and NAME.fullmatch(old_file):
                 self._discard(self._directory / old_file)
-            Parts(self._directory, self._files).forget(self._fact.edition)
+            if self._fact:
+                Parts(self._directory, self._files).forget(self._fact.edition)
         return self.state
+
+    def wiped(self, now: float) -> list[Save]:
+        """No list and no cache, once this is committed: the next owner's may be of any generation."""
+        self._staged = Staged(None, {}, Content(), None)
+        return [Save(FACT, None), *self._forgotten(), *self.cache.clear(now)]
 
     def _refusal(self, offer: Offer, content: Content | None = None) -> Outcome | None:
         """OCPP D01, with our order of (generation, version): a version never goes back, nor changes its content."""

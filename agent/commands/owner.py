@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from agent import reporting
+from agent import farewell, reporting
 from agent.clock import read_time, wall
 from agent.commands import variables
 from agent.commands.answers import Handler, said, with_owner
@@ -137,6 +137,9 @@ def activate(station: Station, event: OwnerRequested, now: float) -> Step:
             after = READERS[name](after, value, now)
     except (activation.Refused, access.Refused, plan_token.Refused) as refused:
         return said(station, event, answer("Rejected", "InvalidValue", str(refused)), now)
+    if station.owner.leaving:
+        why = "the station is on its way from its last owner: wait until it has delivered what it owes"
+        return said(station, event, answer("Rejected", "NotReady", why), now)
     is_new = held is None or not station.settings.activated
     if is_new and (why := why_not_ready(station, now)):
         return said(station, event, answer("Rejected", "NotReady", why), now)
@@ -194,10 +197,35 @@ READERS: dict[str, Callable[[Station, Any, float], Station]] = {
 assert READERS.keys() == set(activation.PARTS)
 
 
+# -- and its end ------------------------------------------------------------------------------------------------------
+
+
+def transfer(station: Station, event: OwnerRequested, now: float) -> Step:
+    """Again, it changes nothing: the wait does not begin anew."""
+    if station.owner.is_transferred:
+        return said(station, event, {"status": "Accepted"}, now)
+    order = event.request or {}
+    is_known = isinstance(order, Mapping) and not order.keys() - {"waitS"}
+    wait_s = order.get("waitS", farewell.WAIT_S) if is_known else None
+    if type(wait_s) is not int or not 0 <= wait_s <= farewell.WAIT_MAX_S:
+        why = f"data: {{waitS: 0 to {farewell.WAIT_MAX_S}}}"
+        return said(station, event, answer("Rejected", "InvalidValue", why), now)
+    return said(farewell.ordered(station, wait_s, now), event, {"status": "Accepted"}, now)
+
+
+def factory_reset(station: Station, event: OwnerRequested, now: float) -> Step:
+    if any(port.transaction for port in station.ports):
+        why = "a session runs: end it, then send this again"
+        return said(station, event, answer("Rejected", "TxInProgress", why), now)
+    return said(farewell.ordered(station, 0, now, is_reset=True), event, {"status": "Accepted"}, now)
+
+
 HANDLERS: dict[str, Handler] = {
     "ReserveNow": reserve_now,
     "CancelReservation": cancel_reservation,
     "AccessPolicy": access_policy,
     "PlanToken": plan_token_came,
     "Activation": activate,
+    "Transfer": transfer,
+    "FactoryReset": factory_reset,
 }

@@ -6,10 +6,14 @@ A part that this software cannot read counts as not said: drivers whom the list 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import inf
-from typing import Any
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta, Struct
+from msgspec.structs import astuple
 
 from agent.policy import access, activation, plan_token, profile, reservation
-from agent.policy.access import Rules, Visible
+from agent.policy.access import Opening, Rules, Visible
 from agent.policy.activation import Activation
 from agent.policy.plan_token import Standing, Token
 from agent.policy.profile import Profile
@@ -21,6 +25,15 @@ NO_DEFAULTS, NO_GROUPS = Defaults(), GroupTariffs()
 FACT = "owner/"  # of each part's name on the disk
 
 
+class Leaving(Struct, frozen=True):
+    """The station is on its way from its owner: wiped when what it owes is delivered, or when it has waited enough."""
+
+    ordered_s: Annotated[float, Meta(ge=0)]  # wall, surely not after the true one
+    wait_s: Annotated[int, Meta(ge=0)]
+    is_reset: bool = False  # to the factory's state, not to another owner
+    is_delivered: bool = False  # this run's
+
+
 @dataclass(frozen=True, slots=True)
 class Owner:
     activation: Activation | None = None  # the last one; None: none came, or it was transferred since
@@ -30,6 +43,7 @@ class Owner:
     tokens: tuple[Token, ...] = ()
     is_free_after_plan: bool = False  # deactivated, it charges whoever comes, for nothing
     is_transferred: bool = False  # since the last activation
+    leaving: Leaving | None = None
     profiles: tuple[Profile, ...] = ()
     default_tariffs: Defaults = NO_DEFAULTS
     group_tariffs: GroupTariffs = NO_GROUPS
@@ -38,6 +52,8 @@ class Owner:
     # Derived when something has changed, or `due` has come: what follows from the above and the time.
     due: float = inf  # monotonic
     standing: Standing = Standing.NONE  # of the plan
+    opening: Opening | None = None  # for whom the access policy is open now; None: there is none
+    opens_s: float | None = None  # wall: when a rule opens that is closed now
     station_ma: int | None = None  # what profiles allow the whole station, per phase; None: they do not limit it
     port_ma: tuple[int | None, ...] = ()  # and each port, by evse_id
 
@@ -59,11 +75,22 @@ def saved(owner: Owner) -> dict[str, Any]:
         "free after plan": owner.is_free_after_plan or None,
         "activation": activation.saved(owner.activation),
         "transferred": owner.is_transferred or None,
+        "leaving": None if owner.leaving is None else [*astuple(owner.leaving)[:3]],
         "profiles": profile.saved(owner.profiles) or None,
         "default tariffs": choice.saved(owner.default_tariffs) or None,
         "group tariffs": owner.group_tariffs.sent,
         "warned": owner.warned_d,
     }
+
+
+def leaving_of(fact: Any) -> Leaving | None:
+    """One that cannot be read has waited enough: a station that was taken from its owner is not given back to him."""
+    if fact is None:
+        return None
+    try:
+        return Leaving(*msgspec.convert(fact, tuple[float, int, bool]))
+    except msgspec.ValidationError:
+        return Leaving(0.0, 0)
 
 
 def restored(facts: Mapping[str, Any], ports: int) -> Owner:
@@ -79,6 +106,7 @@ def restored(facts: Mapping[str, Any], ports: int) -> Owner:
         is_free_after_plan=fact("free after plan") is True,
         activation=activation.restored(fact("activation")),
         is_transferred=fact("transferred") is True,
+        leaving=leaving_of(fact("leaving")),
         profiles=profile.restored(fact("profiles"), ports),
         default_tariffs=choice.restored(fact("default tariffs") or {}) or NO_DEFAULTS,
         group_tariffs=choice.restored_groups(fact("group tariffs")),

@@ -174,6 +174,15 @@ def restart_page(station: Station, now: float, say: Say) -> PageModel:
     return PageModel(say("Restart the station?"), (Prose(text, "lead"),))
 
 
+def factory_page(station: Station, now: float, say: Say) -> PageModel:
+    """A session has to end first: the key does nothing then, and this says so."""
+    text = say("Owner, cards and rules are deleted. The circuit stays as it is. The installation begins anew.")
+    lines = [Prose(text, "lead")]
+    if any(port.transaction for port in station.ports):
+        lines.append(Prose(say("A session runs: end it first."), "warning"))
+    return PageModel(say("Reset to factory state?"), tuple(lines))
+
+
 Page = Callable[[Station, float, Say], PageModel]
 PARTS: dict[Part, Page] = {
     Part.MENU: menu_page,
@@ -181,5 +190,6 @@ PARTS: dict[Part, Page] = {
     Part.LIGHTS: lights_page,
     Part.FACTS: facts_page,
     Part.RESTART: restart_page,
+    Part.FACTORY: factory_page,
 }
 assert PARTS.keys() == service.KEYS.keys() == set(Part)

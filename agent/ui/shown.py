@@ -4,10 +4,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from math import ceil
 
-from agent import life
+from agent import life, owner
 from agent.clock import wall
 from agent.events import Link
 from agent.faults import FAULTS, Fault, Mender, code, mender
+from agent.policy import reservation
+from agent.policy.access import Opening
+from agent.policy.freshness import DAY_S
 from agent.policy.reasons import WORDS, Reason
 from agent.port import Port, is_plugged
 from agent.selftest import PORT_PARTS, SOCKET_PARTS, PartResult
@@ -150,6 +153,8 @@ def light_of(station: Station, port: Port, at: Situation) -> Light:
 CODES: dict[Situation, Reason] = {  # where every card would be refused for this reason
     Situation.OUT_OF_SERVICE: Reason.UNAVAILABLE,
     Situation.CANNOT_RECORD: Reason.CANNOT_RECORD,
+    Situation.CLOSED: Reason.CLOSED,
+    Situation.RESERVED: Reason.RESERVED,
 }
 
 
@@ -214,9 +219,8 @@ def part_name(part: PartResult, say: Say) -> str:
 def filled(station: Station, port: Port, at: Situation, now: float, say: Say) -> tuple[str, str]:
     """Text and action of a situation, with the facts filled in."""
     tx, report, found = port.transaction, port.report, worst_first(port)
-    bar = station.bar or port.bar
     facts = {
-        "who": who(station, say),
+        "who": who(station, now, say),
         "start": start(station, say),
         "stop": say(how_to_stop(tx)) if tx else "",
         "offer_a": say.number(report.offer_ma / 1000, 1 if report.offer_ma % 1000 else 0) if report else "0",
@@ -227,7 +231,7 @@ def filled(station: Station, port: Port, at: Situation, now: float, say: Say) ->
         "held_s": left_s(port.held_until, now) if port.held_until is not None else 0,
         "ending": ending(tx, say) if tx else "",
         "ended": ending(port.finished, say),
-        "until": until_text(station, bar.until_s if bar else None, now, say),
+        "until": until_text(station, changes_s(station, port, at), now, say),
         "refused": refusal(tx, say)[0],
         "advice": advice(station, tx or port.finished, port.evse_id, say),
     }
@@ -235,9 +239,21 @@ def filled(station: Station, port: Port, at: Situation, now: float, say: Say) ->
     text, action = say(shown.text, **facts).strip(), say(shown.action, **facts).strip()
     if tx and tx.energy_cap_wh is not None and not tx.ending and at is not Situation.LIMIT_REACHED:
         text = say.joined(text, refusal(tx, say)[0], say("Charging will stop soon."))
+    if tx and (ends_s := owner.warned_s(station, tx, now)) is not None:
+        text = say.joined(text, say("Charging ends in {time}.", time=clock_face(max(0, int(ends_s)))))
     if tx and port.off_next:
         text = say.joined(text, say("The port goes out of service after this session."))
     return text, action
+
+
+def changes_s(station: Station, port: Port, at: Situation) -> float | None:
+    """Wall: until when it is so."""
+    bar, held = station.bar or port.bar, station.owner.reservations
+    if bar is not None and BARS[bar.reason] is at:
+        return bar.until_s
+    if at is Situation.CLOSED:
+        return station.owner.opens_s
+    return reservation.kept_until_s(held, port.evse_id) if at is Situation.RESERVED and held else None
 
 
 def refusal(tx: Transaction | None, say: Say) -> tuple[str, str]:
@@ -289,14 +305,42 @@ def ending(tx: Transaction | None, say: Say) -> str:
 # -- the station's own --------------------------------------------------------------------------------------------
 
 
-def who(station: Station, say: Say) -> str:
-    """D8: who may charge now."""
+def who(station: Station, now: float, say: Say) -> str:
+    """D8: who may charge now, and until when."""
+    opening = station.owner.opening
+    if life.refusal(station) or opening is None:
+        return who_at_all(station, say)
+    if not opening.groups:
+        return closed(station, now, say)
+    return say.joined(who_by_hours(station, opening, say), until_text(station, soon_s(station, now), now, say))
+
+
+def closed(station: Station, now: float, say: Say) -> str:
+    return say(SHOWN[Situation.CLOSED].text, until=until_text(station, station.owner.opens_s, now, say)).strip()
+
+
+def soon_s(station: Station, now: float) -> float | None:
+    """Wall: when the hours of a rule begin or end, if that is today or tomorrow."""
+    now_s, opening = wall(station.clock, now), station.owner.opening
+    at_s = opening.changes_s if opening else None
+    return at_s if at_s is not None and now_s is not None and at_s - now_s <= DAY_S else None
+
+
+def who_by_hours(station: Station, opening: Opening, say: Say) -> str:
+    if opening.everyone:
+        return say("For everybody.")
+    return who_at_all(station, say) if opening.connected else say("For some of the connected drivers.")
+
+
+def who_at_all(station: Station, say: Say) -> str:
+    if station.owner.is_reservable and not life.refusal(station):
+        return say(WORDS[Reason.NEEDS_RESERVATION].text)
     if life.refusal(station):
         return say("Nobody can charge here yet.")
     if life.is_free(station):
         return say("For everybody.")
-    owner = station.settings.owner
-    return say("For connected drivers of {owner}.", owner=owner) if owner else say("For connected drivers.")
+    name = station.settings.owner
+    return say("For connected drivers of {owner}.", owner=name) if name else say("For connected drivers.")
 
 
 def start(station: Station, say: Say) -> str:

@@ -7,8 +7,9 @@ from agent.events import SelfTest
 from agent.faults import FAULTS, Fault, Mender, mender
 from agent.policy.reasons import Reason
 from agent.policy.sharing import CURRENT_MIN_MA
-from agent.port import Port, derated_ma, faults, is_capped, is_plugged, is_ready, operative
+from agent.port import Port, Status, derated_ma, faults, is_capped, is_plugged, is_ready, operative
 from agent.station import Stage, Station, charging_state, targets_ma
+from agent.terms import status
 from agent.transaction import ChargingState, Transaction
 
 
@@ -71,9 +72,17 @@ def situation(station: Station, port: Port) -> Situation:
         return BARS[bar.reason]
     if port.grant:
         return Situation.BEGINNING if is_plugged(port) else Situation.PLUG_IN
+    if is_closed(station):
+        return Situation.CLOSED
     if not is_plugged(port):
-        return Situation.AVAILABLE
+        return Situation.RESERVED if status(station, port) is Status.RESERVED else Situation.AVAILABLE
     return Situation.BEGINNING if life.is_free(station) else Situation.TAP_CARD
+
+
+def is_closed(station: Station) -> bool:
+    """For everybody, by the hours of the access policy."""
+    opening = station.owner.opening
+    return opening is not None and not opening.groups
 
 
 BARS: dict[Reason, Situation] = {  # a rule, not a fault, keeps people from starting here

@@ -16,7 +16,7 @@ from agent.policy.tariff.bill import total as total_cost
 from agent.policy.tariff.cost import Cost
 from agent.port import Port, Status
 from agent.selftest import PartResult, Result, results, worst
-from agent.station import Stage, Station, charging_state, circuit_ma
+from agent.station import Notice, Stage, Station, charging_state, circuit_ma
 from agent.terms import status
 from agent.transaction import Transaction
 from agent.ui import pages, servicepage, wizard_page
@@ -36,6 +36,7 @@ from agent.ui.model import (
 from agent.ui.price import cost_figure, cost_text, port_price, station_price
 from agent.ui.shown import (
     SHOWN,
+    closed,
     code_of,
     elsewhere,
     ending,
@@ -45,9 +46,10 @@ from agent.ui.shown import (
     light_of,
     part_name,
     start,
+    until_text,
     who,
 )
-from agent.ui.situation import Situation, is_fit, is_free, is_idle, situation, worst_first
+from agent.ui.situation import Situation, is_closed, is_fit, is_free, is_idle, situation, worst_first
 from agent.ui.words import ENGLISH, LANGUAGES, ONLY_ENGLISH, STARTING, Say, Says, clock_face
 from agent.wizard.readiness import state
 
@@ -80,8 +82,8 @@ def screen(station: Station, now: float, says: Says = ONLY_ENGLISH) -> ScreenMod
         turns=navigation.is_left_alone(station, now),
         screenfuls=station.panel.screenfuls,
         title=title(station, say),
-        headline=headline(station, say),
-        who=who(station, say),
+        headline=headline(station, now, say),
+        who=who(station, now, say),
         ways=ways(station, say),
         start_text=start(station, say),
         price=station_price(station, now, say),
@@ -363,7 +365,7 @@ def port_notice(station: Station, port: Port, now: float, say: Say) -> NoticeMod
     if notice is None:
         return None
     if notice.reason:
-        return words(station, notice.reason, port.evse_id, now, say)
+        return words(station, notice, now, say)
     at = situation(station, port)
     text, action = filled(station, port, at, now, say)  # what was accepted, start or stop, the port's facts say best
     tone, led = SHOWN[at].tone, light_of(station, port, at)
@@ -374,10 +376,10 @@ def station_notice(station: Station, now: float, say: Say) -> NoticeModel | None
     """A refusal stands its time; after it the card that waits for a port is on the screen as long as it waits."""
     if is_being_asked(station, None):
         return checking(say)
-    refusal = next((n.reason for n in station.notices if n.evse_id == 0 and n.reason and now < n.until), None)
+    refusal = next((n for n in station.notices if n.evse_id == 0 and n.reason and now < n.until), None)
     holding = station.holding
-    if refusal and not (holding and refusal is Reason.CHOOSE_PORT):
-        return words(station, refusal, 0, now, say)
+    if refusal and not (holding and refusal.reason is Reason.CHOOSE_PORT):
+        return words(station, refusal, now, say)
     if holding is None:
         return None
     title = say("Card accepted")
@@ -388,15 +390,18 @@ def station_notice(station: Station, now: float, say: Say) -> NoticeModel | None
     return NoticeModel(Tone.WAIT, Light.ASK, title, say("The next car that is plugged in is yours."), do)
 
 
-def words(station: Station, reason: Reason, evse_id: int, now: float, say: Say) -> NoticeModel:
+def words(station: Station, notice: Notice, now: float, say: Say) -> NoticeModel:
     """A refusal as the driver sees it: its one text, and the facts that only the station knows (D3)."""
+    reason = notice.reason
+    assert reason, "accepted"
     said = WORDS[reason]
-    action = say(instruction(reason), elsewhere=elsewhere(station, say, evse_id))
+    action = say(instruction(reason), elsewhere=elsewhere(station, say, notice.evse_id))
     old_s = list_age_s(station, now)
     if reason in (Reason.NOT_CONNECTED, Reason.LIST_TOO_OLD) and old_s is not None:
         action = say.joined(action, say("This station's list was confirmed {age} ago.", age=say.age(old_s)))
     tone = Tone.WAIT if said.led in (Led.ASK, Led.COULD_NOT_ASK) else Tone.FAULT
-    title, text = say(TITLES[said.led]), say(said.text)
+    title = say(TITLES[said.led])
+    text = say.joined(say(said.text), until_text(station, notice.changes_s, now, say))
     return NoticeModel(tone, Light(said.led), title, text, action, said.code, stands_s(reason))
 
 
@@ -417,7 +422,7 @@ LINKS = {
 }
 
 
-def headline(station: Station, say: Say) -> str:
+def headline(station: Station, now: float, say: Say) -> str:
     if reason := life.refusal(station):
         waits = state(station) is State.READY
         return say("Ready, waiting for activation." if waits else WORDS[reason].text)
@@ -428,7 +433,10 @@ def headline(station: Station, say: Say) -> str:
         return say("Port {n} is free", n=free[0])
     if free:
         return say("Ports {list} and {last} are free", list=say.listed(free[:-1]), last=free[-1])
-    if any(p.transaction or status(station, p) is Status.OCCUPIED for p in station.ports):
+    if is_closed(station):
+        return closed(station, now, say)
+    taken = (Status.OCCUPIED, Status.RESERVED)
+    if any(p.transaction or status(station, p) in taken for p in station.ports):
         return say("No port is free")
     if bar := station.bar:
         return say(WORDS[bar.reason].text)

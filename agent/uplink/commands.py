@@ -129,7 +129,9 @@ OWNER_ACTIONS = frozenset({
     "SetDisplayMessage", "GetDisplayMessages", "ClearDisplayMessage",
 })  # fmt: skip
 PLAN_TOKEN, ACTIVATION = "PlanToken", "Activation"
-OWNER_MESSAGES = frozenset({"AccessPolicy", PLAN_TOKEN, ACTIVATION, "Transfer", "GroupTariffs"})  # as above
+OWNER_MESSAGES = frozenset({  # messageId, as above
+    "AccessPolicy", PLAN_TOKEN, ACTIVATION, "Transfer", "FactoryReset", "GroupTariffs",
+})  # fmt: skip
 LIVE_INTERVAL_S, LIVE_FOR_S = range(1, 61), range(3_601)
 
 

@@ -1,0 +1,92 @@
+"""The station leaves its owner (I7): a transfer, or the factory's state. What it owes is delivered first; then whatever
+was his is wiped in one commit. Pure.
+
+From the order on nobody starts. A power cut before the commit finds the order, one after it finds nothing of him.
+"""
+
+from dataclasses import replace
+from math import inf
+from typing import Any
+
+from agent.clock import earliest
+from agent.commands import variables
+from agent.effects import Effect, Wipe
+from agent.policy.owner import Leaving, Owner
+from agent.settings import SETTINGS
+from agent.station import ListWord, Station
+from agent.taps import Step, with_port
+from agent.transaction import StoppedReason, Trigger, ended_by
+from agent.wizard import layer
+from agent.wizard.facts import ELECTRICAL, Wizard
+
+SITE = ("time_zone", "site_point", "restart_delay_max_s")  # of the place, whoever owns the station
+BLANK: dict[str, Any] = {"activated": False, "owner": "", "tariff_text": ""}  # also over what the config file says
+WAIT_S, WAIT_MAX_S = 7 * 86_400, 30 * 86_400  # for what is owed
+
+
+def ordered(station: Station, wait_s: int, now: float, *, is_reset: bool = False) -> Station:
+    """Nobody starts any more, and who charges has ended: his session is the last that this owner is told of."""
+    leaving = Leaving(earliest(station.clock, now), wait_s, is_reset)
+    station = with_cloud(station, {**station.cloud, "activated": False})
+    for port in station.ports:
+        tx = port.transaction and ended_by(port.transaction, StoppedReason.REMOTE, Trigger.REMOTE_STOP, now)
+        station = with_port(station, replace(port, grant=None, transaction=tx))
+    owner = replace(station.owner, is_transferred=not is_reset, leaving=leaving)
+    return replace(station, owner=owner, asks=(), holding=None, chosen=None)
+
+
+def delivered(station: Station) -> Station:
+    """Whatever there was to be told. Of a session that is still ending there is more to come."""
+    leaving = station.owner.leaving
+    if leaving is None or leaving.is_delivered or any(port.transaction for port in station.ports):
+        return station
+    told = Leaving(leaving.ordered_s, leaving.wait_s, leaving.is_reset, is_delivered=True)
+    return replace(station, owner=replace(station.owner, leaving=told))
+
+
+def followed(before: Station, station: Station, now: float) -> Step:
+    """Wiped, as soon as it may be. The step in which a session ends has its record to write, and is too early."""
+    leaving = station.owner.leaving
+    if leaving is None or any(port.transaction for each in (before, station) for port in each.ports):
+        return station, ()
+    if not leaving.is_delivered and now < deadline(station):
+        return station, ()
+    effects: tuple[Effect, ...] = (Wipe(),)
+    return wiped(station), effects
+
+
+def deadline(station: Station) -> float:
+    """Monotonic: it has waited enough for what it owes. While a session is ending, its port has the deadline."""
+    leaving = station.owner.leaving
+    if leaving is None or any(port.transaction for port in station.ports):
+        return inf
+    return leaving.ordered_s + leaving.wait_s - earliest(station.clock, 0.0)
+
+
+def wiped(station: Station) -> Station:
+    """Nothing of the owner is left. What was installed stays; plan tokens too: they are the station's, and an old one
+    must not count again."""
+    said, leaving = station.owner, station.owner.leaving
+    assert leaving
+    kept = {key: value for key, value in station.cloud.items() if key in SITE or SETTINGS[key].lowers_only}
+    station = with_cloud(station, {**kept, **BLANK})
+    owner = Owner(
+        tokens=said.tokens, standing=said.standing, warned_d=said.warned_d, is_transferred=said.is_transferred,
+        offline_since=said.offline_since,
+    )  # fmt: skip
+    ports = tuple(replace(port, finished=None, grant=None) for port in station.ports)
+    station = replace(station, owner=owner, ports=ports, notices=(), list_word=ListWord())
+    return uninstalled(station) if leaving.is_reset else station
+
+
+def uninstalled(station: Station) -> Station:
+    """The wizard begins anew; what an electrician has confirmed holds on."""
+    was = station.wizard
+    kept = {key: value for key, value in was.settings.items() if key in ELECTRICAL}
+    new = Wizard(settings=kept, set_at_s=was.set_at_s, breaker_ma=was.breaker_ma)
+    return layer.with_layer(replace(station, wizard=new), kept)
+
+
+def with_cloud(station: Station, said: dict[str, Any]) -> Station:
+    cloud, settings = variables.with_cloud(station.ceiling or station.settings, said)
+    return replace(station, cloud=cloud, settings=settings)
