@@ -12,7 +12,7 @@ from agent import billing, reporting
 from agent.clock import earliest, wall
 from agent.effects import Save
 from agent.events import Link
-from agent.policy import access, owner, plan_token, profile, reservation
+from agent.policy import access, display_message, owner, plan_token, profile, reservation
 from agent.policy.access import Allowed, AtClosing
 from agent.policy.reservation import End, Reservation
 from agent.port import Grant
@@ -32,7 +32,7 @@ def followed(before: Station, station: Station, now: float) -> Step:
     station, ended = reservations_over(offline(station, now), now)
     if not is_due(before, station, now):
         return station, ended
-    station = profiles_over(station, now)
+    station = messages_over(profiles_over(station, now), now)
     station, warned = plan_followed(station, now)
     station = sessions_followed(station, now)
     return derived(station, now), (*ended, *warned)
@@ -103,6 +103,13 @@ def profiles_over(station: Station, now: float) -> Station:
     running = [port.transaction.transaction_id for port in station.ports if port.transaction]
     kept = profile.lasting(said.profiles, situation(station, station.ports[0], now), running)
     return replace(station, owner=replace(said, profiles=kept)) if kept != said.profiles else station
+
+
+def messages_over(station: Station, now: float) -> Station:
+    said = station.owner
+    running = [port.transaction.transaction_id for port in station.ports if port.transaction]
+    kept = display_message.lasting(said.messages, running, station.clock, now)
+    return replace(station, owner=replace(said, messages=kept)) if kept is not said.messages else station
 
 
 def plan_followed(station: Station, now: float) -> Step:
@@ -184,6 +191,7 @@ def due_at(station: Station, now: float) -> float:
     in_s: list[float] = []
     floor_s = earliest(station.clock, now)
     walls = [*reservation.expiries_s(said.reservations), *plan_token.changes_s(said.tokens)]
+    walls += display_message.changes_s(said.messages)
     in_s += [at_s - floor_s for at_s in walls]
     for port in station.ports:
         if (tx := port.transaction) is not None and not tx.ending:

@@ -337,6 +337,19 @@ def profiles_record(
     return message(station, Stream.RESULTS, "ReportChargingProfiles", payload | ({} if is_last else {"tbc": True}), now)
 
 
+MESSAGES_OF_RECORD = 4  # each may say 1.5 kB in five languages
+
+
+def messages_records(station: Station, request_id: int, said: list[dict[str, Any]], now: float) -> Iterator[Record]:
+    """NotifyDisplayMessages, as many as it takes."""
+    for first in range(0, len(said), MESSAGES_OF_RECORD):
+        part = said[first : first + MESSAGES_OF_RECORD]
+        payload: dict[str, Any] = {"requestId": request_id, "messageInfo": part}
+        if first + MESSAGES_OF_RECORD < len(said):
+            payload["tbc"] = True
+        yield message(station, Stream.RESULTS, "NotifyDisplayMessages", payload, now)
+
+
 def notify_event(
     station: Station, stream: Stream, now: float, component: dict[str, Any], variable: str, actual: str, **more: Any
 ) -> Record:

@@ -178,7 +178,7 @@ def owned() -> Play:
     play.command("SetVariables", setVariableData=[
         {"component": {"name": component}, "variable": {"name": name}, "attributeValue": value}
         for component, name, value in (
-            ("TariffCostCtrlr", "TariffFallbackMessage", "A lot"), ("ChargingStation", "CircuitLimit", "20000"),
+            ("TariffCostCtrlr", "TariffFallbackMessage", "A lot"), ("ChargingStation", "PortLimit", "20000"),
             ("ClockCtrlr", "TimeZone", "Europe/Berlin"),
         )
     ])  # fmt: skip
@@ -207,7 +207,7 @@ def test_after_a_transfer_nothing_of_the_owner_is_left_and_all_that_was_installe
         said, settings = each.station.owner, each.station.settings
         assert said == Owner(tokens=said.tokens, standing=said.standing, is_transferred=True, **later(said))
         assert settings.owner == settings.tariff_text == "" and life(each) is State.TRANSFERRED
-        assert (settings.circuit_limit_ma, settings.time_zone) == (20_000, "Europe/Berlin")
+        assert (settings.port_limit_ma, settings.time_zone) == (20_000, "Europe/Berlin")
         assert each.station.wizard.pinpoint and each.station.wizard.breaker_ma == 40_000
         assert "Acme" not in repr({key: value for key, value in each.facts.items() if key != "wizard"})
     again = rebooted(play)
@@ -284,7 +284,7 @@ def test_a_token_in_a_file_is_taken_on_disk_and_told_to_the_cloud_or_refused_wit
         said: list[str] = []
         shell = world.shell
         assert shell
-        claims = {**token(1, -10, 10, STATION_ID), EXP: int(world.true_wall_s()) + 1000}
+        claims: dict[Any, Any] = {**token(1, -10, 10, STATION_ID), EXP: int(world.true_wall_s()) + 1000}
         for text in (cwt(claims, world._key), cwt(claims, world._key), cwt(claims), "x"):
             shell.plan_token(text, said.append, world.mono())
             world.run(5)

@@ -1,5 +1,6 @@
 """What the owner has decided, at the plug: who, when, with which reservation, under which plan, at how much current."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -14,10 +15,13 @@ from agent.policy.reasons import Reason
 from agent.port import Status, status
 from agent.reporting import VENDOR_ID
 from agent.settings import Settings
+from agent.ui.catalogues import load_says
 from agent.ui.view import screen
+from agent.ui.words import END_ISOLATE, ISOLATE
 from tests.play import ANN, BOB, EVE, WALL_S, Json, Play, cwt
 
 DAY_S = 86_400
+ISOLATES = ISOLATE + END_ISOLATE
 MIDNIGHT_S = WALL_S - WALL_S % DAY_S  # of the day on which the stories begin, UTC
 
 
@@ -281,6 +285,102 @@ def test_a_token_for_another_station_or_an_earlier_one_is_refused() -> None:
     ):  # fmt: skip
         said = ordered(play, "PlanToken", wrong)
         assert said["status"] == "Rejected" and why in said["statusInfo"]["additionalInfo"]
+
+
+# -- what the owner has the display say
+
+
+def info(number: int, text: str = "Hello", priority: str = "NormalCycle", **more: Any) -> Json:
+    return {"id": number, "priority": priority, "message": {"format": "UTF8", "content": text}, **more}
+
+
+def put(play: Play, *args: Any, **more: Any) -> str:
+    return str(play.command("SetDisplayMessage", message=info(*args, **more))["status"])
+
+
+def note(play: Play) -> str:
+    return screen(play.station, play.now).note.strip(ISOLATES)
+
+
+def test_a_message_is_shown_in_its_time_and_survives_a_power_cut() -> None:
+    play = at_noon()
+    now_s = play.epoch_s + play.now
+    assert put(play, 1, "Open day", startDateTime=iso(now_s + 600), endDateTime=iso(now_s + 1200)) == "Accepted"
+    assert note(play) == ""
+    assert note(play.after(601)) == "Open day"
+    play = booted(play.reboot(60.0))
+    assert note(play) == "Open day"
+    assert note(play.after(600)) == "" and play.station.owner.messages == ()
+
+
+def test_of_several_messages_the_foremost_are_shown_one_after_the_other() -> None:
+    play = at_noon()
+    for number, text in enumerate(("a", "b"), 1):
+        put(play, number, text)
+    assert {note(play.after(10)) for _ in range(4)} == {"a", "b"}
+    put(play, 3, "front", "InFront")
+    assert {note(play.after(10)) for _ in range(4)} == {"front"}
+    put(play, 4, "first", "AlwaysFront")
+    put(play, 5, "only", "AlwaysFront")
+    assert {note(play.after(10)) for _ in range(4)} == {"only"} and len(play.station.owner.messages) == 4
+    assert play.command("ClearDisplayMessage", id=5)["status"] == "Accepted"
+    assert play.command("ClearDisplayMessage", id=5)["status"] == "Unknown"
+    put(play, 3, "again")
+    assert {note(play.after(10)) for _ in range(6)} == {"a", "b", "again"}
+
+
+def test_a_message_belongs_to_a_state_or_to_a_session_and_goes_with_it() -> None:
+    play = at_noon()
+    assert put(play, 9, transactionId="nobody's") == "UnknownTransaction"
+    put(play, 1, "busy", state="Charging")
+    assert note(play) == ""
+    play.plug(1).tap(ANN).charge(1).after(20)
+    tx = play.port(1).transaction
+    assert tx and put(play, 2, "Ann's", "InFront", transactionId=tx.transaction_id) == "Accepted"
+    first, second = screen(play.station, play.now).ports
+    assert "Ann's" in first.text and "Ann's" not in second.text and note(play) == "busy"
+    play.tap(ANN).open(1).after(5)
+    assert [each.number for each in play.station.owner.messages] == [1] and note(play) == ""
+
+
+def test_a_message_is_said_in_the_language_of_the_display() -> None:
+    play = at_noon(settings=Settings(language="de"))
+    german = {"format": "UTF8", "language": "de-AT", "content": "Grüß Gott"}
+    put(play, 1, "Hello", messageExtra=[german])
+    says = load_says()
+    assert screen(play.station, play.now, says).note.strip(ISOLATES) == "Grüß Gott"
+    play.station = replace(play.station, settings=Settings(language="fr"))
+    assert screen(play.station, play.now, says).note.strip(ISOLATES) == "Hello"
+
+
+def test_a_message_that_cannot_be_shown_is_refused_with_ocpps_word_for_it() -> None:
+    play = at_noon()
+    wrong: list[tuple[Json, str]] = [
+        (info(1, "x" * 251), "Rejected"), (info(1, "a\u202eb"), "Rejected"), (info(1, ""), "Rejected"),
+        (info(1, state="Discharging"), "NotSupportedState"), (info(1, endDateTime=iso(WALL_S - 1e6)), "Rejected"),
+        ({**info(1), "message": {"format": "HTML", "content": "<b>"}}, "NotSupportedMessageFormat"),
+        ({**info(1), "message": {"format": "UTF8", "content": "x", "language": "tlh"}}, "LanguageNotSupported"),
+        (info(1, messageExtra=[{"format": "UTF8", "content": "y"}]), "Rejected"),
+    ]
+    for message, status_ in wrong:
+        said = play.command("SetDisplayMessage", message=message)
+        assert said["status"] == status_ and said["statusInfo"]["reasonCode"]
+    assert play.station.owner.messages == ()
+    for number in range(16):
+        assert put(play, number) == "Accepted"
+    assert put(play, 16) == "Rejected" and put(play, 15, "another") == "Accepted"
+
+
+def test_the_messages_that_are_asked_for_are_told_in_as_many_records_as_it_takes() -> None:
+    play = at_noon()
+    for number in range(6):
+        put(play, number, priority="InFront" if number % 2 else "NormalCycle")
+    assert play.command("GetDisplayMessages", requestId=7)["status"] == "Accepted"
+    told = play.payloads("NotifyDisplayMessages")
+    assert [len(p["messageInfo"]) for p in told] == [4, 2] and [p.get("tbc") for p in told] == [True, None]
+    assert play.command("GetDisplayMessages", requestId=8, priority="InFront", id=[1, 2])["status"] == "Accepted"
+    assert [m["id"] for m in play.payloads("NotifyDisplayMessages")[-1]["messageInfo"]] == [1]
+    assert play.command("GetDisplayMessages", requestId=9, state="Faulted")["status"] == "Unknown"
 
 
 # -- how much

@@ -15,7 +15,7 @@ from agent.clock import read_time, wall
 from agent.commands import variables
 from agent.commands.answers import Handler, said, with_owner
 from agent.events import OwnerRequested
-from agent.policy import access, activation, plan_token, reservation
+from agent.policy import access, activation, display_message, plan_token, reservation
 from agent.policy.activation import Activation
 from agent.policy.id_token import normalised
 from agent.policy.reservation import Answer, Reservation
@@ -23,6 +23,7 @@ from agent.reporting import answer
 from agent.station import Station
 from agent.taps import Step
 from agent.terms import ports_of
+from agent.ui.words import LANGUAGES
 from agent.uplink.codec import to_cbor
 from agent.wizard import readiness
 
@@ -220,6 +221,36 @@ def factory_reset(station: Station, event: OwnerRequested, now: float) -> Step:
     return said(farewell.ordered(station, 0, now, is_reset=True), event, {"status": "Accepted"}, now)
 
 
+# -- what the display says --------------------------------------------------------------------------------------------
+
+
+def set_message(station: Station, event: OwnerRequested, now: float) -> Step:
+    running = [port.transaction.transaction_id for port in station.ports if port.transaction]
+    try:
+        new = display_message.read(event.request["message"], LANGUAGES, running)
+        messages = display_message.with_message(station.owner.messages, new, station.clock, now)
+    except display_message.Rejected as rejected:
+        return said(station, event, answer(rejected.status, rejected.code, rejected.why), now)
+    return said(with_owner(station, messages=messages), event, {"status": "Accepted"}, now)
+
+
+def get_messages(station: Station, event: OwnerRequested, now: float) -> Step:
+    """The answer says whether there are any; they follow as NotifyDisplayMessages."""
+    request: Mapping[str, Any] = event.request
+    wanted = request.get("id"), request.get("priority"), request.get("state")
+    found = display_message.matching(station.owner.messages, *wanted)
+    records = reporting.messages_records(station, request["requestId"], [each.said for each in found], now)
+    station, answered = said(station, event, {"status": "Accepted" if found else "Unknown"}, now)
+    return station, (*answered, *records)
+
+
+def clear_message(station: Station, event: OwnerRequested, now: float) -> Step:
+    kept = display_message.without(station.owner.messages, event.request["id"])
+    if len(kept) == len(station.owner.messages):
+        return said(station, event, answer("Unknown", "NotFound", "there is no such message here"), now)
+    return said(with_owner(station, messages=kept), event, {"status": "Accepted"}, now)
+
+
 HANDLERS: dict[str, Handler] = {
     "ReserveNow": reserve_now,
     "CancelReservation": cancel_reservation,
@@ -227,5 +258,8 @@ HANDLERS: dict[str, Handler] = {
     "PlanToken": plan_token_came,
     "Activation": activate,
     "Transfer": transfer,
+    "SetDisplayMessage": set_message,
+    "GetDisplayMessages": get_messages,
+    "ClearDisplayMessage": clear_message,
     "FactoryReset": factory_reset,
 }

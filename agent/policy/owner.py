@@ -12,9 +12,10 @@ import msgspec
 from msgspec import Meta, Struct
 from msgspec.structs import astuple
 
-from agent.policy import access, activation, plan_token, profile, reservation
+from agent.policy import access, activation, display_message, plan_token, profile, reservation
 from agent.policy.access import Opening, Rules, Visible
 from agent.policy.activation import Activation
+from agent.policy.display_message import Messages
 from agent.policy.plan_token import Standing, Token
 from agent.policy.profile import Profile
 from agent.policy.reservation import Reservations
@@ -47,6 +48,7 @@ class Owner:
     profiles: tuple[Profile, ...] = ()
     default_tariffs: Defaults = NO_DEFAULTS
     group_tariffs: GroupTariffs = NO_GROUPS
+    messages: Messages = ()  # on the display
     warned_d: int | None = None  # so many days before the plan's end, or its deactivation, somebody was told last
     offline_since: float | None = None  # monotonic; of this run
     # Derived when something has changed, or `due` has come: what follows from the above and the time.
@@ -79,6 +81,7 @@ def saved(owner: Owner) -> dict[str, Any]:
         "profiles": profile.saved(owner.profiles) or None,
         "default tariffs": choice.saved(owner.default_tariffs) or None,
         "group tariffs": owner.group_tariffs.sent,
+        "messages": display_message.saved(owner.messages) or None,
         "warned": owner.warned_d,
     }
 
@@ -110,5 +113,6 @@ def restored(facts: Mapping[str, Any], ports: int) -> Owner:
         profiles=profile.restored(fact("profiles"), ports),
         default_tariffs=choice.restored(fact("default tariffs") or {}) or NO_DEFAULTS,
         group_tariffs=choice.restored_groups(fact("group tariffs")),
+        messages=display_message.restored(fact("messages")),
         warned_d=warned_d if type(warned_d) is int else None,
     )

@@ -351,7 +351,7 @@ def idle(sheet: Sheet, area: Area, screen: "ScreenModel") -> None:
     steps = [Para(f"{i}  {text}", rank=3, colour=DIM) for i, (_, text) in enumerate(screen.how.steps, 1)]
     paras = [
         Para(screen.headline, HUGE_MM, bold=True), Para(screen.who, rank=1), Para(screen.start_text, bold=True, rank=1),
-        Para(screen.price, rank=2), *steps,
+        Para(screen.price, rank=2), *([Para(screen.note, rank=2)] if screen.note else ()), *steps,
     ]  # fmt: skip
     sheet.stack(Area(area.x, area.y, area.w, area.h - height), paras)
     for i, port in enumerate(screen.ports):

@@ -209,6 +209,7 @@ class ScreenModel(Struct, frozen=True):
     ways: tuple[str, ...]  # to start
     start_text: str  # the same as a sentence
     price: str
+    note: str  # what the owner wants to be said; "" if nothing
     support: str  # number and word
     link: Link
     link_text: str

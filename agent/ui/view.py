@@ -4,11 +4,14 @@ Each port is in exactly one `Situation` (`situation.py`), whose words and light 
 concerns a tap is a `NoticeModel`, and stands before the situation for its few seconds (S6, S7).
 """
 
+from collections.abc import Sequence
+
 from agent import __version__, billing, life, navigation, service
 from agent.clock import wall
 from agent.events import Link
 from agent.faults import FAULTS, code
 from agent.panel import Action, Page
+from agent.policy import display_message
 from agent.policy.freshness import DAY_S, NAMES, WARNING_S, Freshness, age_s, freshness
 from agent.policy.lifecycle import State
 from agent.policy.reasons import WORDS, Led, Reason, stands_s
@@ -18,7 +21,7 @@ from agent.port import Port, Status
 from agent.selftest import PartResult, Result, results, worst
 from agent.station import Notice, Stage, Station, charging_state, circuit_ma
 from agent.terms import status
-from agent.transaction import Transaction
+from agent.transaction import ChargingState, Transaction
 from agent.ui import pages, servicepage, wizard_page
 from agent.ui.led import Light
 from agent.ui.model import (
@@ -87,6 +90,7 @@ def screen(station: Station, now: float, says: Says = ONLY_ENGLISH) -> ScreenMod
         ways=ways(station, say),
         start_text=start(station, say),
         price=station_price(station, now, say),
+        note=note(station, station.ports, now, say),
         support=say("Help: {number}", number=support) if support else "",
         link=station.link,
         link_text=say(LINKS[station.link]),
@@ -132,6 +136,7 @@ def port_model(
     at, report, tx = situation(station, port), port.report, port.transaction
     shown = SHOWN[at]
     text, action = filled(station, port, at, now, say)
+    text = say.joined(text, note(station, (port,), now, say))
     notice = port_notice(station, port, now, say)
     self_test = worst(part.result for part in tested if part.evse_id == port.evse_id)
     power_w = report.power_w if report else 0
@@ -297,6 +302,28 @@ def title(station: Station, say: Say) -> str:
     if not shared:
         return say.isolated(name)
     return say("{name} · the ports share {n} A", name=name, n=circuit_ma(station) // 1000)
+
+
+def note(station: Station, ports: Sequence[Port], now: float, say: Say) -> str:
+    """What the owner wants these ports to say (OCPP block O)."""
+    if not station.owner.messages:
+        return ""
+    running = ports[0].transaction if len(ports) == 1 else None
+    held = display_message.of_transaction(station.owner.messages, running.transaction_id if running else None)
+    states = {message_state(station, port) for port in ports}
+    found = display_message.shown(held, states, station.clock, now)
+    return say.isolated(display_message.in_language(found, say.language)) if found else ""
+
+
+def message_state(station: Station, port: Port) -> str:
+    """OCPP 2.1 MessageStateEnumType."""
+    at = status(station, port)
+    if at in (Status.FAULTED, Status.UNAVAILABLE):
+        return str(at)
+    if port.transaction is None:
+        return "Idle"
+    suspended = (ChargingState.SUSPENDED_EV, ChargingState.SUSPENDED_EVSE)
+    return "Suspended" if charging_state(station, port) in suspended else "Charging"
 
 
 # -- a session's numbers ----------------------------------------------------------------------------------------------

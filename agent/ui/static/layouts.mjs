@@ -36,8 +36,8 @@ function Check({ port, act }) {
 }
 
 function facts(screen) {
-  const { who, start_text, support, link_text, store_text } = screen;
-  return [who, start_text, support, screen.link === "up" ? "" : link_text, screen.store_ok ? "" : store_text].filter(Boolean);
+  const { note, who, start_text, support, link_text, store_text } = screen;
+  return [note, who, start_text, support, screen.link === "up" ? "" : link_text, screen.store_ok ? "" : store_text].filter(Boolean);
 }
 
 // -- ports ------------------------------------------------------------------------------------------------------------
