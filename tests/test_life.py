@@ -14,7 +14,9 @@ from agent.policy.reasons import Reason
 from agent.reporting import VENDOR_ID
 from agent.settings import Settings
 from agent.sim.world import STATION_ID, World
+from agent.ui.pages import about_rows
 from agent.ui.view import screen
+from agent.ui.words import ENGLISH
 from agent.uplink.cwt import claims_of
 from agent.wizard import readiness
 from tests.play import ANN, BOB, KEYS, OPERATOR, WALL_S, Json, Play, cwt
@@ -90,6 +92,15 @@ def test_an_activated_station_sells_under_its_name_also_after_a_power_cut() -> N
         assert each.station.owner.activation and each.station.owner.activation.name == "Yard 1"
     assert charging(play.plug(1).tap(ANN)) == [ANN, None]
     assert statuses(play.after(1))[-1] == "Occupied"
+
+
+def test_name_contact_and_plan_are_on_the_about_page_and_on_top() -> None:
+    claims = {**token(1, -10, 10, SERIAL), "supportEnd": int(WALL_S)}
+    play = activated(planToken=cwt(claims))
+    assert "Yard 1 · Acme" in screen(play.station, play.now).title
+    shown = {row.label: row.value for row in about_rows(play.station, play.now, ENGLISH)}
+    assert (shown["Name"], shown["Owner"], shown["Contact"]) == ("Yard 1", "Acme", "yard@acme.example")
+    assert shown["Plan"].startswith("Enterprise, 2026-") and shown["Support until"].startswith("2026-")
 
 
 def test_all_that_comes_in_an_activation_is_in_force_at_once() -> None:

@@ -10,7 +10,6 @@ from typing import Annotated, Any
 
 import msgspec
 from msgspec import Meta, Struct
-from msgspec.structs import astuple
 
 from agent.policy import access, activation, display_message, plan_token, profile, reservation
 from agent.policy.access import Opening, Rules, Visible
@@ -77,7 +76,7 @@ def saved(owner: Owner) -> dict[str, Any]:
         "free after plan": owner.is_free_after_plan or None,
         "activation": activation.saved(owner.activation),
         "transferred": owner.is_transferred or None,
-        "leaving": None if owner.leaving is None else [*astuple(owner.leaving)[:3]],
+        "leaving": None if owner.leaving is None else list(msgspec.structs.astuple(owner.leaving)[:3]),
         "profiles": profile.saved(owner.profiles) or None,
         "default tariffs": choice.saved(owner.default_tariffs) or None,
         "group tariffs": owner.group_tariffs.sent,

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from datetime import datetime
 
 from agent import __version__, life
+from agent.policy import plan_token
 from agent.station import Station, circuit_ma
 from agent.ui.led import PATTERNS, Light
 from agent.ui.model import Lights, PageModel, Prose, Row, Rows, Steps
@@ -90,6 +91,10 @@ def about(station: Station, now: float, say: Say) -> PageModel:
     return PageModel(say("About this station"), (Rows(tuple(about_rows(station, now, say))),))
 
 
+def day(wall_s: float, station: Station) -> str:
+    return f"{datetime.fromtimestamp(wall_s, station.zone):%Y-%m-%d}"
+
+
 def about_rows(station: Station, now: float, say: Say) -> Iterator[Row]:
     settings, machine = station.settings, station.machine
     unknown = say("unknown")
@@ -97,7 +102,16 @@ def about_rows(station: Station, now: float, say: Say) -> Iterator[Row]:
     yield Row(say("MAC address"), ", ".join(machine.macs) or unknown)
     yield Row(say("Software"), machine.firmware_version or __version__)
     yield Row(say("Model"), machine.model)
+    activation = station.owner.activation
+    if activation:
+        yield Row(say("Name"), activation.name)
     yield Row(say("Owner"), settings.owner or unknown)
+    if activation and activation.contact:
+        yield Row(say("Contact"), activation.contact)
+    if token := plan_token.plan(station.owner.tokens, station.clock, now).token:
+        yield Row(say("Plan"), f"{token.name}, {day(token.ends_s, station)}")
+        if token.support_ends_s is not None:
+            yield Row(say("Support until"), day(token.support_ends_s, station))
     yield Row(say("Support"), settings.support_number or unknown)
     yield Row(say("Circuit"), say("{n} A", n=circuit_ma(station) // 1000))
     if point := station.wizard.pinpoint:
@@ -111,5 +125,4 @@ def about_rows(station: Station, now: float, say: Say) -> Iterator[Row]:
     if machine.gateway:
         yield Row(say("Gateway"), machine.gateway)
     if machine.certificate_expiry_s is not None:
-        until = datetime.fromtimestamp(machine.certificate_expiry_s, station.zone)
-        yield Row(say("Certificate until"), f"{until:%Y-%m-%d}")
+        yield Row(say("Certificate until"), day(machine.certificate_expiry_s, station))

@@ -297,7 +297,8 @@ RENDERERS_OWN = {  # what a renderer says by itself, or while nobody can be aske
 
 def title(station: Station, say: Say) -> str:
     """Whose station it is, and how its ports share the circuit: what an installer compares with the plan."""
-    name = station.settings.owner or station.settings.station_id
+    activation, owner = station.owner.activation, station.settings.owner
+    name = " · ".join(filter(None, (activation.name if activation else "", owner))) or station.settings.station_id
     shared = len(station.ports) > 1 and circuit_ma(station) < station.settings.port_limit_ma * len(station.ports)
     if not shared:
         return say.isolated(name)
