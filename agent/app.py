@@ -4,6 +4,7 @@
 """
 
 import asyncio
+import hmac
 import os
 import random
 import secrets
@@ -31,6 +32,9 @@ from agent.control import ControlServer, control_handlers, dead_letters_handler,
 from agent.core import born
 from agent.effects import Save
 from agent.est import EstServer
+from agent.eventlog.entries import Beginning, Header, known_facts
+from agent.eventlog.recorder import Recorder
+from agent.eventlog.segments import Segments
 from agent.events import ClockTold, ListChanged, of_driver
 from agent.hal.controller import Amend, ControllerLink
 from agent.hal.gnss import GnssFacts
@@ -145,6 +149,9 @@ class App:
         )  # fmt: skip
         limited = merge({Layer.BOARD: board.layer()}).settings
         station, first = born(settings, boot, clock, ports, facts, jitter, now, machine, limited)
+        self.events = events_of(state, settings, log)
+        began = Beginning(settings, boot, clock, ports, known_facts(facts), tuple(jitter), machine, limited)
+        self.events.began(began, first, now)
         undo.enter_context(exclusive(state, "station-agent board try has the hardware: end it first"))
         limits = controller_limits(station.ceiling or settings, ports)
         amend = self._amend_of(board, settings.port_limit_ma, station, now, undo)
@@ -162,8 +169,10 @@ class App:
             uplink=Uplink(settings.station_id, boot_id, opened.epoch, opened.marks, {}),
             lists=self.lists, seen=SeenCommands(facts), keys=OperatorKeys(operator_keys(config), facts),
             work=self._elsewhere, build=self._aside, now=now, log=log, restart=self._restart, identity=self.identity,
-            updater=self.updater,
+            updater=self.updater, events=self.events,
         )  # fmt: skip
+        self.events.start()
+        undo.callback(self.events.stop)
         watch = asyncio.get_running_loop()
         self.hardware = Hardware(board, inbox.post, self._aside, watch, monotonic, light=self.controller.show)
         undo.callback(self.hardware.close)
@@ -422,6 +431,12 @@ def identity_of(config: Config, folder: Folder, held: Held, aside: Aside) -> Ide
     ca = Path(broker.ca)
     est = EstServer(broker.enrol, ca) if broker.enrol else None
     return Identity(folder, held, station_id, ca, est, aside, random.SystemRandom())
+
+
+def events_of(state: Path, settings: Settings, log: Callable[[str], None]) -> Recorder:
+    """Card ids stand in it as what the list's key makes of them."""
+    key = hmac.digest(read_key(state / "list.key"), b"event log", "sha256")
+    return Recorder(Segments(state / "events"), key, Header(settings.station_id, __version__), monotonic, log)
 
 
 def broker_of(

@@ -1,4 +1,4 @@
-"""`station-agent run | demo | doctor | explain | status | panel | list | deadletters | plan | csr |
+"""`station-agent run | demo | doctor | explain | status | panel | list | replay | deadletters | plan | csr |
 certificate | board`.
 
 What an operator can mend is one sentence on stderr and exit code 2. Modules are imported by the command that needs
@@ -100,6 +100,10 @@ def parser() -> argparse.ArgumentParser:
     certificate = commands.add_parser("certificate", help="install the certificate that your CA has signed")
     certificate.add_argument("file", type=Path, metavar="FILE", help="the certificate, then the CAs above it (PEM)")
     certificate.set_defaults(command=command_certificate)
+
+    replay = commands.add_parser("replay", help="an event log once more, decision by decision; on any machine")
+    replay.add_argument("file", type=Path, metavar="FILE", help="a station's report, its folder events, or one file of it")
+    replay.set_defaults(command=command_replay)
 
     add_board(commands)
 
@@ -516,6 +520,18 @@ def state_of_owner(config_path: Path) -> Iterator[tuple[Any, Any]]:
         if us[0] == 0:
             os.seteuid(us[0])
             os.setegid(us[1])
+
+
+def command_replay(args: argparse.Namespace) -> int:
+    from agent.eventlog.replay import Difference, replay
+
+    try:
+        for line in replay(args.file):
+            print(line)
+    except Difference as difference:
+        print(f"=> {difference}")
+        return FAILED
+    return 0
 
 
 def command_status(args: argparse.Namespace) -> int:

@@ -196,6 +196,17 @@ class NoUpdater:
         raise AssertionError("nobody has spoken for it")
 
 
+class EventLogPort(Protocol):
+    """agent/eventlog/recorder.py: it must cost the loop next to nothing."""
+
+    def stepped(self, before: Station, event: Event, now: float, effects: Sequence[Effect]) -> None: ...
+
+
+class NoEventLog:
+    def stepped(self, before: Station, event: Event, now: float, effects: Sequence[Effect]) -> None:
+        """Nobody writes it down."""
+
+
 class Shell:
     """`keys` are the operator's; without `identity` the station's certificate stays as it is. `work` runs something
     slow elsewhere and hands its result to a function on this thread; at once, where nothing is slow. `build` does the
@@ -206,7 +217,7 @@ class Shell:
         controller: ControllerPort, uplink: Uplink, lists: Lists, seen: SeenCommands,
         keys: OperatorKeys, work: Work, build: Work, now: float, log: Callable[[str], None] = lambda _: None,
         restart: Callable[[], None] = lambda: None, identity: Identity | None = None,
-        updater: UpdaterPort | None = None,
+        updater: UpdaterPort | None = None, events: EventLogPort | None = None,
     ) -> None:  # fmt: skip
         self.station = station
         self.uplink = uplink
@@ -219,6 +230,7 @@ class Shell:
         self._seen, self._work, self._build, self._restart = seen, work, build, restart
         self._identity, self.operator_keys = identity, keys
         self._updater = updater or NoUpdater()
+        self._events = events or NoEventLog()
         self._batch_id = self._committed_id = 0
         self._todo: deque[Happening] = deque()
         self._after_commit: deque[tuple[int, Callable[[float], None]]] = deque()
@@ -343,6 +355,7 @@ class Shell:
         self._core_due = None
         before = self.station
         self.station, effects = handle(before, event, now)
+        self._events.stepped(before, event, now, effects)
         if self.station is not before:
             self.on_change()
         if self.station.network is not before.network:

@@ -18,6 +18,8 @@ from agent.authcache.lists import Lists
 from agent.clock import Clock, ClockSource, iso8601
 from agent.core import born
 from agent.effects import PortCommand
+from agent.eventlog.entries import Beginning, known_facts
+from agent.eventlog.recorder import Recorder
 from agent.events import (
     CardTapped,
     ClockTold,
@@ -106,10 +108,10 @@ def at_once(job: Callable[[], Any], then: Callable[[Any], None]) -> None:
 class World:
     def __init__(
         self, seed: int = 0, settings: Settings | None = None, *, ports: int = 2, rtc: bool = True,
-        meter_s: float = 60.0, builds: dict[str, SimBuild] | None = None,
+        meter_s: float = 60.0, builds: dict[str, SimBuild] | None = None, events: Recorder | None = None,
     ) -> None:  # fmt: skip
         """`builds`: what lies at which URL, for an update service; None: the station has none."""
-        self.seed, self.ports, self.rtc = seed, ports, rtc
+        self.seed, self.ports, self.rtc, self.events = seed, ports, rtc, events
         self.settings = settings or Settings(station_id=STATION_ID, restart_delay_max_s=5.0)
         self.now = 0.0
         self.random = random.Random(seed)
@@ -259,6 +261,9 @@ class World:
             self.updater.agent_started(self._post(), self._for_this_run())
         machine = replace(MACHINE, can_update=True, firmware_version=self.updater.running) if self.updater else MACHINE
         station, first = born(self.settings, boot, clock, self.ports, facts, jitter, now, machine)
+        if self.events:
+            known = known_facts(facts)
+            self.events.began(Beginning(self.settings, boot, clock, self.ports, known, tuple(jitter), machine), first, now)
         self._filter.forget()
         self.shell = Shell(
             station, first,
@@ -267,7 +272,7 @@ class World:
             lists=Lists(self.disk.path / "lists", facts, b"sim" * 11, now), seen=SeenCommands(facts),
             keys=OperatorKeys([self._key.public_key()], facts),
             work=at_once, build=at_once, now=now, log=self._log, restart=self._restart,
-            updater=self.updater,
+            updater=self.updater, events=self.events,
         )  # fmt: skip
         self.net.start(self._post())
         self.shell.happened(ListChanged(self.shell.lists.state), now)

@@ -1,0 +1,363 @@
+"""The event log's bytes: what entered the core, when, and what it decided. Without card ids and without secrets. Pure.
+
+A segment is MAGIC and blocks; a block is its length, the CRC-32 of its payload, and the payload: deflated MessagePack,
+an array of entries. Every block can be read without the ones before it. A cut leaves a last block that is no block.
+
+    entry = ["H", header]                         what wrote this, of which station
+          | ["B", now, beginning, said]           a run begins: everything that agent.core.born was given
+          | ["S", now, station]                   the whole station, before the next entry
+          | ["L", count]                          so many events are missing here
+          | ["R", now, evse_id, changed, said]    PortReported: fields that differ from this port's report before, by place
+          | ["E", now, name, fields, said]        every other event
+    said  = lines of `said`, or left out
+"""
+
+import hmac
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
+from datetime import UTC, tzinfo
+from typing import Any, get_args
+
+import msgspec
+from msgspec import Struct
+
+from agent import zones
+from agent.clock import Clock
+from agent.core import born
+from agent.effects import Effect, PortCommand, Record, Save, Stream, Wish
+from agent.events import Event, Machine, PortReported, Report
+from agent.policy.id_token import RANDOM_UID_FIRST, is_random, normalised
+from agent.settings import Settings
+from agent.station import Boot, Station
+from agent.uplink.messages import CustomData
+
+FORMAT = 1
+MAGIC = b"station-agent events 1\n"
+HEAD_B = 8  # of a block
+BLOCK_MAX_B = 4_000_000  # deflated; nobody writes a longer one
+INFLATED_MAX_B = 32_000_000
+FACTS = ("station", "cloud", "outputs", "opened", "network", "reset", "update", "restarted", "wizard")
+FACT_PREFIXES = ("port/", "owner/")
+EVENTS: dict[str, type] = {each.__name__: each for each in get_args(Event)}
+REPORT = tuple(field.name for field in fields(Report))
+
+
+class Unreadable(Exception):
+    """A sentence."""
+
+
+class Header(Struct, frozen=True):
+    station_id: str = ""
+    version: str = ""  # of the software
+    segment: int = 0
+    format: int = FORMAT
+
+
+class Beginning(Struct, frozen=True):
+    """What agent.core.born was given, but the time."""
+
+    settings: Settings
+    boot: Boot
+    clock: Clock
+    port_count: int
+    facts: dict[str, Any]
+    jitter: tuple[float, ...]
+    machine: Machine | None = None
+    board: Settings | None = None
+
+    def born(self, now: float) -> tuple[Station, tuple[Effect, ...]]:
+        return born(
+            self.settings, self.boot, self.clock, self.port_count, self.facts, self.jitter, now, self.machine, self.board
+        )
+
+
+def known_facts(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Of all that is on the disk, what the core looks at."""
+    return {key: value for key, value in facts.items() if key in FACTS or key.startswith(FACT_PREFIXES)}
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What happened to the core at `now`. `before` is None where it began."""
+
+    before: Station | None
+    event: Event | Beginning
+    now: float
+    effects: Sequence[Effect]
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    station: Station
+    now: float
+
+
+@dataclass(frozen=True, slots=True)
+class Happened:
+    event: Event | Beginning
+    now: float
+    said: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    count: int
+
+
+Entry = Header | Snapshot | Happened | Missing
+
+
+# -- what was decided -------------------------------------------------------------------------------------------------
+
+
+def said(effects: Sequence[Effect]) -> tuple[str, ...]:
+    """What the core has decided, a line each: what another build has to decide as well. No card, no text for people."""
+    return tuple(line for effect in effects for line in lines_of(effect))
+
+
+def lines_of(effect: Effect) -> Iterator[str]:
+    match effect:
+        case Record(action=action, payload=payload):
+            yield f"{action} {gist(action, payload)}".strip()
+        case Wish(commands=commands):
+            yield f"wish {' '.join(map(wished, commands))}"
+        case Save(key=key):
+            yield f"save {key}"
+        case _:
+            yield type(effect).__name__
+
+
+def wished(command: PortCommand) -> str:
+    return f"{command.offer_ma}/{command.stop.name.lower()}{'/lock' if command.lock else ''}"
+
+
+def gist(action: str, payload: Mapping[str, Any]) -> str:
+    match action:
+        case "TransactionEvent":
+            info = payload["transactionInfo"]
+            meters = payload.get("meterValue") or ({"sampledValue": ({"value": "-"},)},)
+            words = (
+                info["transactionId"], payload["seqNo"], payload["eventType"], payload["triggerReason"],
+                info.get("chargingState"), info.get("stoppedReason"), f"{meters[-1]['sampledValue'][0]['value']} Wh",
+                payload.get("costDetails", {}).get("totalCost", {}).get("total", {}).get("inclTax"),
+            )  # fmt: skip
+            return " ".join(str(word) for word in words if word is not None)
+        case "StatusNotification":
+            return f"{payload['evseId']} {payload['connectorStatus']}"
+        case "CommandResult":
+            response = payload.get("response") or {}
+            return f"{payload['commandId']} {response.get('status', payload['status'])}"
+        case "NotifyEvent":
+            return ", ".join(map(event_gist, payload["eventData"]))
+        case _:
+            return " ".join(str(payload[key]) for key in ("type", "status", "requestId", "messageId") if key in payload)
+
+
+def event_gist(event: Mapping[str, Any]) -> str:
+    component = event["component"]
+    evse = component.get("evse", {}).get("id")
+    where = f"{component['name']}{'' if evse is None else f'.{evse}'}.{event['variable']['name']}"
+    return f"{where}={event['actualValue']}{' cleared' if event.get('cleared') else ''}"
+
+
+def is_urgent(step: Step) -> bool:
+    """More than time passing, a meter moving and a sample of it: what somebody will ask about."""
+    if isinstance(step.event, Beginning):
+        return True
+    records = any(isinstance(each, Record) and each.stream is not Stream.SAMPLES for each in step.effects)
+    return records or type(step.event).__name__ not in ("Deadline", "PortReported", "OutboxCounted", "ClockTold")
+
+
+# -- what is left out -------------------------------------------------------------------------------------------------
+
+CARDS = frozenset({"id_token", "idToken", "uid", "spoken_for", "groupIdToken"})  # whatever stands there is one
+ADDRESSES = frozenset({"url", "location"})
+HIDDEN = frozenset({"link", "code", "wifi", "fingerprint", "guest"})  # of the door for the installer's phone
+HIDDEN_TEXT = "hidden"
+SECRETS = ("password", "secret", "psk", "privatekey", "token", "pin")
+
+
+class Pseudonyms:
+    """For each card another one, always the same at this station, that nobody can turn back without its key; what the
+    core asks of an id (is it one, is it made up anew at each tap) has the same answer."""
+
+    def __init__(self, key: bytes) -> None:
+        self._key = key
+
+    def of_card(self, text: str) -> str:
+        if not text:
+            return ""
+        card = normalised(text)
+        digest = hmac.digest(self._key, (card or text.strip().upper()).encode(errors="replace"), "sha256").hex().upper()
+        if card is None:
+            return f"~{digest[:12]}"
+        return f"{RANDOM_UID_FIRST}{digest[:6]}" if is_random(card) else f"04{digest[:18]}"
+
+    def of(self, value: Any, key: str = "") -> Any:
+        """JSON-like, with every card's id replaced, wherever it stands, and what is secret left out."""
+        match value:
+            case str():
+                if key in CARDS or normalised(value) is not None:
+                    return self.of_card(value)
+                return without_secrets(value) if key in ADDRESSES else value
+            case dict():
+                hidden = hidden_of(value)
+                return {
+                    self.of(name): HIDDEN_TEXT if name in hidden and each else self.of(each, name)
+                    for name, each in value.items()
+                }
+            case list() | tuple():
+                return [self.of(each, key) for each in value]
+        return value
+
+
+def hidden_of(value: Mapping[Any, Any]) -> frozenset[str]:
+    """Which of an object's members nobody may read."""
+    if {"link", "wifi", "fingerprint"} <= value.keys():
+        return HIDDEN
+    variable = value.get("variable")
+    name = variable.get("name") if isinstance(variable, dict) else value.get("name")
+    if isinstance(name, str) and any(word in name.lower() for word in SECRETS):
+        return frozenset({"attributeValue", "attribute_value", "value", "actualValue"})
+    return frozenset()
+
+
+def without_secrets(address: str) -> str:
+    """A URL without user, password and query: what is there opens a door for whoever has it."""
+    scheme, mark, rest = address.partition("://")
+    if not mark:
+        return address
+    place, query, _ = rest.partition("?")
+    host, slash, path = place.partition("/")
+    return f"{scheme}://{host.rpartition('@')[2]}{slash}{path}{'?hidden' if query else ''}"
+
+
+# -- to bytes ---------------------------------------------------------------------------------------------------------
+
+
+def plain(value: Any) -> Any:
+    """As JSON-like values."""
+    return msgspec.to_builtins(value, enc_hook=spelled, builtin_types=(bytes,))
+
+
+def spelled(value: Any) -> Any:
+    if isinstance(value, tzinfo):
+        return str(value)
+    if isinstance(value, Mapping):
+        return dict(value)
+    raise NotImplementedError(type(value))
+
+
+class Writer:
+    """One block: entries in, bytes out."""
+
+    def __init__(self, pseudonyms: Pseudonyms) -> None:
+        self._pseudonyms = pseudonyms
+        self._reports: dict[int, Report] = {}
+
+    def header(self, header: Header) -> list[Any]:
+        return ["H", plain(header)]
+
+    def snapshot(self, station: Station, now: float) -> list[Any]:
+        return ["S", now, self._pseudonyms.of(plain(station))]
+
+    def missing(self, count: int) -> list[Any]:
+        return ["L", count]
+
+    def step(self, step: Step) -> list[Any]:
+        lines = list(said(step.effects))
+        match step.event:
+            case Beginning():
+                entry = ["B", step.now, self._pseudonyms.of(plain(step.event))]
+            case PortReported(evse_id=evse_id, report=report):
+                entry = ["R", step.now, evse_id, self._changed(evse_id, report)]
+            case event:
+                entry = ["E", step.now, type(event).__name__, self._pseudonyms.of(plain(event))]
+        return [*entry, lines] if lines else entry
+
+    def _changed(self, evse_id: int, report: Report) -> dict[int, Any]:
+        before = self._reports.get(evse_id, Report())
+        self._reports[evse_id] = report
+        changed = {i: getattr(report, name) for i, name in enumerate(REPORT)}
+        return {i: plain(value) for i, value in changed.items() if value != getattr(before, REPORT[i])}
+
+
+def block(entries: Sequence[Any]) -> bytes:
+    payload = zlib.compress(msgspec.msgpack.encode(entries), 6)
+    assert len(payload) <= BLOCK_MAX_B, len(payload)
+    return len(payload).to_bytes(4, "big") + zlib.crc32(payload).to_bytes(4, "big") + payload
+
+
+# -- from bytes -------------------------------------------------------------------------------------------------------
+
+
+def payloads(data: bytes) -> Iterator[bytes]:
+    """Of every whole block, up to the first that is none: what is behind it cannot be told from what an earlier file
+    has left there."""
+    if MAGIC.startswith(data) or not data.strip(b"\0"):  # a cut, or a full disk, before anything stood there
+        return
+    if not data.startswith(MAGIC):
+        raise Unreadable("this is no event log of a station: name a file of its folder events, or a report")
+    at = len(MAGIC)
+    while at + HEAD_B <= len(data):
+        length, crc = (int.from_bytes(data[at + i : at + i + 4], "big") for i in (0, 4))
+        payload = data[at + HEAD_B : at + HEAD_B + length]
+        if not 0 < length <= BLOCK_MAX_B or len(payload) < length or zlib.crc32(payload) != crc:
+            return
+        yield payload
+        at += HEAD_B + length
+
+
+def read(data: bytes) -> Iterator[Entry]:
+    """Every entry of a segment. Unreadable: it is none, or what stands in it this software does not know."""
+    for payload in payloads(data):
+        try:
+            inflater = zlib.decompressobj()
+            rows = msgspec.msgpack.decode(inflater.decompress(payload, INFLATED_MAX_B), type=list[list[Any]])
+        except (zlib.error, msgspec.MsgspecError, UnicodeDecodeError) as error:
+            raise Unreadable(f"a block that is whole cannot be read: {error}") from None
+        reports: dict[int, Report] = {}
+        for row in rows:
+            try:
+                yield entry_of(row, reports)
+            except (msgspec.MsgspecError, TypeError, ValueError, LookupError, ArithmeticError) as error:
+                kind = str(row[2] if row[:1] == ["E"] and len(row) > 2 else row[:1])[:40]
+                raise Unreadable(f"other software wrote this, and its {kind} cannot be read here: {error}") from None
+
+
+def entry_of(row: list[Any], reports: dict[int, Report]) -> Entry:
+    match row:
+        case ["H", dict(header)]:
+            return msgspec.convert(header, Header)
+        case ["L", int(count)]:
+            return Missing(count)
+        case ["S", float() | int() as now, dict(station)]:
+            return Snapshot(formed(station, Station), float(now))
+        case ["B", float() | int() as now, dict(beginning), *lines]:
+            return Happened(formed(beginning, Beginning), float(now), lines_in(lines))
+        case ["R", float() | int() as now, int(evse_id), dict(changed), *lines]:
+            before = reports.get(evse_id, Report())
+            whole = {**plain(before), **{REPORT[int(place)]: value for place, value in changed.items()}}
+            reports[evse_id] = formed(whole, Report)
+            return Happened(PortReported(evse_id, reports[evse_id]), float(now), lines_in(lines))
+        case ["E", float() | int() as now, str(name), dict(members), *lines]:
+            return Happened(formed(members, EVENTS[name]), float(now), lines_in(lines))
+    raise ValueError("no entry")
+
+
+def lines_in(lines: Sequence[Any]) -> tuple[str, ...]:
+    return tuple(map(str, lines[0])) if lines else ()
+
+
+def formed(value: Any, form: type) -> Any:
+    return msgspec.convert(value, form, dec_hook=unspelled)
+
+
+def unspelled(form: type, value: Any) -> Any:
+    if form is tzinfo:
+        return UTC if value == "UTC" else zones.load(str(value)) or UTC
+    if form is CustomData and isinstance(value, dict):
+        return CustomData(value)
+    raise NotImplementedError(form)
+
