@@ -102,7 +102,7 @@ def parser() -> argparse.ArgumentParser:
     certificate.set_defaults(command=command_certificate)
 
     replay = commands.add_parser("replay", help="an event log once more, decision by decision; on any machine")
-    replay.add_argument("file", type=Path, metavar="FILE", help="a station's report, its folder events, or one file of it")
+    replay.add_argument("file", type=Path, metavar="FILE", help="a report, a folder events, or one file")
     replay.set_defaults(command=command_replay)
 
     add_board(commands)

@@ -189,7 +189,7 @@ ROWS = st.lists(
         st.lists(st.one_of(st.sampled_from("HBSLRE"), st.integers(-5, 5), st.text(max_size=2)), max_size=5),
         st.tuples(st.just("E"), st.floats(), st.sampled_from(["CardTapped", "Deadline", "X"]), st.dictionaries(
             st.sampled_from(["uid", "x"]), st.one_of(st.none(), st.text(max_size=3)))),
-        st.tuples(st.just("R"), st.floats(), st.integers(0, 3), st.dictionaries(st.integers(-3, 40), st.integers(-9, 99))),
+        st.tuples(st.just("R"), st.floats(), st.integers(0, 3), st.dictionaries(st.integers(-3, 40), st.integers())),
     ),
     max_size=4,
 )  # fmt: skip
@@ -370,7 +370,7 @@ def test_a_write_that_fails_at_any_byte_leaves_a_log_that_replays(tmp_path: Path
             play_into(log, quarter)
             log.pump(quarter[-1].now, is_end=True)
         log.stop()
-        assert any(line.startswith("-- segment") for line in replay(folder))
+        assert any(line.startswith("-- S-1") for line in replay(folder))
 
 
 def test_a_queue_that_is_full_loses_events_counts_them_and_replays_after_the_gap(
@@ -412,7 +412,7 @@ def day(folder: Path, hours: int, *, busy: bool) -> Recorder:
         world.allow(ANN).power_on().run(60.0)
         for hour in range(hours):
             if busy and hour % 3 == 0:
-                world.plug(1).tap(ANN)
+                world.plug(1, 14_000).run(20.0).tap(ANN)
             if busy and hour % 3 == 2:
                 world.unplug(1)
             if hour == 4:

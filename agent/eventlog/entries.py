@@ -7,7 +7,7 @@ an array of entries. Every block can be read without the ones before it. A cut l
           | ["B", now, beginning, said]           a run begins: everything that agent.core.born was given
           | ["S", now, station]                   the whole station, before the next entry
           | ["L", count]                          so many events are missing here
-          | ["R", now, evse_id, changed, said]    PortReported: fields that differ from this port's report before, by place
+          | ["R", now, evse_id, changed, said]    PortReported: fields that differ from this port's report before
           | ["E", now, name, fields, said]        every other event
     said  = lines of `said`, or left out
 """
@@ -50,7 +50,6 @@ class Unreadable(Exception):
 class Header(Struct, frozen=True):
     station_id: str = ""
     version: str = ""  # of the software
-    segment: int = 0
     format: int = FORMAT
 
 
@@ -67,9 +66,8 @@ class Beginning(Struct, frozen=True):
     board: Settings | None = None
 
     def born(self, now: float) -> tuple[Station, tuple[Effect, ...]]:
-        return born(
-            self.settings, self.boot, self.clock, self.port_count, self.facts, self.jitter, now, self.machine, self.board
-        )
+        known = self.facts, self.jitter
+        return born(self.settings, self.boot, self.clock, self.port_count, *known, now, self.machine, self.board)
 
 
 def known_facts(facts: Mapping[str, Any]) -> dict[str, Any]:

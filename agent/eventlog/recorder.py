@@ -6,7 +6,6 @@ counted; whatever comes after a gap begins with the whole station, so it can be 
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from threading import Event as Flag
 from threading import Thread
 from typing import Any

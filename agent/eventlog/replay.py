@@ -42,7 +42,7 @@ class Replay:
             match entry:
                 case Header(version=version) as header:
                     other = "" if version == __version__ else f", replayed by {__version__}"
-                    yield f"-- segment {header.segment} of {header.station_id}, written by {version}{other}"
+                    yield f"-- {header.station_id}, written by {version}{other}"
                 case Missing(count=count):
                     self.station, self.missing = None, self.missing + count
                     yield f"-- {count} events are missing here"

@@ -262,8 +262,8 @@ class World:
         machine = replace(MACHINE, can_update=True, firmware_version=self.updater.running) if self.updater else MACHINE
         station, first = born(self.settings, boot, clock, self.ports, facts, jitter, now, machine)
         if self.events:
-            known = known_facts(facts)
-            self.events.began(Beginning(self.settings, boot, clock, self.ports, known, tuple(jitter), machine), first, now)
+            known = known_facts(facts), tuple(jitter)
+            self.events.began(Beginning(self.settings, boot, clock, self.ports, *known, machine), first, now)
         self._filter.forget()
         self.shell = Shell(
             station, first,
