@@ -46,6 +46,7 @@ from agent.identity import Aside, Folder, Held, Identity, folder_of, open_identi
 from agent.lock import exclusive
 from agent.loop import Inbox, Loop, monotonic, notify_systemd, settle_memory, system_wall
 from agent.machine import machine_of
+from agent.measuring import measured
 from agent.outbox import Connect, StoreError, connect
 from agent.panel import Page
 from agent.pintable import pins_hash, port_board
@@ -169,7 +170,7 @@ class App:
             uplink=Uplink(settings.station_id, boot_id, opened.epoch, opened.marks, {}),
             lists=self.lists, seen=SeenCommands(facts), keys=OperatorKeys(operator_keys(config), facts),
             work=self._elsewhere, build=self._aside, now=now, log=log, restart=self._restart, identity=self.identity,
-            updater=self.updater, events=self.events,
+            updater=self.updater, events=self.events, measure=lambda: measured(state, link.counters),
         )  # fmt: skip
         self.events.start()
         undo.callback(self.events.stop)

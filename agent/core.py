@@ -16,6 +16,7 @@ import msgspec
 from agent import (
     billing,
     farewell,
+    health,
     life,
     listing,
     navigation,
@@ -59,6 +60,7 @@ from agent.events import (
     LookedUp,
     Machine,
     MachineTold,
+    Measured,
     MessageTriggered,
     NetworkProfileRequested,
     OnlineAnswered,
@@ -124,7 +126,18 @@ from agent.reporting import (
     status_due,
 )
 from agent.settings import Settings
-from agent.station import Boot, BootReason, Controller, Holding, Station, outage_s, shared, stamp, wishes
+from agent.station import (
+    Boot,
+    BootReason,
+    Controller,
+    Health,
+    Holding,
+    Station,
+    outage_s,
+    shared,
+    stamp,
+    wishes,
+)
 from agent.taps import Step, granted, noticed, port_of, with_port
 from agent.transaction import StoppedReason, Transaction, Trigger, ended_by, reading, restored
 from agent.transaction import saved as saved_transaction
@@ -148,10 +161,11 @@ def handle(station: Station, event: Event, now: float) -> tuple[Station, tuple[E
     station, done = commands.followed(station, now)
     station, given_up = unanswered(station, now)
     station, listed = listing.followed(station, now)
+    station, healthy = health.kept(before, station, now)
     station = shared(before, station, now)
     recheck = withdrawn.questions(before, station)
     visits = service.effects(before, station, now)
-    owed = (*asked, *due, *owned, *gone, *updated, *done, *given_up, *listed, *recheck, *visits)
+    owed = (*asked, *due, *owned, *gone, *updated, *done, *given_up, *listed, *healthy, *recheck, *visits)
     return closed(before, station, owed, now)
 
 
@@ -232,6 +246,8 @@ def absorb(station: Station, event: Event, now: float) -> Step:
             return replace(station, machine=machine), ()
         case OutboxCounted(waiting=waiting):
             return replace(station, waiting=waiting), ()
+        case Measured():
+            return health.heard(station, event, now)
         case CacheCounted(size_b=size_b):
             return replace(station, cache_b=size_b), ()
         case ConnectionMade(address=address):
@@ -561,6 +577,7 @@ def next_deadline(station: Station) -> float:
     due.append(station.owner.due)
     due.append(station.sharing.due)
     due.append(farewell.deadline(station))
+    due.append(station.health.due)
     due.append(listing.deadline(station))
     due.append(navigation.deadline(station))
     if station.network.until is not None:
@@ -690,7 +707,7 @@ def born(
         network=network.restored(facts.get("network")), machine=machine,
         update=updating.restored(facts.get("update")), restarted=str(facts.get("restarted") or ""),
         outputs=variables.outputs_set(machine, facts.get("outputs")), opened=opened(machine, facts.get("opened")),
-        owner=owner_facts.restored(facts, port_count),
+        owner=owner_facts.restored(facts, port_count), health=Health(boot.at + health.FIRST_S),
     )  # fmt: skip
     station = owner.begun(station, now)
     done = [Save("reset", None)] if facts.get("reset") is not None else []

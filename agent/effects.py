@@ -125,6 +125,10 @@ class Count(Struct, frozen=True):
     """Somebody wants to know what waits; answered by OutboxCounted and CacheCounted."""
 
 
+class Measure(Struct, frozen=True):
+    """Look at disk, memory and processor; answered by Measured."""
+
+
 class RenewCertificate(Struct, frozen=True):
     """Make a key and ask for its certificate, whatever the old one's age."""
 
@@ -199,7 +203,7 @@ Durable = Record | Save
 Question = Lookup | AskOnline | AskList
 Effect = (
     Record | Save | Wish | Question | Remember | Announce | RenewCertificate | HangUp | Live | Restart | Commission
-    | LoadZone | FindPlace | Count | UpdaterWish | Wipe
+    | LoadZone | FindPlace | Count | Measure | UpdaterWish | Wipe
 )  # fmt: skip
 
 

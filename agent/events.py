@@ -219,6 +219,16 @@ class CacheCounted(Struct, frozen=True):
     size_b: int
 
 
+class Measured(Struct, frozen=True):
+    """What Measure has asked for; None: this machine does not tell."""
+
+    disk_free_b: int | None = None
+    memory_free_b: int | None = None
+    cpu_dc: int | None = None  # tenths of a degree Celsius
+    line_errors: tuple[int, ...] = ()  # of the line to the controller: spoilt frames here, there, dropped messages
+    signal_dbm: int | None = None  # of the modem
+
+
 class ConnectionMade(Struct, frozen=True):
     """The broker has let us in; whether the cloud answers is another matter. `address` (host, port): whom the attempt
     was for, by SetNetworkProfile; None: the config file's."""
@@ -602,6 +612,7 @@ Event = (
     | MachineTold
     | OutboxCounted
     | CacheCounted
+    | Measured
     | ConnectionMade
     | ConnectionEnded
     | Registered

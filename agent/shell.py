@@ -29,6 +29,7 @@ from agent.effects import (
     Live,
     LoadZone,
     Lookup,
+    Measure,
     PortCommand,
     Record,
     Remember,
@@ -55,6 +56,7 @@ from agent.events import (
     LinkChanged,
     ListChanged,
     LookedUp,
+    Measured,
     MessageTriggered,
     OnlineAnswered,
     OutboxCounted,
@@ -218,6 +220,7 @@ class Shell:
         keys: OperatorKeys, work: Work, build: Work, now: float, log: Callable[[str], None] = lambda _: None,
         restart: Callable[[], None] = lambda: None, identity: Identity | None = None,
         updater: UpdaterPort | None = None, events: EventLogPort | None = None,
+        measure: Callable[[], Measured] | None = None,
     ) -> None:  # fmt: skip
         self.station = station
         self.uplink = uplink
@@ -230,7 +233,7 @@ class Shell:
         self._seen, self._work, self._build, self._restart = seen, work, build, restart
         self._identity, self.operator_keys = identity, keys
         self._updater = updater or NoUpdater()
-        self._events = events or NoEventLog()
+        self._events, self._measure = events or NoEventLog(), measure
         self._batch_id = self._committed_id = 0
         self._todo: deque[Happening] = deque()
         self._after_commit: deque[tuple[int, Callable[[float], None]]] = deque()
@@ -396,6 +399,9 @@ class Shell:
                     self._ask(effect, now)
                 case Count():
                     self._todo.extend(self._counted())
+                case Measure() if self._measure:
+                    self._todo.extend(self._counted())
+                    self._work(self._measure, self._todo.append)
                 case AskList():
                     asked = listing.status(self.lists.state)
                     self._act(self.uplink.request("DataTransfer", asked, listing.ASK_TIMEOUT_S, 0, now), now)

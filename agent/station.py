@@ -9,7 +9,18 @@ from typing import Any
 
 from agent.clock import Clock, wall
 from agent.effects import PortCommand, UpdaterWish
-from agent.events import Cp, Entry, Link, ListState, Machine, PartTold, PhoneTold, Registration, UpdaterTold
+from agent.events import (
+    Cp,
+    Entry,
+    Link,
+    ListState,
+    Machine,
+    Measured,
+    PartTold,
+    PhoneTold,
+    Registration,
+    UpdaterTold,
+)
 from agent.faults import Fault
 from agent.network import Network
 from agent.panel import Panel
@@ -158,6 +169,15 @@ class Update:
     ready_at: float | None = None  # monotonic: all ports are free and the updater was told to install
 
 
+@dataclass(frozen=True, slots=True)
+class Health:
+    """agent/health.py."""
+
+    due: float = inf  # monotonic: of the next measurement
+    measured: Measured | None = None  # the last
+    alarms: frozenset[tuple[str, int]] = frozenset()  # thresholds that are passed, and the port or 0
+
+
 class ResetType(StrEnum):
     """OCPP 2.1 ResetEnumType."""
 
@@ -244,6 +264,7 @@ class Station:
     owner: Owner = field(default_factory=Owner)
     sharing: Sharing = field(default_factory=Sharing)  # whose turn it is at the circuit, in this run
     zone: tzinfo = UTC  # of the site
+    health: Health = field(default_factory=Health)
 
 
 def stamp(station: Station, now: float) -> tuple[float | None, int]:

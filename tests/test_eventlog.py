@@ -189,7 +189,7 @@ ROWS = st.lists(
         st.lists(st.one_of(st.sampled_from("HBSLRE"), st.integers(-5, 5), st.text(max_size=2)), max_size=5),
         st.tuples(st.just("E"), st.floats(), st.sampled_from(["CardTapped", "Deadline", "X"]), st.dictionaries(
             st.sampled_from(["uid", "x"]), st.one_of(st.none(), st.text(max_size=3)))),
-        st.tuples(st.just("R"), st.floats(), st.integers(0, 3), st.dictionaries(st.integers(-3, 40), st.integers())),
+        st.tuples(st.just("R"), st.floats(), st.integers(0, 3), st.dictionaries(st.integers(-3, 40), st.just(7))),
     ),
     max_size=4,
 )  # fmt: skip
