@@ -9,6 +9,7 @@ import os
 import random
 import secrets
 import signal
+import ssl
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, ExitStack, suppress
@@ -68,11 +69,13 @@ from agent.uplink.keepalive import START_S
 from agent.uplink.mqtt import Mqtt, MqttConfig, MqttError
 from agent.uplink.operator import OperatorKeys
 from agent.uplink.protocol import Uplink
+from agent.uploader import Uploader
 from agent.vitals import Vitals
 from agent.wizard.layer import limits as controller_limits
 
 KERNEL_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 RTC = Path("/sys/class/rtc/rtc0")
+EVENTS_WAIT_S = 10.0  # for a report: the newest events are on the disk by then
 RESTART = 75  # exit code, EX_TEMPFAIL: come again
 
 
@@ -163,6 +166,9 @@ class App:
         self.broker = broker_of(config, folder, held, will, inbox.post, dial, keepalive_s)
         undo.callback(self.broker.stop)
         self.updater = UpdaterLine(orders, inbox.post, log) if orders else None
+        gather = lambda file: self._report(file, config, merged)
+        self.uploads = Uploader(state, gather, lambda: trusted(config), inbox.post)
+        undo.callback(self.uploads.stop)
         self.lists = Lists(state / "lists", facts, read_key(state / "list.key"), now)
         self.shell = Shell(
             station, (*first, Save("kernel", kernel_boot_id())),
@@ -170,7 +176,8 @@ class App:
             uplink=Uplink(settings.station_id, boot_id, opened.epoch, opened.marks, {}),
             lists=self.lists, seen=SeenCommands(facts), keys=OperatorKeys(operator_keys(config), facts),
             work=self._elsewhere, build=self._aside, now=now, log=log, restart=self._restart, identity=self.identity,
-            updater=self.updater, events=self.events, measure=lambda: measured(state, link.counters),
+            updater=self.updater, events=self.events, upload=self.uploads.wish,
+            measure=lambda: measured(state, link.counters),
         )  # fmt: skip
         self.events.start()
         undo.callback(self.events.stop)
@@ -252,6 +259,20 @@ class App:
     def close(self) -> None:
         """An orderly end: sessions stay open on disk, and the controller keeps charging for its grace."""
         self._undo.close()
+
+    def _report(self, file: Path, config: Config, merged: Merged) -> None:
+        """In the uploader's thread; OSError."""
+        from agent import report
+        from agent.control import status_of
+        from agent.doctor import CHECKS, Patient, as_text
+
+        station, now = self.shell.station, monotonic()
+        status = {**status_of(station, now), "controller_link": self.controller.link.counters()}
+        patient = Patient(self.board, config, {}, status, system_wall())
+        findings = [finding for check in CHECKS if (finding := check(patient)) is not None]
+        self.events.settle(EVENTS_WAIT_S)
+        events, pseudonyms = Path(config.paths.state) / "events", self.events.pseudonyms
+        report.written(file, station, now, merged, status, as_text(findings), events, pseudonyms)
 
     def _restart(self) -> None:
         self.on_restart()
@@ -438,6 +459,13 @@ def events_of(state: Path, settings: Settings, log: Callable[[str], None]) -> Re
     """Card ids stand in it as what the list's key makes of them."""
     key = hmac.digest(read_key(state / "list.key"), b"event log", "sha256")
     return Recorder(Segments(state / "events"), key, Header(settings.station_id, __version__), monotonic, log)
+
+
+def trusted(config: Config) -> ssl.SSLContext:
+    """For servers that get a report: the system's roots, and the operator's own."""
+    from agent.update.download import trusting
+
+    return trusting(Path(config.broker.ca) if config.broker else None)
 
 
 def broker_of(

@@ -30,7 +30,7 @@ from agent import (
     withdrawn,
 )
 from agent.clock import Clock, floor, told, wall
-from agent.commands import charging, firmware, profiles, tariffs, variables
+from agent.commands import charging, firmware, logs, profiles, tariffs, variables
 from agent.commands import owner as owners
 from agent.commands import station as commands
 from agent.effects import Effect, HangUp, LoadZone, Save, Wish
@@ -57,6 +57,7 @@ from agent.events import (
     LinkChanged,
     ListChanged,
     LiveRequested,
+    LogRequested,
     LookedUp,
     Machine,
     MachineTold,
@@ -91,6 +92,7 @@ from agent.events import (
     UpdateRequested,
     UpdaterLost,
     UpdaterTold,
+    UploadTold,
     VariableChangesRequested,
     VariablesRequested,
     ZoneLoaded,
@@ -276,6 +278,10 @@ def absorb(station: Station, event: Event, now: float) -> Step:
             return firmware.update(station, event, now)
         case UpdaterTold() | UpdaterLost():
             return updating.heard(station, event), ()
+        case LogRequested():
+            return logs.get(station, event, now)
+        case UploadTold():
+            return logs.told(station, event, now)
         case OwnerRequested(action=action):
             return OWNER_COMMANDS[action](station, event, now)
         case PlanTokenCame(claims=claims):
@@ -662,6 +668,8 @@ def saves(before: Station, after: Station) -> tuple[Save, ...]:
         out.append(Save("reset", commands.reset_reason(after.reset)))
     if after.update is not before.update and (held := updating.saved(after.update)) != updating.saved(before.update):
         out.append(Save("update", held))
+    if after.log is not before.log and (sent := logs.saved(after.log)) != logs.saved(before.log):
+        out.append(Save("log", sent))
     if after.restarted != before.restarted:
         out.append(Save("restarted", after.restarted))
     if after.wizard is not before.wizard and (told := saved_wizard(after.wizard)) != saved_wizard(before.wizard):
@@ -708,6 +716,7 @@ def born(
         update=updating.restored(facts.get("update")), restarted=str(facts.get("restarted") or ""),
         outputs=variables.outputs_set(machine, facts.get("outputs")), opened=opened(machine, facts.get("opened")),
         owner=owner_facts.restored(facts, port_count), health=Health(boot.at + health.FIRST_S),
+        log=logs.restored(facts.get("log")),
     )  # fmt: skip
     station = owner.begun(station, now)
     done = [Save("reset", None)] if facts.get("reset") is not None else []
@@ -720,6 +729,8 @@ def lookups(station: Station) -> Iterator[Effect]:
     """What follows from the facts by tables that are not ours."""
     if station.settings.time_zone != "UTC":
         yield LoadZone(station.settings.time_zone)
+    if station.log:
+        yield logs.wish(station.log)
     if station.wizard.pinpoint:
         yield handover.place_of(station, station.wizard.pinpoint)
 

@@ -195,6 +195,16 @@ class Wipe(Struct, frozen=True):
     """Forget the allowlist and the cache, in this very commit."""
 
 
+class Upload(Struct, frozen=True):
+    """Make a report and send it there; answered by UploadTold. Without `order`: what was wanted is called off."""
+
+    order: str = ""
+    url: str = ""
+    retries: int | None = None
+    retry_interval_s: int | None = None
+    budget_b: int | None = None
+
+
 class Restart(Struct, frozen=True):
     """End this run of the agent, as soon as this batch and all before it are on disk; somebody starts it again."""
 
@@ -203,7 +213,7 @@ Durable = Record | Save
 Question = Lookup | AskOnline | AskList
 Effect = (
     Record | Save | Wish | Question | Remember | Announce | RenewCertificate | HangUp | Live | Restart | Commission
-    | LoadZone | FindPlace | Count | Measure | UpdaterWish | Wipe
+    | LoadZone | FindPlace | Count | Measure | UpdaterWish | Wipe | Upload
 )  # fmt: skip
 
 

@@ -538,6 +538,26 @@ class UpdateRequested(Struct, frozen=True):
     custom: Mapping[str, Any] = {}
 
 
+class LogRequested(Struct, frozen=True):
+    """OCPP GetLog. `url`: its remoteLocation; `budget_b`: customData's, on the radio, all attempts together."""
+
+    command_id: str
+    request_id: int
+    type: str
+    url: str
+    retries: int | None = None
+    retry_interval_s: int | None = None
+    budget_b: int | None = None
+
+
+class UploadTold(Struct, frozen=True):
+    """How far the upload of an order is. `status`: OCPP 2.1 UploadLogStatusEnumType."""
+
+    order: str
+    status: str
+    why: str = ""
+
+
 class LiveRequested(Struct, frozen=True):
     """DataTransfer LiveMode: the meters every `interval_s`, for `for_s` seconds from now; 0 ends it."""
 
@@ -581,6 +601,7 @@ Commanded = (  # what a command of the cloud asks of the core
     | NetworkProfileRequested
     | LiveRequested
     | UpdateRequested
+    | LogRequested
     | OwnerRequested
 )
 Command = Commanded | ClearRequested | PlanTokenCame
@@ -624,6 +645,7 @@ Event = (
     | AllDelivered
     | UpdaterTold
     | UpdaterLost
+    | UploadTold
     | Command
 )
 

@@ -38,6 +38,7 @@ from agent.effects import (
     Save,
     Stream,
     UpdaterWish,
+    Upload,
     Wipe,
     Wish,
     durable,
@@ -220,7 +221,7 @@ class Shell:
         keys: OperatorKeys, work: Work, build: Work, now: float, log: Callable[[str], None] = lambda _: None,
         restart: Callable[[], None] = lambda: None, identity: Identity | None = None,
         updater: UpdaterPort | None = None, events: EventLogPort | None = None,
-        measure: Callable[[], Measured] | None = None,
+        measure: Callable[[], Measured] | None = None, upload: Callable[[Upload], None] = lambda _: None,
     ) -> None:  # fmt: skip
         self.station = station
         self.uplink = uplink
@@ -233,7 +234,7 @@ class Shell:
         self._seen, self._work, self._build, self._restart = seen, work, build, restart
         self._identity, self.operator_keys = identity, keys
         self._updater = updater or NoUpdater()
-        self._events, self._measure = events or NoEventLog(), measure
+        self._events, self._measure, self._upload = events or NoEventLog(), measure, upload
         self._batch_id = self._committed_id = 0
         self._todo: deque[Happening] = deque()
         self._after_commit: deque[tuple[int, Callable[[float], None]]] = deque()
@@ -423,6 +424,8 @@ class Shell:
                 case Wipe():
                     self._after_commit.append((self._batch_id, lambda _: self._wiped()))
                     self._store.flush()
+                case Upload():
+                    self._upload(effect)
                 case UpdaterWish():
                     self._tell_updater(effect)
                 case Restart():

@@ -169,6 +169,28 @@ class Update:
     ready_at: float | None = None  # monotonic: all ports are free and the updater was told to install
 
 
+UPLOAD_ENDS = ("Uploaded", "UploadFailure", "BadMessage", "NotSupportedOperation", "PermissionDenied")
+
+
+@dataclass(frozen=True, slots=True)
+class LogUpload:
+    """A report that the cloud has ordered (GetLog), until the next order."""
+
+    order: str  # the id of its command
+    request_id: int
+    type: str
+    url: str
+    retries: int | None = None
+    retry_interval_s: int | None = None
+    budget_b: int | None = None
+    ordered_s: float | None = None  # wall
+    status: str = ""  # told last: OCPP 2.1 UploadLogStatusEnumType
+
+    @property
+    def is_over(self) -> bool:
+        return self.status in UPLOAD_ENDS
+
+
 @dataclass(frozen=True, slots=True)
 class Health:
     """agent/health.py."""
@@ -265,6 +287,7 @@ class Station:
     sharing: Sharing = field(default_factory=Sharing)  # whose turn it is at the circuit, in this run
     zone: tzinfo = UTC  # of the site
     health: Health = field(default_factory=Health)
+    log: LogUpload | None = None  # the last one ordered
 
 
 def stamp(station: Station, now: float) -> tuple[float | None, int]:

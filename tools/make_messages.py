@@ -15,7 +15,7 @@ TARGET = Path(__file__).resolve().parent.parent / "agent" / "uplink" / "messages
 COMMANDS = """
 RequestStartTransaction RequestStopTransaction ChangeAvailability Reset UnlockConnector TriggerMessage
 SendLocalList GetLocalListVersion ClearCache DataTransfer GetTransactionStatus SetNetworkProfile
-CertificateSigned UpdateFirmware
+CertificateSigned UpdateFirmware GetLog
 GetVariables SetVariables GetBaseReport GetReport
 ReserveNow CancelReservation
 SetChargingProfile ClearChargingProfile GetChargingProfiles GetCompositeSchedule
@@ -25,7 +25,7 @@ SetDisplayMessage GetDisplayMessages ClearDisplayMessage
 SAID = """
 BootNotification Heartbeat Authorize
 TransactionEvent StatusNotification NotifyEvent SecurityEventNotification MeterValues
-SignCertificate NotifyReport FirmwareStatusNotification
+SignCertificate NotifyReport FirmwareStatusNotification LogStatusNotification
 ReservationStatusUpdate ReportChargingProfiles NotifyDisplayMessages
 """.split()
 ACTIONS = COMMANDS + SAID

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from agent import network, reporting
 from agent.clock import wall
+from agent.commands import logs
 from agent.effects import Announce, Effect, Live, Record, RenewCertificate, Restart, Stream
 from agent.events import (
     LiveRequested,
@@ -206,6 +207,11 @@ def triggered_firmware(station: Station, event: MessageTriggered, ports: tuple[P
     return station, (replace(record, stream=reporting.asked_for(station, record.stream)),)
 
 
+def triggered_log(station: Station, event: MessageTriggered, ports: tuple[Port, ...], now: float) -> Triggered:
+    record = logs.asked_status(station, now)
+    return station, (replace(record, stream=reporting.asked_for(station, record.stream)),)
+
+
 def triggered_certificate(station: Station, event: MessageTriggered, ports: tuple[Port, ...], now: float) -> Triggered:
     return station, (RenewCertificate(),)
 
@@ -228,6 +234,7 @@ TRIGGERS: dict[MessageTrigger, DoTrigger] = {
     MessageTrigger.MeterValues: triggered_meters,
     MessageTrigger.SignChargingStationCertificate: triggered_certificate,
     MessageTrigger.FirmwareStatusNotification: triggered_firmware,
+    MessageTrigger.LogStatusNotification: triggered_log,
 }
 
 

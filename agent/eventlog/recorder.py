@@ -30,7 +30,7 @@ class Recorder:
         self, segments: Segments, key: bytes, header: Header, clock: Callable[[], float], log: Callable[[str], None]
     ) -> None:
         self.written_b = self.blocks = 0
-        self._segments, self._pseudonyms, self._header = segments, Pseudonyms(key), header
+        self._segments, self.pseudonyms, self._header = segments, Pseudonyms(key), header
         self._clock, self._log = clock, log
         self._queue: deque[Step | int] = deque()  # a number: so many events are missing here
         self._lost = 0  # since the queue was full; the loop's
@@ -132,7 +132,7 @@ class Recorder:
             self._log(f"the event log loses events: {self._problem}")
 
     def _block(self, steps: Sequence[Step]) -> bytes:
-        writer = Writer(self._pseudonyms)
+        writer = Writer(self.pseudonyms)
         rows: list[Any] = []
         if not self._segments.is_begun:
             rows.append(writer.header(self._header))

@@ -18,6 +18,7 @@ from agent.events import (
     AvailabilityRequested,
     Commanded,
     LiveRequested,
+    LogRequested,
     MessageTriggered,
     NetworkProfileRequested,
     OwnerRequested,
@@ -244,6 +245,13 @@ def to_event(
             return NetworkProfileRequested(command_id, slot, data.ocppCsmsUrl, data.securityProfile)
         case messages.UpdateFirmwareRequest():
             return update_of(command_id, command.request)
+        case messages.GetLogRequest() as wanted:
+            ours: dict[str, Any] = wanted.customData or {}
+            budget_b = ours.get("budgetB") if ours.get("vendorId") == reporting.VENDOR_ID else None
+            return LogRequested(
+                command_id, wanted.requestId, wanted.logType, wanted.log.remoteLocation, wanted.retries,
+                wanted.retryInterval, budget_b if type(budget_b) is int else None,
+            )  # fmt: skip
         case messages.DataTransferRequest(vendorId=reporting.VENDOR_ID, messageId=operator.MESSAGE_ID):
             return KeysChangeRequested(command_id, command.payload.get("data"))
         case messages.DataTransferRequest() as transfer:

@@ -584,6 +584,28 @@ class UpdateFirmwareRequest(Message, frozen=True, kw_only=True):
     customData: CustomData | None = None
 
 
+class LogEnumType(StrEnum):
+    DiagnosticsLog = "DiagnosticsLog"
+    SecurityLog = "SecurityLog"
+    DataCollectorLog = "DataCollectorLog"
+
+
+class LogParametersType(Message, frozen=True, kw_only=True):
+    remoteLocation: Annotated[str, Meta(max_length=2000)]
+    oldestTimestamp: Time | None = None
+    latestTimestamp: Time | None = None
+    customData: CustomData | None = None
+
+
+class GetLogRequest(Message, frozen=True, kw_only=True):
+    log: LogParametersType
+    logType: LogEnumType
+    requestId: int
+    retries: Annotated[int, Meta(ge=0)] | None = None
+    retryInterval: int | None = None
+    customData: CustomData | None = None
+
+
 class AttributeEnumType(StrEnum):
     Actual = "Actual"
     Target = "Target"
@@ -968,6 +990,7 @@ COMMANDS: dict[str, type[Message]] = {
     "SetNetworkProfile": SetNetworkProfileRequest,
     "CertificateSigned": CertificateSignedRequest,
     "UpdateFirmware": UpdateFirmwareRequest,
+    "GetLog": GetLogRequest,
     "GetVariables": GetVariablesRequest,
     "SetVariables": SetVariablesRequest,
     "GetBaseReport": GetBaseReportRequest,
@@ -998,6 +1021,7 @@ SAID = {  # by the station, and nobody's to command
     "SignCertificate",
     "NotifyReport",
     "FirmwareStatusNotification",
+    "LogStatusNotification",
     "ReservationStatusUpdate",
     "ReportChargingProfiles",
     "NotifyDisplayMessages",

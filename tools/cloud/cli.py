@@ -21,7 +21,16 @@ from typing import Any
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from tools.cloud import cli_drivers, cli_firmware, cli_life, cli_owner, cli_profiles, cli_tariffs, handover
+from tools.cloud import (
+    cli_drivers,
+    cli_firmware,
+    cli_life,
+    cli_owner,
+    cli_profiles,
+    cli_reports,
+    cli_tariffs,
+    handover,
+)
 from tools.cloud.arguments import Args, Run, ledger, opened, positive, shown_time
 from tools.cloud.cloud import Cloud
 from tools.cloud.commands import Command, transfer
@@ -581,6 +590,7 @@ def parser() -> argparse.ArgumentParser:
     cli_life.add_life(to, send)
     cli_tariffs.add_tariffs(to, send)
     cli_profiles.add_profiles(to, send)
+    cli_reports.add_reports(add, to, send)
     add("generation", generation, "our list is the newest, whatever was sent before: after a restore")
     sub = add("results", results, "what became of the commands to a station")
     sub.add_argument("station")
