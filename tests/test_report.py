@@ -243,7 +243,10 @@ def test_the_uploader_tells_each_step_and_leaves_no_file(
         if event.status != "Uploading":
             done.set()
 
-    sends = Uploader(tmp_path, lambda file: file.write_bytes(b"report") and None, lambda: context(pki), post)
+    def gather(file: Path) -> None:
+        file.write_bytes(b"report")
+
+    sends = Uploader(tmp_path, gather, lambda: context(pki), post)
     sends.wish(Upload("c1", f"https://127.0.0.1:{receiver.port}/S-1.tar.gz"))
     assert done.wait(30)
     receiver.stop()
