@@ -410,6 +410,13 @@ def part_records(before: Station, after: Station, now: float) -> Iterator[Record
             yield notify_event(after, Stream.STATUS, now, {"name": name}, "Problem", told.problem or "none", **more)
 
 
+def problem_record(station: Station, now: float) -> Record:
+    """Somebody at the station asks for help, in its service menu."""
+    told = "somebody in the service menu reports a problem: order the station's report (GetLog)"
+    component = {"name": "ChargingStation"}
+    return notify_event(station, Stream.STATUS, now, component, "ProblemReported", "true", techInfo=told)
+
+
 def log_lines(record: Record) -> Iterator[str]:
     """For the station's own log: what has a code, under that code."""
     for event in record.payload.get("eventData", ()):

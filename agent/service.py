@@ -15,7 +15,7 @@ from agent.commands.station import resetting
 from agent.effects import Count, Effect
 from agent.events import PhoneTold
 from agent.panel import ENTER_S, SERVICE_S, Action, DoorProblem, Page, Panel, Part
-from agent.reporting import LOGGED_IN, LOGIN_FAILED, security_event
+from agent.reporting import LOGGED_IN, LOGIN_FAILED, problem_record, security_event
 from agent.station import ResetType, Station
 from agent.taps import port_of
 from agent.ui.led import PATTERNS, Light
@@ -26,6 +26,7 @@ FIELD = "service"  # the menu as a field: touch chooses an item by its name
 TEST_LIGHT_S = 3.0  # each
 TEST_LIGHTS = tuple(PATTERNS)
 FACTS = 3  # pages of them
+REPORTED_S = 60.0  # a problem that is reported is the same problem for so long
 
 KEYS: dict[Part, tuple[Action, Action, Action, Action]] = {
     Part.MENU: (Action.BACK, Action.UP, Action.DOWN, Action.DO),  # NEXT, below: of a page longer than the display
@@ -74,6 +75,13 @@ def facts_shown(station: Station, evse_id: int, now: float) -> Station:
     return with_panel(station, part=Part.FACTS, at=0)
 
 
+def problem_reported(station: Station, evse_id: int, now: float) -> Station:
+    """The operator's cloud hears of it, and orders the report (GetLog): it knows where to. Once a minute at most."""
+    if now < station.problem_at + REPORTED_S:
+        return station
+    return replace(station, problems=station.problems + 1, problem_at=now)
+
+
 def restart_asked(station: Station, evse_id: int, now: float) -> Station:
     return with_panel(station, part=Part.RESTART)
 
@@ -94,6 +102,7 @@ ITEMS: dict[str, Item] = {
     "clear": Item("Clear the faults of port {n}", faults_cleared),
     "lights": Item("Test the lights", lights_tested),
     "facts": Item("Network, list, records", facts_shown),
+    "report": Item("Report a problem", problem_reported),
     "restart": Item("Restart the station", restart_asked),
     "factory": Item("Reset to factory state", factory_asked),
     "close": Item("Close the service menu", closed),
@@ -236,6 +245,8 @@ def effects(before: Station, after: Station, now: float) -> Iterator[Effect]:
         yield Count()
     if after.panel.service_until > before.panel.service_until:
         yield security_event(after, LOGGED_IN, f"service menu, opened by {after.panel.service_how}", now)
+    if after.problems > before.problems:
+        yield problem_record(after, now)
     was, told = before.phone, after.phone
     if told is None or told is was:
         return

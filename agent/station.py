@@ -288,6 +288,8 @@ class Station:
     zone: tzinfo = UTC  # of the site
     health: Health = field(default_factory=Health)
     log: LogUpload | None = None  # the last one ordered
+    problems: int = 0  # how often somebody in the service menu has asked for help, in this run
+    problem_at: float = -inf  # monotonic: the last time
 
 
 def stamp(station: Station, now: float) -> tuple[float | None, int]:

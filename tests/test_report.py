@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from agent import report, uploader
 from agent.commands import logs
@@ -16,10 +17,13 @@ from agent.eventlog.entries import Pseudonyms
 from agent.eventlog.replay import replay
 from agent.events import MessageTriggered, UploadTold
 from agent.settings import Layer, merge
+from agent.uplink.codec import Batch, WireRecord, encode_batch, encode_record
 from agent.uploader import Broken, Ended, Sending, Uploader
 from tests.play import ANN, Play
 from tests.test_eventlog import KEY, STORY, play_into, recorder
 from tests.weblab import Authority, authority
+from tools import devcloud
+from tools.cloud.cloud import Cloud
 from tools.cloud.receiving import Receiver
 
 URL = "https://reports.example/S-1.tar.gz"
@@ -257,3 +261,19 @@ def test_the_uploader_tells_each_step_and_leaves_no_file(
     sends.wish(Upload("c2", f"https://127.0.0.1:{receiver.port}/S-1.tar.gz", retries=1))  # nobody is there any more
     assert done.wait(30)
     assert [each.status for each in told[2:]] == ["Uploading", "Uploading", "UploadFailure"]
+
+
+def test_a_cloud_that_hears_of_a_problem_orders_the_report_once() -> None:
+    ledger = devcloud.Ledger(":memory:")
+    cloud = Cloud(ledger, Ed25519PrivateKey.from_private_bytes(bytes(32)), None, "https://reports.example/in/")
+    event = {"variable": {"name": "ProblemReported"}}
+    for stream, payload in enumerate([{"eventData": [event]}, {"eventData": [{"variable": {"name": "Problem"}}]}, {}]):
+        record = WireRecord(bytes(8), 5, None, 0, "NotifyEvent", payload)
+        batch = encode_batch(Batch(b"e" * 8, 1, (encode_record(record),)))
+        for _ in range(2):  # the second is a repetition
+            cloud.receive(f"u/S-1/{stream}", batch, 1_790_000_000_000)
+    orders = [json.loads(row[0]) for row in ledger.db.execute("SELECT payload FROM command WHERE action = 'GetLog'")]
+    assert [order["log"]["remoteLocation"] for order in orders] == [
+        "https://reports.example/in/S-1-1790000000000.tar.gz"
+    ]
+    ledger.close()

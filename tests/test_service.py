@@ -158,6 +158,22 @@ def test_latched_faults_of_a_port_are_judged_anew() -> None:
     assert [each.clear for each in play.wish] == [0, 1]
 
 
+def test_a_problem_that_is_reported_reaches_the_operator_once_a_minute_and_the_page_says_so() -> None:
+    play = do(opened(), "report")
+    press(play, Action.DO)
+
+    def told() -> int:
+        events = [event for p in play.payloads("NotifyEvent") for event in p["eventData"]]
+        return sum(event["variable"] == {"name": "ProblemReported"} for event in events)
+
+    assert told() == 1
+    assert "Reported: 1" in str(content(play))
+    press(play.after(30), Action.UP)
+    press(play.after(31), Action.DOWN)
+    press(play, Action.DO)
+    assert told() == 2
+
+
 def test_a_restart_is_asked_twice_lets_sessions_go_on_and_says_who_did_it() -> None:
     play = do(opened(), "restart")
     assert play.station.reset is None and "Sessions" in str(content(play).blocks)

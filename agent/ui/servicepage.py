@@ -48,6 +48,8 @@ def about(station: Station, name: str, say: Say) -> str:
     if port:
         found = sorted(faults(port))
         return say(FAULTS[found[0]].text) if found else say("No fault at port {n}.", n=evse_id)
+    if name == "report":
+        return say("Reported: {n}", n=station.problems) if station.problems else ""
     if name == "phone" and station.phone is None:
         return say("This station has no address for a phone: [phone] in its config file.")
     if name == "phone" and service.is_phone_in(station):

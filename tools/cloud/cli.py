@@ -61,7 +61,8 @@ def serve(args: Args) -> int:
     validity(args.cert_days, clock_ms())
     ledger = Ledger(args.db)
     with enrolling(args, authority):
-        Service(Cloud(ledger, operator, authority), args.pki, args.host, args.port, args.name).run(stop)
+        cloud = Cloud(ledger, operator, authority, args.reports or "")
+        Service(cloud, args.pki, args.host, args.port, args.name).run(stop)
     ledger.close()
     return 0
 
@@ -566,6 +567,7 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("--name", default="devcloud", help="this consumer's own; several share one database")
     sub.add_argument("--cert-days", type=float, metavar="D", help="how long the certificates that it renews are valid")
     sub.add_argument("--enrol", type=int, metavar="PORT", help="also be the EST server of stations that have expired")
+    sub.add_argument("--reports", metavar="URL", help="where a station that reports a problem is to PUT its report")
     sub = add("watch", watch, "look at it: stations, ports, sessions, what is wrong")
     sub.add_argument("--json", action="store_true", help="for a program: a line whenever something has changed")
 

@@ -37,6 +37,7 @@ ACK_WAIT_MS = 3_000                     # what is no money is acknowledged toget
 ACK_COMPANY = 5                         # .. unless so many batches wait: a station sends at most 20 without an ack
 INTERVAL_S = 300                        # of heartbeats, as BootNotification's answer says
 CERTIFICATE_EXPIRY_MS = 24 * 3600 * 1000
+REPORT_EXPIRY_MS = 86_400_000
 ANY_EPOCH = bytes(8)                    # of an ack without marks
 
 
@@ -59,12 +60,21 @@ class Owed:
     batches: int = 0
 
 
+def tells_problem(record: Record) -> bool:
+    events = record.payload.get("eventData")
+    named = [each.get("variable") for each in events if isinstance(each, dict)] if isinstance(events, list) else []
+    return record.action == "NotifyEvent" and {"name": "ProblemReported"} in named
+
+
 class Cloud:
     """The database is all its state, but for the acknowledgements that wait a few seconds: a lost one is asked for."""
 
     def __init__(
-        self, ledger: Ledger, operator: Operator | Ed25519PrivateKey, authority: Authority | None = None
+        self, ledger: Ledger, operator: Operator | Ed25519PrivateKey, authority: Authority | None = None,
+        reports_url: str = "",
     ) -> None:
+        """`reports_url`: where a station that reports a problem is to PUT its report, with its name behind it."""
+        self.reports_url = reports_url
         self.ledger = ledger
         self.operator = operator if isinstance(operator, Operator) else Operator(operator)
         self.authority = authority
@@ -159,9 +169,19 @@ class Cloud:
         self, station: str, epoch: bytes, stream: int, fresh: Iterable[Entry], now_ms: int
     ) -> Iterable[Publish]:
         for entry in fresh:
+            if entry.record and self.reports_url and tells_problem(entry.record):
+                self._order_report(station, now_ms)
             if entry.record and (answer := self._answer(entry.record, now_ms)):
                 body = [epoch, stream, entry.seq, self.ledger.keys.encode(answer, words=self._words(station))]
                 yield Publish(f"d/{station}/r", cbor2.dumps(body), 1)
+
+    def _order_report(self, station: str, now_ms: int) -> None:
+        """Somebody at the station asks for help: what there is to know comes before anybody has called."""
+        order = {
+            "log": {"remoteLocation": f"{self.reports_url.rstrip('/')}/{station}-{now_ms}.tar.gz"},
+            "logType": "DiagnosticsLog", "requestId": now_ms // 1000 % (1 << 31),
+        }  # fmt: skip
+        self.ledger.commands.add(station, "GetLog", order, now_ms + REPORT_EXPIRY_MS, now_ms)
 
     def _answer(self, record: Record, now_ms: int) -> Json | None:
         """The OCPP response to a record, where it says something: a driver who has started is not welcome."""
