@@ -142,7 +142,7 @@ def test_a_profile_in_a_remote_start_is_the_transactions_from_its_first_offer_to
     play = Play(CALM)
     own = charging_profile(7, schedule((0, 8), start_s=None), "TxProfile", "Relative")
     assert remote_start(play, own)["status"] == "Accepted"
-    assert play.station.owner.profiles == ()
+    assert list(play.station.owner.profiles) == []
     assert offers(play.plug(1)) == [8, 0]
     kept = play.station.owner.profiles[0]
     running = play.port(1).transaction
