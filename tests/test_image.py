@@ -223,6 +223,8 @@ def test_a_station_charges_is_flashed_through_a_power_cut_and_comes_back_from_a_
                             f" power, with {cpu_s:.1f} s of CPU in the agent's unit")  # fmt: skip
     assert running(site) == "a"
 
+    assert "[pattern]" in station.shell("cat /sys/class/leds/port1:red/trigger")
+
     # Nobody is disturbed, and nothing but our build is taken while it is sent.
     busy = site.flash("flash", str(newer))
     assert busy.ends() == INTERLOCK, (busy.events[-5:], busy.said)
@@ -255,7 +257,7 @@ def test_a_station_charges_is_flashed_through_a_power_cut_and_comes_back_from_a_
     # A build that does not even start: the old one comes back by itself, and says why.
     bad = site.flash("flash", str(broken), "--when-idle")
     assert bad.ends() == ROLLED_BACK, (bad.events[-5:], bad.said)
-    assert running(site) == "b"
+    until(lambda: running(site) == "b", PATIENCE_S)  # while the launcher hashes, nothing is picked yet
     site.plug()
     site.tap_until_charging()
     site.drive_off()
