@@ -262,7 +262,7 @@ def test_a_station_charges_is_flashed_through_a_power_cut_and_comes_back_from_a_
     site.tap_until_charging()
     site.drive_off()
     until(lambda: len(site.sessions()) == 3, PATIENCE_S)
-    assert site.cloud.station()["violations"] == []
+    assert not site.cloud.station()["violations"]
 
 
 def running(site: Site) -> str:
