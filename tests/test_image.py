@@ -233,7 +233,7 @@ def test_a_station_charges_is_flashed_through_a_power_cut_and_comes_back_from_a_
     until(lambda: len(site.sessions()) == 1, PATIENCE_S)
 
     # Flashed, and the plug is pulled in the middle.
-    cut = site.flash("flash", str(newer), "--retry", "20")
+    cut = site.flash("flash", str(newer), "--when-idle", "--retry", "20")
     half = cut.until(lambda event: event["event"] == "progress" and event["done_b"] >= PULLED_AT * event["total_b"])
     assert half and half["done_b"] < half["total_b"], (cut.events[-3:], cut.said)
     station.pull_the_plug()
