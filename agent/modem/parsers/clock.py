@@ -1,0 +1,80 @@
+"""Time: +CCLK (27.007 8.15), +QLTS (Quectel), ^NWTIME (Huawei), *PSUTTZ (SIMCom), +CTZV and +CTZE (27.007 8.41).
+
+`iso8601` carries the zone that was told, and none where none was: such a time is not known to be UTC. A modem that has
+not heard the network's time tells its own beginning (1980, 1970, 2004): the date is told as it is.
+"""
+
+import re
+from datetime import datetime, timedelta, timezone
+
+from agent.modem.fields import Fields, at, number, plain, split
+
+STAMP = re.compile(
+    r"\s*\"?\s*([0-9]{2}|[0-9]{4})[/-]([0-9]{1,2})[/-]([0-9]{1,2})\s*[,T ]\s*"
+    r"([0-9]{1,2}):([0-9]{1,2}):([0-9]{1,2})(?:\.[0-9]+)?\s*"
+    r"([+-]\s*[0-9]{1,3})?\s*(?:,\s*([0-9]{1,2}))?\s*\"?\s*(?:,\s*\"?([0-9]{1,2})\"?)?\s*"
+)
+QUARTER = timedelta(minutes=15)
+QUARTERS_MAX = 14 * 4  # UTC+14:00 is the farthest there is
+CENTURY_FROM = 70  # of two digits: 70..99 are of the last century (GPS began in 1980), the others of this one
+
+
+def zone(quarters: int | None) -> timezone | None:
+    if quarters is None or abs(quarters) > QUARTERS_MAX:
+        return None
+    return timezone(quarters * QUARTER)
+
+
+def stamp(parts: tuple[int, ...], quarters: int | None) -> str | None:
+    """ISO 8601 of year (two or four digits), month, day, hour, minute, second; None if there is no such time."""
+    year, month, day, hour, minute, second = parts
+    if year < 100:
+        year += 1900 if year >= CENTURY_FROM else 2000
+    try:
+        return datetime(year, month, day, hour, minute, second, tzinfo=zone(quarters)).isoformat()
+    except ValueError:
+        return None
+
+
+def clock(body: str) -> Fields:
+    """<yy/MM/dd,hh:mm:ss±zz>[,<dst>] with two or four digits of year; zz counts quarters of an hour."""
+    found = STAMP.fullmatch(body)
+    if not found:
+        return {"iso8601": None}
+    quarters = int(found[7].replace(" ", "")) if found[7] else None
+    dst = found[8] or found[9]
+    told: Fields = {"iso8601": stamp(tuple(map(int, found.group(1, 2, 3, 4, 5, 6))), quarters)}
+    return told | ({"dst": int(dst)} if dst else {})
+
+
+def network_time(body: str, is_utc: bool) -> Fields:
+    """+QLTS. AT+QLTS=1 tells UTC and the zone beside it: then the zone says nothing of the hours."""
+    told = clock(body)
+    stamped = told["iso8601"]
+    if not is_utc or not isinstance(stamped, str):
+        return told
+    return told | {"iso8601": f"{stamped[:19]}+00:00"}
+
+
+def psuttz(body: str) -> Fields:
+    """*PSUTTZ: <year>,<month>,<day>,<hour>,<minute>,<second>,"<zone>",<dst>, in UTC; or as +CCLK."""
+    fields = split(body)
+    parts = [number(field) for field in fields[:6]]
+    if len(parts) < 6 or None in parts:
+        return clock(body)
+    return {"iso8601": stamp(tuple(part or 0 for part in parts), 0), "zone_min": minutes(at(fields, 6))}
+
+
+def minutes(field: str) -> int | None:
+    quarters = number(plain(field).strip())
+    return quarters * 15 if quarters is not None and abs(quarters) <= QUARTERS_MAX else None
+
+
+def zone_change(body: str) -> Fields:
+    """+CTZV: <zone>[,<time>], +CTZE: <zone>,<dst>,<time>."""
+    fields = split(body)
+    quarters = number(plain(fields[0]).strip()) if fields[0] else None
+    found = re.search(r"[0-9]{2,4}/[0-9]{1,2}/[0-9]{1,2},[0-9:]+", body)
+    parsed = STAMP.fullmatch(found[0]) if found else None
+    told = stamp(tuple(map(int, parsed.group(1, 2, 3, 4, 5, 6))), quarters) if parsed else None
+    return {"iso8601": told, "zone_min": minutes(fields[0])}
