@@ -130,7 +130,7 @@ class Reader:
             self._own += kind == "answer"
             if kind == "answer":
                 return Piece(kind, line, name, fields)
-        elif asked is not None and name in PARSERS and name not in URCS:
+        elif asked is not None and name not in URCS:
             self._foreign += 1
             return Piece("stray", line, name, fields)
         elif name not in URCS and name not in REPORTS and word is None:
