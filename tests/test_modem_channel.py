@@ -14,6 +14,7 @@ from agent.modem.at import (
     DRAIN_MAX_S,
     LINES_MAX,
     ODD_MAX,
+    OWED_MIN_S,
     PROBE_S,
     QUIET_S,
     SETTLE_S,
@@ -66,9 +67,9 @@ class Line:
 
     def hear(self, data: bytes) -> None:
         """What the channel has written."""
-        for command in data.decode().replace("\x1b", "").split("\r"):
-            if command:
-                self.sent.append(command)
+        for said in data.decode().split("\r"):
+            if command := said.removeprefix("\x1b"):
+                self.sent.append(said.replace("\x1b", "<ESC>"))
                 if self.echoes:
                     self.say(f"{command}\r")
                 for after_s, text in self.habits.get(command, [(0.01, "\r\nERROR\r\n")]):
@@ -81,7 +82,7 @@ class Line:
         self.hear(self.channel.send(command, self.now))
         return self.until(lambda: next((e for _, e in self.events[seen:] if isinstance(e, Answered)), None))
 
-    def until(self, condition: Callable[[], T], limit_s: float = 1_000.0) -> T:
+    def until(self, condition: Callable[[], T | None], limit_s: float = 1_000.0) -> T:
         end = self.now + limit_s
         while not (found := condition()):
             assert self.now < end, (self.channel._state, self.sent[-5:])
@@ -198,8 +199,8 @@ def test_a_late_list_of_networks_is_not_the_next_commands_answer() -> None:
     port.until(lambda: port.channel.is_ready)
     port.habits["AT+CREG?"] = [(55.0, "\r\n+CREG: 0,5\r\n" + OK)]
     port.hear(port.channel.send("AT+CREG?", port.now, timeout=120.0))
-    answer = port.until(lambda: (port.told(Answered)[1:] or [None])[0])
-    assert answer and answer.get("stat") == 5 and answer.get("operator") is None
+    answer = port.until(lambda: next(iter(port.told(Answered)[1:]), None))
+    assert answer.get("stat") == 5 and answer.get("operator") is None
     assert not answer.is_sure, "somebody else's line came in between"
 
 
@@ -216,8 +217,18 @@ def test_what_was_given_up_may_answer_while_the_port_is_tried() -> None:
     port = changed("AT+CIMI", (3.0 + QUIET_S + 0.005, f"\r\n{IMSI}\r\n{OK}"))
     port.ask("AT+CIMI")
     answer = port.ask("AT+CGSN")
-    assert answer.is_ok and answer.get("imei") == IMEI and len(answer.lines) == 1
+    assert answer.get("imei") == IMEI and len(answer.lines) == 1
     assert port.sent.count("AT") == 3
+
+
+def test_so_long_as_a_late_answer_may_come_only_a_prefix_says_whose_a_line_is() -> None:
+    """An IMSI and an IMEI are fifteen digits each, and an OK is an OK."""
+    port = changed("AT+CIMI")
+    port.ask("AT+CIMI")
+    assert not port.ask("AT+CGSN").is_sure and not port.ask("ATE0").is_sure
+    assert port.ask("AT+CREG?").is_sure
+    port.run(OWED_MIN_S)
+    assert port.ask("AT+CGSN").is_sure and port.ask("ATE0").is_sure
 
 
 def test_a_port_that_is_never_silent_is_tried_all_the_same() -> None:
@@ -244,13 +255,10 @@ def test_a_modem_that_does_not_answer_is_hung_after_three_tries_and_found_again(
 
 def test_an_unexpected_prompt_is_left_by_escape() -> None:
     port = changed("AT+CSQ", (0.01, "\r\n> "))
-    written: list[bytes] = []
-    hear = port.hear
-    port.hear = lambda data: (written.append(data), hear(data))[1]  # type: ignore[method-assign]
     answer = port.ask("AT+CSQ")
     assert port.told(Prompted) and answer.final is None
     port.ask("AT+CREG?")
-    assert b"\x1bAT\r" in written
+    assert port.sent == ["AT", "AT+CSQ", "<ESC>AT", "AT+CREG?"]
 
 
 def test_a_text_is_given_at_the_prompt() -> None:

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from agent.modem.lines import LINE_MAX, PROMPT, Framer
 
 WIRE = st.lists(
-    st.sampled_from([b"\r", b"\n", b"\r\r\n", b">", b" ", b"\0", b"OK", b"+CREG: 0,1", b"AT", b'"', b"\xff", b"\xc3\xa9"]),
+    st.sampled_from([b"\r", b"\n", b"\r\r\n", b">", b" ", b"\0", b"OK", b"+CSQ: 20,99", b'"', b"\xff", b"\xc3\xa9"]),
     max_size=40,
 ).map(b"".join)
 

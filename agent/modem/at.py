@@ -242,8 +242,6 @@ class Channel:
             case "stray":
                 self.odd.append(piece.text)
                 self._is_prompted |= piece.prefix == ">"
-                if "final" in piece.fields:
-                    self._owed_until = now  # this is it
                 self._did_not_fit(now)
             case "unknown":
                 self.odd.append(piece.text)
@@ -269,7 +267,7 @@ class Channel:
             if self._state in (State.BUSY, State.SETTLING):
                 self._answer(events, is_sure=False)
             events.append(Rebooted(piece.text, is_down=sign == DOWN))
-            self._quiet_until, self._owed_until = now + BOOT_S, now  # it has forgotten what it owes
+            self._quiet_until = now + BOOT_S
             self._doubt(now)
         else:
             events.append(Heard(piece))

@@ -4,6 +4,7 @@ One line out for each line in, whatever is in it; `docs/modem.md` names the fiel
 """
 
 import json
+from collections.abc import Callable, Iterator
 
 from agent.modem.lines import Framer
 from agent.modem.reading import Piece, Reader
@@ -18,6 +19,15 @@ def pieces(command: str | None, wire: bytes) -> list[Piece]:
     if command is not None:
         reader.begin(command)
     return [piece for line in framer.feed(wire) + framer.flush() for piece in reader.read(line)]
+
+
+def answers(readline: Callable[[int], bytes]) -> Iterator[str]:
+    """One for each line, as soon as it is there. Of a line beyond LINE_MAX the rest is passed over."""
+    while line := readline(LINE_MAX + 1):
+        is_cut = not line.endswith(b"\n") and len(line) > LINE_MAX
+        yield parsed(line)
+        while is_cut and (rest := readline(LINE_MAX)):
+            is_cut = not rest.endswith(b"\n")
 
 
 def parsed(line: bytes) -> str:
