@@ -420,7 +420,7 @@ def final(line: str) -> Fields | None:
         if found["speed"]:
             return {"final": "CONNECT", "error": None, "speed": found["speed"].strip()}
         said = (found["said"] or "").strip()
-        return {"final": "ERROR", "error": "ERROR", "code": int(said) if is_code(said) else None, "name": said or None}
+        return {"final": "ERROR", "error": "ERROR"} | code_or_words(said)
     return None
 
 
@@ -431,6 +431,10 @@ def failure(kind: str, said: str) -> Fields:
     code = int(said) if is_code(said) else words.get(essence(said))
     name = table.get(code, None if is_code(said) else said or None) if code is not None else said or None
     return {"final": f"+{kind} ERROR", "error": kind, "code": code, "name": name}
+
+
+def code_or_words(said: str) -> Fields:
+    return {"code": int(said), "name": None} if is_code(said) else {"code": None, "name": said or None}
 
 
 def is_code(said: str) -> bool:

@@ -21,6 +21,7 @@ from agent.modem.vocabulary import (
     FREE,
     HANGUPS,
     KNOWN,
+    MESSAGES,
     PARSERS,
     REGISTRATIONS,
     REPORTS,
@@ -35,7 +36,7 @@ Kind = Literal["echo", "answer", "URC", "final", "stray", "unknown"]
 FOREIGN_ECHO = re.compile(r"AT(?:[+^#*$%!_&@][A-Z].*|[EVIQXHZ][0-9]?|D[*#0-9].*)?", re.IGNORECASE)
 ECHO_MIN = 3  # characters: what is left of an echo whose beginning was lost
 COMMANDS: dict[str, Command] = {}
-COMMANDS_MAX = 256  # the same few are asked again and again
+COMMANDS_MAX, COMMAND_MAX = 256, 200  # the same few are asked again and again; longer ones are not kept
 
 
 class Piece(Struct, frozen=True):
@@ -51,9 +52,11 @@ def command(text: str) -> Command:
     """The same as `command_of`, which takes its time."""
     known = COMMANDS.get(text)
     if known is None:
-        if len(COMMANDS) >= COMMANDS_MAX:
-            COMMANDS.clear()
-        known = COMMANDS[text] = command_of(text)
+        known = command_of(text)
+        if len(text) <= COMMAND_MAX:
+            if len(COMMANDS) >= COMMANDS_MAX:
+                COMMANDS.clear()
+            COMMANDS[text] = known
     return known
 
 
@@ -65,6 +68,7 @@ class Reader:
         self._echo = ""
         self._own = 0  # lines that were its answer
         self._foreign = 0  # lines that were another one's
+        self._text_of = ""  # the URC whose second line comes next
 
     def begin(self, text: str) -> None:
         self.command = command(text)
@@ -77,6 +81,9 @@ class Reader:
 
     def read(self, line: str) -> list[Piece]:
         """One piece; two if the line is an echo with an answer behind it."""
+        if self._text_of:  # whatever it says: the text of a message may be OK
+            prefix, self._text_of = self._text_of, ""
+            return [Piece("URC", line, prefix, {"text": line})]
         if line == PROMPT:
             return [Piece("answer" if self.command else "stray", line, PROMPT)]
         folded = line.casefold()
@@ -135,6 +142,8 @@ class Reader:
             return Piece("stray", line, name, fields)
         elif name not in URCS and name not in REPORTS and word is None:
             return Piece("stray", line, name, fields)
+        if name in MESSAGES:
+            self._text_of = name
         return Piece("URC", line, name, fields | {"boot": word} if word else fields)
 
     def _fields(self, name: str, body: str, asked: Command | None) -> Fields:
@@ -165,6 +174,9 @@ class Reader:
             return self._bare(line)
         if asked and asked.is_free:
             return self._bare(line)
+        head = name.partition(" ")[0]
+        if head != name and head in KNOWN:  # +SAPBR 1: DEACT
+            return self._named(line, head, body)
         if f"+{name}" in PARSERS or f"+{name}" in REGISTRATIONS or name == "COPS":
             return self._named(line, f"+{name}", body)
         return self._bare(line, name if line[0] in SIGNS else None)
@@ -178,7 +190,7 @@ class Reader:
             for reader in asked.bare:
                 if (fields := reader(line)) is not None:
                     self._own += 1
-                    return Piece("answer", line, prefix, fields)
+                    return Piece("answer", line, "+COPS" if "networks" in fields else prefix, fields)
             if fields := packet.bare_event(line):
                 return Piece("URC", line, "+CGEV", fields)
             if asked.is_free and not FOREIGN_ECHO.fullmatch(line):

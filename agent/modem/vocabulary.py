@@ -161,6 +161,8 @@ READERS: tuple[tuple[Parser, str], ...] = (
     (packet.cgcontrdp, "+CGCONTRDP"),
     (packet.cgev, "+CGEV"),
     (packet.qiact, "+QIACT"),
+    (packet.qiurc, "+QIURC"),
+    (packet.first_cid, "+UUPSDD +UUPSDA"),
     (clock.clock, "+CCLK #CCLK ^NWTIME ^TIME"),
     (clock.psuttz, "*PSUTTZ"),
     (clock.zone_change, "+CTZV +CTZE +CTZEU"),
@@ -246,6 +248,7 @@ WORDS: dict[str, str] = {
     for row in said.strip().split("\n")
     for word in row.split("|")
 }
+MESSAGES = frozenset(("+CMT", "+CDS", "+CBM"))  # 27.005 3.4.1: a second line follows, the message itself
 # V.250 5.7.1: result codes that also come when nothing was asked, since a call ends; and what begins one.
 HANGUPS = frozenset(("NO CARRIER", "BUSY", "NO ANSWER", "NO DIALTONE"))
 DIALS = frozenset(("D", "O", "A", "+CGDATA"))

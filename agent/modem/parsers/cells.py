@@ -169,7 +169,7 @@ def neighbour(kind: str, fields: list[str]) -> Fields:
 def sysinfo(body: str) -> Fields:
     """^SYSINFOEX: <service>,<domain>,<roaming>,<SIM>,<lock>,<mode>,<name>,<submode>,<name>; ^SYSINFO has no names."""
     fields = [plain(field) for field in split(body)]
-    submode = at(fields, 8).strip() or at(fields, 6).strip()
+    submode = next((name for name in (at(fields, 8).strip(), at(fields, 6).strip()) if name and not name.isdigit()), "")
     return {
         "rat": submode or None,
         "act": act_of(submode) if submode.upper() not in NONE else None,

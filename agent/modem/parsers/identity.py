@@ -14,6 +14,8 @@ SERIAL = re.compile(
     r"|(?:0[xX])?(?P<esn>[0-9A-Fa-f]{7,8})"
     r"|(?P<decimal>[0-9]{10,18}\s*:\s*[0-9]{8,11})"
 )
+LABELLED = re.compile(r"^(?:IMEI|ESN|MEID)\s*[:=]\s*", re.IGNORECASE)
+GROUPED = re.compile(r"(?:[0-9]{2}[ /-][0-9]{6}|[0-9]{6}[ /-][0-9]{2})[ /-][0-9]{6}[ /-][0-9]{1,2}")
 NOTHING: Fields = {"imei": None, "valid": False, "luhn": None}
 SVN = re.compile(r"[0-9]{1,2}")
 LABEL = re.compile(
@@ -32,7 +34,9 @@ def serial(body: str) -> Fields:
 
 def bare_serial(line: str) -> Fields | None:
     """The same; None where the text is no serial number of any kind, which an answer to AT+GSN must be."""
-    said = plain(line.strip()).strip()
+    said = LABELLED.sub("", plain(line.strip()).strip())
+    if GROUPED.fullmatch(said):
+        said = re.sub(r"[ /-]", "", said)
     found = SERIAL.fullmatch(said)
     if not found:
         return None

@@ -9,7 +9,7 @@ import re
 from agent.modem.fields import Fields, mccmnc, number, plain, split, text, ucs2
 from agent.modem.parsers.technologies import act
 
-PART = r'\s*("[^"]*"|[^",()]*)\s*'
+PART = r'\s*+("[^"]*+"|[^",()]*+)\s*+'  # possessive: no text of any length is read twice
 NETWORK = re.compile(rf'\(\s*([0-9])\s*,{PART},{PART},{PART}\)?(?:\s*,\s*([0-9]{{1,2}}))?')
 SPN = re.compile(r'\(\s*[0-9]\s*,.*"?(?:[0-9]{5,7}|(?:003[0-9]){5,7})"?')
 
@@ -22,13 +22,11 @@ def operator(body: str, is_test: bool) -> Fields:
     fields = split(body)
     mode, format_, said, technology = (*fields, "", "", "", "")[:4]
     name = text(said)
-    name = ucs2(name) if name else None
-    code = mccmnc(said) if said else None
     return {
         "mode": number(mode),
         "format": number(format_),
-        "operator": name,
-        "mccmnc": code if code and number(format_) in (2, None) else None,
+        "operator": ucs2(name) if name else None,
+        "mccmnc": mccmnc(said) if said else None,
         "act": act(number(technology)),
     }
 

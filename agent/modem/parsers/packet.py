@@ -113,6 +113,17 @@ def is_mask(field: str) -> bool:
     return "01" not in bits
 
 
+def qiurc(body: str) -> Fields:
+    """+QIURC: "pdpdeact",<cid> and others of its kind: Quectel."""
+    fields = split(body)
+    return {"event": text(fields[0]), "cid": number(at(fields, 1))}
+
+
+def first_cid(body: str) -> Fields:
+    """+UUPSDD: <profile>: u-blox has lost a connection."""
+    return {"cid": number(split(body)[0])}
+
+
 def qiact(body: str) -> Fields:
     """+QIACT: <cid>,<state>,<type>[,<address>]: Quectel."""
     fields = split(body)

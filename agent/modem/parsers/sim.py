@@ -82,9 +82,9 @@ def csim(body: str) -> Fields:
 
 def iccid(body: str) -> Fields:
     """In any spelling: quotes, blanks, filler F, nibbles swapped as on the SIM (3GPP TS 31.102 4.2.2 EF ICCID)."""
-    said = re.sub(r"[\s\"':]", "", plain(body.strip())).upper()
-    said = re.sub(r"^(?:ICCID|CCID)", "", said)
-    if not STORED.fullmatch(said):
+    candidates = (re.sub(r"[\s\"']", "", field).upper() for field in split(body))
+    said = next((each for each in candidates if STORED.fullmatch(each)), None)
+    if said is None:
         return {"iccid": None, "valid": False, "luhn": None}
     if said.startswith("98"):
         said = "".join(said[i + 1 : i + 2] + said[i] for i in range(0, len(said), 2))

@@ -27,14 +27,13 @@ NAMES: tuple[tuple[str, int], ...] = (
     ("UMTS", 2),
     ("UTRAN", 2),
     ("TDSCDMA", 2),
-    ("3G", 2),
     ("GSM", 0),
     ("GPRS", 0),
     ("GERAN", 0),
 )
 PREFIXES = ("FDD", "TDD", "NTN")
 KNOWN: dict[str, int | None] = {}  # what was asked before; bounded by KNOWN_MAX
-KNOWN_MAX = 256
+KNOWN_MAX, NAME_MAX = 256, 32
 
 GENERATIONS = {0: "2g", 1: "2g", 2: "3g", 3: "2g", 4: "3g", 5: "3g", 6: "3g", 7: "4g", 8: "2g", 9: "4g", 10: "5g"}
 GENERATIONS |= {11: "5g", 12: "5g", 13: "5g", 14: "4g", 15: "4g", 16: "5g"}
@@ -42,11 +41,14 @@ GENERATIONS |= {11: "5g", 12: "5g", 13: "5g", 14: "4g", 15: "4g", 16: "5g"}
 
 def act_of(name: str) -> int | None:
     """None: a technology without a number of 27.007 (CDMA, no service), or no name at all."""
-    if name not in KNOWN:
+    if name in KNOWN:
+        return KNOWN[name]
+    found = looked_up(name)
+    if len(name) <= NAME_MAX:
         if len(KNOWN) >= KNOWN_MAX:
             KNOWN.clear()
-        KNOWN[name] = looked_up(name)
-    return KNOWN[name]
+        KNOWN[name] = found
+    return found
 
 
 def looked_up(name: str) -> int | None:
