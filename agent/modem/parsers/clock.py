@@ -57,12 +57,23 @@ def network_time(body: str, is_utc: bool) -> Fields:
 
 
 def psuttz(body: str) -> Fields:
-    """*PSUTTZ: <year>,<month>,<day>,<hour>,<minute>,<second>,"<zone>",<dst>, in UTC; or as +CCLK."""
+    """*PSUTTZ: <year>,<month>,<day>,<hour>,<minute>,<second>,"<zone>",<dst>, or date and time as in +CCLK; in UTC."""
     fields = split(body)
     parts = [number(field) for field in fields[:6]]
-    if len(parts) < 6 or None in parts:
-        return clock(body)
-    return {"iso8601": stamp(tuple(part or 0 for part in parts), 0), "zone_min": minutes(at(fields, 6))}
+    if len(parts) == 6 and None not in parts:
+        told, zone_at = stamp(tuple(part or 0 for part in parts), 0), 6
+    else:
+        found = DATED.search(body)
+        told, zone_at = dated(found[0], 0) if found else None, 2
+    return {"iso8601": told, "zone_min": minutes(at(fields, zone_at))}
+
+
+DATED = re.compile(r"[0-9]{2,4}/[0-9]{1,2}/[0-9]{1,2},[0-9]{1,2}:[0-9]{1,2}:[0-9]{1,2}")
+
+
+def dated(said: str, quarters: int | None) -> str | None:
+    """What DATED finds."""
+    return stamp(tuple(int(part) for part in re.findall("[0-9]+", said)), quarters)
 
 
 def minutes(field: str) -> int | None:
@@ -74,7 +85,6 @@ def zone_change(body: str) -> Fields:
     """+CTZV: <zone>[,<time>], +CTZE: <zone>,<dst>,<time>."""
     fields = split(body)
     quarters = number(plain(fields[0]).strip()) if fields[0] else None
-    found = re.search(r"[0-9]{2,4}/[0-9]{1,2}/[0-9]{1,2},[0-9:]+", body)
-    parsed = STAMP.fullmatch(found[0]) if found else None
-    told = stamp(tuple(map(int, parsed.group(1, 2, 3, 4, 5, 6))), quarters) if parsed else None
+    found = DATED.search(body)
+    told = dated(found[0], quarters) if found else None
     return {"iso8601": told, "zone_min": minutes(fields[0])}

@@ -25,6 +25,7 @@ ICCID_MIN, ICCID_MAX = 18, 20  # E.118 allows 19; 18 are of before, 20 fill the 
 # 89 is telecommunication. China Mobile and others write letters in the account number, never in the first six digits.
 ICCID = re.compile(r"89[0-9]{4}[0-9A-F]{12,14}")
 STORED = re.compile(r"[0-9A-F]{10,24}")
+BARE_ICCID = re.compile(r"(?:89|98)[0-9A-F]{10,20}|[0-9A-F]{18,22}")  # an IMEI or IMSI is shorter
 
 
 def cpin(body: str) -> Fields:
@@ -103,7 +104,7 @@ def is_checked(digits: str) -> bool | None:
 def bare_iccid(line: str) -> Fields | None:
     """A line without prefix in answer to a question for it."""
     bare = plain(line.replace(" ", "")).upper()
-    return iccid(bare) if STORED.fullmatch(bare) and 14 <= len(bare) <= 22 else None
+    return iccid(bare) if BARE_ICCID.fullmatch(bare) else None
 
 
 def crsm(body: str) -> Fields:
