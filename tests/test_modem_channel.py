@@ -365,9 +365,20 @@ FAULTS = st.lists(
 
 
 @pytest.mark.promise("S9")
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=25)
 @given(FAULTS, st.booleans())
 def test_whatever_the_line_does_the_identity_is_never_another(faults: list[tuple[str, float]], echoes: bool) -> None:
+    never_another(faults, echoes)
+
+
+@pytest.mark.long
+@settings(deadline=None, max_examples=1_500)
+@given(FAULTS, st.booleans())
+def test_nor_is_it_in_a_long_time(faults: list[tuple[str, float]], echoes: bool) -> None:
+    never_another(faults, echoes)
+
+
+def never_another(faults: list[tuple[str, float]], echoes: bool) -> None:
     """Results twice, late, cut off or missing, URCs and starts in the middle; IMSI and IMEI look alike on the line."""
     port = Line(echoes=echoes)
     imei, imsi = Twice(), Twice()
@@ -399,6 +410,7 @@ def faulty(kind: str, after_s: float, said: str) -> Said:
     }[kind]
 
 
+@settings(deadline=None, max_examples=30)
 @given(st.lists(st.tuples(st.binary(max_size=40), st.floats(0, 5)), max_size=30))
 def test_no_bytes_hang_the_channel(chunks: list[tuple[bytes, float]]) -> None:
     """After any noise a modem that answers is found."""

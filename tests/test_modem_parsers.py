@@ -441,6 +441,7 @@ def test_the_check_digit_is_told_apart_from_the_form() -> None:
         ("AT+CGMR", "+CGMR: EX21A01", {"revision": "EX21A01"}),
         ("ATI", "Manufacturer: Example", {"manufacturer": "Example"}),
         ("ATI", "Model: E1", {"model": "E1"}),
+        ("ATI", "Model: +GMI: Example Inc.+GMM: Model:LX-1", {"model": "LX-1"}),
         ("ATI", "Revision: 11.0 [Jan 07 2008 16:00:00]", {"revision": "11.0 [Jan 07 2008 16:00:00]"}),
         ("ATI", f"IMEI: {IMEI}", {"imei": IMEI}),
         ("ATI", "ESN: +GSN:12de4fa6", {"esn": "12DE4FA6"}),

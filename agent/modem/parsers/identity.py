@@ -90,11 +90,14 @@ class Name:
         found = LABEL.fullmatch(plain(said) if said.count('"') <= 2 else said)
         if found:
             said = found[2]
-        elif self._field == "model":
-            said = re.sub(r"^Model\s+", "", said)
-        said = INNER.sub("", said)
-        said = plain(said).strip() if said.count('"') <= 2 else said
-        return {self._field: said[:SERIALS_MAX] or None}
+        return {self._field: bare_name(said)}
+
+
+def bare_name(said: str) -> str | None:
+    """Some print other commands' answers in front of it, and its label behind them."""
+    said = INNER.split(said)[-1]
+    said = re.sub(r"^Model\s*:?\s+|^Model:", "", said)
+    return (plain(said).strip() if said.count('"') <= 2 else said)[:SERIALS_MAX] or None
 
 
 manufacturer, model, revision = Name("manufacturer"), Name("model"), Name("revision")
@@ -111,10 +114,10 @@ def information(line: str) -> Fields:
     found = LABEL.fullmatch(said)
     if not found:
         return {"text": said}
-    label, value = found[1].lower(), INNER.sub("", found[2]).strip()
+    label, value = found[1].lower(), INNER.split(found[2])[-1].strip()
     if label in ("imei", "esn", "meid", "imeisv") or (label == "imei sv" and len(value) > 3):
         return serial(value)
-    return {FIELD_OF[label]: value[:SERIALS_MAX] or None}
+    return {FIELD_OF[label]: bare_name(value)}
 
 
 def capabilities(body: str) -> Fields:
