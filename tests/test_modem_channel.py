@@ -179,7 +179,7 @@ def test_each_class_of_command_has_its_patience(command: str, seconds: float) ->
 
 def test_a_second_result_makes_the_answer_unsure_and_shifts_nothing() -> None:
     """ofono-phonesim answers AT+CSIM with OK and then ERROR; a reader that is off by one sees another IMSI."""
-    port = changed("AT+CSIM=1", (0.02, "\r\n+CSIM: 4,6800\r\n" + OK + "\r\nERROR\r\n"))
+    port = changed("AT+CSIM=1", (0.02, "\r\n+CSIM: 4,6800\r\n" + OK), (0.03, "\r\nERROR\r\n"))
     assert not port.ask("AT+CSIM=1").is_sure
     answer = port.ask("AT+CIMI")
     assert answer.is_ok and answer.get("imsi") == IMSI

@@ -100,6 +100,11 @@ def test_a_urc_that_is_spelled_like_an_answer_is_still_a_urc() -> None:
         assert piece.kind == "URC" and piece.fields["stat"] in (1, 5) and piece.fields["n"] == 2
 
 
+def test_a_short_area_code_is_read_by_what_was_asked() -> None:
+    has(read("AT+CREG?", "+CREG: 1,5,2A16"), {"n": 1, "stat": 5, "lac": 0x2A16, "ci": None})
+    has(read(None, "+CREG: 1,5,2A16"), {"stat": 1, "lac": 5, "ci": 0x2A16})
+
+
 def test_the_cause_of_a_rejection_and_the_timers_of_power_saving_are_told() -> None:
     has(read("AT+CEREG?", '+CEREG: 3,3,"1A2B","01C3D4E5",7,0,15'), {"cause_type": 0, "reject_cause": 15})
     timers = {"active_time": "00100100", "periodic_tau": "10100101"}
@@ -707,7 +712,7 @@ def test_no_line_takes_long_to_read(junk: str) -> None:
     long = (junk * 8_000)[:8_000]
     for name in ("+COPS", "+CCLK", "+CREG", "+CGEV", "+QENG", "+CCID", "+CGPADDR", "+WS46", "+CTZE", "+CME ERROR",
         "+CGSN", "+CGMM"):
-        pieces(f"AT{name}=?", f"{name}: {long}\r\n{long}\r\n".encode())
+        pieces(f"AT{name}=?", f"{name}: {long}\r\n{long}\r\n{name}: (1,{long}x\r\n".encode())
     command_of(f"AT{long}")
 
 
