@@ -271,7 +271,7 @@ def test_a_text_is_given_at_the_prompt() -> None:
 # -- the modem's own mind ---------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("sign", ["RDY", "APP RDY", "^SYSSTART", "*ATREADY: 1", "PB DONE", "+CPIN: READY", "SMS DONE"])
+@pytest.mark.parametrize("sign", ["RDY", "APP RDY", "^SYSSTART", "*ATREADY: 1", "PB DONE", "+CPIN:READY", "SMS DONE"])
 def test_a_modem_that_has_started_by_itself_says_so(sign: str) -> None:
     port = Line()
     port.ask("AT+CREG?")

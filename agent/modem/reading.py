@@ -27,6 +27,7 @@ from agent.modem.vocabulary import (
     REPORTS,
     SIGNS,
     URCS,
+    WORDED,
     WORDS,
     Command,
     command_of,
@@ -74,6 +75,7 @@ class Reader:
         self.command = command(text)
         self._echo = self.command.text.casefold()
         self._own = self._foreign = 0
+        self._text_of = ""
 
     def end(self) -> None:
         """It is given up: what still comes of it is stray."""
@@ -131,7 +133,7 @@ class Reader:
         asked = self.command
         is_asked = asked is not None and name in asked.expected
         fields = self._fields(name, body, asked if is_asked else None)
-        word = WORDS.get(line.upper())
+        word = WORDS.get(f"{name}: {body.upper()}") if name in WORDED else None
         if is_asked and asked is not None:
             kind = answered(name, asked, fields)
             self._own += kind == "answer"

@@ -29,10 +29,6 @@ class Command(Struct, frozen=True):
     is_free: bool
     """Its answer is text of any shape: what is no known line of anybody else is its own."""
 
-    @property
-    def name(self) -> str:
-        return self.names[0] if self.names else ""
-
 
 SIGNS = "+^#*$%!&_@"
 PART = re.compile(r"([+^#*$%!_@][A-Za-z][A-Za-z0-9]*|[A-Za-z]|&[A-Za-z])(=\?|\?|=)?")
@@ -225,7 +221,7 @@ SURE, LIKELY, DOWN, OTHER = "sure", "likely", "down", "other"
 MEANINGS = {
     SURE: """
         RDY | APP RDY | ^SYSSTART | +SYSSTART | SYSSTART | ^SYSSTART AIRPLANE MODE | ^SYSSTART NORMAL MODE
-        *ATREADY: 1 | *EMRDY: 1 | MODEM:STARTUP | +KSUP: 0 | %BOOTEV:0 | %BOOTEV: 0 | +ZURDY: 0 | +QIND: BOOT
+        *ATREADY: 1 | *EMRDY: 1 | MODEM:STARTUP | +KSUP: 0 | %BOOTEV: 0 | +ZURDY: 0 | +QIND: BOOT
     """,
     LIKELY: """
         PB DONE | SMS DONE | CALL READY | SMS READY | SIM READY | PB READY | +PBREADY | +QIND: PB DONE
@@ -248,6 +244,7 @@ WORDS: dict[str, str] = {
     for row in said.strip().split("\n")
     for word in row.split("|")
 }
+WORDED = frozenset(word.partition(":")[0] for word in WORDS if ":" in word)  # prefixes of those that have one
 MESSAGES = frozenset(("+CMT", "+CDS", "+CBM"))  # 27.005 3.4.1: a second line follows, the message itself
 # V.250 5.7.1: result codes that also come when nothing was asked, since a call ends; and what begins one.
 HANGUPS = frozenset(("NO CARRIER", "BUSY", "NO ANSWER", "NO DIALTONE"))
