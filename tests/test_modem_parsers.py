@@ -198,6 +198,7 @@ def test_a_list_of_networks_may_have_several_lines() -> None:
         ("+CESQ: 10,6,255,255,255,255", {"rssi_dbm": -101, "ber": 6, "rsrp_dbm": None}),
         ("+CESQ: 99,99,255,255,255,255,65,70,77", {"rsrq_db": -11.0, "rsrp_dbm": -87, "sinr_db": 15.0}),
         ("+CESQ: 27,99,255,255,16,44,255,255,255", {"rsrq_db": -12.0, "rsrp_dbm": -97}),
+        ("+XCESQ: 0,99,99,255,255,24,51,18", {"rsrq_db": -8.0, "rsrp_dbm": -90, "sinr_db": 9.0}),
         ("%CESQ: 35,1,10,1", {"rsrp_dbm": -106, "rsrq_db": -15.0}),
         ('+QCSQ: "LTE",-71,-102,134,-11', {"act": 7, "rssi_dbm": -71, "rsrp_dbm": -102, "rsrq_db": -11}),
         ('+QCSQ: "eMTC",-65,-85,180,-8', {"act": 7, "rsrp_dbm": -85, "rsrq_db": -8}),
@@ -277,11 +278,33 @@ def test_a_level_is_told_in_dbm_and_db_whoever_says_it(line: str, fields: dict[s
         ('+QENG: "neighbourcell intra","LTE",5230,318,-13,-103,-78,8,30',
          {"cell": "neighbourcell intra", "rsrp_dbm": -103}),
         ('^SYSINFOEX:2,3,0,1,,6,"LTE",101,"LTE"', {"act": 7, "roaming": False, "sim": "ready"}),
+        ("^SMONI: 4G,6300,20,10,10,FDD,001,01,BF75,0345103,350,33,-94,-7,NOCONN",
+         {"act": 7, "mccmnc": "00101", "lac": 0xBF75, "ci": 0x0345103, "rsrp_dbm": -94, "rsrq_db": -7}),
+        ("^SMONI: 3G,10564,296,-7.5,-79,001,01,0143,00228FF,-92,-78,NOCONN",
+         {"act": 2, "mccmnc": "00101", "lac": 0x143, "rscp_dbm": -79, "ecno_db": -7.5}),
+        ("^SMONI: 2G,71,-61,001,01,0143,83BA,33,33,3,6,G,NOCONN", {"act": 0, "ci": 0x83BA, "rssi_dbm": -61}),
+        ("^SMONI: 4G,SEARCH,SEARCH", {"act": 7, "mccmnc": None}),
+        ('#RFSTS: "001 01",5230,-101,-82,-11.5,00af,,32,3,1,abcdef01,"001010123456789","Example",2,12,100',
+         {"act": 7, "mccmnc": "00101", "lac": 0xAF, "rsrp_dbm": -101, "rsrq_db": -11.5, "rssi_dbm": -82}),
+        ('#RFSTS: "001 04",14,-83,0CBC,00,5,19,10,,BEE9,"001010123456789","",0,2',
+         {"mccmnc": "00104", "rsrp_dbm": None}),
+        ("#MONI: Example RSRP:-92 RSRQ:-17 TAC:8B1E Id:A204C01 EARFCN:800 PWR:-59dbm",
+         {"act": 7, "lac": 0x8B1E, "ci": 0xA204C01, "rsrp_dbm": -92, "rsrq_db": -17, "rssi_dbm": -59}),
+        ('%XMONITOR: 1,"Example","EX","00101","81AE",7,20,"0331C805",281,6400,53,42,"","","",""',
+         {"stat": 1, "operator": "Example", "mccmnc": "00101", "lac": 0x81AE, "act": 7, "rsrp_dbm": -88}),
         ("^SYSINFOEX:2,4,1,255,,3,WCDMA,41,HSPA+", {"act": 6, "roaming": True, "sim": "missing"}),
     ],
 )  # fmt: skip
 def test_a_serving_cell_is_told_in_our_words_whoever_says_it(line: str, fields: dict[str, object]) -> None:
     has(read(f"AT{line.partition(':')[0]}", line), fields)
+
+
+def test_a_status_over_many_lines_is_read_line_by_line() -> None:
+    wire = "!GSTATUS: \r\nSystem mode:   LTE  \tPS state: Attached\r\nRSRP (dBm):    -98   TAC:   1A2B (6699)\r\nOK\r\n"
+    first, second, third, last = pieces("AT!GSTATUS?", wire.encode())
+    assert {first.kind, second.kind, third.kind} == {"answer"} and last.kind == "final"
+    has(second, {"act": 7, "rat": "LTE"})
+    has(third, {"rsrp_dbm": -98, "lac": 0x1A2B})
 
 
 # -- SIM --------------------------------------------------------------------------------------------------------------
@@ -482,6 +505,7 @@ def test_names_come_without_labels_and_quotes(command: str, line: str, fields: d
         ("ME ACT 3, 2, 1", {"event": "ME ACT", "p_cid": 3, "cid": 2, "event_type": 1}),
         ("NW DEACT 3,2,1", {"event": "NW DEACT", "p_cid": 3, "cid": 2}),
         ('NW CLASS "A"', {"event": "NW CLASS", "class": "A"}),
+        ("NW DEACT 3", {"event": "NW DEACT", "cid": 3}),
         ("NW MODIFY 1,2,0", {"event": "NW MODIFY", "cid": 1}),
         ("SOMETHING NEW 7", {"event": "SOMETHING NEW", "cid": None}),
         ("", {"event": None}),

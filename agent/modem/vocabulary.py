@@ -59,25 +59,17 @@ ALSO: dict[str, frozenset[str]] = {
     "^SYSINFO": frozenset(("^SYSINFOEX",)),
 }
 
-SERIALS: tuple[Bare, ...] = (identity.bare_serial,)
-ICCIDS: tuple[Bare, ...] = (sim.bare_iccid,)
+ICCID = (
+    "+CCID", "+QCCID", "+ICCID", "+CICCID", "+ZICCID", "+ZGETICCID", "+SQNCCID", "+NCCID", "+MCCID", "^ICCID", "^SCID",
+    "#CCID", "%CCID", "%XICCID", "!ICCID", "*ICCID",
+)  # fmt: skip
 BARE: dict[str, tuple[Bare, ...]] = {
-    "+GSN": SERIALS,
-    "+CGSN": SERIALS,
+    "+GSN": (identity.bare_serial,),
+    "+CGSN": (identity.bare_serial,),
     "+CIMI": (identity.bare_imsi,),
-    "+CCID": ICCIDS,
-    "+QCCID": ICCIDS,
-    "+ICCID": ICCIDS,
-    "+CICCID": ICCIDS,
-    "+ZICCID": ICCIDS,
-    "^ICCID": ICCIDS,
-    "#CCID": ICCIDS,
-    "%CCID": ICCIDS,
-    "%XICCID": ICCIDS,
-    "!ICCID": ICCIDS,
-    "+CRSM": (),
     "+COPS": (operators.continued,),
     "+WS46": (modes.bare_ws46,),
+    **dict.fromkeys(ICCID, (sim.bare_iccid,)),
 }
 FREE: dict[str, Parser] = {
     "+GMI": identity.manufacturer,
@@ -89,6 +81,7 @@ FREE: dict[str, Parser] = {
     "+QGMR": identity.revision,
     "I": identity.information,
     "+SIMCOMATI": identity.information,
+    "!GSTATUS": cells.gstatus,
 }
 
 
@@ -116,6 +109,7 @@ def command_of(text: str) -> Command:
 READERS: tuple[tuple[Parser, str], ...] = (
     (signal.csq, "+CSQ +CSQN"),
     (signal.cesq, "+CESQ"),
+    (signal.intel_cesq, "+XCESQ +XCESQI"),
     (signal.nordic_cesq, "%CESQ"),
     (signal.qcsq, "+QCSQ"),
     (signal.hcsq, "^HCSQ"),
@@ -126,6 +120,10 @@ READERS: tuple[tuple[Parser, str], ...] = (
     (cells.qnwinfo, "+QNWINFO"),
     (cells.qeng, "+QENG"),
     (cells.sysinfo, "^SYSINFO ^SYSINFOEX"),
+    (cells.smoni, "^SMONI"),
+    (cells.rfsts, "#RFSTS"),
+    (cells.moni, "#MONI"),
+    (cells.xmonitor, "%XMONITOR"),
     (operators.service_provider, "+QSPN"),
     (sim.cpin, "+CPIN ^CPIN"),
     (sim.cpinr, "+CPINR"),
@@ -136,7 +134,7 @@ READERS: tuple[tuple[Parser, str], ...] = (
     (sim.Retries(sim.PIN, sim.PIN2, sim.PUK, sim.PUK2), "+UPINCNT +CPINC"),
     (sim.Retries(sim.PIN, sim.PUK), "_OERCN"),
     (sim.Retries(sim.PIN), "#PCT ^SPIC"),
-    (sim.iccid, "+CCID +QCCID +ICCID +ZICCID +CICCID ^ICCID #CCID %CCID %XICCID !ICCID *ICCID"),
+    (sim.iccid, " ".join(ICCID)),
     (sim.State(sim.PRESENCE), "+QUSIM"),
     (sim.State(sim.PRESENCE, place_of_answer=1), "+QSIMSTAT #SIMDET ^SCKS"),
     (sim.State(sim.QSS, place_of_answer=1), "#QSS"),
@@ -144,7 +142,7 @@ READERS: tuple[tuple[Parser, str], ...] = (
     (sim.State(sim.XSIM), "+XSIM"),
     (sim.State(sim.INITIALISED), "%XSIM +USIM"),
     (sim.words, "+SIMCARD +SIM $QCSIMSTAT"),
-    (identity.serial, "+CGSN +GSN"),
+    (identity.serial, "+CGSN +GSN +QGSN +EGMR ^MEID ^ESN +CMEID"),
     (identity.imsi, "+CIMI"),
     (identity.capabilities, "+GCAP"),
     (identity.manufacturer, "+CGMI +GMI"),

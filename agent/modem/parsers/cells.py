@@ -1,4 +1,5 @@
-"""What vendors tell of the serving cell: SIMCom +CPSI, Quectel +QNWINFO and +QENG, Huawei ^SYSINFOEX.
+"""What vendors tell of the serving cell: SIMCom +CPSI, Quectel +QNWINFO and +QENG, Huawei ^SYSINFOEX, Cinterion ^SMONI,
+Telit #RFSTS and #MONI, Nordic %XMONITOR, Sierra !GSTATUS.
 
 RSRP and RSRQ are told apart by their size, since firmware disagrees about their order: RSRP is never above -29 dBm, and
 RSRQ never below -43.5 dB. Tenths are recognised likewise: no RSRP is below -200 dBm.
@@ -8,7 +9,7 @@ import re
 
 from agent.modem.fields import Fields, at, hexadecimal, number, plain, real, split, text
 from agent.modem.parsers.signal import RSRP_DBM, RSRQ_DB, RSSI_DBM, index
-from agent.modem.parsers.technologies import act_of
+from agent.modem.parsers.technologies import act, act_of
 
 PLMN = re.compile(r"([0-9]{3})-([0-9]{1,3})")
 NONE = frozenset(("", "NO SERVICE", "NOSERVICE", "NO_SERVICE", "UNKNOWN"))
@@ -177,3 +178,89 @@ def sysinfo(body: str) -> Fields:
         "roaming": {"0": False, "1": True}.get(at(fields, 2)),
         "sim": {"1": "ready", "0": "failed", "255": "missing"}.get(at(fields, 3)),
     }
+
+
+# -- Cinterion, Telit, Nordic, Sierra ---------------------------------------------------------------------------------
+
+
+def smoni(body: str) -> Fields:
+    """^SMONI: <generation>,<channel>,...: of 4G band, bandwidths, duplex, PLMN, TAC, cell, PCI, Srxlev, RSRP, RSRQ."""
+    fields = [plain(field) for field in split(body)]
+    rat = fields[0].strip().upper()
+    found = nothing(rat) | {"act": {"2G": 0, "3G": 2, "4G": 7, "5G": 11}.get(rat)}
+    at_plmn = {"2G": 3, "3G": 5, "4G": 6}.get(rat)
+    if at_plmn is None or at(fields, 1).upper().startswith("SEARCH"):
+        return found
+    found["mccmnc"] = plmn(at(fields, at_plmn), at(fields, at_plmn + 1))
+    found |= {"lac": hexadecimal(at(fields, at_plmn + 2)), "ci": hexadecimal(at(fields, at_plmn + 3))}
+    if rat == "4G":
+        return found | {"band": text(at(fields, 2))} | levels(at(fields, 12), at(fields, 13))
+    if rat == "3G":
+        return found | {"ecno_db": real(at(fields, 3)), "rscp_dbm": within(real(at(fields, 4)), RSSI_DBM)}
+    return found | {"rssi_dbm": level(at(fields, 2))}
+
+
+def rfsts(body: str) -> Fields:
+    """#RFSTS: "<mcc> <mnc>",<earfcn>,<rsrp>,<rssi>,<rsrq>,<tac>,...,<cell>,"<imsi>",... of LTE.
+
+    GSM and WCDMA have other fields: of them the PLMN is told.
+    """
+    fields = [plain(field) for field in split(body)]
+    mcc, _, mnc = fields[0].partition(" ")
+    found = nothing("") | {"mccmnc": plmn(mcc, mnc)}
+    imsi_at = next((index for index, field in enumerate(fields) if re.fullmatch(r"[0-9]{14,15}", field)), 0)
+    if imsi_at == 11 and real(at(fields, 4)) is not None:  # twelve fields of LTE; the others have the IMSI elsewhere
+        found |= {"act": 7, "lac": hexadecimal(at(fields, 5)), "ci": hexadecimal(fields[10])}
+        return found | levels(at(fields, 2), at(fields, 4), at(fields, 3))
+    return found
+
+
+PAIR = re.compile(r"([A-Za-z]+):\s*(-?[0-9A-Fa-f.]+)")
+
+
+def moni(body: str) -> Fields:
+    """#MONI: <name> RSRP:<dBm> RSRQ:<dB> TAC:<hex> Id:<hex> ... PWR:<dBm>dbm ..."""
+    pairs = {key.upper(): value for key, value in PAIR.findall(body)}
+    found = nothing("") | {"act": 7} if "RSRP" in pairs else nothing("")
+    found |= {"lac": hexadecimal(pairs.get("TAC", pairs.get("LAC", ""))), "ci": hexadecimal(pairs.get("ID", ""))}
+    power = re.search(r"PWR:\s*(-[0-9]{1,3})", body)
+    return found | levels(pairs.get("RSRP", ""), pairs.get("RSRQ", ""), power[1] if power else "")
+
+
+def xmonitor(body: str) -> Fields:
+    """%XMONITOR: <stat>,<name>,<short>,<plmn>,<tac>,<AcT>,<band>,<cell>,<pci>,<earfcn>,<rsrp>,<snr>,...: nRF91."""
+    fields = [plain(field) for field in split(body)]
+    code = at(fields, 3)
+    return {
+        "stat": number(fields[0]),
+        "operator": text(at(fields, 1)),
+        "mccmnc": code if re.fullmatch(r"[0-9]{5,6}", code) else None,
+        "lac": hexadecimal(at(fields, 4)),
+        "act": act(number(at(fields, 5))),
+        "band": text(at(fields, 6)),
+        "ci": hexadecimal(at(fields, 7)),
+        "rsrp_dbm": index(at(fields, 10), 97, -141),
+    }
+
+
+GSTATUS = (
+    ("rsrp_dbm", re.compile(r"RSRP(?: \(dBm\))?:\s*(-?[0-9.]+)")),
+    ("rsrq_db", re.compile(r"RSRQ(?: \(dB\))?:\s*(-?[0-9.]+)")),
+    ("rssi_dbm", re.compile(r"RSSI(?: \(dBm\))?:\s*(-?[0-9.]+)")),
+)
+SYSTEM_MODE = re.compile(r"System mode\s*:\s*([A-Za-z0-9]+)", re.IGNORECASE)
+TAC, CELL = re.compile(r"(?:TAC|LAC):\s*([0-9A-Fa-f]{2,8})\b"), re.compile(r"Cell ID:\s*([0-9A-Fa-f]{2,10})\b")
+
+
+def gstatus(line: str) -> Fields:
+    """A line below !GSTATUS: with one or two pairs of label and value."""
+    found: Fields = {"text": line}
+    for field, pattern in GSTATUS:
+        if said := pattern.search(line):
+            found[field] = within(real(said[1]), RSRQ_DB if field == "rsrq_db" else RSRP_DBM)
+    if said := SYSTEM_MODE.search(line):
+        found |= {"rat": said[1], "act": act_of(said[1])}
+    for field, pattern in (("lac", TAC), ("ci", CELL)):
+        if said := pattern.search(line):
+            found[field] = hexadecimal(said[1])
+    return found

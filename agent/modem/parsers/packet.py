@@ -8,10 +8,10 @@ from agent.modem.fields import Fields, address, at, number, plain, split, text
 
 # 10.1.19, longest first; EPS PDN ACT and PDN ACT are SIMCom's and Altair's, the rest of the bottom Nordic's.
 EVENTS = (
-    "NW PDN DEACT", "ME PDN DEACT", "EPS PDN DEACT", "NW PDN ACT", "ME PDN ACT", "EPS PDN ACT", "NW DETACH",
-    "ME DETACH", "NW DEACT", "ME DEACT", "NW ACT", "ME ACT", "NW CLASS", "ME CLASS", "NW MODIFY", "ME MODIFY",
-    "NW REACT", "REJECT", "PDN DEACT", "PDN ACT", "IPV6 FAIL", "IPV6", "RESTR", "APNRATECTRL STAT", "ME OVERHEATED",
-    "ME BATTERY LOW", "DETACH",
+    "NW PDN MODIFY", "ME PDN MODIFY", "NW PDN DEACT", "ME PDN DEACT", "EPS PDN DEACT", "NW PDN ACT", "ME PDN ACT",
+    "EPS PDN ACT", "NW DETACH", "ME DETACH", "NW DEACT", "ME DEACT", "NW ACT", "ME ACT", "NW CLASS", "ME CLASS",
+    "NW MODIFY", "ME MODIFY", "NW REACT", "REJECT", "PDN DEACT", "PDN ACT", "IPV6 FAIL", "IPV6", "RESTR",
+    "APNRATECTRL STAT", "ME OVERHEATED", "ME BATTERY LOW", "DETACH",
 )  # fmt: skip
 EVENT = re.compile(rf"({'|'.join(EVENTS)})(?=[\s,:\"]|$)[\s,:]*(.*)", re.IGNORECASE)
 WITH_CID = frozenset(event for event in EVENTS if event.endswith(("PDN ACT", "PDN DEACT")) or event.startswith("IPV6"))
@@ -37,6 +37,8 @@ def cgev(body: str) -> Fields:
     elif event.endswith("MODIFY") or event == "RESTR" or event.startswith("APNRATE"):
         told["cid"] = number(fields[0])
     elif event in ("NW ACT", "ME ACT", "NW DEACT", "ME DEACT") and number(fields[0]) is not None:
+        if len(fields) == 1:
+            return told | {"cid": number(fields[0])}
         told |= {"p_cid": number(fields[0]), "cid": number(at(fields, 1)), "event_type": number(at(fields, 2))}
     elif event in ("NW DEACT", "ME DEACT", "NW REACT", "REJECT"):
         told |= {"pdp_type": text(fields[0]), "address": address(at(fields, 1))[0], "cid": number(at(fields, 2))}

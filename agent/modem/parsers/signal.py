@@ -60,6 +60,14 @@ def cesq(body: str) -> Fields:
     return found
 
 
+def intel_cesq(body: str) -> Fields:
+    """+XCESQ: <n>, then as +CESQ, then the SNR in half decibels: Intel's, in Fibocom's L8xx and others."""
+    fields = split(body)
+    snr = number(at(fields, 7))
+    found = cesq(",".join(fields[1:7]))
+    return found | {"sinr_db": snr / 2 if snr is not None and -100 <= snr <= 100 else None}
+
+
 def nordic_cesq(body: str) -> Fields:
     """%CESQ: <rsrp>,<its threshold>[,<rsrq>,<its threshold>]; nRF91 AT commands reference 5.6."""
     fields = split(body)
