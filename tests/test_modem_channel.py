@@ -290,6 +290,18 @@ def test_one_start_is_one_start_with_all_that_is_said_of_it() -> None:
     assert len(port.told(Rebooted)) == 1 and port.ask("AT+CREG?").is_ok
 
 
+def test_two_words_for_one_start_are_one_and_one_word_twice_is_two() -> None:
+    port = Line()
+    port.ask("AT+CREG?")
+    port.say("\r\nRDY\r\n")
+    port.say("\r\nAPP RDY\r\n", 3.0)
+    port.run(10)
+    assert len(port.told(Rebooted)) == 1
+    port.say("\r\nRDY\r\n")
+    port.run(1)
+    assert len(port.told(Rebooted)) == 2, "a modem that starts again and again says so"
+
+
 def test_a_start_ends_the_command_in_flight() -> None:
     port = changed("AT+COPS=?", (5.0, "\r\nRDY\r\n"))
     answer = port.ask("AT+COPS=?")
@@ -309,6 +321,9 @@ def test_a_modem_that_switches_itself_off_is_going() -> None:
     port.say("\r\nNORMAL POWER DOWN\r\n")
     port.run(0.1)
     assert port.told(Rebooted)[0].is_down
+    port.say("\r\nRDY\r\n", 5.0)
+    port.run(6)
+    assert [event.is_down for event in port.told(Rebooted)] == [True, False], "and then it is back"
 
 
 def test_after_connect_the_port_carries_data_until_it_hangs_up() -> None:

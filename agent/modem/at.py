@@ -144,7 +144,9 @@ class Channel:
         self._failures = 0  # bare ATs without an answer, in a row
         self._is_lost = True  # until Found
         self._owed_until = float("-inf")  # until then an answer to a command that was given up may come
-        self._quiet_until = float("-inf")  # until then the signs of a start are no news
+        self._quiet_until = float("-inf")  # until then what may be a sign of a start is no news
+        self._started_at = float("-inf")  # the modem, last
+        self._signs: set[str] = set()  # what it has said of that start; the same again is another one
 
     @property
     def is_ready(self) -> bool:
@@ -263,14 +265,22 @@ class Channel:
     def _unasked(self, piece: Piece, now: float, events: list[Event]) -> None:
         sign = piece.fields.get("boot")
         is_ours = self._state in (State.READY, State.BUSY, State.SETTLING)  # else it may be a late answer
-        if sign in (SURE, DOWN) or (sign == LIKELY and is_ours and now >= self._quiet_until):
-            if self._state in (State.BUSY, State.SETTLING):
-                self._answer(events, is_sure=False)
-            events.append(Rebooted(piece.text, is_down=sign == DOWN))
-            self._quiet_until = now + BOOT_S
-            self._doubt(now)
-        else:
+        is_news = (
+            sign == DOWN
+            or (sign == SURE and (piece.text in self._signs or now >= self._started_at + BOOT_S))
+            or (sign == LIKELY and is_ours and now >= self._quiet_until)
+        )
+        if sign == SURE:
+            self._signs.add(piece.text)
+        if not is_news:
             events.append(Heard(piece))
+            return
+        if self._state in (State.BUSY, State.SETTLING):
+            self._answer(events, is_sure=False)
+        events.append(Rebooted(piece.text, is_down=sign == DOWN))
+        self._signs = {piece.text}
+        self._started_at, self._quiet_until = float("-inf") if sign == DOWN else now, now + BOOT_S
+        self._doubt(now)
 
     def _did_not_fit(self, now: float) -> None:
         """A line that is nobody's: of the command before, or a second end of this one."""
