@@ -327,7 +327,7 @@ def test_a_modem_that_switches_itself_off_is_going() -> None:
 
 
 def test_after_connect_the_port_carries_data_until_it_hangs_up() -> None:
-    port = changed("ATD*99***1#", (1.0, "\r\nCONNECT 150000000\r\n"), (1.5, "~\xff}#RDY\r\nOK\r\n"))
+    port = changed("ATD*99***1#", (1.0, "\r\nCONNECT 150000000\r\n~\r\nRDY\r\n"), (1.5, "~\xff}#RDY\r\nOK\r\n"))
     assert port.ask("ATD*99***1#").is_ok and port.channel.is_data
     port.run(2)
     assert not port.told(Rebooted) and not port.channel.is_ready
@@ -433,7 +433,8 @@ def test_no_bytes_hang_the_channel(chunks: list[tuple[bytes, float]]) -> None:
     for data, after_s in chunks:
         port.note(port.channel.received(data, port.now))
         port.run(after_s)
-        assert isinstance(port.channel._state, State)
+        is_idle = port.channel._state in (State.READY, State.DATA)
+        assert (port.channel.next_deadline() is None) is is_idle, "it waits for nothing without a deadline"
         if port.channel.is_data:
             port.channel.hung_up(port.now)
     port.until(lambda: port.channel.is_ready, 60.0)

@@ -170,7 +170,7 @@ class Channel:
         self._reader.begin(command)
         self._timeout_s = timeout_s(command) if timeout is None else timeout
         self._state, self._due = State.BUSY, now + self._timeout_s
-        if RESTARTS.match(command):
+        if RESTARTS.search(command):
             self._quiet_until = max(self._quiet_until, self._due + BOOT_S)
         return f"{command}\r".encode()
 
@@ -181,14 +181,15 @@ class Channel:
         return text + b"\x1a"
 
     def received(self, data: bytes, now: float) -> list[Event]:
-        if self._state is State.DATA:
-            return []
         events: list[Event] = []
+        if self.is_data:
+            return events
         if self._state is State.DRAINING and data:
             self._due = max(self._due or now, min(now + QUIET_S, self._since + DRAIN_MAX_S))
         for line in self._framer.feed(data):
             for piece in self._reader.read(line):
-                self._heard(piece, now, events)
+                if not self.is_data:  # what stands behind CONNECT is no line
+                    self._heard(piece, now, events)
         return events
 
     def poll(self, now: float) -> tuple[bytes, list[Event]]:
