@@ -91,6 +91,8 @@ def test_what_only_sets_something_may_have_the_result_behind_a_stray_line() -> N
         (None, "+CSQ: 20,99", "URC"),  # SIMCom reports it by itself
         (None, "+CGMM: LX1", "stray"),
         (None, "AT+CREG?", "echo"),
+        ("AT+CPMS?", "ATE0+CPMS?", "echo"),  # ZTE MF710M
+        (None, "ATTACHED", "unknown"),
         ("AT+CSQ;+CREG?", "+CREG: 0,1", "answer"),
         ("ATE0V1+CMEE=1;+CREG?", "+CREG: 0,1", "answer"),
         ("ATI", "IMEI: 490154203237518", "answer"),

@@ -34,7 +34,7 @@ from agent.modem.vocabulary import (
 )
 
 Kind = Literal["echo", "answer", "URC", "final", "stray", "unknown"]
-FOREIGN_ECHO = re.compile(r"AT(?:[+^#*$%!_&@][A-Z].*|[EVIQXHZ][0-9]?|D[*#0-9].*)?", re.IGNORECASE)
+FOREIGN_ECHO = re.compile(r"AT(?:&?[CDEFHIQVXZ][0-9]?)*+(?:[+^#*$%!_@][A-Z].*)?|ATD[*#0-9].*", re.IGNORECASE)
 ECHO_MIN = 3  # characters: what is left of an echo whose beginning was lost
 COMMANDS: dict[str, Command] = {}
 COMMANDS_MAX, COMMAND_MAX = 256, 200  # the same few are asked again and again; longer ones are not kept

@@ -12,6 +12,7 @@ from agent.modem.parsers.technologies import act
 N_MAX = 5  # 27.007 10.1.22: the reporting modes 0..5
 STAT_MAX = 11  # 27.007 7.2: 11 is attached for access to restricted local operator services
 LAC_MAX, CI_MAX = 0xFFFF, 0xFFFF_FFFF  # beyond: of 5GS, or written in decimal
+LAC_5GS_MAX = 0xFF_FFFF
 OF_5GS = (10, 11, 12, 13)
 STAT = re.compile(r"[0-9]{1,3}")
 QUOTED_RAC = re.compile(r'"[0-9A-Fa-f]{2}"')
@@ -68,6 +69,8 @@ def place(fields: list[str]) -> Fields:
 def area(field: str, technology: str) -> int | None:
     """Location or tracking area code, hexadecimal; five digits that fit no 16 bits otherwise are decimal."""
     value = hexadecimal(field)
+    if value is not None and value > LAC_5GS_MAX:
+        return None
     if value is not None and value > LAC_MAX and len(plain(field)) == 5:
         decimal = number(field)
         if decimal is not None and decimal <= LAC_MAX and act_in(technology) not in OF_5GS:
@@ -78,6 +81,8 @@ def area(field: str, technology: str) -> int | None:
 def cell(field: str) -> int | None:
     """Cell identity, hexadecimal; what fits no 32 bits otherwise and begins with no zero may be decimal."""
     value = hexadecimal(field)
+    if value == CI_MAX:  # all ones: none
+        return None
     if value is not None and value > CI_MAX and not plain(field).startswith("0"):
         decimal = number(field)
         if decimal is not None and decimal <= 0x0FFF_FFFF:
