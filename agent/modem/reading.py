@@ -23,6 +23,7 @@ from agent.modem.vocabulary import (
     KNOWN,
     MESSAGES,
     PARSERS,
+    QUESTIONS,
     REGISTRATIONS,
     REPORTS,
     SIGNS,
@@ -151,12 +152,13 @@ class Reader:
     def _fields(self, name: str, body: str, asked: Command | None) -> Fields:
         if parser := PARSERS.get(name):
             return parser(body)
+        form = asked.forms.get(name) if asked else None
         if name in REGISTRATIONS:
-            if asked and asked.form == "test":
+            if form == "test":
                 return {"text": body}
-            return registration(body, asked is not None and asked.form == "read")
+            return registration(body, form == "read")
         if name == "+COPS":
-            return operators.operator(body, asked is not None and asked.form == "test")
+            return operators.operator(body, form == "test")
         if name == "+QLTS":
             return clock.network_time(body, asked is not None and asked.text.upper().endswith("+QLTS=1"))
         return {"text": body}
@@ -216,13 +218,14 @@ def answered(name: str, asked: Command, fields: Fields) -> Kind:
     27.007: only an answer to a question has <n>, and who sets something is not told what it is.
     """
     if name in REGISTRATIONS:
-        return "answer" if asked.form == "test" or (asked.form == "read" and "n" in fields) else "URC"
-    return "URC" if name in URCS and asked.form == "set" else "answer"
+        form = asked.forms.get(name)
+        return "answer" if form == "test" or (form == "read" and "n" in fields) else "URC"
+    return "URC" if name in URCS and asked.forms.get(name) == "set" else "answer"
 
 
 def asks(asked: Command) -> bool:
     """Whether it has no good end without an information text."""
-    if asked.form in ("read", "test"):
+    if any(form in QUESTIONS for form in asked.forms.values()):
         return True
     return asked.form == "run" and any(name in PARSERS or name in BARE or name in FREE for name in asked.names)
 

@@ -16,13 +16,15 @@ Bare = Callable[[str], Fields | None]
 
 
 class Command(Struct, frozen=True):
-    """What is in flight. `form`: read (AT+X?), test (AT+X=?), set (AT+X=...), run (AT+X).
+    """What is in flight, of one or several parts. Forms: read (AT+X?), test (AT+X=?), set (AT+X=...), run (AT+X).
 
-    `expected` are the prefixes of its answers, `bare` reads those of its lines that have none.
+    `forms` has that of each name (a question, if it is both asked and set), `form` the last one's. `expected` are the
+    prefixes of its answers, `bare` reads those of its lines that have none.
     """
 
     text: str
     names: tuple[str, ...]
+    forms: dict[str, str]
     form: str
     expected: frozenset[str]
     bare: tuple[Bare, ...]
@@ -34,6 +36,7 @@ SIGNS = "+^#*$%!&_@"
 PART = re.compile(r"([+^#*$%!_@][A-Za-z][A-Za-z0-9]*|[A-Za-z]|&[A-Za-z])(=\?|\?|=)?")
 EXTENDED = re.compile(r"[+^#*$%!_@][A-Za-z][A-Za-z0-9]*(?:=\?|\?|=)?")
 OUTSIDE = re.compile(r'((?:"[^"]*+"?|[^;"])*+)(?:;|$)')
+QUESTIONS = ("read", "test")
 FORMS = {"=?": "test", "?": "read", "=": "set", "": "run"}
 REGISTRATIONS = frozenset(("+CREG", "+CGREG", "+CEREG", "+C5GREG"))
 
@@ -90,18 +93,22 @@ def command_of(text: str) -> Command:
     said = text.strip()
     body = said[2:] if said[:2].upper() == "AT" else said
     names: list[str] = []
+    forms: dict[str, str] = {}
     form = "run"
     for part in OUTSIDE.findall(body):
-        found = PART.match(part.strip())
+        part = part.replace(" ", "")  # V.250 5.2.1: blanks do not count, and in quotes they change no name
+        found = PART.match(part)
         if found and found[1][0] not in SIGNS:  # basic ones need no `;` between them: ATE0V1+CMEE=1
             names.append(found[1].upper())
             found = (after := EXTENDED.search(part)) and PART.match(after[0])
         if found and found[1][0] in SIGNS:
             names.append(found[1].upper())
             form = FORMS[found[2] or ""]
+            if forms.get(names[-1]) not in QUESTIONS:
+                forms[names[-1]] = form
     expected = {also for name in names for also in ALSO.get(name, ())} | {name for name in names if name[0] in SIGNS}
     bare = tuple(reader for name in names for reader in BARE.get(name, ()))
-    return Command(said, tuple(names), form, frozenset(expected), bare, any(name in FREE for name in names))
+    return Command(said, tuple(names), forms, form, frozenset(expected), bare, any(name in FREE for name in names))
 
 
 # -- who reads what ---------------------------------------------------------------------------------------------------
