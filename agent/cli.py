@@ -441,7 +441,7 @@ def copied(state: Path, to: Path) -> Path:
         if (state / name).exists():
             shutil.copy(state / name, to / name)
     if (state / "lists").is_dir():
-        shutil.copytree(state / "lists", to / "lists")
+        shutil.copytree(state / "lists", to / "lists", ignore=shutil.ignore_patterns("*.new*"))
     return to
 
 
