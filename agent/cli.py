@@ -1,5 +1,5 @@
 """`station-agent run | demo | doctor | explain | status | panel | list | replay | deadletters | plan | csr |
-certificate | board`.
+certificate | board | modem`.
 
 What an operator can mend is one sentence on stderr and exit code 2. Modules are imported by the command that needs
 them: `run` has a budget from exec to the first tap.
@@ -106,6 +106,7 @@ def parser() -> argparse.ArgumentParser:
     replay.set_defaults(command=command_replay)
 
     add_board(commands)
+    add_modem(commands)
 
     for command in (run, doctor, explain, status, panel, which, sound, export, letters, csr, certificate):
         command.add_argument("--board", type=Path, default=BOARD, metavar="FILE", help=f"default: {BOARD}")
@@ -148,6 +149,14 @@ def add_board(commands: Any) -> None:
     try_.add_argument("file", **file)
     try_.add_argument("--config", type=Path, default=CONFIG, metavar="FILE", help=f"default: {CONFIG}")
     try_.set_defaults(command=command_board_try)
+
+
+def add_modem(commands: Any) -> None:
+    modem = commands.add_parser("modem", help="what a modem says, and what it means")
+    does = modem.add_subparsers(title="commands", required=True, metavar="COMMAND")
+
+    parse = does.add_parser("parse", help="raw answers to their fields: JSON lines in, JSON lines out (docs/modem.md)")
+    parse.set_defaults(command=command_modem_parse)
 
 
 def command_board_check(args: argparse.Namespace) -> int:
@@ -214,6 +223,14 @@ def command_board_try(args: argparse.Namespace) -> int:
     print(summary(results))
     is_whole = len(results) == len(list(steps(board)))
     return 0 if is_whole and all(result.verdict is not Verdict.FAILS for result in results) else FAILED
+
+
+def command_modem_parse(args: argparse.Namespace) -> int:
+    from agent.modem.parse import answers
+
+    for answer in answers(sys.stdin.buffer.readline):
+        print(answer, flush=True)
+    return 0
 
 
 def end_once() -> None:
@@ -446,7 +463,7 @@ def copied(state: Path, to: Path) -> Path:
         if (state / name).exists():
             shutil.copy(state / name, to / name)
     if (state / "lists").is_dir():
-        shutil.copytree(state / "lists", to / "lists")
+        shutil.copytree(state / "lists", to / "lists", ignore=shutil.ignore_patterns("*.new*"))
     return to
 
 

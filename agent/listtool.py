@@ -37,6 +37,8 @@ def opened(state: Path, asked: AskedFor) -> Iterator[Lists]:
                 facts = asked()
                 lists = copied(state, to, facts)
             except (OSError, StoreError, sqlite3.Error) as error:
+                if isinstance(error, shutil.Error) and again + 1 < TRIES:  # a file has gone meanwhile
+                    continue
                 raise ConfigError(f"the list cannot be read ({error}): type sudo before the command") from None
             if facts is None or not lists.problem:
                 break
@@ -49,7 +51,7 @@ def copied(state: Path, to: Path, facts: Mapping[str, Any] | None) -> Lists:
     to.mkdir()
     shutil.copy(state / "list.key", to / "list.key")
     if (state / "lists").is_dir():
-        shutil.copytree(state / "lists", to / "lists", ignore_dangling_symlinks=True)
+        shutil.copytree(state / "lists", to / "lists", ignore=shutil.ignore_patterns("*.new*"))  # one is being made
     if facts is None:
         for each in ("station.db", "station.db-wal"):
             if (state / each).exists():

@@ -165,3 +165,9 @@ def test_files_that_cannot_be_read_are_one_sentence(place: Place, typed: Typed) 
     (place.state / "station.db").write_bytes(b"rubbish" * 1_000)
     code, _, error = typed("status")
     assert code == 2 and "cannot be read" in error
+
+
+def test_a_list_that_is_being_written_disturbs_nobody_who_looks(place: Place, typed: Typed) -> None:
+    """Its draft may be gone, or a link to nowhere, by the time that it is copied."""
+    (place.state / "lists" / "list.new").symlink_to("nowhere")
+    assert typed("verify")[0] == 0

@@ -1,0 +1,65 @@
+"""+CFUN (27.007 8.2), +WS46 (5.9), ^MODE and other small ones."""
+
+import re
+
+from agent.modem.fields import Fields, at, number, numbers, split
+
+# 27.007 5.9: which radio a terminal may use. 25 is all that it has.
+WS46: dict[int, tuple[str, ...]] = {
+    12: ("2g",), 22: ("3g",), 28: ("4g",), 29: ("2g", "3g"), 30: ("2g", "4g"), 31: ("3g", "4g"),
+    35: ("2g", "3g", "4g", "5g"), 36: ("5g",), 37: ("4g", "5g"), 38: ("3g", "4g", "5g"), 39: ("2g", "4g", "5g"),
+    40: ("3g", "5g"), 41: ("2g", "3g", "5g"), 42: ("2g", "5g"),
+}  # fmt: skip
+ALL = 25
+BARE_WS46 = re.compile(r"\(?\s*[0-9]{2}(?:\s*[,-]\s*[0-9]{2})*\s*\)?")
+
+
+def cfun(body: str) -> Fields:
+    """+CFUN: <fun>[,<rst>]; a test answers the list of them."""
+    if "(" in body:
+        return {"fun": None, "funs": numbers(body.partition(")")[0])}
+    fields = split(body)
+    return {"fun": number(fields[0])}
+
+
+def ws46(body: str) -> Fields:
+    """`mode_sets`: what can be chosen, or what is. "All" goes up to the newest generation that is named.
+
+    If none is, it is 2G and 3G, of whose days the number is.
+    """
+    codes = numbers(body)
+    named = {generation for code in codes for generation in WS46.get(code, ())}
+    newest = max(named | {"3g"})
+    sets = []
+    for code in codes:
+        if code == ALL:
+            sets.append([each for each in ("2g", "3g", "4g", "5g") if each <= newest])
+        elif code in WS46:
+            sets.append(list(WS46[code]))
+    return {"mode_sets": sets, "codes": codes}
+
+
+def bare_ws46(line: str) -> Fields | None:
+    return ws46(line) if BARE_WS46.fullmatch(line) else None
+
+
+class Single:
+    """One number, the first."""
+
+    def __init__(self, field: str) -> None:
+        self._field = field
+
+    def __call__(self, body: str) -> Fields:
+        return {self._field: number(at(split(body), 0))}
+
+
+def mode(body: str) -> Fields:
+    """^MODE: <system>[,<submode>]: Huawei's URC; 0 none, 3 GSM, 5 WCDMA, 7 and 16 LTE and beyond."""
+    fields = split(body)
+    value = number(fields[0])
+    return {"act": {3: 0, 5: 2, 7: 2, 15: 2, 16: 7, 17: 7}.get(value) if value is not None else None, "sysmode": value}
+
+
+def words(body: str) -> Fields:
+    """Nothing but its text."""
+    return {"text": body}

@@ -1,0 +1,111 @@
+"""+CREG, +CGREG, +CEREG and +C5GREG, as answer and as URC: 3GPP TS 27.007 7.2, 10.1.20, 10.1.22, 10.1.47.
+
+Answer: <n>,<stat>[,<lac>,<ci>[,<AcT>...]]; URC: the same without <n>. Modems send either where the other belongs, so
+the shape decides: a <stat> is a small number of up to three digits, without quotes; a <lac> has quotes, or four digits.
+"""
+
+import re
+
+from agent.modem.fields import Fields, at, hexadecimal, number, plain, split, text
+from agent.modem.parsers.technologies import act
+
+N_MAX = 5  # 27.007 10.1.22: the reporting modes 0..5
+STAT_MAX = 11  # 27.007 7.2: 11 is attached for access to restricted local operator services
+LAC_MAX, CI_MAX = 0xFFFF, 0xFFFF_FFFF  # beyond: of 5GS, or written in decimal
+LAC_5GS_MAX = 0xFF_FFFF
+OF_5GS = (10, 11, 12, 13)
+STAT = re.compile(r"[0-9]{1,3}")
+QUOTED_RAC = re.compile(r'"[0-9A-Fa-f]{2}"')
+RAC = re.compile(r'"?[0-9A-Fa-f]{1,2}"?')
+LONG = re.compile(r'"?(?:0[xX])?[0-9A-Fa-f]{3,}"?')
+TIMER = re.compile(r"[01]{8}")
+
+
+def registration(body: str, is_read: bool) -> Fields:
+    """`n` is there only if the line has it."""
+    fields = split(body)
+    has_n = is_solicited(fields, is_read)
+    found: Fields = {"n": number(fields[0])} if has_n else {}
+    rest = fields[1:] if has_n else fields
+    found["stat"] = number(rest[0])
+    found |= place(rest[1:])
+    return found
+
+
+def is_solicited(fields: list[str], is_read: bool) -> bool:
+    """Whether <n> comes first."""
+    if len(fields) < 2 or not STAT.fullmatch(fields[1]):
+        return False
+    first = number(fields[0])
+    if first is None or first > N_MAX or int(fields[1]) > STAT_MAX:
+        return False
+    if len(fields) == 2 or is_read:
+        return True
+    # +CREG: 1,13,2816 may be <stat>,<lac>,<ci>; with more fields a <lac> of one or two digits is the rarer reading.
+    return len(fields) > 3 or not fields[2] or fields[2].startswith('"')
+
+
+def place(fields: list[str]) -> Fields:
+    """What follows <stat>. A routing area code stands before <ci> (Quectel, Novatel) or behind <AcT> (27.007)."""
+    rac = None
+    if len(fields) > 2 and RAC.fullmatch(fields[1]) and LONG.fullmatch(fields[2].strip()):
+        rac = hexadecimal(fields[1])
+        fields = [fields[0], *fields[2:]]
+    elif len(fields) > 3 and not fields[1] and LONG.fullmatch(fields[2]) and number(fields[3]) is not None:
+        fields = [fields[0], *fields[2:]]
+    technology = at(fields, 2)
+    if QUOTED_RAC.fullmatch(technology):  # without an <AcT> before it
+        rac, technology = hexadecimal(technology), ""
+    found: Fields = {
+        "lac": area(at(fields, 0), technology),
+        "ci": cell(at(fields, 1)),
+        "act": act_in(technology),
+    }
+    if rac is not None:
+        found["rac"] = rac
+    return found | extra(fields[3:], found["act"]) if len(fields) > 3 else found
+
+
+def area(field: str, technology: str) -> int | None:
+    """Location or tracking area code, hexadecimal; five digits that fit no 16 bits otherwise are decimal."""
+    value = hexadecimal(field)
+    if value is not None and value > LAC_5GS_MAX:
+        return None
+    if value is not None and value > LAC_MAX and len(plain(field)) == 5:
+        decimal = number(field)
+        if decimal is not None and decimal <= LAC_MAX and act_in(technology) not in OF_5GS:
+            return decimal
+    return value
+
+
+def cell(field: str) -> int | None:
+    """Cell identity, hexadecimal; what fits no 32 bits otherwise and begins with no zero may be decimal."""
+    value = hexadecimal(field)
+    if value == CI_MAX:  # all ones: none
+        return None
+    if value is not None and value > CI_MAX and not plain(field).startswith("0"):
+        decimal = number(field)
+        if decimal is not None and decimal <= 0x0FFF_FFFF:
+            return decimal
+    return value
+
+
+def act_in(field: str) -> int | None:
+    return act(number(field))
+
+
+def extra(fields: list[str], technology: object) -> Fields:
+    """Behind <AcT>: cause of a rejection and timers of power saving (n = 3..5), the slices of 5GS, or the RAC."""
+    found: Fields = {}
+    if technology == 11 and len(fields) >= 2 and not TIMER.fullmatch(plain(fields[-1])):
+        found["nssai"] = text(fields[1])
+        fields = fields[2:]
+    elif len(fields) == 1:
+        if RAC.fullmatch(fields[0]):
+            found["rac"] = hexadecimal(fields[0])
+        return found
+    found["cause_type"], found["reject_cause"] = number(at(fields, 0)), number(at(fields, 1))
+    for name, field in (("active_time", at(fields, 2)), ("periodic_tau", at(fields, 3))):
+        if TIMER.fullmatch(plain(field)):
+            found[name] = plain(field)
+    return {key: value for key, value in found.items() if value is not None}

@@ -1,0 +1,232 @@
+"""Whose line is it? A line from the modem, and the command in flight, to a piece: its kind and its fields. Pure.
+
+No line is given to a command that did not ask for it: an information text belongs to the command in flight only by its
+prefix, or, without one, by a shape that this command's answers have (27.007 4.2; V.250 5.8.3). All else is a URC, stray
+(known, but nobody has asked) or unknown.
+"""
+
+import re
+from typing import Literal
+
+from msgspec import Struct
+
+from agent.modem.errors import final
+from agent.modem.fields import Fields
+from agent.modem.lines import PROMPT
+from agent.modem.parsers import clock, operators, packet
+from agent.modem.parsers.registration import registration
+from agent.modem.vocabulary import (
+    BARE,
+    DIALS,
+    FREE,
+    HANGUPS,
+    KNOWN,
+    MESSAGES,
+    PARSERS,
+    QUESTIONS,
+    REGISTRATIONS,
+    REPORTS,
+    SIGNS,
+    URCS,
+    WORDED,
+    WORDS,
+    Command,
+    command_of,
+)
+
+Kind = Literal["echo", "answer", "URC", "final", "stray", "unknown"]
+FOREIGN_ECHO = re.compile(r"AT(?:&?[CDEFHIQVXZ][0-9]?)*+(?:[+^#*$%!_@][A-Z].*)?|ATD[*#0-9].*", re.IGNORECASE)
+ECHO_MIN = 3  # characters: what is left of an echo whose beginning was lost
+COMMANDS: dict[str, Command] = {}
+COMMANDS_MAX, COMMAND_MAX = 256, 200  # the same few are asked again and again; longer ones are not kept
+
+
+class Piece(Struct, frozen=True):
+    """One line. `text` is as it came, without blanks around it; `prefix` in capitals and without its colon."""
+
+    kind: Kind
+    text: str
+    prefix: str | None = None
+    fields: Fields = {}
+
+
+def command(text: str) -> Command:
+    """The same as `command_of`, which takes its time."""
+    known = COMMANDS.get(text)
+    if known is None:
+        known = command_of(text)
+        if len(text) <= COMMAND_MAX:
+            if len(COMMANDS) >= COMMANDS_MAX:
+                COMMANDS.clear()
+            COMMANDS[text] = known
+    return known
+
+
+class Reader:
+    """Reads line by line. `command` is the one in flight: `begin` sets it, its final result ends it."""
+
+    def __init__(self) -> None:
+        self.command: Command | None = None
+        self._echo = ""
+        self._own = 0  # lines that were its answer
+        self._foreign = 0  # lines that were another one's
+        self._text_of = ""  # the URC whose second line comes next
+
+    def begin(self, text: str) -> None:
+        self.command = command(text)
+        self._echo = self.command.text.casefold()
+        self._own = self._foreign = 0
+        self._text_of = ""
+
+    def end(self) -> None:
+        """It is given up: what still comes of it is stray."""
+        self.command = None
+
+    def read(self, line: str) -> list[Piece]:
+        """One piece; two if the line is an echo with an answer behind it."""
+        if self._text_of:  # whatever it says: the text of a message may be OK
+            prefix, self._text_of = self._text_of, ""
+            return [Piece("URC", line, prefix, {"text": line})]
+        if line == PROMPT:
+            return [Piece("answer" if self.command else "stray", line, PROMPT)]
+        folded = line.casefold()
+        if self.command and self._echo.endswith(folded) and len(folded) >= min(ECHO_MIN, len(self._echo)):
+            return [Piece("echo", line)]
+        if self.command and folded.startswith(self._echo) and self._echo:
+            behind = line[len(self._echo) :].strip()
+            if behind[:1] in tuple(SIGNS) or final(behind):
+                return [Piece("echo", line[: len(self._echo)]), self._one(behind)]
+        return [self._one(line)]
+
+    def _one(self, line: str) -> Piece:
+        if result := final(line):
+            return self._final(line, result)
+        name, colon, body = line.partition(":")
+        name = name.rstrip().upper()
+        if colon and name in KNOWN:
+            return self._named(line, name, body.strip())
+        if line[0] in SIGNS or colon:
+            return self._spelled(line, name, body.strip() if colon else None)
+        return self._bare(line)
+
+    # -- results ------------------------------------------------------------------------------------------------------
+
+    def _final(self, line: str, result: Fields) -> Piece:
+        word = result["final"]
+        prefix = str(word) if str(word).startswith("+") else None
+        asked = self.command
+        if asked is None:
+            return Piece("URC" if word in HANGUPS else "stray", line, prefix, result)
+        is_call = not DIALS.isdisjoint(asked.names)
+        if word in HANGUPS and not is_call:
+            return Piece("URC", line, prefix, result)
+        if word == "CONNECT" and not is_call and asked.form != "set":
+            return Piece("stray", line, prefix, result)
+        if self._foreign and not self._own and asks(asked):
+            self._foreign = 0
+            return Piece("stray", line, prefix, result)  # it ends what the line before it belongs to
+        self.command = None
+        return Piece("final", line, prefix, result)
+
+    # -- lines with a prefix ------------------------------------------------------------------------------------------
+
+    def _named(self, line: str, name: str, body: str) -> Piece:
+        asked = self.command
+        is_asked = asked is not None and name in asked.expected
+        fields = self._fields(name, body, asked if is_asked else None)
+        word = WORDS.get(f"{name}: {body.upper()}") if name in WORDED else None
+        if is_asked and asked is not None:
+            kind = answered(name, asked, fields)
+            self._own += kind == "answer"
+            if kind == "answer":
+                return Piece(kind, line, name, fields)
+        elif asked is not None and name not in URCS:
+            self._foreign += 1
+            return Piece("stray", line, name, fields)
+        elif name not in URCS and name not in REPORTS and word is None:
+            return Piece("stray", line, name, fields)
+        if name in MESSAGES:
+            self._text_of = name
+        return Piece("URC", line, name, fields | {"boot": word} if word else fields)
+
+    def _fields(self, name: str, body: str, asked: Command | None) -> Fields:
+        if parser := PARSERS.get(name):
+            return parser(body)
+        form = asked.forms.get(name) if asked else None
+        if name in REGISTRATIONS:
+            if form == "test":
+                return {"text": body}
+            return registration(body, form == "read")
+        if name == "+COPS":
+            return operators.operator(body, form == "test")
+        if name == "+QLTS":
+            return clock.network_time(body, asked is not None and asked.text.upper().endswith("+QLTS=1"))
+        return {"text": body}
+
+    def _spelled(self, line: str, name: str, body: str | None) -> Piece:
+        """A prefix that is not known, or not spelled as it should be: no colon, no sign before it."""
+        asked = self.command
+        if (word := WORDS.get(line.upper())) is not None:
+            return Piece("URC", line, name if line[0] in SIGNS else None, {"boot": word})
+        if asked and name in asked.expected:
+            self._own += 1
+            return Piece("answer", line, name, {"text": body or ""})
+        if body is None:
+            head, _, tail = line.partition(" ")
+            if (head := head.upper().rstrip("=,")) in KNOWN and tail:
+                return self._named(line, head, tail.strip())
+            return self._bare(line)
+        if asked and asked.is_free:
+            return self._bare(line)
+        head = name.partition(" ")[0]
+        if head != name and head in KNOWN:  # +SAPBR 1: DEACT
+            return self._named(line, head, body)
+        if f"+{name}" in PARSERS or f"+{name}" in REGISTRATIONS or name == "COPS":
+            return self._named(line, f"+{name}", body)
+        return self._bare(line, name if line[0] in SIGNS else None)
+
+    # -- lines without ------------------------------------------------------------------------------------------------
+
+    def _bare(self, line: str, prefix: str | None = None) -> Piece:
+        if (word := WORDS.get(line.upper())) is not None:
+            return Piece("URC", line, prefix, {"boot": word})
+        if asked := self.command:
+            for reader in asked.bare:
+                if (fields := reader(line)) is not None:
+                    self._own += 1
+                    return Piece("answer", line, "+COPS" if "networks" in fields else prefix, fields)
+            if fields := packet.bare_event(line):
+                return Piece("URC", line, "+CGEV", fields)
+            if asked.is_free and not FOREIGN_ECHO.fullmatch(line):
+                self._own += 1
+                names = [name for name in asked.names if name in FREE]
+                return Piece("answer", line, prefix, FREE[names[0]](line) if len(names) == 1 else {"text": line})
+            if not asked.names and line in ("0", "4"):  # V.250 5.7.2: the same results as digits, until ATV1
+                return self._final(line, final("OK" if line == "0" else "ERROR") or {})
+        elif fields := packet.bare_event(line):
+            return Piece("URC", line, "+CGEV", fields)
+        if FOREIGN_ECHO.fullmatch(line):
+            return Piece("echo", line)
+        if fields := operators.continued(line):
+            return Piece("stray", line, "+COPS", fields)
+        return Piece("unknown", line, prefix)
+
+
+def answered(name: str, asked: Command, fields: Fields) -> Kind:
+    """Whether a line under the command's own prefix is its answer.
+
+    27.007: only an answer to a question has <n>, and who sets something is not told what it is.
+    """
+    if name in REGISTRATIONS:
+        form = asked.forms.get(name)
+        return "answer" if form == "test" or (form == "read" and "n" in fields) else "URC"
+    return "URC" if name in URCS and asked.forms.get(name) == "set" else "answer"
+
+
+def asks(asked: Command) -> bool:
+    """Whether it has no good end without an information text."""
+    if any(form in QUESTIONS for form in asked.forms.values()):
+        return True
+    return asked.form == "run" and any(name in PARSERS or name in BARE or name in FREE for name in asked.names)
+
+
