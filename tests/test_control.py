@@ -17,7 +17,16 @@ from agent import cli, control
 from agent.authcache.listfile import read_key
 from agent.authcache.lists import Lists
 from agent.board import BOARDS
-from agent.control import CLIENTS_MAX, REQUEST_MAX, ControlServer, ask, control_handlers, is_listening, peer_uid
+from agent.control import (
+    CLIENTS_MAX,
+    REQUEST_MAX,
+    ControlServer,
+    ask,
+    control_handlers,
+    is_listening,
+    peer_uid,
+    plan_handler,
+)
 from agent.settings import ConfigError
 from agent.store import open_database
 from tests.play import ANN, EVE, Play
@@ -349,3 +358,19 @@ def with_identity(folder: Path) -> None:
     config = folder / "config.toml"
     broker = '[broker]\nhost = "localhost"\nca = "ca.pem"\ncert = "s.pem"\nkey = "s.key"\n'
     config.write_text(f'[station]\nstation_id = "SA-1"\n{broker}{config.read_text()}')
+
+
+@pytest.mark.parametrize(("why", "answer"), [("", {"status": "Accepted"}), ("a replay", {"error": "a replay"})])
+def test_a_plan_token_is_answered_when_it_is_on_disk_or_refused(why: str, answer: Any, path: Path) -> None:
+    async def asked() -> Any:
+        waits: list[Callable[[str], None]] = []
+        server = ControlServer(path, {"plan": plan_handler(lambda text, then: waits.append(then))})
+        said = server.answer(b'{"command": "plan", "token": "AAAA"}\n')
+        assert isinstance(said, Awaitable)
+        waits[0](why)
+        waits[0]("nobody waits any more")
+        return await said
+
+    assert asyncio.run(asked()) == answer
+    said = ControlServer(path, {"plan": plan_handler(lambda text, then: None)}).answer(b'{"command": "plan"}\n')
+    assert isinstance(said, dict) and "token" in said["error"]

@@ -1,14 +1,19 @@
 """A station's life in the hand: from the shelf to its owner, to the end of his plan, and to the next owner."""
 
+from dataclasses import replace
+from functools import cache
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from agent.events import AllDelivered, Machine, PanelTold
+from agent import service
+from agent.events import AllDelivered, KeyPressed, Machine, PanelTold
 from agent.policy import plan_token
 from agent.policy.access import Visible
 from agent.policy.lifecycle import State
-from agent.policy.owner import Owner
+from agent.policy.owner import Owner, restored, saved
 from agent.policy.plan_token import EXP
 from agent.policy.reasons import Reason
 from agent.reporting import VENDOR_ID
@@ -261,6 +266,44 @@ def test_in_the_factorys_state_a_station_keeps_its_identity_and_what_an_electric
         assert life(each) is State.PROVISIONED and each.station.owner.access is None
         assert wizard.pinpoint is None and not wizard.done and not wizard.installer
         assert wizard.breaker_ma == 40_000 and wizard.settings == {"circuit_limit_ma": 32_000}
+
+
+def test_who_is_inside_the_station_can_reset_it_but_not_by_one_slip_nor_during_a_session() -> None:
+    play = owned()
+    asked = service.done(service.shown(service.opened(play.station, "the key", play.now)), "factory", play.now)
+    play.station = replace(asked, panel=replace(asked.panel, looked_at=play.now))
+    assert life(play.on(KeyPressed(4, "do"))) is State.ACTIVE, "nobody can have read the question yet"
+    assert life(play.after(5).on(KeyPressed(4, "do")).after(1)) is State.PROVISIONED
+    assert play.station.owner.activation is None and play.wipes == 1
+
+
+ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
+    max_leaves=12,
+)
+
+
+@pytest.mark.promise("S9")
+@given(ANYTHING)
+def test_whatever_the_disk_holds_a_station_starts(fact: Any) -> None:
+    parts = ("activation", "transferred", "leaving", "messages", "tokens", "access")
+    said = restored({f"owner/{name}": fact for name in parts}, 2)
+    assert restored({f"owner/{name}": value for name, value in saved(said).items()}, 2) == said
+
+
+@pytest.mark.promise("S9")
+@given(ANYTHING)
+def test_whatever_comes_as_an_activation_is_taken_whole_or_refused(data: Any) -> None:
+    play = ready()
+    play.records.clear()
+    said = ordered(play, "Activation", data)
+    assert said["status"] == "Rejected" and play.station.owner.activation is None and life(play) is State.READY
+
+
+@cache
+def ready() -> Play:
+    return installed()
 
 
 @pytest.mark.promise("S2")
