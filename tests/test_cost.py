@@ -1,6 +1,8 @@
 """What a session costs, at the plug: whose tariff it has, what is shown, what is recorded, and that these agree."""
 
+import json
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,6 +19,8 @@ from agent.transaction import Transaction
 from agent.ui.view import screen
 from tests.play import ANN, BOB, EVE, WALL_S, Json, Play
 from tests.test_owner import iso
+from tools.cloud import cli
+from tools.cloud.ledger import Ledger
 from tools.cloud.sessions import read_event, session_of
 from tools.cloud.wire import Record
 
@@ -474,3 +478,31 @@ def by_id(payloads: list[Json]) -> dict[str, list[Any]]:
         transaction_id, event = read_event(made)
         found.setdefault(transaction_id, []).append(event)
     return found
+
+
+# -- the owner at the command line
+
+
+@pytest.mark.parametrize(
+    ("words", "action", "payload"),
+    [
+        (["tariff", "S", "FILE", "--evse", "2"], "SetDefaultTariff", {"evseId": 2, "tariff": FULL}),
+        (["tariffs", "S"], "GetTariffs", {"evseId": 0}),
+        (["clear-tariffs", "S", "T1", "T2", "--evse", "1"], "ClearTariffs", {"tariffIds": ["T1", "T2"], "evseId": 1}),
+        (["clear-tariffs", "S"], "ClearTariffs", {}),
+        (["change-tariff", "S", "t-1", "FILE"], "ChangeTransactionTariff", {"transactionId": "t-1", "tariff": FULL}),
+        (["group-tariffs", "S", "--none"], "DataTransfer", {"vendorId": VENDOR_ID, "messageId": "GroupTariffs"}),
+    ],
+)
+def test_each_command_goes_out_as_it_was_typed_and_what_the_station_takes_it_takes(
+    tmp_path: Path, words: list[str], action: str, payload: Json
+) -> None:
+    file, db = tmp_path / "tariff.json", tmp_path / "cloud.db"
+    file.write_text(json.dumps(FULL))
+    line = [{"S": "SA-1", "FILE": str(file)}.get(word, word) for word in words]
+    assert cli.main([line[0], "--db", str(db), *line[1:]]) == 0
+    books = Ledger(db)
+    (queued,) = books.commands.of("SA-1", 1)
+    books.close()
+    assert (queued.action, queued.payload) == (action, payload)
+    at_noon().command(queued.action, **queued.payload)  # the referee judges its answer
