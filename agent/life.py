@@ -1,5 +1,8 @@
 """Where this station is in its life, by its facts, and what it may do there (agent/policy/lifecycle.py). Pure."""
 
+from functools import cache
+from typing import Any
+
 from agent.policy import owner
 from agent.policy.access import Visible
 from agent.policy.lifecycle import TABLE, Facts, Row, Starts, State, state
@@ -8,25 +11,28 @@ from agent.settings import Settings
 from agent.station import Station
 from agent.wizard.facts import Step
 
-
-def facts(station: Station) -> Facts:
-    said = station.owner
-    return Facts(
-        is_provisioned=is_provisioned(station), is_installed=Step.HAND_OVER in station.wizard.done,
-        is_activated=station.settings.activated, is_transferred=said.is_transferred, standing=said.standing,
-        is_free_after_plan=said.is_free_after_plan,
-    )  # fmt: skip
+UNPROVISIONED = Settings().station_id
 
 
 def is_provisioned(station: Station) -> bool:
     """Serial number and certificate: without them nobody is charged (I8)."""
-    has_serial = station.settings.station_id != Settings().station_id
+    has_serial = station.settings.station_id != UNPROVISIONED
     return has_serial and station.machine.certificate_expiry_s is not None
 
 
 def state_of(station: Station) -> State:
     """INSTALLED may be READY: agent/wizard/readiness.py looks."""
-    return state(facts(station))
+    said = station.owner
+    return found(
+        is_provisioned(station), Step.HAND_OVER in station.wizard.done, station.settings.activated,
+        said.is_transferred, said.standing, said.is_free_after_plan,
+    )  # fmt: skip
+
+
+@cache
+def found(*facts: Any) -> State:
+    """Each step of the core asks for it, several times."""
+    return state(Facts(*facts))
 
 
 def row(station: Station) -> Row:
