@@ -31,7 +31,6 @@ def test_a_report_that_the_cloud_orders_arrives_and_replays_on_another_machine(s
     url = f"https://localhost:{receiver.port}/S-1.tar.gz"
     order = {"log": {"remoteLocation": url}, "logType": "DiagnosticsLog", "requestId": 5}
     until(agent.status)
-    print(agent.log())
     assert cloud.command("GetLog", order)["response"]["status"] == "Accepted"
 
     def statuses() -> list[tuple[str, int]]:
