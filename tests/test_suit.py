@@ -110,7 +110,23 @@ def test_an_envelope_is_one_flat_map_before_any_decoder_sees_it(outline: str) ->
     for more in (b"", bytes(100)):
         with pytest.raises(Refused) as caught:
             suit.head_bytes(io.BytesIO(suit.TAG + bytes.fromhex(outline) + more))
-        assert caught.value.code == "format"
+        assert type(caught.value) is Refused and caught.value.code == "format", "at once: nothing more is waited for"
+
+
+def test_an_envelope_may_be_a_mebibyte_and_hold_an_index_for_each_component_and_the_keyring() -> None:
+    manifest = suit.dump_manifest(MANIFEST)
+
+    def sealed(*sizes_b: int) -> bytes:
+        payloads = {f"#{n}": bytes(size_b) for n, size_b in enumerate(sizes_b)}
+        return suit.attach(manifest, payloads, DEV.alg, DEV.kid, bytes(64))
+
+    assert len(suit.read(sealed(*[0] * 65)).payloads) == 65
+    with pytest.raises(Refused, match="too much"):
+        suit.read(sealed(*[0] * 66))
+    room_b = (1 << 20) - len(sealed(100_000)) + 100_000
+    assert len(suit.read(sealed(room_b)).payloads["#0"]) == room_b
+    with pytest.raises(Refused, match="longer than 1048576 bytes"):
+        suit.read(sealed(room_b + 1))
 
 
 def test_an_envelope_with_another_signature_or_payload_than_ours_is_refused() -> None:
@@ -142,6 +158,28 @@ def test_a_manifest_reads_as_it_was_written() -> None:
     assert suit.load_manifest(suit.dump_manifest(MANIFEST)) == MANIFEST
 
 
+def test_a_manifest_is_said_in_the_drafts_numbers() -> None:
+    """Of which a change would make every build that is out there a stranger."""
+    said = strict.loads(suit.dump_manifest(suit.Manifest(7, "1.2.3", "c0ffee", COMPONENTS[:1])), "it", 10_000)
+    said[3] = strict.loads(said[3], "it", 10_000)
+    for part, key in ((said[3], 4), (said, 7), (said, 20), (said, 23)):
+        part[key] = strict.loads(part[key], "it", 10_000)
+    identity = {
+        1: bytes.fromhex("af7c433a583d5f8f8ce70e589ee9ca5b"),
+        2: bytes.fromhex("11e034d8432c56c5ab28c83d3539a850"),
+        3: strict.dumps([-16, bytes(32)]),
+        14: 1_000,
+    }
+    assert said == {
+        1: 1,
+        2: 7,
+        3: {2: [[b"app", b"x86_64"]], 4: [12, 0, 20, identity, 1, 15, 2, 15]},
+        7: [12, 0, 3, 15],
+        20: [12, 0, 20, {21: "#app-x86_64"}, 21, 2, 3, 15],
+        23: {"en": {1: "1.2.3", 2: "c0ffee"}},
+    }
+
+
 def test_a_manifest_has_six_different_commands() -> None:
     outer = strict.loads(suit.dump_manifest(MANIFEST), "it", 10_000)
     common = strict.loads(outer[suit.COMMON], "it", 10_000)
@@ -163,20 +201,37 @@ def test_a_manifest_of_the_draft_that_is_not_our_profile_is_refused() -> None:
     "broken",
     [
         suit.Manifest(-1, "1", "c", COMPONENTS),
-        suit.Manifest(1 << 63, "1", "c", COMPONENTS),
+        suit.Manifest(2**53 + 1, "1", "c", COMPONENTS),
+        suit.Manifest("1", "1", "c", COMPONENTS),  # type: ignore[arg-type]
+        suit.Manifest(0, b"1", "c", COMPONENTS),  # type: ignore[arg-type]
+        suit.Manifest(0, "1", 5, COMPONENTS),  # type: ignore[arg-type]
         suit.Manifest(0, "1\n", "c", COMPONENTS),
         suit.Manifest(0, "1" * 101, "c", COMPONENTS),
         suit.Manifest(0, "1", "c", ()),
         suit.Manifest(0, "1", "c", (COMPONENTS[0], COMPONENTS[0])),
         suit.Manifest(0, "1", "c", (suit.Component("app", "x86_64", bytes(31), 1),)),
+        suit.Manifest(0, "1", "c", (suit.Component("app", "x86_64", "x" * 32, 1),)),  # type: ignore[arg-type]
+        suit.Manifest(0, "1", "c", (suit.Component("app", "x86_64", bytes(32), "1"),)),  # type: ignore[arg-type]
         suit.Manifest(0, "1", "c", tuple(suit.Component("app", str(i), bytes(32), 1) for i in range(65))),
     ],
-    ids=range(8),
+    ids=range(13),
 )
 def test_a_manifest_out_of_bounds_is_refused(broken: suit.Manifest) -> None:
     with pytest.raises(Refused) as caught:
         suit.load_manifest(suit.dump_manifest(broken))
     assert caught.value.code == "format"
+
+
+@pytest.mark.parametrize(
+    "most",
+    [
+        suit.Manifest(2**53, "1" * 100, "c" * 100, COMPONENTS[:1]),
+        suit.Manifest(0, "", "", tuple(suit.Component("app", str(i), bytes(32), 1) for i in range(64))),
+    ],
+    ids=range(2),
+)
+def test_a_manifest_at_its_bounds_is_read(most: suit.Manifest) -> None:
+    assert suit.load_manifest(suit.dump_manifest(most)) == most
 
 
 def test_a_manifest_with_any_byte_changed_is_another_one_or_none() -> None:

@@ -121,19 +121,13 @@ def read(data: bytes) -> Envelope:
     """Its parts, the manifest unread and nothing verified but that the digest is the manifest's. Refused.
 
     First by its outline: whatever a stranger sends, a decoder of CBOR gets one flat map of byte strings to see."""
-    if head_bytes(BytesIO(data)) != data:
-        _not_ours("something follows it")
+    head_bytes(BytesIO(data))
     match strict.loads(data[len(TAG) :], "the build", HEAD_MAX_B):
-        case {2: bytes() as wrapper, 3: bytes() as manifest, **others} if len(others) <= PAYLOADS_MAX:
-            return Envelope(sha256(manifest).digest(), manifest, _payloads(others), _block(wrapper, manifest))
-    _not_ours("its envelope has no manifest, or too much else")
-
-
-def _payloads(others: dict[Any, Any]) -> dict[str, bytes]:
-    for name, payload in others.items():
-        if not isinstance(name, str) or not name.startswith("#") or not isinstance(payload, bytes):
-            _not_ours("something unknown is in its envelope")
-    return others
+        case {2: wrapper, 3: manifest, **payloads}:
+            if not all(isinstance(name, str) and name.startswith("#") for name in payloads):
+                _not_ours("something unknown is in its envelope")
+            return Envelope(sha256(manifest).digest(), manifest, payloads, _block(wrapper, manifest))
+    _not_ours("its envelope has no manifest")
 
 
 def _block(wrapper: bytes, manifest: bytes) -> cose.Sign1:
@@ -249,9 +243,9 @@ def _facts(data: bytes) -> Manifest:
         raise ValueError("components")
     parameters = [shared[8 * i + 3] for i in range(len(names))]
     version, commit, sequence = text[DESCRIPTION], text[UPDATE_DESCRIPTION], outer[SEQUENCE]
-    if not all(isinstance(said, str) and said.isprintable() and len(said) <= TEXT_MAX for said in (version, commit)):
+    if not all(said.isprintable() and len(said) <= TEXT_MAX for said in (version, commit)):
         raise ValueError("text")
-    if type(sequence) is not int or not 0 <= sequence <= SEQUENCE_MAX:
+    if not 0 <= sequence <= SEQUENCE_MAX:
         raise ValueError("sequence")
     components = []
     for (kind, name), parameter in zip(names, parameters, strict=True):
