@@ -8,7 +8,7 @@ from email.utils import format_datetime
 
 import cbor2
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent.update import build
@@ -81,14 +81,15 @@ def test_no_bytes_make_the_reader_of_a_head_do_anything_but_wait_or_refuse(data:
         assert end is None or end <= len(start + data)
 
 
-@given(st.dictionaries(st.text(max_size=30), st.binary(max_size=70_000), min_size=1, max_size=5), st.binary(max_size=9))
-def test_an_envelopes_end_is_cbors_own(members: dict[str, bytes], rest: bytes) -> None:
-    data = cbor2.dumps(cbor2.CBORTag(107, members))
-    assert envelope_end(data + rest) == len(data)
-    assert envelope_end(data[:-1]) is None or data[-1:] == b""
+@pytest.mark.parametrize("size_b", [0, 23, 24, 255, 256, 65_535, 65_536])
+def test_an_envelopes_end_is_cbors_own(size_b: int) -> None:
+    data = cbor2.dumps(cbor2.CBORTag(107, {2: b"", "#" + "x" * (size_b % 300): bytes(size_b), 3: bytes(size_b)}))
+    assert envelope_end(data) == envelope_end(data + b"more") == len(data)
+    assert envelope_end(data[:-1]) is None
 
 
-@given(st.integers(0, 2**32), st.integers(1, 30_000), st.sets(st.sampled_from(sorted(ALL))))
+@settings(max_examples=30)
+@given(st.integers(0, 2**32), st.integers(50, 30_000), st.sets(st.sampled_from(sorted(ALL))))
 def test_whatever_parts_come_in_whatever_sizes_each_missing_piece_is_put_once(
     seed: int, size_b: int, have: set[bytes]
 ) -> None:
@@ -111,6 +112,56 @@ def test_whatever_parts_come_in_whatever_sizes_each_missing_piece_is_put_once(
     assert taker.got_b == len(HEAD.raw) + sum(len(stored) for stored in hands.got.values())
 
 
+def test_a_file_that_comes_at_once_is_taken_at_once() -> None:
+    hands = Hands()
+    taker = Taker(hands)
+    taker.feed(0, FILE)
+    assert set(hands.got) == ALL and taker.wants() is None and taker.got_b == len(FILE)
+    taker.feed(0, FILE)
+    assert (hands.begun, taker.got_b) == (1, len(FILE)), "nobody wants it twice"
+
+
+def test_a_head_goes_on_where_it_ended_and_only_what_nobody_has_had_is_new() -> None:
+    for is_new in (True, False):
+        hands = Hands(sorted(ALL))
+        taker = Taker(hands, HEAD.raw[:100], is_new=is_new)
+        assert not taker.is_begun and taker.wants() == Span(100, 99 + HEAD_STEP_B)
+        taker.feed(101, HEAD.raw[101:])
+        taker.feed(50, HEAD.raw[50:100])
+        assert (taker.head, hands.begun) == (HEAD.raw[:100], 0), "it does not continue what is there"
+        taker.feed(50, HEAD.raw[50:])
+        assert (taker.head, hands.begun, taker.is_begun) == (HEAD.raw, 1, True)
+        assert taker.wants() is None and taker.got_b == (len(HEAD.raw) - 100 if is_new else 0)
+
+
+def test_of_a_piece_that_came_in_part_the_rest_is_asked_for_and_what_does_not_continue_it_is_another_one() -> None:
+    class Three(Hands):
+        def begin(self, head: bytes) -> list[Wanted]:
+            return [Wanted(at, 10, bytes([at // 100])) for at in (9_000, 9_100, 9_200)]
+
+        def put(self, digest: bytes, stored: bytes) -> None:
+            assert digest not in self.got
+            self.got[digest] = stored
+
+    hands = Three()
+    taker = Taker(hands, HEAD.raw)
+    taker.feed(8_990, bytes(10) + b"abcd")
+    assert taker.wants() == Span(9_004, 9_209)
+    taker.feed(9_100, b"0123456789")
+    assert hands.got == {b"\x5b": b"0123456789"} and taker.got_b == 10
+    assert taker.wants() == Span(9_000, 9_209)
+    taker.feed(9_000, b"abcdefghij" + bytes(190) + b"0123")
+    assert hands.got.pop(b"\x5a") == b"abcdefghij" and taker.wants() == Span(9_204, 9_209)
+    taker.feed(9_204, b"456789")
+    assert hands.got[b"\x5c"] == b"0123456789" and taker.wants() is None and taker.got_b == 30
+
+
+def test_a_head_that_is_longer_than_any_of_ours_is_no_build() -> None:
+    taker = Taker(Hands())
+    with pytest.raises(ValueError, match="longer than"):
+        taker.feed(0, b"\xd8\x6b\xa3\x02\x5a\x00\x10\x00\x00")
+
+
 def test_a_known_head_is_not_asked_for_again_and_is_nothing_new() -> None:
     hands = Hands(sorted(ALL)[1:])
     taker = Taker(hands, HEAD.raw)
@@ -118,6 +169,26 @@ def test_a_known_head_is_not_asked_for_again_and_is_nothing_new() -> None:
     first = len(HEAD.raw) + at
     assert taker.wants() == Span(first, first + piece.stored_b - 1)
     assert taker.got_b == 0
+
+
+def test_what_a_server_says_first_is_known_from_then_on_and_a_weak_name_is_none() -> None:
+    for status, more in ((206, {"content-range": "bytes 100-199/1000"}), (200, {"content-length": "1000"})):
+        for etag, name in (('"one"', '"one"'), ('W/"one"', ""), ("one", ""), ('"' + "x" * 201 + '"', "")):
+            found = judged(URL, ASKED, status, {**more, "etag": etag}, Known())
+            assert isinstance(found, Body) and found.known == Known(name, 1_000)
+    assert isinstance(found := judged(URL, ASKED, 416, {}, Known()), Bad) and found.end is End.LIE
+
+
+def test_one_byte_that_is_the_last_one_is_an_answer() -> None:
+    assert judged(URL, Span(5, 5), 206, {"content-range": "bytes 5-5/6"}, Known()) == Body(5, 5, Known("", 6))
+    assert isinstance(judged(URL, Span(5, 5), 206, {"content-range": "bytes 5-5/5"}, Known()), Bad)
+
+
+def test_a_place_may_have_four_thousand_characters_and_none_that_a_request_line_could_be_broken_with() -> None:
+    longest = "https://other.example/".ljust(4_000, "x")
+    assert judged(URL, ASKED, 302, {"location": longest}, KNOWN) == Redirect(longest)
+    for bad in (longest + "x", "/a b", "/a\x01b", "https://:443/x"):
+        assert isinstance(judged(URL, ASKED, 302, {"location": bad}, KNOWN), Bad), bad
 
 
 def test_pieces_that_lie_close_together_are_one_request() -> None:
@@ -192,5 +263,6 @@ def test_retry_after_is_seconds_or_a_date_by_the_servers_own_clock() -> None:
     later = {"retry-after": format_datetime(now + timedelta(minutes=5), usegmt=True), "date": format_datetime(now)}
     assert retry_after_s(later) == 300
     assert retry_after_s({"retry-after": "17"}) == 17
-    for said in ({}, {"retry-after": "soon"}, {"retry-after": later["retry-after"]}, {"retry-after": "-5"}):
+    over = {"retry-after": later["date"], "date": later["retry-after"]}
+    for said in ({}, over, {"retry-after": "soon"}, {"retry-after": later["retry-after"]}, {"retry-after": "-5"}):
         assert retry_after_s(said) == 0

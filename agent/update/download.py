@@ -73,8 +73,7 @@ class Taker:
         self._known_b = len(head) if is_new else HEAD_MAX_B  # of the head: not new
         self._todo: list[Wanted] | None = None  # still, by offset; None: the head is not whole yet
         self._at, self._part = 0, bytearray()  # what has come of the pieces and is not done with, from this offset on
-        if head:
-            self._look()
+        self._look()
 
     @property
     def head(self) -> bytes:
@@ -121,8 +120,6 @@ class Taker:
     def _look(self) -> None:
         end = envelope_end(self._head)
         if end is None:
-            if len(self._head) > HEAD_MAX_B:
-                raise ValueError("its head is longer than any of ours")
             return
         del self._head[end:]
         self.got_b += max(0, end - self._known_b)
