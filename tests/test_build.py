@@ -333,6 +333,17 @@ def test_more_than_a_slot_holds_is_refused() -> None:
         index.load(index.dump(index.Index({}, tuple(index.File(f"{i:05}", False, ()) for i in range(20_001)))))
 
 
+def test_an_index_at_its_bounds_is_read() -> None:
+    full = index.File("a" * 255, False, (index.Piece(b"d" * 32, 65_536, 65_536),) * 4_096)
+    small = index.File("a", True, (index.Piece(b"e" * 32, 1, 1),))
+    for most in (
+        index.Index({}, (full,)),
+        index.Index({str(n): n for n in range(32)}, (small,)),
+        index.Index({}, tuple(index.File(f"{i:05}", False, ()) for i in range(20_000))),
+    ):
+        assert index.load(index.dump(most)) == most
+
+
 def test_one_piece_has_one_size_in_all_components() -> None:
     """Else nobody could tell where it lies in the file, or how it is unpacked."""
     digest = sha256(b"a" * 900).digest()
@@ -379,10 +390,11 @@ def test_an_index_of_another_version_is_refused() -> None:
         replace(firmware(), name="solo_modbus"),
         firmware(board="DUO", version="1.0.0"),
         firmware(pins_hash=7),
-        replace(firmware(), kind="app", name="x86_64"),
+        firmware(version="1.0.1"),
+        replace(firmware(board="x86_64"), kind="app"),
         replace(app(), kind="controller", name="duo_cm4"),
     ],
-    ids=range(13),
+    ids=range(14),
 )
 def test_a_component_that_no_station_has_or_with_other_facts_is_refused(content: packing.Content) -> None:
     assert refusal_of(build_file(content)).code == "format"

@@ -56,6 +56,18 @@ def test_the_longest_line_of_ours_fits() -> None:
     orders.write(Wish(Order("c", "https://" + "x" * 1_992), True, True, worst * 100))
 
 
+def test_a_text_may_be_as_long_as_was_agreed_and_no_longer() -> None:
+    for least, most in (
+        (Wish(Order("n" * 100, "u" * 2_000), restarted="r" * 100), Wish(Order("n", "u" * 2_001))),
+        (Wish(Order("n", "u", 2**53, 0, 2**53)), Wish(Order("n", "u", 2**53 + 1))),
+        (State("n" * 100, why="w" * 1_000, restart_why="w" * 1_000), State(why="w" * 1_001)),
+        (State(received_b=2**53), State(restart_why="w" * 1_001)),
+    ):
+        assert orders.read(orders.write(least)) == least
+        with pytest.raises(LineError):
+            orders.read(orders.write(most))
+
+
 def test_progress_has_one_spelling_on_both_sides() -> None:
     assert {str(each) for each in Progress} == {orders.NONE, *orders.PROGRESS}
     for name in (orders.NONE, *orders.PROGRESS):
