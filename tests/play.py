@@ -101,6 +101,7 @@ class Play:
         self.restarts = self.hang_ups = self.wipes = 0
         self.commissioned: list[Commission] = []
         self.updater: UpdaterWish | None = None  # what it was told last
+        self.wishes = 0  # how often it was told something
         self.places = places
         self.commands = 0
         self.facts: dict[str, Any] = dict(facts or {})
@@ -263,7 +264,7 @@ class Play:
                 case FindPlace(latitude=latitude, longitude=longitude):
                     self.on(PlaceFound(latitude, longitude, self.places(latitude, longitude)))
                 case UpdaterWish():
-                    self.updater = effect
+                    self.updater, self.wishes = effect, self.wishes + 1
                 case Wipe():
                     self.wipes += 1
                 case HangUp():

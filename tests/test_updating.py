@@ -98,6 +98,34 @@ def test_steps_that_passed_while_the_agent_was_away_are_told_all_the_same() -> N
     assert statuses(again) == WHOLE
 
 
+def test_a_download_that_nobody_has_told_of_is_told_of_before_what_came_of_it() -> None:
+    p = play()
+    order(p)
+    tell(p, P.STAGED)
+    assert statuses(p) == WHOLE[:4]
+
+
+def test_the_updater_is_told_each_wish_once_and_a_new_one_all_of_it_anew() -> None:
+    p = Play(machine=MACHINE)
+    order(p)
+    assert p.wishes == 0, "nobody is there to hear it"
+    p.on(UpdaterTold())
+    assert p.wishes == 1 and p.updater and p.updater.ordered
+    tell(p, P.DOWNLOADING).after(20)
+    tell(p, P.DOWNLOADING)
+    assert p.wishes == 1
+    p.on(UpdaterLost()).after(5).on(UpdaterTold())
+    assert p.wishes == 2
+
+
+def test_a_station_whose_update_service_was_taken_away_follows_no_old_order() -> None:
+    p = play()
+    order(p)
+    p.station = replace(p.station, machine=Machine(can_update=False))
+    p.on(UpdaterTold(p.station.update.order if p.station.update else "", P.FAILED, code="link"))
+    assert statuses(p) == []
+
+
 def test_a_build_that_was_there_already_is_installed_and_nothing_is_said_of_a_download() -> None:
     p = play()
     order(p)
@@ -203,6 +231,19 @@ def test_an_override_ends_the_sessions_first_and_is_logged() -> None:
     assert event["type"] == "ResetOrReboot" and "fire risk, ticket 12" in event["techInfo"]
 
 
+def test_an_override_counts_where_people_may_start_before_an_update_too() -> None:
+    p = staged(charging(play(Settings(sessions_before_update=True))), custom={"override": "fire risk"})
+    p.after(2).open(1, wh=5)
+    assert p.transactions(1)[-1] == ("Ended", "ImmediateReset") and p.updater and p.updater.install
+
+
+def test_what_else_opens_the_station_meanwhile_stays_so() -> None:
+    p = staged(charging(play()))
+    p.station = replace(p.station, bar=None)
+    p.on(UpdaterLost()).after(1)
+    assert p.station.bar is None and not p.port(2).off
+
+
 def test_an_override_waits_no_longer_than_a_reset_would() -> None:
     p = staged(charging(play()).on(ControllerLost("reset")), custom={"override": "now"})
     p.after(14.9)
@@ -255,6 +296,14 @@ def test_a_second_order_replaces_the_first_until_it_installs() -> None:
     assert order(p, 4)["status"] == "Rejected"
     ids = [payload["requestId"] for payload in p.payloads("FirmwareStatusNotification")]
     assert ids == sorted(ids), "nothing more is said of the first"
+
+
+def test_while_the_new_build_is_on_trial_no_other_one_is_ordered() -> None:
+    p = staged(play())
+    tell(p, P.ACTIVATED)
+    again = p.reboot(3, same_kernel=True).see(1).see(2).on(UpdaterTold())
+    tell(again, P.TRIAL)
+    assert order(again, 2)["statusInfo"]["reasonCode"] == "FwUpdateInProgress"
 
 
 def test_the_same_order_again_goes_on() -> None:
@@ -375,6 +424,13 @@ def test_while_the_time_is_unknown_a_window_is_shut_and_opens_when_somebody_know
     assert p.updater.download
 
 
+def test_an_order_that_is_dated_years_ago_has_its_month_from_when_it_came() -> None:
+    p = play()
+    order(p, at_s=-1_000 * DAY_S, install_s=-900 * DAY_S)
+    tell(p, P.DOWNLOADING).after(10)
+    assert statuses(p) == ["Downloading"]
+
+
 def test_an_order_that_comes_to_nothing_for_a_month_is_over() -> None:
     p = play()
     order(p)
@@ -447,10 +503,18 @@ def test_a_restart_that_the_updater_asks_for_is_done_once_also_over_runs() -> No
     wanted = UpdaterTold(restart_id="r1", restart="idle", restart_why="flashed by hand")
     p.on(wanted)
     assert p.restarts == 0 and p.port(2).off
+    assert situation(p.station, p.port(2)) is Situation.UPDATING and p.station.bar == Bar(Reason.UPDATING)
     p.after(10).tap(ANN).open(1)
     assert p.restarts == 1 and "flashed by hand" in p.payloads("SecurityEventNotification")[-1]["techInfo"]
     again = p.reboot(3, same_kernel=True).see(1).see(2).on(wanted)
     assert again.restarts == 0 and not again.port(1).off
+
+
+def test_an_order_that_waits_does_not_take_the_text_of_a_restart_away() -> None:
+    p = charging(play())
+    order(p, at_s=3_600)
+    p.on(UpdaterTold(restart_id="r1", restart="idle", restart_why="flashed by hand")).after(20)
+    assert situation(p.station, p.port(2)) is Situation.UPDATING and p.station.bar == Bar(Reason.UPDATING)
 
 
 def test_a_failed_trial_is_left_with_the_sessions_going_on() -> None:
