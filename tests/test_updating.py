@@ -77,6 +77,7 @@ def test_an_order_goes_its_way_and_each_status_is_told_once_in_ocpps_order() -> 
     assert p.updater.install and p.restarts == 0
     tell(p, P.ACTIVATED)
     assert p.restarts == 1 and p.facts["reset"] == "FirmwareUpdate"
+    assert p.payloads("SecurityEventNotification")[-1]["techInfo"].endswith("update 7"), "over nobody's session"
     again = p.reboot(3, same_kernel=True, controller_too=False).see(1).see(2)
     assert again.station.boot.reason is BootReason.FIRMWARE_UPDATE
     tell(again, P.TRIAL)
@@ -508,6 +509,23 @@ def test_a_restart_that_the_updater_asks_for_is_done_once_also_over_runs() -> No
     assert p.restarts == 1 and "flashed by hand" in p.payloads("SecurityEventNotification")[-1]["techInfo"]
     again = p.reboot(3, same_kernel=True).see(1).see(2).on(wanted)
     assert again.restarts == 0 and not again.port(1).off
+    assert again.on(UpdaterTold()).restarts == 0, "it asks for nothing any more"
+
+
+def test_a_restart_that_the_updater_asks_for_leaves_the_reason_why_a_station_is_closed() -> None:
+    p = charging(play())
+    p.station = replace(p.station, bar=Bar(Reason.PLAN_ENDED))
+    p.on(UpdaterTold(restart_id="r1", restart="idle", restart_why="flashed by hand"))
+    assert p.station.bar == Bar(Reason.PLAN_ENDED)
+
+
+def test_a_build_that_the_next_start_would_run_waits_for_the_last_session() -> None:
+    p = charging(play())
+    order(p)
+    tell(p, P.ACTIVATED).after(20)
+    assert p.restarts == 0 and p.port(2).off
+    p.tap(ANN).open(1)
+    assert p.restarts == 1
 
 
 def test_an_order_that_waits_does_not_take_the_text_of_a_restart_away() -> None:
