@@ -155,6 +155,16 @@ def test_nobody_puts_anything_into_a_signed_head() -> None:
         head_of(other)
 
 
+def test_an_index_of_the_same_length_is_not_the_one_that_was_signed_nor_one_whose_length_is_a_lie() -> None:
+    envelope = suit.read(HEAD.raw)
+    data = envelope.payloads["#app-x86_64"]
+    other = suit.with_payloads(envelope, {**envelope.payloads, "#app-x86_64": data[:-1] + bytes([data[-1] ^ 1])})
+    component = suit.Component("app", "x86_64", sha256(data).digest(), len(data) + 1)
+    manifest = suit.dump_manifest(suit.Manifest(0, "1.0.0", "c", (component,)))
+    for head in (other, suit.seal(manifest, {component.uri: data}, PROD)):
+        assert "changed after it was signed" in refusal_of(head).sentence
+
+
 def test_a_head_that_is_too_long_is_read_no_further() -> None:
     """Whatever it says of its length."""
 

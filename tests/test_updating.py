@@ -35,7 +35,7 @@ def play(settings: Settings | None = None, **how: Any) -> Play:
 
 
 def order(play: Play, request_id: int = 1, url: str = URL, *, at_s: float = 0.0, install_s: float | None = None,
-          retries: int | None = None, custom: Json | None = None) -> Json:  # fmt: skip
+          retries: int | None = None, interval_s: int | None = None, custom: Json | None = None) -> Json:  # fmt: skip
     """`at_s`, `install_s` from now on."""
     now_s = play.epoch_s + play.now
     firmware = {"location": url, "retrieveDateTime": iso8601(now_s + at_s)}
@@ -44,6 +44,8 @@ def order(play: Play, request_id: int = 1, url: str = URL, *, at_s: float = 0.0,
     more: Json = {} if custom is None else {"customData": {"vendorId": "station-agent", **custom}}
     if retries is not None:
         more["retries"] = retries
+    if interval_s is not None:
+        more["retryInterval"] = interval_s
     return play.command("UpdateFirmware", requestId=request_id, firmware=firmware, **more)
 
 
@@ -172,6 +174,51 @@ def test_a_rolled_back_build_is_told_with_its_reason_after_all_that_came_before(
     assert again.payloads("FirmwareStatusNotification")[-1]["statusInfo"]["additionalInfo"] == (
         "the controller is not heard"
     )
+
+
+@pytest.mark.parametrize(
+    ("progress", "code", "told"),
+    [
+        (P.FAILED, "link", ["DownloadFailed"]), (P.FAILED, "key", ["Downloading", "InvalidSignature"]),
+        (P.FAILED, "board", ["Downloading", "InstallVerificationFailed"]),
+        (P.ROLLED_BACK, "rolled-back", [*WHOLE[:-1], "InstallationFailed"]),
+    ],
+)  # fmt: skip
+def test_an_end_that_comes_at_once_is_told_after_what_must_have_happened(
+    progress: Progress, code: str, told: list[str]
+) -> None:
+    p = play()
+    order(p)
+    tell(p, progress, code=code, why="so it was")
+    assert statuses(p) == told
+
+
+@pytest.mark.parametrize(
+    ("code", "told"), [("storage", "InstallationFailed"), ("hash", "InstallVerificationFailed")]
+)
+def test_a_build_that_was_here_and_could_not_be_begun_has_failed_its_installation(code: str, told: str) -> None:
+    p = staged(charging(play()))
+    tell(p, P.FAILED, code=code, why="so it was")
+    assert statuses(p) == [*WHOLE[:3], "InstallScheduled", told]
+    assert p.station.update and (p.station.update.code, p.station.update.why) == (code, "so it was")
+
+
+def test_the_security_log_has_the_version_that_runs_now() -> None:
+    p = play()
+    order(p, 7)
+    tell(p, P.CONFIRMED, version="2.0.0")
+    assert p.payloads("SecurityEventNotification")[-1]["techInfo"] == "update 7: 2.0.0"
+
+
+def test_a_saved_order_reads_as_it_was_and_what_cannot_be_one_is_none() -> None:
+    p = play()
+    order(p, retries=3, install_s=60, custom={"window": ["23:30", "01:30"], "budgetB": 5_000_000, "override": "now"})
+    update = p.station.update
+    fact = updating.saved(update)
+    assert fact and updating.restored({**fact, "mood": "sunny"}) == update
+    assert "shut_at" not in fact and updating.saved(None) is None
+    for bad in (None, 5, [], {}, {**fact, "url": 5}, {**fact, "window": "all day"}):
+        assert updating.restored(bad) is None, bad
 
 
 # -- nobody is in a session -------------------------------------------------------------------------------------------
@@ -334,7 +381,11 @@ def test_an_order_that_waits_for_a_session_may_be_called_off_by_another_and_port
         ({"custom": {"window": ["01:00", "01:00"]}}, "InvalidValue"), ({"custom": {"window": "01:00"}}, "InvalidValue"),
         ({"custom": {"window": ["24:00", "01:00"]}}, "InvalidValue"), ({"custom": {"override": ""}}, "InvalidValue"),
         ({"custom": {"override": "a\nb"}}, "InvalidValue"), ({"custom": {"override": True}}, "InvalidValue"),
-        ({"custom": {"budgetb": 5}}, "UnsupportedParam"),
+        ({"custom": {"budgetb": 5}}, "UnsupportedParam"), ({"retries": 1_000_001}, "ValueTooHigh"),
+        ({"interval_s": -1}, "ValueOutOfRange"), ({"interval_s": 86_401}, "ValueOutOfRange"),
+        ({"custom": {"budgetB": 1 << 40}}, "InvalidValue"), ({"custom": {"spreadS": 604_801}}, "InvalidValue"),
+        ({"custom": {"override": "x" * 201}}, "InvalidValue"), ({"custom": {"window": ["23:60", "1"]}}, "InvalidValue"),
+        ({"custom": {"window": ["01:00", 5]}}, "InvalidValue"), ({"url": "https://x/#y z"}, "InvalidURL"),
     ],
 )  # fmt: skip
 def test_an_order_that_cannot_be_is_refused_with_one_sentence_and_changes_nothing(how: Json, code: str) -> None:
@@ -343,6 +394,33 @@ def test_an_order_that_cannot_be_is_refused_with_one_sentence_and_changes_nothin
     said = order(p, **how)
     assert (said["status"], said["statusInfo"]["reasonCode"]) == ("Rejected", code)
     assert p.station.update is before and not statuses(p)
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        {"retries": 0, "interval_s": 0, "custom": {"budgetB": 1, "spreadS": 0, "override": "x"}},
+        {"retries": 1_000_000, "interval_s": 86_400, "custom": {
+            "budgetB": (1 << 40) - 1, "spreadS": 604_800, "override": "x" * 200, "window": ["23:59", "00:00"],
+        }},
+    ],
+)  # fmt: skip
+def test_an_order_at_its_bounds_reaches_the_updater_as_it_is(how: Json) -> None:
+    p = play()
+    assert order(p, **how) == {"status": "Accepted"}
+    assert p.updater and (found := p.updater.ordered) and p.station.update
+    assert (found.retries, found.retry_interval_s, found.budget_b) == (
+        how["retries"], how["interval_s"], how["custom"]["budgetB"]
+    )  # fmt: skip
+    assert p.station.update.override == how["custom"]["override"]
+    assert p.station.update.window == ((23 * 60 + 59, 0) if "window" in how["custom"] else None)
+
+
+def test_the_same_request_for_another_place_is_another_order() -> None:
+    p = play()
+    order(p, 1)
+    assert order(p, 1, "https://builds.example/3") == {"status": "AcceptedCanceled"}
+    assert order(p, 2, "https://builds.example/3") == {"status": "AcceptedCanceled"}
 
 
 def test_a_station_without_an_updater_says_so() -> None:
