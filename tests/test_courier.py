@@ -298,6 +298,151 @@ def test_nobody_is_cut_off_by_a_restart_that_may_wait_and_an_agent_that_has_hear
     assert after(lab, 10 * courier.DEAF_S) == 1
 
 
+# -- without a line ---------------------------------------------------------------------------------------------------
+
+
+def here(lab: Lab, progress: str = orders.STAGED) -> air.Task:
+    """The build was staged by an order, and the updater has begun anew since."""
+    lab.site.stage("2.0.0")
+    held = lab.site.engine.status().slots["b"]
+    assert held
+    number = lab.site.engine.status().state.number
+    task = air.Task(Order("c1", "https://127.0.0.1:9/x"), progress, held.build.hex(), held.version, number=number)
+    (lab.site.root / "order").write_bytes(air.dump(task))
+    lab.wish = Wish(task.order)
+    lab.updater_dies()
+    return task
+
+
+def test_progress_in_bytes_is_told_every_ten_seconds_and_all_else_at_once(lab: Lab) -> None:
+    it = lab.courier
+    it.task = air.Task(Order("c1", "https://x"), orders.DOWNLOADING)
+    told = it.state(lab.now)
+    assert told and it.state(lab.now) is None
+    it.task = replace(it.task, received_b=5)
+    assert it.state(lab.now + 9.9) is None
+    told = it.state(lab.now + 10.0)
+    assert told and told.received_b == 5
+    it.task = replace(it.task, progress=orders.STAGED, received_b=9)
+    told = it.state(lab.now + 10.0)
+    assert told and (told.progress, told.received_b) == (orders.STAGED, 9)
+    assert it.state(lab.now + 99.0) is None and it.news() == told, "whoever has just come hears all of it"
+
+
+def test_an_operators_ca_that_cannot_be_read_ends_the_attempt_and_says_so(lab: Lab) -> None:
+    def unreadable() -> ssl.SSLContext:
+        raise PermissionError(13, "Permission denied")
+
+    lab.courier._context = unreadable
+    lab.order("https://127.0.0.1:9/x", retries=1)
+    lab.turn()
+    assert lab.progress == orders.WAITING and lab.courier.next_deadline() > lab.now
+    assert lab.failed() == "link" and "operator's CA cannot be read: Permission denied" in lab.why
+
+
+@pytest.mark.promise("S8")
+def test_after_a_start_nothing_goes_on_and_nothing_is_called_off_before_the_agent_has_spoken(lab: Lab) -> None:
+    task = here(lab)
+    lab.made()
+    lab.turn()
+    assert lab.courier.task == task and (lab.site.root / "order").exists()
+    lab.courier.wish(Wish())
+    lab.turn()
+    assert lab.courier.task is None and not (lab.site.root / "order").exists()
+
+
+def test_a_staged_build_that_is_called_off_can_be_tried_by_nobody(lab: Lab) -> None:
+    here(lab)
+    lab.turn()
+    assert lab.progress == orders.STAGED and lab.site.engine.tryable
+    lab.courier.wish(Wish())
+    lab.turn()
+    assert not lab.site.engine.tryable and lab.runs() == "1.0.0"
+
+
+def test_what_was_activated_is_watched_every_five_seconds_and_a_staged_build_is_not(lab: Lab) -> None:
+    here(lab)
+    lab.turn()
+    assert lab.courier.next_deadline() == float("inf")
+    lab.activated()
+    looked_s = lab.now
+    lab.turn()
+    assert lab.courier.next_deadline() <= looked_s + courier.LOOK_S
+    assert lab.runs() == "2.0.0"
+    lab.now = looked_s + courier.LOOK_S + 0.1
+    lab.turn()
+    assert lab.progress == orders.TRIAL
+    lab.site.engine.confirm()
+    lab.turn()
+    assert lab.progress == orders.TRIAL, "not every turn reads the boot state"
+    lab.now += courier.LOOK_S
+    lab.turn()
+    assert lab.progress == orders.CONFIRMED
+
+
+@pytest.mark.parametrize("is_online", [True, False])
+def test_where_the_old_build_has_a_broker_the_new_one_must_reach_it_too(lab: Lab, is_online: bool) -> None:
+    here(lab)
+    lab.vitals = Facts(0.0, 0.0, broker=is_online, has_session=True)
+    lab.activated()
+    assert lab.site.state.trial and lab.site.state.trial.was_online is is_online
+
+
+def test_a_build_that_may_not_be_begun_any_more_fails_the_order_with_the_reason(lab: Lab) -> None:
+    here(lab)
+    lab.site.engine.abandon()
+    lab.courier.wish(Wish(lab.wish.order, install=True))
+    lab.courier._looked_at = lab.now  # it has looked just before
+    lab.turn()
+    assert lab.progress == orders.FAILED and lab.why
+
+
+def test_an_engineers_word_over_an_order_that_has_ended_changes_nothing(lab: Lab) -> None:
+    lab.courier.overruled("an engineer has staged 1.5.0")
+    lab.turn()
+    assert lab.courier.task is None
+    lab.courier.task = air.failed(air.Task(Order("c1", "https://x")), "link", "it broke")
+    lab.courier.wish(Wish(lab.courier.task.order))
+    lab.courier.overruled("an engineer has staged 1.5.0")
+    lab.turn()
+    assert lab.why == "it broke"
+
+
+def test_while_an_engineer_flashes_nothing_is_begun(lab: Lab) -> None:
+    lab.order("https://127.0.0.1:9/x")
+    lab.courier.stand_aside(True)
+    lab.turn()
+    assert lab.courier._thread is None and lab.courier.next_deadline() == float("inf")
+    lab.courier.stand_aside(False)
+    assert lab.courier.next_deadline() == lab.now
+
+
+def test_a_call_from_an_attempt_is_answered_refused_or_ended_and_never_hangs() -> None:
+    woken = threading.Event()
+    hands = courier.Elsewhere(woken.set)
+    got: list[object] = []
+
+    def asks() -> None:
+        for what in (lambda: 5, lambda: int("x"), lambda: 6):
+            try:
+                got.append(hands.call(what))
+            except (ValueError, OSError) as error:
+                got.append(type(error))
+
+    thread = threading.Thread(target=asks)
+    thread.start()
+    for _ in range(2):
+        assert woken.wait(TURNS_S)
+        woken.clear()
+        hands.work_off()
+    assert woken.wait(TURNS_S)
+    hands.close()
+    thread.join(TURNS_S)
+    assert got == [5, ValueError, OSError]
+    with pytest.raises(OSError, match="service ends"):
+        hands.call(lambda: 7)
+
+
 # -- hostile and broken servers ---------------------------------------------------------------------------------------
 
 
