@@ -270,9 +270,10 @@ def failure(update: Update, end: Progress, code: str) -> FirmwareStatus:
 
 
 def steps(told: FirmwareStatus | None, to: FirmwareStatus | None, *, has_run: bool) -> Iterator[FirmwareStatus]:
-    """What the cloud hears from one status to another: what must have happened between, each once, never backwards.
+    """What the cloud hears from one status, not a final one, to another: what must have happened between, each once,
+    never backwards.
     `has_run`: a failure after the new build ran."""
-    if to is None or to is told or told in FINAL or RANK[to] < RANK[told]:
+    if to is None or to is told or RANK[to] < RANK[told]:
         return
     reached = RANK[to] if to not in FINAL or to is S.INSTALLED or has_run else RANK[S.DOWNLOADED]
     if to is S.DOWNLOAD_FAILED or (to is S.INSTALLED and RANK[told] < RANK[S.DOWNLOADING]):  # it was there already

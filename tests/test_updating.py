@@ -191,6 +191,10 @@ def test_an_end_that_comes_at_once_is_told_after_what_must_have_happened(
     order(p)
     tell(p, progress, code=code, why="so it was")
     assert statuses(p) == told
+    *before, last = p.payloads("FirmwareStatusNotification")
+    assert "so it was" in str(last) and "so it was" not in str(before), "the end alone has a reason"
+    events = [(each["type"], each["techInfo"]) for each in p.payloads("SecurityEventNotification")]
+    assert events[1:] == ([("InvalidFirmwareSignature", "so it was")] if code == "key" else [])
 
 
 @pytest.mark.parametrize(
@@ -519,6 +523,33 @@ def test_an_order_that_comes_to_nothing_for_a_month_is_over() -> None:
     p.after(0.2 * DAY_S)
     assert statuses(p) == ["Downloading", "DownloadFailed"]
     assert p.updater and p.updater.ordered is None
+
+
+def test_after_its_month_an_order_has_failed_where_it_stands() -> None:
+    p = play()
+    order(p)
+    update = p.station.update
+    assert update and update.ordered_s
+    old = replace(update, ordered_s=update.ordered_s - 31 * DAY_S, retrieve_s=update.retrieve_s - 31 * DAY_S)
+
+    def said(update: updating.Update) -> updating.Standing:
+        return updating.standing(p.station, update, p.now)
+
+    assert said(old) == updating.Standing(S.DOWNLOAD_FAILED, "interrupted", "not done within 30 days: order it again")
+    assert said(replace(old, told=S.DOWNLOADING)).status is S.DOWNLOAD_FAILED
+    assert said(replace(old, told=S.DOWNLOADED)).status is S.INSTALLATION_FAILED
+    later = replace(old, install_s=update.ordered_s + DAY_S)
+    assert said(later).status is None, "it may not even install yet"
+    tell(p, P.STAGED)
+    assert said(old).status is S.INSTALLATION_FAILED
+
+
+def test_what_the_cloud_has_heard_is_not_taken_back() -> None:
+    p = staged(charging(play()))
+    heard = statuses(p)
+    for progress in (P.DOWNLOADING, P.WAITING):
+        tell(p, progress)
+    assert statuses(p) == heard
 
 
 # -- the plan ---------------------------------------------------------------------------------------------------------
