@@ -601,6 +601,7 @@ def test_an_updater_that_dies_again_and_again_loses_no_piece_and_the_old_build_r
             assert lab.runs() == "1.0.0"
             lab.updater_dies()
     assert had_b > 300_000
+    assert all(request.range[0] for request in server.requests[1:]), "the head has come once"
     lab.site.engine.activate()
     assert lab.runs() == "2.0.0"
 

@@ -129,7 +129,6 @@ class Courier:
         self._said: SimpleQueue[Callable[[], None]] = SimpleQueue()  # from other threads
         self.task = air.load(read(root / ORDER))
         self._head = read(root / HEAD) if self.task else b""
-        self._look(clock())
 
     # -- what the service calls ---------------------------------------------------------------------------------------
 
