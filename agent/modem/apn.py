@@ -26,7 +26,6 @@ Table = Mapping[str, tuple[Access, ...]]  # by MCC and MNC, five or six digits
 
 # By the beginning of the ICCID, or by MCC and MNC: SIMs for things, which a list for people's phones does not know.
 KNOWN: dict[str, tuple[Access, ...]] = {
-    "8988303": (Access("hologram"),),
     "8988228": (Access("iot.1nce.net"),),
     "8988280": (Access("iot.1nce.net"),),
     "8988307": (Access("super"),),

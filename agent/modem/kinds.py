@@ -1,7 +1,7 @@
 """Which networks a modem is for, and whether they end (M1). Pure.
 
-LTE needs positive evidence, and once there was some it is kept for that modem, by its IMEI: a question that failed, or a
-week on 3G, makes no old modem of a new one. GSM and CDMA are said only when every question for evidence was answered.
+LTE needs positive evidence, and once there was some it is kept for that modem, by its IMEI: a question that failed, or
+a week on 3G, makes no old modem of a new one. GSM and CDMA are said only when every question for it was answered.
 """
 
 from collections.abc import Iterable, Mapping
@@ -31,19 +31,17 @@ class Sunset(StrEnum):
     REPLACE = "replace the station"
 
 
-# Names of modules, or what they begin with, that have LTE. A name that is not here says nothing.
+# What the names of modules with LTE begin with. A name that is not here says nothing.
 LTE_MODELS = (
-    "EC2", "EG0", "EG1", "EG2", "EG6", "EG8", "EG9", "EM0", "EM1", "EP0", "BG7", "BG9", "RG5", "RM5", "EC200", "SIM7",
-    "SIM70", "SIM72", "SIM75", "SIM76", "A76", "LE9", "ME9", "LM9", "FN9", "TOBY", "LARA", "SARA-R", "HL7", "WP7", "EM7",
-    "MC7", "ELS", "PLS", "EXS", "ME3", "L8", "NL6", "FM1", "FG1", "NRF91", "ME9", "MU9",
+    "EC2", "EG0", "EG1", "EG2", "EG6", "EG8", "EG9", "EM0", "EM1", "EP0", "BG7", "BG9", "RG5", "RM5", "SIM7", "A76",
+    "LE9", "ME9", "TOBY", "LARA", "SARA-R", "HL78", "ELS", "NRF91",
 )  # fmt: skip
-NOT_LTE = ("MU9", "SIM7020", "ELS61-US3G")  # which begin alike and have none, or none that carries us
 CDMA_WORDS = ("CIS707", "IS-707", "IS-856", "CDMA 1X", "CDMA1X")
 
 
 def is_lte_model(model: str | None) -> bool:
     name = (model or "").upper().replace("QUECTEL", "").replace("SIMCOM", "").replace("_", "-").strip(" -")
-    return name.startswith(LTE_MODELS) and not name.startswith(NOT_LTE)
+    return name.startswith(LTE_MODELS)
 
 
 def generation(act: int | None) -> str | None:

@@ -1,0 +1,419 @@
+"""What is done about a modem that does not carry us, in which order, how often at most, and when. Pure.
+
+A trouble has its rungs: an action, and how long to wait for what it does. Behind the last one comes the back-off, which
+grows from series to series and is kept over restarts, as are the limits: a modem that is reset again and again takes its
+network's own back-off from it, and may find its SIM barred (GSMA TS.34 CER1 to CER4). `now` is monotonic seconds.
+"""
+
+from collections.abc import Callable, Mapping
+from enum import StrEnum
+from typing import Any
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from agent.modem import modem as facts
+from agent.modem.liveness import Verdict
+from agent.modem.modem import Bearer, Modem, Sim
+
+HOUR_S, DAY_S = 3_600.0, 86_400.0
+BACKOFFS_S = (300.0, 600.0, 900.0, 1_200.0, 1_800.0, 3_600.0)  # between series, the last one for ever (Particle)
+JITTER = 0.2
+STABLE_S = 600.0  # online for so long: what was done has helped
+START_MAX_S = 60.0  # after a power cut all stations of a site begin within this
+REBOOT_AFTER_S = 6 * HOUR_S  # dark, in one piece
+POWER_AFTER_S = HOUR_S  # of 10 modems 2 needed 20 to 50 minutes to come back by themselves (openwrt PR 23590)
+REJECTED_S = 720.0  # T3402 (24.301): so long the modem itself keeps quiet after rejects, and a power cut undoes that
+
+
+class Action(StrEnum):
+    """The first five go over the AT port and the bearer, the others are the board's and the system's."""
+
+    REDIAL = "redial"  # hang up, dial
+    REATTACH = "reattach"  # AT+CGATT=0, AT+CGATT=1
+    RESELECT = "reselect"  # AT+COPS=0: choose a network by yourself
+    RADIO = "radio off and on"  # AT+CFUN=4, ten seconds, AT+CFUN=1
+    RESTART = "restart"  # AT+CFUN=1,1
+    REOPEN = "reopen the port"
+    START = "press its power key"
+    USB = "USB port off and on"
+    POWER = "reset, or supply off and on"
+    OTHER_SIM = "the other SIM"
+    REBOOT = "reboot the station"
+
+
+OVER_AT = frozenset((Action.REDIAL, Action.REATTACH, Action.RESELECT, Action.RADIO, Action.RESTART, Action.REOPEN))
+RESETS = frozenset((Action.RESTART, Action.USB, Action.POWER, Action.OTHER_SIM, Action.REBOOT))
+ACCESSES = frozenset((Action.REDIAL, Action.REATTACH, Action.RESELECT, Action.RADIO, Action.RESTART))
+LEVELS = {
+    Action.REDIAL: 0, Action.REATTACH: 1, Action.RESELECT: 1, Action.RADIO: 2, Action.RESTART: 3, Action.REOPEN: 3,
+    Action.USB: 4, Action.START: 5, Action.POWER: 5, Action.OTHER_SIM: 5, Action.REBOOT: 6,
+}  # fmt: skip
+
+# At most so many in so many seconds; ACCESS counts all that ask the network anew.
+ACCESS = "access"
+LIMITS: dict[str, tuple[tuple[int, float], ...]] = {
+    ACCESS: ((12, HOUR_S), (100, DAY_S)),
+    Action.RADIO: ((6, HOUR_S), (48, DAY_S)),
+    Action.RESTART: ((4, HOUR_S), (24, DAY_S)),
+    Action.REOPEN: ((12, HOUR_S), (100, DAY_S)),
+    Action.START: ((6, HOUR_S), (24, DAY_S)),
+    Action.USB: ((6, HOUR_S), (24, DAY_S)),
+    Action.POWER: ((1, 600.0), (6, HOUR_S), (24, DAY_S)),
+    Action.OTHER_SIM: ((1, HOUR_S), (4, DAY_S)),
+    Action.REBOOT: ((1, DAY_S),),
+}
+LEDGER_MAX = {key: max(count for count, _ in limits) for key, limits in LIMITS.items()}
+
+# How long an action may take, until it is taken for done.
+TAKES_S = {
+    Action.REDIAL: 180.0, Action.REATTACH: 310.0, Action.RESELECT: 190.0, Action.RADIO: 90.0, Action.RESTART: 90.0,
+    Action.REOPEN: 30.0, Action.START: 60.0, Action.USB: 60.0, Action.POWER: 90.0, Action.OTHER_SIM: 90.0,
+    Action.REBOOT: 600.0,
+}  # fmt: skip
+
+
+class Trouble(StrEnum):
+    LOST = "no port"
+    HUNG = "no answer at the port"
+    OFF = "the radio is off"
+    SIM = "no SIM, or it has failed"
+    DENIED = "the network denies this SIM"
+    DEREGISTERED = "told not to register"
+    UNREGISTERED = "no registration, though a network is heard"
+    UNHEARD = "no network is heard"
+    REFUSED = "no access point is accepted"
+    DARK = "no data, though registered"
+
+
+class Rung(Struct, frozen=True):
+    action: Action
+    wait_s: float  # for what it does, once it is done
+
+
+class Ladder(Struct, frozen=True):
+    """`patience_s`: the trouble must have lasted. `first`: the first series, `later`: each one after a back-off."""
+
+    patience_s: float
+    first: tuple[Rung, ...]
+    later: tuple[Rung, ...]
+    backoffs_s: tuple[float, ...] = BACKOFFS_S
+
+
+def rungs(*pairs: tuple[Action, float]) -> tuple[Rung, ...]:
+    return tuple(Rung(action, wait_s) for action, wait_s in pairs)
+
+
+LADDERS: dict[Trouble, Ladder] = {
+    Trouble.LOST: Ladder(
+        60.0, rungs((Action.START, 60), (Action.USB, 60), (Action.POWER, 60)), rungs((Action.POWER, 60))
+    ),
+    Trouble.HUNG: Ladder(
+        0.0, rungs((Action.REOPEN, 15), (Action.USB, 60), (Action.POWER, 60)), rungs((Action.USB, 60), (Action.POWER, 60))
+    ),
+    Trouble.OFF: Ladder(
+        2.0, rungs((Action.RADIO, 20), (Action.RADIO, 60), (Action.RESTART, 60)), rungs((Action.RADIO, 60))
+    ),
+    Trouble.SIM: Ladder(
+        0.0,  # the modem's facts have waited already
+        rungs((Action.RADIO, 60), (Action.RESTART, 90), (Action.POWER, 90), (Action.OTHER_SIM, 90)),
+        rungs((Action.RADIO, 60)),
+        (HOUR_S,),
+    ),
+    Trouble.DENIED: Ladder(6 * HOUR_S, rungs((Action.RADIO, 300)), rungs((Action.RADIO, 300)), (12 * HOUR_S,)),
+    Trouble.DEREGISTERED: Ladder(5.0, rungs((Action.RESELECT, 120)), rungs((Action.RESELECT, 120))),
+    Trouble.UNREGISTERED: Ladder(
+        900.0,  # Sixfab waits as long; two of ten modems need longer, and get it
+        rungs((Action.RESELECT, 300), (Action.RADIO, 300), (Action.RADIO, 600), (Action.RESTART, 900)),
+        rungs((Action.RADIO, 300), (Action.POWER, 900)),
+    ),
+    Trouble.UNHEARD: Ladder(  # no reset: nothing would be heard afterwards either. Some modems stop listening, though
+        HOUR_S, rungs((Action.RESELECT, 300)), rungs((Action.RADIO, 300)), (6 * HOUR_S,)
+    ),
+    Trouble.REFUSED: Ladder(0.0, rungs((Action.REDIAL, 60)), rungs((Action.REDIAL, 60)), (HOUR_S,)),
+    Trouble.DARK: Ladder(
+        0.0,
+        rungs(
+            (Action.REDIAL, 30), (Action.REDIAL, 60), (Action.REATTACH, 60), (Action.REATTACH, 60),
+            (Action.RADIO, 120), (Action.RADIO, 120), (Action.RESTART, 300),
+        ),
+        rungs((Action.REDIAL, 60), (Action.RADIO, 120), (Action.POWER, 300)),
+    ),
+}  # fmt: skip
+
+
+class Track(Struct, frozen=True):
+    """How far one trouble has come."""
+
+    rung: int = 0
+    series: int = 0
+    not_before: float = float("-inf")
+
+
+class Recovery(Struct, frozen=True):
+    tracks: dict[Trouble, Track] = {}
+    ledger: dict[str, tuple[float, ...]] = {}  # when each action was taken, as far as a limit may ask
+    acting: Action | None = None
+    until: float = 0.0  # at the latest it is done
+    quiet_until: float = float("-inf")  # an action has ended: what it does has time until then
+    began_at: float = float("-inf")  # the first action is not before this
+    online_since: float | None = None
+    dark_since: float = 0.0  # not acknowledged by the broker
+
+    @property
+    def series(self) -> int:
+        """The most that any trouble has come to."""
+        return max((track.series for track in self.tracks.values()), default=0)
+
+
+class Context(Struct, frozen=True):
+    """What else counts. `can`: what station and board can do; what goes over AT needs no mention."""
+
+    can: frozenset[Action] = frozenset()
+    is_charging: bool = True  # unless we know that nobody does
+    is_refused: bool = False  # every access point was tried, or the bearer cannot be had at all
+    may_roam: bool = True
+
+
+# -- what is wrong ----------------------------------------------------------------------------------------------------
+
+
+def trouble(modem: Modem, verdict: Verdict | None, context: Context, now: float) -> Trouble | None:
+    """`verdict` is of the bearer, None where it is not up. What only the broker has is none of the modem's."""
+    if modem.opened_at is None:
+        return Trouble.LOST
+    if modem.hung_at is not None:
+        return Trouble.HUNG
+    if not modem.is_known:
+        return None
+    if facts.is_radio_off(modem):
+        return Trouble.OFF
+    if modem.bearer is Bearer.UP:
+        return Trouble.DARK if verdict is Verdict.DOWN else None
+    match facts.sim(modem, now):
+        case Sim.MISSING | Sim.FAILED:
+            return Trouble.SIM
+        case Sim.LOCKED | Sim.BUSY | Sim.UNKNOWN:
+            return None
+    if facts.is_registered(modem, now):
+        if facts.is_roaming(modem) and not context.may_roam:
+            return None
+        if modem.bearer is Bearer.RISING or not facts.is_in_service(modem):
+            return None
+        return Trouble.REFUSED if context.is_refused else Trouble.DARK
+    if modem.cops_mode == 2:
+        return Trouble.DEREGISTERED
+    if facts.is_denied_for_good(modem):
+        return Trouble.DENIED
+    return Trouble.UNREGISTERED if facts.has_coverage(modem, now) else Trouble.UNHEARD
+
+
+def since(trouble: Trouble, modem: Modem, now: float) -> float:
+    """How long it has lasted."""
+    match trouble:
+        case Trouble.LOST:
+            return modem.gone_at
+        case Trouble.HUNG:
+            return now if modem.hung_at is None else modem.hung_at
+        case Trouble.DENIED | Trouble.DEREGISTERED | Trouble.UNREGISTERED | Trouble.UNHEARD:
+            return modem.unregistered_at
+        case Trouble.OFF:
+            return modem.sim_since
+    return float("-inf")
+
+
+# -- what to do -------------------------------------------------------------------------------------------------------
+
+
+def allowed_at(recovery: Recovery, action: Action, now: float) -> float:
+    """From when on the limits let it. -inf: now."""
+    found = float("-inf")
+    for key in keys_of(action):
+        taken = recovery.ledger.get(key, ())
+        for count, window_s in LIMITS[key]:
+            if len(taken) >= count and taken[-count] + window_s > now:
+                found = max(found, taken[-count] + window_s)
+    return found
+
+
+def keys_of(action: Action) -> tuple[str, ...]:
+    return tuple(key for key in (ACCESS if action in ACCESSES else "", str(action)) if key in LIMITS)
+
+
+def guarded(action: Action, trouble: Trouble, modem: Modem, recovery: Recovery, context: Context, now: float) -> Action:
+    """The same, or the next weaker one where this is not to be."""
+    if action not in (Action.POWER, Action.USB) or trouble in (Trouble.HUNG, Trouble.LOST):
+        return action
+    is_early = now < recovery.dark_since + POWER_AFTER_S and trouble is not Trouble.SIM
+    is_quiet = now < modem.denied_at + REJECTED_S
+    return Action.RESTART if is_early or is_quiet or action not in context.can else action
+
+
+def is_able(action: Action, context: Context) -> bool:
+    return action in OVER_AT or action in context.can
+
+
+def next_rung(trouble: Trouble, track: Track, context: Context) -> tuple[int, Rung] | None:
+    """From the track's on, the first that this station can do. None: none is left in this series."""
+    series = LADDERS[trouble].later if track.series else LADDERS[trouble].first
+    for index in range(track.rung, len(series)):
+        if is_able(series[index].action, context) or (series[index].action is Action.POWER and trouble in AT_ANSWERS):
+            return index, series[index]
+    return None
+
+
+AT_ANSWERS = frozenset(Trouble) - {Trouble.LOST, Trouble.HUNG}  # then RESTART is always there in place of POWER
+
+
+def ready_at(recovery: Recovery, trouble: Trouble, modem: Modem, context: Context, now: float) -> float:
+    """When the next rung of this trouble may be taken, as things are. +inf: while an action is under way."""
+    if recovery.acting is not None:
+        return float("inf")
+    track = recovery.tracks.get(trouble, Track())
+    at = max(
+        since(trouble, modem, now) + LADDERS[trouble].patience_s if not track.rung and not track.series else 0.0,
+        track.not_before, recovery.quiet_until, recovery.began_at,
+    )  # fmt: skip
+    if found := next_rung(trouble, track, context):
+        action = guarded(found[1].action, trouble, modem, recovery, context, now)
+        at = max(at, allowed_at(recovery, action, now))
+    return at
+
+
+Uniform = Callable[[float, float], float]
+
+
+def step(
+    recovery: Recovery, trouble: Trouble | None, modem: Modem, context: Context, uniform: Uniform, now: float
+) -> tuple[Recovery, Action | None]:
+    """What to do now. `uniform` is that of random.Random."""
+    if recovery.acting is not None and now >= recovery.until:
+        recovery = done(recovery, now)
+    if may_reboot(recovery, trouble, context, now):
+        return begun(recovery, Action.REBOOT, now), Action.REBOOT
+    if trouble is None or now < ready_at(recovery, trouble, modem, context, now):
+        return recovery, None
+    track = recovery.tracks.get(trouble, Track())
+    found = next_rung(trouble, track, context)
+    if found is None:
+        return ended(recovery, trouble, track, 0.0, uniform, now), None
+    index, rung = found
+    action = guarded(rung.action, trouble, modem, recovery, context, now)
+    moved = Track(index + 1, track.series, now)
+    recovery = begun(with_track(recovery, trouble, moved), action, now)
+    if next_rung(trouble, moved, context) is None:
+        recovery = ended(recovery, trouble, moved, TAKES_S[action] + rung.wait_s, uniform, now)
+    return recovery, action
+
+
+def ended(
+    recovery: Recovery, trouble: Trouble, track: Track, more_s: float, uniform: Uniform, now: float
+) -> Recovery:
+    """A series: the next one begins after the back-off."""
+    backoffs = LADDERS[trouble].backoffs_s
+    wait_s = backoffs[min(track.series, len(backoffs) - 1)] * uniform(1 - JITTER, 1 + JITTER)
+    series = min(track.series + 1, len(BACKOFFS_S))
+    return with_track(recovery, trouble, Track(0, series, now + more_s + wait_s))
+
+
+def with_track(recovery: Recovery, trouble: Trouble, track: Track) -> Recovery:
+    return replace(recovery, tracks={**recovery.tracks, trouble: track})
+
+
+def begun(recovery: Recovery, action: Action, now: float) -> Recovery:
+    ledger = dict(recovery.ledger)
+    for key in keys_of(action):
+        ledger[key] = (*ledger.get(key, ()), now)[-LEDGER_MAX[key] :]
+    return replace(recovery, ledger=ledger, acting=action, until=now + TAKES_S[action])
+
+
+WAITS_S = {
+    rung.action: max(each.wait_s for ladder in LADDERS.values() for each in (*ladder.first, *ladder.later)
+                     if each.action is rung.action)
+    for ladder in LADDERS.values() for rung in (*ladder.first, *ladder.later)
+}  # fmt: skip
+
+
+def done(recovery: Recovery, now: float) -> Recovery:
+    """The action under way has ended, well or not. The rung's own wait follows."""
+    if recovery.acting is None:
+        return recovery
+    waited = [
+        rung.wait_s
+        for trouble, track in recovery.tracks.items()
+        for rung in (LADDERS[trouble].first if not track.series else LADDERS[trouble].later)[: track.rung][-1:]
+        if rung.action is recovery.acting
+    ]
+    wait_s = min(waited, default=WAITS_S.get(recovery.acting, 60.0))
+    return replace(recovery, acting=None, quiet_until=now + wait_s)
+
+
+def may_reboot(recovery: Recovery, trouble: Trouble | None, context: Context, now: float) -> bool:
+    """Never while somebody charges, nor where a start of the station cannot help: no coverage, denied, no SIM, the
+    broker alone."""
+    return (
+        Action.REBOOT in context.can
+        and not context.is_charging
+        and recovery.acting is None
+        and trouble in (Trouble.LOST, Trouble.HUNG, Trouble.DARK, Trouble.UNREGISTERED)
+        and now >= recovery.dark_since + REBOOT_AFTER_S
+        and now >= allowed_at(recovery, Action.REBOOT, now)
+    )
+
+
+def acknowledged(recovery: Recovery, is_acknowledged: bool, now: float) -> Recovery:
+    """Whether the broker acknowledges us. After STABLE_S of it, all troubles begin from the bottom again."""
+    if not is_acknowledged:
+        if recovery.online_since is None:
+            return recovery
+        return replace(recovery, online_since=None, dark_since=now)
+    if recovery.online_since is None:
+        return replace(recovery, online_since=now)
+    if recovery.tracks and now >= recovery.online_since + STABLE_S:
+        return replace(recovery, tracks={})
+    return recovery
+
+
+def forgiven(recovery: Recovery) -> Recovery:
+    """Another SIM or modem: what was tried with the old one says nothing. The limits stay."""
+    return replace(recovery, tracks={})
+
+
+# -- kept over restarts -----------------------------------------------------------------------------------------------
+
+
+def saved(recovery: Recovery, now: float) -> dict[str, Any]:
+    """Times as seconds from now. The station's off-time is not counted, so the limits are only ever stricter."""
+    return {
+        "ledger": {
+            key: [round(now - at) for at in taken if now - at < DAY_S] for key, taken in recovery.ledger.items()
+        },
+        "tracks": {
+            str(trouble): [track.rung, track.series, round(max(track.not_before - now, 0.0))]
+            for trouble, track in recovery.tracks.items()
+        },
+    }  # fmt: skip
+
+
+def restored(fact: object, now: float) -> Recovery:
+    """As it was saved; what cannot be read is left out."""
+    if not isinstance(fact, Mapping):
+        return Recovery(dark_since=now)
+    ledger: dict[str, tuple[float, ...]] = {}
+    tracks: dict[Trouble, Track] = {}
+    for key, ages in pairs(fact.get("ledger")):
+        if key in LIMITS and isinstance(ages, (list, tuple)):
+            found = sorted(now - min(max(float(age), 0.0), DAY_S) for age in ages if isinstance(age, (int, float)))
+            ledger[key] = tuple(found[-LEDGER_MAX[key] :])
+    for key, said in pairs(fact.get("tracks")):
+        if key in list(Trouble) and isinstance(said, (list, tuple)) and len(said) == 3:
+            rung, series, wait_s = (int(each) if isinstance(each, (int, float)) else 0 for each in said)
+            longest_s = (1 + JITTER) * max(LADDERS[Trouble(key)].backoffs_s) + HOUR_S
+            tracks[Trouble(key)] = Track(
+                min(max(rung, 0), 16), min(max(series, 0), len(BACKOFFS_S)), now + min(max(wait_s, 0), longest_s)
+            )
+    return Recovery(tracks=tracks, ledger=ledger, dark_since=now)
+
+
+def pairs(said: object) -> list[tuple[Any, Any]]:
+    return list(said.items()) if isinstance(said, Mapping) else []
