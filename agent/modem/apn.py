@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from msgspec import Struct
 
 CANDIDATES_MAX = 6
+APN = re.compile(r"[A-Za-z0-9._-]{0,100}")  # 23.003 9.1; it stands between quotes in a command
 GPRS_SUFFIX = re.compile(r"\.mnc[0-9]{3}\.mcc[0-9]{3}\.gprs\Z")  # 23.003 9.1: the network adds it
 
 
@@ -46,7 +47,7 @@ def candidates(
         return (config,)
     found: list[Access] = []
     for access in (*by_sim(known, iccid, imsi), *by_network(providers, imsi)):
-        if access not in found:
+        if access not in found and APN.fullmatch(access.apn):
             found.append(access)
     return (*found[: CANDIDATES_MAX - 1], Access()) if Access() not in found else tuple(found[:CANDIDATES_MAX])
 

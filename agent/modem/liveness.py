@@ -1,4 +1,4 @@
-"""Whether a bearer carries: what the broker acknowledges is the truth, and only its silence makes us look further. Pure.
+"""Whether a bearer carries: what the broker acknowledges is the truth; only its silence makes us look further. Pure.
 
 | broker | a second host | verdict |
 |---|---|---|

@@ -18,6 +18,7 @@ from agent.modem.reading import Piece
 
 LOST_AFTER_S = 15.0  # registration comes and goes: so long a loss is none (ModemManager does the same)
 SIM_AFTER_S = 20.0  # a SIM that is being read says odd things (Quectel's note)
+SIM_BUSY_MAX_S = 600.0  # busy is only waiting, but not for ever
 RSRQ_GOOD_DB = -12.5  # what a station's antenna must reach
 RSRP_HEARD_DBM = -130.0  # below it nothing can be said to be heard
 RSSI_HEARD_DBM = -111.0
@@ -188,6 +189,8 @@ def sim(modem: Modem, now: float) -> Sim:
         return Sim.UNKNOWN
     if modem.sim in (Sim.MISSING, Sim.FAILED) and now < modem.sim_since + SIM_AFTER_S:
         return Sim.BUSY
+    if modem.sim is Sim.BUSY and now >= modem.sim_since + SIM_BUSY_MAX_S:
+        return Sim.FAILED
     return modem.sim
 
 
@@ -215,7 +218,7 @@ def state(modem: Modem, now: float) -> State:
 
 def next_change(modem: Modem, now: float) -> float | None:
     """When patience ends, and the state may be another without a word of the modem."""
-    times = [modem.sim_since + SIM_AFTER_S] + ([modem.lost_at + LOST_AFTER_S] if modem.lost_at is not None else [])
+    times = [modem.sim_since + SIM_AFTER_S, modem.sim_since + SIM_BUSY_MAX_S] + ([modem.lost_at + LOST_AFTER_S] if modem.lost_at is not None else [])
     return min((each for each in times if each > now), default=None)
 
 

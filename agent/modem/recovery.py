@@ -1,8 +1,8 @@
 """What is done about a modem that does not carry us, in which order, how often at most, and when. Pure.
 
 A trouble has its rungs: an action, and how long to wait for what it does. Behind the last one comes the back-off, which
-grows from series to series and is kept over restarts, as are the limits: a modem that is reset again and again takes its
-network's own back-off from it, and may find its SIM barred (GSMA TS.34 CER1 to CER4). `now` is monotonic seconds.
+grows from series to series and is kept over restarts, as are the limits: who resets a modem again and again undoes its
+own back-off, and may find the SIM barred (GSMA TS.34 CER1 to CER4). `now` is monotonic seconds.
 """
 
 from collections.abc import Callable, Mapping
@@ -19,6 +19,7 @@ from agent.modem.modem import Bearer, Modem, Sim
 HOUR_S, DAY_S = 3_600.0, 86_400.0
 BACKOFFS_S = (300.0, 600.0, 900.0, 1_200.0, 1_800.0, 3_600.0)  # between series, the last one for ever (Particle)
 JITTER = 0.2
+AGAIN_S = 120.0  # a trouble that has come back after a rung has time, too
 STABLE_S = 600.0  # online for so long: what was done has helped
 START_MAX_S = 60.0  # after a power cut all stations of a site begin within this
 REBOOT_AFTER_S = 6 * HOUR_S  # dark, in one piece
@@ -27,11 +28,12 @@ REJECTED_S = 720.0  # T3402 (24.301): so long the modem itself keeps quiet after
 
 
 class Action(StrEnum):
-    """The first five go over the AT port and the bearer, the others are the board's and the system's."""
+    """The first six go over the AT port and the bearer, the others are the board's and the system's."""
 
     REDIAL = "redial"  # hang up, dial
     REATTACH = "reattach"  # AT+CGATT=0, AT+CGATT=1
     RESELECT = "reselect"  # AT+COPS=0: choose a network by yourself
+    ON = "radio on"  # AT+CFUN=1
     RADIO = "radio off and on"  # AT+CFUN=4, ten seconds, AT+CFUN=1
     RESTART = "restart"  # AT+CFUN=1,1
     REOPEN = "reopen the port"
@@ -42,11 +44,13 @@ class Action(StrEnum):
     REBOOT = "reboot the station"
 
 
-OVER_AT = frozenset((Action.REDIAL, Action.REATTACH, Action.RESELECT, Action.RADIO, Action.RESTART, Action.REOPEN))
+OVER_AT = frozenset((Action.REDIAL, Action.REATTACH, Action.RESELECT, Action.ON, Action.RADIO, Action.RESTART)) | {
+    Action.REOPEN
+}
 RESETS = frozenset((Action.RESTART, Action.USB, Action.POWER, Action.OTHER_SIM, Action.REBOOT))
-ACCESSES = frozenset((Action.REDIAL, Action.REATTACH, Action.RESELECT, Action.RADIO, Action.RESTART))
+ACCESSES = frozenset((Action.REDIAL, Action.REATTACH, Action.RESELECT, Action.ON, Action.RADIO, Action.RESTART))
 LEVELS = {
-    Action.REDIAL: 0, Action.REATTACH: 1, Action.RESELECT: 1, Action.RADIO: 2, Action.RESTART: 3, Action.REOPEN: 3,
+    Action.REDIAL: 0, Action.REATTACH: 1, Action.RESELECT: 1, Action.ON: 2, Action.RADIO: 2, Action.RESTART: 3, Action.REOPEN: 3,
     Action.USB: 4, Action.START: 5, Action.POWER: 5, Action.OTHER_SIM: 5, Action.REBOOT: 6,
 }  # fmt: skip
 
@@ -67,7 +71,7 @@ LEDGER_MAX = {key: max(count for count, _ in limits) for key, limits in LIMITS.i
 
 # How long an action may take, until it is taken for done.
 TAKES_S = {
-    Action.REDIAL: 180.0, Action.REATTACH: 310.0, Action.RESELECT: 190.0, Action.RADIO: 90.0, Action.RESTART: 90.0,
+    Action.REDIAL: 180.0, Action.REATTACH: 310.0, Action.RESELECT: 190.0, Action.ON: 30.0, Action.RADIO: 90.0, Action.RESTART: 90.0,
     Action.REOPEN: 30.0, Action.START: 60.0, Action.USB: 60.0, Action.POWER: 90.0, Action.OTHER_SIM: 90.0,
     Action.REBOOT: 600.0,
 }  # fmt: skip
@@ -109,10 +113,12 @@ LADDERS: dict[Trouble, Ladder] = {
         60.0, rungs((Action.START, 60), (Action.USB, 60), (Action.POWER, 60)), rungs((Action.POWER, 60))
     ),
     Trouble.HUNG: Ladder(
-        0.0, rungs((Action.REOPEN, 15), (Action.USB, 60), (Action.POWER, 60)), rungs((Action.USB, 60), (Action.POWER, 60))
+        0.0,
+        rungs((Action.REOPEN, 15), (Action.USB, 60), (Action.POWER, 60)),
+        rungs((Action.USB, 60), (Action.POWER, 60)),
     ),
     Trouble.OFF: Ladder(
-        2.0, rungs((Action.RADIO, 20), (Action.RADIO, 60), (Action.RESTART, 60)), rungs((Action.RADIO, 60))
+        2.0, rungs((Action.ON, 10), (Action.ON, 30), (Action.RADIO, 30), (Action.RESTART, 60)), rungs((Action.ON, 60))
     ),
     Trouble.SIM: Ladder(
         0.0,  # the modem's facts have waited already
@@ -155,10 +161,12 @@ class Recovery(Struct, frozen=True):
     ledger: dict[str, tuple[float, ...]] = {}  # when each action was taken, as far as a limit may ask
     acting: Action | None = None
     until: float = 0.0  # at the latest it is done
-    quiet_until: float = float("-inf")  # an action has ended: what it does has time until then
+    wait_s: float = 0.0  # then, for what it does
+    quiet_until: float = float("-inf")  # an action has ended, and this is over
     began_at: float = float("-inf")  # the first action is not before this
-    online_since: float | None = None
-    dark_since: float = 0.0  # not acknowledged by the broker
+    well_since: float | None = None  # the bearer carries
+    dark_since: float = 0.0  # not acknowledged by the broker, over whatever
+    is_dark: bool = True
 
     @property
     def series(self) -> int:
@@ -271,7 +279,7 @@ def ready_at(recovery: Recovery, trouble: Trouble, modem: Modem, context: Contex
         return float("inf")
     track = recovery.tracks.get(trouble, Track())
     at = max(
-        since(trouble, modem, now) + LADDERS[trouble].patience_s if not track.rung and not track.series else 0.0,
+        since(trouble, modem, now) + min(LADDERS[trouble].patience_s, AGAIN_S if track.rung else float("inf")),
         track.not_before, recovery.quiet_until, recovery.began_at,
     )  # fmt: skip
     if found := next_rung(trouble, track, context):
@@ -290,7 +298,7 @@ def step(
     if recovery.acting is not None and now >= recovery.until:
         recovery = done(recovery, now)
     if may_reboot(recovery, trouble, context, now):
-        return begun(recovery, Action.REBOOT, now), Action.REBOOT
+        return begun(recovery, Rung(Action.REBOOT, 0.0), now), Action.REBOOT
     if trouble is None or now < ready_at(recovery, trouble, modem, context, now):
         return recovery, None
     track = recovery.tracks.get(trouble, Track())
@@ -300,9 +308,9 @@ def step(
     index, rung = found
     action = guarded(rung.action, trouble, modem, recovery, context, now)
     moved = Track(index + 1, track.series, now)
-    recovery = begun(with_track(recovery, trouble, moved), action, now)
+    recovery = begun(with_track(recovery, trouble, moved), Rung(action, rung.wait_s), now)
     if next_rung(trouble, moved, context) is None:
-        recovery = ended(recovery, trouble, moved, TAKES_S[action] + rung.wait_s, uniform, now)
+        recovery = ended(recovery, trouble, moved, rung.wait_s, uniform, now)
     return recovery, action
 
 
@@ -320,32 +328,18 @@ def with_track(recovery: Recovery, trouble: Trouble, track: Track) -> Recovery:
     return replace(recovery, tracks={**recovery.tracks, trouble: track})
 
 
-def begun(recovery: Recovery, action: Action, now: float) -> Recovery:
+def begun(recovery: Recovery, rung: Rung, now: float) -> Recovery:
     ledger = dict(recovery.ledger)
-    for key in keys_of(action):
+    for key in keys_of(rung.action):
         ledger[key] = (*ledger.get(key, ()), now)[-LEDGER_MAX[key] :]
-    return replace(recovery, ledger=ledger, acting=action, until=now + TAKES_S[action])
-
-
-WAITS_S = {
-    rung.action: max(each.wait_s for ladder in LADDERS.values() for each in (*ladder.first, *ladder.later)
-                     if each.action is rung.action)
-    for ladder in LADDERS.values() for rung in (*ladder.first, *ladder.later)
-}  # fmt: skip
+    return replace(recovery, ledger=ledger, acting=rung.action, until=now + TAKES_S[rung.action], wait_s=rung.wait_s)
 
 
 def done(recovery: Recovery, now: float) -> Recovery:
-    """The action under way has ended, well or not. The rung's own wait follows."""
+    """The action under way has ended, well or not."""
     if recovery.acting is None:
         return recovery
-    waited = [
-        rung.wait_s
-        for trouble, track in recovery.tracks.items()
-        for rung in (LADDERS[trouble].first if not track.series else LADDERS[trouble].later)[: track.rung][-1:]
-        if rung.action is recovery.acting
-    ]
-    wait_s = min(waited, default=WAITS_S.get(recovery.acting, 60.0))
-    return replace(recovery, acting=None, quiet_until=now + wait_s)
+    return replace(recovery, acting=None, quiet_until=now + recovery.wait_s)
 
 
 def may_reboot(recovery: Recovery, trouble: Trouble | None, context: Context, now: float) -> bool:
@@ -356,20 +350,22 @@ def may_reboot(recovery: Recovery, trouble: Trouble | None, context: Context, no
         and not context.is_charging
         and recovery.acting is None
         and trouble in (Trouble.LOST, Trouble.HUNG, Trouble.DARK, Trouble.UNREGISTERED)
+        and recovery.is_dark
         and now >= recovery.dark_since + REBOOT_AFTER_S
         and now >= allowed_at(recovery, Action.REBOOT, now)
     )
 
 
-def acknowledged(recovery: Recovery, is_acknowledged: bool, now: float) -> Recovery:
-    """Whether the broker acknowledges us. After STABLE_S of it, all troubles begin from the bottom again."""
-    if not is_acknowledged:
-        if recovery.online_since is None:
-            return recovery
-        return replace(recovery, online_since=None, dark_since=now)
-    if recovery.online_since is None:
-        return replace(recovery, online_since=now)
-    if recovery.tracks and now >= recovery.online_since + STABLE_S:
+def observed(recovery: Recovery, is_acknowledged: bool, is_well: bool, now: float) -> Recovery:
+    """`is_acknowledged` by the broker, over whatever; `is_well`: the bearer carries. After STABLE_S of that, all troubles
+    begin from the bottom again; what stands for less has helped nobody."""
+    if recovery.is_dark is is_acknowledged:
+        recovery = replace(recovery, is_dark=not is_acknowledged, dark_since=now)
+    if not is_well:
+        return recovery if recovery.well_since is None else replace(recovery, well_since=None)
+    if recovery.well_since is None:
+        return replace(recovery, well_since=now)
+    if recovery.tracks and now >= recovery.well_since + STABLE_S:
         return replace(recovery, tracks={})
     return recovery
 
