@@ -198,12 +198,12 @@ def state(modem: Modem, now: float) -> State:
     """Up to the bearer; what the broker says of it, and recovery, are the keeper's."""
     if modem.opened_at is None:
         return State.ABSENT
+    if modem.bearer is Bearer.UP:
+        return State.BEARER_UP
     if not modem.is_known or modem.hung_at is not None:
         return State.PROBING
     if is_radio_off(modem):
         return State.RADIO_OFF
-    if modem.bearer is Bearer.UP:
-        return State.BEARER_UP
     match sim(modem, now):
         case Sim.MISSING:
             return State.SIM_MISSING
@@ -218,7 +218,9 @@ def state(modem: Modem, now: float) -> State:
 
 def next_change(modem: Modem, now: float) -> float | None:
     """When patience ends, and the state may be another without a word of the modem."""
-    times = [modem.sim_since + SIM_AFTER_S, modem.sim_since + SIM_BUSY_MAX_S] + ([modem.lost_at + LOST_AFTER_S] if modem.lost_at is not None else [])
+    times = [modem.sim_since + SIM_AFTER_S, modem.sim_since + SIM_BUSY_MAX_S]
+    if modem.lost_at is not None:
+        times.append(modem.lost_at + LOST_AFTER_S)
     return min((each for each in times if each > now), default=None)
 
 

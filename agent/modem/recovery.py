@@ -44,14 +44,12 @@ class Action(StrEnum):
     REBOOT = "reboot the station"
 
 
-OVER_AT = frozenset((Action.REDIAL, Action.REATTACH, Action.RESELECT, Action.ON, Action.RADIO, Action.RESTART)) | {
-    Action.REOPEN
-}
-RESETS = frozenset((Action.RESTART, Action.USB, Action.POWER, Action.OTHER_SIM, Action.REBOOT))
 ACCESSES = frozenset((Action.REDIAL, Action.REATTACH, Action.RESELECT, Action.ON, Action.RADIO, Action.RESTART))
+ALWAYS = ACCESSES | {Action.REOPEN}  # every station can do these
+RESETS = frozenset((Action.RESTART, Action.USB, Action.POWER, Action.OTHER_SIM, Action.REBOOT))
 LEVELS = {
-    Action.REDIAL: 0, Action.REATTACH: 1, Action.RESELECT: 1, Action.ON: 2, Action.RADIO: 2, Action.RESTART: 3, Action.REOPEN: 3,
-    Action.USB: 4, Action.START: 5, Action.POWER: 5, Action.OTHER_SIM: 5, Action.REBOOT: 6,
+    Action.REDIAL: 0, Action.REATTACH: 1, Action.RESELECT: 1, Action.ON: 2, Action.RADIO: 2, Action.RESTART: 3,
+    Action.REOPEN: 3, Action.USB: 4, Action.START: 5, Action.POWER: 5, Action.OTHER_SIM: 5, Action.REBOOT: 6,
 }  # fmt: skip
 
 # At most so many in so many seconds; ACCESS counts all that ask the network anew.
@@ -71,9 +69,9 @@ LEDGER_MAX = {key: max(count for count, _ in limits) for key, limits in LIMITS.i
 
 # How long an action may take, until it is taken for done.
 TAKES_S = {
-    Action.REDIAL: 180.0, Action.REATTACH: 310.0, Action.RESELECT: 190.0, Action.ON: 30.0, Action.RADIO: 90.0, Action.RESTART: 90.0,
-    Action.REOPEN: 30.0, Action.START: 60.0, Action.USB: 60.0, Action.POWER: 90.0, Action.OTHER_SIM: 90.0,
-    Action.REBOOT: 600.0,
+    Action.REDIAL: 180.0, Action.REATTACH: 310.0, Action.RESELECT: 190.0, Action.ON: 30.0, Action.RADIO: 90.0,
+    Action.RESTART: 90.0, Action.REOPEN: 30.0, Action.START: 60.0, Action.USB: 60.0, Action.POWER: 90.0,
+    Action.OTHER_SIM: 90.0, Action.REBOOT: 600.0,
 }  # fmt: skip
 
 
@@ -187,9 +185,12 @@ class Context(Struct, frozen=True):
 
 
 def trouble(modem: Modem, verdict: Verdict | None, context: Context, now: float) -> Trouble | None:
-    """`verdict` is of the bearer, None where it is not up. What only the broker has is none of the modem's."""
+    """`verdict` is of the bearer, None where it is not up. What only the broker has is none of the modem's, and a port
+    that hangs while its bearer carries can wait."""
     if modem.opened_at is None:
         return Trouble.LOST
+    if modem.bearer is Bearer.UP and verdict is not Verdict.DOWN:
+        return None
     if modem.hung_at is not None:
         return Trouble.HUNG
     if not modem.is_known:
@@ -197,7 +198,7 @@ def trouble(modem: Modem, verdict: Verdict | None, context: Context, now: float)
     if facts.is_radio_off(modem):
         return Trouble.OFF
     if modem.bearer is Bearer.UP:
-        return Trouble.DARK if verdict is Verdict.DOWN else None
+        return Trouble.DARK
     match facts.sim(modem, now):
         case Sim.MISSING | Sim.FAILED:
             return Trouble.SIM
@@ -258,7 +259,7 @@ def guarded(action: Action, trouble: Trouble, modem: Modem, recovery: Recovery, 
 
 
 def is_able(action: Action, context: Context) -> bool:
-    return action in OVER_AT or action in context.can
+    return action in ALWAYS or action in context.can
 
 
 def next_rung(trouble: Trouble, track: Track, context: Context) -> tuple[int, Rung] | None:
@@ -357,8 +358,10 @@ def may_reboot(recovery: Recovery, trouble: Trouble | None, context: Context, no
 
 
 def observed(recovery: Recovery, is_acknowledged: bool, is_well: bool, now: float) -> Recovery:
-    """`is_acknowledged` by the broker, over whatever; `is_well`: the bearer carries. After STABLE_S of that, all troubles
-    begin from the bottom again; what stands for less has helped nobody."""
+    """`is_acknowledged` by the broker, over whatever; `is_well`: the bearer carries.
+
+    After STABLE_S of that all troubles begin from the bottom again; what stands for less has helped nobody.
+    """
     if recovery.is_dark is is_acknowledged:
         recovery = replace(recovery, is_dark=not is_acknowledged, dark_since=now)
     if not is_well:
