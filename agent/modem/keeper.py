@@ -11,7 +11,7 @@ from hashlib import sha256
 from math import inf
 from typing import Any
 
-from msgspec import Struct
+from msgspec import Struct, field
 from msgspec.structs import replace
 
 from agent.modem import apn, at, kinds, liveness, recovery
@@ -29,7 +29,6 @@ from agent.modem.questions import (
     STABLE_S,
     START,
     Asked,
-    Outcome,
     is_known,
     is_named,
     next_question,
@@ -54,7 +53,7 @@ class Wishes(Struct, frozen=True):
     """What config, board and station say."""
 
     access: Access | None = None  # None: find out
-    known: Table = apn.KNOWN
+    known: Table = field(default_factory=lambda: apn.KNOWN)
     providers: Table = {}
     pin: str = ""
     pdp_type: str = "IP"
@@ -294,6 +293,7 @@ class Keeper:
         self._pause_until = -inf
         self._repeats = 0
         self._named_at = -inf
+        self._was_registered = False
         self._kept = kept_of(kept)
         self.recovery = recovery.restored(self._kept.recovery, now)
         if is_cold:
@@ -514,6 +514,8 @@ class Keeper:
         if before.sim is not self.modem.sim and self.modem.sim in (Sim.READY, Sim.LOCKED):
             for each in OF_SIM:
                 self._asked.pop(each, None)
+        if facts.is_in_service(self.modem) and not facts.is_in_service(before):
+            self._again("AT+CGATT?", "AT+COPS?")
         if facts.sim(self.modem, now) is Sim.MISSING:
             self._pins_tried.discard(self._pin_place())
         if command == "AT+COPS?":
@@ -642,11 +644,15 @@ class Keeper:
     def _see_bearer(self, now: float) -> None:
         """Liveness, and a bearer that has outlived its registration or will not rise."""
         modem = self.modem
+        if (is_registered := facts.is_registered(modem, now)) is not self._was_registered:
+            self._was_registered = is_registered
+            if is_registered:
+                self.recovery = recovery.in_service(self.recovery)
         if modem.bearer is Bearer.RISING and now >= modem.bearer_at + RISE_MAX_S:
             self._fell(now)
         if modem.bearer is Bearer.UP:
             self.life = self._probing(now)
-            is_gone = not facts.is_registered(modem, now) and self.verdict is not Verdict.ALIVE
+            is_gone = not is_registered and self.verdict is not Verdict.ALIVE
             if is_gone or (facts.is_roaming(modem) and not self.wishes.may_roam):
                 self._fell(now)
         self.recovery = recovery.observed(
@@ -734,7 +740,7 @@ class Keeper:
     def _is_first_dial(self) -> bool:
         """Which recovers nothing."""
         track = self.recovery.tracks.get(recovery.Trouble.DARK)
-        return self.recovery.acting is Action.REDIAL and track is not None and (track.rung, track.series) == (1, 0)
+        return self.recovery.acting is Action.REDIAL and (track is None or (track.rung, track.series) == (0, 0))
 
     def _recover(self, now: float) -> None:
         trouble = self._trouble(now)

@@ -160,7 +160,8 @@ class Recovery(Struct, frozen=True):
     acting: Action | None = None
     until: float = 0.0  # at the latest it is done
     wait_s: float = 0.0  # then, for what it does
-    quiet_until: float = float("-inf")  # an action has ended, and this is over
+    trouble: Trouble | None = None  # why
+    owes_dial: bool = True  # nothing was dialled since there is something to dial with
     began_at: float = float("-inf")  # the first action is not before this
     well_since: float | None = None  # the bearer carries
     dark_since: float = 0.0  # not acknowledged by the broker, over whatever
@@ -281,12 +282,19 @@ def ready_at(recovery: Recovery, trouble: Trouble, modem: Modem, context: Contex
     track = recovery.tracks.get(trouble, Track())
     at = max(
         since(trouble, modem, now) + min(LADDERS[trouble].patience_s, AGAIN_S if track.rung else float("inf")),
-        track.not_before, recovery.quiet_until, recovery.began_at,
+        track.not_before, recovery.began_at,
     )  # fmt: skip
+    if is_dial_due(recovery, trouble, modem):
+        return max(recovery.began_at, allowed_at(recovery, Action.REDIAL, now))
     if found := next_rung(trouble, track, context):
         action = guarded(found[1].action, trouble, modem, recovery, context, now)
         at = max(at, allowed_at(recovery, action, now))
     return at
+
+
+def is_dial_due(recovery: Recovery, trouble: Trouble, modem: Modem) -> bool:
+    """After whatever was done, and at the beginning: no rung of its own."""
+    return recovery.owes_dial and trouble is Trouble.DARK and modem.bearer is Bearer.DOWN
 
 
 Uniform = Callable[[float, float], float]
@@ -299,9 +307,11 @@ def step(
     if recovery.acting is not None and now >= recovery.until:
         recovery = done(recovery, now)
     if may_reboot(recovery, trouble, context, now):
-        return begun(recovery, Rung(Action.REBOOT, 0.0), now), Action.REBOOT
+        return begun(recovery, trouble, Rung(Action.REBOOT, 0.0), now), Action.REBOOT
     if trouble is None or now < ready_at(recovery, trouble, modem, context, now):
         return recovery, None
+    if is_dial_due(recovery, trouble, modem):
+        return begun(recovery, trouble, Rung(Action.REDIAL, 30.0), now), Action.REDIAL
     track = recovery.tracks.get(trouble, Track())
     found = next_rung(trouble, track, context)
     if found is None:
@@ -309,7 +319,7 @@ def step(
     index, rung = found
     action = guarded(rung.action, trouble, modem, recovery, context, now)
     moved = Track(index + 1, track.series, now)
-    recovery = begun(with_track(recovery, trouble, moved), Rung(action, rung.wait_s), now)
+    recovery = begun(with_track(recovery, trouble, moved), trouble, Rung(action, rung.wait_s), now)
     if next_rung(trouble, moved, context) is None:
         recovery = ended(recovery, trouble, moved, rung.wait_s, uniform, now)
     return recovery, action
@@ -329,18 +339,25 @@ def with_track(recovery: Recovery, trouble: Trouble, track: Track) -> Recovery:
     return replace(recovery, tracks={**recovery.tracks, trouble: track})
 
 
-def begun(recovery: Recovery, rung: Rung, now: float) -> Recovery:
+def begun(recovery: Recovery, trouble: Trouble | None, rung: Rung, now: float) -> Recovery:
     ledger = dict(recovery.ledger)
     for key in keys_of(rung.action):
         ledger[key] = (*ledger.get(key, ()), now)[-LEDGER_MAX[key] :]
-    return replace(recovery, ledger=ledger, acting=rung.action, until=now + TAKES_S[rung.action], wait_s=rung.wait_s)
+    return replace(
+        recovery, ledger=ledger, acting=rung.action, until=now + TAKES_S[rung.action], wait_s=rung.wait_s,
+        trouble=trouble, owes_dial=rung.action is not Action.REDIAL,
+    )  # fmt: skip
 
 
 def done(recovery: Recovery, now: float) -> Recovery:
     """The action under way has ended, well or not."""
     if recovery.acting is None:
         return recovery
-    return replace(recovery, acting=None, quiet_until=now + recovery.wait_s)
+    if recovery.trouble is not None:
+        track = recovery.tracks.get(recovery.trouble, Track())
+        track = replace(track, not_before=max(track.not_before, now + recovery.wait_s))
+        recovery = with_track(recovery, recovery.trouble, track)
+    return replace(recovery, acting=None, trouble=None)
 
 
 def may_reboot(recovery: Recovery, trouble: Trouble | None, context: Context, now: float) -> bool:
@@ -369,13 +386,18 @@ def observed(recovery: Recovery, is_acknowledged: bool, is_well: bool, now: floa
     if recovery.well_since is None:
         return replace(recovery, well_since=now)
     if recovery.tracks and now >= recovery.well_since + STABLE_S:
-        return replace(recovery, tracks={})
+        return replace(recovery, tracks={}, owes_dial=True)
     return recovery
+
+
+def in_service(recovery: Recovery) -> Recovery:
+    """The modem is registered, and was not: that is worth a call."""
+    return replace(recovery, owes_dial=True)
 
 
 def forgiven(recovery: Recovery) -> Recovery:
     """Another SIM or modem: what was tried with the old one says nothing. The limits stay."""
-    return replace(recovery, tracks={})
+    return replace(recovery, tracks={}, owes_dial=True)
 
 
 # -- kept over restarts -----------------------------------------------------------------------------------------------
@@ -411,7 +433,8 @@ def restored(fact: object, now: float) -> Recovery:
             tracks[Trouble(key)] = Track(
                 min(max(rung, 0), 16), min(max(series, 0), len(BACKOFFS_S)), now + min(max(wait_s, 0), longest_s)
             )
-    return Recovery(tracks=tracks, ledger=ledger, dark_since=now)
+    is_waiting = any(track.not_before > now for track in tracks.values())
+    return Recovery(tracks=tracks, ledger=ledger, dark_since=now, owes_dial=not is_waiting)
 
 
 def pairs(said: object) -> list[tuple[Any, Any]]:
