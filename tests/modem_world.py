@@ -44,6 +44,7 @@ from agent.modem.recovery import RESETS, Action
 IMEI, OTHER_IMEI = "490154203237518", "356938035643809"
 T = TypeVar("T")
 ALL = frozenset((Action.START, Action.USB, Action.POWER, Action.REBOOT))
+SLOW_S = 400.0  # between questions, where a story is days long
 BOOT_S, SEARCH_S, RISE_S, PING_S = 8.0, 6.0, 3.0, 60.0
 
 
@@ -85,7 +86,7 @@ class Hardware:
 class World:
     """`cure`: the faults below end when this is done to the modem."""
 
-    wishes: Wishes = field(default_factory=lambda: Wishes(can=ALL))
+    wishes: Wishes = field(default_factory=lambda: Wishes(can=ALL, stable_s=SLOW_S))
     card: Card | None = field(default_factory=Card)
     network: Network = field(default_factory=Network)
     hardware: Hardware = field(default_factory=Hardware)
@@ -244,7 +245,16 @@ class World:
             self.searching_until = self.now + SEARCH_S
         if self.bearer and self.is_up and not self.is_registered:
             self._drop()
+        self._urc()
+        self.at(max(self.searching_until - self.now, 0.0) + 0.1, self._urc)
         return self
+
+    def _urc(self) -> None:
+        """What +CEREG=2 and +CGREG=2 have asked for."""
+        if not self.hangs and self.is_on and self.fun == 1 and not self.echo:
+            stat = (5 if self.network.is_foreign else 1) if self.is_registered else 2
+            domain = "+CEREG" if self.network.act >= 7 else "+CGREG"
+            self.say(f"\r\n{domain}: {stat}" + f',"8BE3","2BAF",{self.network.act}' * (stat != 2) + "\r\n")
 
     def _drop(self, cause: Cause = Cause.ENDED) -> None:
         self.bearer, self.is_up = None, False

@@ -21,9 +21,9 @@ from agent.modem.keeper import (
 from agent.modem.kinds import Kind, Sunset
 from agent.modem.modem import Sim, State
 from agent.modem.recovery import DAY_S, HOUR_S, LEVELS, LIMITS, RESETS, Action
-from tests.modem_world import ALL, IMEI, OTHER_IMEI, Card, Hardware, Network, World
+from tests.modem_world import ALL, IMEI, OTHER_IMEI, SLOW_S, Card, Hardware, Network, World
 
-NO_BOARD = Wishes()
+NO_BOARD = Wishes(stable_s=SLOW_S)
 OTHER = Card(iccid="8949020000999999999", imsi="262021234567890")
 
 
@@ -92,14 +92,14 @@ def test_without_a_sim_the_modem_still_says_who_it_is_and_an_inserted_one_is_fou
     by_hour = Counter(int((when - world.start) // HOUR_S) for when in world.done(*LEVELS))
     assert all(count <= 2 for hour, count in by_hour.items() if hour) and len(world.done()) <= 4
     world.card = Card()
-    assert world.until(State.ONLINE) < 30
+    assert world.until(State.ONLINE) < 900
 
 
 def test_the_pin_is_entered_once_and_only_while_a_person_has_a_try_left() -> None:
-    world = World(card=Card(pin="1234"), wishes=Wishes(pin="1234"))
+    world = World(card=Card(pin="1234"), wishes=Wishes(pin="1234", stable_s=SLOW_S))
     assert world.until(State.ONLINE) < 30 and world.commands['AT+CPIN="1234"'] == 1
 
-    world = World(card=Card(pin="1234"), wishes=Wishes(pin="9999", can=ALL)).run(DAY_S)
+    world = World(card=Card(pin="1234"), wishes=Wishes(pin="9999", can=ALL, stable_s=SLOW_S)).run(DAY_S)
     assert world.card and world.card.tries == 2 and world.state is State.SIM_LOCKED
     assert Warn.PIN_WRONG in world.keeper.told(world.now).warnings and not world.done()
     after = World(card=world.card, wishes=world.wishes, kept=world.saves[-1][1]).run(HOUR_S)
@@ -108,7 +108,7 @@ def test_the_pin_is_entered_once_and_only_while_a_person_has_a_try_left() -> Non
     assert corrected.until(State.ONLINE) < 30
 
     for tries, warning in ((1, Warn.PIN_UNSURE), (0, Warn.PUK)):
-        world = World(card=Card(pin="1234", tries=tries), wishes=Wishes(pin="1234")).run(HOUR_S)
+        world = World(card=Card(pin="1234", tries=tries), wishes=Wishes(pin="1234", stable_s=SLOW_S)).run(HOUR_S)
         assert world.card and world.card.tries == tries and warning in world.keeper.told(world.now).warnings
     world = World(card=Card(pin="1234")).run(HOUR_S)
     assert Warn.PIN_MISSING in world.keeper.told(world.now).warnings
@@ -117,7 +117,7 @@ def test_the_pin_is_entered_once_and_only_while_a_person_has_a_try_left() -> Non
 @pytest.mark.promise("M3")
 def test_a_sim_that_is_changed_while_all_runs_is_reported_and_everything_derived_anew() -> None:
     known = {"26202": (Access("new.apn"),), "26201": (Access("old.apn"),)}
-    world = World(card=Card(apns=("old.apn",)), wishes=Wishes(known=known, can=ALL))
+    world = World(card=Card(apns=("old.apn",)), wishes=Wishes(known=known, can=ALL, stable_s=SLOW_S))
     world.until(State.ONLINE)
     world.card = None
     world.set(is_heard=False)
@@ -162,9 +162,9 @@ def test_the_signal_is_gone_for_ten_minutes_and_comes_back() -> None:
 
 @pytest.mark.promise("R1")
 def test_without_coverage_nothing_is_reset_however_long_it_lasts() -> None:
-    world = World(wishes=Wishes(can=ALL), network=Network(is_heard=False)).run(7 * DAY_S)
+    world = World(wishes=Wishes(can=ALL, stable_s=SLOW_S), network=Network(is_heard=False)).run(3 * DAY_S)
     assert not world.done(*RESETS) and world.state is not State.ONLINE
-    assert len(world.actions) < 7 * 6
+    assert len(world.actions) < 3 * 6
     world.set(is_heard=True)
     assert world.until(State.ONLINE) < 60
 
@@ -192,7 +192,7 @@ def test_a_foreign_network_is_used_unless_roaming_is_off() -> None:
     world = World(network=Network(is_foreign=True))
     world.until(State.ONLINE)
     assert world.keeper.told(world.now).is_roaming
-    world = World(network=Network(is_foreign=True), wishes=Wishes(may_roam=False, can=ALL)).run(DAY_S)
+    world = World(network=Network(is_foreign=True), wishes=Wishes(may_roam=False, can=ALL, stable_s=SLOW_S)).run(DAY_S)
     assert not world.actions and Warn.ROAMING in world.keeper.told(world.now).warnings
 
 
@@ -210,7 +210,7 @@ def test_access_points_are_tried_in_their_order_and_the_networks_own_last() -> N
 
 
 def test_the_configs_access_point_is_the_only_one_and_one_that_is_refused_is_tried_once_an_hour() -> None:
-    world = World(card=Card(apns=("right",)), wishes=Wishes(access=Access("wrong"), can=ALL)).run(DAY_S)
+    world = World(card=Card(apns=("right",)), wishes=Wishes(access=Access("wrong"), can=ALL, stable_s=SLOW_S)).run(DAY_S)
     assert Warn.ACCESS in world.keeper.told(world.now).warnings and not world.done()
     assert len(world.done(Action.REDIAL)) <= 32
     assert set(world.contexts.values()) == {"wrong"}
@@ -271,7 +271,7 @@ def test_a_broker_that_is_silent_alone_never_costs_the_modem_anything() -> None:
 
 
 def test_while_the_broker_answers_nothing_else_is_asked_over_the_line() -> None:
-    world = World().run(DAY_S)
+    world = World().run(DAY_S / 2)
     assert world.probes == 0 and world.state is State.ONLINE
 
 
@@ -325,10 +325,10 @@ def test_a_restart_is_survived_with_and_without_a_word_of_it(leaves_usb: bool, s
 def test_the_station_is_rebooted_once_a_day_at_most_and_never_while_somebody_charges() -> None:
     charging = World(is_charging=True, hangs=True).run(2 * DAY_S)
     assert not charging.done(Action.REBOOT) and charging.done(Action.POWER)
-    world = World(hangs=True, wishes=Wishes(can=ALL)).run(7 * HOUR_S)
+    world = World(hangs=True, wishes=Wishes(can=ALL, stable_s=SLOW_S)).run(7 * HOUR_S)
     assert len(world.done(Action.REBOOT)) == 1 and world.done(Action.REBOOT)[0] - world.start >= 6 * HOUR_S
     kept = world.saves[-1][1]
-    again = World(hangs=True, wishes=Wishes(can=ALL), kept=kept).run(20 * HOUR_S)
+    again = World(hangs=True, wishes=Wishes(can=ALL, stable_s=SLOW_S), kept=kept).run(20 * HOUR_S)
     assert not again.done(Action.REBOOT), "the reboot itself does not make it forget"
 
 

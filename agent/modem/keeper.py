@@ -40,6 +40,7 @@ RADIO_PAUSE_S = 10.0  # between radio off and on (Telit's note)
 RESTART_PAUSE_S = 10.0  # after AT+CFUN=1,1: until it is worth to say anything
 REPEATS_MAX = 3  # of a step of the start that was not answered
 NAME_S = 3_600.0  # between two questions for the operator's name
+SOON_S = 300.0  # after a change of state, questions are asked sooner
 RISE_MAX_S = 180.0  # ModemManager's for the whole connect
 PIN_TRIES_MIN = 2  # the last one is a person's
 PINS_MAX = 8  # SIMs whose PIN was wrong, kept
@@ -575,11 +576,12 @@ class Keeper:
             return step
         if not self.modem.is_found:
             return ""
-        command, due = next_question(self.modem, self._asked, self._is_carried(), self.wishes.stable_s, now)
+        command, due = next_question(self.modem, self._asked, self._is_calm(now), self.wishes.stable_s, now)
         return command if due <= now else ""
 
-    def _is_carried(self) -> bool:
-        return self.modem.bearer is Bearer.UP
+    def _is_calm(self, now: float) -> bool:
+        """It carries us, or has not for so long that haste is of no use."""
+        return self.modem.bearer is Bearer.UP or now >= self._state_at + SOON_S
 
     def _channel_deadline(self, now: float) -> float:
         channel = self._channel
@@ -592,7 +594,7 @@ class Keeper:
             return self._pause_until
         if self._steps:
             return now
-        return next_question(self.modem, self._asked, self._is_carried(), self.wishes.stable_s, now)[1]
+        return next_question(self.modem, self._asked, self._is_calm(now), self.wishes.stable_s, now)[1]
 
     # -- a turn -------------------------------------------------------------------------------------------------------
 

@@ -33,7 +33,7 @@ When = Callable[[Modem], bool]
 
 
 class Question(Struct, frozen=True):
-    """`commands`: spellings of one question; the first that this modem knows is used. `soon_s` until it carries us."""
+    """`commands`: spellings of one question; the first that this modem knows is used. `soon_s` while things change."""
 
     commands: tuple[str, ...]
     soon_s: float
@@ -122,7 +122,7 @@ TABLE: tuple[Question, ...] = (
 )  # fmt: skip
 
 
-def period_s(question: Question, modem: Modem, is_carried: bool, stable_s: float) -> float:
+def period_s(question: Question, modem: Modem, is_calm: bool, stable_s: float) -> float:
     """Until it is asked again after a sure answer."""
     match question.commands[0]:
         case "AT+CGSN" if modem.imei is None or modem.imei != modem.imei_read:
@@ -131,7 +131,7 @@ def period_s(question: Question, modem: Modem, is_carried: bool, stable_s: float
             return AGAIN_S
         case "AT+CIMI" if modem.imsi is None:
             return 30.0
-    return question.stable_s * stable_s / STABLE_S if is_carried else question.soon_s
+    return question.stable_s * stable_s / STABLE_S if is_calm else question.soon_s
 
 
 COMMANDS = frozenset(command for question in TABLE for command in question.commands)
@@ -148,7 +148,7 @@ def spelling(question: Question, asked: Mapping[str, Asked]) -> str:
 
 
 def due_at(
-    question: Question, modem: Modem, asked: Mapping[str, Asked], is_carried: bool, stable_s: float
+    question: Question, modem: Modem, asked: Mapping[str, Asked], is_calm: bool, stable_s: float
 ) -> float:
     """-inf: it was never asked."""
     known = asked.get(spelling(question, asked))
@@ -161,17 +161,17 @@ def due_at(
             return known.at + FAILED_S
         case Outcome.UNSURE:
             return known.at + UNSURE_S
-    return known.at + period_s(question, modem, is_carried, stable_s)
+    return known.at + period_s(question, modem, is_calm, stable_s)
 
 
 def next_question(
-    modem: Modem, asked: Mapping[str, Asked], is_carried: bool, stable_s: float, now: float
+    modem: Modem, asked: Mapping[str, Asked], is_calm: bool, stable_s: float, now: float
 ) -> tuple[str, float]:
     """The command that is due first, and when; of several that are overdue the one that stands first in the table."""
     found, at = "", inf
     for question in TABLE:
         if question.when(modem):
-            due = max(due_at(question, modem, asked, is_carried, stable_s), now)
+            due = max(due_at(question, modem, asked, is_calm, stable_s), now)
             if due < at:
                 found, at = spelling(question, asked), due
     return found, at
