@@ -145,6 +145,7 @@ class Board(Struct, frozen=True):
     rtc: RtcFacts | None = None
     gnss: GnssFacts | None = None
     modem_lines: ModemFacts | None = None
+    upgradable: bool = True  # a modem for 3G can be replaced by one for LTE; if not, the station must be
 
     def __post_init__(self) -> None:
         """What the tables must agree on: ValueError, one sentence that says what to type."""
