@@ -44,8 +44,8 @@ from agent.modem.recovery import RESETS, Action
 IMEI, OTHER_IMEI = "490154203237518", "356938035643809"
 T = TypeVar("T")
 ALL = frozenset((Action.START, Action.USB, Action.POWER, Action.REBOOT))
-SLOW_S = 400.0  # between questions, where a story is days long
-BOOT_S, SEARCH_S, RISE_S, PING_S = 8.0, 6.0, 3.0, 60.0
+SLOW_S = 800.0  # between questions, where a story is days long
+BOOT_S, SEARCH_S, RISE_S, PING_S = 8.0, 6.0, 3.0, 240.0
 
 
 @dataclass

@@ -732,7 +732,7 @@ class Keeper:
         return Context(
             can=self.wishes.can,
             is_charging=self.is_charging,
-            is_refused=self._is_system_fault or self._refused >= len(self._candidates()),
+            is_refused=self._is_system_fault or self._is_refused(),
             may_roam=self.wishes.may_roam,
         )
 
@@ -786,6 +786,10 @@ class Keeper:
             self.modem = facts.bearer_changed(self.modem, Bearer.DOWN, None, now)
             self._effects.append(HangUp())
 
+    def _is_refused(self) -> bool:
+        """Every candidate in a row."""
+        return self._refused > 0 and self._refused >= len(self._candidates())
+
     def _candidates(self) -> tuple[Access, ...]:
         wishes = self.wishes
         return apn.candidates(wishes.access, wishes.known, wishes.providers, self.modem.iccid, self.modem.imsi)
@@ -838,7 +842,7 @@ class Keeper:
             found.add(Warn.DENIED)
         if self._is_system_fault:
             found.add(Warn.SYSTEM)
-        elif self._refused >= len(self._candidates()):
+        elif self._is_refused():
             found.add(Warn.ACCESS)
         if facts.is_roaming(modem) and not self.wishes.may_roam:
             found.add(Warn.ROAMING)
