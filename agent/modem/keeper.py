@@ -45,6 +45,7 @@ RISE_MAX_S = 180.0  # ModemManager's for the whole connect
 PIN_TRIES_MIN = 2  # the last one is a person's
 PINS_MAX = 8  # SIMs whose PIN was wrong, kept
 SAVE_S = 900.0  # while a wait or a limit counts: a power cut may make waits longer by so much, never shorter
+TOKEN = 1.0 - 1e-6  # one, whatever the sum of its parts is
 NEWS_MAX, NEWS_S = 10, 300.0  # of the state: so many at once, then one in so many seconds
 CID = 1
 FACTS_VERSION = 1
@@ -494,7 +495,7 @@ class Keeper:
 
     def _heard(self, event: at.Heard, now: float) -> None:
         piece = event.piece
-        self.modem = facts.heard(self.modem, piece, now)
+        self.modem = facts.listened(self.modem, facts.heard(self.modem, piece, now), now)
         if "sim" in piece.fields or piece.prefix == "+CPIN":
             self._again("AT+CPIN?", *OF_ICCID.commands)
         if piece.prefix == "+CGEV":
@@ -508,7 +509,7 @@ class Keeper:
 
     def _answered(self, answer: at.Answered, now: float) -> None:
         command, before = answer.command, self.modem
-        self.modem = facts.answered(self.modem, answer, now)
+        self.modem = facts.listened(before, facts.answered(before, answer, now), now)
         is_sure = answer.is_sure and answer.final is not None
         if command in COMMANDS:
             self._asked[command] = Asked(now, outcome(answer))
@@ -863,17 +864,17 @@ class Keeper:
         self._tokens = min(float(NEWS_MAX), self._tokens + (now - self._tokens_at) / NEWS_S)
         self._tokens_at = now
         warnings = self.warnings(now)
-        if state is not self._told and self._tokens >= 1.0:
+        if state is not self._told and self._tokens >= TOKEN:
             self._effects.append(Tell(StateNews(self._told, state, max(self._skipped - 1, 0))))
             self._told, self._skipped = state, 0
             self._tokens -= 1.0
-        if warnings != self._warnings and self._tokens >= 1.0:
+        if warnings != self._warnings and self._tokens >= TOKEN:
             self._effects.append(Tell(WarningNews(warnings - self._warnings, self._warnings - warnings)))
             self._warnings = warnings
             self._tokens -= 1.0
 
     def _news_deadline(self) -> float:
-        if self._state is self._told or self._tokens >= 1.0:
+        if self._state is self._told or self._tokens >= TOKEN:
             return inf
         return self._tokens_at + (1.0 - self._tokens) * NEWS_S
 

@@ -114,6 +114,7 @@ class Modem(Struct, frozen=True):
     lost_at: float | None = None  # it was registered, and is not since
     unregistered_at: float = 0.0  # since then it has been without, seriously
     denied_at: float = float("-inf")  # last
+    heard_at: float = float("-inf")  # since then a network is heard
     operator: str | None = None
     mccmnc: str | None = None
     cops_mode: int | None = None
@@ -282,6 +283,11 @@ def questioned(modem: Modem, answer: Answered, command: str) -> Modem:
         if isinstance(sets, list) and any("4g" in each or "5g" in each for each in sets):
             evidence = kinds.with_signs(evidence, lte="AT+WS46=?", gsm="AT+WS46=?")
     return replace(modem, evidence=evidence)
+
+
+def listened(before: Modem, modem: Modem, now: float) -> Modem:
+    """Whether a network is heard by now, and was not."""
+    return replace(modem, heard_at=now) if has_coverage(modem, now) and not has_coverage(before, now) else modem
 
 
 def heard(modem: Modem, piece: Piece, now: float) -> Modem:

@@ -225,8 +225,10 @@ def since(trouble: Trouble, modem: Modem, now: float) -> float:
             return modem.gone_at
         case Trouble.HUNG:
             return now if modem.hung_at is None else modem.hung_at
-        case Trouble.DENIED | Trouble.DEREGISTERED | Trouble.UNREGISTERED | Trouble.UNHEARD:
+        case Trouble.DENIED | Trouble.DEREGISTERED | Trouble.UNHEARD:
             return modem.unregistered_at
+        case Trouble.UNREGISTERED:
+            return max(modem.unregistered_at, modem.heard_at)
         case Trouble.OFF:
             return modem.sim_since
     return float("-inf")
@@ -370,6 +372,7 @@ def may_reboot(recovery: Recovery, trouble: Trouble | None, context: Context, no
         and trouble in (Trouble.LOST, Trouble.HUNG, Trouble.DARK, Trouble.UNREGISTERED)
         and recovery.is_dark
         and now >= recovery.dark_since + REBOOT_AFTER_S
+        and recovery.tracks.get(trouble, Track()).series > 0  # all else was tried
         and now >= allowed_at(recovery, Action.REBOOT, now)
     )
 
