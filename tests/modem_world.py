@@ -204,6 +204,7 @@ class World:
     def _do(self, action: Action) -> None:
         self.actions.append((self.now, action))
         if action is Action.REOPEN:
+            self._cured(action)
             if self.has_port:
                 self.at(0.5, lambda: self.give(Lost()))
                 self.at(1.0, lambda: self.give(Opened()))

@@ -241,7 +241,7 @@ def test_data_that_have_stopped_flow_again_and_nothing_stronger_was_done_than_wh
     assert not world.actions, "nothing is done before three checks have failed over 90 s"
     world.until(State.ONLINE)
     assert max(levels(world)) == LEVELS[cure] and levels(world)[0] == 0
-    limit_s = {Action.REDIAL: 300, Action.REATTACH: 600, Action.RADIO: 900, Action.RESTART: 1_500, Action.POWER: 9_000}
+    limit_s = {Action.REDIAL: 300, Action.REATTACH: 600, Action.RADIO: 1_200, Action.RESTART: 2_400, Action.POWER: 9_000}
     assert world.now - began < limit_s[cure]
 
 
@@ -289,8 +289,6 @@ def test_a_modem_that_answers_no_more_is_opened_anew_then_usb_and_supply_are_swi
     world = World().run(900)
     world.set(is_heard=False, hangs=True, cures=frozenset((cure,)))
     world.run(60).set(is_heard=True)
-    if cure is Action.REOPEN:
-        world.at(30.0, lambda: setattr(world, "hangs", False))
     assert world.until(State.ONLINE) < 300
     assert max(levels(world)[1:], default=3) <= LEVELS[cure]
 

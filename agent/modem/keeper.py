@@ -528,7 +528,7 @@ class Keeper:
 
     def _stepped(self, command: str, answer: at.Answered, is_sure: bool, now: float) -> None:
         """What follows from a command that was no question."""
-        if command in START and not is_sure and self._repeats < REPEATS_MAX:
+        if command in START and answer.final is None and self._repeats < REPEATS_MAX:
             self._repeats += 1
             self._steps.appendleft(command)
             return
@@ -541,6 +541,10 @@ class Keeper:
                 self._restarted(now)
                 self._steps.appendleft(RESTART_PAUSE_S)
             self._ended(Action.RESTART, now)
+        if is_sure and answer.is_ok and command in ("AT+CFUN=0", "AT+CFUN=1", "AT+CFUN=4"):
+            self.modem = facts.powered(self.modem, int(command[-1]), now)
+        if is_sure and answer.is_ok and command in ("AT+CGATT=0", "AT+COPS=0"):
+            self.modem = facts.detached(self.modem, now)
         if command in ("AT+CFUN=1", "AT+CGATT=1", "AT+COPS=0") and not self._steps:
             for action in (Action.ON, Action.RADIO, Action.REATTACH, Action.RESELECT):
                 self._ended(action, now)

@@ -404,7 +404,12 @@ def powered(modem: Modem, fun: object, now: float) -> Modem:
         return modem
     off = fun in (0, 4)
     modem = replace(modem, fun=fun, sim_since=now, sim=Sim.UNKNOWN if off else modem.sim)
-    return replace(modem, registrations={}, unregistered_at=now, lost_at=None) if off else modem
+    return detached(modem, now) if off else modem
+
+
+def detached(modem: Modem, now: float) -> Modem:
+    """By us: what was said of registration before holds no more."""
+    return replace(modem, registrations={}, is_attached=None, unregistered_at=now, lost_at=None, cops_mode=None)
 
 
 LOCKS = {"READY": Sim.READY, "NOT READY": Sim.FAILED, "NOT INSERTED": Sim.MISSING, "BLOCKED": Sim.FAILED}
