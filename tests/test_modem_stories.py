@@ -184,15 +184,15 @@ def test_a_modem_that_has_gone_deaf_hears_again_after_its_radio_was_off() -> Non
 
 
 def test_a_sim_that_the_network_denies_is_not_tried_faster_than_hours() -> None:
-    world = World(network=Network(denies=8)).run(DAY_S)
+    world = World(network=Network(denies=8)).run(7 * HOUR_S)
     assert world.state is State.DENIED and Warn.DENIED in world.keeper.told(world.now).warnings
-    assert len(world.actions) <= 3 and not world.done()
+    assert len(world.actions) <= 1 and not world.done()
     world.set(denies=None)
     assert world.until(State.ONLINE) < 60
 
 
 def test_a_network_that_is_heard_but_not_joined_has_fifteen_minutes_before_anything_is_done() -> None:
-    world = World(network=Network(denies=15)).run(6 * HOUR_S)
+    world = World(network=Network(denies=15)).run(2 * HOUR_S)
     assert world.actions[0][0] - world.start >= 900
     assert len(world.done(Action.POWER)) == 0, "the modem's own back-off after rejects is not undone"
 
@@ -219,9 +219,9 @@ def test_access_points_are_tried_in_their_order_and_the_networks_own_last() -> N
 
 
 def test_the_configs_access_point_is_the_only_one_and_one_that_is_refused_is_tried_once_an_hour() -> None:
-    world = World(card=Card(apns=("right",)), wishes=Wishes(access=Access("wrong"), can=ALL, stable_s=SLOW_S)).run(DAY_S)
+    world = World(card=Card(apns=("right",)), wishes=Wishes(access=Access("wrong"), can=ALL, stable_s=SLOW_S)).run(5 * HOUR_S)
     assert Warn.ACCESS in world.keeper.told(world.now).warnings and not world.done()
-    assert len(world.done(Action.REDIAL)) <= 32
+    assert 4 <= len(world.done(Action.REDIAL)) <= 9
     assert set(world.contexts.values()) == {"wrong"}
 
 
@@ -241,21 +241,21 @@ def test_data_that_have_stopped_flow_again_and_nothing_stronger_was_done_than_wh
     assert not world.actions, "nothing is done before three checks have failed over 90 s"
     world.until(State.ONLINE)
     assert max(levels(world)) == LEVELS[cure] and levels(world)[0] == 0
-    limit_s = {Action.REDIAL: 300, Action.REATTACH: 600, Action.RADIO: 1_200, Action.RESTART: 2_400, Action.POWER: 9_000}
-    assert world.now - began < limit_s[cure]
+    limit_s = {Action.REDIAL: 300, Action.REATTACH: 600, Action.RADIO: 1_200, Action.RESTART: 2_400}
+    assert world.now - began < limit_s.get(cure, 9_000)
 
 
 def test_between_series_the_back_off_grows_and_no_limit_is_passed() -> None:
     world = World().run(1_200)
     world.actions.clear()
-    world.stuck, world.is_charging = True, True
-    world.run(DAY_S)
+    world.stuck = True
+    world.run(9 * HOUR_S)
     strong = world.done(Action.RESTART, Action.POWER)
     gaps = [b - a for a, b in pairwise(strong)]
-    assert gaps[0] > 300 and sum(gaps[-5:]) / 5 > 3_000 and max(gaps) < 2 * HOUR_S
+    assert gaps[0] > 300 and sum(gaps[-2:]) / 2 > 3_000 and max(gaps) < 2 * HOUR_S
     assert State.BACK_OFF in {state for _, state in world.states}
     within_limits(world)
-    assert len(world.done(Action.POWER)) >= 10, "it is never given up"
+    assert len(world.done(Action.POWER)) >= 5, "it is never given up"
 
 
 def within_limits(world: World) -> None:
@@ -330,7 +330,7 @@ def test_a_restart_is_survived_with_and_without_a_word_of_it(leaves_usb: bool, s
 
 @pytest.mark.promise("R1")
 def test_the_station_is_rebooted_once_a_day_at_most_and_never_while_somebody_charges() -> None:
-    charging = World(is_charging=True, hangs=True).run(8 * HOUR_S)
+    charging = World(is_charging=True, hangs=True).run(7 * HOUR_S)
     assert not charging.done(Action.REBOOT) and charging.done(Action.POWER)
     world = World(hangs=True, wishes=Wishes(can=ALL, stable_s=SLOW_S)).run(7 * HOUR_S)
     assert len(world.done(Action.REBOOT)) == 1 and world.done(Action.REBOOT)[0] - world.start >= 6 * HOUR_S
