@@ -11,8 +11,7 @@ from hashlib import sha256
 from math import inf
 from typing import Any
 
-from msgspec import Struct, field
-from msgspec.structs import replace
+from msgspec import Struct, field, structs
 
 from agent.modem import apn, at, kinds, liveness, recovery
 from agent.modem import modem as facts
@@ -299,7 +298,7 @@ class Keeper:
         self._kept = kept_of(kept)
         self.recovery = recovery.restored(self._kept.recovery, now)
         if is_cold:
-            self.recovery = replace(self.recovery, began_at=now + uniform(0.0, recovery.START_MAX_S))
+            self.recovery = structs.replace(self.recovery, began_at=now + uniform(0.0, recovery.START_MAX_S))
         self._pins_tried: set[str] = set()  # since our start
         self._access = 0  # which candidate
         self._refused = 0  # candidates in a row that were not accepted
@@ -479,7 +478,7 @@ class Keeper:
                         self._count("starts by itself")
                         self._effects.append(Tell(StartNews(sign)))
                 case at.Hung():
-                    self.modem = replace(self.modem, hung_at=now)
+                    self.modem = structs.replace(self.modem, hung_at=now)
                     self._steps.clear()
                     self._count("hung")
                 case at.Found():
@@ -618,7 +617,7 @@ class Keeper:
     def _see_known(self) -> None:
         modem = self.modem
         if modem.is_found and not modem.is_known and not self._steps and is_known(modem, self._asked):
-            self.modem = replace(modem, is_known=True)
+            self.modem = structs.replace(modem, is_known=True)
 
     def _see_identity(self, now: float) -> None:
         """Another modem, another SIM: since our last look, or since the last run."""
@@ -626,19 +625,20 @@ class Keeper:
         if modem.imei and modem.imei != kept.imei:
             self._effects.append(Tell(ModemNews(kept.imei, modem.imei)))
             self._new_part(now)
-            self._kept = replace(self._kept, imei=modem.imei)
+            self._kept = structs.replace(self._kept, imei=modem.imei)
         if modem.iccid and modem.iccid != kept.iccid:
             self._effects.append(Tell(SimNews(kept.iccid, modem.iccid)))
             self._new_part(now)
             if kept.iccid is not None:
-                self.modem = replace(facts.without_sim(modem, now), iccid=modem.iccid, iccid_read=modem.iccid_read)
+                bare = facts.without_sim(modem, now)
+                self.modem = structs.replace(bare, iccid=modem.iccid, iccid_read=modem.iccid_read)
                 self._fell(now)
                 for command in OF_SIM:
                     self._asked.pop(command, None)
                 self._named_at = -inf
-            self._kept = replace(self._kept, iccid=modem.iccid)
+            self._kept = structs.replace(self._kept, iccid=modem.iccid)
         if modem.imei and modem.evidence.lte and modem.imei not in self._kept.lte:
-            self._kept = replace(self._kept, lte=kinds.kept(self._kept.lte, modem.imei, modem.evidence))
+            self._kept = structs.replace(self._kept, lte=kinds.kept(self._kept.lte, modem.imei, modem.evidence))
             self._is_changed = True
 
     def _new_part(self, now: float) -> None:
@@ -712,8 +712,8 @@ class Keeper:
     def _pin_answered(self, answer: at.Answered) -> None:
         if answer.is_ok or answer.error == 14:  # busy: it was not looked at
             return
-        self._kept = replace(self._kept, wrong_pins=(*self._kept.wrong_pins, self._pin_digest())[-PINS_MAX:])
-        self.modem = replace(self.modem, retries=None)
+        self._kept = structs.replace(self._kept, wrong_pins=(*self._kept.wrong_pins, self._pin_digest())[-PINS_MAX:])
+        self.modem = structs.replace(self.modem, retries=None)
         self._is_changed = True
 
     def _see_3g(self, now: float) -> None:

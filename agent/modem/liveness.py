@@ -10,8 +10,7 @@
 
 from enum import StrEnum
 
-from msgspec import Struct
-from msgspec.structs import replace
+from msgspec import Struct, structs
 
 GRACE_S = 30.0  # for TLS and MQTT on a fresh bearer, or a connection that is being made anew
 FAILURES_MIN, FAILURES_OVER_S = 3, 90.0
@@ -49,31 +48,31 @@ def began(now: float) -> Liveness:
 def acknowledged(life: Liveness, now: float) -> Liveness:
     """CONNACK, PUBACK or PINGRESP: the broker's own word."""
     life = succeeded(life, now)
-    return replace(life, is_acknowledged=True, was_acknowledged=True, asked_at=None)
+    return structs.replace(life, is_acknowledged=True, was_acknowledged=True, asked_at=None)
 
 
 def silent(life: Liveness, now: float) -> Liveness:
     """The uplink has no connection that answers."""
     if not life.is_acknowledged:
         return life
-    return replace(life, is_acknowledged=False, is_reachable=False, since=now, probe_at=now + AGAIN_S)
+    return structs.replace(life, is_acknowledged=False, is_reachable=False, since=now, probe_at=now + AGAIN_S)
 
 
 def asked(life: Liveness, now: float) -> Liveness:
     """A probe has begun."""
-    return replace(life, asked_at=now, probe_at=now + PROBE_TIMEOUT_S)
+    return structs.replace(life, asked_at=now, probe_at=now + PROBE_TIMEOUT_S)
 
 
 def probed(life: Liveness, is_answered: bool, now: float) -> Liveness:
     """A second host was asked, over this bearer and no other."""
-    life = replace(life, asked_at=None, is_reachable=is_answered)
+    life = structs.replace(life, asked_at=None, is_reachable=is_answered)
     if is_answered:
         life = succeeded(life, now)
-        return replace(life, probe_at=now + (AGAIN_S if life.is_down else RARE_S))
+        return structs.replace(life, probe_at=now + (AGAIN_S if life.is_down else RARE_S))
     failures = life.failures + 1
     failed_at = life.failed_at if life.failures else now
     is_down = life.is_down or (failures >= FAILURES_MIN and now >= failed_at + FAILURES_OVER_S)
-    return replace(
+    return structs.replace(
         life, failures=failures, failed_at=failed_at, successes=0, is_down=is_down,
         probe_at=now + (RARE_S if is_down else PROBE_S),
     )  # fmt: skip
@@ -81,7 +80,7 @@ def probed(life: Liveness, is_answered: bool, now: float) -> Liveness:
 
 def succeeded(life: Liveness, now: float) -> Liveness:
     successes = life.successes + 1
-    return replace(life, failures=0, successes=successes, is_down=life.is_down and successes < SUCCESSES_MIN)
+    return structs.replace(life, failures=0, successes=successes, is_down=life.is_down and successes < SUCCESSES_MIN)
 
 
 def verdict(life: Liveness) -> Verdict:

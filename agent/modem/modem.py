@@ -7,8 +7,7 @@ answer (agent/modem/at.py), and identity counts when read twice alike. `now` is 
 from enum import StrEnum
 from typing import Any
 
-from msgspec import Struct
-from msgspec.structs import replace
+from msgspec import Struct, structs
 
 from agent.modem import kinds
 from agent.modem.at import Answered
@@ -247,7 +246,7 @@ def restarted(modem: Modem, now: float) -> Modem:
 
 def without_sim(modem: Modem, now: float) -> Modem:
     """Another card, or none: all that came from it is gone."""
-    return replace(
+    return structs.replace(
         modem, iccid=None, iccid_read=None, imsi=None, registrations={}, operator=None, mccmnc=None, contexts={},
         lost_at=None, unregistered_at=now, is_attached=None, retries=None, cops_mode=None, cops_act=None,
     )  # fmt: skip
@@ -256,7 +255,7 @@ def without_sim(modem: Modem, now: float) -> Modem:
 def answered(modem: Modem, answer: Answered, now: float) -> Modem:
     """A sure answer; others change nothing."""
     if not answer.is_sure or answer.final is None:
-        return modem if answer.final is None else replace(modem, imei_read=None, iccid_read=None)
+        return modem if answer.final is None else structs.replace(modem, imei_read=None, iccid_read=None)
     command = answer.command.upper()
     modem = questioned(modem, answer, command)
     if command == "AT+CPIN?":
@@ -264,7 +263,7 @@ def answered(modem: Modem, answer: Answered, now: float) -> Modem:
     if not answer.is_ok:
         return modem
     if command == "AT+CGDCONT?":
-        modem = replace(modem, contexts={})
+        modem = structs.replace(modem, contexts={})
     for line in answer.lines:
         modem = told(modem, line, command, now)
     return modem
@@ -282,12 +281,12 @@ def questioned(modem: Modem, answer: Answered, command: str) -> Modem:
         sets = answer.get("mode_sets")
         if isinstance(sets, list) and any("4g" in each or "5g" in each for each in sets):
             evidence = kinds.with_signs(evidence, lte="AT+WS46=?", gsm="AT+WS46=?")
-    return replace(modem, evidence=evidence)
+    return structs.replace(modem, evidence=evidence)
 
 
 def listened(before: Modem, modem: Modem, now: float) -> Modem:
     """Whether a network is heard by now, and was not."""
-    return replace(modem, heard_at=now) if has_coverage(modem, now) and not has_coverage(before, now) else modem
+    return structs.replace(modem, heard_at=now) if has_coverage(modem, now) and not has_coverage(before, now) else modem
 
 
 def heard(modem: Modem, piece: Piece, now: float) -> Modem:
@@ -310,10 +309,10 @@ def told(modem: Modem, line: Piece, command: str, now: float) -> Modem:
     if prefix == "+COPS":
         return operated(modem, fields)
     if isinstance(cid := fields.get("cid"), int) and prefix == "+CGDCONT":
-        return replace(modem, contexts={**modem.contexts, cid: str(fields.get("apn") or "")})
+        return structs.replace(modem, contexts={**modem.contexts, cid: str(fields.get("apn") or "")})
     if "attached" in fields:
         was = is_registered(modem, now)
-        return in_service(replace(modem, is_attached=fields["attached"]), was, now)
+        return in_service(structs.replace(modem, is_attached=fields["attached"]), was, now)
     if "fun" in fields:
         return powered(modem, fields["fun"], now)
     if "iccid" in fields and fields.get("valid"):
@@ -321,13 +320,13 @@ def told(modem: Modem, line: Piece, command: str, now: float) -> Modem:
     if fields.get("valid") and (serial := fields.get("imei") or fields.get("meid") or fields.get("esn")):
         return read_imei(modem, str(serial), is_cdma=fields.get("imei") is None)
     if isinstance(tries := fields.get("retries"), dict):
-        return replace(modem, retries=tries.get(modem.lock, modem.retries))
+        return structs.replace(modem, retries=tries.get(modem.lock, modem.retries))
     if "imsi" in fields:
-        return replace(modem, imsi=fields["imsi"] or modem.imsi)
+        return structs.replace(modem, imsi=fields["imsi"] or modem.imsi)
     if "capabilities" in fields or command == "ATI":
         said = fields.get("capabilities") or [line.text]
         if isinstance(said, list):
-            modem = replace(modem, evidence=kinds.from_capabilities(modem.evidence, said, command))
+            modem = structs.replace(modem, evidence=kinds.from_capabilities(modem.evidence, said, command))
     return named(modem, fields)
 
 
@@ -335,9 +334,10 @@ def named(modem: Modem, fields: Fields) -> Modem:
     known = {key: str(fields[key]) for key in ("manufacturer", "model", "revision") if fields.get(key)}
     if not known:
         return modem
-    modem = replace(modem, **known)
+    modem = structs.replace(modem, **known)
     if "model" in known and kinds.is_lte_model(modem.model):
-        return replace(modem, evidence=kinds.with_signs(modem.evidence, lte=f"its model {modem.model}", gsm="model"))
+        evidence = kinds.with_signs(modem.evidence, lte=f"its model {modem.model}", gsm="model")
+        return structs.replace(modem, evidence=evidence)
     return modem
 
 
@@ -352,22 +352,22 @@ def registered(modem: Modem, domain: str, fields: Fields, now: float) -> Modem:
     )  # fmt: skip
     known = modem.registrations.get(domain)
     if known and known.stat == stat and each.act is None:  # a short form says less, not something else
-        each = replace(known, cause=each.cause or known.cause)
+        each = structs.replace(known, cause=each.cause or known.cause)
     was, before = is_in_service(modem), modem
-    modem = replace(modem, registrations={**modem.registrations, domain: each})
+    modem = structs.replace(modem, registrations={**modem.registrations, domain: each})
     if stat == DENIED and domain in DATA:
-        modem = replace(modem, denied_at=now)
+        modem = structs.replace(modem, denied_at=now)
     if kinds.is_newer(each.act) and stat in (HOME, ROAMING):
-        modem = replace(modem, evidence=kinds.with_signs(modem.evidence, lte="seen on LTE", gsm="seen on LTE"))
+        modem = structs.replace(modem, evidence=kinds.with_signs(modem.evidence, lte="seen on LTE", gsm="seen on LTE"))
     return in_service(modem, was or is_registered(before, now), now)
 
 
 def in_service(modem: Modem, was: bool, now: float) -> Modem:
     """`was`: just before. When a loss counts, it counts from its beginning."""
     if is_in_service(modem):
-        return replace(modem, lost_at=None)
+        return structs.replace(modem, lost_at=None)
     if was and modem.lost_at is None:
-        return replace(modem, lost_at=now, unregistered_at=now)
+        return structs.replace(modem, lost_at=now, unregistered_at=now)
     return modem
 
 
@@ -376,14 +376,14 @@ def operated(modem: Modem, fields: Fields) -> Modem:
         return modem
     mode = whole(fields.get("mode"))
     if fields.get("operator") is None:
-        return replace(modem, cops_mode=mode, operator=None, mccmnc=None, cops_act=None)
+        return structs.replace(modem, cops_mode=mode, operator=None, mccmnc=None, cops_act=None)
     technology = whole(fields.get("act"))
-    modem = replace(modem, cops_mode=mode, cops_act=technology)
+    modem = structs.replace(modem, cops_mode=mode, cops_act=technology)
     if kinds.is_newer(technology):
-        modem = replace(modem, evidence=kinds.with_signs(modem.evidence, lte="seen on LTE", gsm="seen on LTE"))
+        modem = structs.replace(modem, evidence=kinds.with_signs(modem.evidence, lte="seen on LTE", gsm="seen on LTE"))
     if fields.get("format") == 2:
-        return replace(modem, mccmnc=fields.get("mccmnc") or modem.mccmnc)
-    return replace(modem, operator=str(fields["operator"]))
+        return structs.replace(modem, mccmnc=fields.get("mccmnc") or modem.mccmnc)
+    return structs.replace(modem, operator=str(fields["operator"]))
 
 
 def signalled(modem: Modem, fields: Fields, now: float) -> Modem:
@@ -395,21 +395,21 @@ def signalled(modem: Modem, fields: Fields, now: float) -> Modem:
     if "rsrp_dbm" in fields and values["rssi_dbm"] is None:  # +CESQ on LTE has no RSSI, +CSQ has
         values["rssi_dbm"] = old.rssi_dbm if values["rsrp_dbm"] is not None else None
     if all(each is None for each in values.values()):
-        return replace(modem, signal=Signal(at=now))
-    return replace(modem, signal=Signal(**values, at=now))
+        return structs.replace(modem, signal=Signal(at=now))
+    return structs.replace(modem, signal=Signal(**values, at=now))
 
 
 def powered(modem: Modem, fun: object, now: float) -> Modem:
     if not isinstance(fun, int) or fun == modem.fun:
         return modem
     off = fun in (0, 4)
-    modem = replace(modem, fun=fun, sim_since=now, sim=Sim.UNKNOWN if off else modem.sim)
+    modem = structs.replace(modem, fun=fun, sim_since=now, sim=Sim.UNKNOWN if off else modem.sim)
     return detached(modem, now) if off else modem
 
 
 def detached(modem: Modem, now: float) -> Modem:
     """By us: what was said of registration before holds no more."""
-    return replace(modem, registrations={}, is_attached=None, unregistered_at=now, lost_at=None, cops_mode=None)
+    return structs.replace(modem, registrations={}, is_attached=None, unregistered_at=now, lost_at=None, cops_mode=None)
 
 
 LOCKS = {"READY": Sim.READY, "NOT READY": Sim.FAILED, "NOT INSERTED": Sim.MISSING, "BLOCKED": Sim.FAILED}
@@ -430,7 +430,7 @@ def sim_told(modem: Modem, lock: object, error: int | str | None, now: float) ->
     before = modem.sim
     bad = (Sim.MISSING, Sim.FAILED)
     since = modem.sim_since if found is before or (found in bad and before in bad) else now
-    modem = replace(modem, sim=found, lock=str(lock) if lock else None, sim_since=since)
+    modem = structs.replace(modem, sim=found, lock=str(lock) if lock else None, sim_since=since)
     if sim(modem, now) is Sim.MISSING and modem.iccid is not None:
         return without_sim(modem, now)
     return modem
@@ -439,19 +439,19 @@ def sim_told(modem: Modem, lock: object, error: int | str | None, now: float) ->
 def read_iccid(modem: Modem, iccid: str) -> Modem:
     """Counts when read twice alike."""
     if iccid == modem.iccid_read:
-        return replace(modem, iccid=iccid)
-    return replace(modem, iccid_read=iccid)
+        return structs.replace(modem, iccid=iccid)
+    return structs.replace(modem, iccid_read=iccid)
 
 
 def read_imei(modem: Modem, imei: str, is_cdma: bool) -> Modem:
     if imei != modem.imei_read:
-        return replace(modem, imei_read=imei)
+        return structs.replace(modem, imei_read=imei)
     sign = {"cdma": "its serial number"} if is_cdma else {"gsm": "its IMEI"}
-    return replace(modem, imei=imei, evidence=kinds.with_signs(modem.evidence, **sign))
+    return structs.replace(modem, imei=imei, evidence=kinds.with_signs(modem.evidence, **sign))
 
 
 def bearer_changed(modem: Modem, bearer: Bearer, address: str | None, now: float) -> Modem:
-    return replace(modem, bearer=bearer, bearer_at=now, address=address)
+    return structs.replace(modem, bearer=bearer, bearer_at=now, address=address)
 
 
 def whole(value: object) -> int | None:

@@ -9,8 +9,7 @@ from collections.abc import Callable, Mapping
 from enum import StrEnum
 from typing import Any
 
-from msgspec import Struct
-from msgspec.structs import replace
+from msgspec import Struct, structs
 
 from agent.modem import modem as facts
 from agent.modem.liveness import Verdict
@@ -338,14 +337,14 @@ def ended(
 
 
 def with_track(recovery: Recovery, trouble: Trouble, track: Track) -> Recovery:
-    return replace(recovery, tracks={**recovery.tracks, trouble: track})
+    return structs.replace(recovery, tracks={**recovery.tracks, trouble: track})
 
 
 def begun(recovery: Recovery, trouble: Trouble | None, rung: Rung, now: float) -> Recovery:
     ledger = dict(recovery.ledger)
     for key in keys_of(rung.action):
         ledger[key] = (*ledger.get(key, ()), now)[-LEDGER_MAX[key] :]
-    return replace(
+    return structs.replace(
         recovery, ledger=ledger, acting=rung.action, until=now + TAKES_S[rung.action], wait_s=rung.wait_s,
         trouble=trouble, owes_dial=rung.action is not Action.REDIAL,
     )  # fmt: skip
@@ -357,9 +356,9 @@ def done(recovery: Recovery, now: float) -> Recovery:
         return recovery
     if recovery.trouble is not None:
         track = recovery.tracks.get(recovery.trouble, Track())
-        track = replace(track, not_before=max(track.not_before, now + recovery.wait_s))
+        track = structs.replace(track, not_before=max(track.not_before, now + recovery.wait_s))
         recovery = with_track(recovery, recovery.trouble, track)
-    return replace(recovery, acting=None, trouble=None)
+    return structs.replace(recovery, acting=None, trouble=None)
 
 
 def may_reboot(recovery: Recovery, trouble: Trouble | None, context: Context, now: float) -> bool:
@@ -383,24 +382,24 @@ def observed(recovery: Recovery, is_acknowledged: bool, is_well: bool, now: floa
     After STABLE_S of that all troubles begin from the bottom again; what stands for less has helped nobody.
     """
     if recovery.is_dark is is_acknowledged:
-        recovery = replace(recovery, is_dark=not is_acknowledged, dark_since=now)
+        recovery = structs.replace(recovery, is_dark=not is_acknowledged, dark_since=now)
     if not is_well:
-        return recovery if recovery.well_since is None else replace(recovery, well_since=None)
+        return recovery if recovery.well_since is None else structs.replace(recovery, well_since=None)
     if recovery.well_since is None:
-        return replace(recovery, well_since=now)
+        return structs.replace(recovery, well_since=now)
     if recovery.tracks and now >= recovery.well_since + STABLE_S:
-        return replace(recovery, tracks={}, owes_dial=True)
+        return structs.replace(recovery, tracks={}, owes_dial=True)
     return recovery
 
 
 def in_service(recovery: Recovery) -> Recovery:
     """The modem is registered, and was not: that is worth a call."""
-    return replace(recovery, owes_dial=True)
+    return structs.replace(recovery, owes_dial=True)
 
 
 def forgiven(recovery: Recovery) -> Recovery:
     """Another SIM or modem: what was tried with the old one says nothing. The limits stay."""
-    return replace(recovery, tracks={}, owes_dial=True)
+    return structs.replace(recovery, tracks={}, owes_dial=True)
 
 
 # -- kept over restarts -----------------------------------------------------------------------------------------------
