@@ -37,7 +37,7 @@ HISTORY = st.lists(st.tuples(HAPPENING, st.sampled_from((3.0, 20.0, 100.0, 900.0
 
 
 @pytest.mark.promise("R1")
-@settings(max_examples=12)
+@settings(max_examples=6)
 @given(HISTORY, st.integers(0, 3), st.booleans())
 @example([(("fun", 4), 900.0), (("hangs", True), 900.0), (("cops_mode", 2), 20.0)], 0, False)
 def test_no_history_leads_to_a_state_that_is_never_left(
@@ -55,7 +55,7 @@ def test_no_history_leads_to_a_state_that_is_never_left(
 
 
 @pytest.mark.promise("R1")
-@settings(max_examples=8)
+@settings(max_examples=4)
 @given(st.lists(st.tuples(st.sampled_from((("is_heard", False), ("is_heard", True))), st.just(1_500.0)), max_size=6))
 def test_where_nothing_but_coverage_comes_and_goes_nothing_is_reset(
     history: list[tuple[tuple[str, object], float]],
@@ -138,6 +138,7 @@ THING = st.recursive(
 )
 
 
+@settings(max_examples=40)
 @given(st.fixed_dictionaries({"ledger": THING, "tracks": THING}))
 def test_whatever_was_kept_no_wait_is_longer_than_its_back_off_and_it_reads_back_alike(kept: object) -> None:
     found = restored(kept, 5_000.0)
