@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from msgspec import Struct
 
-BASIC = re.compile(r"\s*(S[0-9]{1,3}|[&\\%]?[A-Z])([0-9]*|=[0-9]*|\?|=\?)", re.IGNORECASE)
+BASIC = re.compile(r"\s*(S[0-9]{1,3}|[&\\%]?[A-Z])(=\?|\?|=?[0-9]*)", re.IGNORECASE)
 EXTENDED = re.compile(r'\s*([+^#*$%!_][A-Za-z0-9]+)\s*(=\?|\?|=)?((?:[^;"]|"[^"]*+"?)*+)(?:;|$)')
 ARGUMENT = re.compile(r'\s*("[^"]*"?|[^,]*)\s*(?:,|$)')
 
