@@ -221,6 +221,7 @@ def test_a_saved_order_reads_as_it_was_and_what_cannot_be_one_is_none() -> None:
     fact = updating.saved(update)
     assert fact and updating.restored({**fact, "mood": "sunny"}) == update
     assert "shut_at" not in fact and updating.saved(None) is None
+    bad: Any
     for bad in (None, 5, [], {}, {**fact, "url": 5}, {**fact, "window": "all day"}):
         assert updating.restored(bad) is None, bad
 
@@ -532,7 +533,7 @@ def test_after_its_month_an_order_has_failed_where_it_stands() -> None:
     assert update and update.ordered_s
     old = replace(update, ordered_s=update.ordered_s - 31 * DAY_S, retrieve_s=update.retrieve_s - 31 * DAY_S)
 
-    def said(update: updating.Update) -> updating.Standing:
+    def said(update: Update) -> updating.Standing:
         return updating.standing(p.station, update, p.now)
 
     assert said(old) == updating.Standing(S.DOWNLOAD_FAILED, "interrupted", "not done within 30 days: order it again")

@@ -126,7 +126,8 @@ def read(data: bytes) -> Envelope:
         case {2: wrapper, 3: manifest, **payloads}:
             if not all(isinstance(name, str) and name.startswith("#") for name in payloads):
                 _not_ours("something unknown is in its envelope")
-            return Envelope(sha256(manifest).digest(), manifest, payloads, _block(wrapper, manifest))
+            named = {str(name): bytes(payload) for name, payload in payloads.items()}  # the outline has seen to both
+            return Envelope(sha256(manifest).digest(), manifest, named, _block(wrapper, manifest))
     _not_ours("its envelope has no manifest")
 
 
