@@ -366,7 +366,7 @@ class Modem:
             "imsi": card.imsi if card else "", "lock": lock if isinstance(lock, str) else "NOT READY",
             "pin_tries": card.pin_tries if card else 0, "puk_tries": card.puk_tries if card else 0,
             "present": int(card is not None), "fun": self.fun, "stat": self.stat, "act": self.act or 0,
-            "csq": index(at.rssi_dbm, -113, 2, 31) if heard else 99,
+            "csq": index(at.rssi_dbm, -113, 2, 31) if heard else 99, "bars": index(at.rssi_dbm, -119, 12.4, 5),
             "rssi": at.rssi_dbm, "rsrp": at.rsrp_dbm, "rsrq": f"{at.rsrq_db:g}", "rsrq_int": round(at.rsrq_db),
             "rsrp_tenths": at.rsrp_dbm * 10, "rsrq_tenths": round(at.rsrq_db * 10), "rssi_tenths": at.rssi_dbm * 10,
             "rsrp_index": index(at.rsrp_dbm, -141, 1, 97), "rsrq_index": index(at.rsrq_db, -20, 0.5, 34),

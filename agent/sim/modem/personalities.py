@@ -49,7 +49,7 @@ ROWS = (
     Row("+CPBS=?", '+CPBS: ("SM","ME","ON")'), Row("+CPBS?", '+CPBS: "SM",0,250', needs=CARD),
     Row('+CPBS="SM"', needs=CARD), Row('+CPBS="ME"', needs=CARD), Row('+CPBS="ON"', needs=CARD),
     Row("+CIND=?", '+CIND: ("battchg",(0-5)),("signal",(0-5)),("service",(0,1)),("roam",(0,1))'),
-    Row("+CIND?", "+CIND: 5,4,1,{roams}", idle="+CIND: 5,0,0,0"),
+    Row("+CIND?", "+CIND: 5,{bars},1,{roams}", idle="+CIND: 5,0,0,0"),
         Row("+CESQ=?", "+CESQ: (0-63,99),(0-7,99),(0-96,255),(0-49,255),(0-34,255),(0-97,255)"),
     Row("+CSDH=1"), Row("+CSDH=0"), Row("+CMMS=2"), Row("+CSMP?", "+CSMP: 17,167,0,0"),
 )  # fmt: skip
