@@ -26,7 +26,7 @@ from agent.sim.modem.shell import Shell
 pytestmark = pytest.mark.long
 
 T = TypeVar("T")
-LIMIT_S, WAIT_S, STEP_S = 180.0, 0.2, 0.02
+LIMIT_S, WAIT_S, STEP_S = 100.0, 0.2, 0.02
 NETWORK = Network("26203", "o2 - de", "o2", area=0x1A2B, cell=0x0123456, rssi_dbm=-75, rsrp_dbm=-101, rsrq_db=-11.0)
 ICCID, IMSI = with_check_digit("894922055500123456"), "262031234567891"
 ICCID_OF = {"eg25": "AT+QCCID", "sim5320": "AT+CICCID", "lara": "AT+CCID", "le910": "AT#CCID", "mc7455": "AT!ICCID?"}
@@ -94,17 +94,17 @@ class Desk:
         self._children.append(child)
         return child
 
-    async def run(self, *command: str) -> str:
-        """Its output, or "" if it failed."""
+    async def run(self, *command: str) -> str | None:
+        """Its output; None if it failed."""
         child = await asyncio.create_subprocess_exec(
             *command, stdin=DEVNULL, stdout=PIPE, stderr=DEVNULL, env=self.environment
         )
         said, _ = await child.communicate()
-        return "" if child.returncode else said.decode()
+        return None if child.returncode else said.decode()
 
     async def again(self, *command: str) -> str:
         """Until it succeeds."""
-        while not (said := await self.run(*command)):
+        while (said := await self.run(*command)) is None:
             await pause()
         return said
 
@@ -128,7 +128,7 @@ class Desk:
         self.address = (await child.stdout.readline()).decode().strip()
         assert self.address
 
-    async def call(self, service: str, path: str, method: str, *arguments: str) -> str:
+    async def call(self, service: str, path: str, method: str, *arguments: str) -> str | None:
         interface, _, name = method.rpartition(".")
         head = ("busctl", f"--address={self.address}", "--json=short", "call", service, path, interface, name)
         return await self.run(*head, *arguments)
@@ -213,7 +213,8 @@ async def ofono(table: Desk) -> dict[str, object]:
     config.write_text(f"[phonesim]\nAddress=127.0.0.1\nPort={await table.shell.tcp()}\n")
     await table.start("ofonod", "-n", "-d", "-p", "phonesim,atmodem,calypsomodem", OFONO_PHONESIM_CONFIG=str(config))
     for name in ("Powered", "Online"):
-        while not await table.call("org.ofono", "/phonesim", "org.ofono.Modem.SetProperty", "sv", name, "b", "true"):
+        switch = ("org.ofono", "/phonesim", "org.ofono.Modem.SetProperty", "sv", name, "b", "true")
+        while await table.call(*switch) is None:
             await pause()
 
     async def told(interface: str, *wanted: str) -> dict[str, object]:

@@ -11,8 +11,12 @@ debian_packages=(
     zbar-tools
 )
 rig_packages=(  # make test-long, image and test-image only: 200 MB
-    cog device-tree-compiler e2fsprogs fakeroot fdisk gstreamer1.0-gl gstreamer1.0-plugins-bad gstreamer1.0-plugins-good
-    kmod mmdebstrap openssh-server qemu-system-arm qemu-system-x86 wpewebkit-driver
+    cog dbus-daemon device-tree-compiler e2fsprogs fakeroot fdisk gammu gstreamer1.0-gl gstreamer1.0-plugins-bad
+    gstreamer1.0-plugins-good kmod mmdebstrap modemmanager ofono openssh-server qemu-system-arm qemu-system-x86
+    wpewebkit-driver
+)
+declare -A units=(  # what these packages would start, and nobody has asked for
+    [modemmanager]=ModemManager.service [ofono]=ofono.service [openssh-server]="ssh.service ssh.socket"
 )
 constraints=tools/constraints.txt
 
@@ -25,7 +29,7 @@ say() { echo "setup: $*"; }
 fail() { echo "setup: $*" >&2; exit 1; }
 
 install_debian_packages() {
-    local missing=() package root=()
+    local missing=() package root=() found=()
     if ! command -v dpkg-query >/dev/null; then
         say "not a Debian system: bring these yourself: ${debian_packages[*]}"
         return
@@ -40,14 +44,16 @@ install_debian_packages() {
     fi
     say "Debian packages: ${missing[*]}"
     # mosquitto's package starts a broker on port 1883: the demo and the tests do not need it, and leave it alone. Nobody's
-    # machine gets an sshd on port 22 by a test that starts its own: where there was none, there is none that starts.
-    local sshd=()
-    [[ " ${missing[*]} " == *" openssh-server "* ]] && sshd=("${root[@]}" systemctl --quiet --root=/)
-    ((${#sshd[@]})) && "${sshd[@]}" mask ssh.service ssh.socket
+    # machine gets an sshd on port 22, or a daemon that talks to its modems, by tests that start their own: where there
+    # was none, there is none that starts.
+    local idle=()
+    for package in "${missing[@]}"; do read -ra found <<<"${units[$package]:-}"; idle+=("${found[@]}"); done
+    ((${#idle[@]})) && "${root[@]}" systemctl --quiet --root=/ mask "${idle[@]}"
     { "${root[@]}" apt-get update -qq && "${root[@]}" env DEBIAN_FRONTEND=noninteractive \
         apt-get install -y -qq --no-install-recommends "${missing[@]}"; } >/dev/null ||
         fail "apt-get could not install: ${missing[*]}. Install them, then run make setup again."
-    ((${#sshd[@]})) && "${sshd[@]}" unmask ssh.service ssh.socket && "${sshd[@]}" disable ssh.service
+    ((${#idle[@]})) && "${root[@]}" systemctl --quiet --root=/ unmask "${idle[@]}" &&
+        "${root[@]}" systemctl --quiet --root=/ disable "${idle[@]}"
     return 0
 }
 
