@@ -19,7 +19,7 @@ from agent.policy.plan_token import Standing
 from agent.policy.reasons import Reason
 from agent.port import Bar, Level
 from agent.settings import Settings
-from agent.station import BootReason, FirmwareStatus, Station
+from agent.station import BootReason, FirmwareStatus, Station, Update
 from agent.ui.situation import Situation, situation
 from tests.play import ANN, BOB, WALL_S, Json, Play
 
