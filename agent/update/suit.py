@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from io import BytesIO
-from typing import Any, BinaryIO, NoReturn
+from typing import Any, BinaryIO, NoReturn, cast
 from uuid import NAMESPACE_DNS, UUID, uuid5
 
 from agent.update import cose, strict
@@ -126,7 +126,7 @@ def read(data: bytes) -> Envelope:
         case {2: wrapper, 3: manifest, **payloads}:
             if not all(isinstance(name, str) and name.startswith("#") for name in payloads):
                 _not_ours("something unknown is in its envelope")
-            named = {str(name): bytes(payload) for name, payload in payloads.items()}  # the outline has seen to both
+            named = cast(dict[str, bytes], payloads)  # the outline has seen to both
             return Envelope(sha256(manifest).digest(), manifest, named, _block(wrapper, manifest))
     _not_ours("its envelope has no manifest")
 
