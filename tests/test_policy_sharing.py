@@ -143,6 +143,16 @@ def test_a_full_car_keeps_six_amperes_to_wake_up_with() -> None:
     assert site.run(10).offers_ma == [16_000, 16_000]
 
 
+def test_a_draw_that_sways_by_an_ampere_leaves_what_is_lent_as_it_is() -> None:
+    site = Site(32_000, [7_500, 32_000]).run(WATCHED_S + 1)
+    assert site.offers_ma == [10_000, 22_000]
+    site.changes = 0
+    for need_ma in (6_500, 7_500, 6_500):
+        site.needs_ma[0] = need_ma
+        site.run(2 * WATCHED_S)
+    assert site.changes == 0
+
+
 def test_while_there_is_enough_for_all_nobody_is_watched() -> None:
     site = Site(64_000, [8_000, 32_000]).run(3600)
     assert site.offers_ma == [32_000, 32_000] and site.changes == 2

@@ -98,6 +98,16 @@ def test_a_clock_that_is_told_moves_what_goes_by_the_clock_and_not_what_goes_by_
     assert offers(play.after(3660)) == [16, 0]
 
 
+def test_a_clock_that_is_corrected_in_mid_session_makes_it_no_older() -> None:
+    play = Play(CALM, wall_s=None).on(ClockTold(WALL_S, ClockSource.RTC))
+    set_profile(play, charging_profile(1, schedule((0, 8), (7200, 16), start_s=None), kind="Relative"))
+    play.plug(1).tap(ANN).after(3600)
+    play.on(ClockTold(WALL_S + 86_400, ClockSource.CLOUD))
+    assert offers(play) == [8, 0]
+    assert offers(play.after(3599)) == [8, 0]
+    assert offers(play.after(2)) == [16, 0]
+
+
 def test_a_profile_that_needs_the_cloud_gives_way_when_the_link_has_been_down_for_so_long() -> None:
     for ends, after_ma in ((False, 10), (True, 32)):
         play = Play(CALM).on(LinkChanged(Link.UP)).plug(1).tap(ANN)
