@@ -17,6 +17,7 @@ from agent.reporting import VENDOR_ID
 from agent.settings import Settings
 from agent.transaction import Transaction
 from agent.ui.view import screen
+from agent.uplink.answers import authorized
 from tests.play import ANN, BOB, EVE, WALL_S, Json, Play
 from tests.test_owner import iso
 from tools.cloud import cli
@@ -126,6 +127,15 @@ def test_the_tariff_of_the_clouds_answer_to_this_very_tap_comes_first_and_is_not
     assert started["transactionInfo"]["tariffId"] == "E"
     assert started["customData"]["tariffRule"] == "tariff of the cloud's answer"
     assert [each.entry.tariff for each in play.remembered] == [None]
+
+
+def test_a_tariff_that_is_refused_says_nothing_about_the_card_that_it_came_with() -> None:
+    info = {"idTokenInfo": {"status": "Accepted"}}
+    entry, why = authorized(info | {"tariff": tariff("E")})
+    assert entry and entry.tariff and entry.tariff.tariff_id == "E" and not why
+    entry, why = authorized(info | {"tariff": tariff("E", currency="XYZ")})
+    assert entry == Entry() and "ISO 4217" in why
+    assert authorized({"idTokenInfo": {"status": "Perhaps"}}) == (None, "")
 
 
 def test_without_a_tariff_no_price_is_shown_and_no_cost_is_sent() -> None:
