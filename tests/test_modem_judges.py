@@ -207,41 +207,6 @@ def test_modem_manager_reads_the_same_modem(make: str, plugin: str, tmp_path: Pa
     judged(make, tmp_path, lambda table: modem_manager(table, plugin))
 
 
-async def ofono(table: Desk) -> dict[str, object]:
-    await table.bus()
-    config = table.folder / "phonesim.conf"
-    config.write_text(f"[phonesim]\nAddress=127.0.0.1\nPort={await table.shell.tcp()}\n")
-    await table.start("ofonod", "-n", "-d", "-p", "phonesim,atmodem,calypsomodem", OFONO_PHONESIM_CONFIG=str(config))
-    for name in ("Powered", "Online"):
-        switch = ("org.ofono", "/phonesim", "org.ofono.Modem.SetProperty", "sv", name, "b", "true")
-        while await table.call(*switch) is None:
-            await pause()
-
-    async def told(interface: str, *wanted: str) -> dict[str, object]:
-        while True:
-            said = await table.call("org.ofono", "/phonesim", f"org.ofono.{interface}.GetProperties")
-            found = {name: each["data"] for name, each in json.loads(said)["data"][0].items()} if said else {}
-            if all(found.get(name) for name in wanted):
-                return found
-            await pause()
-
-    network = await told("NetworkRegistration", "MobileCountryCode", "Strength", "CellId")
-    sim = await told("SimManager", "CardIdentifier", "SubscriberIdentity")
-    modem = await told("Modem", "Serial")
-    return {
-        "imei": modem["Serial"], "iccid": sim["CardIdentifier"], "imsi": sim["SubscriberIdentity"],
-        "mccmnc": f"{network['MobileCountryCode']}{network['MobileNetworkCode']}", "signal": network["Strength"],
-        "registered": network["Status"] == "registered", "area": network["LocationAreaCode"], "cell": network["CellId"],
-    }  # fmt: skip
-
-
-@pytest.mark.needs("ofonod", "ofono")
-@pytest.mark.needs("dbus-daemon")
-@pytest.mark.parametrize("make", ["eg25", "sim5320"])
-def test_ofono_reads_the_same_modem(make: str, tmp_path: Path) -> None:
-    judged(make, tmp_path, ofono)
-
-
 async def gammu(table: Desk) -> dict[str, object]:
     table.shell.pty(table.folder / "gammu")
     config = table.folder / "gammurc"
