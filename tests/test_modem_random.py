@@ -37,12 +37,25 @@ HISTORY = st.lists(st.tuples(HAPPENING, st.sampled_from((3.0, 20.0, 100.0, 900.0
 
 
 @pytest.mark.promise("R1")
-@settings(max_examples=6)
+@settings(max_examples=3)
 @given(HISTORY, st.integers(0, 3), st.booleans())
 @example([(("fun", 4), 900.0), (("hangs", True), 900.0), (("cops_mode", 2), 20.0)], 0, False)
 def test_no_history_leads_to_a_state_that_is_never_left(
     history: list[tuple[tuple[str, object], float]], seed: int, is_charging: bool
 ) -> None:
+    lived(history, seed, is_charging)
+
+
+@pytest.mark.long
+@settings(max_examples=100)
+@given(HISTORY, st.integers(0, 3), st.booleans())
+def test_no_long_row_of_histories_does_either(
+    history: list[tuple[tuple[str, object], float]], seed: int, is_charging: bool
+) -> None:
+    lived(history, seed, is_charging)
+
+
+def lived(history: list[tuple[tuple[str, object], float]], seed: int, is_charging: bool) -> None:
     world = World(seed=seed, is_charging=is_charging, wishes=Wishes(can=ALL, stable_s=SLOW_S))
     for (key, value), for_s in history:
         world.set(**{key: value}).run(for_s)
@@ -55,7 +68,7 @@ def test_no_history_leads_to_a_state_that_is_never_left(
 
 
 @pytest.mark.promise("R1")
-@settings(max_examples=4)
+@settings(max_examples=2)
 @given(st.lists(st.tuples(st.sampled_from((("is_heard", False), ("is_heard", True))), st.just(1_500.0)), max_size=6))
 def test_where_nothing_but_coverage_comes_and_goes_nothing_is_reset(
     history: list[tuple[tuple[str, object], float]],

@@ -98,18 +98,18 @@ def test_the_pin_is_entered_once_and_only_while_a_person_has_a_try_left() -> Non
     world = World(card=Card(pin="1234"), wishes=Wishes(pin="1234", stable_s=SLOW_S))
     assert world.until(State.ONLINE) < 30 and world.commands['AT+CPIN="1234"'] == 1
 
-    world = World(card=Card(pin="1234"), wishes=Wishes(pin="9999", can=ALL, stable_s=SLOW_S)).run(6 * HOUR_S)
+    world = World(card=Card(pin="1234"), wishes=Wishes(pin="9999", can=ALL, stable_s=SLOW_S)).run(900.0)
     assert world.card and world.card.tries == 2 and world.state is State.SIM_LOCKED
     assert Warn.PIN_WRONG in world.keeper.told(world.now).warnings and not world.done()
-    after = World(card=world.card, wishes=world.wishes, kept=world.saves[-1][1]).run(HOUR_S)
+    after = World(card=world.card, wishes=world.wishes, kept=world.saves[-1][1]).run(200.0)
     assert world.card.tries == 2, "a wrong PIN is remembered over restarts"
     corrected = World(card=world.card, wishes=Wishes(pin="1234"), kept=after.keeper.saved(0.0))
     assert corrected.until(State.ONLINE) < 30
 
     for tries, warning in ((1, Warn.PIN_UNSURE), (0, Warn.PUK)):
-        world = World(card=Card(pin="1234", tries=tries), wishes=Wishes(pin="1234", stable_s=SLOW_S)).run(HOUR_S)
+        world = World(card=Card(pin="1234", tries=tries), wishes=Wishes(pin="1234", stable_s=SLOW_S)).run(200.0)
         assert world.card and world.card.tries == tries and warning in world.keeper.told(world.now).warnings
-    world = World(card=Card(pin="1234")).run(HOUR_S)
+    world = World(card=Card(pin="1234")).run(200.0)
     assert Warn.PIN_MISSING in world.keeper.told(world.now).warnings
 
 
@@ -177,6 +177,7 @@ def test_without_coverage_nothing_is_reset_however_long_it_lasts() -> None:
     assert world.until(State.ONLINE) < 60
 
 
+@pytest.mark.long
 def test_a_modem_that_has_gone_deaf_hears_again_after_its_radio_was_off() -> None:
     world = World(deaf=True, cures=frozenset((Action.RADIO,)))
     assert 6 * HOUR_S < world.until(State.ONLINE) < 12 * HOUR_S and not world.done()
@@ -191,7 +192,7 @@ def test_a_sim_that_the_network_denies_is_not_tried_faster_than_hours() -> None:
 
 
 def test_a_network_that_is_heard_but_not_joined_has_fifteen_minutes_before_anything_is_done() -> None:
-    world = World(network=Network(denies=15)).run(HOUR_S)
+    world = World(network=Network(denies=15)).run(1_300.0)
     assert world.actions[0][0] - world.start >= 900
     assert len(world.done(Action.POWER)) == 0, "the modem's own back-off after rejects is not undone"
 
@@ -339,6 +340,7 @@ def test_the_station_is_rebooted_once_a_day_at_most_and_never_while_somebody_cha
     assert not again.done(Action.REBOOT), "the reboot itself does not make it forget"
 
 
+@pytest.mark.long
 def test_what_was_tried_is_kept_over_a_restart_of_the_station() -> None:
     world = World().run(1_200)
     world.stuck = True
