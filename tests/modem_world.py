@@ -155,7 +155,7 @@ class World:
         begin = self.now
         while self.state is not state:
             assert self.now < begin + limit_s, (self.state, self.actions[-9:], self.sent[-9:])
-            self.run(1.0 if self.now < begin + 300 else 5.0)
+            self.run(1.0 if self.now < begin + 300 else 20.0)
         return self.now - begin
 
     @property
