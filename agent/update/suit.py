@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from io import BytesIO
-from typing import Any, BinaryIO, NoReturn, cast
+from typing import Any, BinaryIO, NoReturn
 from uuid import NAMESPACE_DNS, UUID, uuid5
 
 from agent.update import cose, strict
@@ -123,12 +123,15 @@ def read(data: bytes) -> Envelope:
     First by its outline: whatever a stranger sends, a decoder of CBOR gets one flat map of byte strings to see."""
     head_bytes(BytesIO(data))
     match strict.loads(data[len(TAG) :], "the build", HEAD_MAX_B):
-        case {2: wrapper, 3: manifest, **payloads}:
-            if not all(isinstance(name, str) and name.startswith("#") for name in payloads):
-                _not_ours("something unknown is in its envelope")
-            named = cast(dict[str, bytes], payloads)  # the outline has seen to both
-            return Envelope(sha256(manifest).digest(), manifest, named, _block(wrapper, manifest))
+        case {2: wrapper, 3: manifest, **others}:
+            return Envelope(sha256(manifest).digest(), manifest, _payloads(others), _block(wrapper, manifest))
     _not_ours("its envelope has no manifest")
+
+
+def _payloads(others: dict[Any, Any]) -> dict[str, bytes]:
+    if not all(isinstance(name, str) and name.startswith("#") for name in others):
+        _not_ours("something unknown is in its envelope")
+    return others
 
 
 def _block(wrapper: bytes, manifest: bytes) -> cose.Sign1:
