@@ -140,3 +140,9 @@ def test_a_file_that_cannot_be_written_is_told_once(tmp_path: Path) -> None:
     for turn in range(5):
         vitals.due(Play().station, turn * EVERY_S)
     assert len(said) == 1 and "cannot be written" in said[0]
+
+
+def test_facts_that_are_longer_than_any_of_ours_are_not_read() -> None:
+    data = dump(Facts(1.0, 2.0))
+    assert load(data.ljust(4_096)) == Facts(1.0, 2.0)
+    assert load(data.ljust(4_097)) is None
