@@ -19,7 +19,7 @@ HEALTH = "Health"
 
 
 def add_reports(add: To, to: To, send: Send) -> None:
-    sub = to("report", lambda args: report(args, send), "order a station's report; without URL: how far it is")
+    sub = to("problem", lambda args: report(args, send), "order a station's report; without URL: how far it is")
     sub.add_argument("url", nargs="?", metavar="https://HOST/PATH", help="where the station is to PUT it")
     sub.add_argument("--security", action="store_true", help="as SecurityLog")
     sub.add_argument("--id", type=positive, metavar="N", help="requestId; else a random one")
