@@ -148,6 +148,27 @@ def test_lines_in_the_wrong_place_are_never_another_sim() -> None:
     assert not world.done(*RESETS)
 
 
+@pytest.mark.promise("M3")
+def test_an_answer_that_is_wrong_once_is_never_another_sim() -> None:
+    world = World().run(60)
+    for _ in range(20):
+        assert world.card
+        world.card = Card(OTHER.iccid)
+        world.keeper._again("AT+CCID")
+        asked = world.commands["AT+CCID"]
+        while world.commands["AT+CCID"] == asked:
+            world.run(0.01)
+        world.card = Card()
+        world.run(30.0)
+    assert len(world.told(SimNews)) == 1
+
+
+@pytest.mark.promise("M1")
+def test_a_modem_is_not_called_old_before_every_question_is_answered() -> None:
+    world = World(hardware=Hardware(model="X1"), network=Network(act=2)).run(60)
+    assert [news.kind for news in world.told(KindNews)] == [Kind.LTE]
+
+
 # -- the network ------------------------------------------------------------------------------------------------------
 
 

@@ -343,7 +343,7 @@ def with_track(recovery: Recovery, trouble: Trouble, track: Track) -> Recovery:
 def begun(recovery: Recovery, trouble: Trouble | None, rung: Rung, now: float) -> Recovery:
     ledger = dict(recovery.ledger)
     for key in keys_of(rung.action):
-        ledger[key] = (*ledger.get(key, ()), now)[-LEDGER_MAX[key] :]
+        ledger[key] = (*(at for at in ledger.get(key, ()) if now - at < DAY_S), now)[-LEDGER_MAX[key] :]
     return structs.replace(
         recovery, ledger=ledger, acting=rung.action, until=now + TAKES_S[rung.action], wait_s=rung.wait_s,
         trouble=trouble, owes_dial=rung.action is not Action.REDIAL,
