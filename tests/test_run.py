@@ -222,10 +222,10 @@ def test_a_wrong_config_is_one_sentence_and_exit_code_2(site: Site, old: str, ne
 def test_a_station_without_a_broker_charges_nobody_and_says_why(tmp_path: Path) -> None:
     site = Site(tmp_path, None)
     try:
-        agent = site.ready()
-        assert "no identity and charges nobody: add [station] and [broker]" in agent.log()
+        agent = site.agent()
+        until(lambda: "no identity and charges nobody: add [station] and [broker]" in agent.log())
         site.box.plug(1, Car())
-        until(lambda: agent.port(1)["status"] == "Unavailable")
+        until(lambda: agent.port(1).get("status") == "Unavailable")
         site.box.tap(ANN)
         assert "station not activated" in agent.explain(ANN)
         goes_on(site.hardware)
