@@ -172,7 +172,7 @@ def test_a_part_of_the_station_that_fails_has_one_code_too() -> None:
     assert message.code == "display" and "display Display: Nothing is drawn." in logged(play)
 
 
-CLOSED = [Situation.NOT_ACTIVATED, Situation.CANNOT_RECORD, Situation.OUT_OF_SERVICE, *sorted(set(BARS.values()))]
+CLOSED = [Situation.CANNOT_RECORD, Situation.OUT_OF_SERVICE, *sorted(set(BARS.values()))]
 
 
 @pytest.mark.parametrize("at", CLOSED)
