@@ -2,7 +2,6 @@
 
 import argparse
 import base64
-import json
 import secrets
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +10,7 @@ import cbor2
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from tools.cloud.arguments import Args, Run, positive
+from tools.cloud.cli_owner import read
 from tools.cloud.errors import OperatorError
 from tools.cloud.pki import read_operator
 from tools.cloud.service import clock_ms
@@ -101,16 +101,6 @@ def activate(args: Args, send: Send) -> int:
     if args.issue:
         data["planToken"] = made(args)
     return send(args, "DataTransfer", message("Activation", data))
-
-
-def read(path: Path) -> Json:
-    try:
-        said = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise OperatorError(f"{path} cannot be read: {error}") from None
-    if not isinstance(said, dict):
-        raise OperatorError(f"{path} is no policy: write an object with policyId, version and rules")
-    return said
 
 
 def transfer(args: Args, send: Send) -> int:

@@ -8,6 +8,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from tools.cloud.arguments import Args, Run, opened, positive, shown_time
+from tools.cloud.cli_owner import read
 from tools.cloud.errors import OperatorError
 from tools.cloud.service import clock_ms
 from tools.cloud.wire import Json, format_time, parse_time
@@ -60,16 +61,6 @@ def add_criteria(sub: argparse.ArgumentParser) -> None:
 def set_profile(args: Args, send: Send) -> int:
     own = read(args.file) if args.file else profile(args, clock_ms())
     return send(args, "SetChargingProfile", {"evseId": args.evse, "chargingProfile": own})
-
-
-def read(path: Path) -> Json:
-    try:
-        said = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise OperatorError(f"{path} cannot be read: {error}") from None
-    if not isinstance(said, dict):
-        raise OperatorError(f"{path} is no charging profile: write an object with id, stackLevel, chargingSchedule …")
-    return said
 
 
 def profile(args: Args, now_ms: int) -> Json:
