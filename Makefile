@@ -2,6 +2,8 @@
 VENV := .venv
 BIN  := $(VENV)/bin
 CODE  = $(wildcard agent board tools tests bench)
+# The tests start an interpreter some hundred times: each would compile all that it imports anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help setup debian rigs run test test-long test-image image mutation lint bench screenshots sheets constraints clean
 .DEFAULT_GOAL := help
