@@ -7,15 +7,16 @@ the same name. Who may not come back (sold, stolen) is for `sign` to say: it rai
 import ssl
 from base64 import b64decode, encodebytes
 from collections.abc import Callable
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import Encoding, pkcs7
 from cryptography.x509.oid import NameOID
+
+from tools.tlsserver import TlsServer
 
 PATH = "/.well-known/est/simplereenroll"
 NO_CHECK_TIME = 0x200000  # X509_V_FLAG_NO_CHECK_TIME
@@ -30,7 +31,7 @@ class Refused(Exception):
 Sign = Callable[[str, x509.CertificateSigningRequest], list[x509.Certificate]]  # common name, its request: the chain
 
 
-class EstServer:
+class EstServer(TlsServer):
     """Serves from start() to stop(), on 127.0.0.1; `ca` signed our certificate's (`cert`, `key`) and the clients'."""
 
     def __init__(self, ca: Path, cert: Path, key: Path, sign: Sign, port: int = 0) -> None:
@@ -39,33 +40,13 @@ class EstServer:
         context.load_verify_locations(ca)
         context.verify_mode = ssl.CERT_REQUIRED
         context.verify_flags |= ssl.VerifyFlags(NO_CHECK_TIME)
-        self._server = Server(("127.0.0.1", port), Handler)
-        self._server.sign = sign
-        self._server.socket = context.wrap_socket(
-            self._server.socket, server_side=True, do_handshake_on_connect=False
-        )  # the handshake is its own thread's, so that a silent client keeps nobody waiting
-        self.port: int = self._server.server_address[1]
-        self._thread = Thread(target=self._server.serve_forever, args=(0.05,), name="est", daemon=True)
-
-    def start(self) -> None:
-        self._thread.start()
-
-    def stop(self) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
-
-
-class Server(ThreadingHTTPServer):
-    daemon_threads = True
-    sign: Sign
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that hangs up, or is none of ours: nobody's business."""
+        self.sign = sign
+        super().__init__(Handler, context, port=port)
 
 
 class Handler(BaseHTTPRequestHandler):
     timeout = SILENT_S
+    server: EstServer
 
     def do_POST(self) -> None:
         length = self.headers.get("Content-Length", "")
@@ -77,7 +58,7 @@ class Handler(BaseHTTPRequestHandler):
             csr = x509.load_der_x509_csr(b64decode(b"".join(body.split()), validate=True))
             if not csr.is_signature_valid or common_name(csr.subject) != name:
                 return self.send_error(400, "the request is for another name, or not signed by its key")
-            chain = self.server.sign(name, csr)  # type: ignore[attr-defined]
+            chain = self.server.sign(name, csr)
         except Refused as error:
             return self.send_error(403, str(error))
         except (ValueError, TypeError, UnsupportedAlgorithm, InvalidSignature):

@@ -6,10 +6,11 @@ begins anew; a part has its own name until the file is whole.
 
 import re
 import ssl
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
-from threading import Thread
 from typing import Any
+
+from tools.tlsserver import TlsServer
 
 NAME = re.compile(r"/([A-Za-z0-9][A-Za-z0-9._-]{0,199})", re.ASCII)
 RANGE = re.compile(r"bytes (?:(\d{1,12})-\d{1,12}|\*)/(\d{1,12})", re.ASCII)
@@ -18,7 +19,7 @@ READ_B = 65_536
 SILENT_S = 30.0
 
 
-class Receiver:
+class Receiver(TlsServer):
     """Serves from start() to stop(); `host` "" is every interface."""
 
     def __init__(
@@ -27,33 +28,14 @@ class Receiver:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(cert, key)
         folder.mkdir(parents=True, exist_ok=True)
-        self._server = Server((host, port), Handler)
-        self._server.folder = folder
-        self._server.socket = context.wrap_socket(self._server.socket, server_side=True, do_handshake_on_connect=False)
-        self.port: int = self._server.server_address[1]
-        self._thread = Thread(target=self._server.serve_forever, args=(0.05,), name="reports", daemon=True)
-
-    def start(self) -> None:
-        self._thread.start()
-
-    def stop(self) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
-
-
-class Server(ThreadingHTTPServer):
-    daemon_threads = True
-    folder: Path
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """A station that hangs up comes again."""
+        self.folder = folder
+        super().__init__(Handler, context, host=host, port=port)
 
 
 class Handler(BaseHTTPRequestHandler):
     timeout = SILENT_S
     protocol_version = "HTTP/1.1"
-    server: Server
+    server: Receiver
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
         """Nobody reads it."""
