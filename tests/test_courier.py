@@ -217,6 +217,22 @@ def test_a_build_that_runs_already_is_confirmed_at_once_and_nothing_of_it_is_fet
     assert len(server.requests) == 1
 
 
+def test_the_head_of_the_order_before_is_not_taken_for_that_of_the_new_one(lab: Lab, web: Serve) -> None:
+    """Each name of a folder may outlive a power cut by itself: that the old head is gone is not known by the order."""
+    lab.order(web(honest(NEWEST)).url).staged()
+    lab.activated()
+    assert lab.runs() == "2.0.0"
+    lab.site.engine.confirm()
+    lab.courier.connected()
+    lab.until(lambda: lab.progress == orders.CONFIRMED)
+    newer = Order("c8", web(honest(built("3.0.0"))).url)
+    lab.wish = Wish(newer, download=True)
+    (lab.site.root / "order").write_bytes(air.dump(air.Task(newer)))
+    lab.updater_dies().staged()
+    lab.activated()
+    assert lab.runs() == "3.0.0"
+
+
 def test_a_build_that_was_rolled_back_is_told_with_its_reason_and_may_be_ordered_again(lab: Lab, web: Serve) -> None:
     server = web(honest(NEWEST))
     for _ in range(2):

@@ -9,6 +9,7 @@ import random
 import ssl
 from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError, Future
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from math import inf
 from pathlib import Path
@@ -128,7 +129,7 @@ class Courier:
         self._is_told = False  # the agent has spoken since our start
         self._said: SimpleQueue[Callable[[], None]] = SimpleQueue()  # from other threads
         self.task = air.load(read(root / ORDER))
-        self._head = read(root / HEAD) if self.task else b""
+        self._head = headed(read(root / HEAD), self.task)
 
     # -- what the service calls ---------------------------------------------------------------------------------------
 
@@ -432,6 +433,15 @@ class ForAttempt:
 
     def put(self, digest: bytes, stored: bytes) -> None:
         self._hands.call(lambda: self._courier.put(digest, stored))
+
+
+def headed(head: bytes, task: Task | None) -> bytes:
+    """The head, if it is that of the build which the order has come to; else it is of an order before, whose end a
+    power cut has undone."""
+    with suppress(Refused):
+        if task is not None and build.load_head(head, None).digest.hex() == task.build:
+            return head
+    return b""
 
 
 def read(path: Path) -> bytes:
