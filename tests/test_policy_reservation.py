@@ -83,6 +83,9 @@ def test_a_driver_uses_the_reservation_for_this_port_before_one_for_any() -> Non
 def test_who_has_none_may_not_take_what_is_kept_for_others() -> None:
     assert kept_for_others((one(1, evse_id=1),), 1, "BEN", (), BOTH)
     assert not kept_for_others((one(1, evse_id=1),), 2, "BEN", (), BOTH)
+    both = one(1, evse_id=1), one(2, "BEN")
+    assert kept_for_others(both, 1, "BEN", (), BOTH), "any port is any but Ann's"
+    assert not kept_for_others(both, 2, "BEN", (), BOTH) and not kept_for_others(both, 1, "ANN", (), BOTH)
     assert not kept_for_others((one(1),), 1, "BEN", (), BOTH), "one is left for Ann"
     assert kept_for_others((one(1),), 1, "BEN", (), {1}), "the last one is hers"
     assert not kept_for_others((one(1),), 1, "ANN", (), {1})

@@ -117,10 +117,11 @@ def kept_for_others(
 ) -> bool:
     """Whether this port is kept from this driver: it is named for another, or as many ports as are free are kept for
     others who may take any. Whoever asks stands at the port, so it counts as free."""
-    if own(held, evse_id, id_token, groups) is not None:
-        return False
+    mine = own(held, evse_id, id_token, groups)
     if evse_id in named(held):
-        return True
+        return mine is None or mine.evse_id is None
+    if mine is not None:
+        return False
     others = [each for each in unnamed(held) if not is_holder(each, id_token, groups)]
     return len(others) >= len((frozenset(free) | {evse_id}) - named(held))
 
