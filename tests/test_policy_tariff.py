@@ -62,8 +62,8 @@ def energy(*prices: Json, taxes: float = 0) -> Json:
     return {"energy": {"prices": list(prices), **rates}}
 
 
-def minutes(name: str, *prices: Json) -> Json:
-    return {name: {"prices": list(prices)}}
+def minutes(name: str, *prices: Json, taxes: float = 0) -> Json:
+    return {name: energy(*prices, taxes=taxes)["energy"]}
 
 
 def reading(after_s: float, wh: int, power_w: int = 7_000, wall_s: float | None = MONDAY, source: int = 4) -> Reading:
@@ -490,6 +490,14 @@ def test_both_figures_of_a_maximum_are_kept() -> None:
     assert costs.parts[Dimension.ENERGY] == Amount(4_000, 4_800)
     both = tariff(**energy({"priceKwh": 1}, taxes=20), maxCost={"exclTax": 40, "inclTax": 42})
     assert cost([both], charged(both, 3600, 50_000)).total == Amount(3_500, 4_200)
+
+
+def test_at_a_maximum_without_tax_more_of_what_is_taxed_less_does_not_make_it_cheaper() -> None:
+    terms = tariff(
+        **energy({"priceKwh": 1}), **minutes("chargingTime", {"priceMinute": 1}, taxes=20), maxCost={"exclTax": 50}
+    )
+    for wh in (0, 100, 5_000, 90_000):
+        assert cost([terms], charged(terms, 3600, wh)).total == Amount(5_000, 6_000)
 
 
 def test_a_minimum_without_tax_is_shown_with_it() -> None:

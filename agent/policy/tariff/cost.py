@@ -18,7 +18,7 @@ from agent.policy.tariff.money import MICROS, exponent, number, rounded, shared_
 from agent.policy.tariff.terms import Dimension, Limit, Tariff, taxed, with_tax, without_tax
 from agent.policy.tariff.usage import PERIODS_MAX, TIMED, Kind, Period, Usage, counters
 
-# What a maximum is taken off, first to last: what runs on longest gives way first.
+# What a maximum is taken off, of parts with the same tax, first to last: what runs on longest gives way first.
 YIELDING = (
     Dimension.IDLE_TIME,
     Dimension.CHARGING_TIME,
@@ -79,6 +79,10 @@ class Exact(Struct, frozen=True):
     @property
     def incl(self) -> Fraction:
         return self.excl + self.tax
+
+    @property
+    def rate(self) -> Fraction:
+        return self.tax / self.excl if self.excl else Fraction()
 
     def __add__(self, other: "Exact") -> "Exact":
         return Exact(self.excl + other.excl, self.tax + other.tax)
@@ -151,7 +155,8 @@ def _sum(parts: Mapping[Dimension, Exact]) -> Exact:
 
 
 def _capped(parts: Parts, most: Limit | None) -> tuple[Parts, bool]:
-    """What is above the maximum comes off, of one part after the other, each in proportion to its tax."""
+    """What is above the maximum comes off, of one part after the other, those with the lowest tax first: in any other
+    order a maximum without tax would let the total with tax fall while the session goes on."""
     was = _sum(parts)
     if most is None:
         return parts, False
@@ -165,7 +170,7 @@ def _capped(parts: Parts, most: Limit | None) -> tuple[Parts, bool]:
 
 def _without(parts: Parts, excess: Fraction, of: str) -> Parts:
     left = dict(parts)
-    for dimension in YIELDING:
+    for dimension in sorted(YIELDING, key=lambda dimension: left.get(dimension, NOTHING).rate):
         has: Fraction = getattr(left.get(dimension, NOTHING), of)
         if excess > 0 and has:
             off = min(has, excess)
