@@ -8,32 +8,30 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
+from agent.modem import tty
 from agent.modem.at import Answered
 from agent.modem.bearer import Context, Hands, Traits
 from agent.modem.bearers.helped import Hear, Helped, Helping, Refused
 from agent.modem.events import Cause
+from agent.modem.host import Refused as Unasked
+from agent.modem.levers import usb_device
 from agent.modem.links import dialects, dialling
 from agent.modem.links.dialects import Dialect
 from agent.modem.links.orders import Dhcp, Fell
 
 TRAITS = Traits("ecm")
-SYS = Path("/sys")
 ASK_S = 200.0  # for a command, behind the keeper's own questions: +CGACT alone may take 150 s
 END_S = 15.0  # for the one that disconnects: the port may be gone
 
 
-def siblings(port: str, sys: Path = SYS) -> list[str]:
+def siblings(port: str, sys: Path = tty.SYS) -> list[str]:
     """The network interfaces of the USB device whose line `port` is. []: it is not on USB, or has none."""
-    try:
-        place = (sys / "class" / "tty" / Path(port).resolve().name / "device").resolve(strict=True)
-    except OSError:
-        return []
-    device = next((each for each in (place, *place.parents) if (each / "idVendor").exists()), None)
+    device = usb_device(port, sys)
     return sorted(each.name for each in device.glob("*/net/*")) if device else []
 
 
 class Bearer(Helping):
-    def __init__(self, hands: Hands, helped: Callable[[Hear], Helped] = Helped, sys: Path = SYS) -> None:
+    def __init__(self, hands: Hands, helped: Callable[[Hear], Helped] = Helped, sys: Path = tty.SYS) -> None:
         super().__init__(hands, helped)
         self._sys = sys
         self._disconnect = ""  # the command that ends what was connected by us
@@ -70,7 +68,7 @@ class Bearer(Helping):
 
     async def _ask(self, command: str, wait_s: float = ASK_S) -> Answered | None:
         """None: nobody has answered."""
-        with suppress(TimeoutError):
+        with suppress(TimeoutError, Unasked):
             async with asyncio.timeout(wait_s):
                 answer = await self.hands.ask(command)
                 return answer if answer.final is not None else None

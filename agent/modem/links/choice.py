@@ -1,4 +1,4 @@
-"""Which bearer, where the config file says `auto`. One table. Pure."""
+"""Which bearer, where the config file says `auto`: one table, the first row that holds. Pure."""
 
 from collections.abc import Callable
 
@@ -6,15 +6,13 @@ from msgspec import Struct
 
 
 class Facts(Struct, frozen=True):
-    """What is known before anything is dialled."""
+    """What is seen before anything is opened or dialled."""
 
-    is_managed: bool = False  # ModemManager runs, and shows a modem
-    has_port: bool = False  # an AT port is configured or found
-    has_data_port: bool = False  # another one to dial on
-    has_interface: bool = False  # a network interface of the same USB device, driven by cdc_ether and its like
+    is_managed: bool = False  # ModemManager has the port open
+    has_port: bool = False  # the config file names an AT port
+    has_interface: bool = False  # the same USB device has a network interface
     has_ppp: bool = False  # the kernel knows PPP, and pppd is installed
-    has_dhcp: bool = False  # busybox is installed
-    interface: str = ""  # named in the config file
+    has_dhcp: bool = False  # busybox is installed, whose udhcpc is our DHCP client
 
 
 ROWS: tuple[tuple[str, str, Callable[[Facts], bool]], ...] = (
@@ -22,7 +20,6 @@ ROWS: tuple[tuple[str, str, Callable[[Facts], bool]], ...] = (
     ("ecm", "fastest, and the AT port stays free", lambda f: f.has_port and f.has_interface and f.has_dhcp),
     ("ppp", "every modem knows it", lambda f: f.has_port and f.has_ppp),
     ("ecm", "says what is missing for it", lambda f: f.has_port and f.has_interface),
-    ("ppp", "says what is missing for it", lambda f: f.has_port),
     ("given", "an interface that somebody else sets up", lambda f: True),
 )
 
