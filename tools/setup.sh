@@ -82,7 +82,7 @@ make_venv() {
 install_python_packages() {
     local pip=("$venv/bin/python" -m pip --disable-pip-version-check -qq)
     if [[ $resolve ]]; then
-        "${pip[@]}" install --editable '.[dev,device,flash,framebuffer,modbus,pcsc]'
+        "${pip[@]}" install --editable '.[dev,device,flash,framebuffer,modbus,modemmanager,pcsc]'
         { echo "# Written by make constraints: the versions that make setup installs."
           "${pip[@]}" freeze --exclude-editable; } >"$constraints"
         say "$constraints: $(grep -c == "$constraints") packages"

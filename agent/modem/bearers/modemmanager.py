@@ -98,9 +98,14 @@ class Bus:
         if self._listening:
             self._listening.cancel()
         stack, self._stack, self._router = self._stack, None, None
-        if stack is not None and stack.req_ctx is not None:
+        if stack is None:
+            return
+        if stack.req_ctx is not None:
+            with suppress(Exception):  # of its reader, which may have ended
+                await stack.req_ctx.__aexit__(None, None, None)
+        if stack.conn is not None:
             with suppress(Exception):
-                await stack.__aexit__(None, None, None)
+                await stack.conn.close()
 
 
 class Bearer(Helping):
@@ -137,6 +142,12 @@ class Bearer(Helping):
 
     async def _watch(self) -> None:
         """For ever: a bus that goes comes back."""
+        try:
+            await self._watched()
+        finally:
+            await self._bus.close()
+
+    async def _watched(self) -> None:
         is_open = False
         while True:
             self._news.clear()
@@ -218,6 +229,7 @@ class Bearer(Helping):
         self._path = "/"  # whichever it will be, also if we do not stay to hear it
         self._path = str(await self._bus.call(path, manager.SIMPLE, "Connect", "a{sv}", words, wait_s=CONNECT_S))
         self._apn = access.apn
+        self._news.set()
 
     def _access(self, context: Context) -> Access:
         """What was configured, or what the SIM's network is known for; another one when it was refused."""

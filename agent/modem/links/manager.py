@@ -152,16 +152,17 @@ def kind(modem: Properties, known: str | None) -> Kind | None:
 
 
 def signal(modem: Properties, levels: Properties, now: float) -> Signal:
-    """dB where MM measures them (Signal.Setup), else what its percentage was made of."""
-    for name in ("Nr5g", "Lte", "Umts", "Gsm"):
-        found = levels.get(name)
-        if isinstance(found, Mapping) and (rssi := level(found, "rsrp") or level(found, "rssi")) is not None:
-            strength = level(found, "rssi")
-            return Signal(strength if strength is not None else rssi, level(found, "rsrp"), level(found, "rsrq"), now)
+    """dB where MM measures them (Signal.Setup); RSSI else of what its percentage was made of."""
+    rssi = None
     match modem.get("SignalQuality"):
         case (int(percent), _) if 0 < percent <= 100:
-            return Signal(rssi_dbm=-113.0 + PERCENT_AT * round(percent * 31 / 100), at=now)
-    return Signal()
+            rssi = -113.0 + PERCENT_AT * round(percent * 31 / 100)
+    for name in ("Nr5g", "Lte", "Umts", "Gsm"):
+        found = levels.get(name)
+        if isinstance(found, Mapping) and {level(found, "rsrp"), level(found, "rssi")} != {None}:
+            strength = level(found, "rssi")
+            return Signal(rssi if strength is None else strength, level(found, "rsrp"), level(found, "rsrq"), now)
+    return Signal() if rssi is None else Signal(rssi_dbm=rssi, at=now)
 
 
 def registrations(gpp: Properties, radio: int | None) -> dict[str, Registration]:
