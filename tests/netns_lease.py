@@ -9,7 +9,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from agent.modem.bearers import service
+from agent.modem import linkservice as service
 from agent.modem.bearers.helped import Helped
 from agent.modem.links.orders import Dhcp, Note, Up, Word
 

@@ -20,10 +20,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import structs
 
+from agent.modem import linkservice as service
 from agent.modem.apn import Access
 from agent.modem.at import Answered
 from agent.modem.bearer import Context, Hands, Said
-from agent.modem.bearers import helped, ppp, service
+from agent.modem.bearers import helped, ppp
 from agent.modem.events import BearerFell, BearerRose, Cause
 from agent.modem.links import changes, dialling, orders, pppd
 from agent.modem.links.pppd import EXITS, Call, Link
@@ -428,7 +429,7 @@ def test_when_the_helper_is_killed_its_pppd_goes_with_it(tmp_path: Path, monkeyp
 
 KILLED = """
 import sys
-from agent.modem.bearers import service
+from agent.modem import linkservice as service
 service.program = lambda name: sys.argv[3]
 service.ENVIRONMENT = dict(service.os.environ)
 service.main(["--child", *sys.argv[1:3]])

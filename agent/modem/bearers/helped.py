@@ -1,4 +1,4 @@
-"""The agent's end of the line to the service that may change the network (agent/modem/bearers/service.py), and what
+"""The agent's end of the line to the service that may change the network (agent/modem/linkservice.py), and what
 the bearers that need it have in common."""
 
 import asyncio
@@ -12,10 +12,10 @@ from math import inf
 from pathlib import Path
 
 from agent.modem.bearer import Context, Hands
-from agent.modem.bearers.service import RUN, SOCKET
 from agent.modem.events import BearerFell, BearerRose, Cause
 from agent.modem.links import orders
 from agent.modem.links.orders import Down, Fell, Note, Order, Up, Word
+from agent.modem.linkservice import RUN, SOCKET
 
 CLOSE_S = 2.0  # a child gets to end at `close`; it goes on by itself after that
 FALL_S = 20.0  # for everything to be taken back: pppd's goodbye, some commands
@@ -71,7 +71,7 @@ class Helped:
         ours, theirs = socket.socketpair()
         with theirs:
             self._child = subprocess.Popen(
-                [sys.executable, "-P", "-m", "agent.modem.bearers.service", "--child", str(theirs.fileno()), self._run],
+                [sys.executable, "-P", "-m", "agent.modem.linkservice", "--child", str(theirs.fileno()), self._run],
                 stdin=subprocess.DEVNULL, pass_fds=(theirs.fileno(),), start_new_session=True,
                 env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
             )  # fmt: skip

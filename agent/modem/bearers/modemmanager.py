@@ -2,7 +2,7 @@
 
 It is asked for all of its objects whenever it says that something has changed, at most once a second, so nothing here
 follows single changes. Connecting is its Simple.Connect, which switches the radio on, waits for a network, and dials;
-setting up the interface is left to us by its own rules, and done by the service (agent/modem/bearers/service.py).
+setting up the interface is left to us by its own rules, and done by the service (agent/modem/linkservice.py).
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""What the agent and the service that may change the network (agent/modem/bearers/service.py) say to each other.
+"""What the agent and the service that may change the network (agent/modem/linkservice.py) say to each other.
 
 One JSON object a line. The first line of a connection is the order; the connection is the bearer: when it ends, for
 whatever reason, nothing of the bearer is left. Both ends are of one build, yet the service believes nothing unchecked:
