@@ -233,7 +233,7 @@ def config(properties: Properties) -> Config | None:
 # -- its errors -------------------------------------------------------------------------------------------------------
 
 START = "ModemManager does not run: type systemctl enable --now ModemManager, or set another bearer"
-PERMIT = "ModemManager does not let us: install board/systemd/50-station-modem.rules for polkit"
+PERMIT = "ModemManager does not let us: copy board/polkit/50-station-modem.rules to /etc/polkit-1/rules.d"
 ERRORS: tuple[tuple[tuple[str, ...], Cause, str], ...] = (
     (("ServiceUnknown", "NameHasNoOwner", "Spawn.", "NoServer"), Cause.SYSTEM, START),
     (("Unauthorized", "AccessDenied", "NotAuthorized"), Cause.SYSTEM, PERMIT),
