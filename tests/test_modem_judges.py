@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import re
+import sys
 from asyncio.subprocess import DEVNULL, PIPE, Process
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
@@ -305,3 +306,27 @@ async def gammu(table: Desk) -> dict[str, object]:
 @pytest.mark.parametrize("make", ["eg25", "sim5320"])
 def test_gammu_reads_the_same_modem(make: str, tmp_path: Path) -> None:
     judged(make, tmp_path, gammu)
+
+
+GSMMODEM = """
+import json, sys, warnings
+warnings.simplefilter("ignore")
+from gsmmodem.modem import GsmModem
+modem = GsmModem(sys.argv[1], 115200)
+modem.connect()
+print(json.dumps([modem.imei, modem.imsi, modem.networkName, modem.signalStrength]))
+modem.close()
+"""
+
+
+async def gsmmodem(table: Desk) -> dict[str, object]:
+    table.shell.pty(table.folder / "gsmmodem")
+    await table.until(lambda: table.modem.is_served)
+    said = await table.again(sys.executable, "-c", GSMMODEM, str(table.folder / "gsmmodem"))
+    imei, imsi, operator, strength = json.loads(said)
+    return {"imei": imei, "imsi": imsi, "operator": operator, "signal": strength / 31 * 100}
+
+
+@pytest.mark.parametrize("make", ["eg25", "sim5320", "lara", "le910", "mc7455"])
+def test_python_gsmmodem_reads_the_same_modem(make: str, tmp_path: Path) -> None:
+    judged(make, tmp_path, gsmmodem)
