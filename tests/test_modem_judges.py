@@ -6,7 +6,9 @@ import asyncio
 import json
 import os
 import re
+import subprocess
 import sys
+import tarfile
 from asyncio.subprocess import DEVNULL, PIPE, Process
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
@@ -25,7 +27,7 @@ from agent.modem.bearers.helped import Hear, Helped
 from agent.modem.events import BearerFell, BearerRose, Cause
 from agent.modem.kinds import Kind
 from agent.modem.links import manager
-from agent.modem.links.orders import Ppp
+from agent.modem.links.orders import Dhcp, Ppp
 from agent.modem.modem import State
 from agent.modem.told import Told
 from agent.sim.modem.air import Card, Network, with_check_digit
@@ -34,6 +36,7 @@ from agent.sim.modem.personalities import ALL
 from agent.sim.modem.personality import Personality
 from agent.sim.modem.shell import Shell
 from tests.atport import AtPort
+from tests.qemu import CACHE, made, run
 from tests.test_modem_manager import Root, nobody
 
 pytestmark = pytest.mark.long
@@ -307,6 +310,76 @@ async def gammu(table: Desk) -> dict[str, object]:
 def test_gammu_reads_the_same_modem(make: str, tmp_path: Path) -> None:
     judged(make, tmp_path, gammu)
 
+
+# -- dbusmock's ModemManager -------------------------------------------------------------------------------------------
+
+DBUSMOCK = "python-dbusmock==0.38.1"  # Debian's is older than its template; its own dependencies are Debian's
+MOCK = f"{manager.SERVICE.replace('ModemManager1', 'DBus')}.Mock"
+SYSTEM_PYTHON = "/usr/bin/python3"
+CONNECT = f"""
+self.AddObject("{manager.ROOT}/Bearer/7", "{manager.BEARER}", {{"Connected": True, "Interface": "wwan0",
+               "Ip4Config": dbus.Dictionary({{"method": dbus.UInt32(3)}}, signature="sv")}}, [])
+ret = dbus.ObjectPath("{manager.ROOT}/Bearer/7")
+"""
+
+
+def dbusmock() -> Path:
+    """Its source."""
+    def unpack(folder: Path) -> None:
+        run(sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", folder, DBUSMOCK)
+        (source,) = folder.glob("*.tar.gz")
+        with tarfile.open(source) as tar:
+            tar.extractall(folder, filter="data")
+
+    (found,) = made(CACHE / DBUSMOCK, unpack).glob("python_dbusmock-*/")
+    return found
+
+
+@pytest.mark.needs("dbus-daemon")
+@pytest.mark.needs("busctl", "systemd")
+def test_our_bearer_reads_dbusmocks_modem_manager(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if subprocess.run([SYSTEM_PYTHON, "-c", "import dbus, gi"], check=False, stderr=DEVNULL).returncode:
+        pytest.fail("type apt-get install python3-dbus python3-gi")
+
+    async def story() -> None:
+        async with desk(ALL["eg25"], tmp_path) as table:
+            await table.bus()
+            monkeypatch.setenv("DBUS_SYSTEM_BUS_ADDRESS", table.address.partition(",")[0])
+            source = str(dbusmock())
+            await table.start(
+                SYSTEM_PYTHON, "-m", "dbusmock", "--system", "--template", "modemmanager", PYTHONPATH=source
+            )
+            head = ("busctl", f"--address={table.address}", "--json=short", "call", manager.SERVICE)
+            modem = json.loads(await table.again(*head, manager.ROOT, MOCK, "AddSimpleModem"))["data"][0]
+            for name, takes, gives, code in (("Connect", "a{sv}", "o", CONNECT), ("Disconnect", "o", "", "")):
+                method = (manager.SIMPLE, name, takes, gives, code)
+                assert await table.call(manager.SERVICE, modem, f"{MOCK}.AddMethod", "sssss", *method) is not None
+            said, root = list[Said](), Root()
+            clock = asyncio.get_running_loop().time
+            hands = Hands(said.append, nobody, lambda job, then: None, clock, lambda text: None)
+            helped: Callable[[Hear], Helped] = root  # type: ignore[assignment]
+            bearer = modemmanager.Bearer(hands, helped=helped)
+            try:
+                await until(lambda: said and told(said).model == "E1750")
+                facts = told(said)
+                assert (facts.operator, facts.mccmnc, facts.act) == ("TheOperator", "00101", 7)
+                assert facts.state is State.SEARCHING
+                began = clock()
+                change = (manager.MODEM, "1", "State", "i", "8")
+                await table.call(manager.SERVICE, modem, f"{MOCK}.UpdateProperties", "sa{sv}", *change)
+                await until(lambda: told(said).state is State.ATTACHED)
+                assert clock() - began < modemmanager.LOOK_S / 3, "it was looked at by the clock, not by the signal"
+                bearer.rise(Context(Access("internet")))
+                await until(lambda: any(isinstance(each, BearerRose) for each in said))
+                assert root.orders == [Dhcp("wwan0", 700)]
+            finally:
+                bearer.close()
+                await pause()
+
+    asyncio.run(story())
+
+
+# -- python-gsmmodem-new -----------------------------------------------------------------------------------------------
 
 GSMMODEM = """
 import json, sys, warnings

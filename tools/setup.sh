@@ -13,7 +13,7 @@ debian_packages=(
 rig_packages=(  # make test-long, image and test-image only: 200 MB
     busybox-static cog dbus-daemon device-tree-compiler e2fsprogs fakeroot fdisk gammu gstreamer1.0-gl
     gstreamer1.0-plugins-bad gstreamer1.0-plugins-good kmod mmdebstrap mobile-broadband-provider-info modemmanager
-    openssh-server ppp qemu-system-arm qemu-system-x86 wpewebkit-driver
+    openssh-server ppp python3-dbus python3-gi qemu-system-arm qemu-system-x86 wpewebkit-driver
 )
 declare -A units=(  # what these packages would start, and nobody has asked for
     [modemmanager]=ModemManager.service [openssh-server]="ssh.service ssh.socket"
