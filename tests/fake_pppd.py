@@ -1,6 +1,7 @@
 """A program that a line and this project's service take for pppd, where the kernel has no PPP: it negotiates LCP and
 IPCP in earnest with whoever is at the other end, says what pppd 2.4.9 says, and ends with its exit codes. It makes no
-interface. `FAKE_PPPD`: an exit code to end with at once; `FAKE_PPPD_TOLD`: a file that gets what it was given, as JSON.
+interface. `FAKE_PPPD`: an exit code to end with at once; `FAKE_PPPD_TOLD`: a file that gets what it was given, as JSON;
+`FAKE_PPPD_ECHO_S`: between two echoes.
 """
 
 import json
@@ -15,7 +16,8 @@ from ipaddress import IPv4Address
 from agent.sim.modem.ppp import ADDRESS, DNS1, DNS2, IPCP, LCP, Frames, framed, options, packed
 
 REQUEST, ACK, NAK, REJECT, TERMINATE, TERMINATED, ECHO, ECHOED = 1, 2, 3, 4, 5, 6, 9, 10
-TRIES, TRY_S, ECHO_S, ECHOES = 10, 0.3, 0.3, 3  # a tenth of pppd's
+TRIES, TRY_S, ECHOES = 60, 0.5, 3
+ECHO_S = float(os.environ.get("FAKE_PPPD_ECHO_S", "10"))
 DEAF, NO_ADDRESS, DEAD, HANGUP, KILLED = 10, 10, 15, 16, 5
 
 

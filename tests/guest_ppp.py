@@ -123,4 +123,5 @@ async def story() -> None:
 
 
 if __name__ == "__main__":
+    os.environ["PATH"] = f"/usr/sbin:{os.environ['PATH']}"  # ip(8), not BusyBox's
     asyncio.run(story())

@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent.modem.apn import Access
@@ -24,10 +24,12 @@ from agent.modem.links.leases import Lease, Lost
 from agent.modem.links.orders import Dhcp, Fell, Order, Up
 from agent.sim.modem.air import Card, Network
 from agent.sim.modem.personalities import EG25, LE910
+from tests.conftest import LONG
 from tests.modemhost import Host
 
 ROOT = Path(__file__).parent.parent
-LIMIT_S = 60.0
+LIMIT_S = 110.0
+FEW = settings() if LONG else settings(max_examples=30)
 BOUND = "lease event=bound ip=10.9.0.17, mask=24, router=10.9.0.1, dns=10.9.0.1 9.9.9.9, mtu=1400, lease=60,"
 
 
@@ -56,6 +58,7 @@ ODD = r"lease event=bound ip=.{0,30}, mask=.{0,9}, router=.{0,20}, dns=.{0,30},"
 
 
 @pytest.mark.promise("S9")
+@FEW
 @given(st.text() | st.text().map(lambda text: f"lease event=bound {text}") | st.from_regex(ODD))
 def test_no_line_of_a_server_raises_or_becomes_an_address_that_is_none(line: str) -> None:
     heard = leases.heard(line)

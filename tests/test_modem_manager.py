@@ -6,7 +6,7 @@ from contextlib import suppress
 from typing import Any, TypeVar
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent.modem.apn import Access
@@ -23,8 +23,10 @@ from agent.modem.links.manager import DHCP, PPP, STATIC, Config
 from agent.modem.links.orders import Dhcp, Fell, Order, Ppp, Static, Up
 from agent.modem.modem import Sim, State
 from agent.modem.told import Told, Warn
+from tests.conftest import LONG
 
-LIMIT_S = 60.0
+LIMIT_S = 110.0
+FEW = settings() if LONG else settings(max_examples=30)
 PATH, CARD = f"{manager.ROOT}/Modem/3", f"{manager.ROOT}/SIM/1"
 NO_METHOD, REFUSED = "org.freedesktop.DBus.Error.UnknownMethod", f"{manager.SERVICE}.Error.Core.Failed"
 T = TypeVar("T")
@@ -241,6 +243,7 @@ INTERFACES = st.sampled_from([manager.MODEM, manager.GPP, manager.SIGNAL, "x"])
 
 
 @pytest.mark.promise("S9")
+@FEW
 @given(st.dictionaries(INTERFACES, st.dictionaries(NAMES, MARKED, max_size=6), max_size=4), ANY)
 def test_nothing_that_comes_over_the_bus_raises(interfaces: dict[str, Any], other: Any) -> None:
     found = manager.objects({PATH: interfaces, CARD: other})
