@@ -223,6 +223,7 @@ class Desk:
         self.shell = Shell(self.modem)
         self.shell.pty(folder / "data")
         self.commands: list[tuple[str, ...]] = []
+        self.fails = ""  # a command with these words
         self.hands = Hands(self.said.append, nobody, lambda job, then: None, self.loop.time, self.log.append)
         self.helped: list[helped.Helped] = []
         self.bearer = ppp.Bearer(self.hands, self.help, locks=folder)
@@ -279,7 +280,7 @@ def at_desk(
 
         async def command(words: tuple[str, ...]) -> str:
             desk.commands.append(words)
-            return ""
+            return "no" if desk.fails and desk.fails in " ".join(words) else ""
 
         monkeypatch.setattr(service, "command", command)
         try:
@@ -395,6 +396,17 @@ def test_without_its_helper_nothing_rises_and_the_sentence_says_what_to_type(
     at_desk(tmp_path, monkeypatch, story)
 
 
+def test_a_route_that_cannot_be_set_is_no_connection(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def story(desk: Desk) -> None:
+        desk.fails = "route replace"
+        desk.rise()
+        assert await desk.says(BearerFell) == BearerFell(Cause.SYSTEM)
+        assert "ip -4 route replace default dev ppp0" in desk.bearer.why and not is_running(desk.told()["pid"])
+        assert changes.routed("ppp0", 700, "").undo in desk.commands
+
+    at_desk(tmp_path, monkeypatch, story)
+
+
 # -- whoever is killed -------------------------------------------------------------------------------------------------
 
 FLUSHED = ("ip", "-4", "route", "flush", "proto", changes.PROTO)
@@ -436,7 +448,9 @@ def test_when_the_helper_is_killed_its_pppd_goes_with_it(tmp_path: Path, monkeyp
 KILLED = """
 import sys
 from agent.modem import linkservice as service
-service.program = lambda name: sys.argv[3]
+async def command(words):
+    return ""
+service.program, service.command = lambda name: sys.argv[3], command
 service.ENVIRONMENT = dict(service.os.environ)
 service.main(["--child", *sys.argv[1:3]])
 """

@@ -16,7 +16,7 @@ import signal
 import socket
 import sys
 from asyncio.subprocess import DEVNULL, PIPE, STDOUT, Process
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
@@ -37,6 +37,7 @@ END_S = 7.0  # for a child to end by itself: LCP's goodbye is 2 × 3 s
 LOOK_S, LOOKS = 2.0, 2  # an interface that is gone or without carrier so often has ended
 COMMAND_S = 5.0  # for ip(8) and resolvectl(1)
 CONNECTIONS_MAX = 4  # one bears, one waits for its end; more are nobody's
+ORDER_S = 10.0  # for the order, once somebody has connected
 IDLE_S = 5.0  # without a connection, then systemd starts us again
 
 
@@ -67,14 +68,15 @@ class Ledger:
     def has_child(self, child: tuple[int, int] | None) -> None:
         self._keep(Kept(self._kept.changes, child))
 
-    async def make(self, wanted: Iterable[Change]) -> str:
-        """The commands that have failed, in a sentence; "": none."""
-        wrong = []
+    async def make(self, wanted: Iterable[Change], say: Callable[[Word], None]) -> None:
+        """Ended: an address or a route could not be set. Without its resolvers a bearer carries all the same."""
         for change in wanted:
             self._keep(Kept((*self._kept.changes, change), self._kept.child))
             if said := await command(change.do):
-                wrong.append(f"{' '.join(change.do)}: {said}")
-        return "; ".join(wrong)
+                wrong = f"{' '.join(change.do)}: {said}"
+                if change.do[0] == "ip":
+                    raise Ended(Cause.SYSTEM, wrong)
+                say(Note(wrong))
 
     async def undo(self, keep: int = 0) -> None:
         """All but the first `keep`. What cannot be undone has gone with its interface, or was never done."""
@@ -100,9 +102,12 @@ async def command(words: tuple[str, ...]) -> str:
     try:
         said, _ = await asyncio.wait_for(child.communicate(), COMMAND_S)
     except TimeoutError:
-        child.kill()
-        await child.wait()
         return f"no answer for {COMMAND_S:.0f} s"
+    finally:
+        if child.returncode is None:
+            with suppress(ProcessLookupError):
+                child.kill()
+            await child.wait()
     return said.decode(errors="replace").strip()[:200] or f"exit code {child.returncode}" if child.returncode else ""
 
 
@@ -120,7 +125,7 @@ class Connection:
         """Nothing is left when it returns, nor when it is cancelled."""
         fell = Fell(Cause.ASKED)
         try:
-            fell = await self._served(orders.order(await self._line()))
+            fell = await self._served(await self._order())
         finally:
             await self._ledger.undo()
             self._say(fell)
@@ -145,6 +150,12 @@ class Connection:
             case Ended():
                 return result.fell
         return Fell(Cause.FAILED, f"the bearer's helper has failed: {result!r}"[:200])
+
+    async def _order(self) -> Order | str:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(ORDER_S):
+                return orders.order(await self._line())
+        return "no order has come"
 
     async def _line(self) -> bytes:
         with suppress(asyncio.LimitOverrunError, ValueError, OSError):
@@ -209,8 +220,7 @@ class Connection:
         raise Ended(*pppd.ended(code, link, is_asked=False))
 
     async def _up(self, interface: str, address: str, dns: tuple[str, ...], metric: int) -> None:
-        if wrong := await self._ledger.make(changes.of_ppp(interface, metric, dns, RESOLVED.exists())):
-            self._say(Note(wrong))
+        await self._ledger.make(changes.of_ppp(interface, metric, dns, RESOLVED.exists()), self._say)
         self._say(Up(interface, address, dns))
 
     # -- DHCP ---------------------------------------------------------------------------------------------------------
@@ -219,7 +229,7 @@ class Connection:
         if not (NET / interface).exists():
             raise Ended(Cause.FAILED, f"{interface} is not there: the modem has gone, or has another name")
         if not flags(interface) & 1:  # IFF_UP
-            await self._ledger.make([changes.raised(interface)])
+            await self._ledger.make([changes.raised(interface)], self._say)
             self._base = 1
 
     async def _static(self, wanted: Static) -> None:
@@ -278,8 +288,7 @@ class Connection:
         """The first address, or another one in place of it."""
         await self._ledger.undo(keep=self._base)
         of_lease = changes.of_lease(wanted.interface, wanted.metric, lease, RESOLVED.exists(), mtu(wanted.interface))
-        if wrong := await self._ledger.make(of_lease):
-            raise Ended(Cause.SYSTEM, wrong)
+        await self._ledger.make(of_lease, self._say)
         self._say(Up(wanted.interface, lease.address, lease.dns))
 
     # -- a child ------------------------------------------------------------------------------------------------------
