@@ -1,6 +1,7 @@
 """ModemManager's modem: what it says in our words, its connections as our bearer, its errors as our causes."""
 
 import asyncio
+import sys
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from typing import Any, TypeVar
@@ -318,6 +319,13 @@ def test_an_access_point_that_was_refused_gives_way_to_the_next_one(monkeypatch:
         assert tried == ["iot.1nce.net", ""]
 
     at_desk(story, monkeypatch)
+
+
+def test_without_its_library_the_sentence_says_what_to_type(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "jeepney", None)
+    with pytest.raises(Failed) as failed:
+        asyncio.run(Bus(lambda: None).open())
+    assert failed.value.cause is Cause.SYSTEM and "pip install 'station-agent[modemmanager]'" in failed.value.why
 
 
 def test_a_daemon_that_goes_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:

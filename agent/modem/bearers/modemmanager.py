@@ -56,7 +56,7 @@ class Bus:
             from jeepney import MatchRule, message_bus
             from jeepney.io.asyncio import Proxy, open_dbus_router
         except ImportError:
-            raise Failed("org.freedesktop.DBus.Error.NoServer", f"type {bring('modemmanager')}") from None
+            raise Failed(manager.NO_LIBRARY, bring("modemmanager")) from None
         try:
             self._stack = open_dbus_router("SYSTEM")
             self._router = await self._stack.__aenter__()

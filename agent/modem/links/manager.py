@@ -244,8 +244,13 @@ ERRORS: tuple[tuple[tuple[str, ...], Cause, str], ...] = (
 )  # fmt: skip
 
 
+NO_LIBRARY = "station.NoLibrary"  # none of D-Bus: `message` is what to type
+
+
 def failed(name: str, message: str = "") -> tuple[Cause, str]:
     """Of a D-Bus error."""
+    if name == NO_LIBRARY:
+        return Cause.SYSTEM, f"there is nothing to speak D-Bus with: type {message}"
     for words, cause, why in ERRORS:
         if any(word in name for word in words):
             return cause, why
