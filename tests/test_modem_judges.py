@@ -6,22 +6,38 @@ import asyncio
 import json
 import os
 import re
+import subprocess
+import sys
+import tarfile
 from asyncio.subprocess import DEVNULL, PIPE, Process
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
+from itertools import pairwise
 from pathlib import Path
 from typing import TypeVar
 
 import pytest
 from msgspec import structs
 
+from agent.modem.apn import Access
 from agent.modem.at import Answered
+from agent.modem.bearer import Context, Described, Hands, Said
+from agent.modem.bearers import modemmanager
+from agent.modem.bearers.helped import Hear, Helped
+from agent.modem.events import BearerFell, BearerRose, Cause
+from agent.modem.kinds import Kind
+from agent.modem.links import manager
+from agent.modem.links.orders import Dhcp, Ppp
+from agent.modem.modem import State
+from agent.modem.told import Told
 from agent.sim.modem.air import Card, Network, with_check_digit
 from agent.sim.modem.modem import Modem
 from agent.sim.modem.personalities import ALL
 from agent.sim.modem.personality import Personality
 from agent.sim.modem.shell import Shell
 from tests.atport import AtPort
+from tests.qemu import CACHE, made, run
+from tests.test_modem_manager import Root, nobody
 
 pytestmark = pytest.mark.long
 
@@ -172,17 +188,22 @@ def judged(make: str, folder: Path, judge: Callable[[Desk], Coroutine[None, None
     asyncio.run(story())
 
 
-async def modem_manager(table: Desk, plugin: str) -> dict[str, object]:
-    service, path = "org.freedesktop.ModemManager1", "/org/freedesktop/ModemManager1"
-    await table.bus()
+async def started(table: Desk, plugin: str) -> None:
+    """ModemManager, with the modem as its only one."""
     await table.shell.abstract(name := f"judge-{os.getpid()}")
     await table.start(
         "ModemManager", "--test-session", "--no-auto-scan", "--test-enable", "--test-no-udev",
         "--test-no-suspend-resume", "--test-no-qrtr", "--debug",
     )  # fmt: skip
-    await table.again("busctl", f"--address={table.address}", "introspect", service, path)
+    await table.again("busctl", f"--address={table.address}", "introspect", manager.SERVICE, manager.ROOT)
     profile = ("ssas", "t1", plugin, "1", f"abstract:{name}")
-    assert await table.call(service, path, "org.freedesktop.ModemManager1.Test.SetProfile", *profile) is not None
+    made = await table.call(manager.SERVICE, manager.ROOT, f"{manager.SERVICE}.Test.SetProfile", *profile)
+    assert made is not None
+
+
+async def modem_manager(table: Desk, plugin: str) -> dict[str, object]:
+    await table.bus()
+    await started(table, plugin)
     while not (listed := json.loads(await table.run("mmcli", "-L", "-J") or "{}").get("modem-list")):
         await pause()
     await table.again("mmcli", "-m", listed[0], "-e")
@@ -198,6 +219,66 @@ async def modem_manager(table: Desk, plugin: str) -> dict[str, object]:
         "registered": modem["3gpp"]["registration-state"] == "home", "iccid": sim["iccid"], "imsi": sim["imsi"],
         "signal": int(modem["generic"]["signal-quality"]["value"]),
     }  # fmt: skip
+
+
+async def managed(table: Desk, plugin: str, monkeypatch: pytest.MonkeyPatch) -> tuple[Told, Root, list[float]]:
+    """Our bearer on the daemon: what it tells when it is up, what root was asked, and how long it took to be seen, to
+    rise, to fall."""
+    await table.bus()
+    monkeypatch.setenv("DBUS_SYSTEM_BUS_ADDRESS", table.address.partition(",")[0])
+    said, root, clock = list[Said](), Root(), asyncio.get_running_loop().time
+    hands = Hands(said.append, nobody, lambda job, then: None, clock, lambda text: None)
+    helped: Callable[[Hear], Helped] = root  # type: ignore[assignment]
+    bearer = modemmanager.Bearer(hands, helped=helped)
+    try:
+        await until(lambda: "systemctl enable --now ModemManager" in bearer.why)
+        await started(table, plugin)
+        times = [clock()]
+        await until(lambda: told(said) and told(said).imei)
+        times.append(clock())
+        bearer.rise(Context(Access("internet")))
+        assert isinstance(await until(lambda: said[-1] if not isinstance(said[-1], Described) else None), BearerRose)
+        times.append(clock())
+        await until(lambda: told(said).state is State.BEARER_UP and told(said).signal.rsrp_dbm is not None)
+        last = told(said)
+        bearer.fall()
+        times.append(clock())
+        await until(lambda: BearerFell(Cause.ASKED) in said)
+        return last, root, [b - a for a, b in pairwise([*times, clock()])]
+    finally:
+        bearer.close()
+        await pause()
+
+
+def told(said: list[Said]) -> Told:
+    return [each.told for each in said if isinstance(each, Described)][-1]
+
+
+async def until(what: Callable[[], T | None]) -> T:
+    while not (found := what()):
+        await pause()
+    return found
+
+
+@pytest.mark.needs("ModemManager", "modemmanager")
+@pytest.mark.needs("dbus-daemon")
+def test_our_bearer_connects_the_real_modem_manager(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, record_property: Callable[[str, object], None]
+) -> None:
+    async def story() -> None:
+        async with desk(ALL["eg25"], tmp_path) as table:
+            mm, root, times = await managed(table, "quectel", monkeypatch)
+            ours = await table.ours()
+            assert table.modem.ports[0].peer is None, "the call is still there"
+        mine = {"imei": mm.imei, "iccid": mm.iccid, "imsi": mm.imsi, "mccmnc": mm.mccmnc, "operator": mm.operator}
+        assert mine == {name: ours[name] for name in mine} and mm.apn == "internet" and mm.kind is Kind.LTE
+        assert mm.signal.rsrp_dbm == NETWORK.rsrp_dbm and mm.signal.rsrq_db == NETWORK.rsrq_db
+        assert [type(order) for order in root.orders] == [Ppp] and not root.is_up
+        seen, rose, _, fell = times
+        said = f"seen in {seen:.1f} s, up in {rose:.1f} s, down in {fell:.1f} s"
+        record_property("fact", f"ModemManager's bearer on a simulated EG25: {said}")
+
+    asyncio.run(story())
 
 
 @pytest.mark.needs("ModemManager", "modemmanager")
@@ -228,3 +309,97 @@ async def gammu(table: Desk) -> dict[str, object]:
 @pytest.mark.parametrize("make", ["eg25", "sim5320"])
 def test_gammu_reads_the_same_modem(make: str, tmp_path: Path) -> None:
     judged(make, tmp_path, gammu)
+
+
+# -- dbusmock's ModemManager -------------------------------------------------------------------------------------------
+
+DBUSMOCK = "python-dbusmock==0.38.1"  # Debian's is older than its template; its own dependencies are Debian's
+MOCK = f"{manager.SERVICE.replace('ModemManager1', 'DBus')}.Mock"
+SYSTEM_PYTHON = "/usr/bin/python3"
+CONNECT = f"""
+self.AddObject("{manager.ROOT}/Bearer/7", "{manager.BEARER}", {{"Connected": True, "Interface": "wwan0",
+               "Ip4Config": dbus.Dictionary({{"method": dbus.UInt32(3)}}, signature="sv")}}, [])
+ret = dbus.ObjectPath("{manager.ROOT}/Bearer/7")
+"""
+
+
+def dbusmock() -> Path:
+    """Its source."""
+    def unpack(folder: Path) -> None:
+        run(sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", folder, DBUSMOCK)
+        (source,) = folder.glob("*.tar.gz")
+        with tarfile.open(source) as tar:
+            tar.extractall(folder, filter="data")
+
+    (found,) = made(CACHE / DBUSMOCK, unpack).glob("python_dbusmock-*/")
+    return found
+
+
+@pytest.mark.needs("dbus-daemon")
+@pytest.mark.needs("busctl", "systemd")
+def test_our_bearer_reads_dbusmocks_modem_manager(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if subprocess.run([SYSTEM_PYTHON, "-c", "import dbus, gi"], check=False, stderr=DEVNULL).returncode:
+        pytest.fail("type apt-get install python3-dbus python3-gi")
+
+    async def story() -> None:
+        async with desk(ALL["eg25"], tmp_path) as table:
+            await table.bus()
+            monkeypatch.setenv("DBUS_SYSTEM_BUS_ADDRESS", table.address.partition(",")[0])
+            source = str(dbusmock())
+            await table.start(
+                SYSTEM_PYTHON, "-m", "dbusmock", "--system", "--template", "modemmanager", PYTHONPATH=source
+            )
+            head = ("busctl", f"--address={table.address}", "--json=short", "call", manager.SERVICE)
+            modem = json.loads(await table.again(*head, manager.ROOT, MOCK, "AddSimpleModem"))["data"][0]
+            for name, takes, gives, code in (("Connect", "a{sv}", "o", CONNECT), ("Disconnect", "o", "", "")):
+                method = (manager.SIMPLE, name, takes, gives, code)
+                assert await table.call(manager.SERVICE, modem, f"{MOCK}.AddMethod", "sssss", *method) is not None
+            said, root = list[Said](), Root()
+            clock = asyncio.get_running_loop().time
+            hands = Hands(said.append, nobody, lambda job, then: None, clock, lambda text: None)
+            helped: Callable[[Hear], Helped] = root  # type: ignore[assignment]
+            bearer = modemmanager.Bearer(hands, helped=helped)
+            try:
+                await until(lambda: said and told(said).model == "E1750")
+                facts = told(said)
+                assert (facts.operator, facts.mccmnc, facts.act) == ("TheOperator", "00101", 7)
+                assert facts.state is State.SEARCHING
+                began = clock()
+                change = (manager.MODEM, "1", "State", "i", "8")
+                await table.call(manager.SERVICE, modem, f"{MOCK}.UpdateProperties", "sa{sv}", *change)
+                await until(lambda: told(said).state is State.ATTACHED)
+                assert clock() - began < modemmanager.LOOK_S / 3, "it was looked at by the clock, not by the signal"
+                bearer.rise(Context(Access("internet")))
+                await until(lambda: any(isinstance(each, BearerRose) for each in said))
+                assert root.orders == [Dhcp("wwan0", 700)]
+            finally:
+                bearer.close()
+                await pause()
+
+    asyncio.run(story())
+
+
+# -- python-gsmmodem-new -----------------------------------------------------------------------------------------------
+
+GSMMODEM = """
+import json, sys, warnings
+warnings.simplefilter("ignore")
+from gsmmodem.modem import GsmModem
+modem = GsmModem(sys.argv[1], 115200)
+modem.connect()
+print(json.dumps([modem.imei, modem.imsi, modem.networkName, modem.signalStrength]))
+modem.close()
+"""
+
+
+async def gsmmodem(table: Desk) -> dict[str, object]:
+    table.shell.pty(table.folder / "gsmmodem")
+    await table.until(lambda: table.modem.is_served)
+    said = await table.again(sys.executable, "-c", GSMMODEM, str(table.folder / "gsmmodem"))
+    imei, imsi, operator, strength = json.loads(said)
+    return {"imei": imei, "imsi": imsi, "operator": operator, "signal": strength / 31 * 100}
+
+
+@pytest.mark.parametrize("make", ["eg25", "sim5320", "lara", "le910", "mc7455"])
+def test_python_gsmmodem_reads_the_same_modem(make: str, tmp_path: Path) -> None:
+    judged(make, tmp_path, gsmmodem)

@@ -61,7 +61,7 @@ def placed(unit: Path, folder: Path, bin_: Path) -> Path:
 @pytest.mark.needs("systemd-analyze", "systemd")
 def test_systemd_takes_every_unit_without_a_word(tmp_path: Path, installed: Path) -> None:
     units = [placed(unit, tmp_path, installed) for unit in (*SERVICES, *OTHERS)]
-    assert len(units) == 12
+    assert len(units) == 14
     done = subprocess.run(
         ["systemd-analyze", "verify", "--man=no", *map(str, units)], capture_output=True, text=True, check=False
     )

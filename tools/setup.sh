@@ -11,9 +11,9 @@ debian_packages=(
     zbar-tools
 )
 rig_packages=(  # make test-long, image and test-image only: 200 MB
-    cog dbus-daemon device-tree-compiler e2fsprogs fakeroot fdisk gammu gstreamer1.0-gl gstreamer1.0-plugins-bad
-    gstreamer1.0-plugins-good kmod mmdebstrap modemmanager openssh-server qemu-system-arm qemu-system-x86
-    wpewebkit-driver
+    busybox-static cog dbus-daemon device-tree-compiler e2fsprogs fakeroot fdisk gammu gstreamer1.0-gl
+    gstreamer1.0-plugins-bad gstreamer1.0-plugins-good kmod mmdebstrap mobile-broadband-provider-info modemmanager
+    openssh-server ppp python3-dbus python3-gi qemu-system-arm qemu-system-x86 wpewebkit-driver
 )
 declare -A units=(  # what these packages would start, and nobody has asked for
     [modemmanager]=ModemManager.service [openssh-server]="ssh.service ssh.socket"
@@ -82,7 +82,7 @@ make_venv() {
 install_python_packages() {
     local pip=("$venv/bin/python" -m pip --disable-pip-version-check -qq)
     if [[ $resolve ]]; then
-        "${pip[@]}" install --editable '.[dev,device,flash,framebuffer,modbus,pcsc]'
+        "${pip[@]}" install --editable '.[dev,device,flash,framebuffer,modbus,modemmanager,pcsc]'
         { echo "# Written by make constraints: the versions that make setup installs."
           "${pip[@]}" freeze --exclude-editable; } >"$constraints"
         say "$constraints: $(grep -c == "$constraints") packages"

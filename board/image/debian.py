@@ -30,6 +30,7 @@ PACKAGES = """
     linux-image-arm64 busybox-static
     python3
     dropbear-bin
+    ppp mobile-broadband-provider-info
 """.split()
 # Of 320 MB of drivers, what no charging station has. Modems (drivers/net/usb, wwan) and USB serial lines stay.
 NO_DRIVERS = """

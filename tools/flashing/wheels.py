@@ -20,7 +20,7 @@ ROOT = Path(__file__).parent.parent.parent
 LOCK = Path(__file__).with_name("wheels.txt")
 CONSTRAINTS = ROOT / "tools" / "constraints.txt"
 CACHE = Path.home() / ".cache" / "station-agent" / "wheels"
-EXTRAS = ("device", "framebuffer", "modbus")  # pcsc has no wheels: the image brings Debian's python3-pyscard
+EXTRAS = ("device", "framebuffer", "modbus", "modemmanager")  # pcsc has no wheels: Debian's python3-pyscard is it
 PYTHON = "3.11"
 GLIBC_MINORS = range(36, 16, -1)  # Debian 12 has 2.36; no wheel of ours is older than 2.17
 HASH = re.compile(r"--hash=sha256:([0-9a-f]{64})")

@@ -190,7 +190,7 @@ LE910 = Personality(
     sim_in=("#QSS: 3",), sim_out=("#QSS: 0",), lacks=frozenset(("+CPINR",)),
     rows=(
         *ROWS, Row("I", "332"), Row("#CGMI", "#CGMI: {maker}"), Row("#CGMM", "#CGMM: {model}"),
-        Row("#CGSN", "#CGSN: {imei}"),
+        Row("#CGSN", "#CGSN: {imei}"), Row("#ECM?", "#ECM: 0,0"), Row("#ECM=1,0", needs=SERVICE), Row("#ECMD=0"),
         Row("#CCID", "#CCID: {iccid}", needs=CARD), Row("+ICCID", "+ICCID: {iccid_f}", needs=CARD),
         Row("+CCID", "+CCID: {iccid}", needs=CARD),
         Row("#QSS?", "#QSS: 0,{present}"), Row("#QSS=1"), Row("#QSS=2"), Row("#PCT", "#PCT: {pin_tries}", needs=CARD),
