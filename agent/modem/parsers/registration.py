@@ -85,7 +85,7 @@ def area(field: str, technology: str) -> int | None:
 
 
 def cell(field: str, is_decimal: bool) -> int | None:
-    """Cell identity, hexadecimal; decimal beside a decimal area code, or if it fits no 32 bits and begins with no zero."""
+    """Cell identity, hexadecimal; decimal beside a decimal area, or if it fits no 32 bits and begins with no zero."""
     value = hexadecimal(field)
     if value == CI_MAX:  # all ones: none
         return None

@@ -133,7 +133,7 @@ def qcrsrq(body: str) -> Fields:
 
 
 def by_antenna(limits: tuple[float, float]) -> Callable[[str], Fields]:
-    """+QRSRP, +QRSRQ: <main>,<diversity>,<third>,<fourth>,<technology>: Quectel. The first that can be, as the modem has it."""
+    """+QRSRP, +QRSRQ: <main>,<diversity>,<third>,<fourth>,<technology>: Quectel. The first that can be."""
     name = "rsrp_dbm" if limits is RSRP_DBM else "rsrq_db"
 
     def read(body: str) -> Fields:
