@@ -6,7 +6,6 @@ asks, and only when the broker is silent. `docs/modem.md` has the same table; a 
 """
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
@@ -14,9 +13,7 @@ from agent.modem import signal_verdict
 from agent.modem.kinds import Kind
 from agent.modem.modem import RSRP_HEARD_DBM, RSSI_HEARD_DBM, Signal, Sim, State
 from agent.modem.signal_verdict import Levels, Verdict
-
-if TYPE_CHECKING:
-    from agent.modem.keeper import Told
+from agent.modem.told import Told, Warn
 
 UP = (State.BEARER_UP, State.ONLINE, State.DEGRADED)
 HAS_CARD = (Sim.READY, Sim.UNKNOWN)
@@ -35,7 +32,7 @@ class Reach(Struct, frozen=True):
 class Facts(Struct, frozen=True):
     """All that a cause is found by."""
 
-    told: "Told"
+    told: Told
     is_acknowledged: bool = False  # the broker answers us, over whatever line
     reach: Reach = Reach()
 
@@ -97,19 +94,19 @@ def no_sim(facts: Facts) -> str:
     return when(facts.told.beneath is State.SIM_MISSING, "the modem says that there is no SIM")
 
 
-def locked(*warnings: str) -> Callable[[Facts], str]:
+def locked(*warnings: Warn) -> Callable[[Facts], str]:
     """By the keeper's warning."""
 
     def holds(facts: Facts) -> str:
-        said = [warning for warning in facts.told.warnings if warning.name in warnings]
+        said = [warning for warning in facts.told.warnings if warning in warnings]
         return str(said[0].value).partition(":")[0] if said and facts.told.beneath is State.SIM_LOCKED else ""
 
     return holds
 
 
 def pin(facts: Facts) -> str:
-    return locked("PIN_MISSING", "PIN_WRONG", "PIN_UNSURE")(facts) or when(
-        facts.told.beneath is State.SIM_LOCKED and not locked("PUK", "LOCKED_TO")(facts), "the SIM is locked"
+    return locked(Warn.PIN_MISSING, Warn.PIN_WRONG, Warn.PIN_UNSURE)(facts) or when(
+        facts.told.beneath is State.SIM_LOCKED and not locked(Warn.PUK, Warn.LOCKED_TO)(facts), "the SIM is locked"
     )
 
 
@@ -157,8 +154,8 @@ def not_registered(facts: Facts) -> str:
 
 
 def no_roaming(facts: Facts) -> str:
-    is_off = any(warning.name == "ROAMING" for warning in facts.told.warnings)
-    return when(is_off, f"registered with {facts.told.mccmnc or 'a foreign network'}, and may_roam is off")
+    where = facts.told.mccmnc or "a foreign network"
+    return when(Warn.ROAMING in facts.told.warnings, f"registered with {where}, and may_roam is off")
 
 
 # -- the bearer -------------------------------------------------------------------------------------------------------
@@ -169,13 +166,12 @@ def is_down(facts: Facts) -> bool:
 
 
 def wrong_apn(facts: Facts) -> str:
-    is_so = any(warning.name == "ACCESS" for warning in facts.told.warnings)
-    return when(is_so and is_down(facts), "the network has refused every access point that was tried")
+    is_so = Warn.ACCESS in facts.told.warnings and is_down(facts)
+    return when(is_so, "the network has refused every access point that was tried")
 
 
 def no_ppp(facts: Facts) -> str:
-    is_so = any(warning.name == "SYSTEM" for warning in facts.told.warnings)
-    return when(is_so and is_down(facts), "this system has no PPP")
+    return when(Warn.SYSTEM in facts.told.warnings and is_down(facts), "this system has no PPP")
 
 
 def no_bearer(facts: Facts) -> str:
@@ -235,18 +231,18 @@ CAUSES: tuple[Row, ...] = (
         "look at plug and supply of the modem, and at [modem] port; a program that is named has it: end that one",
         no_port),
     Row("it hangs", "bare ATs without an answer",
-        "wait for the ladder, which restarts it; without lines to its reset or supply, cut the station's supply for 2 min",
+        "wait for the ladder, which restarts it; if that does not help, cut the station's supply for 2 min",
         hangs),
     Row("it is starting", "not everything has been asked yet", "wait a minute, then ask again", starts),
     Row("radio off", "AT+CFUN?", "wait: it is switched on; if it stays so, type station-agent modem at AT+CFUN?",
         radio_off),
     Row("no SIM", "AT+CPIN?, for 20 s", "put a SIM in, with its contacts to the modem's", no_sim),
     Row("the SIM wants its PUK", "AT+CPIN?", "unlock it in a telephone with the PUK of its letter, or replace it",
-        locked("PUK")),
+        locked(Warn.PUK)),
     Row("SIM or modem is locked to another operator", "AT+CPIN?", "ask who sold it, or replace it",
-        locked("LOCKED_TO")),
+        locked(Warn.LOCKED_TO)),
     Row("the SIM wants its PIN", "AT+CPIN?, tries left, the config file",
-        "type the right one into [modem] pin; with fewer than two tries left, unlock it in a telephone first", pin),
+        "put the right one into [modem] pin_file; with fewer than two tries left, unlock it in a telephone first", pin),
     Row("the SIM is dead", "AT+CPIN? with AT+CFUN? 1, for 20 s", "clean its contacts, then replace it", sim_dead),
     Row("the network denies this SIM", "AT+CEREG? and its sisters say 3",
         "ask the SIM's operator whether it is active, and for which networks", denied),
@@ -260,7 +256,7 @@ CAUSES: tuple[Row, ...] = (
     Row("only a foreign network", "registered as a guest, and roaming is off",
         "set [modem] may_roam = true if the contract has it", no_roaming),
     Row("wrong access point", "every candidate was refused",
-        "type apn, user and password of the SIM's operator into [modem]", wrong_apn),
+        "type apn, and login_file if it has any, of the SIM's operator into [modem]", wrong_apn),
     Row("no PPP in this system", "pppd's exit code", "choose another bearer under [modem]", no_ppp),
     Row("no connection comes up", "registered, and the call ends",
         "wait for the ladder; if it stays so, ask the SIM's operator whether data is included", no_bearer),

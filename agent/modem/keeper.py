@@ -6,7 +6,6 @@ latest. The port's bytes, the bearer, the broker's word and the board's lines ar
 
 from collections import deque
 from collections.abc import Callable, Mapping
-from enum import StrEnum
 from hashlib import sha256
 from math import inf
 from typing import Any
@@ -17,9 +16,32 @@ from agent.modem import apn, at, kinds, liveness, recovery
 from agent.modem import modem as facts
 from agent.modem.apn import Access, Table
 from agent.modem.at import Channel
-from agent.modem.kinds import Kind, Sunset
+from agent.modem.events import (
+    CID,
+    Acknowledged,
+    BearerFell,
+    BearerRose,
+    Cause,
+    Charging,
+    Dial,
+    Do,
+    Done,
+    Effect,
+    Event,
+    HangUp,
+    Lost,
+    Opened,
+    Probe,
+    Probed,
+    Received,
+    Save,
+    Silent,
+    Tell,
+    Write,
+)
+from agent.modem.kinds import Kind
 from agent.modem.liveness import Liveness, Verdict
-from agent.modem.modem import Bearer, Signal, Sim, State
+from agent.modem.modem import Bearer, Sim, State
 from agent.modem.questions import (
     COMMANDS,
     NAME,
@@ -34,6 +56,7 @@ from agent.modem.questions import (
     outcome,
 )
 from agent.modem.recovery import HOUR_S, LEVELS, Action, Context
+from agent.modem.told import ActionNews, KindNews, ModemNews, SimNews, StartNews, StateNews, Told, Warn, WarningNews
 
 RADIO_PAUSE_S = 10.0  # between radio off and on (Telit's note)
 RESTART_PAUSE_S = 10.0  # after AT+CFUN=1,1: until it is worth to say anything
@@ -46,7 +69,6 @@ PINS_MAX = 8  # SIMs whose PIN was wrong, kept
 SAVE_S = 900.0  # while a wait or a limit counts: a power cut may make waits longer by so much, never shorter
 TOKEN = 1.0 - 1e-6  # one, whatever the sum of its parts is
 NEWS_MAX, NEWS_S = 10, 300.0  # of the state: so many at once, then one in so many seconds
-CID = 1
 FACTS_VERSION = 1
 
 
@@ -62,209 +84,6 @@ class Wishes(Struct, frozen=True):
     upgradable: bool = True  # the board's word: a modem for LTE can be put in its place
     can: frozenset[Action] = frozenset()
     stable_s: float = STABLE_S  # between two questions for registration and signal while all is well
-
-
-# -- what happens -----------------------------------------------------------------------------------------------------
-
-
-class Opened(Struct, frozen=True):
-    """The port is there, and ours."""
-
-
-class Lost(Struct, frozen=True):
-    """The port is gone, or there is none."""
-
-
-class Received(Struct, frozen=True):
-    data: bytes
-
-
-class BearerRose(Struct, frozen=True):
-    address: str | None = None
-
-
-class Cause(StrEnum):
-    """Why a bearer fell, or did not rise."""
-
-    ASKED = "we have hung up"
-    ENDED = "hung up, or its line is dead"
-    FAILED = "no carrier"
-    APN = "the access point was not accepted"
-    AUTH = "name or password was not accepted"
-    SYSTEM = "this system cannot do it"
-
-
-class BearerFell(Struct, frozen=True):
-    cause: Cause
-
-
-class Acknowledged(Struct, frozen=True):
-    """The broker's own word: CONNACK, PUBACK, PINGRESP; over this modem's bearer, or another line."""
-
-    is_ours: bool = True
-
-
-class Silent(Struct, frozen=True):
-    """There is no connection that the broker answers."""
-
-
-class Probed(Struct, frozen=True):
-    is_answered: bool
-
-
-class Done(Struct, frozen=True):
-    """A `Do` has ended, well or not."""
-
-    action: Action
-
-
-class Charging(Struct, frozen=True):
-    is_charging: bool
-
-
-class Due(Struct, frozen=True):
-    """Time has passed."""
-
-
-Event = (
-    Opened | Lost | Received | BearerRose | BearerFell | Acknowledged | Silent | Probed | Done | Charging | Due
-)  # fmt: skip
-
-
-# -- what is to be done -----------------------------------------------------------------------------------------------
-
-
-class Write(Struct, frozen=True):
-    """To the port."""
-
-    data: bytes
-
-
-class Dial(Struct, frozen=True):
-    """Bring the bearer up over this context; BearerRose or BearerFell answers."""
-
-    access: Access
-    cid: int = CID
-
-
-class HangUp(Struct, frozen=True):
-    """Nothing of a bearer is left afterwards. Needs no answer."""
-
-
-class Probe(Struct, frozen=True):
-    """Resolve a name at the bearer's own resolver, open a TCP connection to a second host; over this bearer alone."""
-
-
-class Do(Struct, frozen=True):
-    """REOPEN, START, USB, POWER, OTHER_SIM or REBOOT."""
-
-    action: Action
-
-
-class Save(Struct, frozen=True):
-    """Keep this; `Keeper(..., kept=)` takes it back."""
-
-    kept: dict[str, Any]
-
-
-class Warn(StrEnum):
-    """What stands between this modem and a sound connection, for people."""
-
-    UPGRADE = Sunset.UPGRADE.value
-    REPLACE = Sunset.REPLACE.value
-    LTE_ON_3G = "an LTE modem has been on 2G or 3G for a day: look at antenna, bands and SIM"
-    SIM_3G_ONLY = "LTE denies this SIM, which 2G or 3G takes: ask its operator for one with LTE"
-    PIN_MISSING = "the SIM asks for a PIN: type it into the config file"
-    PIN_WRONG = "the SIM's PIN is another: correct it in the config file"
-    PIN_UNSURE = "too few tries are left, or none are told: unlock the SIM in a telephone"
-    PUK = "the SIM asks for its PUK: unlock it in a telephone, or replace it"
-    LOCKED_TO = "modem or SIM is locked to another operator or device: ask who sold it"
-    DENIED = "the network denies this SIM: ask its operator whether it is active"
-    ACCESS = "no access point is accepted: type apn, and name and password if it has any"
-    SYSTEM = "this system has no PPP: choose another bearer"
-    ROAMING = "only a foreign network is here, and roaming is off"
-    BROKER = "the line carries, but the broker does not answer: the modem is left alone"
-    SIGNAL = "the signal is poor (RSRQ below -12.5 dB): move or turn the antenna"
-
-
-class StateNews(Struct, frozen=True):
-    before: State
-    after: State
-    skipped: int = 0  # changes between the two, of which nobody was told
-
-
-class SimNews(Struct, frozen=True):
-    before: str | None
-    after: str
-
-
-class ModemNews(Struct, frozen=True):
-    before: str | None
-    after: str
-
-
-class KindNews(Struct, frozen=True):
-    kind: Kind
-    sunset: Sunset | None
-
-
-class WarningNews(Struct, frozen=True):
-    risen: frozenset[Warn]
-    gone: frozenset[Warn]
-
-
-class StartNews(Struct, frozen=True):
-    """The modem has started by itself."""
-
-    sign: str
-
-
-class ActionNews(Struct, frozen=True):
-    """An action of the ladder begins."""
-
-    action: Action
-    level: int
-
-
-News = StateNews | SimNews | ModemNews | KindNews | WarningNews | StartNews | ActionNews
-
-
-class Tell(Struct, frozen=True):
-    news: News
-
-
-Effect = Write | Dial | HangUp | Probe | Do | Save | Tell
-
-
-class Told(Struct, frozen=True):
-    """All that is known, for cloud, panel and tools. What is not known is None."""
-
-    state: State
-    beneath: State  # without recovery
-    since: float
-    level: int | None  # of the action under way, or of the next one
-    next_action_s: float | None  # from now
-    manufacturer: str | None
-    model: str | None
-    revision: str | None
-    imei: str | None
-    kind: Kind | None
-    sunset: Sunset | None
-    sim: Sim
-    iccid: str | None
-    imsi: str | None
-    operator: str | None
-    mccmnc: str | None
-    act: int | None
-    generation: str | None
-    is_roaming: bool
-    registrations: dict[str, facts.Registration]
-    signal: Signal
-    is_signal_good: bool | None
-    apn: str | None
-    address: str | None
-    warnings: frozenset[Warn]
-    counts: dict[str, int]
 
 
 Step = str | float | Dial  # a command, a pause, or what comes after them

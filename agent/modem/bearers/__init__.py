@@ -1,0 +1,1 @@
+"""The bearers, one file each, behind the interface of agent/modem/bearer.py."""
