@@ -218,8 +218,9 @@ def poor(facts: Facts) -> str:
 
 def well(facts: Facts) -> str:
     told = facts.told
-    where = f"{told.operator or told.mccmnc}, {told.generation}" if told.beneath in UP else "over another line"
-    return f"the broker answers ({where}; {signal_verdict.text(levels(told.signal))})"
+    where = [told.operator or told.mccmnc, told.generation] if told.beneath in UP else ["over another line"]
+    known = [*filter(None, where), signal_verdict.text(levels(told.signal))]
+    return f"the broker answers ({', '.join(known)})"
 
 
 def levels(signal: Signal) -> Levels:
