@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
+from agent import cellular
 from agent.clock import ClockSource
 from agent.effects import Effect, Measure, Record, Stream
 from agent.events import Measured
@@ -145,7 +146,7 @@ def facts(station: Station, now: float) -> dict[str, Any]:
         "w": list(station.waiting) if any(station.waiting) else None,
         "e": list(measured.line_errors) if any(measured.line_errors) else None,
         "r": machine.modem_type[:12] or None,
-        "s": measured.signal_dbm,
+        "s": cellular.signal_dbm(station.modem),
         "u": round(now - station.boot.at),
         "a": sorted(f"{name}{evse_id or ''}" for name, evse_id in station.health.alarms) or None,
     }

@@ -9,6 +9,7 @@ from typing import Any
 from msgspec import Struct
 
 from agent.modem.apn import Access
+from agent.modem.at import Answered
 from agent.modem.recovery import Action
 from agent.modem.told import News
 
@@ -27,6 +28,10 @@ class Lost(Struct, frozen=True):
 
 class Received(Struct, frozen=True):
     data: bytes
+
+
+class Returned(Struct, frozen=True):
+    """The port is ours again that the bearer had (`Wishes.lends_port`)."""
 
 
 class BearerRose(Struct, frozen=True):
@@ -76,12 +81,20 @@ class Charging(Struct, frozen=True):
     is_charging: bool
 
 
+class Ask(Struct, frozen=True):
+    """Somebody wants to know what the modem says to this; Replied answers."""
+
+    number: int
+    command: str
+
+
 class Due(Struct, frozen=True):
     """Time has passed."""
 
 
 Event = (
-    Opened | Lost | Received | BearerRose | BearerFell | Acknowledged | Silent | Probed | Done | Charging | Due
+    Opened | Lost | Received | Returned | BearerRose | BearerFell | Acknowledged | Silent | Probed | Done | Charging
+    | Ask | Due
 )  # fmt: skip
 
 
@@ -125,4 +138,11 @@ class Tell(Struct, frozen=True):
     news: News
 
 
-Effect = Write | Dial | HangUp | Probe | Do | Save | Tell
+class Replied(Struct, frozen=True):
+    """To Ask. Without an answer: the port was lost, the modem has started anew, or too many ask."""
+
+    number: int
+    answer: Answered | None
+
+
+Effect = Write | Dial | HangUp | Probe | Do | Save | Tell | Replied

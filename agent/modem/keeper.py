@@ -19,6 +19,7 @@ from agent.modem.at import Channel
 from agent.modem.events import (
     CID,
     Acknowledged,
+    Ask,
     BearerFell,
     BearerRose,
     Cause,
@@ -34,6 +35,8 @@ from agent.modem.events import (
     Probe,
     Probed,
     Received,
+    Replied,
+    Returned,
     Save,
     Silent,
     Tell,
@@ -68,6 +71,7 @@ PIN_TRIES_MIN = 2  # the last one is a person's
 PINS_MAX = 8  # SIMs whose PIN was wrong, kept
 SAVE_S = 900.0  # while a wait or a limit counts: a power cut may make waits longer by so much, never shorter
 TOKEN = 1.0 - 1e-6  # one, whatever the sum of its parts is
+PEOPLE_MAX = 8  # commands of people that wait
 NEWS_MAX, NEWS_S = 10, 300.0  # of the state: so many at once, then one in so many seconds
 FACTS_VERSION = 1
 
@@ -84,6 +88,7 @@ class Wishes(Struct, frozen=True):
     upgradable: bool = True  # the board's word: a modem for LTE can be put in its place
     can: frozenset[Action] = frozenset()
     stable_s: float = STABLE_S  # between two questions for registration and signal while all is well
+    lends_port: bool = False  # the bearer takes the port that we ask: from Dial until Returned nothing is asked
 
 
 Step = str | float | Dial  # a command, a pause, or what comes after them
@@ -110,6 +115,8 @@ class Keeper:
         self._channel: Channel | None = None
         self._asked: dict[str, Asked] = {}
         self._steps: deque[Step] = deque()
+        self._people: deque[Ask] = deque()  # commands of people, between our own
+        self._person: int | None = None  # whose is in flight
         self._pause_until = -inf
         self._repeats = 0
         self._named_at = -inf
@@ -229,6 +236,10 @@ class Keeper:
                 self._forget()
             case Received(data) if self._channel is not None:
                 self._on_channel(self._channel.received(data, now), now)
+            case Returned() if self._channel is not None:
+                self._channel.hung_up(now)
+            case Ask():
+                self._asked_by_person(event)
             case BearerRose(address) if self.modem.bearer is Bearer.RISING:
                 self.modem = facts.bearer_changed(self.modem, Bearer.UP, address, now)
                 self.life = liveness.began(now)
@@ -259,6 +270,17 @@ class Keeper:
         self._steps.clear()
         self._pause_until = self._named_at = -inf
         self._repeats = 0
+        if self._person is not None:
+            self._effects.append(Replied(self._person, None))
+            self._person = None
+        while self._people:
+            self._effects.append(Replied(self._people.popleft().number, None))
+
+    def _asked_by_person(self, ask: Ask) -> None:
+        if self._channel is None or len(self._people) >= PEOPLE_MAX:
+            self._effects.append(Replied(ask.number, None))
+        else:
+            self._people.append(ask)
 
     def _fell(self, now: float) -> None:
         """The bearer is gone with its modem."""
@@ -327,6 +349,10 @@ class Keeper:
 
     def _answered(self, answer: at.Answered, now: float) -> None:
         command, before = answer.command, self.modem
+        is_persons = self._person is not None
+        if self._person is not None:
+            self._effects.append(Replied(self._person, answer))
+            self._person = None
         self.modem = facts.listened(before, facts.answered(before, answer, now), now)
         is_sure = answer.is_sure and answer.final is not None
         if command in COMMANDS:
@@ -340,7 +366,7 @@ class Keeper:
             self._pins_tried.discard(self._pin_place())
         if command == "AT+COPS?":
             self._name_operator(now)
-        if command.startswith("AT+CPIN=") and is_sure:
+        if command.startswith("AT+CPIN=") and is_sure and not is_persons:
             self._pin_answered(answer)
         self._stepped(command, answer, is_sure, now)
 
@@ -384,21 +410,27 @@ class Keeper:
         if data:
             self._effects.append(Write(data))
         self._on_channel(events, now)
-        if channel.is_ready and now >= self._pause_until and (command := self._next_command(now)):
+        if channel.is_ready and now >= self._pause_until and (command := self._next_command(channel, now)):
             self._effects.append(Write(channel.send(command, now)))
 
-    def _next_command(self, now: float) -> str:
+    def _next_command(self, channel: Channel, now: float) -> str:
         while self._steps:
             step = self._steps.popleft()
             if isinstance(step, float):
                 self._pause_until = now + step
                 return ""
             if isinstance(step, Dial):
-                self._dialled(step, now)
+                self._dialled(channel, step, now)
+                if channel.is_data:
+                    return ""
                 continue
             return step
-        if not self.modem.is_found:
+        if not self.modem.is_found or channel.is_data:
             return ""
+        if self._people:
+            ask = self._people.popleft()
+            self._person = ask.number
+            return ask.command
         command, due = next_question(self.modem, self._asked, self._is_calm(now), self.wishes.stable_s, now)
         return command if due <= now else ""
 
@@ -415,7 +447,7 @@ class Keeper:
             return inf if found is None else found
         if now < self._pause_until:
             return self._pause_until
-        if self._steps:
+        if self._steps or (self._people and self.modem.is_found):
             return now
         return next_question(self.modem, self._asked, self._is_calm(now), self.wishes.stable_s, now)[1]
 
@@ -631,7 +663,9 @@ class Keeper:
             return [Dial(access, cid)]
         return [f'AT+CGDCONT={CID},"{self.wishes.pdp_type}","{access.apn}"', "AT+CGDCONT?", Dial(access, CID)]
 
-    def _dialled(self, dial: Dial, now: float) -> None:
+    def _dialled(self, channel: Channel, dial: Dial, now: float) -> None:
+        if self.wishes.lends_port:
+            self._on_channel(channel.lend(), now)
         self.modem = facts.bearer_changed(self.modem, Bearer.RISING, None, now)
         self._effects.append(dial)
 

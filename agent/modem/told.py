@@ -101,3 +101,13 @@ class Told(Struct, frozen=True):
     address: str | None
     warnings: frozenset[Warn]
     counts: dict[str, int]
+
+
+def nothing(since: float) -> Told:
+    """Of a modem that nobody has spoken of yet."""
+    return Told(
+        state=State.ABSENT, beneath=State.ABSENT, since=since, level=None, next_action_s=None, manufacturer=None,
+        model=None, revision=None, imei=None, kind=None, sunset=None, sim=Sim.UNKNOWN, iccid=None, imsi=None,
+        operator=None, mccmnc=None, act=None, generation=None, is_roaming=False, registrations={}, signal=Signal(),
+        is_signal_good=None, apn=None, address=None, warnings=frozenset(), counts={},
+    )  # fmt: skip
