@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import Awaitable, Mapping
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,13 @@ import pytest
 from msgspec import structs
 
 from agent import modemtool
+from agent.app import no_modem
 from agent.control import ControlServer, Slow, ask
+from agent.events import SignalTold
 from agent.modem.apn import Access
-from agent.modem.desk import Desk, facts, modem_handler, told_of
+from agent.modem.desk import Desk, facts, told_of
 from agent.modem.diagnosis import Reach
+from agent.modem.spotter import BUSY_S, PERIOD_S, Spotter
 from agent.modem.status import Extra, as_text, origin
 from agent.settings import ConfigError
 from agent.sim.modem.personalities import ALL
@@ -120,6 +124,35 @@ def test_where_nothing_can_be_asked_the_last_word_is_shown_as_that() -> None:
     assert reading["stale"] == "the modem is not there" and "not new" in modemtool.watch_line({**reading, "best": None})
 
 
+def test_the_signal_is_read_for_an_installer_while_he_looks_and_no_longer() -> None:
+    line = Line(ALL["eg25"]).run(60.0)
+    told: list[SignalTold] = []
+
+    async def story() -> None:
+        spotter = Spotter(line, told.append, lambda: line.now)
+        spotter.due(False, line.now)
+        assert spotter.next_deadline() == inf and not told
+        for _ in range(3):
+            spotter.due(True, line.now)
+            task = spotter.task
+            spotter.due(True, line.now)
+            assert task is not None and spotter.task is task, "one at a time"
+            assert spotter.next_deadline() == inf
+            await task
+            line.run(PERIOD_S)
+        line.modem.power(False, line.now)
+        spotter.due(True, line.now)
+        assert spotter.task
+        await spotter.task
+        assert spotter.next_deadline() >= line.now + BUSY_S - 0.1, "a modem that cannot answer is not asked all the time"
+        spotter.due(True, line.now)
+        assert spotter.task is None
+        spotter.close()
+
+    asyncio.run(story())
+    assert [(each.rsrp_dbm, each.rsrq_db) for each in told] == [(-97, -9.5)] * 3
+
+
 # -- at ---------------------------------------------------------------------------------------------------------------
 
 
@@ -162,8 +195,8 @@ def test_the_way_to_the_broker_is_tried_only_while_it_is_silent() -> None:
 
 def test_a_station_without_a_modem_says_so_and_nonsense_is_refused() -> None:
     with pytest.raises(ConfigError, match="no modem"):
-        modem_handler(None)({"do": "status"})
-    handler = modem_handler(desk_of(Line(ALL["eg25"])))
+        no_modem({"do": "status"})
+    handler = desk_of(Line(ALL["eg25"])).answer
     for request in ({}, {"do": "x"}, {"do": 1}, {"do": "at", "text": 1}, {"do": "at", "text": "A" * 501}):
         with pytest.raises(ConfigError, match="type"):
             handler(request)

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, Protocol
 
 import msgspec
 
-from agent.control import Answer, Handler, Slow
+from agent.control import Answer, Slow
 from agent.modem import signal_verdict, watching
 from agent.modem.at import Answered
 from agent.modem.host import Refused
@@ -23,7 +23,6 @@ from agent.settings import ConfigError
 
 SIGNAL_MAX_S = 8.0  # for one reading: three quick commands behind whatever the keeper asks
 AT_MAX_S = 360.0  # AT+COPS=? may take 315 s
-NO_MODEM = "this station has no modem: add [modem] to the config file, or look at its gateway station"
 
 
 class HostLike(Protocol):
@@ -139,14 +138,3 @@ def told_of(answer: dict[str, Any]) -> Told:
 def shown(command: str) -> str:
     """Without what stands behind its `=`, which may be a secret."""
     return command.partition("=")[0][:40] or "that"
-
-
-def modem_handler(desk: Desk | None) -> Handler:
-    """`modem`; None: this station has none."""
-
-    def asked(request: dict[str, Any]) -> Answer | Awaitable[Answer]:
-        if desk is None:
-            raise ConfigError(NO_MODEM)
-        return desk.answer(request)
-
-    return asked

@@ -6,6 +6,8 @@ from datetime import datetime
 from agent import __version__, selftest
 from agent.clock import ClockSource, wall
 from agent.events import Link
+from agent.modem import signal_verdict
+from agent.modem.signal_verdict import Levels, Verdict
 from agent.panel import Action
 from agent.port import is_plugged
 from agent.selftest import Result
@@ -15,7 +17,7 @@ from agent.ui.maps import STREETS, length, point_text, station_map
 from agent.ui.model import Block, Field, Option, PageModel, Prose, Qr, Row, Rows
 from agent.ui.shown import part_name
 from agent.ui.words import LANGUAGES, Say
-from agent.wizard import flow, inputs, layer, readiness, receiver, steps
+from agent.wizard import antenna, flow, inputs, layer, readiness, receiver, steps
 from agent.wizard.coordinates import Point
 from agent.wizard.facts import STEPS, Method, Sentence, Step
 from agent.wizard.inputs import Input
@@ -265,8 +267,30 @@ def amount(key: str, value: int) -> str:
     return f"{value // 1000} A" if value else "–"
 
 
+def signal(station: Station, now: float, say: Say) -> Iterator[Block]:
+    """In big letters: it is read from where the antenna is."""
+    levels, best = antenna.reading(station, now), station.wizard.signal_best
+    if levels is None or best is None:
+        return
+    judged = signal_verdict.judged(levels)
+    yield Prose(say(judged.advice), "lead")
+    best_mark = SIGNAL_MARKS[signal_verdict.judged(best).verdict]
+    yield Rows((
+        Row(say("Signal"), signal_text(levels), SIGNAL_MARKS[judged.verdict]),
+        Row(say("Best so far"), signal_text(best), best_mark),
+    ))  # fmt: skip
+
+
+def signal_text(levels: Levels) -> str:
+    return "–" if levels == Levels() else signal_verdict.text(levels)
+
+
+SIGNAL_MARKS = {Verdict.GOOD: "passed", Verdict.WEAK: "open", Verdict.UNUSABLE: "failed", Verdict.UNKNOWN: "failed"}
+
+
 def network(station: Station, now: float, say: Say) -> Iterator[Block]:
     machine, item = station.machine, readiness.cloud(station)
+    yield from signal(station, now, say)
     rows = [Row(say("Modem"), machine.modem_type or say("none: gateway or LAN"))]
     if machine.modem_type:
         rows.append(Row(say("SIM"), machine.iccid or say("not read"), mark(bool(machine.iccid))))
