@@ -144,7 +144,7 @@ def test_the_signal_is_read_for_an_installer_while_he_looks_and_no_longer() -> N
         spotter.due(True, line.now)
         assert spotter.task
         await spotter.task
-        assert spotter.next_deadline() >= line.now + BUSY_S - 0.1, "a modem that cannot answer is not asked all the time"
+        assert spotter.next_deadline() >= line.now + BUSY_S - 0.1, "who cannot answer is not asked all the time"
         spotter.due(True, line.now)
         assert spotter.task is None
         spotter.close()

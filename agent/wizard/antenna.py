@@ -9,7 +9,6 @@ from dataclasses import replace
 from agent.events import SignalTold
 from agent.modem import signal_verdict
 from agent.modem.signal_verdict import Levels
-from agent.panel import Page
 from agent.station import Station
 from agent.wizard import flow
 from agent.wizard.facts import Step
@@ -20,9 +19,8 @@ WATCHED_S = 900.0  # after the last key: whoever turns an antenna for longer pre
 
 def is_watched(station: Station, now: float) -> bool:
     """Whether the page with the signal is before somebody."""
-    panel = station.panel
-    is_here = station.wizard.step is Step.NETWORK and panel.page is Page.WIZARD
-    return is_here and flow.is_let_in(station, now) and now < panel.touched_at + WATCHED_S
+    is_here = station.wizard.step is Step.NETWORK and flow.is_shown(station) and flow.is_let_in(station, now)
+    return is_here and now < station.panel.touched_at + WATCHED_S
 
 
 def heard(station: Station, event: SignalTold, now: float) -> Station:
