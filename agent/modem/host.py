@@ -434,7 +434,8 @@ def seen(told: Told, before: Modem) -> Modem:
     """What the core keeps of it. A signal that has hardly moved is the same one."""
     signal = told.signal
     return Modem(
-        state=told.state.value, kind=None if told.kind is None else told.kind.value,
+        state=told.beneath.value, doing="" if told.state is told.beneath else told.state.value,
+        kind=None if told.kind is None else told.kind.value,
         generation=told.generation or "", operator=(told.operator or told.mccmnc or "")[:40],
         is_roaming=told.is_roaming, rssi_dbm=moved(signal.rssi_dbm, before.rssi_dbm),
         rsrp_dbm=moved(signal.rsrp_dbm, before.rsrp_dbm), rsrq_db=moved(signal.rsrq_db, before.rsrq_db),

@@ -76,13 +76,15 @@ def identity(device: Path) -> tuple[str, str, int] | None:
 
 
 def holder(path: Path, proc: Path = PROC) -> str:
-    """Another process that has the line open, by name and number; "" if none is seen (of others, only root sees)."""
+    """Another process that has the line open, by name and number; "" if none is seen (of others, only root sees). Who
+    has a pty's other end is no rival: it is the modem, simulated."""
     wanted = str(path.resolve())
     for folder in proc.glob("[0-9]*"):
         if folder.name == str(os.getpid()):
             continue
         try:
-            if any(os.readlink(fd) == wanted for fd in (folder / "fd").iterdir()):
+            files = [os.readlink(fd) for fd in (folder / "fd").iterdir()]
+            if wanted in files and not any(file.endswith("/ptmx") for file in files):
                 return f"{(folder / 'comm').read_text().strip()} ({folder.name})"
         except OSError:  # it has ended, or is not ours to look at
             continue

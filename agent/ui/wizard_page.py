@@ -3,7 +3,8 @@
 from collections.abc import Callable, Iterator
 from datetime import datetime
 
-from agent import __version__, selftest
+from agent import __version__, cellular, selftest
+from agent.cellular import TROUBLES
 from agent.clock import ClockSource, wall
 from agent.events import Link
 from agent.modem import signal_verdict
@@ -27,6 +28,7 @@ from agent.wizard.steps import Row as Row_
 OPTIONS_MAX = 9  # of a choice at once
 AROUND = 3  # signs of the wheel at each side of the one that is taken
 OLD_MODEMS = ("GSM", "CDMA")  # 3G and older: networks that end (M1)
+ENDING = (TROUBLES["UPGRADE"].shown, TROUBLES["REPLACE"].shown)
 
 
 def wizard_page(station: Station, now: float, say: Say) -> PageModel:
@@ -267,39 +269,48 @@ def amount(key: str, value: int) -> str:
     return f"{value // 1000} A" if value else "–"
 
 
-def signal(station: Station, now: float, say: Say) -> Iterator[Block]:
+def antenna_now(station: Station, now: float, say: Say) -> Iterator[Block]:
     """In big letters: it is read from where the antenna is."""
-    levels, best = antenna.reading(station, now), station.wizard.signal_best
-    if levels is None or best is None:
-        return
-    judged = signal_verdict.judged(levels)
-    yield Prose(say(judged.advice), "lead")
-    best_mark = SIGNAL_MARKS[signal_verdict.judged(best).verdict]
-    yield Rows((
-        Row(say("Signal"), signal_text(levels), SIGNAL_MARKS[judged.verdict]),
-        Row(say("Best so far"), signal_text(best), best_mark),
-    ))  # fmt: skip
+    if levels := antenna.reading(station, now):
+        judged = signal_verdict.judged(levels)
+        yield Prose(say(judged.advice), "lead")
 
 
-def signal_text(levels: Levels) -> str:
-    return "–" if levels == Levels() else signal_verdict.text(levels)
+def signal(station: Station, now: float, say: Say) -> Iterator[Row]:
+    """What the antenna hears while it is turned, with the best so far; else what the modem has told last."""
+    modem, levels, best = station.modem, antenna.reading(station, now), station.wizard.signal_best
+    if levels is None:
+        levels, best = Levels(modem.rssi_dbm, modem.rsrp_dbm, modem.rsrq_db), None
+    yield signal_row(say("Signal"), levels, say)
+    if best is not None:
+        yield signal_row(say("Best so far"), best, say)
 
 
-SIGNAL_MARKS = {Verdict.GOOD: "passed", Verdict.WEAK: "open", Verdict.UNUSABLE: "failed", Verdict.UNKNOWN: "failed"}
+def signal_row(label: str, levels: Levels, say: Say) -> Row:
+    text = say("unknown") if levels == Levels() else signal_verdict.text(levels)
+    return Row(label, text, SIGNAL_MARKS[signal_verdict.judged(levels).verdict])
+
+
+SIGNAL_MARKS = {Verdict.GOOD: "passed", Verdict.WEAK: "open", Verdict.UNUSABLE: "failed", Verdict.UNKNOWN: "open"}
 
 
 def network(station: Station, now: float, say: Say) -> Iterator[Block]:
     machine, item = station.machine, readiness.cloud(station)
-    yield from signal(station, now, say)
-    rows = [Row(say("Modem"), machine.modem_type or say("none: gateway or LAN"))]
-    if machine.modem_type:
+    yield from antenna_now(station, now, say)
+    rows = [Row(say("Modem"), machine.modem_type or say("unknown" if machine.has_modem else "none: gateway or LAN"))]
+    if machine.modem_type or machine.has_modem:
         rows.append(Row(say("SIM"), machine.iccid or say("not read"), mark(bool(machine.iccid))))
+        rows += signal(station, now, say)
     rows.append(Row(say("Gateway"), machine.gateway or say("none"), mark(bool(machine.gateway), may_wait=True)))
     up = station.link is Link.UP
     rows.append(Row(say("Broker"), say(LINKS[station.link]), mark(up, may_wait=True)))
     rows.append(Row(say("Cloud"), said(say, item.evidence), mark(item.is_met, may_wait=True)))
-    if machine.modem_type.upper() in OLD_MODEMS:
+    told = [TROUBLES[code].shown for code in cellular.troubles(station.modem)]
+    if machine.modem_type.upper() in OLD_MODEMS and not any(text in told for text in ENDING):
         yield Prose(say("This modem is for 2G or 3G networks, which end. Have it replaced by one for LTE."), "warning")
+    for code in cellular.troubles(station.modem):
+        if TROUBLES[code].shown:
+            yield Prose(say(TROUBLES[code].shown), "warning")
     yield Rows(tuple(rows))
     if not item.is_met:
         yield Prose(said(say, item.fix))
@@ -426,7 +437,7 @@ def hand_over(station: Station, now: float, say: Say) -> Iterator[Block]:
         Row(say("Pinpoint"), point),
         Row(say("Breaker"), breaker),
         Row(say("Circuit"), sharing(station, say)),
-        Row(say("Modem"), machine.modem_type or say("none: gateway or LAN")),
+        Row(say("Modem"), cellular.line(machine, station.modem) or say("none: gateway or LAN")),
         Row(say("Software"), machine.firmware_version or __version__),
         Row(say("Installer"), ", ".join(filter(None, (wizard.installer, wizard.company))) or unknown),
         Row(say("Open items"), open_),
