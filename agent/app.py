@@ -36,7 +36,7 @@ from agent.est import EstServer
 from agent.eventlog.entries import Beginning, Header, known_facts
 from agent.eventlog.recorder import Recorder
 from agent.eventlog.segments import Segments
-from agent.events import ClockTold, ListChanged, Machine, of_driver
+from agent.events import ClockTold, Link, ListChanged, Machine, of_driver
 from agent.hal.controller import Amend, ControllerLink
 from agent.hal.gnss import GnssFacts
 from agent.hal.modbus import Bus, Meters, ModbusFacts, begun, possible
@@ -72,6 +72,7 @@ from agent.uplink.operator import OperatorKeys
 from agent.uplink.protocol import Uplink
 from agent.uploader import Uploader
 from agent.vitals import Vitals
+from agent.wizard import antenna
 from agent.wizard.layer import limits as controller_limits
 
 KERNEL_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
@@ -186,8 +187,11 @@ class App:
         self.hardware = Hardware(board, inbox.post, self._aside, watch, monotonic, light=self.controller.show)
         undo.callback(self.hardware.close)
         self.modem = modem_of(board, config, self, is_cold=not boot.same_kernel, now=now)
+        self.desk, self.spotter = desk_of(self.modem, self)
         if self.modem:
             undo.callback(self.modem.close)
+        if self.spotter:
+            undo.callback(self.spotter.close)
         self._local = ""  # our address of the connection to the broker
         self.kiosk = kiosk_of(board, config, inbox.post, self._aside, now)
         self.vitals = Vitals(control_path(config).parent, opened.schema, lambda: link.contract, log, now)
@@ -245,6 +249,8 @@ class App:
         if self.modem:
             self.modem.charging(any(port.transaction for port in self.shell.station.ports), now)
             self.modem.due(now)
+        if self.spotter:
+            self.spotter.due(antenna.is_watched(self.shell.station, now), now)
         self.hardware.due(now)
         self.hardware.show(self.shell.station, now)
         self.kiosk.due(self.shell.station, now)
@@ -252,7 +258,7 @@ class App:
 
     def next_deadline(self) -> float:
         parts = (self.controller, self.shell, self.hardware, self.kiosk, self.vitals)
-        modem = [self.modem.next_deadline()] if self.modem else []
+        modem = [part.next_deadline() for part in (self.modem, self.spotter) if part]
         return min(*modem, *(part.next_deadline() for part in parts))
 
     # -- what others ask of it ----------------------------------------------------------------------------------------
@@ -557,7 +563,32 @@ def handlers(app: App, entrance: str = "") -> dict[str, Any]:
     asked["panel"] = lambda _: {"url": entrance}
     asked["plan"] = plan_handler(lambda text, then: app.shell.plan_token(text, then, monotonic()))
     asked["deadletters"] = dead_letters_handler(app.store.dead_letters)
+    asked["modem"] = app.desk.answer if app.desk else no_modem
     return asked if app.identity is None else {**asked, **app.identity.handlers(monotonic)}
+
+
+def no_modem(request: dict[str, Any]) -> dict[str, Any]:
+    raise ConfigError("this station has no modem: add [modem] to the config file, or look at its gateway station")
+
+
+def desk_of(host: Host | None, app: App) -> tuple[Any, Any]:
+    """Who answers for the modem, and who reads its signal while somebody installs; imported only where there is one."""
+    if host is None:
+        return None, None
+    from agent.modem.desk import Desk
+    from agent.modem.keeper import Keeper, Wishes
+    from agent.modem.spotter import Spotter
+    from agent.modem.status import Extra
+
+    def extra() -> Extra:
+        wishes = host.keeper.wishes if isinstance(host.keeper, Keeper) else Wishes()
+        return Extra(
+            is_acknowledged=app.shell.station.link is not Link.DOWN,
+            access=wishes.access and wishes.access.apn, known=wishes.known, providers=wishes.providers,
+            interface=host.rose.interface if host.rose else "",
+        )  # fmt: skip
+
+    return Desk(host, monotonic, extra), Spotter(host, app.post, monotonic)
 
 
 def with_modem(machine: Machine, config: Config) -> Machine:

@@ -10,7 +10,7 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,6 +22,7 @@ from agent.settings import ConfigError
 BOARD = Path("/etc/station-agent/board.toml")
 CONFIG = Path("/etc/station-agent/config.toml")
 ASK_TIMEOUT_S = 5.0
+MODEM_TIMEOUT_S, AT_TIMEOUT_S = 15.0, 370.0  # it answers behind the agent's own questions; a scan takes five minutes
 FAILED, OPERATOR = 1, 2  # exit codes: what was asked for went wrong; the operator can mend it
 
 
@@ -158,6 +159,26 @@ def add_modem(commands: Any) -> None:
     parse = does.add_parser("parse", help="raw answers to their fields: JSON lines in, JSON lines out (docs/modem.md)")
     parse.set_defaults(command=command_modem_parse)
 
+    status = does.add_parser("status", help="the modem on one screen: state, network, signal, what is done next")
+    status.set_defaults(command=command_modem_status)
+
+    watch = does.add_parser("watch", help="the signal, again and again, while the antenna is turned; Ctrl-C ends it")
+    watch.add_argument("--minutes", type=minutes, default=15, metavar="N", help="end after so many; default: 15")
+    watch.set_defaults(command=command_modem_watch)
+
+    at = does.add_parser("at", help="ask the modem something yourself, between the agent's own questions")
+    at.add_argument("text", metavar="COMMAND", help="like AT+CSQ, in quotes where it has any")
+    at.add_argument("--force", action="store_true", help="also what may end the connection, or write what stays")
+    at.set_defaults(command=command_modem_at)
+
+    diagnose = does.add_parser("diagnose", help="why there is no connection: one cause, and what to do")
+    diagnose.set_defaults(command=command_modem_diagnose)
+
+    for command in (status, watch, at, diagnose):
+        command.add_argument("--config", type=Path, default=CONFIG, metavar="FILE", help=f"default: {CONFIG}")
+        command.add_argument("--json", action="store_true", help="for a machine to read")
+    diagnose.add_argument("--board", type=Path, default=BOARD, metavar="FILE", help=f"default: {BOARD}")
+
 
 def command_board_check(args: argparse.Namespace) -> int:
     from dataclasses import asdict
@@ -231,6 +252,58 @@ def command_modem_parse(args: argparse.Namespace) -> int:
     for answer in answers(sys.stdin.buffer.readline):
         print(answer, flush=True)
     return 0
+
+
+def command_modem_status(args: argparse.Namespace) -> int:
+    from agent.modem.status import as_text
+    from agent.modemtool import request
+
+    answer = of_agent(args.config, request("status"), MODEM_TIMEOUT_S)
+    print(as_json(answer) if args.json else as_text(answer))
+    return 0
+
+
+def command_modem_watch(args: argparse.Namespace) -> int:
+    from agent.loop import monotonic
+    from agent.modemtool import rest, watch_line, watched
+
+    def ask(request: Mapping[str, Any]) -> dict[str, Any]:
+        return of_agent(args.config, request, MODEM_TIMEOUT_S)
+
+    try:
+        for reading in watched(ask, monotonic, args.minutes * 60.0, rest):
+            print(json.dumps(reading) if args.json else watch_line(reading), flush=True)
+    except KeyboardInterrupt:  # how one ends it
+        print(file=sys.stderr)
+    return 0
+
+
+def command_modem_at(args: argparse.Namespace) -> int:
+    from agent.modemtool import at_lines, request
+
+    answer = of_agent(args.config, request("at", text=args.text, force=args.force), AT_TIMEOUT_S)
+    print(as_json(answer) if args.json else "\n".join(at_lines(answer)))
+    return 0 if answer["final"] is not None and answer["final"]["error"] is None else FAILED
+
+
+def command_modem_diagnose(args: argparse.Namespace) -> int:
+    from agent.doctor import admitted
+    from agent.loop import system_wall
+    from agent.modemtool import diagnosed, diagnosis_text, reached, request
+
+    answer = of_agent(args.config, request("facts"), MODEM_TIMEOUT_S)
+    found = diagnosed(answer, lambda: reached(admitted(args.board, args.config, system_wall(), ASK_TIMEOUT_S)))
+    said = {"cause": found.cause, "evidence": found.evidence, "next": found.next}
+    print(as_json(said) if args.json else diagnosis_text(found))
+    return 0 if found.is_well else FAILED
+
+
+def of_agent(config_path: Path, request: Mapping[str, Any], timeout_s: float) -> dict[str, Any]:
+    """The running agent's answer, and nobody else's."""
+    answer = asked(config_path, dict(request), timeout_s)
+    if answer is None:
+        raise ConfigError("no agent is running: type systemctl start station-agent")
+    return answer
 
 
 def end_once() -> None:
@@ -570,12 +643,12 @@ def command_panel(args: argparse.Namespace) -> int:
     return 0
 
 
-def asked(config_path: Path, request: dict[str, Any]) -> dict[str, Any] | None:
+def asked(config_path: Path, request: dict[str, Any], timeout_s: float = ASK_TIMEOUT_S) -> dict[str, Any] | None:
     """The running agent's answer; None if none runs. ConfigError carries its complaint."""
     from agent.board import load_config
     from agent.control import ask
 
-    answer = ask(Path(load_config(config_path).paths.control), request, ASK_TIMEOUT_S)
+    answer = ask(Path(load_config(config_path).paths.control), request, timeout_s)
     if answer is not None and "error" in answer:
         raise ConfigError(str(answer["error"]))
     return answer
@@ -602,6 +675,16 @@ def self_test_text(tested: list[dict[str, Any]]) -> Iterator[str]:
         where = f" of port {part['evse_id']}" if part["evse_id"] else ""
         said = f" ({part['code']}): {part['text']} {part['fix']}" if part["code"] else ""
         yield f"{'':16}  {part['part']}{where} {part['result']}{said}"
+
+
+def minutes(text: str) -> float:
+    try:
+        found = float(text)
+    except ValueError:
+        found = 0.0
+    if not 0.0 < found <= 1_440.0:
+        raise argparse.ArgumentTypeError(f"{text[:40]} is no time to watch, type minutes like 15")
+    return found
 
 
 def tcp_port(text: str) -> int:

@@ -10,7 +10,7 @@ import json
 import os
 import socket
 import struct
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Generator, Mapping
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import asdict
@@ -41,6 +41,19 @@ IDLE_S = 5.0  # for a whole line to come, and for an answer to be taken
 
 Answer = dict[str, Any]
 Handler = Callable[[dict[str, Any]], Answer | Awaitable[Answer]]  # awaited: what another thread has to look up
+
+
+class Slow:
+    """An answer that takes longer than a disk; `late` is what to say if it takes longer than `timeout_s`."""
+
+    def __init__(self, answer: Awaitable[Answer], timeout_s: float, late: str) -> None:
+        self.answer, self.timeout_s, self.late = answer, timeout_s, late
+
+    def __await__(self) -> Generator[Any, None, Answer]:
+        return self.answer.__await__()
+
+
+DISK = "the disk does not answer: look into journalctl -k"
 
 
 class ControlServer:
@@ -96,10 +109,11 @@ class ControlServer:
         return await self._awaited(answer) if isinstance(answer, Awaitable) else answer
 
     async def _awaited(self, answer: Awaitable[Answer]) -> Answer:
+        timeout_s, late = (answer.timeout_s, answer.late) if isinstance(answer, Slow) else (self.idle_s, DISK)
         try:
-            return await asyncio.wait_for(answer, self.idle_s)
+            return await asyncio.wait_for(answer, timeout_s)
         except TimeoutError:
-            return {"error": "the disk does not answer: look into journalctl -k"}
+            return {"error": late}
         except (ConfigError, StoreError) as error:
             return {"error": str(error)}
 

@@ -87,6 +87,7 @@ from agent.events import (
     ScreenLit,
     ScreenTouched,
     ServiceOpened,
+    SignalTold,
     StatusDelivered,
     StoreFailed,
     StoreRecovered,
@@ -146,7 +147,7 @@ from agent.station import (
 from agent.taps import Step, granted, noticed, port_of, with_port
 from agent.transaction import StoppedReason, Transaction, Trigger, ended_by, reading, restored
 from agent.transaction import saved as saved_transaction
-from agent.wizard import flow, handover, layer, receiver
+from agent.wizard import antenna, flow, handover, layer, receiver
 from agent.wizard.facts import restored as restored_wizard
 from agent.wizard.facts import saved as saved_wizard
 
@@ -216,6 +217,8 @@ def absorb(station: Station, event: Event, now: float) -> Step:
             return station, ()
         case FixTold() | FixLost():
             return receiver.heard(station, event, now), ()
+        case SignalTold():
+            return antenna.heard(station, event, now), ()
         case AllDelivered():
             return farewell.delivered(station), ()
         case StatusDelivered():

@@ -30,6 +30,9 @@ from agent.clock import BUILD_S
 from agent.control import ask
 from agent.faults import FAULTS, Fault
 from agent.identity import folder_of
+from agent.modem import signal_verdict
+from agent.modem.modem import State
+from agent.modem.signal_verdict import Levels
 from agent.policy.freshness import ALARM_S, WARNING_S
 from agent.selftest import Result
 from agent.settings import Broker, Config, ConfigError, Layer, merge
@@ -455,6 +458,23 @@ def check_link(patient: Patient) -> Finding | None:
     return Finding("link", WARN, f"link {link}: records wait, listed drivers charge", "see broker above")
 
 
+def check_modem(patient: Patient) -> Finding | None:
+    """What the running agent says of it; why it has no connection is `station-agent modem diagnose`'s."""
+    modem = (asked(patient) or {}).get("modem")
+    if not modem or not modem.get("state"):
+        return None
+    known = Levels(modem.get("rssi_dbm"), modem.get("rsrp_dbm"), modem.get("rsrq_db"))
+    judged = signal_verdict.judged(known)
+    where = " ".join(filter(None, (modem.get("operator"), modem.get("generation"))))
+    text = ", ".join(filter(None, (modem["state"], where, signal_verdict.text(known))))
+    if modem["state"] not in (State.ONLINE, State.BEARER_UP):
+        return Finding("modem", WARN, text, "type: station-agent modem diagnose")
+    if judged.verdict in (signal_verdict.Verdict.WEAK, signal_verdict.Verdict.UNUSABLE):
+        fix = "type: station-agent modem watch, and turn the antenna"
+        return Finding("modem", WARN, f"{text}: {judged.verdict} by {judged.by}", fix)
+    return Finding("modem", OK, text)
+
+
 def check_list(patient: Patient) -> Finding | None:
     status = asked(patient)
     if status is None:
@@ -541,6 +561,7 @@ CHECKS: tuple[Callable[[Patient], Finding | None], ...] = (
     check_unit,
     check_agent,
     check_link,
+    check_modem,
     check_list,
     check_faults,
     check_parts,

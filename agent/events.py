@@ -388,6 +388,16 @@ class FixLost(Struct, frozen=True):
     """It has none any more, or does not work. Told once."""
 
 
+class SignalTold(Struct, frozen=True):
+    """What the modem's antenna hears just now, while an installer turns it: each second or two. All None: nothing."""
+
+    rssi_dbm: float | None = None
+    rsrp_dbm: float | None = None
+    rsrq_db: float | None = None
+    rscp_dbm: float | None = None
+    ecno_db: float | None = None
+
+
 class StatusDelivered(Struct, frozen=True):
     """Everything that is in the stream of status is acknowledged by the cloud, and nothing waits for the disk."""
 
@@ -679,6 +689,7 @@ Event = (
     | ZoneLoaded
     | PlaceFound
     | FixTold
+    | SignalTold
     | FixLost
     | StatusDelivered
     | AllDelivered

@@ -16,6 +16,7 @@ from agent.cellular import TROUBLES
 from agent.clock import Clock
 from agent.events import Link
 from agent.faults import FAULTS
+from agent.modem.signal_verdict import ADVICE
 from agent.panel import ANIMATED
 from agent.policy.freshness import NAMES
 from agent.policy.reasons import WORDS, Reason
@@ -98,6 +99,7 @@ TABLES: dict[str, Iterable[str]] = {
     "ANIMATED": [ANIMATED],
     "panel.problem": [kiosk.UNSEEN, ANIMATED, kiosk.STALLED, kiosk.STANDS_IN],
     "METHODS[point.method]": wizard_page.METHODS.values(),
+    "judged.advice": ADVICE.values(),
     "SOURCES[station.clock.source]": wizard_page.SOURCES.values(),
     "NAMES[key]": [*NAMES.values(), *wizard_page.NAMES.values()],
     "sentence.text": [],  # written where its `Sentence` is made

@@ -37,6 +37,7 @@ from agent.doctor import (
     check_line,
     check_link,
     check_list,
+    check_modem,
     check_operator,
     check_outbox,
     check_parts,
@@ -367,6 +368,19 @@ def asked(**status: Any) -> list[Finding]:
     patient = Patient(None, Config(), {}, status, NOW_S)
     found = [check(patient) for check in (check_agent, check_link, check_list, check_faults, check_outbox)]
     return [finding for finding in found if finding]
+
+
+def test_the_modem_is_judged_by_its_state_and_its_signal() -> None:
+    good = {"state": "online", "operator": "Example", "generation": "4g", "rsrp_dbm": -96, "rsrq_db": -9}
+    for modem, verdict, said in (
+        (good, OK, "RSRQ -9 dB"),
+        ({**good, "rsrq_db": -13}, WARN, "modem watch"),
+        ({**good, "state": "SIM missing"}, WARN, "modem diagnose"),
+    ):
+        finding = check_modem(Patient(None, Config(), {}, {"modem": modem}, NOW_S))
+        assert finding and finding.verdict is verdict and said in f"{finding.text} {finding.fix}"
+    assert check_modem(Patient(None, Config(), {}, {"modem": None}, NOW_S)) is None, "there is none"
+    assert check_modem(Patient(None, Config(), {}, {"modem": {"state": ""}}, NOW_S)) is None, "behind a gateway"
 
 
 def test_a_part_that_failed_its_self_test_is_named_with_its_fix() -> None:

@@ -109,6 +109,15 @@ def test_what_only_sets_something_may_have_the_result_behind_a_stray_line() -> N
         ("AT", "0", "final"),
         ("AT", "4", "final"),
         ("AT+CSQ", "0", "unknown"),
+        ("AT", "ATAT", "echo"),
+        ("AT+CREG?", "\u2592\u2592AT+CREG?", "echo"),  # with noise in front
+        ("AT+CREG?", "\u00fe+CREG: 0,1", "answer"),
+        (None, "\u00fe\u00ff+CREG: 1", "URC"),
+        ("AT+CREG?", "x+CREG: 0,1", "unknown"),  # a letter is no noise
+        (None, "+PACSP1", "URC"),
+        (None, "^SYSSTART AIRPLANE MODE", "URC"),
+        (None, '%NWTIME: "26/11/22,10:20:30+04"', "URC"),
+        ("AT+GSN", "+MEID: A1000013FB653A", "unknown"),
     ],
 )
 def test_a_line_is_given_by_its_prefix_its_shape_and_what_was_asked(command: str | None, line: str, kind: str) -> None:
@@ -205,6 +214,12 @@ def test_a_line_that_is_no_request_gives_one_sentence(number: int, line: str | b
 def test_any_text_at_all_may_be_on_the_wire(wire: str) -> None:
     found = told(json.dumps({"command": "AT+CREG?", "wire": wire}))
     assert "error" not in found
+
+
+def test_text_is_the_whole_line_of_every_piece() -> None:
+    found = told(json.dumps({"command": "AT+CTZR?", "wire": "+CTZR: 1\r\nPB DONE\r\n+CMEE: 2\r\nwhat\r\nOK"}))["pieces"]
+    assert isinstance(found, list)
+    assert [each["text"] for each in found] == ["+CTZR: 1", "PB DONE", "+CMEE: 2", "what", "OK"]
 
 
 @pytest.mark.promise("S9")

@@ -58,6 +58,9 @@ SOLICITED = {
     '2,1,"1A2B","03",2,"0"': (1, 0x1A2B, 3, 2),
     "3,5,,,,1,2": (5, None, None, None),
     "2,1,28683,117004595,7": (1, 28683, 117004595, 7),
+    "2,1,14892,13955777,7": (1, 14892, 13955777, 7),  # decimal beside decimal
+    "0,80": (80, None, None, None),
+    "5,90": (90, None, None, None),
 }
 URC = {
     "1": (1, None, None, None),
@@ -77,6 +80,8 @@ URC = {
     "1,1A2B00,1C3D4E5,11,6,ABCDEF": (1, 0x1A2B00, 0x1C3D4E5, 11),
     '1, "1A2B", "01C3D4E5",9': (1, 0x1A2B, 0x01C3D4E5, 9),
     '3,"1A2B","01C3D4E5",7,0,11': (3, 0x1A2B, 0x01C3D4E5, 7),
+    "0,,,,,,,,": (0, None, None, None),
+    "90": (90, None, None, None),
 }
 
 
@@ -141,6 +146,7 @@ def test_what_a_test_lists_is_no_registration() -> None:
         ('0,0,"4E2D56FD79FB52A8",7', {"operator": "\u4e2d\u56fd\u79fb\u52a8"}),
         ('0,0,"Exam', {"operator": "Exam"}),
         (',,"",', {"mode": None, "operator": None}),
+        ('(0,2,"00101",7,0),(0,2,"00101",7,0)', {"mode": 0, "format": 2, "mccmnc": "00101", "act": 7}),
     ],
 )
 def test_the_operator_is_read_in_every_form(body: str, fields: dict[str, object]) -> None:
@@ -173,6 +179,11 @@ def test_a_list_of_networks_is_read_however_it_is_broken(body: str, found: list[
     networks = read("AT+COPS=?", f"+COPS: {body}").fields["networks"]
     assert isinstance(networks, list)
     assert [tuple(each[key] for key in ("stat", "long", "short", "mccmnc", "act")) for each in networks] == found
+
+
+def test_an_answer_to_a_read_is_one_beside_a_test_too() -> None:
+    has(read("AT+COPS=?;+COPS?", '+COPS: 0,0,"Example",7'), {"operator": "Example", "act": 7})
+    has(read("AT+COPS=?", "+COPS: ,,(0-4),(0-2)"), {"networks": []})
 
 
 def test_a_list_of_networks_may_have_several_lines() -> None:
@@ -212,6 +223,14 @@ def test_a_list_of_networks_may_have_several_lines() -> None:
         ('+QCSQ: "GSM",-69', {"act": 0, "rssi_dbm": -69}),
         ('+QCSQ: "NOSERVICE"', {"rat": "NOSERVICE", "act": None, "rssi_dbm": None, "rsrp_dbm": None}),
         ('+QCSQ: "LTE",0,0,0,0', {"rsrp_dbm": None}),
+        ('+QCSQ: "LTE",54,-85,200,-14', {"rssi_dbm": -54, "rsrp_dbm": -85, "rsrq_db": -14}),  # EP06
+        ('+QCSQ: "LTE",-65,-95,13.5,-9.5', {"rssi_dbm": -65, "rsrq_db": -9.5}),
+        ("+QRSRP: -97,-101,-140,-32768,LTE", {"rsrp_dbm": -97, "act": 7}),
+        ("+QRSRP: -32768,-101,-140,-32768,LTE", {"rsrp_dbm": -101}),
+        ("+QRSRQ: -11,-12,-20,-20,NR5G", {"rsrq_db": -11, "act": 11}),
+        ("^LTERSRP: -98,-12", {"rsrp_dbm": -98, "rsrq_db": -12}),
+        ("+RSRP: 500,1820,-82.00,500,6200,-89.00", {"rsrp_dbm": -82.0}),
+        ("+RSRQ: 500,1820,-9.-50,500,6200,-10.00", {"rsrq_db": None}),
         ('^HCSQ: "LTE",45,34,106,19', {"act": 7, "rssi_dbm": -76, "rsrp_dbm": -107, "rsrq_db": -10.5, "sinr_db": 1.0}),
         ('^HCSQ:"LTE",58,47,116,255', {"rsrp_dbm": -94, "rsrq_db": None}),
         ('^HCSQ: "NR",58,165,22', {"act": 11, "rssi_dbm": None, "rsrp_dbm": -83, "rsrq_db": -9.0}),
@@ -255,6 +274,14 @@ def test_a_level_is_told_in_dbm_and_db_whoever_says_it(line: str, fields: dict[s
          {"act": 11, "lac": 0x765D, "ci": 4955280, "rsrp_dbm": -77, "rsrq_db": -11, "band": "NR5G_BAND78"}),
         ("+CPSI: NR5G_NSA,298,NR5G_BAND41,520110,-760,-110,18,0,12",
          {"act": 13, "rsrp_dbm": -76, "rsrq_db": -11, "mccmnc": None}),
+        ("+CPSI: NR5G,255,629952,-11,-92,153",
+         {"act": 13, "rsrp_dbm": -92, "rsrq_db": -11, "mccmnc": None, "lac": None, "ci": None}),
+        ("+CPSI: NR5G,Online,001-010,0x1A2B,50896642,255,629952,-92,-11,15",
+         {"act": 11, "mccmnc": "001010", "lac": 0x1A2B, "ci": 50896642, "rsrp_dbm": -92, "rsrq_db": -11, "band": None}),
+        ("+CPSI: NR5G_SA,Online,001-01,0x1A2B,0x1234567,1,NR5G_BAND41,504990,-670,-110,190",
+         {"act": 11, "ci": 0x1234567, "rsrp_dbm": -67, "rsrq_db": -11}),
+        ("+CPSI: NOT IN EN-DC CONNECTED MODE", {"act": None, "mccmnc": None, "rsrp_dbm": None}),
+        ("+CPSI: GSM,Online,000-00,0x0000,0,0 Unknown,0,0,0-0", {"act": 0, "mccmnc": None}),
         ("+CPSI: NO SERVICE,Online", {"act": None, "service": "Online", "mccmnc": None, "rsrp_dbm": None}),
         ("+CPSI: CDMA,Online,001-03,1019,248,-4.7", {"rat": "CDMA", "act": None, "mccmnc": "00103"}),
         ('+QNWINFO: "FDD LTE","00101","LTE BAND 3",1650',
@@ -274,6 +301,8 @@ def test_a_level_is_told_in_dbm_and_db_whoever_says_it(line: str, fields: dict[s
          {"act": 2, "lac": 0x1A2B, "ci": 0x2883C, "rscp_dbm": -98, "ecno_db": -7}),
         ('+QENG: "servingcell","NOCONN","NR5G-SA","TDD",001,010,939204254,24,60AA00,126490,71,1,-104,-13,11,0,-',
          {"act": 11, "mccmnc": "001010", "ci": 0x939204254, "lac": 0x60AA00, "rsrp_dbm": -104, "rsrq_db": -13}),
+        ("+QENG: 0,001,01,1806,2c93,64,40,-67,52,255,255,0,7,7,1,x,x,x,x,x,x,x",
+         {"act": 0, "mccmnc": "00101", "lac": 0x1806, "ci": 0x2C93, "rssi_dbm": -67}),
         ('+QENG: "servingcell","SEARCH"', {"service": "SEARCH", "act": None, "mccmnc": None}),
         ('+QENG: "servingcell","NOCONN","LTE","FDD",-,-,-,-,-,-,-,-,-,-,-,-,-,-',
          {"act": 7, "mccmnc": None, "rsrp_dbm": None}),
@@ -298,6 +327,9 @@ def test_a_level_is_told_in_dbm_and_db_whoever_says_it(line: str, fields: dict[s
         ('%XMONITOR: 1,"Example","EX","00101","81AE",7,20,"0331C805",281,6400,53,42,"","","",""',
          {"stat": 1, "operator": "Example", "mccmnc": "00101", "lac": 0x81AE, "act": 7, "rsrp_dbm": -88}),
         ("^SYSINFOEX:2,4,1,255,,3,WCDMA,41,HSPA+", {"act": 6, "roaming": True, "sim": "missing"}),
+        ("^SYSINFO: 2,3,0,17,1,7", {"act": 7, "roaming": False, "sim": "ready"}),
+        ("^SYSINFO:2,3,1,5,1,,5", {"act": 4, "roaming": True, "sim": "ready"}),
+        ("^SYSINFO: 0,0,0,0,255", {"act": None, "sim": "missing"}),
     ],
 )  # fmt: skip
 def test_a_serving_cell_is_told_in_our_words_whoever_says_it(line: str, fields: dict[str, object]) -> None:
@@ -324,6 +356,7 @@ def test_a_status_over_many_lines_is_read_line_by_line() -> None:
          "PH-SP PIN"),
         ("PH-CORP PUK", "PH-CORP PUK"), ("NOT READY", "NOT READY"), ("NOT INSERTED", "NOT INSERTED"), ("BLOCKED",
          "BLOCKED"),
+        ("BLOCK", "BLOCKED"), ("(4-8)", None),
         ("SIM REMOVED", "NOT INSERTED"), ("NEW KIND", "NEW KIND"), ("", None),
     ],
 )  # fmt: skip
@@ -479,6 +512,15 @@ def test_the_check_digit_is_told_apart_from_the_form() -> None:
         ("ATI", f"IMEI: {IMEI}", {"imei": IMEI}),
         ("ATI", "ESN: +GSN:12de4fa6", {"esn": "12DE4FA6"}),
         ("ATI", "IMEI SV: 6", {"svn": "6"}),
+        ("ATI", f"MEID: {IMEI[:14]}", {"meid": IMEI[:14], "imei": None}),  # of digits alone, but no IMEI
+        ("ATI", "ESN: 12813506123, 80CF1234", {"esn": "80CF1234"}),
+        ("ATI", "REVISION 03.017", {"revision": "03.017"}),
+        ("ATI", "A-REVISION 01.000.08", {"text": "A-REVISION 01.000.08"}),
+        ("AT+SIMCOMATI", "+GCAP: +CGSM", {"capabilities": ["+CGSM"]}),
+        ("AT+GCAP", "+CIS707-A, +MS", {"capabilities": ["+CIS707-A", "+MS"]}),
+        ("AT+GMM?", '+GMM: "LX-8 LTE Module","LX-8"', {"model": "LX-8 LTE Module"}),
+        ("AT+CGSN", f'+CGSN: "{IMEI}","0","35"', {"imei": IMEI}),
+        ("AT+GSN", f"MEID: {IMEI[:14]}", {"meid": IMEI[:14], "imei": None}),
         ("ATI", "Example", {"text": "Example"}),
         ("ATI", "+GCAP: +CIS707-A, +MS, +FCLASS", {"capabilities": ["+CIS707-A", "+MS", "+FCLASS"]}),
         ("AT+CIMI", "001010123456789", {"imsi": "001010123456789"}),
@@ -604,6 +646,9 @@ def test_dynamic_values_may_be_few_or_of_ipv6() -> None:
         (None, '*PSUTTZ: 26/11/22,09:20:30","+4",0', "2026-11-22T09:20:30+00:00"),
         (None, '+CTZE: "+04",0,"2026/11/22,10:20:30"', "2026-11-22T10:20:30+01:00"),
         (None, "+CTZV: +04", None),
+        (None, '+CTZV: "26/11/22,10:20:30+04,0"', "2026-11-22T10:20:30+01:00"),
+        (None, '#NITZ: "26/11/22,10:20:30+04,0"', "2026-11-22T10:20:30+01:00"),
+        (None, '+QNITZ: "26/11/22,10:20:30+32",0', "2026-11-22T10:20:30+08:00"),
     ],
 )
 def test_a_time_is_told_with_the_zone_that_was_told(command: str | None, line: str, told: str | None) -> None:
@@ -612,6 +657,7 @@ def test_a_time_is_told_with_the_zone_that_was_told(command: str | None, line: s
 
 def test_a_zone_is_told_in_minutes() -> None:
     has(read(None, "+CTZV: -22"), {"zone_min": -330})
+    has(read(None, '+CTZV: "26/11/22,10:20:30-22"'), {"zone_min": -330})
     has(read(None, '+CTZV: 8,"26/11/22,10:20:30"'), {"zone_min": 120, "iso8601": "2026-11-22T10:20:30+02:00"})
 
 
@@ -667,6 +713,7 @@ def test_every_message_error_is_known_by_number_and_by_words(code: int) -> None:
          "network not allowed - emergency calls only"),
         ("+CME ERROR: Unknown error", "CME", 100, "unknown"),
         ("+CME ERROR: 4711", "CME", 4711, None),
+        ("+CME ERROR: Illegal MS (#3)", "CME", 103, "illegal MS"),
         ("+CME ERROR: something of ours", "CME", None, "something of ours"),
         ("+CME ERROR:", "CME", None, None),
         ("+CMS ERROR: 500", "CMS", 500, "unknown error"),

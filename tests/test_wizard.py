@@ -23,18 +23,21 @@ from agent.events import (
     Link,
     LinkChanged,
     MachineTold,
+    Modem,
+    ModemTold,
     PageMeasured,
     PanelTold,
     PartTold,
     PlaceFound,
     ServiceOpened,
+    SignalTold,
     StatusDelivered,
 )
 from agent.panel import SERVICE_S, Page
 from agent.settings import Settings
 from agent.ui.model import Field, Map, Qr
 from agent.ui.view import screen
-from agent.wizard import flow, inputs, layer, readiness, steps
+from agent.wizard import antenna, flow, inputs, layer, readiness, steps
 from agent.wizard.facts import STEPS, Method, Pinpoint, Step, Wizard, restored, saved
 from agent.wizard.flow import TEST_CHARGE_S
 from agent.wizard.sentence import Sentence
@@ -506,6 +509,35 @@ def test_an_old_modem_is_warned_of() -> None:
         assert "end. Have it replaced" in me.prose() and me.rows()["SIM"].mark == "passed"
     me.play.on(MachineTold(msgspec_replaced(modem_type="LTE")))
     assert "end. Have it replaced" not in me.prose() and me.rows()["SIM"].mark == "failed"
+
+
+def test_the_network_step_says_live_what_the_antenna_hears_and_what_was_best() -> None:
+    me = commissioned().press("Continue")
+    assert "Signal" not in me.rows(), "there is no modem"
+    me.play.on(MachineTold(msgspec_replaced(modem_type="LTE", iccid="8949000000", has_modem=True)))
+    assert (me.rows()["Signal"].value, me.rows()["Signal"].mark) == ("unknown", "open")
+    assert antenna.is_watched(me.play.station, me.play.now)
+    for rsrq, rsrp, said, mark in (
+        (-14.5, -108, "Weak: turn or move the antenna.", "open"),
+        (-9.5, -96, "Good: fasten the antenna here.", "passed"),
+        (-19.0, -112, "Unusable: move the antenna to another place.", "failed"),
+        (None, None, "Nothing is heard: look at the antenna's plug.", "open"),
+    ):
+        me.play.after(2).on(SignalTold(rsrq_db=rsrq, rsrp_dbm=rsrp))
+        assert me.prose().startswith(said) and me.rows()["Signal"].mark == mark
+    assert me.rows()["Signal"].value == "unknown"
+    assert me.rows()["Best so far"].value == "RSRP -96 dBm, RSRQ -9.5 dB" and me.rows()["Best so far"].mark == "passed"
+    me.play.after(antenna.FRESH_S + 1)
+    assert "Best so far" not in me.rows(), "an old reading is not what it hears now"
+    me.play.on(ModemTold(Modem(state="online", rsrp_dbm=-96, rsrq_db=-13, rssi_dbm=-67)))
+    assert me.rows()["Signal"].value == "RSRP -96 dBm, RSRQ -13 dB, RSSI -67 dBm (CSQ 23)"
+    assert me.rows()["Signal"].mark == "open", "one verdict, whoever has told the levels"
+    me.play.after(antenna.WATCHED_S)
+    assert not antenna.is_watched(me.play.station, me.play.now), "nobody is there any more"
+    me.play.on(SignalTold(rsrq_db=-16.0, rsrp_dbm=-110))
+    assert me.rows()["Best so far"].value.startswith("RSRP -110"), "of another visit"
+    me.press("Later")
+    assert not antenna.is_watched(me.play.station, me.play.now)
 
 
 def msgspec_replaced(**changes: Any) -> Any:

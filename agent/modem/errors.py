@@ -365,6 +365,9 @@ CMS_ALSO: dict[str, int] = {
 SIGNS = re.compile(r"[\W_]+")
 
 
+CAUSE = re.compile(r"\s*\(#[0-9]{1,3}\)$")  # the network's own number behind the words, as the clause prints it
+
+
 def essence(words: str) -> str:
     return SIGNS.sub("", words).casefold()
 
@@ -427,7 +430,7 @@ def final(line: str) -> Fields | None:
 def failure(kind: str, said: str) -> Fields:
     """`kind` is CME or CMS; what it says may be a number, words, or nothing."""
     table, words = (CME, CME_BY_WORDS) if kind == "CME" else (CMS, CMS_BY_WORDS)
-    said = said.strip('" ')
+    said = CAUSE.sub("", said.strip('" '))
     code = int(said) if is_code(said) else words.get(essence(said))
     name = table.get(code, None if is_code(said) else said or None) if code is not None else said or None
     return {"final": f"+{kind} ERROR", "error": kind, "code": code, "name": name}

@@ -14,11 +14,11 @@ from agent.modem.at import Answered
 from agent.modem.fields import Fields
 from agent.modem.kinds import Evidence
 from agent.modem.reading import Piece
+from agent.modem.signal_verdict import RSRQ_GOOD_DB
 
 LOST_AFTER_S = 15.0  # registration comes and goes: so long a loss is none (ModemManager does the same)
 SIM_AFTER_S = 20.0  # a SIM that is being read says odd things (Quectel's note)
 SIM_BUSY_MAX_S = 600.0  # busy is only waiting, but not for ever
-RSRQ_GOOD_DB = -12.5  # what a station's antenna must reach
 RSRP_HEARD_DBM = -130.0  # below it nothing can be said to be heard
 RSSI_HEARD_DBM = -111.0
 SIGNAL_FRESH_S = 900.0  # an older one says nothing of now

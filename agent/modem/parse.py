@@ -55,4 +55,5 @@ def request(line: bytes) -> tuple[str | None, str]:
 
 
 def as_json(piece: Piece) -> dict[str, object]:
-    return {"kind": piece.kind, "text": piece.text, "prefix": piece.prefix, **piece.fields}
+    """`text` is the whole line, also of one that is not taken apart."""
+    return {**piece.fields, "kind": piece.kind, "text": piece.text, "prefix": piece.prefix}

@@ -35,8 +35,9 @@ from agent.modem.vocabulary import (
 )
 
 Kind = Literal["echo", "answer", "URC", "final", "stray", "unknown"]
-FOREIGN_ECHO = re.compile(r"AT(?:&?[CDEFHIQVXZ][0-9]?)*+(?:[+^#*$%!_@][A-Z].*)?|ATD[*#0-9].*", re.IGNORECASE)
+FOREIGN_ECHO = re.compile(r"(?:AT)+(?:&?[CDEFHIQVXZ][0-9]?)*+(?:[+^#*$%!_@][A-Z].*)?|ATD[*#0-9].*", re.IGNORECASE)
 ECHO_MIN = 3  # characters: what is left of an echo whose beginning was lost
+NOISE = re.compile(r"[^ -~]+(?=[+^#*$%!_@])")  # what a UART makes of a change of speed, before a prefix
 COMMANDS: dict[str, Command] = {}
 COMMANDS_MAX, COMMAND_MAX = 256, 200  # the same few are asked again and again; longer ones are not kept
 
@@ -92,6 +93,8 @@ class Reader:
         folded = line.casefold()
         if self.command and self._echo.endswith(folded) and len(folded) >= min(ECHO_MIN, len(self._echo)):
             return [Piece("echo", line)]
+        if self.command and len(self._echo) > ECHO_MIN and folded.endswith(self._echo):  # with noise in front
+            return [Piece("echo", line)]
         if self.command and folded.startswith(self._echo) and self._echo:
             behind = line[len(self._echo) :].strip()
             if behind[:1] in tuple(SIGNS) or final(behind):
@@ -103,6 +106,8 @@ class Reader:
             return self._final(line, result)
         name, colon, body = line.partition(":")
         name = name.rstrip().upper()
+        if colon and not name.isascii() and (noise := NOISE.match(name)):
+            name = name[noise.end() :]
         if colon and name in KNOWN:
             return self._named(line, name, body.strip())
         if line[0] in SIGNS or colon:
@@ -167,11 +172,13 @@ class Reader:
         """A prefix that is not known, or not spelled as it should be: no colon, no sign before it."""
         asked = self.command
         if (word := WORDS.get(line.upper())) is not None:
-            return Piece("URC", line, name if line[0] in SIGNS else None, {"boot": word})
+            return Piece("URC", line, name.partition(" ")[0] if line[0] in SIGNS else None, {"boot": word})
         if asked and name in asked.expected:
             self._own += 1
             return Piece("answer", line, name, {"text": body or ""})
         if body is None:
+            if name in URCS:  # +PACSP1
+                return Piece("URC", line, name, {"text": line})
             head, _, tail = line.partition(" ")
             if (head := head.upper().rstrip("=,")) in KNOWN and tail:
                 return self._named(line, head, tail.strip())

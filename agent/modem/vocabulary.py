@@ -57,14 +57,17 @@ ALSO: dict[str, frozenset[str]] = {
     "+CGMM": frozenset(("+GMM",)),
     "+GMR": frozenset(("+CGMR",)),
     "+CGMR": frozenset(("+GMR", "+QGMR")),
-    "I": frozenset(("+GCAP", "+GMI", "+GMM", "+GMR", "+GSN", "+CGMI", "+CGMM", "+CGMR", "+CGSN")),
+    **dict.fromkeys(
+        ("I", "+SIMCOMATI"),
+        frozenset(("+GCAP", "+GMI", "+GMM", "+GMR", "+GSN", "+CGMI", "+CGMM", "+CGMR", "+CGSN")),
+    ),
     "+QLTS": frozenset(("+CCLK",)),
     "^SYSINFO": frozenset(("^SYSINFOEX",)),
 }
 
 ICCID = (
     "+CCID", "+QCCID", "+ICCID", "+CICCID", "+ZICCID", "+ZGETICCID", "+SQNCCID", "+NCCID", "+MCCID", "^ICCID", "^SCID",
-    "#CCID", "%CCID", "%XICCID", "!ICCID", "*ICCID",
+    "#CCID", "%CCID", "%XICCID", "!ICCID", "*ICCID", "%ICCID", "$ICCID", "+QICCID",
 )  # fmt: skip
 BARE: dict[str, tuple[Bare, ...]] = {
     "+GSN": (identity.bare_serial,),
@@ -72,6 +75,7 @@ BARE: dict[str, tuple[Bare, ...]] = {
     "+CIMI": (identity.bare_imsi,),
     "+COPS": (operators.continued,),
     "+WS46": (modes.bare_ws46,),
+    "+GCAP": (identity.bare_capabilities,),
     **dict.fromkeys(ICCID, (sim.bare_iccid,)),
 }
 FREE: dict[str, Parser] = {
@@ -121,12 +125,16 @@ READERS: tuple[tuple[Parser, str], ...] = (
     (signal.qcsq, "+QCSQ"),
     (signal.hcsq, "^HCSQ"),
     (signal.rssi_index, "^RSSI"),
-    (signal.qcrsrp, "$QCRSRP"),
-    (signal.qcrsrq, "$QCRSRQ"),
+    (signal.qcrsrp, "$QCRSRP +VZWRSRP +RSRP"),
+    (signal.qcrsrq, "$QCRSRQ +VZWRSRQ +RSRQ"),
+    (signal.by_antenna(signal.RSRP_DBM), "+QRSRP"),
+    (signal.by_antenna(signal.RSRQ_DB), "+QRSRQ"),
+    (signal.rsrp_rsrq, "^LTERSRP"),
     (cells.cpsi, "+CPSI"),
     (cells.qnwinfo, "+QNWINFO"),
     (cells.qeng, "+QENG"),
-    (cells.sysinfo, "^SYSINFO ^SYSINFOEX"),
+    (cells.sysinfo, "^SYSINFOEX"),
+    (cells.old_sysinfo, "^SYSINFO"),
     (cells.smoni, "^SMONI"),
     (cells.rfsts, "#RFSTS"),
     (cells.moni, "#MONI"),
@@ -164,7 +172,7 @@ READERS: tuple[tuple[Parser, str], ...] = (
     (packet.qiact, "+QIACT"),
     (packet.qiurc, "+QIURC"),
     (packet.first_cid, "+UUPSDD +UUPSDA"),
-    (clock.clock, "+CCLK #CCLK ^NWTIME ^TIME"),
+    (clock.clock, "+CCLK #CCLK ^NWTIME ^TIME #NITZ +NITZ +QNITZ %NWTIME"),
     (clock.psuttz, "*PSUTTZ"),
     (clock.zone_change, "+CTZV +CTZE +CTZEU"),
     (modes.cfun, "+CFUN"),
@@ -185,7 +193,7 @@ URCS = frozenset(
     +CAPPLEVMCNR +CMCCSS +CMOLR +CMTLR +CNEC_EMM +CNEC_ESM +CRTDCP +CABTSRI +CMWN +CSDBTSRI +CIND
 
     +QUSIM +QSIMSTAT +QIND +QIURC +QSSLURC +QMTSTAT +QMTRECV +QMTOPEN +QMTCONN +QMTCLOSE +QNETDEVSTATUS +QPOWD +QSTK
-    +QTIME +QLWEVTIND +QATWAKEUP +QNTP +QPING +QIOPEN +QICLOSE +QHTTPGET +QHTTPPOST +QSONMI
+    +QNITZ +QTIME +QLWEVTIND +QATWAKEUP +QNTP +QPING +QIOPEN +QICLOSE +QHTTPGET +QHTTPPOST +QSONMI
 
     +SIMCARD +SIM +STIN +CNSMOD +CPCM +CLTS +CDNSGIP +NETOPEN +NETCLOSE +IPCLOSE +RECEIVE +CIPEVENT +PDP +CCHEVENT
     +SAPBR +CNTP +CIPERROR +PACSP +APP +SIMEI +CWURC +CTEV +CMTE +CMTD +CIPOPEN +CIPCLOSE +CTZDST DST *PSUTTZ
@@ -240,7 +248,8 @@ MEANINGS = {
         RING | UNDER-VOLTAGE WARNNING | UNDER-VOLTAGE WARNING | UNDER_VOLTAGE WARNING | OVER-VOLTAGE WARNNING
         OVER-VOLTAGE WARNING | OVER_VOLTAGE WARNING | +SIM REMOVED | +SIM INSERTED | SIM REMOVED | SIM INSERTED
         SIM DROP | +PDP: DEACT | +PDP DEACT | CONNECT OK | CLOSED | CLOSE OK | SHUT OK | SEND OK | ALREADY CONNECT
-        VOICE CALL: BEGIN | +CPIN: NOT READY | NETWORK DISCONNECTED | ^EXIT | +NITZ
+        OPL UPDATING | PNN UPDATING | EONS UPDATING | VOICE CALL: BEGIN | +CPIN: NOT READY | NETWORK DISCONNECTED
+        ^EXIT | +NITZ
     """,
 }
 WORDS: dict[str, str] = {

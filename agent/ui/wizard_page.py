@@ -7,6 +7,8 @@ from agent import __version__, cellular, selftest
 from agent.cellular import TROUBLES
 from agent.clock import ClockSource, wall
 from agent.events import Link
+from agent.modem import signal_verdict
+from agent.modem.signal_verdict import Levels, Verdict
 from agent.panel import Action
 from agent.port import is_plugged
 from agent.selftest import Result
@@ -16,7 +18,7 @@ from agent.ui.maps import STREETS, length, point_text, station_map
 from agent.ui.model import Block, Field, Option, PageModel, Prose, Qr, Row, Rows
 from agent.ui.shown import part_name
 from agent.ui.words import LANGUAGES, Say
-from agent.wizard import flow, inputs, layer, readiness, receiver, steps
+from agent.wizard import antenna, flow, inputs, layer, readiness, receiver, steps
 from agent.wizard.coordinates import Point
 from agent.wizard.facts import STEPS, Method, Sentence, Step
 from agent.wizard.inputs import Input
@@ -267,12 +269,38 @@ def amount(key: str, value: int) -> str:
     return f"{value // 1000} A" if value else "–"
 
 
+def antenna_now(station: Station, now: float, say: Say) -> Iterator[Block]:
+    """In big letters: it is read from where the antenna is."""
+    if levels := antenna.reading(station, now):
+        judged = signal_verdict.judged(levels)
+        yield Prose(say(judged.advice), "lead")
+
+
+def signal(station: Station, now: float, say: Say) -> Iterator[Row]:
+    """What the antenna hears while it is turned, with the best so far; else what the modem has told last."""
+    modem, levels, best = station.modem, antenna.reading(station, now), station.wizard.signal_best
+    if levels is None:
+        levels, best = Levels(modem.rssi_dbm, modem.rsrp_dbm, modem.rsrq_db), None
+    yield signal_row(say("Signal"), levels, say)
+    if best is not None:
+        yield signal_row(say("Best so far"), best, say)
+
+
+def signal_row(label: str, levels: Levels, say: Say) -> Row:
+    text = say("unknown") if levels == Levels() else signal_verdict.text(levels)
+    return Row(label, text, SIGNAL_MARKS[signal_verdict.judged(levels).verdict])
+
+
+SIGNAL_MARKS = {Verdict.GOOD: "passed", Verdict.WEAK: "open", Verdict.UNUSABLE: "failed", Verdict.UNKNOWN: "open"}
+
+
 def network(station: Station, now: float, say: Say) -> Iterator[Block]:
     machine, item = station.machine, readiness.cloud(station)
+    yield from antenna_now(station, now, say)
     rows = [Row(say("Modem"), machine.modem_type or say("unknown" if machine.has_modem else "none: gateway or LAN"))]
     if machine.modem_type or machine.has_modem:
         rows.append(Row(say("SIM"), machine.iccid or say("not read"), mark(bool(machine.iccid))))
-        rows.append(signal(station, say))
+        rows += signal(station, now, say)
     rows.append(Row(say("Gateway"), machine.gateway or say("none"), mark(bool(machine.gateway), may_wait=True)))
     up = station.link is Link.UP
     rows.append(Row(say("Broker"), say(LINKS[station.link]), mark(up, may_wait=True)))
@@ -286,15 +314,6 @@ def network(station: Station, now: float, say: Say) -> Iterator[Block]:
     yield Rows(tuple(rows))
     if not item.is_met:
         yield Prose(said(say, item.fix))
-
-
-def signal(station: Station, say: Say) -> Row:
-    """Good enough is RSRQ of -12.5 dB; of a modem that does not tell it nobody knows."""
-    modem, level = station.modem, cellular.signal_dbm(station.modem)
-    if level is None:
-        return Row(say("Signal"), say("unknown"), "open")
-    rsrq = "" if modem.rsrq_db is None else f", RSRQ {modem.rsrq_db} dB"
-    return Row(say("Signal"), f"{level} dBm{rsrq}", "" if modem.is_good is None else mark(modem.is_good))
 
 
 LINKS = {Link.UP: "Online", Link.DOUBT: "Online, but answers are missing", Link.DOWN: "Not connected."}

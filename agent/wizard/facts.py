@@ -14,6 +14,7 @@ import msgspec
 from msgspec import Meta
 
 from agent.clock import WALL_MAX_S
+from agent.modem.signal_verdict import Levels
 from agent.settings import SETTINGS
 from agent.wizard.coordinates import Point, is_place
 from agent.wizard.places import Place as Place  # a fact of the wizard, too
@@ -136,6 +137,9 @@ class Wizard:
     fixed_at: float = -inf  # monotonic: the newest
     fix_s: float | None = None  # wall: the same, as the receiver says
     is_fixed: bool = False  # and it has it still
+    signal: Levels | None = None  # what the modem's antenna has heard last, agent/wizard/antenna.py
+    signal_at: float = -inf  # monotonic
+    signal_best: Levels | None = None
     lingers_until: float = -inf  # monotonic: the hand-over stays to be read out on the telephone
 
 

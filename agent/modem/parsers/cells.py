@@ -44,7 +44,9 @@ def levels(first: str, second: str, rssi: str = "") -> Fields:
 
 
 def plmn(mcc: str, mnc: str) -> str | None:
-    """Some print the MNC as a number: `0` is 00."""
+    """Some print the MNC as a number: `0` is 00. No country has the code 000."""
+    if mcc == "000":
+        return None
     if re.fullmatch(r"[0-9]{3}", mcc) and re.fullmatch(r"[0-9]{1,3}", mnc):
         return mcc + mnc.zfill(2)
     return None
@@ -76,15 +78,17 @@ def cpsi(body: str) -> Fields:
         found["mccmnc"] = plmn(code[1], code[2])
     if code and found["act"] is not None:
         found["lac"] = hexadecimal(at(fields, 3))
-        cell = number(at(fields, 4))
+        cell = hexadecimal(at(fields, 4)) if at(fields, 4)[:2] in ("0x", "0X") else number(at(fields, 4))
         found["ci"] = cell if cell is not None and cell >= 0 else None
     technology = found["act"]
-    if technology == 13 and not code:  # NR beside LTE: <pci>,<band>,<arfcn>,<rsrp>,<rsrq>,<snr>
-        return found | {"band": text(at(fields, 2))} | levels(at(fields, 4), at(fields, 5))
-    if not code:
+    if technology in (11, 13) and not code and number(at(fields, 1)) is not None:
+        return found | {"act": 13, "service": None} | beside(fields)
+    if not code or rat.upper() == "TDS":
         return found
     if technology == 11:
-        return found | {"band": text(at(fields, 6))} | levels(at(fields, 8), at(fields, 9))
+        first = 8 if BAND.search(at(fields, 6)) else 7  # SIM8200 tells no band
+        band = text(at(fields, 6)) if first == 8 else None
+        return found | {"band": band} | levels(at(fields, first), at(fields, first + 1))
     if technology in (7, 9):
         return found | {"band": text(at(fields, 6))} | levels(at(fields, 10), at(fields, 11), at(fields, 12))
     if technology in (2, 4, 5, 6):
@@ -95,6 +99,16 @@ def cpsi(body: str) -> Fields:
         channel, _, band = at(fields, 5).partition(" ")
         return found | {"band": text(band), "channel": number(channel), "rssi_dbm": level(at(fields, 6))}
     return found
+
+
+def beside(fields: list[str]) -> Fields:
+    """NR beside LTE: <pci>,<band>,<arfcn>,<rsrp>,<rsrq>,<snr>, of SIM8200 <pci>,<arfcn>,<rsrq>,<rsrp>,<snr>."""
+    if BAND.search(at(fields, 2)):
+        return {"band": text(at(fields, 2))} | levels(at(fields, 4), at(fields, 5))
+    return {"band": None} | levels(at(fields, 3), at(fields, 4))
+
+
+BAND = re.compile(r"[A-Za-z]")
 
 
 # -- Quectel ----------------------------------------------------------------------------------------------------------
@@ -124,6 +138,8 @@ def qeng(body: str) -> Fields:
     state = None
     if kind.lower().startswith("serving"):
         state, rest = text(at(rest, 0)), rest[1:]
+    elif kind == "0" and len(fields) >= 8:  # of modems for GSM: <mcc>,<mnc>,<lac>,<cell>,<channel>,<bsic>,<level>
+        rest = ["GSM", *fields[1:7], "", fields[7]]
     else:
         rest = fields
     if not rest:
@@ -168,7 +184,7 @@ def neighbour(kind: str, fields: list[str]) -> Fields:
 
 
 def sysinfo(body: str) -> Fields:
-    """^SYSINFOEX: <service>,<domain>,<roaming>,<SIM>,<lock>,<mode>,<name>,<submode>,<name>; ^SYSINFO has no names."""
+    """^SYSINFOEX: <service>,<domain>,<roaming>,<SIM>,<lock>,<mode>,<name>,<submode>,<name>."""
     fields = [plain(field) for field in split(body)]
     submode = next((name for name in (at(fields, 8).strip(), at(fields, 6).strip()) if name and not name.isdigit()), "")
     return {
@@ -176,7 +192,28 @@ def sysinfo(body: str) -> Fields:
         "act": act_of(submode) if submode.upper() not in NONE else None,
         "service": text(at(fields, 0)),
         "roaming": {"0": False, "1": True}.get(at(fields, 2)),
-        "sim": {"1": "ready", "0": "failed", "255": "missing"}.get(at(fields, 3)),
+        "sim": SIM_STATES.get(at(fields, 3)),
+    }
+
+
+SIM_STATES = {"1": "ready", "0": "failed", "255": "missing"}
+# 3 GSM, 5 WCDMA, 7 both, 15 TD-SCDMA, 17 LTE; the submode is finer, where there is one.
+SYSMODES = {3: 0, 5: 2, 7: 2, 15: 2, 17: 7}
+SUBMODES = {1: 0, 2: 0, 3: 3, 4: 2, 5: 4, 6: 5, 7: 6, 8: 2, 9: 6, 17: 6, 18: 6}
+
+
+def old_sysinfo(body: str) -> Fields:
+    """^SYSINFO: <service>,<domain>,<roaming>,<mode>,<SIM>[,<lock>[,<submode>]]: numbers alone, in another order."""
+    fields = [plain(field) for field in split(body)]
+    if len(fields) > 8:
+        return sysinfo(body)
+    mode, submode = number(at(fields, 3)) or 0, number(at(fields, 6)) or 0
+    return {
+        "rat": None,
+        "act": SYSMODES.get(mode) if mode == 17 else SUBMODES.get(submode, SYSMODES.get(mode)),
+        "service": text(at(fields, 0)),
+        "roaming": {"0": False, "1": True}.get(at(fields, 2)),
+        "sim": SIM_STATES.get(at(fields, 4)),
     }
 
 

@@ -1,4 +1,5 @@
-"""Time: +CCLK (27.007 8.15), +QLTS (Quectel), ^NWTIME (Huawei), *PSUTTZ (SIMCom), +CTZV and +CTZE (27.007 8.41).
+"""Time: +CCLK (27.007 8.15), +QLTS and +QNITZ (Quectel), ^NWTIME (Huawei), *PSUTTZ (SIMCom), #NITZ (Telit), +CTZV and
++CTZE (27.007 8.41).
 
 `iso8601` carries the zone that was told, and none where none was: such a time is not known to be UTC. A modem that has
 not heard the network's time tells its own beginning (1980, 1970, 2004): the date is told as it is.
@@ -82,9 +83,12 @@ def minutes(field: str) -> int | None:
 
 
 def zone_change(body: str) -> Fields:
-    """+CTZV: <zone>[,<time>], +CTZE: <zone>,<dst>,<time>."""
+    """+CTZV: <zone>[,<time>], +CTZE: <zone>,<dst>,<time>; some write them as +CCLK does."""
+    told = clock(body)
+    if isinstance(whole := told["iso8601"], str):
+        offset = datetime.fromisoformat(whole).utcoffset()
+        return told | {"zone_min": None if offset is None else int(offset.total_seconds() // 60)}
     fields = split(body)
     quarters = number(plain(fields[0]).strip()) if fields[0] else None
     found = DATED.search(body)
-    told = dated(found[0], quarters) if found else None
-    return {"iso8601": told, "zone_min": minutes(fields[0])}
+    return {"iso8601": dated(found[0], quarters) if found else None, "zone_min": minutes(fields[0])}

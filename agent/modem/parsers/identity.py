@@ -6,7 +6,7 @@ An IMEI (3GPP TS 23.003 6.2) is fourteen digits and a check digit. With a softwa
 
 import re
 
-from agent.modem.fields import Fields, luhn, plain
+from agent.modem.fields import Fields, luhn, plain, split
 
 SERIAL = re.compile(
     r"(?P<imei>[0-9]{14,17})(?:\s*[,;]\s*(?P<serial>[\w-]+))?"
@@ -14,7 +14,7 @@ SERIAL = re.compile(
     r"|(?:0[xX])?(?P<esn>[0-9A-Fa-f]{7,8})"
     r"|(?P<decimal>[0-9]{10,18}\s*:\s*[0-9]{8,11})"
 )
-LABELLED = re.compile(r"^(?:IMEI|ESN|MEID)\s*[:=]\s*", re.IGNORECASE)
+LABELLED = re.compile(r"^(IMEI1?|ESN|MEID)\s*[:=]\s*", re.IGNORECASE)
 GROUPED = re.compile(r"(?:[0-9]{2}[ /-][0-9]{6}|[0-9]{6}[ /-][0-9]{2})[ /-][0-9]{6}[ /-][0-9]{1,2}")
 NOTHING: Fields = {"imei": None, "valid": False, "luhn": None}
 SVN = re.compile(r"[0-9]{1,2}")
@@ -22,6 +22,7 @@ LABEL = re.compile(
     r"(Manufacturer|Model(?: Number)?|Revision|IMEI ?SV|IMEISV|IMEI|ESN|MEID|SVN|SN|S/N|FSN|HW Revision|SoftVer"
     r"|Software Version)\s*:\s*(.*)", re.IGNORECASE,
 )  # fmt: skip
+UNLABELLED = re.compile(r"^REVISION (?=[0-9])")  # Cinterion: without the colon
 INNER = re.compile(r"\s*\+(?:GMI|GMM|GMR|GSN|CGMI|CGMM|CGMR|CGSN)\s*:\s*", re.IGNORECASE)
 SERIALS_MAX = 80  # characters of anything that is kept of an identity
 
@@ -29,12 +30,18 @@ SERIALS_MAX = 80  # characters of anything that is kept of an identity
 def serial(body: str) -> Fields:
     """IMEI, IMEISV, ESN or MEID, whichever it is; two digits are the software version (AT+CGSN=3)."""
     said = plain(body.strip())
+    if '","' in said:  # AT+CGSN=... of some: the first is the number, the others are versions
+        said = plain(split(body)[0])
     return bare_serial(said) or (NOTHING | ({"svn": said} if SVN.fullmatch(said) else {}))
 
 
 def bare_serial(line: str) -> Fields | None:
     """The same; None where the text is no serial number of any kind, which an answer to AT+GSN must be."""
-    said = LABELLED.sub("", plain(line.strip()).strip())
+    said = plain(line.strip()).strip()
+    if label := LABELLED.match(said):
+        said = said[label.end() :]
+        if label[1].upper() == "MEID" and said.isdigit():
+            return cdma("meid", said)
     if GROUPED.fullmatch(said):
         said = re.sub(r"[ /-]", "", said)
     found = SERIAL.fullmatch(said)
@@ -96,6 +103,8 @@ class Name:
 def bare_name(said: str) -> str | None:
     """Some print other commands' answers in front of it, and its label behind them."""
     said = INNER.split(said)[-1]
+    if said.startswith('"') and '","' in said:  # Fibocom: the long name, then the short one
+        said = split(said)[0]
     said = re.sub(r"^Model\s*:?\s+|^Model:", "", said)
     return (plain(said).strip() if said.count('"') <= 2 else said)[:SERIALS_MAX] or None
 
@@ -111,13 +120,30 @@ FIELD_OF = {
 def information(line: str) -> Fields:
     """A line of the answer to ATI: `label: value`, or free text."""
     said = line.strip()
-    found = LABEL.fullmatch(said)
+    found = LABEL.fullmatch(UNLABELLED.sub("Revision: ", said))
     if not found:
         return {"text": said}
     label, value = found[1].lower(), INNER.split(found[2])[-1].strip()
-    if label in ("imei", "esn", "meid", "imeisv") or (label == "imei sv" and len(value) > 3):
+    if label in ("esn", "meid"):
+        return cdma(label, value)
+    if label in ("imei", "imeisv") or (label == "imei sv" and len(value) > 3):
         return serial(value)
     return {FIELD_OF[label]: bare_name(value)}
+
+
+def cdma(label: str, value: str) -> Fields:
+    """A number that is labelled: digits alone do not make an IMEI of it, and an ESN may stand in decimal before it."""
+    last = value.rpartition(",")[2].strip().upper().removeprefix("0X").removeprefix("00" if label == "meid" else "")
+    shape = {"esn": r"[0-9A-F]{7,8}", "meid": r"[0-9A-F]{14}"}[label]
+    is_valid = bool(re.fullmatch(shape, last))
+    return {"imei": None, "valid": is_valid, label: last.zfill(8) if is_valid else None}
+
+
+CAPABILITIES = re.compile(r"\+(?:CGSM|CIS707|CLTE|MS|FCLASS|DS|ES)[A-Z0-9+-]*(?:\s*,\s*\+?[A-Z0-9-]+)*")
+
+
+def bare_capabilities(line: str) -> Fields | None:
+    return capabilities(line) if CAPABILITIES.fullmatch(line.upper()) else None
 
 
 def capabilities(body: str) -> Fields:

@@ -11,13 +11,16 @@ from agent.modem.parsers.technologies import act
 
 PART = r'\s*+("[^"]*+"|[^",()]*+)\s*+'  # possessive: no text of any length is read twice
 NETWORK = re.compile(rf'\(\s*([0-9])\s*,{PART},{PART},{PART}\)?(?:\s*,\s*([0-9]{{1,2}}))?')
+PACKED = re.compile(r'\(([0-4],[0-2],"[^"]*"[^()]*)\)')  # the answer to a read, in parentheses: Marvell
 SPN = re.compile(r'\(\s*[0-9]\s*,.*"?(?:[0-9]{5,7}|(?:003[0-9]){5,7})"?')
 
 
 def operator(body: str, is_test: bool) -> Fields:
-    if is_test or (body.startswith("(") and SPN.match(body)):
+    if read := PACKED.match(body):
+        body = read[1]
+    elif (is_test and not body[:1].isdigit()) or (body.startswith("(") and SPN.match(body)):
         return {"networks": networks(body)}
-    if "(" in body.partition('"')[0]:  # the answer to a test of a modem that lists none
+    elif "(" in body.partition('"')[0]:  # the answer to a test of a modem that lists none
         return {"networks": []}
     fields = split(body)
     mode, format_, said, technology = (*fields, "", "", "", "")[:4]

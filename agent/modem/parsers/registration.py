@@ -37,7 +37,11 @@ def is_solicited(fields: list[str], is_read: bool) -> bool:
     if len(fields) < 2 or not STAT.fullmatch(fields[1]):
         return False
     first = number(fields[0])
-    if first is None or first > N_MAX or int(fields[1]) > STAT_MAX:
+    if first is None or first > N_MAX:
+        return False
+    if len(fields) == 2 and is_read:  # a <stat> of a vendor's own (80 Sequans, 90 Nordic), since no <lac> stands alone
+        return True
+    if int(fields[1]) > STAT_MAX:
         return False
     if len(fields) == 2 or is_read:
         return True
@@ -56,9 +60,11 @@ def place(fields: list[str]) -> Fields:
     technology = at(fields, 2)
     if QUOTED_RAC.fullmatch(technology):  # without an <AcT> before it
         rac, technology = hexadecimal(technology), ""
+    lac = area(at(fields, 0), technology)
+    is_decimal = lac is not None and lac != hexadecimal(at(fields, 0))
     found: Fields = {
-        "lac": area(at(fields, 0), technology),
-        "ci": cell(at(fields, 1)),
+        "lac": lac,
+        "ci": cell(at(fields, 1), is_decimal),
         "act": act_in(technology),
     }
     if rac is not None:
@@ -78,12 +84,12 @@ def area(field: str, technology: str) -> int | None:
     return value
 
 
-def cell(field: str) -> int | None:
-    """Cell identity, hexadecimal; what fits no 32 bits otherwise and begins with no zero may be decimal."""
+def cell(field: str, is_decimal: bool) -> int | None:
+    """Cell identity, hexadecimal; decimal beside a decimal area, or if it fits no 32 bits and begins with no zero."""
     value = hexadecimal(field)
     if value == CI_MAX:  # all ones: none
         return None
-    if value is not None and value > CI_MAX and not plain(field).startswith("0"):
+    if value is not None and (is_decimal or value > CI_MAX) and not plain(field).startswith("0"):
         decimal = number(field)
         if decimal is not None and decimal <= 0x0FFF_FFFF:
             return decimal

@@ -4,7 +4,9 @@ The indexes of the standard stand for a range of one or half a decibel each; its
 or cannot be is None.
 """
 
-from agent.modem.fields import Fields, at, number, plain, split
+from collections.abc import Callable
+
+from agent.modem.fields import Fields, at, number, plain, real, split
 from agent.modem.parsers.technologies import act_of
 
 RSRP_DBM = (-157, -29)  # 38.133: what can be told of NR; LTE ends at -140 and -44
@@ -23,7 +25,7 @@ def index(field: str, last: int, zero: float, step: float = 1.0) -> float | None
 
 
 def decibel(field: str, limits: tuple[float, float]) -> float | None:
-    value = number(field)
+    value = real(field)
     return value if value is not None and limits[0] <= value <= limits[1] else None
 
 
@@ -84,6 +86,8 @@ def qcsq(body: str) -> Fields:
         found["rsrp_dbm"], found["rsrq_db"] = decibel(at(fields, 1), RSRP_DBM), decibel(at(fields, 3), RSRQ_DB)
         return found
     found["rssi_dbm"] = decibel(at(fields, 1), RSSI_DBM)
+    if found["rssi_dbm"] is None and at(fields, 2).startswith("-"):  # EP06: without its sign
+        found["rssi_dbm"] = decibel(f"-{at(fields, 1)}", RSSI_DBM)
     if technology in (7, 9):
         found["rsrp_dbm"], found["rsrq_db"] = decibel(at(fields, 2), RSRP_DBM), decibel(at(fields, 4), RSRQ_DB)
     elif technology in (2, 4, 5, 6):
@@ -126,6 +130,25 @@ def qcrsrp(body: str) -> Fields:
 
 def qcrsrq(body: str) -> Fields:
     return {"rsrq_db": first_of(split(body), RSRQ_DB)}
+
+
+def by_antenna(limits: tuple[float, float]) -> Callable[[str], Fields]:
+    """+QRSRP, +QRSRQ: <main>,<diversity>,<third>,<fourth>,<technology>: Quectel. The first that can be."""
+    name = "rsrp_dbm" if limits is RSRP_DBM else "rsrq_db"
+
+    def read(body: str) -> Fields:
+        fields = split(body)
+        known = [level for field in fields[:4] if (level := decibel(field, limits)) is not None]
+        rat = plain(at(fields, 4)) or plain(fields[-1])
+        return {name: known[0] if known else None, "act": act_of(rat)}
+
+    return read
+
+
+def rsrp_rsrq(body: str) -> Fields:
+    """^LTERSRP: <rsrp>,<rsrq>: Huawei, in dBm and dB."""
+    fields = split(body)
+    return {"rsrp_dbm": decibel(fields[0], RSRP_DBM), "rsrq_db": decibel(at(fields, 1), RSRQ_DB)}
 
 
 def first_of(fields: list[str], limits: tuple[float, float]) -> float | None:

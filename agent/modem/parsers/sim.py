@@ -17,6 +17,7 @@ BY_ESSENCE |= {
     "SIMREMOVED": "NOT INSERTED", "REMOVED": "NOT INSERTED", "SIMBLOCKED": "BLOCKED", "SIMREADY": "READY",
     "PIN": "SIM PIN", "PUK": "SIM PUK", "PIN2": "SIM PIN2", "PUK2": "SIM PUK2", "PHSIM": "PH-SIM PIN",
     "SIMPIN1": "SIM PIN", "SIMPUK1": "SIM PUK", "NOTREADYSIM": "NOT READY", "PHNETPINNEEDED": "PH-NET PIN",
+    "BLOCK": "BLOCKED",
 }  # fmt: skip
 PIN, PUK, PIN2, PUK2 = "SIM PIN", "SIM PUK", "SIM PIN2", "SIM PUK2"
 TRIES_MAX = 99
@@ -32,6 +33,8 @@ def cpin(body: str) -> Fields:
     """+CPIN: <code>; Huawei's ^CPIN adds <times>,<PUK>,<PIN>,<PUK2>,<PIN2>."""
     fields = split(body)
     said = plain(fields[0]).strip()
+    if said.startswith("("):  # what a test lists
+        return {"lock": None}
     found: Fields = {"lock": BY_ESSENCE.get(ESSENCE.sub("", said.upper()), said.upper() or None)}
     if len(fields) >= 6:
         found["retries"] = tries({PUK: fields[2], PIN: fields[3], PUK2: fields[4], PIN2: fields[5]})

@@ -27,6 +27,7 @@ NAMES: tuple[tuple[str, int], ...] = (
     ("UMTS", 2),
     ("UTRAN", 2),
     ("TDSCDMA", 2),
+    ("TDS", 2),
     ("GSM", 0),
     ("GPRS", 0),
     ("GERAN", 0),
