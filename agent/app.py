@@ -37,6 +37,7 @@ from agent.eventlog.entries import Beginning, Header, known_facts
 from agent.eventlog.recorder import Recorder
 from agent.eventlog.segments import Segments
 from agent.events import ClockTold, ListChanged, of_driver
+from agent.gateway.leaves import status as gateway_status
 from agent.hal.controller import Amend, ControllerLink
 from agent.hal.gnss import GnssFacts
 from agent.hal.modbus import Bus, Meters, ModbusFacts, begun, possible
@@ -48,6 +49,8 @@ from agent.lock import exclusive
 from agent.loop import Inbox, Loop, monotonic, notify_systemd, settle_memory, system_wall
 from agent.machine import machine_of
 from agent.measuring import measured
+from agent.modem.budget import Cause
+from agent.modem.meter import DataMeter, leaves_told
 from agent.outbox import Connect, StoreError, connect
 from agent.panel import Page
 from agent.pintable import pins_hash, port_board
@@ -123,7 +126,7 @@ class App:
         self, board: Board, config: Config, inbox: Inbox, connect: Connect, dial: Dial, undo: ExitStack
     ) -> None:
         """The parts, in order; `undo` takes what ends each of them."""
-        self.board = board
+        self.board, self._config = board, config
         state, now = state_folder(config), monotonic()
         self.says = load_says()
         folder = folder_of(state)
@@ -149,7 +152,7 @@ class App:
         orders = socket_of(config.paths.updater, os.environ)
         machine = replace(
             machine_of(board), certificate_expiry_s=expiry_s, can_renew=self.identity is not None,
-            streets=site.is_there(state), can_update=orders is not None,
+            streets=site.is_there(state), can_update=orders is not None, **of_leaf(config),
         )  # fmt: skip
         limited = merge({Layer.BOARD: board.layer()}).settings
         station, first = born(settings, boot, clock, ports, facts, jitter, now, machine, limited)
@@ -167,7 +170,9 @@ class App:
         undo.callback(self.broker.stop)
         self.updater = UpdaterLine(orders, inbox.post, log) if orders else None
         gather = lambda file: self._report(file, config, merged)
-        self.uploads = Uploader(state, gather, lambda: trusted(config), inbox.post)
+        self.data = DataMeter(station.data.kept, kernel_boot_id(), inbox.post, now)
+        sent = lambda size_b: inbox.post(lambda _: self.data.spent(Cause.LOGS, size_b))
+        self.uploads = Uploader(state, gather, lambda: trusted(config), inbox.post, sent)
         undo.callback(self.uploads.stop)
         self.lists = Lists(state / "lists", facts, read_key(state / "list.key"), now)
         self.shell = Shell(
@@ -177,7 +182,7 @@ class App:
             lists=self.lists, seen=SeenCommands(facts), keys=OperatorKeys(operator_keys(config), facts),
             work=self._elsewhere, build=self._aside, now=now, log=log, restart=self._restart, identity=self.identity,
             updater=self.updater, events=self.events, upload=self.uploads.wish,
-            measure=lambda: measured(state, link.counters),
+            measure=lambda: measured(state, link.counters), spent=self.data.spent,
         )  # fmt: skip
         self.events.start()
         undo.callback(self.events.stop)
@@ -227,9 +232,10 @@ class App:
         self.hardware.show(self.shell.station, now)
         self.kiosk.due(self.shell.station, now)
         self.vitals.due(self.shell.station, now)
+        self.data.due(now)
 
     def next_deadline(self) -> float:
-        parts = (self.controller, self.shell, self.hardware, self.kiosk, self.vitals)
+        parts = (self.controller, self.shell, self.hardware, self.kiosk, self.vitals, self.data)
         return min(part.next_deadline() for part in parts)
 
     # -- what others ask of it ----------------------------------------------------------------------------------------
@@ -256,8 +262,17 @@ class App:
         now = monotonic()
         return self.shell.looked_up(id_token, now)
 
+    def gateway(self) -> dict[str, Any]:
+        """Who hangs off this station, or off whom it hangs."""
+        station = self.shell.station
+        named = station.machine.gateway if self._config.leaf else ""
+        return gateway_status(leaves_told(), self._config.gateway is not None, named, station.data.leaves)
+
     def close(self) -> None:
         """An orderly end: sessions stay open on disk, and the controller keeps charging for its grace."""
+        self.data.look()
+        if (word := self.data.word()) is not None:
+            self.shell.happened(word, monotonic())
         self._undo.close()
 
     def _report(self, file: Path, config: Config, merged: Merged) -> None:
@@ -483,6 +498,11 @@ def broker_of(
         raise ConfigError(f"[broker] {error}") from None
 
 
+def of_leaf(config: Config) -> dict[str, str]:
+    """M1: a station without a modem names the gateway that it hangs off."""
+    return {"modem_type": "blank", "gateway": config.leaf.gateway} if config.leaf else {}
+
+
 def learned_s(fact: Any) -> float:
     """What the run before has learned of the network; whatever else is on the disk is nothing."""
     return float(fact) if isinstance(fact, float) and isfinite(fact) else START_S
@@ -529,6 +549,7 @@ def handlers(app: App, entrance: str = "") -> dict[str, Any]:
     asked = control_handlers(lambda: app.shell.station, app.lookup, monotonic, more)
     asked["list"] = lambda _: app.lists.facts()
     asked["panel"] = lambda _: {"url": entrance}
+    asked["gateway"] = lambda _: app.gateway()
     asked["plan"] = plan_handler(lambda text, then: app.shell.plan_token(text, then, monotonic()))
     asked["deadletters"] = dead_letters_handler(app.store.dead_letters)
     return asked if app.identity is None else {**asked, **app.identity.handlers(monotonic)}

@@ -6,7 +6,6 @@ The rules are tried in the kernel itself, between machines made of network names
 import json
 import os
 import signal
-import ssl
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -43,7 +42,7 @@ def test_a_gateway_needs_to_be_told_where_its_leaves_are_and_no_more() -> None:
 
 @pytest.mark.promise("S9")
 @pytest.mark.parametrize(
-    "line, hint",
+    ("line", "hint"),
     [
         ('uplinks = ["lan*"]', "name the modem's interface"),
         ('uplinks = ["a b"]', "like"),
@@ -135,7 +134,7 @@ def test_of_too_many_leaves_the_one_that_was_silent_longest_is_forgotten() -> No
         now = dict([*now.items(), (f"10.0.1.{number}", Traffic(1, number + 1))][-rules.LEAVES_MAX :])  # the kernel's
         told = counted(told, now, {})
     assert len(told.leaves) == leaves.TOTALS_MAX
-    assert [leaf.address for leaf in told.leaves][0] == "10.0.1.5"
+    assert told.leaves[0].address == "10.0.1.5"
 
 
 @settings(max_examples=30)
@@ -310,6 +309,12 @@ with context.wrap_socket(socket.create_connection(("198.51.100.1", 8883), 5), se
         got += len(talk.recv(65536))
     print(got, talk.version())
 """
+LISTEN = """
+import socket, sys
+with socket.create_server(("", 22)):
+    print(flush=True)
+    sys.stdin.read()
+"""
 REACHED = """
 import socket, sys
 try:
@@ -406,7 +411,11 @@ def test_a_leaf_reaches_its_broker_through_the_gateway_is_counted_and_nothing_is
         assert not site.reaches(site.leaf, "198.51.100.1", 22), "only what a station needs"
         # The way back is known, and yet nobody gets in.
         site.internet.run("ip", "route", "add", "192.168.77.0/24", "via", "203.0.113.9")
-        assert not site.reaches(site.internet, "192.168.77.2", 22)
+        with site.leaf.start(sys.executable, "-c", LISTEN, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as listener:
+            assert listener.stdin and listener.stdout and listener.stdout.readline()
+            assert site.reaches(site.gateway, "192.168.77.2", 22)
+            assert not site.reaches(site.internet, "192.168.77.2", 22)
+            listener.stdin.close()
         # The modem is plugged out and in, and has another name: nobody has to say so.
         site.gateway.run("ip", "link", "del", "ppp0")
         site.modem("ppp1")

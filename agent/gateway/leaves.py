@@ -120,6 +120,35 @@ def read(data: bytes) -> Told | None:
         return None
 
 
-def shown(leaf: Leaf) -> dict[str, Any]:
-    """For people and their scripts."""
-    return {"address": leaf.address, "name": leaf.name, **msgspec.to_builtins(leaf.traffic)}
+def status(told: Told | None, is_gateway: bool, gateway: str, month: Mapping[str, int]) -> dict[str, Any]:
+    """For people: `gateway` is the serial number of ours, where we are a leaf; `month` what leaves have used in it, by
+    name, up to ten minutes ago."""
+    if not is_gateway:
+        return {"is_gateway": False, "gateway": gateway, "problem": "", "leaves": []}
+    missing = "its service is not there: type systemctl status station-gateway"
+    rows = [
+        {
+            "address": leaf.address,
+            "name": leaf.name,
+            "month_b": month.get(leaf.name or leaf.address, 0),
+            **msgspec.to_builtins(leaf.traffic),
+        }
+        for leaf in (told.leaves if told else ())
+    ]
+    return {"is_gateway": True, "gateway": "", "problem": told.problem if told else missing, "leaves": rows}
+
+
+def text(answer: Mapping[str, Any]) -> str:
+    """The same, a line each."""
+    if answer["gateway"]:
+        return f"this station hangs off gateway {answer['gateway']}"
+    if not answer["is_gateway"]:
+        return "this station is no gateway: add [gateway] to its config file (docs/gateway.md)"
+    lines = [f"problem: {answer['problem']}"] if answer["problem"] else []
+    for leaf in answer["leaves"]:
+        sizes = (leaf["month_b"], leaf["sent_b"], leaf["received_b"])
+        month, sent, received = (f"{size_b / 1e6:.1f} MB" for size_b in sizes)
+        name = leaf["name"] or "(no name)"
+        since = f"{month} this month; since boot {sent} sent, {received} received"
+        lines.append(f"{name:24}  {leaf['address']:15}  {since}")
+    return "\n".join(lines) or "no leaf has sent anything yet"

@@ -106,7 +106,7 @@ class Service:
         was = self._forward.read_text().strip()
         if was != "1":
             self.told = structs.replace(self.told, forward=was)
-            files.put(self._path, write(self.told), mode=files.SHARED)  # a kill must not make it look like somebody else's
+            files.put(self._path, write(self.told), mode=files.SHARED)  # else a kill made it look like somebody else's
             self._forward.write_text("1")
 
     def _leases(self) -> str:

@@ -32,6 +32,7 @@ from agent.events import (
     PortChosen,
 )
 from agent.hal.controller import Filter, report_of, wish_row
+from agent.modem.meter import DataMeter
 from agent.reporting import VENDOR_ID
 from agent.settings import Settings
 from agent.shell import Shell
@@ -109,8 +110,12 @@ class World:
     def __init__(
         self, seed: int = 0, settings: Settings | None = None, *, ports: int = 2, rtc: bool = True,
         meter_s: float = 60.0, builds: dict[str, SimBuild] | None = None, events: Recorder | None = None,
+        is_metered: bool = False,
     ) -> None:  # fmt: skip
-        """`builds`: what lies at which URL, for an update service; None: the station has none."""
+        """`builds`: what lies at which URL, for an update service; None: the station has none. `is_metered`: the
+        modem's bytes are counted."""
+        self.meter: DataMeter | None = None
+        self.is_metered = is_metered
         self.seed, self.ports, self.rtc, self.events = seed, ports, rtc, events
         self.settings = settings or Settings(station_id=STATION_ID, restart_delay_max_s=5.0)
         self.now = 0.0
@@ -175,6 +180,8 @@ class World:
         dues = [self._queue[0][0]] if self._queue else []
         if self.shell is not None:
             dues.append(self.shell.next_deadline() + self.kernel_since)
+            if self.meter is not None:
+                dues.append(self.meter.next_deadline() + self.kernel_since)
         controller_due = self.controller.next_due()
         if controller_due is not None:
             dues.append(controller_due)
@@ -189,6 +196,8 @@ class World:
             due = self.shell.next_deadline()
             if due + self.kernel_since <= self.now:
                 self.shell.due(max(due, self.mono()))  # due - since + since may be a hair less than due
+        if self.meter is not None:
+            self.meter.due(self.mono() + 1e-6)
 
     def _reports(self) -> None:
         for _, _, index, fields in self.controller.advance(self.now):
@@ -203,6 +212,7 @@ class World:
         assert self.shell is None
         self.controller.power_on(self.now)
         self.kernel_since = self.now
+        self.net.booted()
         power = object()
         self._power = power
         self.later(BOOT_S, lambda: self._start(reason, same_kernel=False) if self._power is power else None)
@@ -238,7 +248,7 @@ class World:
         return self
 
     def _host_gone(self) -> None:
-        self.shell = None
+        self.shell = self.meter = None
         if self.updater:
             self.updater.agent_gone()
         self.line.wished, self.line.is_settled = (), False
@@ -265,6 +275,9 @@ class World:
             known = known_facts(facts), tuple(jitter)
             self.events.began(Beginning(self.settings, boot, clock, self.ports, *known, machine), first, now)
         self._filter.forget()
+        if self.is_metered:
+            carried = lambda: ({"ppp0": self.net.bearer}, True)
+            self.meter = DataMeter(station.data.kept, str(self.kernel_since), self._post(), now, carried, lambda: None)
         self.shell = Shell(
             station, first,
             store=store, broker=self.net, controller=self.line,
@@ -273,6 +286,7 @@ class World:
             keys=OperatorKeys([self._key.public_key()], facts),
             work=at_once, build=at_once, now=now, log=self._log, restart=self._restart,
             updater=self.updater, events=self.events,
+            spent=self.meter.spent if self.meter else lambda cause, size_b: None,
         )  # fmt: skip
         self.net.start(self._post())
         self.shell.happened(ListChanged(self.shell.lists.state), now)
