@@ -36,7 +36,7 @@ from agent.est import EstServer
 from agent.eventlog.entries import Beginning, Header, known_facts
 from agent.eventlog.recorder import Recorder
 from agent.eventlog.segments import Segments
-from agent.events import ClockTold, ListChanged, of_driver
+from agent.events import ClockTold, ListChanged, Machine, of_driver
 from agent.gateway.leaves import status as gateway_status
 from agent.hal.controller import Amend, ControllerLink
 from agent.hal.gnss import GnssFacts
@@ -50,6 +50,7 @@ from agent.loop import Inbox, Loop, monotonic, notify_systemd, settle_memory, sy
 from agent.machine import machine_of
 from agent.measuring import measured
 from agent.modem.budget import Cause
+from agent.modem.host import Host
 from agent.modem.meter import DataMeter, leaves_told
 from agent.outbox import Connect, StoreError, connect
 from agent.panel import Page
@@ -69,7 +70,7 @@ from agent.uplink.codec import Will
 from agent.uplink.commands import SeenCommands
 from agent.uplink.dial import Dial, dial
 from agent.uplink.keepalive import START_S
-from agent.uplink.mqtt import Mqtt, MqttConfig, MqttError
+from agent.uplink.mqtt import Connected, Disconnected, Mqtt, MqttConfig, MqttError, PubAcked, Received
 from agent.uplink.operator import OperatorKeys
 from agent.uplink.protocol import Uplink
 from agent.uploader import Uploader
@@ -151,8 +152,8 @@ class App:
         expiry_s = held.in_use.not_after_s if held.in_use else None
         orders = socket_of(config.paths.updater, os.environ)
         machine = replace(
-            machine_of(board), certificate_expiry_s=expiry_s, can_renew=self.identity is not None,
-            streets=site.is_there(state), can_update=orders is not None, **of_leaf(config),
+            with_modem(machine_of(board), config), certificate_expiry_s=expiry_s, can_renew=self.identity is not None,
+            streets=site.is_there(state), can_update=orders is not None,
         )  # fmt: skip
         limited = merge({Layer.BOARD: board.layer()}).settings
         station, first = born(settings, boot, clock, ports, facts, jitter, now, machine, limited)
@@ -170,7 +171,7 @@ class App:
         undo.callback(self.broker.stop)
         self.updater = UpdaterLine(orders, inbox.post, log) if orders else None
         gather = lambda file: self._report(file, config, merged)
-        self.data = DataMeter(station.data.kept, kernel_boot_id(), inbox.post, now)
+        self.data = DataMeter(station.data.kept, kernel_boot_id(), inbox.post, now, named=self._bearer)
         sent = lambda size_b: inbox.post(lambda _: self.data.spent(Cause.LOGS, size_b))
         self.uploads = Uploader(state, gather, lambda: trusted(config), inbox.post, sent)
         undo.callback(self.uploads.stop)
@@ -189,6 +190,10 @@ class App:
         watch = asyncio.get_running_loop()
         self.hardware = Hardware(board, inbox.post, self._aside, watch, monotonic, light=self.controller.show)
         undo.callback(self.hardware.close)
+        self.modem = modem_of(board, config, self, is_cold=not boot.same_kernel, now=now)
+        if self.modem:
+            undo.callback(self.modem.close)
+        self._local = ""  # our address of the connection to the broker
         self.kiosk = kiosk_of(board, config, inbox.post, self._aside, now)
         self.vitals = Vitals(control_path(config).parent, opened.schema, lambda: link.contract, log, now)
         for problem in problems(config, held, merged, opened, self.lists):
@@ -223,11 +228,28 @@ class App:
             happening(now)
         else:
             self.shell.happened(happening, now)  # type: ignore[arg-type]  # whoever posts, posts Happenings
+            self._tell_modem(happening, now)
         self.hardware.show(self.shell.station, now)
+
+    def _tell_modem(self, happening: object, now: float) -> None:
+        """What the broker has said, and what its connection goes over."""
+        if self.modem is None:
+            return
+        match happening:
+            case Connected(local=local):
+                self._local = local
+                self.modem.acknowledged(local, now)
+            case PubAcked() | Received():
+                self.modem.acknowledged(self._local, now)
+            case Disconnected():
+                self.modem.silent(now)
 
     def due(self, now: float) -> None:
         self.controller.due(now)
         self.shell.due(now)
+        if self.modem:
+            self.modem.charging(any(port.transaction for port in self.shell.station.ports), now)
+            self.modem.due(now)
         self.hardware.due(now)
         self.hardware.show(self.shell.station, now)
         self.kiosk.due(self.shell.station, now)
@@ -236,7 +258,8 @@ class App:
 
     def next_deadline(self) -> float:
         parts = (self.controller, self.shell, self.hardware, self.kiosk, self.vitals, self.data)
-        return min(part.next_deadline() for part in parts)
+        modem = [self.modem.next_deadline()] if self.modem else []
+        return min(*modem, *(part.next_deadline() for part in parts))
 
     # -- what others ask of it ----------------------------------------------------------------------------------------
 
@@ -254,6 +277,9 @@ class App:
         """Something happened elsewhere; from any thread."""
         self._inbox.post(event)
 
+    def aside(self, job: Callable[[], Any], then: Callable[[Any], None]) -> None:
+        self._aside(job, then)
+
     def beat(self, beat: Beat, newest: int) -> None:
         """What the display says of itself; `newest` is what it could have drawn by now. From the panel's thread."""
         self._inbox.post(lambda now: self.kiosk.beat(beat, newest, now))
@@ -262,10 +288,15 @@ class App:
         now = monotonic()
         return self.shell.looked_up(id_token, now)
 
+    def _bearer(self) -> str:
+        """The modem's interface, while it is up and known."""
+        return self.modem.rose.interface if self.modem and self.modem.rose else ""
+
     def gateway(self) -> dict[str, Any]:
         """Who hangs off this station, or off whom it hangs."""
         station = self.shell.station
-        named = station.machine.gateway if self._config.leaf else ""
+        modem = self._config.modem
+        named = modem.gateway if modem else ""
         return gateway_status(leaves_told(), self._config.gateway is not None, named, station.data.leaves)
 
     def close(self) -> None:
@@ -498,11 +529,6 @@ def broker_of(
         raise ConfigError(f"[broker] {error}") from None
 
 
-def of_leaf(config: Config) -> dict[str, str]:
-    """M1: a station without a modem names the gateway that it hangs off."""
-    return {"modem_type": "blank", "gateway": config.leaf.gateway} if config.leaf else {}
-
-
 def learned_s(fact: Any) -> float:
     """What the run before has learned of the network; whatever else is on the disk is nothing."""
     return float(fact) if isinstance(fact, float) and isfinite(fact) else START_S
@@ -553,6 +579,25 @@ def handlers(app: App, entrance: str = "") -> dict[str, Any]:
     asked["plan"] = plan_handler(lambda text, then: app.shell.plan_token(text, then, monotonic()))
     asked["deadletters"] = dead_letters_handler(app.store.dead_letters)
     return asked if app.identity is None else {**asked, **app.identity.handlers(monotonic)}
+
+
+def with_modem(machine: Machine, config: Config) -> Machine:
+    """Its own, or whose."""
+    if config.modem is None:
+        return machine
+    return replace(machine, has_modem=not config.modem.gateway, gateway=config.modem.gateway or machine.gateway)
+
+
+def modem_of(board: Board, config: Config, app: App, *, is_cold: bool, now: float) -> Host | None:
+    """Imported only where there is a modem. ConfigError."""
+    if config.modem is None or config.modem.gateway:
+        return None
+    from agent.modem.assembly import host_of
+
+    return host_of(
+        config.modem, Path(config.paths.state), control_path(config).parent, board.modem_lines, app.hardware.set_output,
+        post=app.post, aside=app.aside, log=log, is_cold=is_cold, is_upgradable=board.upgradable,
+    )  # fmt: skip
 
 
 def kiosk_of(board: Board, config: Config, post: Callable[[object], None], aside: Aside, now: float) -> Kiosk:

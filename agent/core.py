@@ -15,6 +15,7 @@ import msgspec
 
 from agent import (
     billing,
+    cellular,
     dataplan,
     farewell,
     health,
@@ -65,6 +66,8 @@ from agent.events import (
     MachineTold,
     Measured,
     MessageTriggered,
+    ModemDid,
+    ModemTold,
     NetworkProfileRequested,
     OnlineAnswered,
     OutboxCounted,
@@ -250,6 +253,10 @@ def absorb(station: Station, event: Event, now: float) -> Step:
             return case_told(station, name, is_open, now)
         case MachineTold(machine=machine):
             return replace(station, machine=machine), ()
+        case ModemTold(modem=modem):
+            return cellular.heard(station, modem, now)
+        case ModemDid():
+            return cellular.did(station, event, now)
         case OutboxCounted(waiting=waiting):
             return replace(station, waiting=waiting), ()
         case Measured():
@@ -709,6 +716,7 @@ def born(
     Facts that cannot be read are kept aside port by port, never raised: a port starts fresh rather than not at all.
     """
     machine = machine or Machine()
+    machine = cellular.remembered(machine, facts.get(cellular.FACT)) if machine.has_modem else machine
     board, wizard = board or settings, restored_wizard(facts.get("wizard"))
     ceiling = layer.over(settings, board, wizard.settings)
     cloud, in_force = variables.with_cloud(ceiling, facts.get("cloud"))

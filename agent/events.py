@@ -129,7 +129,29 @@ class Machine:
     zones: tuple[str, ...] = ()  # time zones that can be loaded, IANA
     can_update: bool = False  # an update service takes orders
     has_gnss: bool = False  # a receiver tells where the station is
+    has_modem: bool = False  # one is configured; else modem_type "" is blank, the type of a station without one
     streets: bool = False  # a map of the streets around it came with its kit
+
+
+@dataclass(frozen=True, slots=True)
+class Modem:
+    """What core, panel and health record need to know of the modem; the rest is agent/modem/told.py's. Rounded, so that
+    a signal that hardly moves is no news."""
+
+    state: str = ""  # agent/modem/modem.py State; "": this station has none, and hangs off a gateway or a LAN
+    kind: str | None = None  # LTE, GSM, CDMA; None: not known yet
+    generation: str = ""  # 2g … 5g, as it is now
+    operator: str = ""
+    is_roaming: bool = False
+    rssi_dbm: int | None = None
+    rsrp_dbm: int | None = None
+    rsrq_db: int | None = None
+    is_good: bool | None = None  # RSRQ of -12.5 dB or more; None: the modem does not tell
+    sim: str = ""  # agent/modem/modem.py Sim
+    imei: str = ""  # or MEID, ESN
+    iccid: str = ""
+    imsi: str = ""
+    warnings: tuple[str, ...] = ()  # names of agent/modem/told.py Warn, sorted
 
 
 class Registration(StrEnum):
@@ -179,6 +201,21 @@ class MachineTold(Struct, frozen=True):
     machine: Machine
 
 
+class ModemTold(Struct, frozen=True):
+    """How the modem is: the whole of it, anew."""
+
+    modem: Modem
+
+
+class ModemDid(Struct, frozen=True):
+    """Something that is worth a record. `what`: "sim" or "modem" (another one, or the first, `before` is "" then),
+    "action" (of the recovery; `before` is its level)."""
+
+    what: str
+    before: str
+    after: str
+
+
 class CaseTold(Struct, frozen=True):
     """A contact of the enclosure has opened, or has stayed closed for a while; or is so at the start."""
 
@@ -226,7 +263,6 @@ class Measured(Struct, frozen=True):
     memory_free_b: int | None = None
     cpu_dc: int | None = None  # tenths of a degree Celsius
     line_errors: tuple[int, ...] = ()  # of the line to the controller: spoilt frames here, there, dropped messages
-    signal_dbm: int | None = None  # of the modem
 
 
 class DataUsed(Struct, frozen=True):
@@ -620,6 +656,8 @@ Event = (
     | PortReported
     | PartTold
     | CaseTold
+    | ModemTold
+    | ModemDid
     | StoreFailed
     | StoreRecovered
     | ClockTold

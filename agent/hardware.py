@@ -125,6 +125,11 @@ class Hardware:
             case "pn532":
                 undo.callback(Pn532Reader(facts, self._post, self._now, self._reader_told).close)
 
+    @property
+    def set_output(self) -> Callable[[str, bool, float], bool] | None:
+        """For who plays sequences on outputs: the modem's. None: this board has no outputs."""
+        return self._gpio.set if self._gpio else None
+
     # -- a turn (agent/loop.py)
 
     def due(self, now: float) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
+from agent import cellular
 from agent.clock import ClockSource
 from agent.effects import Effect, Measure, Record, Stream
 from agent.events import Measured
@@ -154,7 +155,7 @@ def facts(station: Station, now: float) -> dict[str, Any]:
         "w": list(station.waiting) if any(station.waiting) else None,
         "e": list(measured.line_errors) if any(measured.line_errors) else None,
         "r": machine.modem_type[:12] or None,
-        "s": measured.signal_dbm,
+        "s": cellular.signal_dbm(station.modem),
         "u": round(now - station.boot.at),
         "b": [mega(used_b), station.settings.data_budget_mb] if (used_b := station.data.month.all_b) else None,
         "z": True if is_low_data(station) else None,

@@ -58,15 +58,24 @@ def gateways(routes: Iterable[str]) -> Iterator[str]:
 
 def interface_of(address: str) -> str:
     """Whose this IPv4 address is; "" if nobody's."""
+    return next((name for name, each in addresses() if each == address), "")
+
+
+def address_of(interface: str) -> str:
+    """Its first IPv4 address; "" without one."""
+    return next((address for name, address in addresses() if name == interface), "")
+
+
+def addresses() -> Iterator[tuple[str, str]]:
+    """Interface and IPv4 address of each that has one."""
     room = array("B", bytes(IFREQ_B * INTERFACES_MAX))
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asked:
         told = fcntl.ioctl(asked, SIOCGIFCONF, IFCONF.pack(len(room), room.buffer_info()[0]))
     size, _ = IFCONF.unpack(told)
     for at in range(0, size, IFREQ_B):
         row = room[at : at + IFREQ_B].tobytes()
-        if socket.inet_ntoa(row[20:24]) == address:
-            return row[:16].partition(b"\0")[0].partition(b":")[0].decode("ascii", "replace")
-    return ""
+        name = row[:16].partition(b"\0")[0].partition(b":")[0].decode("ascii", "replace")
+        yield name, socket.inet_ntoa(row[20:24])
 
 
 def is_mobile(interface: str, devices: Path = DEVICES) -> bool:
@@ -77,6 +86,11 @@ def is_mobile(interface: str, devices: Path = DEVICES) -> bool:
 def leads_out(interface: str, routes: Path = ROUTES) -> bool:
     """It has a default route: whatever it is, behind it is the Internet."""
     return any(route.split()[:2] == [interface, "00000000"] for route in lines(routes))
+
+
+def ways_out(routes: Path = ROUTES) -> list[str]:
+    """Interfaces with a default route, in the kernel's order."""
+    return [words[0] for route in lines(routes) if len(words := route.split()) > 1 and words[1] == "00000000"]
 
 
 def lines(path: Path) -> list[str]:

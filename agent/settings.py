@@ -355,6 +355,8 @@ def expected(bounds: Any) -> str:
         return " or ".join(f'"{arg}"' if isinstance(arg, str) else str(arg) for arg in args)
     if get_origin(bounds) is tuple:
         return f"a list in [ ], each of it {expected(args[0])}"
+    if type(None) in args:
+        return expected(args[0])
     kind, meta = (args[0], args[1]) if args and isinstance(args[1], Meta) else (bounds, Meta())
     words = WORDS.get(kind, "a table")
     if meta.description:
@@ -473,10 +475,49 @@ class Gateway(msgspec.Struct, frozen=True):
                 raise ValueError(f'names {serial} = "{address[:40]}" is no address in {net}: type one of them')
 
 
-class Leaf(msgspec.Struct, frozen=True):
-    """[leaf]: this station has no modem, and hangs off a gateway."""
+AT_PORT = r"^(usb:[0-9a-fA-F]{4}:[0-9a-fA-F]{4}:[0-9]{1,3}|/[A-Za-z0-9_./-]{1,200})?\Z"
+AtPort = Annotated[
+    str, Meta(pattern=AT_PORT, description='"usb:2c7c:0125:2" (vendor, product, interface) or the path of a device')
+]
 
-    gateway: StationId  # its serial number
+
+Apn = Annotated[
+    str, Meta(pattern=r"^[A-Za-z0-9._-]{0,100}\Z", description="an access point's name, or \"\" for the network's own")
+]
+
+
+class Modem(msgspec.Struct, frozen=True):
+    """[modem]: how this station is reached over a cellular network, docs/modem.md. A station behind another one's modem
+    has no port, and names that station as its `gateway`."""
+
+    port: AtPort = ""  # that answers AT commands
+    data_port: AtPort = ""  # where a call is dialled; "": on the port that is asked
+    bearer: Literal["auto", "ppp", "ecm", "modemmanager", "given"] = "auto"
+    apn: Apn | None = None  # None: find out
+    login_file: FilePath = ""  # the access point's name and password, a line each
+    pin_file: FilePath = ""  # of the SIM
+    may_roam: bool = True
+    pdp_type: Literal["IP", "IPV6", "IPV4V6"] = "IP"
+    interface: Annotated[
+        str, Meta(pattern=r"^[A-Za-z0-9_.-]{0,15}\Z", description='a network interface like "wwan0"')
+    ] = ""  # "": the bearer finds it
+    metric: Annotated[int, Meta(ge=1, le=9_999)] = 700  # of its default route
+    probe: Annotated[
+        str, Meta(pattern=r"^([A-Za-z0-9.-]{1,253}:[0-9]{1,5})?\Z", description='"host:port"')
+    ] = ""  # asked when the broker is silent; "": the line's own resolver is enough
+    gateway: Annotated[
+        str, Meta(pattern=r"^([A-Za-z0-9-]{1,36})?\Z", description="a station's serial number")
+    ] = ""
+
+    def __post_init__(self) -> None:
+        if self.gateway and (self.port or self.bearer == "modemmanager"):
+            raise ValueError("a station has a modem or a gateway: name port, or gateway, not both")
+        if not self.gateway and not self.port and self.bearer != "modemmanager":
+            raise ValueError('port is missing: add port = "usb:vendor:product:interface" or the path of a device')
+        if self.data_port and self.data_port == self.port:
+            raise ValueError("data_port is the port that is asked: leave it out, or name the modem\'s second port")
+        if self.login_file and self.apn is None:
+            raise ValueError("login_file needs its access point: add apn")
 
 
 @dataclass(frozen=True, slots=True)
@@ -493,29 +534,31 @@ class Config:
     settings: dict[str, Any] = field(default_factory=dict)
     panel: Panel | None = None  # None: no page
     phone: Phone | None = None  # None: none is ever let in
-    gateway: Gateway | None = None
-    leaf: Leaf | None = None
+    modem: Modem | None = None  # None: this station has none, and names no gateway
+    gateway: Gateway | None = None  # None: it is nobody's
 
     def layer(self) -> dict[str, Any]:
         """What this file says for Layer.CONFIG."""
         return self.settings if self.station_id is None else {**self.settings, "station_id": self.station_id}
 
 
-TABLES = ("station", "broker", "operator", "paths", "settings", "panel", "phone", "gateway", "leaf")
+TABLES = ("station", "broker", "operator", "paths", "settings", "panel", "phone", "modem", "gateway")
 
 
 def read_config(text: str, where: str) -> Config:
     """The file at `where`; relative paths in it start from its folder. ConfigError names file and key."""
     tables = read_toml(text, where)
     refuse_unknown(tables, TABLES, f"{where}:")
-    if "gateway" in tables and "leaf" in tables:
-        raise ConfigError(f"{where}: [gateway] and [leaf] exclude each other: remove one of them")
     station = table(tables["station"], Identity, f"{where}: [station]") if "station" in tables else None
     broker = table(tables["broker"], Broker, f"{where}: [broker]") if "broker" in tables else None
     if broker and not station:
         raise ConfigError(
             f'{where}: [broker] needs an identity: add [station] and below it station_id = "serial number"'
         )
+    gateway = gateway_of(tables["gateway"], where) if "gateway" in tables else None
+    modem = modem_of(table(tables["modem"], Modem, f"{where}: [modem]"), where) if "modem" in tables else None
+    if gateway and modem and modem.gateway:
+        raise ConfigError(f"{where}: whoever hangs off a gateway is none: remove [gateway], or gateway of [modem]")
     return Config(
         station.station_id if station else None,
         broker and msgspec.structs.replace(
@@ -527,8 +570,7 @@ def read_config(text: str, where: str) -> Config:
         settings_of(tables.get("settings", {}), where),
         table(tables["panel"], Panel, f"{where}: [panel]") if "panel" in tables else None,
         phone_of(table(tables["phone"], Phone, f"{where}: [phone]"), where) if "phone" in tables else None,
-        gateway_of(table(tables["gateway"], Gateway, f"{where}: [gateway]"), where) if "gateway" in tables else None,
-        table(tables["leaf"], Leaf, f"{where}: [leaf]") if "leaf" in tables else None,
+        modem=modem, gateway=gateway,
     )  # fmt: skip
 
 
@@ -551,8 +593,14 @@ def phone_of(phone: Phone, where: str) -> Phone:
     return msgspec.structs.replace(phone, passphrase_file=path and beside(where, path))
 
 
-def gateway_of(gateway: Gateway, where: str) -> Gateway:
+def gateway_of(value: object, where: str) -> Gateway:
+    gateway = table(value, Gateway, f"{where}: [gateway]")
     return msgspec.structs.replace(gateway, leases=gateway.leases and beside(where, gateway.leases))
+
+
+def modem_of(modem: Modem, where: str) -> Modem:
+    login, pin = (path and beside(where, path) for path in (modem.login_file, modem.pin_file))
+    return msgspec.structs.replace(modem, login_file=login, pin_file=pin)
 
 
 def settings_of(value: object, where: str) -> dict[str, Any]:

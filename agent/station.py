@@ -16,6 +16,7 @@ from agent.events import (
     ListState,
     Machine,
     Measured,
+    Modem,
     PartTold,
     PhoneTold,
     Registration,
@@ -267,6 +268,7 @@ class Station:
     wizard: Wizard = field(default_factory=Wizard)
     cloud: Mapping[str, Any] = field(default_factory=dict)  # what SetVariables has set, by key of SETTINGS
     machine: Machine = field(default_factory=Machine)
+    modem: Modem = field(default_factory=Modem)
     network: Network = field(default_factory=Network)
     registration: Registration | None = None  # None: the cloud has not spoken in this run
     parts: Mapping[str, PartTold] = field(default_factory=dict)  # what their drivers have said last

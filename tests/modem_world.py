@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import Any, TypeVar
 
-from agent.modem.keeper import (
+from agent.modem.events import (
     Acknowledged,
     BearerFell,
     BearerRose,
@@ -25,9 +25,7 @@ from agent.modem.keeper import (
     Effect,
     Event,
     HangUp,
-    Keeper,
     Lost,
-    News,
     Opened,
     Probe,
     Probed,
@@ -35,11 +33,12 @@ from agent.modem.keeper import (
     Save,
     Silent,
     Tell,
-    Wishes,
     Write,
 )
+from agent.modem.keeper import Keeper, Wishes
 from agent.modem.modem import State
 from agent.modem.recovery import RESETS, Action
+from agent.modem.told import News
 
 IMEI, OTHER_IMEI = "490154203237518", "356938035643809"
 T = TypeVar("T")

@@ -378,7 +378,7 @@ class Line:
         self.name, self.number, self.sent_b, self.is_ours = "ppp0", 3, 0, True
         self.told: Told | None = None
 
-    def found(self) -> tuple[dict[str, Counters], bool]:
+    def found(self, _: object) -> tuple[dict[str, Counters], bool]:
         return ({self.name: Counters(self.number, 0, self.sent_b)} if self.name else {}), self.is_ours
 
 
@@ -454,9 +454,10 @@ def test_bearers_are_what_linux_calls_a_modems(tmp_path: Path) -> None:
     head = "Iface Destination Gateway Flags RefCnt Use Metric Mask MTU Window IRTT\n"
     row = "{} 00000000 0100000A 0003 0 0 {} 00000000 0 0 0\n"
     (tmp_path / "route").write_text(head + row.format("eth0", 600) + row.format("ppp1", 50))
-    assert bearers(tmp_path, tmp_path / "route") == ({"ppp1": Counters(7, 12, 34)}, True)
+    assert bearers((), tmp_path, tmp_path / "route") == ({"ppp1": Counters(7, 12, 34)}, True)
+    assert bearers(["eth0"], tmp_path, tmp_path / "route")[0].keys() == {"eth0", "ppp1"}
     assert way_out([head, row.format("eth0", 600)]) == "eth0" and way_out(["x"]) == ""
-    assert bearers(tmp_path / "none", tmp_path / "none") == ({}, False)
+    assert bearers((), tmp_path / "none", tmp_path / "none") == ({}, False)
 
 
 # -- a month with a small budget ---------------------------------------------------------------------------------------

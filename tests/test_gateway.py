@@ -36,8 +36,8 @@ TABLE = '[gateway]\nleaves_on = "lan0"\nnetwork = "192.168.77.0/24"\n'
 def test_a_gateway_needs_to_be_told_where_its_leaves_are_and_no_more() -> None:
     gateway = read_config(TABLE, "/etc/c.toml").gateway
     assert gateway == Gateway("lan0", "192.168.77.0/24") and gateway.uplinks == ("ppp*", "wwan*")
-    config = read_config('[leaf]\ngateway = "SA-0001"\n', "/etc/c.toml")
-    assert config.leaf and config.leaf.gateway == "SA-0001"
+    config = read_config('[modem]\ngateway = "SA-0001"\n', "/etc/c.toml")
+    assert config.modem and config.modem.gateway == "SA-0001"
 
 
 @pytest.mark.promise("S9")
@@ -51,7 +51,7 @@ def test_a_gateway_needs_to_be_told_where_its_leaves_are_and_no_more() -> None:
         ("leaf = 3", "did you mean leases?"),
         ('[gateway.names]\nSA-2 = "10.0.0.1"', "type one of them"),
         ('[gateway.names]\nSA-2 = "x"', "type one of them"),
-        ('[leaf]\ngateway = "SA-1"', "remove one of them"),
+        ('[modem]\ngateway = "SA-1"', "remove"),
     ],
 )
 def test_what_cannot_be_is_refused_with_what_to_type(line: str, hint: str) -> None:

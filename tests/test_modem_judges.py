@@ -16,12 +16,12 @@ import pytest
 from msgspec import structs
 
 from agent.modem.at import Answered
-from agent.modem.tty import AtPort
 from agent.sim.modem.air import Card, Network, with_check_digit
 from agent.sim.modem.modem import Modem
 from agent.sim.modem.personalities import ALL
 from agent.sim.modem.personality import Personality
 from agent.sim.modem.shell import Shell
+from tests.atport import AtPort
 
 pytestmark = pytest.mark.long
 

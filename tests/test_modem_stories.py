@@ -6,21 +6,12 @@ from itertools import pairwise
 import pytest
 
 from agent.modem.apn import Access
-from agent.modem.keeper import (
-    KindNews,
-    Lost,
-    ModemNews,
-    Opened,
-    SimNews,
-    StartNews,
-    StateNews,
-    Warn,
-    WarningNews,
-    Wishes,
-)
+from agent.modem.events import Lost, Opened
+from agent.modem.keeper import Wishes
 from agent.modem.kinds import Kind, Sunset
 from agent.modem.modem import Sim, State
 from agent.modem.recovery import DAY_S, HOUR_S, LEVELS, LIMITS, RESETS, Action
+from agent.modem.told import KindNews, ModemNews, SimNews, StartNews, StateNews, Warn, WarningNews
 from tests.modem_world import ALL, IMEI, OTHER_IMEI, SLOW_S, Card, Hardware, Network, World
 
 NO_BOARD = Wishes(stable_s=SLOW_S)

@@ -14,11 +14,12 @@ from msgspec import structs
 from agent.hal.device import DeviceFailed
 from agent.modem import tty
 from agent.modem.at import Answered
-from agent.modem.tty import AtPort, Gone, Lock, Opened, holder, identity, resolve, taken
+from agent.modem.tty import Gone, Lock, Opened, holder, identity, resolve, taken
 from agent.sim.modem.air import HOME, Card, Network
 from agent.sim.modem.modem import Modem
 from agent.sim.modem.personalities import EG25
 from agent.sim.modem.shell import Shell
+from tests.atport import AtPort
 
 QUICK = structs.replace(EG25, boot_s=0.05, boot=(), delay_s=0.001, search_s=0.05)
 LIMIT_S = 100.0
@@ -193,7 +194,8 @@ def test_a_port_is_found_by_what_it_is_and_not_by_its_number(tmp_path: Path) -> 
 def test_a_port_that_is_not_there_says_so_once(tmp_path: Path) -> None:
     async def story() -> None:
         heard: list[object] = []
-        port = AtPort("usb:2c7c:0125:2", asyncio.get_running_loop(), heard.append, lambda: 0.0, sys=tmp_path)
+        post, loop = heard.append, asyncio.get_running_loop()
+        port = AtPort("usb:2c7c:0125:2", loop, post, lambda: 0.0, sys=tmp_path, locks=tmp_path)
         for now in range(5):
             port.due(float(now))
         assert heard == [DeviceFailed("modem", "usb:2c7c:0125:2 is not there: check its cable and the board file")]

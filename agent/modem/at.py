@@ -222,6 +222,14 @@ class Channel:
                 self._rest()
         return b"", events
 
+    def lend(self) -> list[Event]:
+        """Somebody else has the port until `hung_up`: nothing is sent, and what comes is not ours."""
+        events: list[Event] = []
+        if self._state in (State.BUSY, State.SETTLING):
+            self._answer(events, is_sure=False)
+        self._state, self._due = State.DATA, None
+        return events
+
     def hung_up(self, now: float) -> None:
         """The port carries commands again, or may: a call has ended, its owner has given it back."""
         if self._state is State.DATA:

@@ -6,7 +6,6 @@ latest. The port's bytes, the bearer, the broker's word and the board's lines ar
 
 from collections import deque
 from collections.abc import Callable, Mapping
-from enum import StrEnum
 from hashlib import sha256
 from math import inf
 from typing import Any
@@ -17,9 +16,35 @@ from agent.modem import apn, at, kinds, liveness, recovery
 from agent.modem import modem as facts
 from agent.modem.apn import Access, Table
 from agent.modem.at import Channel
-from agent.modem.kinds import Kind, Sunset
+from agent.modem.events import (
+    CID,
+    Acknowledged,
+    Ask,
+    BearerFell,
+    BearerRose,
+    Cause,
+    Charging,
+    Dial,
+    Do,
+    Done,
+    Effect,
+    Event,
+    HangUp,
+    Lost,
+    Opened,
+    Probe,
+    Probed,
+    Received,
+    Replied,
+    Returned,
+    Save,
+    Silent,
+    Tell,
+    Write,
+)
+from agent.modem.kinds import Kind
 from agent.modem.liveness import Liveness, Verdict
-from agent.modem.modem import Bearer, Signal, Sim, State
+from agent.modem.modem import Bearer, Sim, State
 from agent.modem.questions import (
     COMMANDS,
     NAME,
@@ -34,6 +59,7 @@ from agent.modem.questions import (
     outcome,
 )
 from agent.modem.recovery import HOUR_S, LEVELS, Action, Context
+from agent.modem.told import ActionNews, KindNews, ModemNews, SimNews, StartNews, StateNews, Told, Warn, WarningNews
 
 RADIO_PAUSE_S = 10.0  # between radio off and on (Telit's note)
 RESTART_PAUSE_S = 10.0  # after AT+CFUN=1,1: until it is worth to say anything
@@ -45,8 +71,8 @@ PIN_TRIES_MIN = 2  # the last one is a person's
 PINS_MAX = 8  # SIMs whose PIN was wrong, kept
 SAVE_S = 900.0  # while a wait or a limit counts: a power cut may make waits longer by so much, never shorter
 TOKEN = 1.0 - 1e-6  # one, whatever the sum of its parts is
+PEOPLE_MAX = 8  # commands of people that wait
 NEWS_MAX, NEWS_S = 10, 300.0  # of the state: so many at once, then one in so many seconds
-CID = 1
 FACTS_VERSION = 1
 
 
@@ -62,209 +88,7 @@ class Wishes(Struct, frozen=True):
     upgradable: bool = True  # the board's word: a modem for LTE can be put in its place
     can: frozenset[Action] = frozenset()
     stable_s: float = STABLE_S  # between two questions for registration and signal while all is well
-
-
-# -- what happens -----------------------------------------------------------------------------------------------------
-
-
-class Opened(Struct, frozen=True):
-    """The port is there, and ours."""
-
-
-class Lost(Struct, frozen=True):
-    """The port is gone, or there is none."""
-
-
-class Received(Struct, frozen=True):
-    data: bytes
-
-
-class BearerRose(Struct, frozen=True):
-    address: str | None = None
-
-
-class Cause(StrEnum):
-    """Why a bearer fell, or did not rise."""
-
-    ASKED = "we have hung up"
-    ENDED = "hung up, or its line is dead"
-    FAILED = "no carrier"
-    APN = "the access point was not accepted"
-    AUTH = "name or password was not accepted"
-    SYSTEM = "this system cannot do it"
-
-
-class BearerFell(Struct, frozen=True):
-    cause: Cause
-
-
-class Acknowledged(Struct, frozen=True):
-    """The broker's own word: CONNACK, PUBACK, PINGRESP; over this modem's bearer, or another line."""
-
-    is_ours: bool = True
-
-
-class Silent(Struct, frozen=True):
-    """There is no connection that the broker answers."""
-
-
-class Probed(Struct, frozen=True):
-    is_answered: bool
-
-
-class Done(Struct, frozen=True):
-    """A `Do` has ended, well or not."""
-
-    action: Action
-
-
-class Charging(Struct, frozen=True):
-    is_charging: bool
-
-
-class Due(Struct, frozen=True):
-    """Time has passed."""
-
-
-Event = (
-    Opened | Lost | Received | BearerRose | BearerFell | Acknowledged | Silent | Probed | Done | Charging | Due
-)  # fmt: skip
-
-
-# -- what is to be done -----------------------------------------------------------------------------------------------
-
-
-class Write(Struct, frozen=True):
-    """To the port."""
-
-    data: bytes
-
-
-class Dial(Struct, frozen=True):
-    """Bring the bearer up over this context; BearerRose or BearerFell answers."""
-
-    access: Access
-    cid: int = CID
-
-
-class HangUp(Struct, frozen=True):
-    """Nothing of a bearer is left afterwards. Needs no answer."""
-
-
-class Probe(Struct, frozen=True):
-    """Resolve a name at the bearer's own resolver, open a TCP connection to a second host; over this bearer alone."""
-
-
-class Do(Struct, frozen=True):
-    """REOPEN, START, USB, POWER, OTHER_SIM or REBOOT."""
-
-    action: Action
-
-
-class Save(Struct, frozen=True):
-    """Keep this; `Keeper(..., kept=)` takes it back."""
-
-    kept: dict[str, Any]
-
-
-class Warn(StrEnum):
-    """What stands between this modem and a sound connection, for people."""
-
-    UPGRADE = Sunset.UPGRADE.value
-    REPLACE = Sunset.REPLACE.value
-    LTE_ON_3G = "an LTE modem has been on 2G or 3G for a day: look at antenna, bands and SIM"
-    SIM_3G_ONLY = "LTE denies this SIM, which 2G or 3G takes: ask its operator for one with LTE"
-    PIN_MISSING = "the SIM asks for a PIN: type it into the config file"
-    PIN_WRONG = "the SIM's PIN is another: correct it in the config file"
-    PIN_UNSURE = "too few tries are left, or none are told: unlock the SIM in a telephone"
-    PUK = "the SIM asks for its PUK: unlock it in a telephone, or replace it"
-    LOCKED_TO = "modem or SIM is locked to another operator or device: ask who sold it"
-    DENIED = "the network denies this SIM: ask its operator whether it is active"
-    ACCESS = "no access point is accepted: type apn, and name and password if it has any"
-    SYSTEM = "this system has no PPP: choose another bearer"
-    ROAMING = "only a foreign network is here, and roaming is off"
-    BROKER = "the line carries, but the broker does not answer: the modem is left alone"
-    SIGNAL = "the signal is poor (RSRQ below -12.5 dB): move or turn the antenna"
-
-
-class StateNews(Struct, frozen=True):
-    before: State
-    after: State
-    skipped: int = 0  # changes between the two, of which nobody was told
-
-
-class SimNews(Struct, frozen=True):
-    before: str | None
-    after: str
-
-
-class ModemNews(Struct, frozen=True):
-    before: str | None
-    after: str
-
-
-class KindNews(Struct, frozen=True):
-    kind: Kind
-    sunset: Sunset | None
-
-
-class WarningNews(Struct, frozen=True):
-    risen: frozenset[Warn]
-    gone: frozenset[Warn]
-
-
-class StartNews(Struct, frozen=True):
-    """The modem has started by itself."""
-
-    sign: str
-
-
-class ActionNews(Struct, frozen=True):
-    """An action of the ladder begins."""
-
-    action: Action
-    level: int
-
-
-News = StateNews | SimNews | ModemNews | KindNews | WarningNews | StartNews | ActionNews
-
-
-class Tell(Struct, frozen=True):
-    news: News
-
-
-Effect = Write | Dial | HangUp | Probe | Do | Save | Tell
-
-
-class Told(Struct, frozen=True):
-    """All that is known, for cloud, panel and tools. What is not known is None."""
-
-    state: State
-    beneath: State  # without recovery
-    since: float
-    level: int | None  # of the action under way, or of the next one
-    next_action_s: float | None  # from now
-    manufacturer: str | None
-    model: str | None
-    revision: str | None
-    imei: str | None
-    kind: Kind | None
-    sunset: Sunset | None
-    sim: Sim
-    iccid: str | None
-    imsi: str | None
-    operator: str | None
-    mccmnc: str | None
-    act: int | None
-    generation: str | None
-    is_roaming: bool
-    registrations: dict[str, facts.Registration]
-    signal: Signal
-    is_signal_good: bool | None
-    apn: str | None
-    address: str | None
-    warnings: frozenset[Warn]
-    counts: dict[str, int]
+    lends_port: bool = False  # the bearer takes the port that we ask: from Dial until Returned nothing is asked
 
 
 Step = str | float | Dial  # a command, a pause, or what comes after them
@@ -291,6 +115,8 @@ class Keeper:
         self._channel: Channel | None = None
         self._asked: dict[str, Asked] = {}
         self._steps: deque[Step] = deque()
+        self._people: deque[Ask] = deque()  # commands of people, between our own
+        self._person: int | None = None  # whose is in flight
         self._pause_until = -inf
         self._repeats = 0
         self._named_at = -inf
@@ -410,6 +236,10 @@ class Keeper:
                 self._forget()
             case Received(data) if self._channel is not None:
                 self._on_channel(self._channel.received(data, now), now)
+            case Returned() if self._channel is not None:
+                self._channel.hung_up(now)
+            case Ask():
+                self._asked_by_person(event)
             case BearerRose(address) if self.modem.bearer is Bearer.RISING:
                 self.modem = facts.bearer_changed(self.modem, Bearer.UP, address, now)
                 self.life = liveness.began(now)
@@ -440,6 +270,17 @@ class Keeper:
         self._steps.clear()
         self._pause_until = self._named_at = -inf
         self._repeats = 0
+        if self._person is not None:
+            self._effects.append(Replied(self._person, None))
+            self._person = None
+        while self._people:
+            self._effects.append(Replied(self._people.popleft().number, None))
+
+    def _asked_by_person(self, ask: Ask) -> None:
+        if self._channel is None or len(self._people) >= PEOPLE_MAX:
+            self._effects.append(Replied(ask.number, None))
+        else:
+            self._people.append(ask)
 
     def _fell(self, now: float) -> None:
         """The bearer is gone with its modem."""
@@ -508,6 +349,10 @@ class Keeper:
 
     def _answered(self, answer: at.Answered, now: float) -> None:
         command, before = answer.command, self.modem
+        is_persons = self._person is not None
+        if self._person is not None:
+            self._effects.append(Replied(self._person, answer))
+            self._person = None
         self.modem = facts.listened(before, facts.answered(before, answer, now), now)
         is_sure = answer.is_sure and answer.final is not None
         if command in COMMANDS:
@@ -521,7 +366,7 @@ class Keeper:
             self._pins_tried.discard(self._pin_place())
         if command == "AT+COPS?":
             self._name_operator(now)
-        if command.startswith("AT+CPIN=") and is_sure:
+        if command.startswith("AT+CPIN=") and is_sure and not is_persons:
             self._pin_answered(answer)
         self._stepped(command, answer, is_sure, now)
 
@@ -565,21 +410,27 @@ class Keeper:
         if data:
             self._effects.append(Write(data))
         self._on_channel(events, now)
-        if channel.is_ready and now >= self._pause_until and (command := self._next_command(now)):
+        if channel.is_ready and now >= self._pause_until and (command := self._next_command(channel, now)):
             self._effects.append(Write(channel.send(command, now)))
 
-    def _next_command(self, now: float) -> str:
+    def _next_command(self, channel: Channel, now: float) -> str:
         while self._steps:
             step = self._steps.popleft()
             if isinstance(step, float):
                 self._pause_until = now + step
                 return ""
             if isinstance(step, Dial):
-                self._dialled(step, now)
+                self._dialled(channel, step, now)
+                if channel.is_data:
+                    return ""
                 continue
             return step
-        if not self.modem.is_found:
+        if not self.modem.is_found or channel.is_data:
             return ""
+        if self._people:
+            ask = self._people.popleft()
+            self._person = ask.number
+            return ask.command
         command, due = next_question(self.modem, self._asked, self._is_calm(now), self.wishes.stable_s, now)
         return command if due <= now else ""
 
@@ -596,7 +447,7 @@ class Keeper:
             return inf if found is None else found
         if now < self._pause_until:
             return self._pause_until
-        if self._steps:
+        if self._steps or (self._people and self.modem.is_found):
             return now
         return next_question(self.modem, self._asked, self._is_calm(now), self.wishes.stable_s, now)[1]
 
@@ -812,7 +663,9 @@ class Keeper:
             return [Dial(access, cid)]
         return [f'AT+CGDCONT={CID},"{self.wishes.pdp_type}","{access.apn}"', "AT+CGDCONT?", Dial(access, CID)]
 
-    def _dialled(self, dial: Dial, now: float) -> None:
+    def _dialled(self, channel: Channel, dial: Dial, now: float) -> None:
+        if self.wishes.lends_port:
+            self._on_channel(channel.lend(), now)
         self.modem = facts.bearer_changed(self.modem, Bearer.RISING, None, now)
         self._effects.append(dial)
 

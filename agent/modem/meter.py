@@ -4,7 +4,7 @@ The arithmetic is `budget`'s. A bearer is any interface that Linux calls a modem
 dial. What a power cut can lose is what has passed since the last word: TELL_S, or TELL_B if that comes first.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -21,21 +21,23 @@ from agent.modem.budget import Cause, Counters, Meter
 LOOK_S = 10.0
 TELL_S, TELL_B = 600.0, 4 * budget.MEGA_B
 LEAVES = Path("/run/station-gateway/told.json")  # agent/gateway/service.py writes it
+NAMES_MAX = 8  # of interfaces that only the bearer knows to be a modem's
 Found = tuple[Mapping[str, Counters], bool]  # the bearers, and whether the station's own way out is one of them
 
 
 # -- what Linux tells --------------------------------------------------------------------------------------------------
 
 
-def bearers(devices: Path = DEVICES, routes: Path = ROUTES) -> Found:
-    """Never raises: an interface that goes while it is read is not there."""
+def bearers(named: Collection[str] = (), devices: Path = DEVICES, routes: Path = ROUTES) -> Found:
+    """`named`: interfaces that are a modem's, whatever they look like. Never raises: one that goes while it is read is
+    not there."""
     found: dict[str, Counters] = {}
     try:
         names = sorted(device.name for device in devices.iterdir())
     except OSError:
         names = []
     for name in names:
-        if is_mobile(name, devices):
+        if name in named or is_mobile(name, devices):
             with suppress(OSError, ValueError):
                 counts = (number(devices / name / each) for each in COUNTED)
                 found[name] = Counters(*counts)
@@ -74,14 +76,16 @@ def leaves_told(path: Path = LEAVES) -> Told | None:
 
 class DataMeter:
     """On the loop's thread, but for what `found` and `told` read in an instant. `kept` is what DataUsed last kept;
-    `boot_id` tells whether Linux has run through since."""
+    `boot_id` tells whether Linux has run through since, `named` which interface the modem's bearer is just now."""
 
     def __init__(
         self, kept: Mapping[str, Any], boot_id: str, post: Callable[[DataUsed], None], now: float,
-        found: Callable[[], Found] = bearers, told: Callable[[], Told | None] = leaves_told,
+        found: Callable[[Collection[str]], Found] = bearers, told: Callable[[], Told | None] = leaves_told,
+        named: Callable[[], str] = lambda: "",
     ) -> None:  # fmt: skip
         self._post, self._boot_id, self._found, self._told_by = post, boot_id, found, told
         self._meter, self._leaves = restored(kept, boot_id)
+        self._named, self._names = named, set(self._meter.counters)
         self._claims: dict[Cause, int] = {}
         self._by_leaf: dict[str, int] = {}  # since the last word
         self._look_at, self._tell_at = now, now + TELL_S
@@ -104,7 +108,9 @@ class DataMeter:
         return self._look_at
 
     def look(self) -> None:
-        found, is_ours = self._found()
+        if (name := self._named()) and len(self._names) < NAMES_MAX:
+            self._names.add(name)  # also when it is down: it counts on when it rises again
+        found, is_ours = self._found(self._names)
         claims = self._claims if is_ours else {}
         of_leaves = self._leaves_passed()
         self._meter = budget.looked(self._meter, found, budget.sums(claims, {Cause.LEAVES: of_leaves}))

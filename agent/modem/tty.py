@@ -1,7 +1,7 @@
 """The AT port of a modem: found by path or by what it is on USB, opened by nobody else, lost and found again.
 
-It carries bytes between a line and its Channel, and has no opinions. After each loss the port is looked for anew, since
-a modem that restarts comes back under another number; its channel is then a new one, for nothing of before holds.
+It carries bytes, and has no opinions. After each loss the port is looked for anew, since a modem that restarts comes
+back under another number.
 """
 
 import errno
@@ -17,7 +17,6 @@ from msgspec import Struct
 
 from agent.hal.device import Presence, Watch, sentence
 from agent.hal.tty import PERMIT
-from agent.modem.at import Channel, Event
 
 SYS, PROC, LOCKS = Path("/sys"), Path("/proc"), Path("/run/lock")
 SPEED = termios.B115200  # of real lines; USB has none
@@ -33,6 +32,12 @@ class Opened(Struct, frozen=True):
     """`path` is where it is this time."""
 
     path: str
+
+
+class Came(Struct, frozen=True):
+    """From the modem."""
+
+    data: bytes
 
 
 class Gone(Struct, frozen=True):
@@ -131,21 +136,22 @@ class Lock:
 # -- the port ---------------------------------------------------------------------------------------------------------
 
 
-class AtPort:
-    """`due` when `next_deadline` says so. `post` hears the channel's events, Opened, Gone, and in a sentence what is
-    wrong (`hal.device`)."""
+class Port:
+    """`due` when `next_deadline` says so. `post` hears Opened, Came, Gone, and in a sentence what is wrong
+    (`hal.device`)."""
 
     def __init__(
         self, where: str, watch: Watch, post: Callable[[object], None], now: Callable[[], float], *,
         sys: Path = SYS, proc: Path = PROC, locks: Path = LOCKS,
     ) -> None:  # fmt: skip
-        self.where, self.channel = where, Channel(now())
+        self.where, self.path = where, ""  # `path`: where it was found last
         self._watch, self._post, self._now = watch, post, now
         self._sys, self._proc, self._locks = sys, proc, locks
-        self._presence = Presence("modem", post)
-        self._presence.retry_at = now()
+        self.presence = Presence("modem", post)
+        self.presence.retry_at = now()
         self._fd: int | None = None
         self._lock: Lock | None = None
+        self._is_lent = False
         self._out = b""
         self._down_until: float | None = None  # DTR is
 
@@ -154,43 +160,49 @@ class AtPort:
         return self._fd is not None
 
     @property
-    def is_ready(self) -> bool:
-        return self.is_open and self._down_until is None and self.channel.is_ready
-
-    def send(self, command: str, timeout: float | None = None) -> None:
-        """Only when `is_ready`."""
-        assert self.is_ready
-        self._write(self.channel.send(command, self._now(), timeout))
-
-    def text(self, text: bytes) -> None:
-        """After Prompted."""
-        if self.is_open:
-            self._write(self.channel.text(text))
+    def is_hanging_up(self) -> bool:
+        return self._down_until is not None
 
     def hang_up(self) -> None:
         """Drops DTR for a moment, which ends a call, whatever state it is in."""
         if self._fd is not None and self._set_speed(termios.B0):
             self._down_until = self._now() + DTR_S
 
+    def lend(self) -> None:
+        """Closed and unlocked, for another program, until `take_back`."""
+        self._is_lent = True
+        self.close()
+
+    def take_back(self) -> None:
+        """Opened tells when it is ours again."""
+        if self._is_lent:
+            self._is_lent = False
+            self.presence.retry_at = self._now()
+
+    def reopen(self) -> None:
+        """Closed without a word, and opened anew."""
+        self.close()
+        self.presence.retry_at = self._now()
+
     def due(self, now: float) -> None:
+        if self._is_lent:
+            return
         if self._fd is None:
-            if now >= self._presence.retry_at:
+            if now >= self.presence.retry_at:
                 self._open(now)
             return
         if self._down_until is not None and now >= self._down_until:
             self._down_until = None
             if not self._set_speed(SPEED):
                 return
-            self.channel.hung_up(now)
-        self._write(b"")
-        data, events = self.channel.poll(now)
-        self._write(data)
-        self._tell(events)
+        self.write(b"")
 
     def next_deadline(self) -> float:
+        if self._is_lent:
+            return inf
         if self._fd is None:
-            return self._presence.retry_at
-        dues = (self.channel.next_deadline(), self._down_until, self._now() + PUSH_S if self._out else None)
+            return self.presence.retry_at
+        dues = (self._down_until, self._now() + PUSH_S if self._out else None)
         return min((due for due in dues if due is not None), default=inf)
 
     def close(self) -> None:
@@ -207,27 +219,27 @@ class AtPort:
     def _open(self, now: float) -> None:
         path = resolve(self.where, self._sys)
         if path is None:
-            return self._presence.failed(sentence(OSError(errno.ENODEV, ""), self.where, PERMIT), now)
+            return self.presence.failed(sentence(OSError(errno.ENODEV, ""), self.where, PERMIT), now)
         lock = Lock(path, self._locks)
         if who := lock.take(self._proc) or holder(path, self._proc):
             lock.release()
-            return self._presence.failed(taken(path, who), now)
+            return self.presence.failed(taken(path, who), now)
         try:
             self._fd = opened(path)
         except (OSError, termios.error) as error:
             lock.release()
             number = error.args[0] if error.args and isinstance(error.args[0], int) else errno.EIO
             wrong = sentence(OSError(number, os.strerror(number)), str(path), PERMIT)
-            return self._presence.failed(taken(path, "") if number in TAKEN else wrong, now)
-        self._lock, self.channel = lock, Channel(now)
+            return self.presence.failed(taken(path, "") if number in TAKEN else wrong, now)
+        self._lock, self.path = lock, str(path)
         self._watch.add_reader(self._fd, self._readable)
-        self._presence.worked(now)
+        self.presence.worked(now)
         self._post(Opened(str(path)))
         return None
 
     def _lost(self) -> None:
         self.close()
-        self._presence.failed(sentence(OSError(errno.ENODEV, ""), self.where, PERMIT), self._now())
+        self.presence.failed(sentence(OSError(errno.ENODEV, ""), self.where, PERMIT), self._now())
         self._post(Gone())
 
     def _set_speed(self, speed: int) -> bool:
@@ -254,10 +266,10 @@ class AtPort:
             data = b""
         if not data:
             return self._lost()
-        self._presence.worked(self._now())
-        return self._tell(self.channel.received(data, self._now()))
+        self.presence.worked(self._now())
+        return self._post(Came(data))
 
-    def _write(self, data: bytes) -> None:
+    def write(self, data: bytes) -> None:
         self._out += data
         if not self._out or self._fd is None:
             return None
@@ -269,10 +281,6 @@ class AtPort:
             pass
         except OSError:
             self._lost()
-
-    def _tell(self, events: list[Event]) -> None:
-        for event in events:
-            self._post(event)
 
 
 def opened(path: Path) -> int:

@@ -37,6 +37,7 @@ from agent.reporting import VENDOR_ID
 from agent.settings import Settings
 from agent.shell import Shell
 from agent.sim.car import Car, car_of
+from agent.sim.cell import Cell
 from agent.sim.controller import SimController
 from agent.sim.disk import SimDisk, SimStore
 from agent.sim.net import SimCloud, SimNet
@@ -46,6 +47,7 @@ from agent.station import Boot, BootReason, boot_reason, charging_state
 from agent.terms import status
 from agent.ui.situation import Situation, situation
 from agent.uplink.commands import SeenCommands
+from agent.uplink.mqtt import Connected, Disconnected, PubAcked, Received
 from agent.uplink.operator import OperatorKeys, key_id
 from agent.uplink.protocol import Uplink
 from board.controller.app.port import PortBoard
@@ -56,6 +58,9 @@ BOOT_S = 12.0  # from power to the agent's first step
 SETTLE_S = 0.7  # from the welcome to the first wish: every port reports, the core decides
 STATION_ID = "SIM-0001"
 MACHINE = Machine("sim", firmware_version="0", macs=("02:00:00:00:00:01",), modem_type="sim", imei="490154203237518")
+
+
+NO_MODEM = {"modem_type": "", "imei": ""}  # nothing is known before the modem has said it
 
 
 class SimLine:
@@ -110,10 +115,11 @@ class World:
     def __init__(
         self, seed: int = 0, settings: Settings | None = None, *, ports: int = 2, rtc: bool = True,
         meter_s: float = 60.0, builds: dict[str, SimBuild] | None = None, events: Recorder | None = None,
-        is_metered: bool = False,
+        modem: dict[str, Any] | None = None, is_metered: bool = False,
     ) -> None:  # fmt: skip
-        """`builds`: what lies at which URL, for an update service; None: the station has none. `is_metered`: the
-        modem's bytes are counted."""
+        """`builds`: what lies at which URL, for an update service; None: the station has none. `modem`: the station's
+        only way out is a modem, made of these (agent/sim/cell.py); None: the network is simply there. `is_metered`:
+        what goes over the network is counted as a modem's."""
         self.meter: DataMeter | None = None
         self.is_metered = is_metered
         self.seed, self.ports, self.rtc, self.events = seed, ports, rtc, events
@@ -138,6 +144,7 @@ class World:
         self.cloud = SimCloud(STATION_ID, self._key, key_id(self._key.public_key()), self.true_wall_s)
         self.net = SimNet(self.cloud, self.random.getrandbits(32), self.later)
         self.updater = None if builds is None else SimUpdater(builds, self.net, self.later)
+        self.cell = None if modem is None else Cell(self.later, lambda: self.now, self._radio, **modem)
         self.clock_error_s = 0.0  # of the station's own clock chip
         self.shell: Shell | None = None
         self.starts = 0  # of the agent, in its life
@@ -182,6 +189,8 @@ class World:
             dues.append(self.shell.next_deadline() + self.kernel_since)
             if self.meter is not None:
                 dues.append(self.meter.next_deadline() + self.kernel_since)
+        if self.cell is not None:
+            dues.append(self.cell.next_deadline())
         controller_due = self.controller.next_due()
         if controller_due is not None:
             dues.append(controller_due)
@@ -192,7 +201,11 @@ class World:
         while self._queue and self._queue[0][0] <= self.now:
             heapq.heappop(self._queue)[2]()
         self._reports()
+        if self.cell is not None:
+            self.cell.due(self.now)
         if self.shell is not None:
+            if self.cell is not None and self.cell.host is not None:
+                self.cell.host.charging(any(port.transaction for port in self.shell.station.ports), self.now)
             due = self.shell.next_deadline()
             if due + self.kernel_since <= self.now:
                 self.shell.due(max(due, self.mono()))  # due - since + since may be a hair less than due
@@ -213,6 +226,8 @@ class World:
         self.controller.power_on(self.now)
         self.kernel_since = self.now
         self.net.booted()
+        if self.cell:
+            self.cell.modem.power(True, self.now)
         power = object()
         self._power = power
         self.later(BOOT_S, lambda: self._start(reason, same_kernel=False) if self._power is power else None)
@@ -224,6 +239,8 @@ class World:
         if self.updater:
             self.updater.power_cut()
         self.controller.power_off(self.now)
+        if self.cell:
+            self.cell.modem.power(False, self.now)
         self._host_gone()
         return self
 
@@ -249,6 +266,8 @@ class World:
 
     def _host_gone(self) -> None:
         self.shell = self.meter = None
+        if self.cell:
+            self.cell.stop()
         if self.updater:
             self.updater.agent_gone()
         self.line.wished, self.line.is_settled = (), False
@@ -270,13 +289,14 @@ class World:
         if self.updater:
             self.updater.agent_started(self._post(), self._for_this_run())
         machine = replace(MACHINE, can_update=True, firmware_version=self.updater.running) if self.updater else MACHINE
+        machine = replace(machine, has_modem=self.cell is not None, **NO_MODEM if self.cell else {})
         station, first = born(self.settings, boot, clock, self.ports, facts, jitter, now, machine)
         if self.events:
             known = known_facts(facts), tuple(jitter)
             self.events.began(Beginning(self.settings, boot, clock, self.ports, *known, machine), first, now)
         self._filter.forget()
         if self.is_metered:
-            carried = lambda: ({"ppp0": self.net.bearer}, True)
+            carried = lambda _: ({"ppp0": self.net.bearer}, True)
             self.meter = DataMeter(station.data.kept, str(self.kernel_since), self._post(), now, carried, lambda: None)
         self.shell = Shell(
             station, first,
@@ -288,6 +308,8 @@ class World:
             updater=self.updater, events=self.events,
             spent=self.meter.spent if self.meter else lambda cause, size_b: None,
         )  # fmt: skip
+        if self.cell:
+            self.cell.start(self._post(), is_cold=not same_kernel, log=self._log)
         self.net.start(self._post())
         self.shell.happened(ListChanged(self.shell.lists.state), now)
         if self.rtc:
@@ -333,8 +355,25 @@ class World:
         def post(happening: Any) -> None:
             if self.shell is not None and run == self.starts:
                 self.shell.happened(happening, self.mono())
+                self._tell_modem(happening)
 
         return post
+
+    def _tell_modem(self, happening: Any) -> None:
+        """What agent/app.py does."""
+        if self.cell is None or self.cell.host is None:
+            return
+        match happening:
+            case Connected() | PubAcked() | Received():
+                self.cell.host.acknowledged("", self.now)
+            case Disconnected():
+                self.cell.host.silent(self.now)
+
+    def _radio(self, is_up: bool, carries: bool) -> None:
+        """What the modem's call can do."""
+        if not is_up and self.net.is_up:
+            self.net.cut()
+        self.net.is_up, self.net.is_mute = is_up, is_up and not carries
 
     def _for_this_run(self) -> Callable[[float, Callable[[], None]], None]:
         run = self.starts

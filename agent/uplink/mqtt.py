@@ -147,6 +147,7 @@ class Connected(Struct, frozen=True):
     pair: str = ""  # which certificate it was made with
     address: Address | None = None  # whom the attempt was for, as go() has said it
     broker_until_s: float = float("inf")  # wall: notAfter of its certificate
+    local: str = ""  # our own address of it: whose line it goes over
 
 
 class Disconnected(Struct, frozen=True):
@@ -412,7 +413,7 @@ class Connection:
             self._keepalive.opened(getattr(properties, "ServerKeepAlive", 0), self._clock())
             window = getattr(properties, "ReceiveMaximum", 65_535)
             is_present, agreed_s = bool(flags.session_present), self._keepalive.agreed_s
-            made_with = self._config.pair, self._address, valid_until(self._sock)
+            made_with = self._config.pair, self._address, valid_until(self._sock), local_of(self._sock)
             self._connected = Connected(self.number, window, packet_max, is_present, agreed_s, *made_with)
             prefix = f"d/{self._config.client_id}/"
             client.subscribe([(prefix + kind, SubscribeOptions(qos=qos)) for kind, qos in SUBSCRIPTIONS])
@@ -449,6 +450,12 @@ def valid_until(sock: socket.socket) -> float:
     """When the certificate at the other end expires, in wall seconds; a resumed TLS session keeps its first one."""
     shown = sock.getpeercert() if isinstance(sock, ssl.SSLSocket) else None
     return ssl.cert_time_to_seconds(str(shown["notAfter"])) if shown else float("inf")
+
+
+def local_of(sock: socket.socket) -> str:
+    """Our address of it; "" where it has none."""
+    name = sock.getsockname()
+    return name[0] if isinstance(name, tuple) else ""
 
 
 class Note(NamedTuple):
