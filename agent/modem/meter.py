@@ -14,7 +14,7 @@ import msgspec
 from agent.events import DataUsed
 from agent.gateway import leaves
 from agent.gateway.leaves import Told
-from agent.machine import DEVICES, ROUTES, is_mobile, lines
+from agent.machine import DEVICES, ROUTES, is_mobile, ways_out
 from agent.modem import budget
 from agent.modem.budget import Cause, Counters, Meter
 
@@ -41,7 +41,7 @@ def bearers(named: Collection[str] = (), devices: Path = DEVICES, routes: Path =
             with suppress(OSError, ValueError):
                 counts = (number(devices / name / each) for each in COUNTED)
                 found[name] = Counters(*counts)
-    return found, way_out(lines(routes)) in found
+    return found, next(iter(ways_out(routes)), "") in found
 
 
 COUNTED = ("ifindex", "statistics/rx_bytes", "statistics/tx_bytes")
@@ -49,17 +49,6 @@ COUNTED = ("ifindex", "statistics/rx_bytes", "statistics/tx_bytes")
 
 def number(file: Path) -> int:
     return int(file.read_text())
-
-
-def way_out(routes: list[str]) -> str:
-    """The interface of the default route that Linux takes (proc(5): the lowest metric); "" without one."""
-    rows = [route.split() for route in routes]
-    best = min((row for row in rows if is_default(row)), key=lambda row: int(row[6]), default=None)
-    return best[0] if best else ""
-
-
-def is_default(row: list[str]) -> bool:
-    return len(row) > 7 and row[1] == row[7] == "00000000" and row[6].isascii() and row[6].isdigit()
 
 
 def leaves_told(path: Path = LEAVES) -> Told | None:
