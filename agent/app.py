@@ -37,6 +37,7 @@ from agent.eventlog.entries import Beginning, Header, known_facts
 from agent.eventlog.recorder import Recorder
 from agent.eventlog.segments import Segments
 from agent.events import ClockTold, Link, ListChanged, Machine, of_driver
+from agent.gateway.leaves import status as gateway_status
 from agent.hal.controller import Amend, ControllerLink
 from agent.hal.gnss import GnssFacts
 from agent.hal.modbus import Bus, Meters, ModbusFacts, begun, possible
@@ -48,7 +49,9 @@ from agent.lock import exclusive
 from agent.loop import Inbox, Loop, monotonic, notify_systemd, settle_memory, system_wall
 from agent.machine import machine_of
 from agent.measuring import measured
+from agent.modem.budget import Cause
 from agent.modem.host import Host
+from agent.modem.meter import DataMeter, leaves_told
 from agent.outbox import Connect, StoreError, connect
 from agent.panel import Page
 from agent.pintable import pins_hash, port_board
@@ -125,7 +128,7 @@ class App:
         self, board: Board, config: Config, inbox: Inbox, connect: Connect, dial: Dial, undo: ExitStack
     ) -> None:
         """The parts, in order; `undo` takes what ends each of them."""
-        self.board = board
+        self.board, self._config = board, config
         state, now = state_folder(config), monotonic()
         self.says = load_says()
         folder = folder_of(state)
@@ -169,7 +172,9 @@ class App:
         undo.callback(self.broker.stop)
         self.updater = UpdaterLine(orders, inbox.post, log) if orders else None
         gather = lambda file: self._report(file, config, merged)
-        self.uploads = Uploader(state, gather, lambda: trusted(config), inbox.post)
+        self.data = DataMeter(station.data.kept, kernel_boot_id(), inbox.post, now, named=self._bearer)
+        sent = lambda size_b: inbox.post(lambda _: self.data.spent(Cause.LOGS, size_b))
+        self.uploads = Uploader(state, gather, lambda: trusted(config), inbox.post, sent)
         undo.callback(self.uploads.stop)
         self.lists = Lists(state / "lists", facts, read_key(state / "list.key"), now)
         self.shell = Shell(
@@ -179,7 +184,7 @@ class App:
             lists=self.lists, seen=SeenCommands(facts), keys=OperatorKeys(operator_keys(config), facts),
             work=self._elsewhere, build=self._aside, now=now, log=log, restart=self._restart, identity=self.identity,
             updater=self.updater, events=self.events, upload=self.uploads.wish,
-            measure=lambda: measured(state, link.counters),
+            measure=lambda: measured(state, link.counters), spent=self.data.spent,
         )  # fmt: skip
         self.events.start()
         undo.callback(self.events.stop)
@@ -255,9 +260,10 @@ class App:
         self.hardware.show(self.shell.station, now)
         self.kiosk.due(self.shell.station, now)
         self.vitals.due(self.shell.station, now)
+        self.data.due(now)
 
     def next_deadline(self) -> float:
-        parts = (self.controller, self.shell, self.hardware, self.kiosk, self.vitals)
+        parts = (self.controller, self.shell, self.hardware, self.kiosk, self.vitals, self.data)
         modem = [part.next_deadline() for part in (self.modem, self.spotter) if part]
         return min(*modem, *(part.next_deadline() for part in parts))
 
@@ -288,8 +294,22 @@ class App:
         now = monotonic()
         return self.shell.looked_up(id_token, now)
 
+    def _bearer(self) -> str:
+        """The modem's interface, while it is up and known."""
+        return self.modem.rose.interface if self.modem and self.modem.rose else ""
+
+    def gateway(self) -> dict[str, Any]:
+        """Who hangs off this station, or off whom it hangs."""
+        station = self.shell.station
+        modem = self._config.modem
+        named = modem.gateway if modem else ""
+        return gateway_status(leaves_told(), self._config.gateway is not None, named, station.data.leaves)
+
     def close(self) -> None:
         """An orderly end: sessions stay open on disk, and the controller keeps charging for its grace."""
+        self.data.look()
+        if (word := self.data.word()) is not None:
+            self.shell.happened(word, monotonic())
         self._undo.close()
 
     def _report(self, file: Path, config: Config, merged: Merged) -> None:
@@ -561,6 +581,7 @@ def handlers(app: App, entrance: str = "") -> dict[str, Any]:
     asked = control_handlers(lambda: app.shell.station, app.lookup, monotonic, more)
     asked["list"] = lambda _: app.lists.facts()
     asked["panel"] = lambda _: {"url": entrance}
+    asked["gateway"] = lambda _: app.gateway()
     asked["plan"] = plan_handler(lambda text, then: app.shell.plan_token(text, then, monotonic()))
     asked["deadletters"] = dead_letters_handler(app.store.dead_letters)
     asked["modem"] = app.desk.answer if app.desk else no_modem

@@ -1,5 +1,5 @@
 """`station-agent run | demo | doctor | explain | status | panel | list | replay | deadletters | plan | csr |
-certificate | board | modem`.
+certificate | board | modem | gateway`.
 
 What an operator can mend is one sentence on stderr and exit code 2. Modules are imported by the command that needs
 them: `run` has a budget from exec to the first tap.
@@ -108,11 +108,12 @@ def parser() -> argparse.ArgumentParser:
 
     add_board(commands)
     add_modem(commands)
+    gateway = add_gateway(commands)
 
-    for command in (run, doctor, explain, status, panel, which, sound, export, letters, csr, certificate):
+    for command in (run, doctor, explain, status, panel, which, sound, export, letters, csr, certificate, gateway):
         command.add_argument("--board", type=Path, default=BOARD, metavar="FILE", help=f"default: {BOARD}")
         command.add_argument("--config", type=Path, default=CONFIG, metavar="FILE", help=f"default: {CONFIG}")
-    for command in (doctor, explain, status, which):
+    for command in (doctor, explain, status, which, gateway):
         command.add_argument("--json", action="store_true", help="for a machine to read")
     letters.add_argument("--json", action="store_true", help="all that is in them: JSON, a line each")
     return top
@@ -178,6 +179,15 @@ def add_modem(commands: Any) -> None:
         command.add_argument("--config", type=Path, default=CONFIG, metavar="FILE", help=f"default: {CONFIG}")
         command.add_argument("--json", action="store_true", help="for a machine to read")
     diagnose.add_argument("--board", type=Path, default=BOARD, metavar="FILE", help=f"default: {BOARD}")
+
+
+def add_gateway(commands: Any) -> argparse.ArgumentParser:
+    gateway = commands.add_parser("gateway", help="stations without a modem that hang off this one")
+    does = gateway.add_subparsers(title="commands", required=True, metavar="COMMAND")
+
+    status: argparse.ArgumentParser = does.add_parser("status", help="each leaf, and what it has used this month")
+    status.set_defaults(command=command_gateway_status)
+    return status
 
 
 def command_board_check(args: argparse.Namespace) -> int:
@@ -632,6 +642,16 @@ def command_status(args: argparse.Namespace) -> int:
     return 0
 
 
+def command_gateway_status(args: argparse.Namespace) -> int:
+    from agent.gateway.leaves import text
+
+    answer = asked(args.config, {"command": "gateway"})
+    if answer is None:
+        raise ConfigError("no agent is running: type systemctl start station-agent")
+    print(as_json(answer) if args.json else text(answer))
+    return FAILED if answer["problem"] else 0
+
+
 def command_panel(args: argparse.Namespace) -> int:
     """Whoever opens it may press keys: it is told to whom the control socket answers."""
     answer = asked(args.config, {"command": "panel"})
@@ -657,6 +677,8 @@ def asked(config_path: Path, request: dict[str, Any], timeout_s: float = ASK_TIM
 def status_text(answer: dict[str, Any]) -> str:
     """Facts a line each; every port on a line of its own."""
     ports, tested = answer.pop("ports", []), answer.pop("self_test", [])
+    if data := answer.pop("data", None):
+        answer["data"] = data_text(data)
     for end, counters in answer.pop("controller_link", {}).items():
         said = ", ".join(f"{name} {count}" for name, count in counters.items())
         answer[f"line, {end.replace('_', ' ')}"] = said or None
@@ -665,6 +687,15 @@ def status_text(answer: dict[str, Any]) -> str:
         known = [f"{key} {value}" for key, value in port.items() if value not in (None, []) and key != "evse_id"]
         lines.append(f"{'port ' + str(port.get('evse_id')):16}  {', '.join(known)}")
     return "\n".join([*lines, *self_test_text(tested)])
+
+
+def data_text(data: dict[str, Any]) -> str:
+    """The modem's, of this month."""
+    part = "" if data["percent"] is None else f", {data['percent']} % of {data['budget_mb']} MB"
+    mode = ", low-data mode" if data["is_low_data"] else ""
+    causes = ", ".join(f"{cause} {size_b / 1e6:.1f}" for cause, size_b in data["causes"].items())
+    since = f" since {data['since']}" if data["since"] else ""
+    return f"{data['used_b'] / 1e6:.1f} MB{since}{part}{mode}{f' ({causes})' if causes else ''}"
 
 
 def self_test_text(tested: list[dict[str, Any]]) -> Iterator[str]:

@@ -21,7 +21,7 @@ from typing import Annotated, Any
 
 import msgspec
 
-from agent import deadletters, selftest
+from agent import dataplan, deadletters, selftest
 from agent.clock import WALL_MAX_S
 from agent.events import Entry
 from agent.explain import at_time, card_of, clock_text, explain
@@ -333,5 +333,6 @@ def status_of(station: Station, now: float) -> dict[str, Any]:
         ],
         "modem": asdict(station.modem) if station.machine.has_modem else None,
         "update": update_of(station),
+        "data": dataplan.told(station),
         "self_test": [asdict(part) for part in selftest.results(station, now)],
     }

@@ -16,6 +16,7 @@ import msgspec
 from agent import (
     billing,
     cellular,
+    dataplan,
     farewell,
     health,
     life,
@@ -48,6 +49,7 @@ from agent.events import (
     ControllerFound,
     ControllerLost,
     Cp,
+    DataUsed,
     Deadline,
     Event,
     FieldEntered,
@@ -102,6 +104,7 @@ from agent.events import (
     ZoneLoaded,
 )
 from agent.faults import Fault
+from agent.modem import budget
 from agent.policy import owner as owner_facts
 from agent.policy.authorize import Accept, Question, free_for_all
 from agent.policy.reasons import Reason
@@ -171,7 +174,8 @@ def handle(station: Station, event: Event, now: float) -> tuple[Station, tuple[E
     station = shared(before, station, now)
     recheck = withdrawn.questions(before, station)
     visits = service.effects(before, station, now)
-    owed = (*asked, *due, *owned, *gone, *updated, *done, *given_up, *listed, *healthy, *recheck, *visits)
+    data = dataplan.followed(before, station)
+    owed = (*asked, *due, *owned, *gone, *updated, *done, *given_up, *listed, *healthy, *recheck, *visits, *data)
     return closed(before, station, owed, now)
 
 
@@ -260,6 +264,8 @@ def absorb(station: Station, event: Event, now: float) -> Step:
             return replace(station, waiting=waiting), ()
         case Measured():
             return health.heard(station, event, now)
+        case DataUsed():
+            return dataplan.heard(station, event, now)
         case CacheCounted(size_b=size_b):
             return replace(station, cache_b=size_b), ()
         case ConnectionMade(address=address):
@@ -666,6 +672,8 @@ def saves(before: Station, after: Station) -> tuple[Save, ...]:
         out.extend(tariff_saves(old, new) if new is not old else ())
     if after.alive_at != before.alive_at or after.clock is not before.clock:
         out.append(Save("station", alive(after)))
+    if after.data is not before.data:
+        out.append(Save("data", budget.saved(after.data)))
     if after.cloud is not before.cloud:
         out.append(Save("cloud", dict(after.cloud)))
     if after.outputs is not before.outputs:
@@ -727,7 +735,7 @@ def born(
         update=updating.restored(facts.get("update")), restarted=str(facts.get("restarted") or ""),
         outputs=variables.outputs_set(machine, facts.get("outputs")), opened=opened(machine, facts.get("opened")),
         owner=owner_facts.restored(facts, port_count), health=Health(boot.at + health.FIRST_S),
-        log=logs.restored(facts.get("log")),
+        log=logs.restored(facts.get("log")), data=budget.restored(facts.get("data")),
     )  # fmt: skip
     station = owner.begun(station, now)
     done = [Save("reset", None)] if facts.get("reset") is not None else []
@@ -741,7 +749,7 @@ def lookups(station: Station) -> Iterator[Effect]:
     if station.settings.time_zone != "UTC":
         yield LoadZone(station.settings.time_zone)
     if station.log:
-        yield logs.wish(station.log)
+        yield logs.wish(station, station.log)
     if station.wizard.pinpoint:
         yield handover.place_of(station, station.wizard.pinpoint)
 

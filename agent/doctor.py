@@ -30,7 +30,10 @@ from agent.clock import BUILD_S
 from agent.control import ask
 from agent.faults import FAULTS, Fault
 from agent.identity import folder_of
+from agent.machine import first_gateway, neighbour
 from agent.modem import signal_verdict
+from agent.modem.budget import WARNINGS
+from agent.modem.meter import leaves_told
 from agent.modem.modem import State
 from agent.modem.signal_verdict import Levels
 from agent.policy.freshness import ALARM_S, WARNING_S
@@ -526,6 +529,44 @@ def check_line(patient: Patient) -> Finding | None:
     )  # fmt: skip
 
 
+def check_gateway(patient: Patient) -> Finding | None:
+    """Of a gateway: whether it forwards. Of a leaf: whether its gateway is there, which is another thing than that the
+    network behind it is down."""
+    config = patient.config
+    if config and config.gateway:
+        told = leaves_told()
+        if told is None or told.problem:
+            why = told.problem if told else "its service has not spoken since the boot"
+            return Finding("gateway", FAIL, f"it forwards for nobody: {why}", "type systemctl status station-gateway")
+        return Finding("gateway", OK, f"it forwards for {len(told.leaves)} stations")
+    if config and config.modem and config.modem.gateway:
+        return leaf_finding(config.modem.gateway, first_gateway(), neighbour)
+    return None
+
+
+def leaf_finding(serial: str, address: str, look: Callable[[str], bool | None]) -> Finding:
+    """`look`: whether that neighbour has answered Linux; None: it has not been asked of late."""
+    if not address:
+        fix = "look at the cable to it, and whether it gives addresses (docs/gateway.md)"
+        return Finding("gateway", FAIL, f"there is no way to gateway {serial}: no default route", fix)
+    if look(address) is False:
+        fix = "look at the cable to it, and whether that station is switched on"
+        return Finding("gateway", FAIL, f"gateway {serial} ({address}) does not answer", fix)
+    return Finding("gateway", OK, f"gateway {serial} ({address}) is there")
+
+
+def check_data(patient: Patient) -> Finding | None:
+    data = (asked(patient) or {}).get("data")
+    if not data or data["percent"] is None:
+        return None
+    text = f"{data['percent']} % of {data['budget_mb']} MB are used since {data['since'] or 'the start'}"
+    if data["percent"] < WARNINGS[0]:
+        return Finding("data", OK, text)
+    mode = "; low-data mode is on" if data["is_low_data"] else ""
+    fix = "have DataLink.Budget raised, or wait for the next month: no session is late"
+    return Finding("data", WARN, text + mode, fix)
+
+
 def check_outbox(patient: Patient) -> Finding | None:
     status = asked(patient)
     if status is None or "outbox_records" not in status:
@@ -566,6 +607,8 @@ CHECKS: tuple[Callable[[Patient], Finding | None], ...] = (
     check_faults,
     check_parts,
     check_line,
+    check_gateway,
+    check_data,
     check_outbox,
     check_dead_letters,
 )

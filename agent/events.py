@@ -266,6 +266,15 @@ class Measured(Struct, frozen=True):
     line_errors: tuple[int, ...] = ()  # of the line to the controller: spoilt frames here, there, dropped messages
 
 
+class DataUsed(Struct, frozen=True):
+    """What has passed the modem's bearers since the last word of this kind, in bytes (agent/modem/budget.py)."""
+
+    used: Mapping[str, int]  # by Cause; together all of it
+    leaves: Mapping[str, int] = {}  # of a gateway's leaves, by name
+    session: str = ""  # the bearer that carried it
+    kept: Mapping[str, Any] = {}  # the meter's own, to be given back at the next start
+
+
 class ConnectionMade(Struct, frozen=True):
     """The broker has let us in; whether the cloud answers is another matter. `address` (host, port): whom the attempt
     was for, by SetNetworkProfile; None: the config file's."""
@@ -683,6 +692,7 @@ Event = (
     | OutboxCounted
     | CacheCounted
     | Measured
+    | DataUsed
     | ConnectionMade
     | ConnectionEnded
     | Registered

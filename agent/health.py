@@ -16,9 +16,10 @@ from agent.events import Measured
 from agent.policy.freshness import age_s
 from agent.port import Port, status
 from agent.reporting import VENDOR_ID, message, notify_event
-from agent.station import Station
+from agent.station import Station, is_low_data
 
 HEALTH_S = 900.0
+LOW_HEALTH_S = 21_600.0  # in low-data mode between two records; it is measured, and alarms are told, as ever
 FIRST_S = 60.0  # after the start: until then nothing has settled
 MESSAGE_ID = "Health"
 MEGA_B = 1_000_000
@@ -89,7 +90,7 @@ def kept(before: Station, station: Station, now: float) -> tuple[Station, tuple[
     if held == was:
         return station, effects
     station = replace(station, health=replace(station.health, alarms=held))
-    return station, (*effects, *alarms(station, was, now), record(station, now))
+    return told(station, now, *effects, *alarms(station, was, now))
 
 
 def is_judged_anew(before: Station, station: Station) -> bool:
@@ -106,7 +107,15 @@ def heard(station: Station, measured: Measured, now: float) -> tuple[Station, tu
     before = station.health.alarms
     station = replace(station, health=replace(station.health, measured=measured))
     station = replace(station, health=replace(station.health, alarms=alarmed(station)))
-    return station, (*alarms(station, before, now), record(station, now))
+    if station.health.alarms == before and is_low_data(station) and now < station.health.told_at + LOW_HEALTH_S:
+        return station, ()
+    return told(station, now, *alarms(station, before, now))
+
+
+def told(station: Station, now: float, *first: Effect) -> tuple[Station, tuple[Effect, ...]]:
+    """The record goes out, after what comes `first`."""
+    station = replace(station, health=replace(station.health, told_at=now))
+    return station, (*first, record(station, now))
 
 
 def alarms(station: Station, before: frozenset[tuple[str, int]], now: float) -> Iterator[Record]:
@@ -148,6 +157,8 @@ def facts(station: Station, now: float) -> dict[str, Any]:
         "r": machine.modem_type[:12] or None,
         "s": cellular.signal_dbm(station.modem),
         "u": round(now - station.boot.at),
+        "b": [mega(used_b), station.settings.data_budget_mb] if (used_b := station.data.month.all_b) else None,
+        "z": True if is_low_data(station) else None,
         "a": sorted(f"{name}{evse_id or ''}" for name, evse_id in station.health.alarms) or None,
     }
 

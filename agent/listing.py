@@ -15,7 +15,7 @@ from agent.clock import ClockSource
 from agent.effects import AskList, Record, Stream
 from agent.events import Link, ListState, Registration
 from agent.policy.freshness import ALARM_S, DAY_S, WARNING_S, Freshness, age_s, freshness
-from agent.station import Station
+from agent.station import Station, is_low_data
 from agent.taps import Step
 
 MESSAGE_ID = "ListStatus"
@@ -60,7 +60,8 @@ def ask_at(station: Station) -> float:
         return inf
     if not station.allowlist.version and word.asked_at < word.linked_at:
         return word.linked_at
-    told_again_at = word.told_at + (EVERY_S if word.told_at >= word.linked_at else AGAIN_S)
+    is_told = word.told_at >= word.linked_at or is_low_data(station)  # else by the cloud, on an earlier connection
+    told_again_at = word.told_at + (EVERY_S if is_told else AGAIN_S)
     return max(word.linked_at + place_s(station.settings.station_id), word.asked_at + AGAIN_S, told_again_at)
 
 

@@ -14,6 +14,7 @@ from agent.hal.gpio import CLOUDS_OUTPUTS
 
 DEVICES = Path("/sys/class/net")
 ROUTES = Path("/proc/net/route")
+ARP = Path("/proc/net/arp")
 MACS_MAX = 8
 SIOCGIFCONF = 0x8912  # netdevice(7)
 IFCONF = struct.Struct("@iP")  # bytes, where
@@ -54,6 +55,20 @@ def gateways(routes: Iterable[str]) -> Iterator[str]:
                     yield ".".join(str(byte) for byte in reversed(bytes.fromhex(gateway)))
                 except ValueError:
                     continue
+
+
+def first_gateway(routes: Path = ROUTES) -> str:
+    """The address that default routes lead to; "" without one."""
+    return next(gateways(lines(routes)), "")
+
+
+def neighbour(address: str, table: Path = ARP) -> bool | None:
+    """Whether it has answered Linux (proc(5), /proc/net/arp: flag 2 is a complete entry); None: it was not asked."""
+    for line in lines(table):
+        match line.split():
+            case [found, _, flags, *_] if found == address:
+                return flags not in ("0x0", "0x00")
+    return None
 
 
 def interface_of(address: str) -> str:

@@ -21,12 +21,13 @@ from agent.policy.tariff import bill as bills
 from agent.policy.tariff.bill import Bill
 from agent.port import Port, counts, faults
 from agent.selftest import PartResult, is_over, results
-from agent.station import FirmwareStatus, Notice, Station, charging_state, outage_s, stamp
+from agent.station import FirmwareStatus, Notice, Station, charging_state, is_low_data, outage_s, stamp
 from agent.transaction import TEST_RULE, Reading, Transaction, Trigger, reading
 
 VENDOR_ID = "station-agent"
 TAMPERED = "TamperDetectionActivated"
 RECONFIGURED = "ReconfigurationOfSecurityParameters"  # OCPP 2.1 security event
+LOW_SAMPLE_S = 3_600.0  # in low-data mode between two samples that are told; the meter is read and stored as ever
 LOGGED_IN, LOGIN_FAILED = "MaintenanceLoginAccepted", "MaintenanceLoginFailed"
 SERIAL_NUMBER_MAX = 25  # OCPP 2.1: fewer characters than a station id may have
 TECH_INFO_MAX = 500  # OCPP 2.1
@@ -118,8 +119,11 @@ def transaction_edges(before: Station, station: Station, old: Port, new: Port, n
             Trigger.TRIGGER: "Trigger",
         }
         last = reading(new.report, now, *stamp(station, now)) if counts(new.report, tx) else tx.last
-        tx = settled(before, old, station, replace(tx, last=last, unplugs=new.report.unplugs))
         is_sample = trigger in (Trigger.METER_VALUE_CLOCK, Trigger.METER_VALUE_PERIODIC)
+        is_told = not is_sample or is_worth_its_data(station, tx, now)
+        tx = settled(before, old, station, replace(tx, last=last, unplugs=new.report.unplugs))
+        if not is_told:
+            return replace(new, transaction=tx), out
         stream = Stream.SAMPLES if is_sample else Stream.MONEY
         stream = asked_for(station, stream) if trigger is Trigger.TRIGGER else stream
         out.append(transaction_record(
@@ -129,6 +133,13 @@ def transaction_edges(before: Station, station: Station, old: Port, new: Port, n
         return without_word(before, station, old, new, now), out
     controller = station.controller.boot_id if station.controller else tx.controller_boot_id
     return replace(new, transaction=replace(tx, seq_no=tx.seq_no + 1, controller_boot_id=controller)), out
+
+
+def is_worth_its_data(station: Station, tx: Transaction, now: float) -> bool:
+    """Whether a sample goes out: in low-data mode only the first in each part of the session."""
+    if not is_low_data(station):
+        return True
+    return (now - tx.started.mono_s) // LOW_SAMPLE_S != (tx.last.mono_s - tx.started.mono_s) // LOW_SAMPLE_S
 
 
 def without_word(before: Station, station: Station, old: Port, new: Port, now: float) -> Port:

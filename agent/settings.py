@@ -9,6 +9,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from enum import IntEnum
+from ipaddress import IPv4Address, IPv4Network
 from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 import msgspec
@@ -104,6 +105,10 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     minimum_status_duration_s: Annotated[float, Meta(ge=0, le=60)] = 0.5
     restart_delay_max_s: Annotated[float, Meta(ge=0, le=600)] = 30.0
     sessions_before_update: bool = False
+    # the modem's data
+    data_budget_mb: Annotated[int, Meta(ge=0, le=1_000_000)] = 0
+    data_billing_day: Annotated[int, Meta(ge=1, le=28)] = 1
+    low_data: Literal["auto", "on", "off"] = "auto"
     host_grace_s: Annotated[int, Meta(ge=0, le=3_600)] = 60
     failsafe_ma: Annotated[int, Meta(ge=0, le=80_000)] = 6_000
 
@@ -187,6 +192,13 @@ SETTINGS: dict[str, Setting] = {
     "sessions_before_update": Setting(
         "people may start while an update waits for sessions to end", CLOUD, "",
         "ChargingStation.AllowNewSessionsPendingFirmwareUpdate",
+    ),
+    "data_budget_mb": Setting(
+        "the modem's data in a month, 1 MB = 10^6 bytes; 0: no budget", CLOUD, "MB", "DataLink.Budget"
+    ),
+    "data_billing_day": Setting("the day on which the data's month begins", CLOUD, "", "DataLink.BillingDay"),
+    "low_data": Setting(
+        "samples, health, reports and builds wait; auto: from 80 % of the budget", CLOUD, "", "DataLink.LowDataMode"
     ),
     "host_grace_s": Setting("controller: host silent so long, orderly stop; 0 = at once", HANDS, "s"),
     "failsafe_ma": Setting("controller: host silent 3 s, at most this at each port", ALL, "mA", lowers_only=True),
@@ -418,6 +430,51 @@ class Phone(msgspec.Struct, frozen=True):
             raise ValueError("ssid and passphrase_file belong together: name both, or none")
 
 
+INTERFACE = r"[A-Za-z][A-Za-z0-9_.-]{0,13}"  # IFNAMSIZ: 15 characters
+Ports = Annotated[
+    tuple[Annotated[int, Meta(ge=1, le=65_535)], ...],
+    Meta(max_length=16, description="a list of up to 16 ports, 1 to 65535, like [443, 8883]"),
+]
+
+
+class Gateway(msgspec.Struct, frozen=True):
+    """[gateway]: this station is the router of stations without a modem (docs/gateway.md)."""
+
+    leaves_on: Annotated[str, Meta(pattern=rf"^{INTERFACE}\Z", description='an interface like "eth0"')]
+    network: Annotated[
+        str, Meta(pattern=r"^[0-9]{1,3}(\.[0-9]{1,3}){3}/[0-9]{1,2}\Z", description='a network like "192.168.77.0/24"')
+    ]
+    uplinks: Annotated[
+        tuple[Annotated[str, Meta(pattern=rf"^{INTERFACE}[*]?\Z", description='an interface like "ppp*"')], ...],
+        Meta(min_length=1, max_length=8, description='a list of one to eight interfaces like ["ppp*"]'),
+    ] = ("ppp*", "wwan*")  # wherever the modem's comes back
+    tcp: Ports = (443, 8443, 8883)  # updates, certificates, the broker
+    udp: Ports = ()
+    leases: FilePath = ""  # of dnsmasq, where it gives the leaves their addresses and hears their names
+    names: Annotated[
+        dict[StationId, str],
+        Meta(max_length=32, description='a table of up to 32 lines, serial number = "address"'),
+    ] = {}
+
+    def __post_init__(self) -> None:
+        try:
+            net = IPv4Network(self.network)
+        except ValueError:
+            raise ValueError(f'network = "{self.network}" is none: type one like "192.168.77.0/24"') from None
+        if not net.is_private or not 16 <= net.prefixlen <= 30:
+            raise ValueError(f"network = {net} cannot be: type a private one from /16 to /30")
+        for name in self.uplinks:
+            if name == self.leaves_on or (name[-1] == "*" and self.leaves_on.startswith(name[:-1])):
+                raise ValueError(f"uplinks names {name}, where the leaves are: name the modem's interface")
+        for serial, address in self.names.items():
+            try:
+                is_there = IPv4Address(address) in net
+            except ValueError:
+                is_there = False
+            if not is_there:
+                raise ValueError(f'names {serial} = "{address[:40]}" is no address in {net}: type one of them')
+
+
 AT_PORT = r"^(usb:[0-9a-fA-F]{4}:[0-9a-fA-F]{4}:[0-9]{1,3}|/[A-Za-z0-9_./-]{1,200})?\Z"
 AtPort = Annotated[
     str, Meta(pattern=AT_PORT, description='"usb:2c7c:0125:2" (vendor, product, interface) or the path of a device')
@@ -478,13 +535,14 @@ class Config:
     panel: Panel | None = None  # None: no page
     phone: Phone | None = None  # None: none is ever let in
     modem: Modem | None = None  # None: this station has none, and names no gateway
+    gateway: Gateway | None = None  # None: it is nobody's
 
     def layer(self) -> dict[str, Any]:
         """What this file says for Layer.CONFIG."""
         return self.settings if self.station_id is None else {**self.settings, "station_id": self.station_id}
 
 
-TABLES = ("station", "broker", "operator", "paths", "settings", "panel", "phone", "modem")
+TABLES = ("station", "broker", "operator", "paths", "settings", "panel", "phone", "modem", "gateway")
 
 
 def read_config(text: str, where: str) -> Config:
@@ -497,6 +555,10 @@ def read_config(text: str, where: str) -> Config:
         raise ConfigError(
             f'{where}: [broker] needs an identity: add [station] and below it station_id = "serial number"'
         )
+    gateway = gateway_of(tables["gateway"], where) if "gateway" in tables else None
+    modem = modem_of(table(tables["modem"], Modem, f"{where}: [modem]"), where) if "modem" in tables else None
+    if gateway and modem and modem.gateway:
+        raise ConfigError(f"{where}: whoever hangs off a gateway is none: remove [gateway], or gateway of [modem]")
     return Config(
         station.station_id if station else None,
         broker and msgspec.structs.replace(
@@ -508,7 +570,7 @@ def read_config(text: str, where: str) -> Config:
         settings_of(tables.get("settings", {}), where),
         table(tables["panel"], Panel, f"{where}: [panel]") if "panel" in tables else None,
         phone_of(table(tables["phone"], Phone, f"{where}: [phone]"), where) if "phone" in tables else None,
-        modem_of(table(tables["modem"], Modem, f"{where}: [modem]"), where) if "modem" in tables else None,
+        modem=modem, gateway=gateway,
     )  # fmt: skip
 
 
@@ -529,6 +591,11 @@ def paths_of(paths: Paths, where: str) -> Paths:
 def phone_of(phone: Phone, where: str) -> Phone:
     path = phone.passphrase_file
     return msgspec.structs.replace(phone, passphrase_file=path and beside(where, path))
+
+
+def gateway_of(value: object, where: str) -> Gateway:
+    gateway = table(value, Gateway, f"{where}: [gateway]")
+    return msgspec.structs.replace(gateway, leases=gateway.leases and beside(where, gateway.leases))
 
 
 def modem_of(modem: Modem, where: str) -> Modem:

@@ -69,11 +69,13 @@ from agent.events import (
     StatusDelivered,
     StoreFailed,
     TransactionAnswered,
+    UpdaterTold,
     VariablesRequested,
     ZoneLoaded,
 )
 from agent.gate import Gate
 from agent.identity import Done, Enrolled, Identity
+from agent.modem.budget import Cause
 from agent.network import verdict
 from agent.reporting import RECONFIGURED, samples_due
 from agent.station import Station
@@ -213,7 +215,8 @@ class NoEventLog:
 class Shell:
     """`keys` are the operator's; without `identity` the station's certificate stays as it is. `work` runs something
     slow elsewhere and hands its result to a function on this thread; at once, where nothing is slow. `build` does the
-    same with what takes minutes. `restart` ends this run of the agent soon, and has it started again."""
+    same with what takes minutes. `restart` ends this run of the agent soon, and has it started again. `spent` hears for
+    what how many bytes go over the uplink."""
 
     def __init__(
         self, station: Station, first: Sequence[Effect], *, store: StorePort, broker: BrokerPort,
@@ -222,6 +225,7 @@ class Shell:
         restart: Callable[[], None] = lambda: None, identity: Identity | None = None,
         updater: UpdaterPort | None = None, events: EventLogPort | None = None,
         measure: Callable[[], Measured] | None = None, upload: Callable[[Upload], None] = lambda _: None,
+        spent: Callable[[Cause, int], None] = lambda cause, size_b: None,
     ) -> None:  # fmt: skip
         self.station = station
         self.uplink = uplink
@@ -235,6 +239,7 @@ class Shell:
         self._identity, self.operator_keys = identity, keys
         self._updater = updater or NoUpdater()
         self._events, self._measure, self._upload = events or NoEventLog(), measure, upload
+        self._spent, self._updated = spent, ("", 0)
         self._batch_id = self._committed_id = 0
         self._todo: deque[Happening] = deque()
         self._after_commit: deque[tuple[int, Callable[[float], None]]] = deque()
@@ -346,6 +351,11 @@ class Shell:
                 self._act(self.uplink.disconnected(now), now)
             case Received(topic=topic, payload=payload):
                 self._act(self.uplink.received(topic, payload, now), now)
+            case UpdaterTold(order=order, received_b=received_b):
+                before_b = self._updated[1] if self._updated[0] == order else received_b
+                self._spent(Cause.UPDATES, max(0, received_b - before_b))
+                self._updated = order, received_b
+                self._step(happening, now)
             case PubAcked(packet_id=packet_id, reason_code=reason_code):
                 self._act(self.uplink.puback(packet_id, reason_code, now), now)
             case _:
@@ -530,6 +540,7 @@ class Shell:
             match action:
                 case Publish(connection=connection, packet_id=packet_id, topic=topic, payload=payload, qos=qos):
                     self._broker.publish(connection, packet_id, topic, payload, qos)
+                    self._spent(cause_of(topic), len(topic) + len(payload))
                 case Fetch(stream=stream, after_seq=after_seq, limit_bytes=limit_bytes):
                     self._store.fetch(stream, after_seq, limit_bytes)
                 case Delete(epoch=epoch, marks=marks):
@@ -578,7 +589,12 @@ class Shell:
         def opened() -> Command | Refusal:
             return open_command(data, self.operator_keys.keys, station_id, now_s, self._seen, is_time_known=known)
 
-        self._work(opened, lambda command: self._todo.append(CommandOpened(command)))
+        def then(command: Command | Refusal) -> None:
+            is_list = isinstance(command, Command) and command.action == "SendLocalList"
+            self._spent(Cause.LISTS if is_list else Cause.RECORDS, len(data))
+            self._todo.append(CommandOpened(command))
+
+        self._work(opened, then)
 
     def _opened(self, command: Command | Refusal, now: float) -> None:
         """Done once and answered: the result, the mark "seen" and whatever it changes are one commit."""
@@ -743,6 +759,12 @@ class Shell:
 
     def log(self, line: str) -> None:
         self._log(line)
+
+
+def cause_of(topic: str) -> Cause:
+    """What a message to the broker is for: its last level is a stream, or another word of docs/uplink.md."""
+    stream = topic.rpartition("/")[2]
+    return {"3": Cause.SAMPLES, "4": Cause.LOGS, "l": Cause.SAMPLES}.get(stream, Cause.RECORDS)
 
 
 def count(owed: Sequence[tuple[int, int]]) -> int:

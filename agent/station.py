@@ -23,6 +23,8 @@ from agent.events import (
     UpdaterTold,
 )
 from agent.faults import Fault
+from agent.modem import budget
+from agent.modem.budget import Usage
 from agent.network import Network
 from agent.panel import Panel
 from agent.policy import sharing
@@ -199,6 +201,7 @@ class Health:
     due: float = inf  # monotonic: of the next measurement
     measured: Measured | None = None  # the last
     alarms: frozenset[tuple[str, int]] = frozenset()  # thresholds that are passed, and the port or 0
+    told_at: float = -inf  # monotonic: of the last record
 
 
 class ResetType(StrEnum):
@@ -291,6 +294,7 @@ class Station:
     zone: tzinfo = UTC  # of the site
     health: Health = field(default_factory=Health)
     log: LogUpload | None = None  # the last one ordered
+    data: Usage = field(default_factory=Usage)  # of the modem, in this month
     problems: int = 0  # how often somebody in the service menu has asked for help, in this run
     problem_at: float = -inf  # monotonic: the last time
 
@@ -298,6 +302,15 @@ class Station:
 def stamp(station: Station, now: float) -> tuple[float | None, int]:
     """Wall time and its source, for a record."""
     return wall(station.clock, now), int(station.clock.source)
+
+
+def is_low_data(station: Station) -> bool:
+    """Whether everything that is not money is to be slow, or to wait: by the modem's data budget, or as it was set."""
+    settings = station.settings
+    if settings.low_data != "auto":
+        return settings.low_data == "on"
+    budget_mb = settings.data_budget_mb
+    return bool(budget_mb) and budget.warning(station.data.month.all_b, budget_mb) > 0
 
 
 def commissioned_ma(station: Station) -> int:

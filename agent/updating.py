@@ -20,7 +20,7 @@ from agent.effects import Effect, Ordered, Record, UpdaterWish
 from agent.events import Progress, UpdaterLost, UpdaterTold
 from agent.policy.reasons import Reason
 from agent.port import Bar, Level
-from agent.station import BootReason, FirmwareStatus, ResetType, Station, Update
+from agent.station import BootReason, FirmwareStatus, ResetType, Station, Update, is_low_data
 from agent.taps import Step, with_port
 
 S = FirmwareStatus
@@ -74,7 +74,8 @@ def has_come(station: Station, at_s: float, now: float) -> bool:
 
 def may_download(station: Station, update: Update, now: float) -> bool:
     is_due = has_come(station, update.retrieve_s - SOON_S, now) and is_in_window(station, update, now)
-    return is_due and life.row(station).download
+    is_paid = update.budget_b is not None or not is_low_data(station)  # who names a budget has thought of the cost
+    return is_due and is_paid and life.row(station).download
 
 
 def may_install(station: Station, update: Update, now: float) -> bool:

@@ -51,6 +51,7 @@ class Sending:
     ended: Flag
     sent_b: int = 0  # of the file, in the attempt that runs
     spent_b: int = 0  # all together
+    on_spent: Callable[[int], None] = lambda _: None  # bytes that are about to go out
 
     def attempt(self, *, is_first: bool) -> None:
         """Ended: for good, well or not. Broken."""
@@ -111,6 +112,7 @@ class Sending:
 
     def _spend(self, size_b: int) -> None:
         self.spent_b += size_b
+        self.on_spent(size_b)
         if self.spent_b > (self.wanted.budget_b or BUDGET_B):
             raise Ended(FAILED, f"the budget of {self.wanted.budget_b or BUDGET_B} bytes is spent")
 
@@ -120,8 +122,9 @@ class Uploader:
 
     def __init__(
         self, folder: Path, gather: Callable[[Path], None], trusting: Callable[[], ssl.SSLContext],
-        post: Callable[[UploadTold], None],
+        post: Callable[[UploadTold], None], spent: Callable[[int], None] = lambda _: None,
     ) -> None:  # fmt: skip
+        self._spent = spent  # called in our thread
         self._folder, self._gather, self._trusting, self._post = folder, gather, trusting, post
         self._ended = Flag()
         self._order = ""
@@ -158,7 +161,7 @@ class Uploader:
         is_first = not file.exists()
         if is_first:
             self._gather(file)
-        sending = Sending(wanted, file, self._trusting(), ended)
+        sending = Sending(wanted, file, self._trusting(), ended, on_spent=self._spent)
         tries = (RETRIES if wanted.retries is None else wanted.retries) + 1
         why = ""
         for number in range(tries):

@@ -32,7 +32,9 @@ from agent.doctor import (
     check_broker,
     check_ca,
     check_certificate,
+    check_data,
     check_faults,
+    check_gateway,
     check_key,
     check_line,
     check_link,
@@ -45,12 +47,13 @@ from agent.doctor import (
     disk_finding,
     examine,
     is_fit,
+    leaf_finding,
     unit_finding,
 )
 from agent.faults import FAULTS, Fault
 from agent.hal.controller import ControllerLink
 from agent.identity import folder_of, requested
-from agent.settings import Broker, Config
+from agent.settings import Broker, Config, Gateway, Modem
 from board.controller import contract
 
 DUO = BOARDS / "duo_sim.toml"
@@ -451,3 +454,31 @@ def test_the_command_exits_0_only_if_nothing_fails(etc: Path, capsys: pytest.Cap
     assert cli.main(argv) in (0, 1)
     assert is_fit([Finding("a", OK, ""), Finding("b", WARN, "", "x")])
     assert not is_fit([Finding("a", OK, ""), Finding("b", FAIL, "", "x")])
+
+
+# -- gateway and data --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("address", "answers", "said"), [
+    ("192.168.77.1", True, "is there"), ("192.168.77.1", None, "is there"),
+    ("192.168.77.1", False, "does not answer"), ("", None, "no default route"),
+])  # fmt: skip
+def test_a_gateway_that_is_down_is_a_reason_of_its_own(address: str, answers: bool | None, said: str) -> None:
+    found = leaf_finding("SA-0001", address, lambda _: answers)
+    assert said in found.text and "SA-0001" in found.text
+    assert (found.verdict is OK) is (not found.fix) is (said == "is there")
+
+
+def test_a_gateway_whose_service_is_away_forwards_for_nobody() -> None:
+    found = check_gateway(Patient(None, Config(gateway=Gateway("eth9", "192.168.77.0/24")), {}, None, NOW_S))
+    assert found and found.verdict is FAIL and "station-gateway" in found.fix
+    leaf = check_gateway(Patient(None, Config(modem=Modem(gateway="SA-0001")), {}, None, NOW_S))
+    assert leaf and "SA-0001" in leaf.text
+    assert check_gateway(Patient(None, Config(), {}, None, NOW_S)) is None
+
+
+@pytest.mark.parametrize(("percent", "verdict"), [(None, None), (79, OK), (80, WARN), (140, WARN)])
+def test_data_that_gets_short_is_warned_of(percent: int | None, verdict: Verdict | None) -> None:
+    data = {"percent": percent, "budget_mb": 10, "since": "2026-11-01", "is_low_data": True}
+    found = check_data(Patient(None, None, {}, {"data": data}, NOW_S))
+    assert (found.verdict if found else None) == verdict

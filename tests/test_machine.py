@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from agent.board import load
-from agent.machine import machine_of
+from agent.machine import machine_of, neighbour
 
 BOARD = load(Path(__file__).parent.parent / "board" / "duo_sim.toml")
 ROUTES = """\
@@ -31,3 +31,13 @@ def test_a_machine_that_tells_nothing_is_unknown(tmp_path: Path) -> None:
     routes.write_bytes(b"x 00000000 zz 1\n\xff 00000000\n")
     machine = machine_of(BOARD, tmp_path / "nothing", routes)
     assert (machine.macs, machine.gateway, machine.imei) == ((), "", "")
+
+
+def test_a_neighbour_that_did_not_answer_is_told_from_one_that_nobody_asked(tmp_path: Path) -> None:
+    (tmp_path / "arp").write_text(
+        "IP address       HW type     Flags       HW address            Mask     Device\n"
+        "192.168.77.1     0x1         0x2         02:00:00:00:00:01     *        eth0\n"
+        "192.168.77.9     0x1         0x0         00:00:00:00:00:00     *        eth0\n"
+    )
+    seen = [neighbour(address, tmp_path / "arp") for address in ("192.168.77.1", "192.168.77.9", "192.168.77.5")]
+    assert seen == [True, False, None] and neighbour("192.168.77.1", tmp_path / "none") is None

@@ -7,8 +7,8 @@ set -euo pipefail
 cd -P "$(dirname "$0")/.."
 
 debian_packages=(
-    chromium gcc libfribidi0 libpcsclite-dev mosquitto pcscd python3 python3-dev python3-venv strace systemd vsmartcard-vpcd
-    zbar-tools
+    chromium gcc libfribidi0 libpcsclite-dev mosquitto nftables pcscd python3 python3-dev python3-venv strace systemd
+    vsmartcard-vpcd zbar-tools
 )
 rig_packages=(  # make test-long, image and test-image only: 200 MB
     busybox-static cog dbus-daemon device-tree-compiler e2fsprogs fakeroot fdisk gammu gstreamer1.0-gl

@@ -15,7 +15,7 @@ from agent.clock import iso8601, wall
 from agent.effects import Record, Stream, Upload
 from agent.events import LogRequested, UploadTold
 from agent.reporting import answer, message, result
-from agent.station import LogUpload, Station
+from agent.station import LogUpload, Station, is_low_data
 from agent.taps import Step
 
 URL = re.compile(r"https://[^\s/?#@]+(/[!-~]*)?", re.ASCII)  # nobody's name and password in it
@@ -23,6 +23,7 @@ TYPES = ("DiagnosticsLog", "SecurityLog")
 CANCELED, UPLOADING, IDLE = "AcceptedCanceled", "Uploading", "Idle"
 RETRIES_MAX, INTERVAL_MAX_S = 100, 86_400
 BUDGET_MAX_B = 1 << 40
+POSTPONED = "data is short: it is sent when that is over; order it with a budgetB to have it now"
 
 
 def get(station: Station, event: LogRequested, now: float) -> Step:
@@ -37,10 +38,13 @@ def get(station: Station, event: LogRequested, now: float) -> Step:
         event.command_id, event.request_id, event.type, event.url, event.retries, event.retry_interval_s,
         event.budget_b, wall(station.clock, now),
     )  # fmt: skip
-    said = answer(CANCELED if running else "Accepted") | {"filename": named(station, new)}
+    status, upload = CANCELED if running else "Accepted", wish(station, new)
+    said = (answer(status) if upload.order else answer(status, "Postponed", POSTPONED)) | {
+        "filename": named(station, new)
+    }
     ended = (status_record(station, running, CANCELED, "", now),) if running else ()
     station = replace(station, log=new)
-    return station, (result(station, event.command_id, said, now), *ended, wish(new))
+    return station, (result(station, event.command_id, said, now), *ended, upload)
 
 
 def refusal(event: LogRequested) -> tuple[str, str] | None:
@@ -85,8 +89,9 @@ def asked_status(station: Station, now: float) -> Record:
     return status_record(station, log, UPLOADING if log else IDLE, "", now)
 
 
-def wish(log: LogUpload | None) -> Upload:
-    if log is None or log.is_over:
+def wish(station: Station, log: LogUpload | None) -> Upload:
+    """Without a budget of its own it waits while data is short (agent/dataplan.py)."""
+    if log is None or log.is_over or (log.budget_b is None and is_low_data(station)):
         return Upload()
     return Upload(log.order, log.url, log.retries, log.retry_interval_s, log.budget_b)
 

@@ -37,7 +37,10 @@ MAGIC = b"station-agent events 1\n"
 HEAD_B = 8  # of a block
 BLOCK_MAX_B = 4_000_000  # deflated; nobody writes a longer one
 INFLATED_MAX_B = 32_000_000
-FACTS = ("station", "cloud", "outputs", "opened", "network", "reset", "update", "restarted", "wizard", "log", "modem")
+FACTS = (
+    "station", "cloud", "outputs", "opened", "network", "reset", "update", "restarted", "wizard", "log", "data",
+    "modem",
+)  # fmt: skip
 FACT_PREFIXES = ("port/", "owner/")
 EVENTS: dict[str, type] = {each.__name__: each for each in get_args(Event)}
 REPORT = tuple(field.name for field in fields(Report))

@@ -12,7 +12,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from msgspec import structs
+
 from agent.clock import iso8601
+from agent.modem.budget import Counters
 from agent.sim.disk import Later
 from agent.uplink import codec
 from agent.uplink.codec import Ack, Answer, Command, Hello, Mark, VolatileAnswer, Will, WireError, WireRecord
@@ -281,6 +284,8 @@ class SimNet:
         self.loss = 0.0  # of a message, after which this connection is dead (TCP)
         self.doubling = 0.0
         self.reordering = 0.0
+        self.overhead_b = 200  # of a message: TLS, TCP, IP, and their answers
+        self.bearer = Counters(1)  # what the modem's interface has counted
         self._random = random.Random(seed)
         self._later = later
         self._post: Callable[[object], None] | None = None
@@ -302,11 +307,16 @@ class SimNet:
         self._post = None
         self._is_connected = False
 
+    def booted(self) -> None:
+        """Linux counts from nothing."""
+        self.bearer = Counters(1)
+
     def publish(self, connection: int, packet_id: int, topic: str, payload: bytes, qos: int) -> None:
         if connection != self._connection or not self._is_connected or self.is_mute:
             return None
         if not self.is_up or self._random.random() < self.loss:
             return self._die("the link broke")
+        self.bearer = structs.replace(self.bearer, sent_b=self.bearer.sent_b + len(payload) + self.overhead_b)
         copies = 2 if self._random.random() < self.doubling else 1
         for _ in range(copies):
             self._later(self._delay(), lambda: self._arrived(connection, topic, payload))
@@ -355,6 +365,8 @@ class SimNet:
             return False
         connection = self._connection
         message = Received(f"d/{self.cloud.station_id}/{kind}", payload)
+        received_b = self.bearer.received_b + len(payload) + self.overhead_b
+        self.bearer = structs.replace(self.bearer, received_b=received_b)
         self._later(self._delay(), lambda: self._tell(connection, message))
         return True
 

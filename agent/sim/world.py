@@ -32,6 +32,7 @@ from agent.events import (
     PortChosen,
 )
 from agent.hal.controller import Filter, report_of, wish_row
+from agent.modem.meter import DataMeter
 from agent.reporting import VENDOR_ID
 from agent.settings import Settings
 from agent.shell import Shell
@@ -114,10 +115,13 @@ class World:
     def __init__(
         self, seed: int = 0, settings: Settings | None = None, *, ports: int = 2, rtc: bool = True,
         meter_s: float = 60.0, builds: dict[str, SimBuild] | None = None, events: Recorder | None = None,
-        modem: dict[str, Any] | None = None,
+        modem: dict[str, Any] | None = None, is_metered: bool = False,
     ) -> None:  # fmt: skip
         """`builds`: what lies at which URL, for an update service; None: the station has none. `modem`: the station's
-        only way out is a modem, made of these (agent/sim/cell.py); None: the network is simply there."""
+        only way out is a modem, made of these (agent/sim/cell.py); None: the network is simply there. `is_metered`:
+        what goes over the network is counted as a modem's."""
+        self.meter: DataMeter | None = None
+        self.is_metered = is_metered
         self.seed, self.ports, self.rtc, self.events = seed, ports, rtc, events
         self.settings = settings or Settings(station_id=STATION_ID, restart_delay_max_s=5.0)
         self.now = 0.0
@@ -183,6 +187,8 @@ class World:
         dues = [self._queue[0][0]] if self._queue else []
         if self.shell is not None:
             dues.append(self.shell.next_deadline() + self.kernel_since)
+            if self.meter is not None:
+                dues.append(self.meter.next_deadline() + self.kernel_since)
         if self.cell is not None:
             dues.append(self.cell.next_deadline())
         controller_due = self.controller.next_due()
@@ -203,6 +209,8 @@ class World:
             due = self.shell.next_deadline()
             if due + self.kernel_since <= self.now:
                 self.shell.due(max(due, self.mono()))  # due - since + since may be a hair less than due
+        if self.meter is not None:
+            self.meter.due(self.mono() + 1e-6)
 
     def _reports(self) -> None:
         for _, _, index, fields in self.controller.advance(self.now):
@@ -217,6 +225,7 @@ class World:
         assert self.shell is None
         self.controller.power_on(self.now)
         self.kernel_since = self.now
+        self.net.booted()
         if self.cell:
             self.cell.modem.power(True, self.now)
         power = object()
@@ -256,7 +265,7 @@ class World:
         return self
 
     def _host_gone(self) -> None:
-        self.shell = None
+        self.shell = self.meter = None
         if self.cell:
             self.cell.stop()
         if self.updater:
@@ -286,6 +295,9 @@ class World:
             known = known_facts(facts), tuple(jitter)
             self.events.began(Beginning(self.settings, boot, clock, self.ports, *known, machine), first, now)
         self._filter.forget()
+        if self.is_metered:
+            carried = lambda _: ({"ppp0": self.net.bearer}, True)
+            self.meter = DataMeter(station.data.kept, str(self.kernel_since), self._post(), now, carried, lambda: None)
         self.shell = Shell(
             station, first,
             store=store, broker=self.net, controller=self.line,
@@ -294,6 +306,7 @@ class World:
             keys=OperatorKeys([self._key.public_key()], facts),
             work=at_once, build=at_once, now=now, log=self._log, restart=self._restart,
             updater=self.updater, events=self.events,
+            spent=self.meter.spent if self.meter else lambda cause, size_b: None,
         )  # fmt: skip
         if self.cell:
             self.cell.start(self._post(), is_cold=not same_kernel, log=self._log)

@@ -25,7 +25,7 @@ LISTED = "debs"  # in the tar: the names of the packages' files
 # No apt and no dpkg: an image is replaced, never changed. Nor is anybody asked anything: no debconf.
 PACKAGES = """
     base-files base-passwd bash coreutils dash diffutils findutils grep gzip hostname iproute2 kmod libc-bin mawk mount
-    ncurses-bin netbase procps sed tar util-linux
+    ncurses-bin netbase nftables procps sed tar util-linux
     systemd systemd-sysv systemd-resolved udev e2fsprogs
     linux-image-arm64 busybox-static
     python3
