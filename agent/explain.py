@@ -14,6 +14,7 @@ from agent import billing
 from agent.clock import Clock, ClockSource, earliest, iso8601, told, wall
 from agent.core import born
 from agent.events import AuthorizationStatus, Entry, ListState, Report
+from agent.policy.access import name_of
 from agent.policy.authorize import Accept, Decision, Opinion, Refuse, walk
 from agent.policy.authorize import Ask as AskCloud
 from agent.policy.freshness import age_s, follows
@@ -42,6 +43,8 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
     decision: str  # start | stop | ask | refuse
     text: str  # what the driver reads, and what to do about it
     owner: str = ""  # what the owner can do about it, if he can
+    rule: str = ""  # that decided, as records name it
+    access_policy: str = ""  # in force, id@version
     reason: str | None = None
     status: str | None = None  # OCPP 2.1 AuthorizationStatusEnumType; None while the cloud has to be asked
     code: str | None = None  # log code
@@ -72,7 +75,7 @@ def explain(
         words["tariff"] = billed(port)
     else:
         rules, decision = walked(station, ask, now)
-        words = {"evse_id": ask.evse_id, "rules": rules, **outcome(decision, ask)}
+        words = {"evse_id": ask.evse_id, "rules": rules, "rule": decision.rule, **outcome(decision, ask)}
         words["tariff"] = tariff_text(station, decision, ask.evse_id, now)
         if isinstance(decision, AskCloud):
             words["unanswered"] = spelled(walked(station, replace(ask, stage=Stage.ONLINE), now)[1])
@@ -163,7 +166,9 @@ def words_of(reason: Reason) -> dict[str, object]:
 def basis(station: Station, now: float) -> dict[str, object]:
     """What the decision rested on: how old the list is, and what time it is."""
     state, old_s = station.allowlist, age_s(station.allowlist, station.clock, now)
+    rules = station.owner.access
     return {
+        "access_policy": name_of(rules.policy) if rules else "",
         "list_version": state.version,
         "list_entries": state.entries,
         "list_age_s": old_s,
@@ -211,6 +216,8 @@ def as_text(it: Explanation, support_number: str = "") -> str:
     marks = ", ".join(mark for mark in (it.reason, it.status, it.code) if mark)
     lines.append(f"=> {it.decision}" + (f" ({marks})" if marks else ""))
     lines.append(f"   {it.text}" + (f" Support: {support_number}" if support_number and it.reason else ""))
+    if it.rule:
+        lines.append(f"   Rule: {it.rule}" + (f", access policy {it.access_policy}" if it.access_policy else ""))
     if it.until:
         lines.append(f"   Until {it.until}")
     if it.owner:

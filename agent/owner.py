@@ -170,7 +170,7 @@ def closing(station: Station, tx: Transaction, now: float) -> float | None:
     rules, at_s = station.owner.access, wall(station.clock, now)
     if rules is None or rules.policy.at_closing is not AtClosing.STOP or at_s is None or tx.rule == TEST_RULE:
         return None
-    is_connected = bool(tx.groups) or tx.was_listed
+    is_connected = bool(tx.groups) or tx.was_listed or tx.remote_start_id is not None
     for _ in range(CLOSINGS_MAX):
         match access.access(rules, tx.groups, at_s, station.zone, is_connected=is_connected):
             case Allowed(until_s=None):
@@ -218,10 +218,9 @@ def begun_by(station: Station, evse_id: int, grant: Grant) -> dict[str, Any]:
     """What the transaction keeps of the owner's decisions."""
     mine = own_reservation(station, evse_id, grant)
     kept: dict[str, Any] = {"reservation_id": mine.reservation_id if mine else None}
-    if grant.access and station.owner.access:
-        policy = station.owner.access.policy
+    if grant.access:
         kept |= {
-            "access_rule": grant.access.rule, "access_policy": f"{policy.policy_id}@{policy.version}",
+            "access_rule": grant.access.rule, "access_policy": grant.access.policy,
             "limit_s": grant.access.session_limit_s, "limit_stops": grant.access.limit_stops,
         }  # fmt: skip
     return kept

@@ -14,6 +14,7 @@ from agent.clock import earliest, iso8601, wall
 from agent.effects import Record, Stream
 from agent.events import Link, Registration
 from agent.faults import FAULTS, code
+from agent.policy.access import name_of
 from agent.policy.id_token import masked
 from agent.policy.plan_token import Plan, Standing, Token
 from agent.policy.reasons import WORDS
@@ -446,8 +447,11 @@ def case_records(station: Station, name: str, is_open: bool, now: float) -> tupl
 
 
 def refusal(station: Station, notice: Notice, now: float) -> Record:
-    """For the owner who wonders why nobody could charge: which reason, at which port, for whom (masked)."""
+    """For the owner who wonders why nobody could charge: which reason, at which port, for whom (masked), by which rule
+    of which list and access policy."""
     assert notice.reason
+    policy = station.owner.access.policy if station.owner.access else None
+    by = {"rule": notice.rule, "accessPolicy": name_of(policy) if policy else ""}
     words = WORDS[notice.reason]
     component: dict[str, Any] = {"name": "TokenReader"}
     if notice.evse_id:
@@ -455,6 +459,8 @@ def refusal(station: Station, notice: Notice, now: float) -> Record:
     return notify_event(
         station, Stream.LOGS, now, component, "Problem", notice.reason,
         techCode=words.code, techInfo=f"{words.text} Card {masked(notice.id_token)}",
+        customData={"vendorId": VENDOR_ID, "listVersion": station.allowlist.version}
+        | {name: said for name, said in by.items() if said},
     )  # fmt: skip
 
 

@@ -117,6 +117,7 @@ class Notice:
     until: float
     id_token: str = ""
     changes_s: float | None = None  # wall: it is another answer then, as far as anybody knows
+    rule: str = ""  # that refused, as records name it
 
 
 @dataclass(frozen=True, slots=True)

@@ -281,12 +281,12 @@ def decided(station: Station, ask: Ask, online: Entry | None, now: float) -> Ste
             ask = replace(ask, stage=Stage.ONLINE, due=ask.at + timeout_s)
             asks = tuple(ask if a.ask_id == ask.ask_id else a for a in station.asks)
             return replace(station, asks=asks), (AskOnline(ask.ask_id, ask.id_token, ask.evse_id, timeout_s),)
-        case Refuse(reason=reason, until_s=until_s):
+        case Refuse(rule=rule, reason=reason, until_s=until_s):
             late = ask.stage is Stage.ONLINE and online is None
             station = replace(station, asks=kept_late(station.asks, ask)) if late else without(station, ask)
             if reason is Reason.PLUG_IN_FIRST and station.holding:  # two cards, and soon two cars: nobody guesses whose
                 station = replace(station, holding=replace(station.holding, choose=True))
-            return noticed(station, ask.evse_id or 0, reason, now, ask.id_token, until_s), ()
+            return noticed(station, ask.evse_id or 0, reason, now, ask.id_token, until_s, rule), ()
         case Accept(rule=rule, groups=groups, access=access):
             until = now + station.settings.ev_connection_timeout_s
             group_id = entry.group_id if entry else None
@@ -360,10 +360,10 @@ def stopped(station: Station, port: Port, reason: StoppedReason, id_token: str, 
 
 def noticed(
     station: Station, evse_id: int, reason: Reason | None, now: float, id_token: str = "",
-    changes_s: float | None = None,
+    changes_s: float | None = None, rule: str = "",
 ) -> Station:  # fmt: skip
     """Say something at a port (or, with 0, at the station); the newest thing said there stands."""
-    notice = Notice(evse_id, reason, now + stands_s(reason), id_token, changes_s)
+    notice = Notice(evse_id, reason, now + stands_s(reason), id_token, changes_s, rule)
     others = tuple(n for n in station.notices if n.evse_id != evse_id)
     return replace(station, notices=(*others, notice))
 

@@ -138,6 +138,63 @@ def test_a_free_station_has_hours_too() -> None:
     assert charging(play.after(6 * 3600).see(1)) == ["", None]
 
 
+def test_hours_over_midnight_are_of_the_day_on_which_they_begin() -> None:
+    """The stories begin on a Monday."""
+    play = at_noon()
+    night = {"start_min": 22 * 60, "end_min": 6 * 60, "weekdays": [0]}
+    rule = {"name": "Monday night", "who": "everyone", "hours": {"week": [night]}}
+    assert ordered(play, "AccessPolicy", policy(rule))["status"] == "Accepted"
+    assert play.plug(1).tap(ANN).said(1) is Reason.CLOSED
+    assert charging(play.after(15 * 3600).on(PortChosen(1)).tap(ANN)) == [ANN, None], "Tuesday, 3:00"
+    play.tap(ANN).open(1).unplug(1).after(4 * 3600).plug(1)
+    assert play.tap(ANN).said(1) is Reason.CLOSED, "and at 7:00 no more"
+    play.unplug(1).after(5 * DAY_S + 20 * 3600).plug(1)
+    assert play.tap(ANN).said(1) is Reason.CLOSED, "Monday, 3:00, is Sunday's night"
+
+
+def test_a_start_from_the_cloud_keeps_to_the_owners_hours_and_reservations_too() -> None:
+    play = at_noon()
+    remote = {"idToken": {"idToken": "app", "type": "Central"}, "remoteStartId": 1}
+    rules = [{"name": "day", "who": "connected", "hours": hours(8, 14)}, {"name": "fleet", "who": "groups", "groups": ["x"]}]
+    ordered(play, "AccessPolicy", policy(*rules, atClosing="stop"))
+    reserve(play, evse_id=2)
+    said = play.command("RequestStartTransaction", **remote, evseId=2)
+    assert said == {"status": "Rejected", "statusInfo": {"reasonCode": "NotReady", "additionalInfo": "reserved"}}
+    play.plug(1)
+    assert play.command("RequestStartTransaction", **remote, evseId=1) == {"status": "Accepted"}
+    assert charging(play.charge(1).after(3600)) == ["app", None], "the cloud has approved who is let in by it"
+    (started,) = [p for p in play.payloads("TransactionEvent") if p["eventType"] == "Started"]
+    assert started["customData"]["accessRule"] == "day" and started["customData"]["accessPolicy"] == "p@1"
+    play.after(3601).open(1).after(1)
+    assert play.transactions(1)[-1] == ("Ended", "TimeLimitReached")
+    said = play.command("RequestStartTransaction", **remote, evseId=1)
+    assert said["statusInfo"]["additionalInfo"] == "closed"
+    group = {"groupIdToken": {"idToken": "x", "type": "Central"}}
+    assert play.command("RequestStartTransaction", **remote, **group, evseId=1) == {"status": "Accepted"}
+
+
+def test_a_refusal_says_by_which_rule_of_which_list_and_policy_and_explain_says_the_same() -> None:
+    play = at_noon()
+    ordered(play, "AccessPolicy", policy({"name": "evening", "who": "everyone", "hours": hours(18, 22)}))
+    explained = explain(play.station, ANN, play.allow[ANN], None, 1, play.now)
+    play.plug(1).tap(ANN)
+    (told,) = [event for p in play.payloads("NotifyEvent") for event in p["eventData"] if event["actualValue"] == "closed"]
+    said = {name: told["customData"][name] for name in ("rule", "listVersion", "accessPolicy")}
+    assert said == {"rule": "access: evening", "listVersion": 0, "accessPolicy": "p@1"}
+    assert (explained.rule, explained.list_version, explained.access_policy) == tuple(said.values())
+    assert "Rule: access: evening, access policy p@1" in as_text(explained)
+
+
+def test_the_record_names_the_policy_that_has_let_the_driver_in_also_when_another_has_come_before_his_car() -> None:
+    play = at_noon()
+    ordered(play, "AccessPolicy", policy({"name": "all", "who": "everyone"}))
+    play.tap(ANN)
+    ordered(play, "AccessPolicy", {**policy({"name": "other", "who": "everyone"}), "version": 2})
+    play.plug(1)
+    (started,) = play.payloads("TransactionEvent")
+    assert (started["customData"]["accessRule"], started["customData"]["accessPolicy"]) == ("all", "p@1")
+
+
 # -- what people read of it
 
 

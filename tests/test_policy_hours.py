@@ -51,8 +51,8 @@ def span(start: str, end: str, *weekdays: int) -> Span:
     return Span(minute(start), minute(end), weekdays)
 
 
-OFFICE = Hours(opening(WORKDAYS, minute("08:00"), minute("18:00")))
-NIGHTS = Hours(opening([FRI], minute("22:00"), minute("06:00")))
+OFFICE = Hours(opening(span("08:00", "18:00", *WORKDAYS)))
+NIGHTS = Hours(opening(span("22:00", "06:00", FRI)))
 
 
 # -- a span -----------------------------------------------------------------------------------------------------------

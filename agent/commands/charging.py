@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from agent import life, taps
+from agent import taps, terms
 from agent.events import (
     AvailabilityRequested,
     ClearRequested,
@@ -14,7 +14,7 @@ from agent.events import (
     RemoteStopRequested,
 )
 from agent.policy import profile
-from agent.policy.authorize import Accept, Question, Refuse, Terms, decide
+from agent.policy.authorize import Accept, Question, Refuse, decide
 from agent.policy.profile import Profile, Purpose, Rejected
 from agent.policy.reasons import Reason
 from agent.port import Grant, Level, Port
@@ -43,7 +43,7 @@ def remote_start(station: Station, event: RemoteStartRequested, now: float) -> S
     entry = Entry(groups=groups, group_id=event.group_id)
     asked = Question(
         event.id_token, station.settings, station.clock, station.link, port_reason=why_not, online=entry, card=False,
-        terms=Terms(life=life.row(station)),
+        terms=terms.terms(station, port.evse_id if port else None),
     )  # fmt: skip
     decision = decide(asked, now)
     if port is None or not isinstance(decision, Accept):
@@ -56,7 +56,8 @@ def remote_start(station: Station, event: RemoteStartRequested, now: float) -> S
         return station, (result(station, event.command_id, answer("Rejected", rejected.code, rejected.why), now),)
     until = now + station.settings.ev_connection_timeout_s
     grant = Grant(
-        event.id_token, event.type, decision.rule, until, groups, event.group_id, event.remote_start_id, profile=own
+        event.id_token, event.type, decision.rule, until, groups, event.group_id, event.remote_start_id, profile=own,
+        access=decision.access,
     )
     station = granted(station, port.evse_id, grant, now)
     return station, (result(station, event.command_id, {"status": "Accepted"}, now),)

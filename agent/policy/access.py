@@ -17,9 +17,9 @@ from operator import itemgetter
 from typing import Annotated, Any
 
 import msgspec
-from msgspec import Meta, Struct
+from msgspec import Meta, Struct, structs
 
-from agent.policy.hours import Hours, is_open, next_change_s
+from agent.policy.hours import Hours, is_open, next_change_s, opening_hours
 from agent.settings import plain_text
 
 RULES_MAX = 100
@@ -75,6 +75,7 @@ class Rules:
     """A policy, ready to be asked."""
 
     policy: Policy
+    rules: tuple[Rule, ...]  # its own, each night of the week told by the two days that it lies in
     by_group: Mapping[str, tuple[int, ...]]  # numbers of the rules that name it
 
 
@@ -86,6 +87,7 @@ class Allowed:
     limit_stops: bool = True
     overstay_s: int | None = None
     is_time_known: bool = True  # False: the rule has hours, and nobody could look at the clock
+    policy: str = ""  # that the rule is of, id@version
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +115,17 @@ def ready(policy: Policy) -> Rules:
     for number, rule in enumerate(policy.rules):
         for group in rule.groups:
             by_group[group] = (*by_group.get(group, ()), number)
-    return Rules(policy, by_group)
+    return Rules(policy, tuple(map(by_the_day, policy.rules)), by_group)
+
+
+def by_the_day(rule: Rule) -> Rule:
+    """Opening hours belong to the day on which they begin; a Span asks each instant for its own."""
+    return rule if rule.hours is None else structs.replace(rule, hours=opening_hours(rule.hours))
+
+
+def name_of(policy: Policy) -> str:
+    """For records."""
+    return f"{policy.policy_id}@{policy.version}"
 
 
 def access(rules: Rules, groups: Collection[str], at_s: float | None, zone: tzinfo, *, is_connected: bool) -> Access:
@@ -124,7 +136,7 @@ def access(rules: Rules, groups: Collection[str], at_s: float | None, zone: tzin
             until_s = None if rule.hours is None or at_s is None else next_change_s(rule.hours, at_s, zone)
             return Allowed(
                 rule.name, until_s, rule.session_limit_s, rule.limit_stops, rule.overstay_s,
-                is_time_known=rule.hours is None or at_s is not None,
+                is_time_known=rule.hours is None or at_s is not None, policy=name_of(rules.policy),
             )  # fmt: skip
         assert rule.hours is not None, "what has no hours is open"
         opens_s = None if at_s is None else next_change_s(rule.hours, at_s, zone)
@@ -138,7 +150,7 @@ def access(rules: Rules, groups: Collection[str], at_s: float | None, zone: tzin
 def naming(rules: Rules, groups: Collection[str], *, is_connected: bool) -> Iterator[Rule]:
     """The rules that name this driver, from the top."""
     numbers = {number for group in groups for number in rules.by_group.get(group, ())}
-    for number, rule in enumerate(rules.policy.rules):
+    for number, rule in enumerate(rules.rules):
         if rule.who is Who.EVERYONE or (rule.who is Who.CONNECTED and is_connected) or number in numbers:
             yield rule
 
@@ -154,8 +166,8 @@ class Opening:
 
 
 def opening(rules: Rules, at_s: float | None, zone: tzinfo) -> Opening:
-    open_now = [rule for rule in rules.policy.rules if is_open_now(rule, at_s, zone)]
-    timed = [] if at_s is None else [rule.hours for rule in rules.policy.rules if rule.hours is not None]
+    open_now = [rule for rule in rules.rules if is_open_now(rule, at_s, zone)]
+    timed = [] if at_s is None else [rule.hours for rule in rules.rules if rule.hours is not None]
     changes = [change for hours in timed if (change := next_change_s(hours, at_s or 0.0, zone)) is not None]
     named = {rule.who for rule in open_now}
     return Opening(
@@ -168,7 +180,7 @@ def next_opening(rules: Rules, at_s: float, zone: tzinfo) -> tuple[float, Rule] 
     """When a rule that is closed now opens, and which; None: none does."""
     openings = [
         (opens_s, rule)
-        for rule in rules.policy.rules
+        for rule in rules.rules
         if rule.hours is not None and not is_open(rule.hours, at_s, zone)
         and (opens_s := next_change_s(rule.hours, at_s, zone)) is not None
     ]  # fmt: skip

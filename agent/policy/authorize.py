@@ -211,7 +211,7 @@ def permitted(opinion: Accept | Refuse, q: Question, now: float) -> Accept | Ref
         return Refuse("reservation", Reason.RESERVED, kept_until_s(terms.reservations, terms.evse_id))
     if terms.access is None:
         return opinion
-    is_connected = bool(groups) or opinion.source is Source.LIST
+    is_connected = bool(groups) or opinion.source is Source.LIST or not q.card
     at_s = wall(q.clock, now)
     match access(terms.access, groups, at_s, terms.zone, is_connected=is_connected):
         case Allowed() as allowed:

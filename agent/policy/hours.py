@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import date, datetime, timedelta, tzinfo
 from typing import Annotated
 
-from msgspec import Meta, Struct
+from msgspec import Meta, Struct, structs
 
 DAY_S = 86_400
 DAY_MIN = 1_440
@@ -54,13 +54,27 @@ ALWAYS = Hours((Span(),))
 NEVER = Hours()
 
 
-def opening(weekdays: Iterable[int], start_min: int, end_min: int) -> tuple[Span, ...]:
+def opening(span: Span) -> tuple[Span, ...]:
     """Hours that belong to the day on which they begin: Friday 22:00 to 06:00 ends on Saturday morning."""
-    days = tuple(sorted(set(weekdays)))
-    if start_min < end_min or end_min == 0 or not days:
-        return (Span(start_min, end_min, days),)
-    next_days = tuple(sorted((day + 1) % 7 for day in days))
-    return Span(start_min, 0, days), Span(0, end_min, next_days)
+    if span.start_min <= span.end_min or span.end_min == 0 or not is_dated(span):
+        return (span,)
+    next_days = tuple(sorted((day + 1) % 7 for day in span.weekdays))
+    morning = Span(0, span.end_min, next_days, _day_after(span.from_date), _day_after(span.to_date))
+    return structs.replace(span, end_min=0), morning
+
+
+def opening_hours(hours: Hours) -> Hours:
+    """As an owner means them. Those of a date end with its last midnight; the morning after is the next day's."""
+    dated = tuple(structs.replace(each, spans=tuple(map(_of_one_day, each.spans))) for each in hours.dated)
+    return Hours(tuple(part for span in hours.week for part in opening(span)), dated)
+
+
+def _of_one_day(span: Span) -> Span:
+    return structs.replace(span, end_min=0) if span.start_min > span.end_min else span
+
+
+def _day_after(day: date | None) -> date | None:
+    return day + timedelta(days=1) if day is not None and day < date.max else day
 
 
 def local(at_s: float, zone: tzinfo) -> datetime:

@@ -76,6 +76,8 @@ class SimCloud:
         self.has_forgotten = False  # a backup was put back, and the station has not said hello since
         self.list_version = 0
         self.registration = "Accepted"
+        self.heartbeat_s = 300
+        self.tariffs: dict[str, dict[str, Any]] = {}  # idToken -> TariffType, for Authorize
         self.asked: list[codec.VolatileRequest] = []
         self.watched: list[codec.LiveReading] = []
         self._commands = 0
@@ -208,12 +210,14 @@ class SimCloud:
         match request.action:
             case "BootNotification":
                 now = iso8601(self._wall_s())
-                payload: dict[str, Any] = {"currentTime": now, "interval": 300, "status": self.registration}
+                payload: dict[str, Any] = {"currentTime": now, "interval": self.heartbeat_s, "status": self.registration}
             case "Heartbeat":
                 payload = {"currentTime": iso8601(self._wall_s())}
             case "Authorize":
-                info = self.drivers.get(request.payload["idToken"]["idToken"], {"status": "Unknown"})
-                payload = {"idTokenInfo": info}
+                id_token = request.payload["idToken"]["idToken"]
+                payload = {"idTokenInfo": self.drivers.get(id_token, {"status": "Unknown"})}
+                if id_token in self.tariffs:
+                    payload["tariff"] = self.tariffs[id_token]
             case "DataTransfer":
                 payload = {"status": "Accepted"}
             case _:
