@@ -27,6 +27,7 @@ from agent.transaction import TEST_RULE, Reading, Transaction, Trigger, reading
 VENDOR_ID = "station-agent"
 TAMPERED = "TamperDetectionActivated"
 RECONFIGURED = "ReconfigurationOfSecurityParameters"  # OCPP 2.1 security event
+RESET = "ResetOrReboot"
 LOGGED_IN, LOGIN_FAILED = "MaintenanceLoginAccepted", "MaintenanceLoginFailed"
 SERIAL_NUMBER_MAX = 25  # OCPP 2.1: fewer characters than a station id may have
 TECH_INFO_MAX = 500  # OCPP 2.1

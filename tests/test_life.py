@@ -256,6 +256,19 @@ def later(said: Owner) -> Json:
     return {"due": said.due, "offline_since": said.offline_since, "warned_d": said.warned_d}
 
 
+def test_a_station_that_was_taken_from_its_owner_is_not_switched_on_but_activated() -> None:
+    play = owned()
+    on = {"component": {"name": "ChargingStation"}, "variable": {"name": "Activated"}, "attributeValue": "true"}
+    ordered(play, "Transfer", {})
+    for evse_id in (1, 2):
+        (said,) = play.command("SetVariables", setVariableData=[on])["setVariableResult"]
+        assert said["attributeStatus"] == "Rejected" and "Activation" in said["attributeStatusInfo"]["additionalInfo"]
+        assert life(play) is State.TRANSFERRED
+        assert charging(play.plug(evse_id).tap(ANN)) == [None, None]
+        play.on(AllDelivered()).after(1)
+    assert play.wipes == 1
+
+
 def test_a_transfer_survives_a_power_cut_and_does_not_wait_for_ever() -> None:
     play = owned()
     ordered(play, "Transfer", {"waitS": 3600})
@@ -280,7 +293,9 @@ def test_in_the_factorys_state_a_station_keeps_its_identity_and_what_an_electric
     play.plug(1).tap(ANN).charge(1)
     assert ordered(play, "FactoryReset", {})["statusInfo"]["reasonCode"] == "TxInProgress"
     play.after(10).tap(ANN).open(1).after(5)
+    assert not resets(play)
     assert ordered(play, "FactoryReset", {}) == {"status": "Accepted"}
+    assert resets(play) == ["factory state, by the cloud"]
     for each in (play.after(1), rebooted(play)):
         wizard = each.station.wizard
         assert life(each) is State.PROVISIONED and each.station.owner.access is None and prices(each) == ("", "")
@@ -295,6 +310,13 @@ def test_who_is_inside_the_station_can_reset_it_but_not_by_one_slip_nor_during_a
     assert life(play.on(KeyPressed(4, "do"))) is State.ACTIVE, "nobody can have read the question yet"
     assert life(play.after(5).on(KeyPressed(4, "do")).after(1)) is State.PROVISIONED
     assert play.station.owner.activation is None and play.wipes == 1
+    assert resets(rebooted(play)) == ["factory state, by the service menu"]
+
+
+def resets(play: Play) -> list[str]:
+    """What the operator's security log has of resets."""
+    told = play.payloads("SecurityEventNotification")
+    return [each["techInfo"] for each in told if each["type"] == "ResetOrReboot"]
 
 
 ANYTHING = st.recursive(

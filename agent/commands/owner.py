@@ -15,6 +15,7 @@ from agent.clock import earliest, read_time, wall
 from agent.commands import variables
 from agent.commands.answers import Handler, said, with_owner
 from agent.events import OwnerRequested
+from agent.life import is_owned
 from agent.policy import access, activation, display_message, plan_token, reservation
 from agent.policy.activation import Activation
 from agent.policy.id_token import normalised
@@ -131,7 +132,7 @@ def plan_token_brought(station: Station, claims: Any, now: float) -> Step:
 def activate(station: Station, event: OwnerRequested, now: float) -> Step:
     """The whole of it, or nothing. The same one again changes nothing, whatever has come since."""
     held, digest = station.owner.activation, digest_of(event.request)
-    if station.settings.activated and held and held.digest == digest:
+    if is_owned(station) and held and held.digest == digest:
         return said(station, event, {"status": "Accepted"}, now)
     try:
         new, parts = activation.read(event.request)
@@ -143,7 +144,7 @@ def activate(station: Station, event: OwnerRequested, now: float) -> Step:
     if station.owner.leaving:
         why = "the station is on its way from its last owner: wait until it has delivered what it owes"
         return said(station, event, answer("Rejected", "NotReady", why), now)
-    is_new = held is None or not station.settings.activated
+    is_new = held is None or not is_owned(station)
     if is_new and (why := why_not_ready(station, now)):
         return said(station, event, answer("Rejected", "NotReady", why), now)
     return said(after, event, {"status": "Accepted"}, now)

@@ -6,6 +6,7 @@ from datetime import datetime
 from agent import __version__, selftest
 from agent.clock import ClockSource, wall
 from agent.events import Link
+from agent.life import is_owned
 from agent.panel import Action
 from agent.port import is_plugged
 from agent.selftest import Result
@@ -411,7 +412,7 @@ def hand_over(station: Station, now: float, say: Say) -> Iterator[Block]:
 
 def state(station: Station, now: float) -> str:
     """Where the station stands, in one sentence."""
-    if station.settings.activated:
+    if is_owned(station):
         return "This station is activated."
     if steps.closed_by(station, now):
         return "The hand-over is closed until nothing is missing."
