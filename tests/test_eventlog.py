@@ -272,7 +272,7 @@ def with_other_reports(row: Row) -> None:
         row[3] = {0: "red"} | {place + 1: value for place, value in row[3].items()}
 
 
-@pytest.mark.parametrize("change, said_", [
+@pytest.mark.parametrize(("change", "said_"), [
     (nothing, []), (without_a_field, ["Station.problems is new here"]),
     (with_a_field, ["CardTapped.colour is unknown here"]), (with_other_reports, ["Report.colour is unknown here"]),
 ], ids=lambda it: getattr(it, "__name__", ""))  # fmt: skip
@@ -305,7 +305,7 @@ def test_a_decision_that_is_another_is_no_news_where_other_software_called_thing
             row[4] = ["NotifyEvent refused"]
 
     (tmp_path / "00000001.events").write_bytes(by_other(segment(STORY), change))
-    with pytest.raises(ConfigError, match="replay it with 0.9"):
+    with pytest.raises(ConfigError, match=r"replay it with 0\.9"):
         list(replay(tmp_path))
     (tmp_path / "00000001.events").write_bytes(by_other(segment(STORY), lambda row: change(row) or restored(row)))
     with pytest.raises(Difference):

@@ -377,7 +377,7 @@ def read(data: bytes) -> Iterator[Entry]:
 class Reader:
     """Of one segment: rows in, entries out."""
 
-    header: Header = Header(vocabulary="")
+    header: Header = field(default_factory=Header)
     is_ours: bool = True  # whoever wrote this calls everything as we do
     strange: set[str] = field(default_factory=set)  # what is called otherwise
     told: set[str] = field(default_factory=set)
