@@ -8,10 +8,13 @@ from dataclasses import replace
 from math import inf
 from typing import Any
 
+from msgspec import structs
+
 from agent.clock import earliest
 from agent.commands import variables
 from agent.effects import Effect, Wipe
 from agent.policy.owner import Leaving, Owner
+from agent.reporting import RESET, security_event
 from agent.settings import SETTINGS
 from agent.station import ListWord, Station
 from agent.taps import Step, with_port
@@ -24,9 +27,9 @@ BLANK: dict[str, Any] = {"activated": False, "owner": "", "tariff_text": ""}  # 
 WAIT_S, WAIT_MAX_S = 7 * 86_400, 30 * 86_400  # for what is owed
 
 
-def ordered(station: Station, wait_s: int, now: float, *, is_reset: bool = False) -> Station:
+def ordered(station: Station, wait_s: int, now: float, *, is_reset: bool = False, by: str = "the cloud") -> Station:
     """Nobody starts any more, and who charges has ended: his session is the last that this owner is told of."""
-    leaving = Leaving(earliest(station.clock, now), wait_s, is_reset)
+    leaving = Leaving(earliest(station.clock, now), wait_s, is_reset, by=by)
     station = with_cloud(station, {**station.cloud, "activated": False})
     for port in station.ports:
         tx = port.transaction and ended_by(port.transaction, StoppedReason.REMOTE, Trigger.REMOTE_STOP, now)
@@ -40,19 +43,26 @@ def delivered(station: Station) -> Station:
     leaving = station.owner.leaving
     if leaving is None or leaving.is_delivered or any(port.transaction for port in station.ports):
         return station
-    told = Leaving(leaving.ordered_s, leaving.wait_s, leaving.is_reset, is_delivered=True)
+    told = structs.replace(leaving, is_delivered=True)
     return replace(station, owner=replace(station.owner, leaving=told))
 
 
 def followed(before: Station, station: Station, now: float) -> Step:
     """Wiped, as soon as it may be. The step in which a session ends has its record to write, and is too early."""
-    leaving = station.owner.leaving
+    leaving, told = station.owner.leaving, resets(before, station, now)
     if leaving is None or any(port.transaction for each in (before, station) for port in each.ports):
-        return station, ()
+        return station, told
     if not leaving.is_delivered and now < deadline(station):
-        return station, ()
-    effects: tuple[Effect, ...] = (Wipe(),)
-    return wiped(station), effects
+        return station, told
+    return wiped(station), (*told, Wipe())
+
+
+def resets(before: Station, station: Station, now: float) -> tuple[Effect, ...]:
+    """OCPP's security event of an order that has just come: whoever reads the log shall know who was it."""
+    leaving = station.owner.leaving
+    if leaving is None or not leaving.is_reset or not leaving.by or leaving is before.owner.leaving:
+        return ()
+    return (security_event(station, RESET, f"factory state, by {leaving.by}", now),)
 
 
 def deadline(station: Station) -> float:

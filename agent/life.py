@@ -39,6 +39,11 @@ def row(station: Station) -> Row:
     return TABLE[state_of(station)]
 
 
+def is_owned(station: Station) -> bool:
+    """Somebody's, whether he sells just now or not."""
+    return row(station).is_owned
+
+
 def refusal(station: Station) -> Reason | None:
     """Why nobody at all starts at the station; None: somebody may."""
     here = row(station)

@@ -28,6 +28,7 @@ from agent.transaction import TEST_RULE, Reading, Transaction, Trigger, reading
 VENDOR_ID = "station-agent"
 TAMPERED = "TamperDetectionActivated"
 RECONFIGURED = "ReconfigurationOfSecurityParameters"  # OCPP 2.1 security event
+RESET = "ResetOrReboot"
 LOW_SAMPLE_S = 3_600.0  # in low-data mode between two samples that are told; the meter is read and stored as ever
 LOGGED_IN, LOGIN_FAILED = "MaintenanceLoginAccepted", "MaintenanceLoginFailed"
 SERIAL_NUMBER_MAX = 25  # OCPP 2.1: fewer characters than a station id may have

@@ -173,7 +173,7 @@ def pressed(station: Station, action: Action, now: float) -> Station:
         case Part.RESTART, Action.DO if panel.is_read(now):
             return resetting(back(station), ResetType.RESUME, now, "the service menu")
         case Part.FACTORY, Action.DO if panel.is_read(now) and not any(port.transaction for port in station.ports):
-            return farewell.ordered(closed(station), 0, now, is_reset=True)
+            return farewell.ordered(closed(station), 0, now, is_reset=True, by="the service menu")
     return station
 
 

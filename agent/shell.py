@@ -244,6 +244,7 @@ class Shell:
         self._todo: deque[Happening] = deque()
         self._after_commit: deque[tuple[int, Callable[[float], None]]] = deque()
         self._lists: deque[tuple[str, dict[str, Any]]] = deque()  # command and request; the first is being carried out
+        self._lists_of_before = 0  # so many of these are the last owner's
         self._security_event_at: dict[str, float] = {}  # by type: when the next one may be recorded
         self._complaints: set[str] = set()  # types of security events that keep us from connecting, as recorded
         self._core_due: float | None = None  # remembered until the next step of the core
@@ -377,7 +378,7 @@ class Shell:
         if self.station.machine is not before.machine or self.station.outage_known is not before.outage_known:
             self.uplink.boot = reporting.boot_notification(self.station)
         if any(isinstance(effect, Wipe) for effect in effects):
-            also = (*also, *self.lists.wiped(now))
+            also, self._lists_of_before = (*also, *self.lists.wiped(now)), len(self._lists)
         self._perform(effects, also, now)
 
     def _steer(self, said: str | None = None) -> None:
@@ -677,7 +678,7 @@ class Shell:
     def _next_list(self, now: float) -> None:
         """Planned here, built elsewhere, in force with the commit."""
         command_id, request = self._lists[0]
-        if self.station.owner.is_transferred or self.station.owner.leaving:
+        if self._is_list_too_late():
             return self._list_done(command_id, Outcome(Status.Failed, NO_OWNER), now)
         plan = self.lists.plan(request, wall(self.station.clock, now), now)
         if isinstance(plan, Plan):
@@ -686,10 +687,16 @@ class Shell:
             self._list_done(command_id, plan, now)
 
     def _built(self, command_id: str, made: Made | Outcome, now: float) -> None:
-        if self.station.owner.is_transferred or self.station.owner.leaving:
+        if self._is_list_too_late():
+            self.lists.forget_drafts()
             made = Outcome(Status.Failed, NO_OWNER)
         outcome = self.lists.apply(made, wall(self.station.clock, now), now) if isinstance(made, Made) else made
         self._list_done(command_id, outcome, now)
+
+    def _is_list_too_late(self) -> bool:
+        """The first in the queue: for an owner who is gone, or going."""
+        owner = self.station.owner
+        return owner.is_transferred or owner.leaving is not None or self._lists_of_before > 0
 
     def _list_done(self, command_id: str, outcome: Outcome, now: float) -> None:
         def over(later: float) -> None:
@@ -698,6 +705,7 @@ class Shell:
                 self._log(f"allowlist {state.version} with {state.entries} cards is in force")
                 self._todo.append(ListChanged(state))
             self._lists.popleft()
+            self._lists_of_before = max(0, self._lists_of_before - 1)
             if self._lists:
                 self._next_list(later)
 

@@ -19,6 +19,7 @@ from agent.authcache import lists, overlay
 from agent.update import courier, engine
 from tests import durable_air, durable_provision, durable_slots
 from tests.durability import Judge, Recording, Tree, plant, record
+from tests.durable_farewell import farewell_judge, play_farewell
 from tests.durable_lists import CARDS, MANY, judge_lists, play_changes, play_lists, play_long, play_mends, play_parts
 from tests.durable_store import DAMAGED, half_readable, judge_rebuilt, judge_store, play_reopening, play_store
 
@@ -51,6 +52,7 @@ STORIES = {
         durable_provision.play_provision, durable_provision.provision_judge, durable_provision.BEFORE
     ),
     "air": Story(durable_air.play_air, durable_air.air_judge, durable_air.before()),
+    "farewell": Story(play_farewell, farewell_judge),
     "long list": Story(play_long, lambda: partial(judge_lists, MANY)),
 }
 WRITER = [sys.executable, "-m", "tests.durable_stories"]

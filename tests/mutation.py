@@ -23,12 +23,13 @@ MODULES = (
     "agent.files", "agent.outbox", "agent.store", "agent.app", "agent.authcache.listfile", "agent.authcache.lists",
     "agent.authcache.parts", "agent.authcache.builder", "agent.authcache.overlay", "agent.update.slots",
     "agent.update.statefile", "agent.update.engine", "agent.update.provision", "agent.update.courier",
+    "agent.shell",
 )  # fmt: skip
 SYNCS = re.compile(r"f?(data)?sync(_\w+)?")
 TOGETHER = {  # what makes a commit whole
     "agent.authcache.lists": re.compile(r"clear|list_changed|_forgotten|saves"),
     "agent.update.statefile": re.compile(r"put"), "agent.update.engine": re.compile(r"_change|_mark"),
-    "agent.update.courier": re.compile(r"_write"),
+    "agent.update.courier": re.compile(r"_write"), "agent.shell": re.compile(r"wiped"),
 }  # fmt: skip
 SWAPPED = (  # module, function, what is done one step too late there
     ("agent.files", "put", "files.sync(new)"), ("agent.files", "put", "files.rename("),
@@ -66,16 +67,19 @@ SQL = (
     Mutant("the epoch is written after COMMIT", "store", delay="INSERT OR REPLACE INTO epoch"),
     Mutant("the list's row is promised before COMMIT", "lists", delay="COMMIT"),
     Mutant("each of a list's facts by itself", "changes", old=r"\b(BEGIN IMMEDIATE|COMMIT)\b", new="SELECT 1"),
+    Mutant("each of an owner's facts by itself", "farewell", old=r"\b(BEGIN IMMEDIATE|COMMIT)\b", new="SELECT 1"),
 )
 # What no line names belongs to the lists.
 STORY_OF = {
     "agent.update.slots": "slots", "agent.update.statefile": "slots", "agent.update.engine": "slots",
     "agent.update.provision": "provision", "agent.update.courier": "air",
     "agent.store": "store", "set_aside": "damaged", "sync_folder": "damaged", "rebuilt": "rebuilt",
+    "agent.shell": "farewell", "wiped": "farewell", "forget_drafts": "farewell",
     "_change": "changes", "_stage": "changes", "_forgotten": "changes", "agent.authcache.parts": "parts",
 }  # fmt: skip
 STORIES_ORDER = (
-    "store", "damaged", "rebuilt", "lists", "parts", "changes", "mends", "slots", "provision", "air", "long list",
+    "store", "damaged", "rebuilt", "lists", "parts", "changes", "mends", "slots", "provision", "air", "farewell",
+    "long list",
 )  # fmt: skip
 EQUIVALENT = {  # name -> why nothing can be lost
     "agent/update/engine.py: sync() without staging.writer.sync_written()":

@@ -8,21 +8,25 @@ from pathlib import Path
 
 import pytest
 
+from agent import store
 from tests import mutation
 from tests.conftest import LONG
 from tests.durability import ROOT, Data, Names, Recording, Said, Size, Step, Sync, Tree, broken, record, tree, worlds
+from tests.durable_farewell import LISTED, farewell_judge, his
 from tests.durable_stories import STORIES, recorded
 
 pytestmark = pytest.mark.needs("strace", "strace")
 
 Tell = Callable[[str, object], None]
 WRITTEN = [story for story in STORIES if story != "reopening"]
+LONG_STORIES = ("farewell",)  # whose quick tests are their own
+QUICKLY = [pytest.param(story, marks=pytest.mark.long) if story in LONG_STORIES else story for story in WRITTEN]
 
 # -- what was promised ------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.promise("S2", "S4", "S8")
-@pytest.mark.parametrize("story", WRITTEN)
+@pytest.mark.parametrize("story", QUICKLY)
 def test_what_was_promised_survives_a_power_cut_at_any_operation(story: str, record_property: Tell) -> None:
     recording = recorded(story, range(2))
     assert list(broken(recording, STORIES[story].judge(), effort=0)) == []
@@ -41,6 +45,17 @@ def test_what_was_promised_survives_whatever_a_power_cut_leaves(
     disks = len({(world.key(), world.said) for world in worlds(recording, effort=5, seed=life)})
     assert list(broken(recording, STORIES[story].judge(), effort=5, seed=life)) == []
     record_property("fact", f"{story} {life}: {len(recording.steps) + 1} instants, {disks} disks that a cut may leave")
+
+
+@pytest.mark.promise("S2")
+@pytest.mark.parametrize("order", ["transfer", pytest.param("reset", marks=pytest.mark.long)])
+def test_a_station_that_is_taken_from_its_owner_is_his_or_nobodys_wherever_the_power_is_cut(
+    order: str, record_property: Tell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store, "BALLAST_B", 4_096)
+    recording = recorded("farewell", [("transfer", "reset").index(order)], before=his())
+    assert list(broken(recording, farewell_judge(before=LISTED), effort=0)) == []
+    record_property("fact", f"{order}: the power was cut at {len(recording.steps) + 1} instants")
 
 
 @pytest.mark.promise("S2")

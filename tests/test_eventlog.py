@@ -1,9 +1,11 @@
 """The event log: what entered the core, for weeks, without card ids, replayed to the same decisions."""
 
 import random
+import re
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -35,6 +37,7 @@ from agent.eventlog.replay import Difference, Replay, replay
 from agent.eventlog.segments import PAGE_B, ROOM_B, SEGMENT_MAX_B, SEGMENT_MAX_S, Append, Segments, found
 from agent.events import CardTapped, Deadline, PhoneTold, PortReported, Report, UpdateRequested
 from agent.policy.id_token import is_random, normalised
+from agent.settings import ConfigError
 from agent.sim.world import World
 from tests.play import ANN, BOB, Play
 
@@ -213,6 +216,111 @@ def test_reports_that_say_only_what_has_changed_come_back_whole(reports: list[tu
     steps = [Step(None, PortReported(evse_id, report), 1.5, ()) for evse_id, report in reports]
     back = [e.event for e in read(MAGIC + block(list(map(writer.step, steps)))) if isinstance(e, Happened)]
     assert back == [step.event for step in steps]
+
+
+# -- what other software has written ----------------------------------------------------------------------------------
+
+Row = list[Any]
+
+
+def by_other(data: bytes, change: Callable[[Row], None]) -> bytes:
+    """The segment as software 0.9 would have written it, which called some things otherwise."""
+    out = MAGIC
+    for payload in payloads(data):
+        rows = msgspec.msgpack.decode(zlib.decompress(payload), type=list[Row])
+        for row in rows:
+            if row[0] == "H":
+                row[1] |= {"version": "0.9", "vocabulary": "another"}
+            change(row)
+        out += block(rows)
+    return out
+
+
+def is_event(row: Row, name: str) -> bool:
+    return row[0] == "E" and row[2] == name
+
+
+def nothing(row: Row) -> None:
+    pass
+
+
+def without_a_field(row: Row) -> None:
+    if row[0] == "S":
+        del row[2]["problems"]
+
+
+def with_a_field(row: Row) -> None:
+    if is_event(row, "CardTapped"):
+        row[3]["colour"] = "red"
+
+
+def with_a_field_of_another_name(row: Row) -> None:
+    if is_event(row, "CardTapped"):
+        row[3]["card"] = row[3].pop("uid")
+
+
+def with_an_event_that_is_gone(row: Row) -> None:
+    if is_event(row, "CardTapped"):
+        row[2] = "CardWaved"
+
+
+def with_other_reports(row: Row) -> None:
+    """Another field stood in front."""
+    if row[0] == "H":
+        row[1]["report"] = ["colour", *row[1]["report"]]
+    if row[0] == "R":
+        row[3] = {0: "red"} | {place + 1: value for place, value in row[3].items()}
+
+
+@pytest.mark.parametrize(("change", "said_"), [
+    (nothing, []), (without_a_field, ["Station.problems is new here"]),
+    (with_a_field, ["CardTapped.colour is unknown here"]), (with_other_reports, ["Report.colour is unknown here"]),
+], ids=lambda it: getattr(it, "__name__", ""))  # fmt: skip
+def test_a_segment_whose_fields_came_or_went_replays_and_says_which(change: Any, said_: list[str]) -> None:
+    lines = replayed(by_other(segment(STORY), change))
+    assert lines[0].startswith("-- S-1, written by 0.9")
+    assert [line[3:] for line in lines[1:] if line.startswith("-- ")] == said_
+    assert [line for line in lines if not line.startswith("--")] == [
+        line for line in replayed(segment(STORY)) if not line.startswith("--")
+    ]
+
+
+@pytest.mark.parametrize("change", [with_a_field_of_another_name, with_an_event_that_is_gone])
+def test_a_segment_that_only_its_own_software_reads_is_left_out_and_the_next_one_goes_on(
+    change: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "00000001.events").write_bytes(by_other(segment(STORY[:30]), change))
+    (tmp_path / "00000002.events").write_bytes(segment(STORY[30:]))
+    assert cli.main(["replay", str(tmp_path)]) == cli.OPERATOR
+    out = capsys.readouterr()
+    assert "00000001.events: 0.9 wrote this, and its Card" in out.out and "replay it with 0.9" in out.err
+    decided = re.search(r"(\d+) events, decided as then", out.out)
+    assert decided and int(decided[1]) >= len(STORY[30:])
+
+
+def test_a_decision_that_is_another_is_no_news_where_other_software_called_things_otherwise(tmp_path: Path) -> None:
+    def change(row: Row) -> None:
+        without_a_field(row)
+        if row[0] == "E" and len(row) > 4:
+            row[4] = ["NotifyEvent refused"]
+
+    (tmp_path / "00000001.events").write_bytes(by_other(segment(STORY), change))
+    with pytest.raises(ConfigError, match=r"replay it with 0\.9"):
+        list(replay(tmp_path))
+    (tmp_path / "00000001.events").write_bytes(by_other(segment(STORY), lambda row: change(row) or restored(row)))
+    with pytest.raises(Difference):
+        list(replay(tmp_path))
+
+
+def restored(row: Row) -> None:
+    """Its vocabulary was ours after all."""
+    if row[0] == "S":
+        row[2]["problems"] = 0
+
+
+def test_a_log_in_another_format_is_refused_with_a_sentence() -> None:
+    with pytest.raises(Unreadable, match="in a format of its own"):
+        list(read(MAGIC.replace(b"1", b"2") + segment(STORY)[len(MAGIC) :]))
 
 
 # -- what is left out -------------------------------------------------------------------------------------------------

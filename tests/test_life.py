@@ -1,14 +1,17 @@
 """A station's life in the hand: from the shelf to its owner, to the end of his plan, and to the next owner."""
 
+import json
+from argparse import ArgumentParser, Namespace
 from dataclasses import replace
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent import service
+from agent import billing, service
 from agent.events import AllDelivered, KeyPressed, Machine, PanelTold
 from agent.policy import plan_token
 from agent.policy.access import Visible
@@ -25,8 +28,10 @@ from agent.ui.words import ENGLISH
 from agent.uplink.cwt import claims_of
 from agent.wizard import readiness
 from tests.play import ANN, BOB, KEYS, OPERATOR, WALL_S, Json, Play, cwt
+from tests.test_cost import tariff
 from tests.test_owner import DAY_S, charging, hours, ordered, policy, token
 from tools.cloud import cli_life
+from tools.cloud.errors import OperatorError
 
 SERIAL = "SA-0001"
 NEW = Settings(station_id=SERIAL, activated=False, circuit_limit_ma=32_000, restart_delay_max_s=0.0)
@@ -39,6 +44,10 @@ WIZARD: Json = {
     "done": {"hand-over": [WALL_S, False]}, "told": "d1", "is_heard": True,
 }  # fmt: skip
 ACTIVATION: Json = {"name": "Yard 1", "owner": "Acme", "contact": "yard@acme.example"}
+PRICES: Json = {
+    "groupTariffs": {"version": "1", "rules": [{"groups": ["fleet"], "tariff": tariff("fleet", 0.1)}]},
+    "defaultTariff": tariff("public"),
+}
 
 
 def installed(**more: Any) -> Play:
@@ -62,6 +71,12 @@ def rebooted(play: Play) -> Play:
     for evse_id in (1, 2):
         play.see(evse_id, energy_wh=1000 * evse_id)
     return play.after(30)
+
+
+def prices(play: Play) -> tuple[str, str]:
+    """Ids of the tariffs for whoever is of the fleet, and for everybody else; "": there is none."""
+    found = [billing.choice(play.station, 2, groups, play.now).tariff for groups in (["fleet"], [])]
+    return found[0].tariff_id if found[0] else "", found[1].tariff_id if found[1] else ""
 
 
 def statuses(play: Play) -> list[str]:
@@ -112,10 +127,12 @@ def test_all_that_comes_in_an_activation_is_in_force_at_once() -> None:
     rules = policy({"name": "day", "who": "everyone", "hours": hours(8, 18)}, visible="usable")
     claims = token(1, -10, 10, SERIAL)
     play = activated(
-        afterPlan="free", reservable=True, visibility="usable", accessPolicy=rules, planToken=cwt(claims),
+        afterPlan="free", reservable=True, visibility="usable", accessPolicy=rules, planToken=cwt(claims), **PRICES,
     )  # fmt: skip
-    said = play.station.owner
-    assert said.access and said.tokens and said.is_reservable and said.is_free_after_plan
+    for each in (play, rebooted(play)):
+        said = each.station.owner
+        assert said.access and said.tokens and said.is_reservable and said.is_free_after_plan
+        assert prices(each) == ("fleet", "public")
     asked = play.command("GetVariables", getVariableData=[
         {"component": {"name": "ChargingStation"}, "variable": {"name": name}} for name in ("LifeCycle", "Visibility")
     ])  # fmt: skip
@@ -125,12 +142,13 @@ def test_all_that_comes_in_an_activation_is_in_force_at_once() -> None:
 @pytest.mark.parametrize("wrong", [
     {"accessPolicy": {"policyId": "p"}}, {"planToken": "AAAA"}, {"name": ""}, {"owner": "A\u202eB"}, {"colour": 1},
     {"planToken": cwt(token(1, -10, 10, "SA-0002"))}, {"visibility": "nobody", "accessPolicy": policy()},
-    {"defaultTariff": {}}, {"afterPlan": "whatever"}, {"digest": "0"},
+    {"defaultTariff": {}}, {"groupTariffs": {"version": "1", "rules": [{"groups": [], "tariff": tariff()}]}},
+    {"groupTariffs": None}, {"defaultTariff": tariff(currency="XXY")}, {"afterPlan": "whatever"}, {"digest": "0"},
 ])  # fmt: skip
 def test_an_activation_with_anything_wrong_changes_nothing_and_says_why(wrong: Json) -> None:
     play = installed()
     before, facts = play.station.owner, dict(play.facts)
-    said = ordered(play, "Activation", {**ACTIVATION, "accessPolicy": policy(), **wrong})
+    said = ordered(play, "Activation", {**ACTIVATION, "accessPolicy": policy(), **PRICES, **wrong})
     assert said["status"] == "Rejected" and said["statusInfo"]["additionalInfo"]
     assert play.station.owner == before and play.facts == facts and life(play) is State.READY
 
@@ -190,7 +208,8 @@ def test_a_session_that_runs_is_not_cut_off_by_the_plan() -> None:
 
 def owned() -> Play:
     """A station of which its owner has made everything his."""
-    play = activated(accessPolicy=policy({"name": "all", "who": "everyone"}), planToken=cwt(token(1, -10, 10, SERIAL)))
+    rules = policy({"name": "all", "who": "everyone"})
+    play = activated(accessPolicy=rules, planToken=cwt(token(1, -10, 10, SERIAL)), **PRICES)
     play.command("SetVariables", setVariableData=[
         {"component": {"name": component}, "variable": {"name": name}, "attributeValue": value}
         for component, name, value in (
@@ -223,6 +242,7 @@ def test_after_a_transfer_nothing_of_the_owner_is_left_and_all_that_was_installe
         said, settings = each.station.owner, each.station.settings
         assert said == Owner(tokens=said.tokens, standing=said.standing, is_transferred=True, **later(said))
         assert settings.owner == settings.tariff_text == "" and life(each) is State.TRANSFERRED
+        assert prices(each) == ("", "")
         assert (settings.port_limit_ma, settings.time_zone) == (20_000, "Europe/Berlin")
         assert each.station.wizard.pinpoint and each.station.wizard.breaker_ma == 40_000
         assert "Acme" not in repr({key: value for key, value in each.facts.items() if key != "wizard"})
@@ -234,6 +254,19 @@ def test_after_a_transfer_nothing_of_the_owner_is_left_and_all_that_was_installe
 
 def later(said: Owner) -> Json:
     return {"due": said.due, "offline_since": said.offline_since, "warned_d": said.warned_d}
+
+
+def test_a_station_that_was_taken_from_its_owner_is_not_switched_on_but_activated() -> None:
+    play = owned()
+    on = {"component": {"name": "ChargingStation"}, "variable": {"name": "Activated"}, "attributeValue": "true"}
+    ordered(play, "Transfer", {})
+    for evse_id in (1, 2):
+        (said,) = play.command("SetVariables", setVariableData=[on])["setVariableResult"]
+        assert said["attributeStatus"] == "Rejected" and "Activation" in said["attributeStatusInfo"]["additionalInfo"]
+        assert life(play) is State.TRANSFERRED
+        assert charging(play.plug(evse_id).tap(ANN)) == [None, None]
+        play.on(AllDelivered()).after(1)
+    assert play.wipes == 1
 
 
 def test_a_transfer_survives_a_power_cut_and_does_not_wait_for_ever() -> None:
@@ -260,10 +293,12 @@ def test_in_the_factorys_state_a_station_keeps_its_identity_and_what_an_electric
     play.plug(1).tap(ANN).charge(1)
     assert ordered(play, "FactoryReset", {})["statusInfo"]["reasonCode"] == "TxInProgress"
     play.after(10).tap(ANN).open(1).after(5)
+    assert not resets(play)
     assert ordered(play, "FactoryReset", {}) == {"status": "Accepted"}
+    assert resets(play) == ["factory state, by the cloud"]
     for each in (play.after(1), rebooted(play)):
         wizard = each.station.wizard
-        assert life(each) is State.PROVISIONED and each.station.owner.access is None
+        assert life(each) is State.PROVISIONED and each.station.owner.access is None and prices(each) == ("", "")
         assert wizard.pinpoint is None and not wizard.done and not wizard.installer
         assert wizard.breaker_ma == 40_000 and wizard.settings == {"circuit_limit_ma": 32_000}
 
@@ -275,6 +310,13 @@ def test_who_is_inside_the_station_can_reset_it_but_not_by_one_slip_nor_during_a
     assert life(play.on(KeyPressed(4, "do"))) is State.ACTIVE, "nobody can have read the question yet"
     assert life(play.after(5).on(KeyPressed(4, "do")).after(1)) is State.PROVISIONED
     assert play.station.owner.activation is None and play.wipes == 1
+    assert resets(rebooted(play)) == ["factory state, by the service menu"]
+
+
+def resets(play: Play) -> list[str]:
+    """What the operator's security log has of resets."""
+    told = play.payloads("SecurityEventNotification")
+    return [each["techInfo"] for each in told if each["type"] == "ResetOrReboot"]
 
 
 ANYTHING = st.recursive(
@@ -344,6 +386,35 @@ def test_a_token_in_a_file_is_taken_on_disk_and_told_to_the_cloud_or_refused_wit
             world.run(5)
         assert said[:2] == ["", ""] and len(shell.station.owner.tokens) == 1
         assert "a key that this station does not know" in said[2] and "base64" in said[3]
+
+
+def test_the_reference_clouds_activation_is_good_and_one_that_is_too_long_is_not_sent(tmp_path: Path) -> None:
+    files = {"policy": policy({"name": "all", "who": "everyone"}), "group": PRICES["groupTariffs"]}
+    for name, said in {**files, "tariff": PRICES["defaultTariff"], "long": policy(name="x" * 89_900)}.items():
+        (tmp_path / name).write_text(json.dumps(said))
+    parser, sent = ArgumentParser(), list[Any]()
+    subs = parser.add_subparsers()
+
+    def to(name: str, run: cli_life.Run, text: str) -> ArgumentParser:
+        sub = subs.add_parser(name)
+        sub.set_defaults(run=run)
+        return sub
+
+    def send(args: Namespace, action: str, payload: Any) -> int:
+        sent.append(payload["data"])
+        return 0
+
+    cli_life.add_life(to, send)
+    line = ["activate", "--name", "Yard 1", "--owner", "Acme"]
+    line += ["--tariff", str(tmp_path / "tariff"), "--group-tariffs", str(tmp_path / "group"), "--policy"]
+    args = parser.parse_args([*line, str(tmp_path / "policy")])
+    args.run(args)
+    play = installed()
+    assert ordered(play, "Activation", sent[0]) == {"status": "Accepted"}
+    assert play.station.owner.access and prices(play) == ("fleet", "public")
+    args = parser.parse_args([*line, str(tmp_path / "long")])
+    with pytest.raises(OperatorError, match="over 90000 bytes: send"):
+        args.run(args)
 
 
 def test_the_reference_clouds_tokens_are_good() -> None:

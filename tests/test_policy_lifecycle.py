@@ -52,6 +52,11 @@ def test_a_station_lives_from_the_shelf_to_its_next_owner() -> None:
     assert state(Facts(True, True, False), is_ready=True) is State.READY
 
 
+def test_installing_is_over_where_somebody_sells_and_begins_anew_where_the_station_is_nobodys() -> None:
+    nobodys = {State.BARE, State.PROVISIONED, State.INSTALLED, State.READY, State.TRANSFERRED}
+    assert {at for at, row in TABLE.items() if not row.is_owned} == nobodys
+
+
 def test_who_only_asks_what_may_be_done_need_not_look_whether_all_is_ready() -> None:
     assert TABLE[State.INSTALLED] == TABLE[State.READY]
 

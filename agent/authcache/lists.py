@@ -168,10 +168,7 @@ class Lists:
             have = self._fact.edition
             parts = Parts(directory, files)
             parts.forget(have if self._has_list else replace(have, version=have.version - 1))
-        for path in directory.iterdir():
-            is_ours = NAME.fullmatch(path.name) or path.name in (NEW, "part.new")
-            if is_ours and (self._fact is None or path.name != self._fact.file):
-                self._discard(path)
+        self._tidy()
 
     @property
     def state(self) -> ListState:
@@ -278,10 +275,30 @@ class Lists:
                 self._discard(self._directory / old_file)
             if self._fact:
                 Parts(self._directory, self._files).forget(self._fact.edition)
+            else:
+                self._tidy()
         return self.state
 
+    def _tidy(self) -> None:
+        """Files of lists that are not in force go; parts have their own rule."""
+        for path in self._directory.iterdir():
+            is_ours = NAME.fullmatch(path.name) or path.name in (NEW, "part.new")
+            if is_ours and (self._fact is None or path.name != self._fact.file):
+                self._discard(path)
+
+    def forget_drafts(self) -> None:
+        """Nothing is left of a list that is on its way."""
+        parts = Parts(self._directory, self._files)
+        with suppress(OSError):
+            if held := parts.held():
+                parts.drop([part.path for part in held])
+                self._files.sync(self._directory)
+            self._tidy()
+
     def wiped(self, now: float) -> list[Save]:
-        """No list and no cache, once this is committed: the next owner's may be of any generation."""
+        """No list and no cache, once this is committed: the next owner's may be of any generation. Parts of a list on
+        its way go before: nobody could tell them from the next owner's."""
+        self.forget_drafts()
         self._staged = Staged(None, {}, Content(), None)
         return [Save(FACT, None), *self._forgotten(), *self.cache.clear(now)]
 

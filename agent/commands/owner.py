@@ -11,14 +11,17 @@ from typing import Any
 import msgspec
 
 from agent import farewell, reporting
-from agent.clock import read_time, wall
+from agent.clock import earliest, read_time, wall
 from agent.commands import variables
 from agent.commands.answers import Handler, said, with_owner
 from agent.events import OwnerRequested
+from agent.life import is_owned
 from agent.policy import access, activation, display_message, plan_token, reservation
 from agent.policy.activation import Activation
 from agent.policy.id_token import normalised
 from agent.policy.reservation import Answer, Reservation
+from agent.policy.tariff import choice, terms
+from agent.policy.tariff.terms import TariffRefused
 from agent.reporting import answer
 from agent.station import Station
 from agent.taps import Step
@@ -129,19 +132,19 @@ def plan_token_brought(station: Station, claims: Any, now: float) -> Step:
 def activate(station: Station, event: OwnerRequested, now: float) -> Step:
     """The whole of it, or nothing. The same one again changes nothing, whatever has come since."""
     held, digest = station.owner.activation, digest_of(event.request)
-    if station.settings.activated and held and held.digest == digest:
+    if is_owned(station) and held and held.digest == digest:
         return said(station, event, {"status": "Accepted"}, now)
     try:
         new, parts = activation.read(event.request)
         after = with_activation(station, replace_digest(new, digest))
         for name, value in parts.items():
             after = READERS[name](after, value, now)
-    except (activation.Refused, access.Refused, plan_token.Refused) as refused:
+    except (activation.Refused, access.Refused, plan_token.Refused, TariffRefused) as refused:
         return said(station, event, answer("Rejected", "InvalidValue", str(refused)), now)
     if station.owner.leaving:
         why = "the station is on its way from its last owner: wait until it has delivered what it owes"
         return said(station, event, answer("Rejected", "NotReady", why), now)
-    is_new = held is None or not station.settings.activated
+    is_new = held is None or not is_owned(station)
     if is_new and (why := why_not_ready(station, now)):
         return said(station, event, answer("Rejected", "NotReady", why), now)
     return said(after, event, {"status": "Accepted"}, now)
@@ -185,15 +188,22 @@ def activated_access(station: Station, said: Any, now: float) -> Station:
     return with_owner(station, access=access.ready(policy))
 
 
-def no_tariff(station: Station, said: Any, now: float) -> Station:
-    raise activation.Refused("tariffs are not taken in an activation: send them after it")
+def activated_groups(station: Station, said: Any, now: float) -> Station:
+    return with_owner(station, group_tariffs=choice.read_group_tariffs(said))
+
+
+def activated_default(station: Station, said: Any, now: float) -> Station:
+    """At each EVSE."""
+    evse_ids, at_s = [port.evse_id for port in station.ports], earliest(station.clock, now)
+    defaults = choice.with_default(station.owner.default_tariffs, evse_ids, 0, terms.read(said), at_s)
+    return with_owner(station, default_tariffs=defaults)
 
 
 READERS: dict[str, Callable[[Station, Any, float], Station]] = {
     "accessPolicy": activated_access,
     "planToken": with_token,
-    "groupTariffs": no_tariff,
-    "defaultTariff": no_tariff,
+    "groupTariffs": activated_groups,
+    "defaultTariff": activated_default,
 }
 assert READERS.keys() == set(activation.PARTS)
 

@@ -98,7 +98,7 @@ def gone(station: Station, now: float) -> Step:
     if reset is None or reset.going or not is_ready(station, reset, now):
         return station, ()
     why = f"{reset.type} reset by {reset.by}"
-    told = reporting.security_event(station, "ResetOrReboot", why, now)
+    told = reporting.security_event(station, reporting.RESET, why, now)
     return replace(station, reset=replace(reset, going=True)), (told, Restart())
 
 

@@ -414,6 +414,8 @@ def written(station: Station, row: Row, text: str) -> tuple[Station, Json]:
         value = checked(Layer.CLOUD, row.setting, value, Merged(ceiling(station), {}))
     except ConfigError as error:
         return station, answer("Rejected", reason_code(row.setting, value), str(error)[:SHOWN_MAX])
+    if row.setting == "activated" and value and (station.owner.leaving or station.owner.is_transferred):
+        return station, answer("Rejected", "NotReady", "the station was taken from its owner: send an Activation")
     settings = msgspec.structs.replace(station.settings, **{row.setting: value})
     station = replace(station, settings=settings, cloud={**station.cloud, row.setting: value}, ceiling=ceiling(station))
     return station, answer("Accepted")

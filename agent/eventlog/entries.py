@@ -10,14 +10,23 @@ an array of entries. Every block can be read without the ones before it. A cut l
           | ["R", now, evse_id, changed, said]    PortReported: fields that differ from this port's report before
           | ["E", now, name, fields, said]        every other event
     said  = lines of `said`, or left out
+    changed = {place in the header's `report`: value}
+
+The header has a fingerprint of the vocabulary, by which a reader knows whether other software wrote it. What that
+called otherwise is found, entry by entry, and said (`Otherwise`): a field that is new here has its default, one that is
+unknown here is left out. What cannot be read so ends the segment (`Unreadable`), and no other one.
 """
 
 import hmac
+import json
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields, is_dataclass
 from datetime import UTC, tzinfo
-from typing import Any, get_args
+from enum import Enum
+from functools import cache
+from hashlib import sha256
+from typing import Any, get_args, get_type_hints
 
 import msgspec
 from msgspec import Struct
@@ -33,7 +42,8 @@ from agent.station import Boot, Station
 from agent.uplink.messages import CustomData
 
 FORMAT = 1
-MAGIC = b"station-agent events 1\n"
+MAGIC_OF_ANY = b"station-agent events "
+MAGIC = MAGIC_OF_ANY + b"%d\n" % FORMAT
 HEAD_B = 8  # of a block
 BLOCK_MAX_B = 4_000_000  # deflated; nobody writes a longer one
 INFLATED_MAX_B = 32_000_000
@@ -43,7 +53,7 @@ FACTS = (
 )  # fmt: skip
 FACT_PREFIXES = ("port/", "owner/")
 EVENTS: dict[str, type] = {each.__name__: each for each in get_args(Event)}
-REPORT = tuple(field.name for field in fields(Report))
+REPORT = tuple(each.name for each in fields(Report))
 
 
 class Unreadable(Exception):
@@ -54,6 +64,8 @@ class Header(Struct, frozen=True):
     station_id: str = ""
     version: str = ""  # of the software
     format: int = FORMAT
+    vocabulary: str = ""  # of the types that stand here
+    report: tuple[str, ...] = REPORT  # a report's fields, in the order of their places
 
 
 class Beginning(Struct, frozen=True):
@@ -106,7 +118,36 @@ class Missing:
     count: int
 
 
-Entry = Header | Snapshot | Happened | Missing
+@dataclass(frozen=True, slots=True)
+class Otherwise:
+    """The software that wrote the entries from here on had no such fields, or had others: a sentence's part each."""
+
+    words: tuple[str, ...]
+
+
+Entry = Header | Snapshot | Happened | Missing | Otherwise
+
+
+# -- what stands there ------------------------------------------------------------------------------------------------
+
+
+@cache
+def vocabulary() -> str:
+    """A fingerprint: every type that a segment may hold, with its fields and theirs."""
+    forms: dict[str, Any] = {}
+    todo: list[Any] = [Station, Beginning, *EVENTS.values()]
+    while todo:
+        form = todo.pop()
+        todo += get_args(form)
+        if not isinstance(form, type) or form.__qualname__ in forms:
+            continue
+        if issubclass(form, Enum):
+            forms[form.__qualname__] = [each.value for each in form]
+        elif is_dataclass(form) or issubclass(form, Struct):
+            hints = get_type_hints(form)
+            forms[form.__qualname__] = {name: str(hint) for name, hint in hints.items()}
+            todo += hints.values()
+    return sha256(json.dumps(forms, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
 # -- what was decided -------------------------------------------------------------------------------------------------
@@ -258,7 +299,7 @@ class Writer:
         self._reports: dict[int, Report] = {}
 
     def header(self, header: Header) -> list[Any]:
-        return ["H", plain(header)]
+        return ["H", {**plain(header), "vocabulary": vocabulary(), "report": REPORT}]
 
     def snapshot(self, station: Station, now: float) -> list[Any]:
         return ["S", now, self._pseudonyms.of(plain(station))]
@@ -298,6 +339,8 @@ def payloads(data: bytes) -> Iterator[bytes]:
     has left there."""
     if MAGIC.startswith(data) or not data.strip(b"\0"):  # a cut, or a full disk, before anything stood there
         return
+    if not data.startswith(MAGIC) and data.startswith(MAGIC_OF_ANY):
+        raise Unreadable("other software wrote this, in a format of its own")
     if not data.startswith(MAGIC):
         raise Unreadable("this is no event log of a station: name a file of its folder events, or a report")
     at = len(MAGIC)
@@ -312,6 +355,7 @@ def payloads(data: bytes) -> Iterator[bytes]:
 
 def read(data: bytes) -> Iterator[Entry]:
     """Every entry of a segment. Unreadable: it is none, or what stands in it this software does not know."""
+    reader = Reader()
     for payload in payloads(data):
         try:
             inflater = zlib.decompressobj()
@@ -321,30 +365,69 @@ def read(data: bytes) -> Iterator[Entry]:
         reports: dict[int, Report] = {}
         for row in rows:
             try:
-                yield entry_of(row, reports)
+                entry = reader.entry_of(row, reports)
             except (msgspec.MsgspecError, TypeError, ValueError, LookupError, ArithmeticError) as error:
                 kind = str(row[2] if row[:1] == ["E"] and len(row) > 2 else row[:1])[:40]
-                raise Unreadable(f"other software wrote this, and its {kind} cannot be read here: {error}") from None
+                who = reader.header.version or "other software"
+                raise Unreadable(f"{who} wrote this, and its {kind} cannot be read here: {error}") from None
+            if (words := reader.strange - reader.told) and not isinstance(entry, Header):
+                reader.told |= words
+                yield Otherwise(tuple(sorted(words)))
+            yield entry
 
 
-def entry_of(row: list[Any], reports: dict[int, Report]) -> Entry:
-    match row:
-        case ["H", dict(header)]:
-            return msgspec.convert(header, Header)
-        case ["L", int(count)]:
-            return Missing(count)
-        case ["S", float() | int() as now, dict(station)]:
-            return Snapshot(formed(station, Station), float(now))
-        case ["B", float() | int() as now, dict(beginning), *lines]:
-            return Happened(formed(beginning, Beginning), float(now), lines_in(lines))
-        case ["R", float() | int() as now, int(evse_id), dict(changed), *lines]:
-            before = reports.get(evse_id, Report())
-            whole = {**plain(before), **{REPORT[int(place)]: value for place, value in changed.items()}}
-            reports[evse_id] = formed(whole, Report)
-            return Happened(PortReported(evse_id, reports[evse_id]), float(now), lines_in(lines))
-        case ["E", float() | int() as now, str(name), dict(members), *lines]:
-            return Happened(formed(members, EVENTS[name]), float(now), lines_in(lines))
-    raise ValueError("no entry")
+@dataclass(slots=True)
+class Reader:
+    """Of one segment: rows in, entries out."""
+
+    header: Header = field(default_factory=Header)
+    is_ours: bool = True  # whoever wrote this calls everything as we do
+    strange: set[str] = field(default_factory=set)  # what is called otherwise
+    told: set[str] = field(default_factory=set)
+
+    def entry_of(self, row: list[Any], reports: dict[int, Report]) -> Entry:
+        match row:
+            case ["H", dict(header)]:
+                return self._headed(msgspec.convert(header, Header))
+            case ["L", int(count)]:
+                return Missing(count)
+            case ["S", float() | int() as now, dict(station)]:
+                return Snapshot(self._formed(station, Station), float(now))
+            case ["B", float() | int() as now, dict(beginning), *lines]:
+                return Happened(self._formed(beginning, Beginning), float(now), lines_in(lines))
+            case ["R", float() | int() as now, int(evse_id), dict(changed), *lines]:
+                before = reports.get(evse_id, Report())
+                said = {self.header.report[int(place)]: value for place, value in changed.items()}
+                whole = {**plain(before), **{name: value for name, value in said.items() if name in REPORT}}
+                reports[evse_id] = formed(whole, Report)
+                return Happened(PortReported(evse_id, reports[evse_id]), float(now), lines_in(lines))
+            case ["E", float() | int() as now, str(name), dict(members), *lines]:
+                return Happened(self._formed(members, EVENTS[name]), float(now), lines_in(lines))
+        raise ValueError("no entry")
+
+    def _headed(self, header: Header) -> Header:
+        self.header, self.is_ours = header, header.vocabulary == vocabulary()
+        self.strange |= set(unlike(dict.fromkeys(header.report), dict.fromkeys(REPORT), Report.__name__))
+        return header
+
+    def _formed(self, value: Any, form: type) -> Any:
+        made = formed(value, form)
+        if not self.is_ours:
+            self.strange |= set(unlike(value, plain(made), form.__name__))
+        return made
+
+
+def unlike(then: Any, here: Any, where: str) -> Iterator[str]:
+    """Which names stand in only one of the two, and where. `here` was made of `then`."""
+    match then, here:
+        case dict(), dict():
+            yield from (f"{where}.{name} is unknown here" for name in then.keys() - here.keys())
+            yield from (f"{where}.{name} is new here" for name in here.keys() - then.keys())
+            for name in then.keys() & here.keys():
+                yield from unlike(then[name], here[name], f"{where}.{name}")
+        case (list() | tuple()), (list() | tuple()):
+            for one, other in zip(then, here, strict=False):
+                yield from unlike(one, other, where)
 
 
 def lines_in(lines: Sequence[Any]) -> tuple[str, ...]:

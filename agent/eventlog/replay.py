@@ -16,7 +16,19 @@ from agent import __version__
 from agent.clock import iso8601, wall
 from agent.core import handle
 from agent.eventlog import entries
-from agent.eventlog.entries import Beginning, Entry, Happened, Header, Missing, Snapshot, Unreadable, plain, said
+from agent.eventlog.entries import (
+    Beginning,
+    Entry,
+    Happened,
+    Header,
+    Missing,
+    Otherwise,
+    Snapshot,
+    Unreadable,
+    plain,
+    said,
+    vocabulary,
+)
 from agent.eventlog.segments import NAME, found
 from agent.events import Deadline, PortReported, Report
 from agent.settings import ConfigError
@@ -36,13 +48,24 @@ class Replay:
     def __init__(self) -> None:
         self.station: Station | None = None
         self.events = self.missing = 0
+        self.header = Header()  # of the file that is read
+        self.otherwise: list[str] = []  # what whoever wrote it calls otherwise
 
     def lines(self, log: Iterable[Entry]) -> Iterator[str]:
+        """Of one file."""
+        if self.otherwise:  # what came of it is not to be compared with anything
+            self.station = None
+        self.header, self.otherwise = Header(), []
         for entry in log:
             match entry:
-                case Header(version=version) as header:
+                case Header(version=version):
+                    self.header = entry
                     other = "" if version == __version__ else f", replayed by {__version__}"
-                    yield f"-- {header.station_id}, written by {version}{other}"
+                    build = "" if entry.vocabulary == vocabulary() or other else ", another build of it"
+                    yield f"-- {entry.station_id}, written by {version}{other}{build}"
+                case Otherwise(words=words):
+                    self.otherwise += words
+                    yield from (f"-- {each}" for each in words)
                 case Missing(count=count):
                     self.station, self.missing = None, self.missing + count
                     yield f"-- {count} events are missing here"
@@ -74,7 +97,7 @@ class Replay:
 
     def _same_station(self, then: Station, now: float) -> None:
         """What the log said, event by event, must have led to what it says of the whole."""
-        if self.station is None or self.station == then:
+        if self.station is None or self.station == then or self.otherwise:
             return
         names = [f.name for f in fields(Station) if getattr(then, f.name) != getattr(self.station, f.name)]
         then_now = [text(getattr(each, names[0])) for each in (then, self.station)]
@@ -153,12 +176,21 @@ def unpacked(path: Path) -> Iterator[tuple[str, bytes]]:
 
 
 def replay(path: Path) -> Iterator[str]:
-    """Lines; the last is the verdict. Difference, ConfigError."""
-    run = Replay()
+    """Lines; the last is the verdict. A file that only other software can replay is left out, and the next one goes on.
+    Difference, ConfigError."""
+    run, left_out = Replay(), list[str]()
     for name, data in segments(path):
         try:
             yield from run.lines(entries.read(data))
-        except Unreadable as error:
-            raise ConfigError(f"{name}: {error}") from None
+        except (Unreadable, Difference) as error:
+            if isinstance(error, Difference) and not run.otherwise:
+                raise
+            run.station = None
+            left_out.append(f"{name}: {error}; replay it with {run.header.version or 'the software that wrote it'}")
+            yield f"-- left out from here on: {left_out[-1]}"
     missing = f"; {run.missing} are missing" if run.missing else ""
+    if left_out and not run.events:
+        raise ConfigError(left_out[0])
     yield f"{run.events} events, decided as then{missing}"
+    if left_out:
+        raise ConfigError(f"not all could be replayed here: {left_out[0]}")

@@ -37,15 +37,19 @@ class Row:
     install: bool  # of what is here already
     is_visible: bool  # on the map, to whom its owner wants; else to nobody
     is_closed: bool  # its ports are Unavailable, unless a session runs there
+    is_owned: bool  # somebody's: installing is over, and nobody has to activate it
     refusal: Reason | None = None  # to whoever may not start; and what the screen says
 
 
 def waits(refusal: Reason, *, download: bool = True) -> Row:
     """Nobody starts. What is on the disk is installed: nobody is in the way."""
-    return Row(Starts.NOBODY, Starts.NOBODY, download, True, False, True, refusal)
+    is_owned = refusal is not Reason.STATION_NOT_ACTIVATED
+    return Row(Starts.NOBODY, Starts.NOBODY, download, True, False, True, is_owned, refusal)
 
 
-SELLS = Row(Starts.BY_RULES, Starts.BY_RULES, download=True, install=True, is_visible=True, is_closed=False)
+SELLS = Row(
+    Starts.BY_RULES, Starts.BY_RULES, download=True, install=True, is_visible=True, is_closed=False, is_owned=True
+)
 NEW = waits(Reason.STATION_NOT_ACTIVATED)  # from the shelf: the newest software before anybody charges
 
 TABLE: dict[State, Row] = {
@@ -56,7 +60,7 @@ TABLE: dict[State, Row] = {
     State.ACTIVE: SELLS,
     State.PLAN_EXPIRED: SELLS,  # what is wrong with what sells must be mended
     State.DEACTIVATED: waits(Reason.PLAN_ENDED, download=False),  # nobody pays for the radio, it is there for a token
-    State.DEACTIVATED_FREE: Row(Starts.FREELY, Starts.NOBODY, False, True, False, False, Reason.PLAN_ENDED),
+    State.DEACTIVATED_FREE: Row(Starts.FREELY, Starts.NOBODY, False, True, False, False, True, Reason.PLAN_ENDED),
     State.TRANSFERRED: NEW,
 }
 assert TABLE.keys() == set(State)

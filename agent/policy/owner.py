@@ -32,6 +32,7 @@ class Leaving(Struct, frozen=True):
     wait_s: Annotated[int, Meta(ge=0)]
     is_reset: bool = False  # to the factory's state, not to another owner
     is_delivered: bool = False  # this run's
+    by: str = ""  # who has ordered it; this run's
 
 
 @dataclass(frozen=True, slots=True)

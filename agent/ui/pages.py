@@ -117,7 +117,7 @@ def about_rows(station: Station, now: float, say: Say) -> Iterator[Row]:
     yield Row(say("Circuit"), say("{n} A", n=circuit_ma(station) // 1000))
     if point := station.wizard.pinpoint:
         yield Row(say("Pinpoint"), f"{point.latitude:.6f}, {point.longitude:.6f}")
-    if not station.settings.activated:
+    if not life.is_owned(station):
         wrong = [item.title for item in readiness.items(station, now) if not item.is_met]
         text = say.listed(say(title.text, **title.facts) for title in wrong)
         ready = say("Missing: {list}.", list=text) if wrong else say("yes")

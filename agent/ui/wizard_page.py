@@ -7,6 +7,7 @@ from agent import __version__, cellular, selftest
 from agent.cellular import TROUBLES
 from agent.clock import ClockSource, wall
 from agent.events import Link
+from agent.life import is_owned
 from agent.modem import signal_verdict
 from agent.modem.signal_verdict import Levels, Verdict
 from agent.panel import Action
@@ -446,7 +447,7 @@ def hand_over(station: Station, now: float, say: Say) -> Iterator[Block]:
 
 def state(station: Station, now: float) -> str:
     """Where the station stands, in one sentence."""
-    if station.settings.activated:
+    if is_owned(station):
         return "This station is activated."
     if steps.closed_by(station, now):
         return "The hand-over is closed until nothing is missing."

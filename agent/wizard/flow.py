@@ -11,6 +11,7 @@ from typing import Any
 
 from agent.clock import wall
 from agent.events import FieldEntered
+from agent.life import is_owned
 from agent.panel import SERVICE_S, Action, Page
 from agent.station import Station
 from agent.transaction import TEST_RULE
@@ -28,7 +29,7 @@ Keys = tuple[Action, Action, Action, Action]
 
 def is_wanted(station: Station) -> bool:
     """By itself on the display: after the self-test, until it was handed over or somebody has activated it (I1)."""
-    return not station.settings.activated and station.self_tested and Step.HAND_OVER not in station.wizard.done
+    return not is_owned(station) and station.self_tested and Step.HAND_OVER not in station.wizard.done
 
 
 def is_service(station: Station, now: float) -> bool:
@@ -412,7 +413,7 @@ def settled(station: Station, now: float) -> Station:
 
 def is_closed(station: Station, now: float) -> bool:
     """Installing is over, and nobody has opened the service."""
-    is_over = station.settings.activated or Step.HAND_OVER in station.wizard.done
+    is_over = is_owned(station) or Step.HAND_OVER in station.wizard.done
     return is_over and not is_service(station, now)
 
 

@@ -2,6 +2,7 @@
 
 import argparse
 import base64
+import json
 import secrets
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +11,7 @@ import cbor2
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from tools.cloud.arguments import Args, Run, positive
-from tools.cloud.cli_owner import read
+from tools.cloud.cli_owner import POLICY_MAX_B, read
 from tools.cloud.errors import OperatorError
 from tools.cloud.pki import read_operator
 from tools.cloud.service import clock_ms
@@ -33,6 +34,8 @@ def add_life(to: Callable[[str, Run, str], argparse.ArgumentParser], send: Send)
     sub.add_argument("--reservable", action="store_true", help="only with a reservation")
     sub.add_argument("--visibility", choices=("everyone", "usable", "nobody"))
     sub.add_argument("--policy", type=Path, metavar="JSON", help="the access policy (docs/policy.md)")
+    sub.add_argument("--tariff", type=Path, metavar="JSON", help="the default tariff, at each EVSE")
+    sub.add_argument("--group-tariffs", type=Path, metavar="JSON", help="those of groups: version, rules")
     add_token(sub, required=False)
     sub = to("transfer", lambda args: transfer(args, send), "take a station from its owner: what it owes comes first")
     sub.add_argument("--wait-days", type=positive, default=7, metavar="D", help="for what it owes, at most")
@@ -87,6 +90,10 @@ def token(key: Ed25519PrivateKey, station: str, of: Json) -> str:
 
 
 def activate(args: Args, send: Send) -> int:
+    return send(args, "DataTransfer", message("Activation", activation(args)))
+
+
+def activation(args: Args) -> Json:
     data: Json = {"name": args.name, "owner": args.owner}
     if args.contact:
         data["contact"] = args.contact
@@ -96,11 +103,13 @@ def activate(args: Args, send: Send) -> int:
         data["reservable"] = True
     if args.visibility:
         data["visibility"] = args.visibility
-    if args.policy:
-        data["accessPolicy"] = read(args.policy)
+    parts = {"accessPolicy": args.policy, "defaultTariff": args.tariff, "groupTariffs": args.group_tariffs}
+    data |= {name: read(path) for name, path in parts.items() if path}
     if args.issue:
         data["planToken"] = made(args)
-    return send(args, "DataTransfer", message("Activation", data))
+    if len(json.dumps(data).encode()) > POLICY_MAX_B:
+        raise OperatorError(f"the activation has over {POLICY_MAX_B} bytes: send group-tariffs by itself, after it")
+    return data
 
 
 def transfer(args: Args, send: Send) -> int:
