@@ -8,6 +8,8 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
+from msgspec import structs
+
 from agent.clock import earliest, wall
 from agent.policy import plan_token
 from agent.policy.plan_token import Standing
@@ -15,9 +17,9 @@ from agent.policy.reservation import Reservation
 from agent.policy.tariff import bill as bills
 from agent.policy.tariff import usage
 from agent.policy.tariff.bill import Bill
-from agent.policy.tariff.choice import Choice, PriceFacts, Rule, choose, price_facts
+from agent.policy.tariff.choice import Choice, PriceFact, PriceFacts, Rule, choose, price_facts, prices_now
 from agent.policy.tariff.cost import Cost, cost
-from agent.policy.tariff.terms import Tariff
+from agent.policy.tariff.terms import Dimension, Tariff
 from agent.policy.tariff.usage import KINDS, Kind, Reserved
 from agent.port import Grant, Port, counts
 from agent.reading import Reading, reading
@@ -75,29 +77,46 @@ def kind(station: Station, port: Port) -> Kind:
 
 
 def so_far(station: Station, port: Port, now: float) -> Cost | None:
-    """What the running session would cost if it ended now: by the meter, and while nobody reads it by what is stored.
-    None: no price is known."""
-    tx = port.transaction
+    """What the running session would cost if it ended now. None: no price is known."""
+    counted = up_to_now(station, port, now)
+    return bills.total(counted[0]) if counted else None
+
+
+def up_to_now(station: Station, port: Port, now: float) -> tuple[Bill, Reading] | None:
+    """The bill of the running session by the meter, and while nobody reads it by what is stored; and that reading."""
+    tx, report = port.transaction, port.report
     if tx is None or tx.bill is None:
         return None
-    bill, report = tx.bill, port.report
-    if report and not tx.interrupted and counts(report, tx):
-        here = reading(report, now, *stamp(station, now))
-        bill = bills.counted(bill, tx.last, here, kind(station, port), station.zone) or bill
-    return bills.total(bill)
+    if report is None or tx.interrupted or not counts(report, tx):
+        return tx.bill, tx.last
+    here = reading(report, now, *stamp(station, now))
+    return bills.counted(tx.bill, tx.last, here, kind(station, port), station.zone) or tx.bill, here
 
 
 # -- before the start -------------------------------------------------------------------------------------------------
 
 
 def shown_tariff(station: Station, port: Port, now: float) -> Tariff | None:
-    """Of the session that runs here, of who may start here, else of whoever comes."""
-    tx = port.transaction
+    """Of the session that runs here or has just ended, of who may start here, else of whoever comes."""
+    tx = port.transaction or (port.finished if port.served else None)
     if tx:
         return tx.bill.tariffs[-1] if tx.bill and tx.bill.tariffs else None
     if port.grant:
         return of_grant(station, port.evse_id, port.grant, now).tariff
     return choice(station, port.evse_id, (), now).tariff
+
+
+def idle_price(station: Station, port: Port, now: float) -> PriceFact | None:
+    """Of an idle minute of the session that runs here: what it costs now, or, with `now` None, would come to cost; with
+    tax. None: nothing, or no price is known."""
+    counted, tariff = up_to_now(station, port, now), shown_tariff(station, port, now)
+    if counted is None or tariff is None:
+        return None
+    line = next((each for each in facts(station, tariff, now).lines if each.dimension is Dimension.IDLE_TIME), None)
+    if line is None or not line.most:
+        return None
+    held = prices_now(tariff, counted[0].usage, counted[1], station.zone).get(Dimension.IDLE_TIME)
+    return structs.replace(line, now=held or None, most=held or line.most)
 
 
 def facts(station: Station, tariff: Tariff, now: float) -> PriceFacts:

@@ -6,6 +6,7 @@ then RULES from the top. What comes out is what the driver would see, with the c
 
 from collections.abc import Mapping
 from dataclasses import replace
+from math import ceil
 from typing import Any
 
 import msgspec
@@ -14,6 +15,7 @@ from agent import billing
 from agent.clock import Clock, ClockSource, earliest, iso8601, told, wall
 from agent.core import born
 from agent.events import AuthorizationStatus, Entry, ListState, Report
+from agent.policy import sharing
 from agent.policy.access import name_of
 from agent.policy.authorize import Accept, Decision, Opinion, Refuse, walk
 from agent.policy.authorize import Ask as AskCloud
@@ -55,6 +57,7 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
     list_follows: str = ""  # from its age, for drivers; "" while it is fresh
     clock: str = ""
     tariff: str = ""  # which would count, and why; of a stop: which does
+    waits: str = ""  # `stop` only: when the turn of the session that it would stop comes
     until: str | None = None  # `refuse` only: it is another answer then, as far as anybody knows
 
 
@@ -72,7 +75,7 @@ def explain(
     if (stop := stops(station, ask, now)) is not None:
         port, rule = stop
         words = {"evse_id": port.evse_id, "rules": ((rule, f"stop it at port {port.evse_id}"),), **stopping(port)}
-        words["tariff"] = billed(port)
+        words["tariff"], words["waits"] = billed(port), turn_text(station, port, now)
     else:
         rules, decision = walked(station, ask, now)
         words = {"evse_id": ask.evse_id, "rules": rules, "rule": decision.rule, **outcome(decision, ask)}
@@ -110,9 +113,8 @@ def spelled(opinion: Opinion) -> str:
         case Accept(groups=groups, access=access):
             said = f"accept ({', '.join(sorted(groups))})" if groups else "accept"
             return f"{said}, by the owner's rule {access.rule!r}" if access else said
-        case Refuse(rule=rule, reason=reason, until_s=until_s):
-            until = f" until {iso8601(until_s)}" if until_s is not None else ""
-            return f"refuse: {reason}{until}{f' ({rule})' if rule.startswith('access') else ''}"
+        case Refuse(rule=rule, reason=reason):
+            return f"refuse: {reason}{f' ({rule})' if rule.startswith('access') else ''}"
         case AskCloud(timeout_s=timeout_s):
             return f"ask, for up to {timeout_s:g} s"
 
@@ -132,14 +134,28 @@ def outcome(decision: Decision, ask: Ask) -> dict[str, object]:
 
 
 def tariff_text(station: Station, decision: Decision, evse_id: int | None, now: float) -> str:
-    """Of a session that this tap would start; where the port is not known yet, at the first one."""
+    """Of a session that this tap would start; where the port is not known yet, of each where they differ."""
     match decision:
         case Accept(groups=groups):
-            return chosen(billing.choice(station, evse_id or 1, groups, now))
+            return at_ports(station, evse_id, groups, now)
         case AskCloud():
-            other = chosen(billing.choice(station, evse_id or 1, (), now))
+            other = at_ports(station, evse_id, frozenset(), now)
             return f"the one of the cloud's answer or of its group, else {other}"
     return ""
+
+
+def at_ports(station: Station, evse_id: int | None, groups: frozenset[str], now: float) -> str:
+    ports = [port.evse_id for port in station.ports] if evse_id is None else [evse_id]
+    told = {port: chosen(billing.choice(station, port, groups, now)) for port in ports}
+    if len(set(told.values())) == 1:
+        return told[ports[0]]
+    return "; ".join(f"at port {port} {text}" for port, text in told.items())
+
+
+def turn_text(station: Station, port: Port, now: float) -> str:
+    """"" where it does not wait for its turn at the circuit, or nobody can tell."""
+    left_s = sharing.turn_s(station.sharing, port.evse_id - 1, now)
+    return "" if left_s is None else f"its turn at the circuit comes in {ceil(left_s / 60)} min at the latest"
 
 
 def chosen(choice: Choice) -> str:
@@ -226,6 +242,8 @@ def as_text(it: Explanation, support_number: str = "") -> str:
         lines.append(f"   If the cloud does not answer: {it.unanswered}")
     if it.tariff:
         lines.append(f"   Tariff: {it.tariff}")
+    if it.waits:
+        lines.append(f"   Waits: {it.waits}")
     age = "never called current" if it.list_age_s is None else f"called current {it.list_age_s / 3600:.1f} h ago"
     lines.append(f"list version {it.list_version}, {it.list_entries} cards, {age}; clock {it.clock}")
     if it.list_follows:

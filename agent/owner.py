@@ -15,7 +15,7 @@ from agent.events import Link
 from agent.policy import access, display_message, owner, plan_token, profile, reservation
 from agent.policy.access import Allowed, AtClosing
 from agent.policy.reservation import End, Reservation
-from agent.port import Grant
+from agent.port import Grant, Port
 from agent.station import Station
 from agent.taps import Step, with_port
 from agent.terms import limits, ports_of, since_s, situation
@@ -160,9 +160,25 @@ def warned_s(station: Station, tx: Transaction, now: float) -> float | None:
     left = [closing(station, tx, now)]
     if tx.limit_s is not None and tx.limit_stops:
         left.append(tx.limit_s - since_s(station, tx, now))
-    rules = station.owner.access
-    warning_s = rules.policy.warning_s if rules else WARNING_S
-    return min((each for each in left if each is not None and each <= warning_s), default=None)
+    return min((each for each in left if each is not None and each <= warning_s(station)), default=None)
+
+
+def warning_s(station: Station) -> float:
+    return station.owner.access.policy.warning_s if station.owner.access else WARNING_S
+
+
+def leave_s(station: Station, port: Port, now: float) -> float | None:
+    """In how many seconds the rule that has let this driver start wants him gone, if that is so soon that he is to be
+    told; negative: since then. Nothing happens if he stays. Counted in this run: after a restart he has longer."""
+    tx = port.transaction or (port.finished if port.served else None)
+    if tx is None or tx.interrupted or tx.rule == TEST_RULE:
+        return None
+    left: list[float] = []
+    if tx.limit_s is not None and not tx.limit_stops:
+        left.append(tx.limit_s - since_s(station, tx, now))
+    if tx.overstay_s is not None and port.idle_at is not None:
+        left.append(tx.overstay_s - (now - port.idle_at))
+    return min((each for each in left if each <= warning_s(station)), default=None)
 
 
 def closing(station: Station, tx: Transaction, now: float) -> float | None:
@@ -222,6 +238,7 @@ def begun_by(station: Station, evse_id: int, grant: Grant) -> dict[str, Any]:
         kept |= {
             "access_rule": grant.access.rule, "access_policy": grant.access.policy,
             "limit_s": grant.access.session_limit_s, "limit_stops": grant.access.limit_stops,
+            "overstay_s": grant.access.overstay_s,
         }  # fmt: skip
     return kept
 

@@ -72,6 +72,8 @@ class Port:
     report: Report | None = None  # None until the controller has spoken
     lost: bool = False  # the controller has spoken once and is silent now
     plugged_at: float | None = None
+    idle_at: float | None = None  # since when its car has had its session, or takes nothing of what it may
+    drew: bool = False  # the contactor has been closed under this offer
     grant: Grant | None = None
     transaction: Transaction | None = None
     finished: Transaction | None = None  # the last one that ended here: its total stays on the screen
@@ -214,6 +216,8 @@ def seen(port: Port, report: Report, arrivals: tuple[int, int], settings: Settin
         lost=False,
         grant=None if unplugged and is_plugged(port) else port.grant,  # the token left with the car
         plugged_at=None if unplugged else now if port.plugged_at is None and plugged else port.plugged_at,
+        idle_at=(now if port.idle_at is None else port.idle_at) if is_idle(port, report) else None,
+        drew=report.contactor or (port.drew and report.offer_ma > 0),
         served=port.served and not unplugged,
         latched=frozenset() if unplugged else port.latched | latched,
     )
@@ -222,6 +226,16 @@ def seen(port: Port, report: Report, arrivals: tuple[int, int], settings: Settin
         return port
     after = followed(tx, report, faults(port), now)
     return port if after is tx else replace(port, transaction=after)
+
+
+def is_idle(port: Port, report: Report) -> bool:
+    """Whether a car stands here that has had its session, or takes nothing of what it may. A meter that has failed does
+    not know."""
+    if report.cp is Cp.A:
+        return False
+    if port.transaction is None or port.transaction.ending:
+        return port.served or port.transaction is not None
+    return report.offer_ma > 0 and report.power_w == 0 and Fault.METER_FAULT not in report.faults
 
 
 def followed(tx: Transaction, report: Report, faults: frozenset[Fault], now: float) -> Transaction:

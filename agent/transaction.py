@@ -91,6 +91,7 @@ class Transaction:
     access_policy: str = ""  # its id and version, id@version
     limit_s: int | None = None  # how long it may last, by that rule
     limit_stops: bool = True  # or the driver is only asked to leave
+    overstay_s: int | None = None  # how long he may stay and draw nothing
     reservation_id: int | None = None  # that it has used up
     listed: bool = False  # the allowlist has named the card in mid-session, for it
     bill: Bill | None = None  # what it costs, counted up to `last`; None: it has no tariff

@@ -1,6 +1,7 @@
 """What a session costs, at the plug: whose tariff it has, what is shown, what is recorded, and that these agree."""
 
 import json
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -12,11 +13,13 @@ from hypothesis import strategies as st
 from agent.events import ControllerLost, Cp, Entry, Link, LinkChanged, OnlineAnswered, PortChosen, PortReported, Report
 from agent.explain import explain
 from agent.policy import plan_token
+from agent.policy.plan_token import Standing
 from agent.policy.tariff import bill, terms
 from agent.reporting import VENDOR_ID
 from agent.settings import Settings
 from agent.transaction import Transaction
 from agent.ui.view import screen
+from agent.ui.words import END_ISOLATE, ISOLATE
 from agent.uplink.answers import authorized
 from tests.play import ANN, BOB, EVE, WALL_S, Json, Play
 from tests.test_owner import iso
@@ -390,6 +393,47 @@ def test_the_price_is_on_the_screen_before_the_start_for_everybody_and_for_who_h
     assert mine.price == "Charging is free." and other.price.startswith("0.40 EUR")
     default(play, tariff("T2", 0.50), 2)
     assert screen(play.station, play.now).price.startswith("Port 1: 0.40 EUR per kWh")
+
+
+def test_explain_names_the_tariff_of_each_port_while_none_is_known_and_they_differ() -> None:
+    play = at_noon()
+    default(play, tariff("T1"))
+    assert explain(play.station, ANN, Entry(), None, None, play.now).tariff.startswith("default tariff: T1, version")
+    default(play, tariff("T2", 0.50), 2)
+    said = explain(play.station, ANN, Entry(), None, None, play.now).tariff
+    assert said.startswith("at port 1 default tariff: T1") and "; at port 2 default tariff: T2" in said
+    assert explain(play.station, ANN, Entry(), None, 2, play.now).tariff.startswith("default tariff: T2")
+
+
+def test_the_price_stands_with_each_port_at_which_somebody_may_start() -> None:
+    """Not only where there is room for the video: 23 CFR 680.116."""
+    play = at_noon()
+    default(play, tariff())
+    play.plug(1).tap(ANN).charge(1).plug(2)
+    busy, plugged = screen(play.station, play.now).ports
+    assert (plugged.offers, plugged.price) == (True, "0.25 EUR per kWh.") and not busy.offers
+
+
+def test_who_charges_for_nothing_after_the_plans_end_reads_that_it_is_free() -> None:
+    play = at_noon(settings=Settings(tariff_text="$0.32 per kWh"))
+    owner = replace(play.station.owner, standing=Standing.DEACTIVATED, is_free_after_plan=True)
+    drawn = screen(replace(play.station, owner=owner), play.now)
+    assert {drawn.price, *(port.price for port in drawn.ports)} == {"Charging is free."}
+
+
+def test_the_owners_words_for_a_tariff_stand_behind_its_price_as_plain_text() -> None:
+    play = at_noon()
+    said = [
+        {"format": "UTF8", "language": "ar", "content": "سعر الليل"}, {"format": "UTF8", "content": "Night price"},
+        {"format": "HTML", "content": "<b>Night</b>"},
+    ]  # fmt: skip
+    default(play, tariff(description=said))
+    assert screen(play.station, play.now).price == "0.25 EUR per kWh. Night price"
+    default(play, tariff("T2", description=said[:1]))
+    assert screen(play.station, play.now).price == f"0.25 EUR per kWh. {ISOLATE}سعر الليل{END_ISOLATE}"
+    for content in ("x" * 251, "two\nlines", "\u202ebackwards"):
+        default(play, tariff("T3", description=[{"format": "UTF8", "content": content}]))
+        assert screen(play.station, play.now).price == "0.25 EUR per kWh."
 
 
 def test_a_price_that_waits_or_depends_says_so() -> None:

@@ -126,7 +126,8 @@ def test_explain_names_the_owners_rule_and_when_it_opens() -> None:
     ordered(play, "AccessPolicy", policy(rule))
     closed = explain(play.station, ANN, play.allow[ANN], None, 1, play.now)
     opens = iso8601(MIDNIGHT_S + 18 * 3600)
-    assert closed.rules[-1] == ("allowlist", f"refuse: closed until {opens} (access: evening)")
+    assert closed.rules[-1] == ("allowlist", "refuse: closed (access: evening)") and closed.until == opens
+    assert as_text(closed).count(opens[:16]) == 1, "once is enough"
     play.after(7 * 3600)
     assert explain(play.station, ANN, play.allow[ANN], None, 1, play.now).rules[-1][1].endswith("rule 'evening'")
 
@@ -213,6 +214,93 @@ def test_the_screen_says_who_may_charge_now_and_until_when() -> None:
     drawn = screen(play.station, play.now)
     assert drawn.who == drawn.headline == drawn.ports[0].text == "The station is closed. Until Tuesday 08:00."
     assert [port.code for port in drawn.ports] == ["A018", "A018"] and drawn.ports[0].status is Status.AVAILABLE
+
+
+def test_a_day_with_hours_of_its_own_is_called_a_holiday_and_tells_when_it_opens_again() -> None:
+    play = at_noon(settings=Settings(owner="Acme"))
+    week = {**hours(8, 14), "dated": [{"day": "2026-09-21"}, {"day": "2026-09-22", "spans": [{"start_min": 540}]}]}
+    ordered(play, "AccessPolicy", policy({"name": "day", "who": "everyone", "hours": week}))
+    drawn = screen(play.station, play.now)
+    said = "The station is closed. Until Tuesday 09:00. Holiday hours today."
+    assert drawn.who == drawn.headline == drawn.ports[0].text == said
+    play.after(22 * 3600)
+    assert screen(play.station, play.now).who == "For everybody. Until Wednesday 00:00. Holiday hours today."
+    play.after(DAY_S)
+    assert screen(play.station, play.now).who == "For everybody. Until 14:00."
+
+
+def stay(play: Play) -> str:
+    """What port 1 says after the sentence of its situation."""
+    return screen(play.station, play.now).ports[0].text.partition(". ")[2]
+
+
+def rest(play: Play, **more: Any) -> Play:
+    """The car takes no more."""
+    return play.see(1, cp=Cp.B, contactor=False, power_w=0, **more)
+
+
+def test_a_full_car_is_asked_to_leave_with_a_warning_and_its_driver_reads_what_staying_costs() -> None:
+    play = at_noon()
+    idle = {"prices": [{"priceMinute": 0.05, "conditions": {"minIdleTime": 1200}}]}
+    tariff = {"tariffId": "T", "currency": "EUR", "energy": {"prices": [{"priceKwh": 0.25}]}, "idleTime": idle}
+    assert play.command("SetDefaultTariff", evseId=0, tariff=tariff)["status"] == "Accepted"
+    ordered(play, "AccessPolicy", policy({"name": "a", "who": "everyone", "overstayS": 1800}, warningS=900))
+    play.plug(1).tap(ANN).charge(1).after(3600)
+    assert stay(play) == ""
+    rest(play).after(890)
+    assert stay(play) == ""
+    play.after(20)
+    assert stay(play) == "Your car may stay 14:50 more. Staying costs 0.05 EUR per idle minute after 20 min."
+    play.after(600)
+    assert stay(play).endswith("Staying costs 0.05 EUR per idle minute.")
+    play.after(300)
+    over = "Your car has stayed too long: please make room."
+    assert stay(play) == f"{over} Staying costs 0.05 EUR per idle minute."
+    assert charging(play.tap(ANN).open(1).after(1)) == [None, None]
+    assert stay(play) == over, "no session, no price"
+    assert stay(play.unplug(1).plug(1)) == "It is not charging yet."
+
+
+def test_who_charges_again_has_all_his_time_again() -> None:
+    play = at_noon()
+    ordered(play, "AccessPolicy", policy({"name": "a", "who": "everyone", "overstayS": 60}))
+    rest(play.plug(1).tap(ANN).charge(1).after(60)).after(61)
+    assert stay(play) == "Your car has stayed too long: please make room."
+    assert stay(play.charge(1)) == ""
+    assert stay(rest(play).after(1)) == "Your car may stay 0:59 more."
+
+
+def test_a_limit_that_stops_nobody_asks_him_to_leave() -> None:
+    play = at_noon()
+    rule = {"name": "a", "who": "everyone", "sessionLimitS": 3600, "limitStops": False}
+    ordered(play, "AccessPolicy", policy(rule))
+    play.plug(1).tap(ANN).charge(1).after(3000)
+    assert stay(play) == "Your car may stay 10:00 more."
+    play.after(601)
+    assert stay(play) == "Your car has stayed too long: please make room." and charging(play) == [ANN, None]
+
+
+def test_before_its_end_by_the_hours_a_session_says_how_long_it_has() -> None:
+    play = at_noon()
+    day = {"name": "day", "who": "everyone", "hours": hours(8, 14)}
+    ordered(play, "AccessPolicy", policy(day, atClosing="stop", warningS=300))
+    play.plug(1).tap(ANN).charge(1).after(2 * 3600 - 301)
+    assert stay(play) == ""
+    assert stay(play.after(2)) == "Charging ends in 4:59."
+
+
+def test_a_port_that_waits_says_when_its_turn_comes_at_the_latest_and_so_does_explain() -> None:
+    play = at_noon(settings=Settings(circuit_limit_ma=10_000))
+    play.plug(1).tap(ANN).charge(1).see(1, current_ma=(9_500, 0, 0)).after(60)
+    play.plug(2).on(PortChosen(2)).tap(BOB).after(1)
+    waits = screen(play.station, play.now).ports[1]
+    assert waits.text.endswith("Your turn comes in 30 min at the latest.")
+    assert screen(play.after(600).station, play.now).ports[1].text.endswith("in 20 min at the latest.")
+    said = explain(play.station, BOB, Entry(), None, 2, play.now)
+    assert said.waits == "its turn at the circuit comes in 20 min at the latest" and said.waits in as_text(said)
+    assert explain(play.station, ANN, Entry(), None, 1, play.now).waits == ""
+    play.after(1200)
+    assert "turn" not in screen(play.station, play.now).ports[1].text
 
 
 def test_who_is_refused_is_told_until_when() -> None:
@@ -400,6 +488,46 @@ def test_a_message_belongs_to_a_state_or_to_a_session_and_goes_with_it() -> None
     assert [each.number for each in play.station.owner.messages] == [1] and note(play) == ""
 
 
+def display(evse_id: int | None = None, **more: Any) -> Json:
+    at = {} if evse_id is None else {"evse": {"id": evse_id}}
+    return {"display": {"name": "Display", **at, **more}}
+
+
+def test_a_message_for_the_display_of_one_port_is_there_and_nowhere_else() -> None:
+    play = at_noon()
+    assert put(play, 1, "taxis", "AlwaysFront", **display(2)) == put(play, 2, "all", **display()) == "Accepted"
+    first, second = screen(play.station, play.now).ports
+    assert first.text.endswith("all") and second.text.endswith("taxis") and "all" not in second.text
+    assert note(play) == "all Port 2: taxis"
+    assert put(play, 3, "first", "AlwaysFront", **display(1)) == "Accepted"
+    assert {each.number for each in play.station.owner.messages} == {1, 2, 3}, "each display has its own AlwaysFront"
+    assert put(play, 4, "everywhere", "AlwaysFront") == "Accepted"
+    assert all(port.text.endswith("everywhere") for port in screen(play.station, play.now).ports)
+    play = booted(play.reboot(60.0))
+    assert play.command("GetDisplayMessages", requestId=1, id=[1])["status"] == "Accepted"
+    assert play.payloads("NotifyDisplayMessages")[-1]["messageInfo"][0]["display"] == display(2)["display"]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [display(3), display(0, instance="left"), display(instance="x"), {"display": {"name": "TokenReader"}},
+     {"display": {"name": "Display", "evse": {"id": 1, "connectorId": 2}}}],
+)  # fmt: skip
+def test_a_display_that_is_not_there_is_refused(wrong: Json) -> None:
+    play = at_noon()
+    said = play.command("SetDisplayMessage", message=info(1, **wrong))
+    assert (said["status"], said["statusInfo"]["reasonCode"]) == ("Rejected", "NotFound")
+    assert play.station.owner.messages == ()
+
+
+def test_a_message_of_a_session_stands_with_it_and_on_no_other_display() -> None:
+    play = at_noon().plug(1).tap(ANN).charge(1).after(1)
+    tx = play.port(1).transaction
+    assert tx and put(play, 1, "hers", transactionId=tx.transaction_id, **display(2)) == "Rejected"
+    assert put(play, 1, "hers", transactionId=tx.transaction_id, **display(1)) == "Accepted"
+    assert screen(play.station, play.now).ports[0].text.endswith("hers") and note(play) == ""
+
+
 def test_a_message_is_said_in_the_language_of_the_display() -> None:
     play = at_noon(settings=Settings(language="de"))
     german = {"format": "UTF8", "language": "de-AT", "content": "Grüß Gott"}
@@ -418,6 +546,9 @@ def test_a_message_that_cannot_be_shown_is_refused_with_ocpps_word_for_it() -> N
         ({**info(1), "message": {"format": "HTML", "content": "<b>"}}, "NotSupportedMessageFormat"),
         ({**info(1), "message": {"format": "UTF8", "content": "x", "language": "tlh"}}, "LanguageNotSupported"),
         (info(1, messageExtra=[{"format": "UTF8", "content": "y"}]), "Rejected"),
+        ({**info(1), "message": {"format": "ASCII", "content": "é"}}, "Rejected"),
+        (info(1, startDateTime=iso(WALL_S + 1e6), endDateTime=iso(WALL_S + 1e6)), "Rejected"),
+        (info(1, customData={"vendorId": "x", "much": "y" * 9_000}), "Rejected"),
     ]
     for message, status_ in wrong:
         said = play.command("SetDisplayMessage", message=message)

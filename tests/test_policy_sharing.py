@@ -20,6 +20,7 @@ from agent.policy.sharing import (
     raised_in_turn,
     shares,
     targets,
+    turn_s,
 )
 
 
@@ -237,6 +238,38 @@ def test_a_circuit_that_shrinks_stops_the_last_ones_and_they_come_first_when_it_
 def test_after_a_restart_who_has_something_in_force_keeps_it() -> None:
     draws = [Draw(32_000, came=1.0), Draw(32_000, 10_000, 10_000, came=2.0)]
     assert targets(followed(Sharing(), 10_000, draws, 5.0), 10_000, draws) == (0, 10_000)
+
+
+def test_the_turn_of_who_waits_comes_in_so_long_at_the_latest() -> None:
+    site = Site(10_000, [32_000] * 3).run(600)
+    assert [turn_s(site.sharing, port, site.now) for port in range(4)] == [None, TURN_S - 600, 2 * TURN_S - 600, None]
+    assert turn_s(Site(5_000, [32_000] * 2).sharing, 0, 0.0) is None, "there is no place at all"
+    assert turn_s(Site(32_000, [32_000] * 2).sharing, 0, 0.0) is None
+
+
+@examples(max_examples=60)
+@given(st.integers(1, 3), st.lists(st.tuples(st.integers(0, 4), st.booleans(), st.integers(1, 3_000)), max_size=12))
+def test_nobodys_turn_comes_later_than_it_was_said(places: int, story: list[tuple[int, bool, int]]) -> None:
+    """Cars that take what they may come, leave, and come again."""
+    site = Site(places * CURRENT_MIN_MA, [32_000] * 5)
+    latest: dict[int, float] = {}
+
+    def look() -> None:
+        waiting = {port: turn_s(site.sharing, port, site.now) for port in site.sharing.waiting}
+        for port in [port for port in latest if port not in waiting]:
+            del latest[port]
+        for port, turn in waiting.items():
+            assert turn is not None
+            latest[port] = min(latest.get(port, site.now + turn), site.now + turn)
+            assert site.now <= latest[port]
+
+    for port, comes, for_s in story:
+        site.wants_ma[port] = 32_000 if comes else 0
+        site.step()
+        look()
+        for _ in range(for_s // 600 + 1):
+            site.run(min(for_s, 600), 300.0)
+            look()
 
 
 @pytest.mark.promise("S11")

@@ -116,6 +116,7 @@ transactions = st.builds(
     controller_boot_id=st.just(1),
     charged=st.booleans(),
     energy_cap_wh=st.none() | st.integers(0, 20_000),
+    overstay_s=st.none() | st.integers(0, 9_999),
     ending=st.none() | endings,
     interrupted=st.booleans(),
 )
@@ -146,6 +147,8 @@ ports = st.builds(
     latched=fault_sets,
     held_until=st.none() | instants,
     bar=st.none() | bars,
+    idle_at=st.none() | instants,
+    drew=st.booleans(),
 )
 asks = st.builds(
     Ask,
@@ -291,7 +294,7 @@ SITUATIONS: dict[Situation, Station] = {
     Situation.CHARGING: station(CHARGING),
     Situation.NO_CURRENT: station(replace(CHARGING, report=replace(OFFERED, power_w=0))),
     Situation.PAUSED_BY_CAR: station(
-        replace(CHARGING, report=replace(OFFERED, cp=Cp.B, contactor=False, power_w=0))
+        replace(CHARGING, report=replace(OFFERED, cp=Cp.B, contactor=False, power_w=0), drew=True)
     ),
     Situation.TOO_HOT: station(replace(PLUGGED, report=Report(cp=Cp.B, temperature_dc=900), transaction=TX)),
     Situation.CABLE_UNFIT: station(replace(PLUGGED, transaction=TX), settings=Settings(socketed=True)),
@@ -359,6 +362,22 @@ def test_after_a_power_cut_the_screen_shows_only_what_is_stored_until_it_is_deci
     tx = replace(TX, transaction_id="8899aabbccddeeff-7", interrupted=True)
     model = shown(replace(CHARGING, transaction=tx))
     assert model.energy_wh == 12_000 and model.tone is Tone.WAIT
+
+
+@pytest.mark.promise("S3")
+def test_until_the_first_report_of_this_run_no_figure_of_power_is_shown() -> None:
+    tx = replace(TX, transaction_id="8899aabbccddeeff-7", interrupted=True)
+    for port in (replace(CHARGING, report=None, transaction=tx), replace(CHARGING, report=None)):
+        model = shown(port)
+        assert model.title == "Interrupted" and model.power_w == 0
+        assert [f.value for f in model.figures if f.name == "power"] == ["0.0"]
+
+
+def test_a_car_that_has_not_drawn_under_this_offer_is_waited_for_and_has_not_paused() -> None:
+    """After a power cut, or when its turn has come: it has been offered something, and needs a moment."""
+    offered = replace(OFFERED, cp=Cp.B, contactor=False, power_w=0)
+    assert shown(replace(CHARGING, report=offered)).title == "Waiting for the car"
+    assert shown(replace(CHARGING, report=offered, drew=True)).title == "Paused by the car"
 
 
 def test_across_a_restart_only_a_known_clock_tells_how_long_a_session_lasts() -> None:

@@ -235,9 +235,9 @@ def factory_reset(station: Station, event: OwnerRequested, now: float) -> Step:
 
 
 def set_message(station: Station, event: OwnerRequested, now: float) -> Step:
-    running = [port.transaction.transaction_id for port in station.ports if port.transaction]
+    running = {port.transaction.transaction_id: port.evse_id for port in station.ports if port.transaction}
     try:
-        new = display_message.read(event.request["message"], LANGUAGES, running)
+        new = display_message.read(event.request["message"], LANGUAGES, running, len(station.ports))
         messages = display_message.with_message(station.owner.messages, new, station.clock, now)
     except display_message.Rejected as rejected:
         return said(station, event, answer(rejected.status, rejected.code, rejected.why), now)

@@ -10,7 +10,7 @@ is named by a group or is connected, and against those who are merely anybody.
 
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import tzinfo
+from datetime import date, tzinfo
 from enum import StrEnum
 from math import inf
 from operator import itemgetter
@@ -19,7 +19,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta, Struct, structs
 
-from agent.policy.hours import Hours, is_open, next_change_s, opening_hours
+from agent.policy.hours import Hours, is_open, local, next_change_s, opening_hours
 from agent.settings import plain_text
 
 RULES_MAX = 100
@@ -77,6 +77,7 @@ class Rules:
     policy: Policy
     rules: tuple[Rule, ...]  # its own, each night of the week told by the two days that it lies in
     by_group: Mapping[str, tuple[int, ...]]  # numbers of the rules that name it
+    dated: frozenset[date] = frozenset()  # the days on which some rule has other hours than the week's
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +116,8 @@ def ready(policy: Policy) -> Rules:
     for number, rule in enumerate(policy.rules):
         for group in rule.groups:
             by_group[group] = (*by_group.get(group, ()), number)
-    return Rules(policy, tuple(map(by_the_day, policy.rules)), by_group)
+    dated = frozenset(each.day for rule in policy.rules if rule.hours for each in rule.hours.dated)
+    return Rules(policy, tuple(map(by_the_day, policy.rules)), by_group, dated)
 
 
 def by_the_day(rule: Rule) -> Rule:
@@ -174,6 +176,11 @@ def opening(rules: Rules, at_s: float | None, zone: tzinfo) -> Opening:
         everyone=Who.EVERYONE in named, connected=Who.CONNECTED in named, groups=bool(open_now),
         changes_s=min(changes, default=None),
     )  # fmt: skip
+
+
+def is_holiday(rules: Rules, at_s: float | None, zone: tzinfo) -> bool:
+    """Whether this day has other hours than the week's, for anybody."""
+    return bool(rules.dated) and at_s is not None and local(at_s, zone).date() in rules.dated
 
 
 def next_opening(rules: Rules, at_s: float, zone: tzinfo) -> tuple[float, Rule] | None:

@@ -1,7 +1,8 @@
 """What the owner has the display say (OCPP 2.1 block O): plain text, in the languages that it comes in. Pure.
 
-A message is shown from its start to its end, in the state and during the transaction that it names. AlwaysFront keeps
-all others away; InFront those of the NormalCycle; of several the display shows one after the other.
+A message is shown from its start to its end, in the state and during the transaction that it names; one for the display
+of a port there and nowhere else. AlwaysFront keeps all others away; InFront those of the NormalCycle; of several the
+display shows one after the other.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -15,11 +16,12 @@ from agent.settings import PLAIN
 
 MESSAGES_MAX = 16
 CHARS_MAX = 250  # what can be read in passing; OCPP allows 1,024
+SAID_MAX_B = 8_000  # of a MessageInfo as JSON, which is kept and told as it came; all that OCPP puts in fits
 CYCLE_S = 10.0
 PRIORITIES = ("AlwaysFront", "InFront", "NormalCycle")  # MessagePriorityEnumType, the first one wins
 STATES = ("Charging", "Faulted", "Idle", "Unavailable", "Suspended")  # MessageStateEnumType; no car feeds in here
 FORMATS = ("ASCII", "UTF8")
-
+DISPLAY = "Display"  # component: with an EVSE that port's part of the display, without one all of it
 
 PlainText = Annotated[str, Meta(min_length=1, max_length=CHARS_MAX, pattern=PLAIN)]
 
@@ -37,6 +39,7 @@ class Message(Struct, frozen=True):
     begins_s: float | None = None  # wall
     ends_s: float | None = None
     transaction_id: str | None = None
+    evse_id: int | None = None  # of this port's display only
     said: dict[str, Any] = {}  # MessageInfo as it came, for GetDisplayMessages
 
 
@@ -59,23 +62,47 @@ class Rejected(Exception):
         return str(self.args[2])
 
 
-def read(info: Mapping[str, Any], languages: Collection[str], running: Collection[str]) -> Message:
-    """A MessageInfo that has passed its schema. `running`: transactions. Rejected."""
-    state, transaction_id = info.get("state"), info.get("transactionId")
+def read(info: Mapping[str, Any], languages: Collection[str], running: Mapping[str, int], ports: int) -> Message:
+    """A MessageInfo that has passed its schema. `running`: the port of each transaction; `ports`: how many there are.
+    Rejected."""
+    state, transaction_id, evse_id = info.get("state"), info.get("transactionId"), display_of(info, ports)
     if state is not None and state not in STATES:
         raise Rejected("NotSupportedState", "UnsupportedParam", f"states here are {', '.join(STATES)}")
     if transaction_id is not None and transaction_id not in running:
         raise Rejected("UnknownTransaction", "TxNotFound", "that transaction does not run here")
+    if transaction_id is not None and evse_id not in (None, running[transaction_id]):
+        why = f"that transaction runs at EVSE {running[transaction_id]}: name its display, or none"
+        raise Rejected("Rejected", "InvalidValue", why)
     times = {key: read_time(info[key]) for key in ("startDateTime", "endDateTime") if key in info}
     if None in times.values():
         raise Rejected("Rejected", "InvalidValue", "startDateTime or endDateTime is no time")
+    begins_s, ends_s = times.get("startDateTime"), times.get("endDateTime")
+    if begins_s is not None and ends_s is not None and ends_s <= begins_s:
+        raise Rejected("Rejected", "InvalidValue", "endDateTime is not after startDateTime")
+    if len(msgspec.json.encode(info)) > SAID_MAX_B:
+        raise Rejected("Rejected", "TooLargeElement", f"a message with all its texts has at most {SAID_MAX_B} bytes")
     texts = tuple(text_of(content, languages) for content in (info["message"], *info.get("messageExtra", ())))
     if len({text.language for text in texts}) < len(texts):
         raise Rejected("Rejected", "InvalidValue", "two texts are in one language, or in none")
     return Message(
-        info["id"], str(info["priority"]), texts, state, times.get("startDateTime"), times.get("endDateTime"),
-        transaction_id, msgspec.to_builtins(info),
+        info["id"], str(info["priority"]), texts, state, begins_s, ends_s, transaction_id, evse_id,
+        msgspec.to_builtins(info),
     )  # fmt: skip
+
+
+def display_of(info: Mapping[str, Any], ports: int) -> int | None:
+    """Which port's; None: the whole display's. OCPP has no word for a display that is not there: Rejected."""
+    display = info.get("display")
+    if display is None:
+        return None
+    evse = display.get("evse") or {}
+    evse_id, instance = evse.get("id"), display.get("instance")
+    is_whole = evse_id is None or (evse_id == 0 and "connectorId" not in evse)
+    is_port = evse_id in range(1, ports + 1) and evse.get("connectorId", 1) == 1
+    if display["name"].lower() != DISPLAY.lower() or instance or not (is_whole or is_port):
+        why = f"displays here are the component {DISPLAY}, alone or with an EVSE from 1 to {ports}, without an instance"
+        raise Rejected("Rejected", "NotFound", why)
+    return evse_id if is_port else None
 
 
 def text_of(content: Mapping[str, Any], languages: Collection[str]) -> Text:
@@ -87,6 +114,8 @@ def text_of(content: Mapping[str, Any], languages: Collection[str]) -> Text:
     except msgspec.ValidationError:
         why = f"a text is one line without control characters, 1 to {CHARS_MAX} characters long"
         raise Rejected("Rejected", "InvalidValue", why) from None
+    if content["format"] == "ASCII" and not text.isascii():
+        raise Rejected("Rejected", "InvalidValue", "this text is not ASCII: its format is UTF8")
     tag = content.get("language") or ""
     code = tag.lower().partition("-")[0]
     if tag and code not in languages:
@@ -95,12 +124,12 @@ def text_of(content: Mapping[str, Any], languages: Collection[str]) -> Text:
 
 
 def with_message(held: Messages, new: Message, clock: Clock, now: float) -> Messages:
-    """The same id again replaces what it named; a new AlwaysFront the one before. Rejected."""
+    """The same id again replaces what it named; a new AlwaysFront the one before on its display. Rejected."""
     if new.ends_s is not None and is_expired(clock, new.ends_s, now):
         raise Rejected("Rejected", "InvalidValue", "endDateTime has passed")
     kept = without(held, new.number)
     if new.priority == PRIORITIES[0]:
-        kept = tuple(each for each in kept if each.priority != new.priority)
+        kept = tuple(each for each in kept if (each.priority, each.evse_id) != (new.priority, new.evse_id))
     if len(kept) >= MESSAGES_MAX:
         raise Rejected("Rejected", "TooManyElements", f"{MESSAGES_MAX} messages are here: clear one first")
     return (*kept, new)
@@ -127,9 +156,16 @@ def matching(held: Messages, numbers: Collection[int] | None, priority: str | No
     )  # fmt: skip
 
 
-def of_transaction(held: Messages, transaction_id: str | None) -> Messages:
-    """With None: those that are of none."""
-    return tuple(each for each in held if each.transaction_id in (None, transaction_id))
+def for_port(held: Messages, evse_id: int, transaction_id: str | None) -> Messages:
+    """Those for its display, but not those of another transaction than the one that runs here."""
+    return tuple(
+        each for each in held if each.evse_id in (None, evse_id) and each.transaction_id in (None, transaction_id)
+    )
+
+
+def for_station(held: Messages) -> Messages:
+    """Those of no port and no transaction."""
+    return tuple(each for each in held if each.evse_id is None and each.transaction_id is None)
 
 
 def shown(held: Messages, states: Collection[str], clock: Clock, now: float) -> Message | None:
@@ -143,7 +179,9 @@ def shown(held: Messages, states: Collection[str], clock: Clock, now: float) -> 
     ]  # fmt: skip
     first = min((PRIORITIES.index(each.priority) for each in due), default=0)
     front = [each for each in due if each.priority == PRIORITIES[first]]
-    return front[int(now // CYCLE_S) % len(front)] if front else None
+    if not front:
+        return None
+    return front[-1] if first == 0 else front[int(now // CYCLE_S) % len(front)]  # of AlwaysFront the newest, alone
 
 
 def in_language(message: Message, language: str) -> str:

@@ -160,6 +160,22 @@ def placed(
     return served, waiting
 
 
+def turn_s(sharing: Sharing, port: int, now: float) -> float | None:
+    """In how many seconds at the latest a port that waits has a place, while the circuit stays as it is. None: it does not
+    wait, or nobody can tell.
+
+    A place that falls free goes to the first in line and begins a new turn for those behind him. So whoever is ahead
+    costs a whole turn at most. Who took nothing when it was his turn is overtaken by those who might.
+    """
+    if sharing.turn_at is None or port not in sharing.waiting:
+        return None
+    ahead = sharing.waiting.index(port)
+    uses = sharing.uses
+    if uses and uses[port].is_idle and any(not uses[each].is_idle for each in sharing.waiting[ahead + 1 :]):
+        return None
+    return max(0.0, sharing.turn_at + TURN_S * (ahead + 1) - now)
+
+
 def without(ports: Sequence[int], port: int) -> list[int]:
     return [each for each in ports if each != port]
 

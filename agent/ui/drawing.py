@@ -413,6 +413,7 @@ def port_box(sheet: Sheet, area: Area, screen: "ScreenModel", port: "PortModel")
     code = f"{port.check}   {port.code}" if has_code else port.check
     words = [
         Para(port.title, LARGE_MM, bold=True, colour=TONES[port.tone]),
+        *([Para(port.price, rank=1)] if getattr(port, "offers", False) else ()),
         Para(port.text, rank=2), Para(port.action, bold=True, rank=1),
         Para(port.last_text, colour=DIM, rank=5), Para(code, colour=DIM, rank=3 if has_code else 4),
     ]  # fmt: skip

@@ -1,17 +1,21 @@
 """Prices in words: what charging costs before it begins, for whoever stands there, and what it has cost so far."""
 
+import re
 from decimal import Decimal
 
-from agent import billing
+from agent import billing, life
+from agent.policy.display_message import CHARS_MAX
+from agent.policy.lifecycle import Starts
 from agent.policy.tariff.choice import PriceFact, PriceFacts
 from agent.policy.tariff.cost import Cost
 from agent.policy.tariff.money import PLACES_MAX, exponent
-from agent.policy.tariff.terms import Dimension
+from agent.policy.tariff.terms import Dimension, Tariff
 from agent.port import Port
+from agent.settings import PLAIN
 from agent.station import Station
 from agent.ui.model import Figure
 from agent.ui.shown import until_text
-from agent.ui.words import LANGUAGES, Say
+from agent.ui.words import LANGUAGES, Say, language_of
 
 PER: dict[Dimension, str] = {  # those of a reservation its maker was told elsewhere
     Dimension.ENERGY: "{price} {currency} per kWh",
@@ -24,22 +28,44 @@ PER: dict[Dimension, str] = {  # those of a reservation its maker was told elsew
 def station_price(station: Station, now: float, say: Say) -> str:
     """What charging costs whoever comes; never nothing at all (WAC 16-662-210)."""
     chosen = [billing.choice(station, port.evse_id, (), now).tariff for port in station.ports]
-    told = [priced(station, billing.facts(station, each, now), now, say) if each else "" for each in chosen]
+    told = [priced(station, each, now, say) if each else "" for each in chosen]
     if len(set(told)) > 1:
         ports = zip(station.ports, told, strict=True)
         texts = (say("Port {n}: {price}", n=port.evse_id, price=text) for port, text in ports if text)
         return say.joined(*texts)
-    general = say.isolated(station.settings.tariff_text) or say("The price is in the app.")
-    return told[0] or general
+    return told[0] or general_price(station, say)
+
+
+def general_price(station: Station, say: Say) -> str:
+    """Where no tariff tells."""
+    if life.row(station).local is Starts.FREELY:
+        return say("Charging is free.")
+    return say.isolated(station.settings.tariff_text) or say("The price is in the app.")
 
 
 def port_price(station: Station, port: Port, now: float, say: Say) -> str:
-    """Of who charges here, or may start; else of whoever comes. Empty where only the station's own words tell."""
+    """Of the session here, or of who may start; else of whoever comes. Empty where none is known of the session."""
     tariff = billing.shown_tariff(station, port, now)
-    return priced(station, billing.facts(station, tariff, now), now, say) if tariff else ""
+    if tariff:
+        return priced(station, tariff, now, say)
+    return general_price(station, say) if port.transaction is None and not port.served else ""
 
 
-def priced(station: Station, facts: PriceFacts, now: float, say: Say) -> str:
+def priced(station: Station, tariff: Tariff, now: float, say: Say) -> str:
+    """What we know of it, and then what its owner says."""
+    facts = billing.facts(station, tariff, now)
+    return say.joined(parts(station, facts, now, say), described(tariff, say))
+
+
+def described(tariff: Tariff, say: Say) -> str:
+    """The owner's own words for it, in the display's language if he has said them so; one line of plain text."""
+    plain = [text for text in tariff.texts if len(text.content) <= CHARS_MAX and re.match(PLAIN, text.content)]
+    by_language = {language_of(text.language): text.content for text in reversed(plain)}
+    first = plain[0].content if plain else ""
+    return say.isolated(by_language.get(say.language) or by_language.get("") or first)
+
+
+def parts(station: Station, facts: PriceFacts, now: float, say: Say) -> str:
     if facts.is_free:
         return say("Charging is free.")
     lines = [line_text(line, facts.currency, say) for line in facts.lines if line.most and line.dimension in PER]

@@ -8,7 +8,7 @@ from agent import life, owner
 from agent.clock import wall
 from agent.events import Link
 from agent.faults import FAULTS, Fault, Mender, code, mender
-from agent.policy import reservation
+from agent.policy import access, reservation, sharing
 from agent.policy.access import Opening
 from agent.policy.freshness import DAY_S
 from agent.policy.reasons import WORDS, Reason
@@ -217,7 +217,7 @@ def part_name(part: PartResult, say: Say) -> str:
 
 
 def filled(station: Station, port: Port, at: Situation, now: float, say: Say) -> tuple[str, str]:
-    """Text and action of a situation, with the facts filled in."""
+    """Text and action of a situation, with the facts filled in, and what must not be missed."""
     tx, report, found = port.transaction, port.report, worst_first(port)
     facts = {
         "who": who(station, now, say),
@@ -237,13 +237,24 @@ def filled(station: Station, port: Port, at: Situation, now: float, say: Say) ->
     }
     shown = SHOWN[at]
     text, action = say(shown.text, **facts).strip(), say(shown.action, **facts).strip()
+    if at is Situation.CLOSED:
+        text = say.joined(text, holiday(station, now, say))
+    return say.joined(text, ahead(station, port, at, now, say)), action
+
+
+def ahead(station: Station, port: Port, at: Situation, now: float, say: Say) -> str:
+    """What comes in this session, and when; "" while nothing does."""
+    tx, coming = port.transaction, []
+    turn_s = sharing.turn_s(station.sharing, port.evse_id - 1, now) if at is Situation.WAITS_FOR_POWER else None
+    if turn_s is not None:
+        coming.append(say("Your turn comes in {n} min at the latest.", n=max(1, ceil(turn_s / 60))))
     if tx and tx.energy_cap_wh is not None and not tx.ending and at is not Situation.LIMIT_REACHED:
-        text = say.joined(text, refusal(tx, say)[0], say("Charging will stop soon."))
+        coming += [refusal(tx, say)[0], say("Charging will stop soon.")]
     if tx and (ends_s := owner.warned_s(station, tx, now)) is not None:
-        text = say.joined(text, say("Charging ends in {time}.", time=clock_face(max(0, int(ends_s)))))
+        coming.append(say("Charging ends in {time}.", time=clock_face(max(0, int(ends_s)))))
     if tx and port.off_next:
-        text = say.joined(text, say("The port goes out of service after this session."))
-    return text, action
+        coming.append(say("The port goes out of service after this session."))
+    return say.joined(*coming)
 
 
 def changes_s(station: Station, port: Port, at: Situation) -> float | None:
@@ -312,11 +323,20 @@ def who(station: Station, now: float, say: Say) -> str:
         return who_at_all(station, say)
     if not opening.groups:
         return closed(station, now, say)
-    return say.joined(who_by_hours(station, opening, say), until_text(station, soon_s(station, now), now, say))
+    until = until_text(station, soon_s(station, now), now, say)
+    return say.joined(who_by_hours(station, opening, say), until, holiday(station, now, say))
 
 
 def closed(station: Station, now: float, say: Say) -> str:
-    return say(SHOWN[Situation.CLOSED].text, until=until_text(station, station.owner.opens_s, now, say)).strip()
+    until = until_text(station, station.owner.opens_s, now, say)
+    return say.joined(say(SHOWN[Situation.CLOSED].text, until=until).strip(), holiday(station, now, say))
+
+
+def holiday(station: Station, now: float, say: Say) -> str:
+    """That the hours of this day are not the week's; "" if they are, or nobody knows which day it is."""
+    rules = station.owner.access
+    is_one = rules is not None and access.is_holiday(rules, wall(station.clock, now), station.zone)
+    return say("Holiday hours today.") if is_one else ""
 
 
 def soon_s(station: Station, now: float) -> float | None:

@@ -108,7 +108,7 @@ def in_session(station: Station, port: Port, tx: Transaction) -> Situation:
         case ChargingState.CHARGING:
             return Situation.CHARGING if port.report.power_w > 0 else Situation.NO_CURRENT
         case ChargingState.SUSPENDED_EV:
-            return Situation.PAUSED_BY_CAR
+            return Situation.PAUSED_BY_CAR if port.drew else Situation.WAITS_FOR_CAR
     if port.held_until is not None:
         return Situation.HELD
     if not is_ready(port):

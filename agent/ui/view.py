@@ -4,8 +4,6 @@ Each port is in exactly one `Situation` (`situation.py`), whose words and light 
 concerns a tap is a `NoticeModel`, and stands before the situation for its few seconds (S6, S7).
 """
 
-from collections.abc import Sequence
-
 from agent import __version__, billing, cellular, life, navigation, service
 from agent.cellular import TROUBLES
 from agent.clock import wall
@@ -40,6 +38,7 @@ from agent.ui.model import (
 from agent.ui.price import cost_figure, cost_text, port_price, station_price
 from agent.ui.shown import (
     SHOWN,
+    ahead,
     closed,
     code_of,
     elsewhere,
@@ -54,6 +53,7 @@ from agent.ui.shown import (
     who,
 )
 from agent.ui.situation import Situation, is_closed, is_fit, is_free, is_idle, situation, worst_first
+from agent.ui.stay import stay
 from agent.ui.words import ENGLISH, LANGUAGES, ONLY_ENGLISH, STARTING, Say, Says, clock_face
 from agent.wizard.readiness import state
 
@@ -91,7 +91,7 @@ def screen(station: Station, now: float, says: Says = ONLY_ENGLISH) -> ScreenMod
         ways=ways(station, say),
         start_text=start(station, say),
         price=station_price(station, now, say),
-        note=note(station, station.ports, now, say),
+        note=note(station, now, say),
         support=say("Help: {number}", number=support) if support else "",
         link=station.link,
         link_text=link_text(station, say),
@@ -144,7 +144,8 @@ def port_model(
     at, report, tx = situation(station, port), port.report, port.transaction
     shown = SHOWN[at]
     text, action = filled(station, port, at, now, say)
-    text = say.joined(text, note(station, (port,), now, say))
+    asked, said_here = stay(station, port, now, say), port_note(station, port, now, say)
+    text = say.joined(text, asked, said_here)
     notice = port_notice(station, port, now, say)
     self_test = worst(part.result for part in tested if part.evse_id == port.evse_id)
     power_w = report.power_w if report else 0
@@ -166,6 +167,7 @@ def port_model(
         led=light(station, port, said, notice),
         title=say(shown.title),
         text=text,
+        also=say.joined(ahead(station, port, at, now, say), asked, said_here),
         action=action,
         code=code_of(station, port, at),
         ready=is_fit(port),
@@ -181,12 +183,14 @@ def port_model(
         elapsed_s=elapsed,
         figures=measured,
         price=port_price(station, port, now, say),
+        offers=at in OFFERS,
         last=last,
         last_text=last_text(last, say) if last and not measured else "",
         notice=notice,
     )
 
 
+OFFERS = (Situation.AVAILABLE, Situation.TAP_CARD, Situation.PLUG_IN)
 CHECKS = {Result.PASSED: "✖ not ready", Result.FAILED: "✖ not ready", Result.RUNNING: "… self-test"}
 
 
@@ -313,15 +317,32 @@ def title(station: Station, say: Say) -> str:
     return say("{name} · the ports share {n} A", name=name, n=circuit_ma(station) // 1000)
 
 
-def note(station: Station, ports: Sequence[Port], now: float, say: Say) -> str:
-    """What the owner wants these ports to say (OCPP block O)."""
+def note(station: Station, now: float, say: Say) -> str:
+    """What the owner wants the start page to say (OCPP block O); what is for one port's display, behind its name."""
     if not station.owner.messages:
         return ""
-    running = ports[0].transaction if len(ports) == 1 else None
-    held = display_message.of_transaction(station.owner.messages, running.transaction_id if running else None)
-    states = {message_state(station, port) for port in ports}
-    found = display_message.shown(held, states, station.clock, now)
-    return say.isolated(display_message.in_language(found, say.language)) if found else ""
+    held = display_message.for_station(station.owner.messages)
+    states = {message_state(station, port) for port in station.ports}
+    of_ports = [(port, message_at(station, port, now)) for port in station.ports]
+    return say.joined(
+        in_words(display_message.shown(held, states, station.clock, now), say),
+        *(say("Port {n}: {text}", n=port.evse_id, text=in_words(message, say))
+          for port, message in of_ports if message and message.evse_id and not message.transaction_id),
+    )  # fmt: skip
+
+
+def port_note(station: Station, port: Port, now: float, say: Say) -> str:
+    return in_words(message_at(station, port, now), say) if station.owner.messages else ""
+
+
+def message_at(station: Station, port: Port, now: float) -> display_message.Message | None:
+    running = port.transaction.transaction_id if port.transaction else None
+    held = display_message.for_port(station.owner.messages, port.evse_id, running)
+    return display_message.shown(held, {message_state(station, port)}, station.clock, now)
+
+
+def in_words(message: display_message.Message | None, say: Say) -> str:
+    return say.isolated(display_message.in_language(message, say.language)) if message else ""
 
 
 def message_state(station: Station, port: Port) -> str:
@@ -367,8 +388,6 @@ def figures(
     time = Figure("time", "–" if elapsed_s is None else clock_face(elapsed_s), unit)
     power = () if power_w is None else (Figure("power", say.number(power_w / 1000, 1), "kW"),)
     return (energy, *cost_figure(cost, say), *power, time)
-
-
 
 
 # -- what is said to who has just tapped ------------------------------------------------------------------------------

@@ -65,11 +65,14 @@ class Say:
             return self.isolated(value) if isinstance(value, str) else str(value)
 
         said = self.texts.get(text)
-        return self.isolated(HOLE.sub(fact, text)) if said is None else HOLE.sub(fact, said)
+        if said is None and self.direction == "rtl":
+            return self.isolated(HOLE.sub(fact, text))
+        return HOLE.sub(fact, text if said is None else said)
 
     def isolated(self, text: str) -> str:
-        """Between Arabic words a name or number of another script keeps its own order, and theirs (UAX #9)."""
-        if self.direction == "ltr" or not text or starts_rtl(text):
+        """Between Arabic words a name or number of another script keeps its own order, and theirs (UAX #9); so does
+        what has Arabic in it between others."""
+        if not text or (not has_rtl(text) if self.direction == "ltr" else starts_rtl(text)):
             return text
         return f"{ISOLATE}{text}{END_ISOLATE}"
 
@@ -99,6 +102,11 @@ class Say:
 ENGLISH = Say()
 Says = Mapping[str, Say]  # by language
 ONLY_ENGLISH: Says = {"en": ENGLISH}
+
+
+def has_rtl(text: str) -> bool:
+    """Whether a letter or number in it is written from right to left, or belongs to such."""
+    return not text.isascii() and any(bidirectional(char) in ("R", "AL", "AN") for char in text)
 
 
 def starts_rtl(text: str) -> bool:

@@ -1,16 +1,28 @@
 """One station for each thing that a display can show: situations, refusals, pages, the station's own lines."""
 
 from dataclasses import replace
+from typing import Any
 
 from msgspec import structs
 
+from agent import owner
 from agent.events import Link, ListState, Machine, PhoneTold
 from agent.navigation import HELP_PARTS, KEYS
 from agent.panel import LEAVE_S, Page, Panel, Part
+from agent.policy import access, display_message
+from agent.policy.display_message import Messages
 from agent.policy.freshness import ALARM_S
+from agent.policy.owner import Owner
+from agent.policy.plan_token import Standing, Token
 from agent.policy.reasons import Reason
+from agent.policy.reservation import Reservation
+from agent.policy.sharing import TURN_S, Sharing
+from agent.policy.tariff import bill as bills
+from agent.policy.tariff import terms
+from agent.policy.tariff.choice import Choice, Defaults, Rule
+from agent.policy.tariff.usage import Kind
 from agent.settings import Settings
-from agent.station import Ask, Holding, Notice, Station
+from agent.station import Ask, Controller, Holding, Notice, Station
 from agent.transaction import Ending, StoppedReason, Trigger
 from agent.ui.situation import Situation
 from agent.wizard.coordinates import Point
@@ -155,7 +167,152 @@ WIZARD: dict[str, Station] = {
     "wizard: a field is changed": installing(Step.INSTALLER, cursor=1, editing=Editing("company", "Bright")),
 }
 
-STATIONS: dict[str, Station] = {**IDLE, **BUSY, **AT_A_PORT, **LARGE, **REFUSED, **REFUSED_ANYWHERE, **READ, **WIZARD}
+# -- what the owner has decided: prices, hours, reservations, the plan, turns, messages -------------------------------
+
+
+def tariff(currency: str = "EUR", kwh: float = 0.45, **more: Any) -> dict[str, Any]:
+    return {"tariffId": "T", "currency": currency, "energy": {"prices": [{"priceKwh": kwh}]}, **more}
+
+
+IDLE_TIME = {"prices": [{"priceMinute": 0.05, "conditions": {"minIdleTime": 1_800}}]}
+FULL = tariff(
+    energy={"prices": [
+        {"priceKwh": 0.59, "conditions": {"startTimeOfDay": "07:00", "endTimeOfDay": "19:00"}}, {"priceKwh": 0.45},
+    ]},
+    chargingTime={"prices": [{"priceMinute": 0.02}]}, idleTime=IDLE_TIME, fixedFee={"prices": [{"priceFixed": 1.0}]},
+    minCost={"inclTax": 2.0}, maxCost={"inclTax": 60.0},
+)  # fmt: skip
+YEN, DINARS = tariff("JPY", 35, idleTime=IDLE_TIME), tariff("KWD", 0.0125)
+MOST = 999_999_999.0  # the highest price that is taken
+DEAR = tariff(
+    "KWD", MOST, chargingTime={"prices": [{"priceMinute": MOST}]}, idleTime={"prices": [{"priceMinute": MOST}]},
+    fixedFee={"prices": [{"priceFixed": MOST}]}, minCost={"inclTax": MOST}, maxCost={"inclTax": MOST},
+)  # fmt: skip
+FREE_OF_CHARGE = tariff(kwh=0)
+
+
+def priced(*said: dict[str, Any]) -> Owner:
+    """The first for port 1, the next one for port 2; one alone for both."""
+    return Owner(default_tariffs=Defaults({i: (terms.read(said[(i - 1) % len(said)]),) for i in (1, 2)}))
+
+
+def billed(said: dict[str, Any], kind: Kind = Kind.CHARGING) -> Any:
+    """A port that charges under this tariff."""
+    tx, zone = CHARGING.transaction, station().zone
+    assert tx
+    bill = bills.begun(Choice(Rule.DEFAULT, terms.read(said)), tx.started, zone)
+    return replace(CHARGING, transaction=replace(tx, bill=bills.counted(bill, tx.started, tx.last, kind, zone)))
+
+
+def over(port: Any) -> Any:
+    finished = replace(port.transaction, ending=FINISHED.ending)
+    return replace(PLUGGED, served=True, finished=finished)
+
+
+HOURS = {"week": [{"start_min": 480, "end_min": 1_080, "weekdays": [0, 1, 2, 3, 4]}]}  # WALL is a Friday, 8:00
+HOLIDAY = {**HOURS, "dated": [{"day": "2027-01-15"}]}
+RULES: dict[str, list[dict[str, Any]]] = {
+    "for everybody until": [{"name": "day", "who": "everyone", "hours": HOURS}],
+    "for some": [{"name": "staff", "who": "groups", "groups": ["staff"]}],
+    "closed": [{"name": "night", "who": "everyone", "hours": {"week": [{"start_min": 1_320, "end_min": 360}]}}],
+    "closed on a holiday": [{"name": "day", "who": "everyone", "hours": HOLIDAY}],
+    "nobody": [],
+}
+
+
+def ruled(bare: Station, rules: list[dict[str, Any]], **more: Any) -> Station:
+    policy = access.ready(access.read({"policyId": "p", "version": 1, "rules": rules, **more}))
+    return owner.derived(replace(bare, owner=replace(bare.owner, access=policy)), NOW)
+
+
+def saying(*texts: tuple[str, dict[str, Any]]) -> Messages:
+    languages = {"en", "es", "fr", "de", "zh", "ar"}
+    infos = (
+        {"id": i, "priority": "InFront", "message": {"format": "UTF8", "content": text}, **more}
+        for i, (text, more) in enumerate(texts, 1)
+    )
+    return tuple(display_message.read(info, languages, {TX.transaction_id: 1}, 2) for info in infos)
+
+
+def told(bare: Station, *texts: tuple[str, dict[str, Any]]) -> Station:
+    return replace(bare, owner=replace(bare.owner, messages=saying(*texts)))
+
+
+LONG = (  # as long as one may be
+    "On Saturday the car park is closed from 8 in the morning until 6 in the evening, because the market comes to the "
+    "square: please fetch your car on Friday evening. Whoever stays pays nothing for it, but cannot leave before the "
+    "last stall is gone."
+)
+ARABIC = "يُغلق الموقف يوم السبت من 8:00 إلى 18:00 بسبب السوق."
+AT_1 = {"display": {"name": "Display", "evse": {"id": 1}}}
+STAYING = replace(billed(FULL, Kind.IDLE), report=replace(CHARGING.report, contactor=False, power_w=0), drew=True)  # type: ignore[type-var]
+
+
+def staying(idle_s: float, port: Any = STAYING) -> Station:
+    tx, name = port.transaction or port.finished, "transaction" if port.transaction else "finished"
+    kept = replace(tx, overstay_s=1_800)
+    return two(replace(port, idle_at=NOW - idle_s, **{name: kept}), CHARGING)
+
+
+PLAN = Token("aa", 1, "Business", WALL - 4e7, WALL - 86_400 * 30, WALL + 1e7)
+RESERVED = tuple(Reservation(port, "04FFEE11", WALL + 900, port) for port in (1, 2))
+WAITING = Sharing((1,), (0,), NOW - TURN_S + 700)
+
+OWNER: dict[str, Station] = {
+    "price: all parts": two(owner=priced(FULL)),
+    "price: all parts, for a card": two(PLUGGED, CHARGING, owner=priced(FULL)),
+    "price: free": two(owner=priced(FREE_OF_CHARGE)),
+    "price: each port its own": two(owner=priced(FULL, YEN)),
+    "price: dinars": two(PLUGGED, replace(FREE, grant=GRANT), owner=priced(DINARS)),
+    "price: the highest": two(PLUGGED, PLUGGED, owner=priced(DEAR)),
+    "cost: running": two(billed(FULL), billed(YEN), owner=priced(FULL)),
+    "cost: the highest": two(billed(DEAR), billed(DEAR), owner=priced(DEAR)),
+    "cost: ended": two(over(billed(FULL)), over(billed(DINARS)), owner=priced(FULL)),
+    "cost: ended, the highest": two(over(billed(DEAR)), replace(over(billed(DEAR)), served=False, report=FREE.report)),
+    "cost: free again": two(
+        replace(FREE, finished=over(billed(FULL)).finished), replace(FREE, finished=over(billed(YEN)).finished),
+        owner=priced(FULL),
+    ),
+    **{f"access: {name}": ruled(two(), rules) for name, rules in RULES.items()},
+    "access: it closes soon": ruled(
+        two(CHARGING, PLUGGED), [{"name": "day", "who": "everyone", "hours": {"week": [{"end_min": 485}]}}],
+        atClosing="stop",
+    ),
+    "stay: soon too long": staying(1_500),
+    "stay: too long": staying(2_500),
+    "stay: too long, finished": staying(2_500, over(billed(FULL))),
+    "reserved: one port": two(PLUGGED, FREE, owner=Owner(reservations=RESERVED)),
+    "reserved: only with one": two(owner=Owner(is_reservable=True)),
+    "plan: ended": two(owner=Owner(tokens=(PLAN,), standing=Standing.ENDED)),
+    "plan: deactivated": two(owner=Owner(standing=Standing.DEACTIVATED)),
+    "plan: deactivated, free": two(PLUGGED, FREE, owner=Owner(standing=Standing.DEACTIVATED, is_free_after_plan=True)),
+    "life: transferred": furnished(
+        station(FREE, FREE, settings=Settings(activated=False), owner=Owner(is_transferred=True))
+    ),
+    "turn: waits": two(
+        replace(PLUGGED, transaction=TX), replace(CHARGING, plugged_at=1.0), sharing=WAITING,
+        controller=Controller(1, 8_000),
+    ),
+    "price: with a description": two(PLUGGED, FREE, owner=priced(tariff(description=[
+        {"format": "UTF8", "content": LONG}, {"format": "UTF8", "language": "ar", "content": ARABIC},
+    ]))),
+    "message: for all": told(two(), (LONG, {})),
+    "message: while charging": told(two(CHARGING, PLUGGED), (LONG, {})),
+    "message: for one port": told(two(CHARGING, FREE), ("For taxis only.", AT_1)),
+    "message: for one port, idle": told(two(), ("For taxis only.", AT_1)),
+    "message: Arabic": told(two(CHARGING, FREE), (ARABIC, {})),
+    "message: Arabic, idle": told(two(), (ARABIC, {})),
+}
+OWNER |= {
+    f"port: {name}": replace(each, panel=replace(each.panel, page=Page.PORT, at=1))
+    for name, each in list(OWNER.items())
+    if name in ("price: all parts, for a card", "price: the highest", "cost: running", "cost: the highest",
+                "cost: ended, the highest", "stay: too long", "turn: waits", "message: while charging")
+}  # fmt: skip
+
+STATIONS: dict[str, Station] = {
+    **IDLE, **BUSY, **AT_A_PORT, **LARGE, **REFUSED, **REFUSED_ANYWHERE, **OWNER, **READ, **WIZARD,
+}  # fmt: skip
 
 # `make test` looks at FEW in English and SOME in Arabic; `make test-long` at all of them.
 FEW = [

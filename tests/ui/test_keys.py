@@ -169,6 +169,28 @@ def test_a_page_whose_agent_is_gone_says_so_and_comes_back_by_itself(alone: Disp
     assert alone.measured()[0] == []
 
 
+NEVER_SILENT = """() => {
+  const real = setTimeout;
+  window.setTimeout = (then, ms, ...more) => ms === 3000 ? 0 : real(then, ms, ...more);  // SILENCE_MS, station.mjs
+}"""
+
+
+def test_no_figure_of_a_run_that_is_over_stands_on_the_page(alone: Display) -> None:
+    """Covered when the line drops, not three seconds later: meanwhile a car may have stopped to charge."""
+    alone.page.evaluate(NEVER_SILENT)
+    alone.show(STATIONS["both charging"])
+    port, token = alone.panel._port, alone.panel._token
+    alone.panel.stop()
+    cover = alone.page.locator(".cover")
+    cover.wait_for(state="visible")
+    alone.put(STATIONS["situation: interrupted"])
+    alone.panel = type(alone.panel)(alone.model, port, alone.post, token=token)
+    alone.panel.start()
+    cover.wait_for(state="detached")
+    assert "Interrupted" in alone.page.inner_text("main")
+    assert "3.6" not in alone.page.inner_text("main").split("Port 2")[0]
+
+
 def test_a_dark_display_only_wakes(alone: Display) -> None:
     dark = STATIONS["both charging"]
     alone.show(replace(dark, panel=replace(dark.panel, lit=False)))

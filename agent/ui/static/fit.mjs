@@ -50,10 +50,10 @@ export function spread(keys) {
   keys.dataset.key = key;
 }
 
-/** `element` leaves out, in this order, what style.css says for data-fit, until the rest fits. */
+/** `element` leaves out, in this order, what style.css says for data-fit, until the rest fits. Whether it had to look. */
 export function fit(element, order) {
   const key = keyOf(element);
-  if (element.dataset.key === key) return;
+  if (element.dataset.key === key) return false;
   const gone = new Set();
   const tried = () => {
     element.dataset.fit = [...gone].join(" ");
@@ -70,6 +70,7 @@ export function fit(element, order) {
   }
   tried();
   element.dataset.key = key;
+  return true;
 }
 
 /** What decides whether it fits: figures that only count on do not. */

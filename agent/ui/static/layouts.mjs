@@ -9,6 +9,8 @@ import { Glyph } from "./icons.mjs";
 // reads figures, who waits reads why.
 const CHARGES = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13], WAITS = [0, 1, 2, 3, 4, 5, 7, 10, 8, 11, 6, 12, 9, 13];
 
+const LONG = 9;                   // characters of a figure that are drawn large
+
 const mark = (port) => (port.ready ? "passed" : port.self_test === "running" ? "running" : "failed");
 const TONES = { passed: "free", running: "wait", failed: "fault" };
 
@@ -61,7 +63,9 @@ function Chips({ screen, now, act }) {
 class Card extends Component {
   componentDidMount() { this.fit(); }
   componentDidUpdate() { this.fit(); }
-  fit() { fit(this.dom, this.props.port.tone === "charging" ? CHARGES : WAITS); }
+  fit() {                                                  // what is paged in it has another size then
+    if (fit(this.dom, this.props.port.tone === "charging" ? CHARGES : WAITS)) this.forceUpdate();
+  }
 
   render({ port, act }) {
     return html`<article class="card" data-tone=${port.tone} dir=${act.direction} ref=${(dom) => { this.dom = dom; }}>
@@ -69,7 +73,10 @@ class Card extends Component {
       <p class="name"><span>${port.name}</span> <${Mark} port=${port}/></p>
       <h2><${Glyph} name=${port.tone}/><span data-squeeze data-line>${port.title}</span></h2>
       <${Figures} figures=${port.figures}/>
-      ${port.text && html`<p class="text">${port.text}</p>`}
+      ${port.offers
+        ? html`<${Paged} key_=${port.price}><p class="price">${port.price}</p>${port.text && html`<p>${port.text}</p>`}</${Paged}>`
+        : port.text && html`<p class="text">${port.text}</p>`}
+      ${!port.offers && port.also && html`<div class="also"><${Paged} key_=${port.also}><p>${port.also}</p></${Paged}></div>`}
       ${port.action && html`<p class="action">${port.action}</p>`}
       ${port.faults.map((each) => html`<p class="fix" key=${each.fault}><b>${each.mrec ?? each.fault}</b> ${each.fix}</p>`)}
       ${port.last_text && html`<p class="last">${port.last_text}</p>`}
@@ -83,7 +90,7 @@ function Mark({ port }) {
 
 function Figures({ figures }) {
   if (!figures.length) return null;
-  return html`<dl class="figures">${figures.map((f) => html`<div key=${f.name} class="figure" data-name=${f.name}>
+  return html`<dl class="figures">${figures.map((f) => html`<div key=${f.name} class="figure" data-name=${f.name} data-long=${f.value.length > LONG || undefined}>
     <dt>${f.unit}</dt><dd dir="ltr">${f.value}</dd></div>`)}</dl>`;
 }
 

@@ -40,8 +40,9 @@ export async function profile() {
   }
 }
 
-/** `heard({screen}, id)` at each snapshot; `silent(true)` after SILENCE_MS without a word, `silent(false)` when
- * there is one again. */
+/** `heard({screen}, id)` at each snapshot; `silent(true)` when the line drops, which on loopback is the end of the agent,
+ * or after SILENCE_MS without a word; `silent(false)` at the next snapshot, and not before: what stands on the page till
+ * then is of a run that is over. */
 export function listen(heard, silent) {
   let events = null, watchdog = 0;
 
@@ -60,13 +61,13 @@ export function listen(heard, silent) {
   function connect() {
     events = new EventSource("/events");
     events.onopen = async () => { await enter(); is_in = true; };    // a new run knows no cookie of the one before
-    events.onerror = () => { is_in = false; };
+    events.onerror = () => { is_in = false; silent(true); };
     events.onmessage = (message) => {
       heard(JSON.parse(message.data), Number(message.lastEventId));
       silent(false);
       alive();
     };
-    events.addEventListener("alive", () => { silent(false); alive(); });
+    events.addEventListener("alive", alive);
     alive();
   }
 
