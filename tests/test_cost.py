@@ -173,7 +173,7 @@ def test_screen_and_record_say_the_same_to_the_cent_all_along() -> None:
     play.unplug(1).after(1)
     (ended,) = events(play, "Ended")
     assert total(ended) == 3.85 and shown(play) == "3.85"
-    assert ended["costDetails"]["totalUsage"] == {"energy": 5, "chargingTime": 1800, "idleTime": 1200}
+    assert ended["costDetails"]["totalUsage"] == {"energy": 5000, "chargingTime": 3000, "idleTime": 1200}
     assert [p["tariffId"] for p in ended["costDetails"]["chargingPeriods"]] == ["T"] * 3
 
 
@@ -373,6 +373,66 @@ def test_who_reserves_and_does_not_come_pays_for_that_and_the_record_says_how_mu
     assert over["customData"]["totalCost"] == "3.50" and over["customData"]["tariffId"] == "T"
 
 
+def test_who_comes_and_does_not_plug_in_pays_for_the_reservation_by_his_own_tariff() -> None:
+    play = at_noon()
+    default(play, RESERVED)
+    of_groups(play, ("fleet", tariff("F", reservationFixed=fixed(0.20))))
+    reserve(play)
+    play.after(600).on(PortChosen(1)).tap(ANN).after(61)
+    (over,) = play.payloads("ReservationStatusUpdate")
+    assert over["reservationUpdateStatus"] == "NoTransaction"
+    assert over["customData"]["totalCost"] == "0.20" and over["customData"]["tariffId"] == "F"
+
+
+# -- what cannot be used
+
+
+def problems(play: Play) -> list[tuple[str, bool]]:
+    """actualValue, and whether it is over."""
+    told = [event for p in play.payloads("NotifyEvent") for event in p["eventData"]]
+    mine = [event for event in told if event["component"] == {"name": "TariffCostCtrlr"}]
+    return [(event["actualValue"], "cleared" in event) for event in mine]
+
+
+def asked_online(play: Play, why: str = "", sent: Json | None = None) -> None:
+    play.on(LinkChanged(Link.UP)).on(PortChosen(1)).tap(EVE)
+    entry = Entry(tariff=terms.read(sent) if sent else None)
+    play.on(OnlineAnswered(play.asked[-1].ask_id, entry, why)).after(90)
+
+
+def test_a_drivers_tariff_that_cannot_be_used_is_told_once_and_the_next_one_that_can_ends_it() -> None:
+    play = at_noon()
+    asked_online(play, "no such currency")
+    asked_online(play, "no such currency")
+    assert problems(play) == [("true", False)] and play.station.owner.tariff_problem
+    asked_online(play)
+    assert len(problems(play)) == 1, "an answer without a tariff says nothing of tariffs"
+    asked_online(play, sent=tariff("E"))
+    assert problems(play) == [("true", False), ("false", True)]
+
+
+def test_a_stored_tariff_that_this_software_cannot_read_is_told_at_the_start_until_another_is_sent() -> None:
+    facts = {"owner/group tariffs": {"version": "9", "rules": [{"groups": ["x"], "tariff": {"new": "kind"}}]}}
+    play = at_noon(facts=facts)
+    assert problems(play) == [("true", False)]
+    assert default(play, tariff("T")) == "Accepted" and problems(play)[-1] == ("false", True)
+    assert problems(at_noon()) == []
+
+
+def test_a_price_for_a_brand_of_card_counts_where_a_remote_start_names_it_and_nowhere_else() -> None:
+    fee = {"prices": [
+        {"priceFixed": 2.0, "conditions": {"paymentBrand": "Visa"}}, {"priceFixed": 1.0},
+    ]}  # fmt: skip
+    play = at_noon(settings=Settings(concurrent_tx=True))
+    assert default(play, tariff(fixedFee=fee)) == "Accepted"
+    play.plug(1).tap(BOB)
+    info = [{"additionalIdToken": "Visa", "type": "PaymentBrand"}]
+    token = {"idToken": "psp-1", "type": "DirectPayment", "additionalInfo": info}
+    play.plug(2).command("RequestStartTransaction", evseId=2, idToken=token, remoteStartId=1)
+    play.unplug(1).unplug(2).after(1)
+    assert [total(each) for each in events(play, "Ended")] == [1.0, 2.0]
+
+
 # -- before the start, and for the owner who wonders
 
 
@@ -390,6 +450,18 @@ def test_the_price_is_on_the_screen_before_the_start_for_everybody_and_for_who_h
     assert mine.price == "Charging is free." and other.price.startswith("0.40 EUR")
     default(play, tariff("T2", 0.50), 2)
     assert screen(play.station, play.now).price.startswith("Port 1: 0.40 EUR per kWh")
+
+
+def test_the_owners_words_stand_where_no_price_is_known_and_others_while_the_cloud_cannot_be_reached() -> None:
+    said = Settings(tariff_text="As on the sign.", tariff_text_offline="Offline: 1 EUR.", total_cost_text="See the app.")
+    play = at_noon(settings=said)
+    assert screen(play.station, play.now).price == "Offline: 1 EUR."
+    assert screen(play.on(LinkChanged(Link.UP)).station, play.now).price == "As on the sign."
+    play.plug(1).tap(BOB).charge(1, KWH).unplug(1).after(60)
+    assert "See the app." in screen(play.station, play.now).ports[0].last_text
+    default(play, tariff())
+    play.plug(1).tap(ANN).charge(1, KWH).unplug(1).after(60)
+    assert "See the app." not in screen(play.station, play.now).ports[0].last_text
 
 
 def test_a_price_that_waits_or_depends_says_so() -> None:

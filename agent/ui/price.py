@@ -3,6 +3,7 @@
 from decimal import Decimal
 
 from agent import billing
+from agent.events import Link
 from agent.policy.tariff.choice import PriceFact, PriceFacts
 from agent.policy.tariff.cost import Cost
 from agent.policy.tariff.money import PLACES_MAX, exponent
@@ -29,8 +30,14 @@ def station_price(station: Station, now: float, say: Say) -> str:
         ports = zip(station.ports, told, strict=True)
         texts = (say("Port {n}: {price}", n=port.evse_id, price=text) for port, text in ports if text)
         return say.joined(*texts)
-    general = say.isolated(station.settings.tariff_text) or say("The price is in the app.")
+    general = say.isolated(owners_words(station)) or say("The price is in the app.")
     return told[0] or general
+
+
+def owners_words(station: Station) -> str:
+    """While no tariff says what charging costs."""
+    said = station.settings
+    return station.link is Link.DOWN and said.tariff_text_offline or said.tariff_text
 
 
 def port_price(station: Station, port: Port, now: float, say: Say) -> str:
