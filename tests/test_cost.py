@@ -5,7 +5,9 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import cbor2
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -18,12 +20,16 @@ from agent.settings import Settings
 from agent.transaction import Transaction
 from agent.ui.view import screen
 from agent.uplink.answers import authorized
+from tests import referee
 from tests.play import ANN, BOB, EVE, WALL_S, Json, Play
 from tests.test_owner import iso
 from tools.cloud import cli
+from tools.cloud.cloud import Cloud
+from tools.cloud.drivers import Driver
+from tools.cloud.errors import OperatorError
 from tools.cloud.ledger import Ledger
 from tools.cloud.sessions import read_event, session_of
-from tools.cloud.wire import Record
+from tools.cloud.wire import KEYS, Record
 
 DAY_S = 86_400
 NOON_S = WALL_S - WALL_S % DAY_S + 12 * 3600
@@ -127,6 +133,50 @@ def test_the_tariff_of_the_clouds_answer_to_this_very_tap_comes_first_and_is_not
     assert started["transactionInfo"]["tariffId"] == "E"
     assert started["customData"]["tariffRule"] == "tariff of the cloud's answer"
     assert [each.entry.tariff for each in play.remembered] == [None]
+
+
+def answered(cloud: Cloud, card: str) -> Json:
+    """The reference cloud's AuthorizeResponse, as a station reads it."""
+    asked = {"idToken": {"idToken": card, "type": "ISO14443"}}
+    said = cloud.receive("u/SA-1/v", cbor2.dumps([1, KEYS.word("Authorize"), KEYS.encode(asked)]), 0)
+    (answer,) = [each for each in said if each.topic == "d/SA-1/v"]
+    response: Json = KEYS.decode(cbor2.loads(answer.payload)[1])
+    referee.judge("AuthorizeResponse", response)
+    return response
+
+
+def test_the_cloud_gives_one_driver_his_own_tariff_and_his_session_has_it_before_any_other() -> None:
+    books = Ledger(":memory:")
+    books.drivers.put([Driver(ANN, ("fleet",)), Driver(BOB)], 0)
+    assert books.drivers.price(ANN, tariff("A", 0.05)) == ANN
+    cloud = Cloud(books, Ed25519PrivateKey.generate())
+    play = at_noon(settings=Settings(concurrent_tx=True))
+    play.allow.clear()
+    default(play, tariff("T1"))
+    of_groups(play, ("fleet", tariff("F")))
+    play.on(LinkChanged(Link.UP))
+    for evse_id, card in ((1, ANN), (2, BOB)):
+        play.plug(evse_id).tap(card)
+        entry, why = authorized(answered(cloud, card))
+        assert entry and not why
+        play.on(OnlineAnswered(play.asked[-1].ask_id, entry))
+    assert [each["transactionInfo"]["tariffId"] for each in events(play, "Started")] == ["A", "T1"]
+    books.drivers.price(ANN, None)
+    assert "tariff" not in answered(cloud, ANN)
+    books.close()
+
+
+def test_the_cloud_gives_nobody_a_tariff_that_no_station_would_take_nor_who_may_not_charge_any() -> None:
+    books = Ledger(":memory:")
+    books.drivers.put([Driver(ANN), Driver(BOB, status="Blocked")], 0)
+    later = {**tariff("A"), "validFrom": "2026-01-01T00:00:00Z"}
+    for card, sent in ((ANN, {"tariffId": "A"}), (ANN, later), (EVE, tariff("A"))):
+        with pytest.raises(OperatorError):
+            books.drivers.price(card, sent)
+    assert books.drivers.tariff(ANN) is None
+    books.drivers.price(BOB, tariff("B"))
+    assert "tariff" not in answered(Cloud(books, Ed25519PrivateKey.generate()), BOB)
+    books.close()
 
 
 def test_a_tariff_that_is_refused_says_nothing_about_the_card_that_it_came_with() -> None:
