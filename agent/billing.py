@@ -19,6 +19,7 @@ from agent.policy.tariff import usage
 from agent.policy.tariff.bill import Bill
 from agent.policy.tariff.choice import Choice, PriceFact, PriceFacts, Rule, choose, price_facts, prices_now
 from agent.policy.tariff.cost import Cost, cost
+from agent.policy.tariff.moment import NOBODY
 from agent.policy.tariff.terms import Dimension, Tariff
 from agent.policy.tariff.usage import KINDS, Kind, Reserved
 from agent.port import Grant, Port, counts
@@ -49,7 +50,8 @@ def of_grant(station: Station, evse_id: int, grant: Grant, now: float) -> Choice
 def begun(station: Station, evse_id: int, grant: Grant, begin: Reading, mine: Reservation | None) -> Bill | None:
     """`mine`: the reservation that the session uses up."""
     reserved = Reserved(mine.since_s) if mine else None
-    return bills.begun(of_grant(station, evse_id, grant, begin.mono_s), begin, station.zone, reserved=reserved)
+    chosen = of_grant(station, evse_id, grant, begin.mono_s)
+    return bills.begun(chosen, begin, station.zone, grant.payer, reserved)
 
 
 # -- how much ---------------------------------------------------------------------------------------------------------
@@ -126,13 +128,16 @@ def facts(station: Station, tariff: Tariff, now: float) -> PriceFacts:
 # -- reservations -----------------------------------------------------------------------------------------------------
 
 
-def unused(station: Station, mine: Reservation, now: float) -> dict[str, Any] | None:
-    """What a reservation costs that nobody has come to, for its record; None: nothing that this station knows of."""
+def unused(station: Station, mine: Reservation, now: float, grant: Grant | None = None) -> dict[str, Any] | None:
+    """What a reservation costs that no session has followed, for its record; None: nothing that this station knows of.
+    `grant`: of who has come, and did not plug in."""
     groups = frozenset({mine.group_id} if mine.group_id else ())
-    tariff = choice(station, mine.evse_id or 1, groups, now).tariff
+    evse_id, payer = mine.evse_id or 1, grant.payer if grant else NOBODY
+    chosen = of_grant(station, evse_id, grant, now) if grant else choice(station, evse_id, groups, now)
+    tariff = chosen.tariff
     if tariff is None:
         return None
-    used = usage.reservation(tariff, Reserved(mine.since_s), wall(station.clock, now), station.zone)
+    used = usage.reservation(tariff, Reserved(mine.since_s), wall(station.clock, now), station.zone, payer)
     owed = cost((tariff,), used, is_session=False)
     if not owed.total.incl:
         return None

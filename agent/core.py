@@ -17,6 +17,7 @@ from agent import (
     billing,
     cellular,
     dataplan,
+    derating,
     farewell,
     health,
     life,
@@ -133,6 +134,7 @@ from agent.reporting import (
     security_event,
     startup,
     status_due,
+    tariff_record,
 )
 from agent.settings import Settings
 from agent.station import (
@@ -171,11 +173,14 @@ def handle(station: Station, event: Event, now: float) -> tuple[Station, tuple[E
     station, given_up = unanswered(station, now)
     station, listed = listing.followed(station, now)
     station, healthy = health.kept(before, station, now)
+    station, warm = derating.followed(before, station, now)
     station = shared(before, station, now)
     recheck = withdrawn.questions(before, station)
     visits = service.effects(before, station, now)
     data = dataplan.followed(before, station)
-    owed = (*asked, *due, *owned, *gone, *updated, *done, *given_up, *listed, *healthy, *recheck, *visits, *data)
+    owed = (
+        *asked, *due, *owned, *gone, *updated, *done, *given_up, *listed, *healthy, *warm, *recheck, *visits, *data
+    )  # fmt: skip
     return closed(before, station, owed, now)
 
 
@@ -762,6 +767,8 @@ def opened(machine: Machine, fact: Any) -> frozenset[str]:
 def lost_facts(station: Station, facts: Mapping[str, Any], now: float) -> Iterator[Effect]:
     """Of a session that this software cannot read its owner hears, and what was stored is kept aside. That its bill
     cannot be read its Ended says."""
+    if station.owner.tariff_problem:
+        yield tariff_record(station, station.owner.tariff_problem, now)
     for port in station.ports:
         if (bill := bill_of(port)) is not None and bill.lost is not None:
             yield Save(f"unread/bill/{port.evse_id}", bill.lost)

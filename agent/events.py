@@ -125,6 +125,7 @@ class Machine:
     certificate_expiry_s: float | None = None  # wall: notAfter of the station's own certificate
     outputs: tuple[tuple[str, bool], ...] = ()  # that the cloud may set, each with its safe value
     contacts: tuple[str, ...] = ()  # of the enclosure, against tampering
+    connectors: tuple[str, ...] = ()  # of each port, by evse_id: OCPP ConnectorEnumStringType
     can_renew: bool = False  # somebody performs RenewCertificate
     zones: tuple[str, ...] = ()  # time zones that can be loaded, IANA
     can_update: bool = False  # an update service takes orders
@@ -466,6 +467,7 @@ class OnlineAnswered(Struct, frozen=True):
 
     ask_id: int
     entry: Entry
+    tariff_problem: str = ""  # a sentence, where a tariff came with it that cannot be used
 
 
 # -- from the cloud ---------------------------------------------------------------------------------------------------
@@ -500,6 +502,8 @@ class RemoteStartRequested(Struct, frozen=True):
     evse_id: int | None = None
     group_id: str | None = None  # OCPP groupIdToken
     charging_profile: Mapping[str, Any] | None = None  # of the transaction to come
+    payment_brand: str | None = None  # additionalInfo of the idToken
+    payment_recognition: str | None = None
 
 
 class RemoteStopRequested(Struct, frozen=True):

@@ -23,7 +23,8 @@ from agent.wizard import layer
 from agent.wizard.facts import ELECTRICAL, Wizard
 
 SITE = ("time_zone", "site_point", "restart_delay_max_s")  # of the place, whoever owns the station
-BLANK: dict[str, Any] = {"activated": False, "owner": "", "tariff_text": ""}  # also over what the config file says
+TEXTS = ("owner", "tariff_text", "tariff_text_offline", "total_cost_text")  # the last owner's words
+BLANK: dict[str, Any] = {"activated": False, **dict.fromkeys(TEXTS, "")}  # also over what the config file says
 WAIT_S, WAIT_MAX_S = 7 * 86_400, 30 * 86_400  # for what is owed
 
 

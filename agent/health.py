@@ -139,7 +139,12 @@ def record(station: Station, now: float) -> Record:
     )  # fmt: skip
 
 
+RECORD_MAX_B = 300
+NUMBER_MAX = 2**32 - 1  # of any number in the record: five bytes
+
+
 def facts(station: Station, now: float) -> dict[str, Any]:
+    """Whatever is measured, and however wrong, RECORD_MAX_B hold it."""
     measured, machine = station.health.measured or Measured(), station.machine
     reports = [port.report for port in station.ports]
     old_s = age_s(station.allowlist, station.clock, now)
@@ -154,17 +159,32 @@ def facts(station: Station, now: float) -> dict[str, Any]:
         "l": None if old_s is None else round(old_s),
         "w": list(station.waiting) if any(station.waiting) else None,
         "e": list(measured.line_errors) if any(measured.line_errors) else None,
-        "r": machine.modem_type[:12] or None,
+        "r": machine.modem_type[:12].encode("ascii", "replace").decode() or None,
         "s": cellular.signal_dbm(station.modem),
         "u": round(now - station.boot.at),
         "b": [mega(used_b), station.settings.data_budget_mb] if (used_b := station.data.month.all_b) else None,
         "z": True if is_low_data(station) else None,
-        "a": sorted(f"{name}{evse_id or ''}" for name, evse_id in station.health.alarms) or None,
+        "a": list(passed(station.health.alarms)) or None,
     }
 
 
+def passed(alarms: frozenset[tuple[str, int]]) -> Iterator[str]:
+    """Each threshold once, with the ports at which it is passed: port13."""
+    for name in sorted({name for name, _ in alarms}):
+        yield name + "".join(str(evse_id) for other, evse_id in sorted(alarms) if other == name and evse_id)
+
+
 def known(data: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in data.items() if value is not None}
+    return {key: bounded(value) for key, value in data.items() if value is not None}
+
+
+def bounded(value: Any) -> Any:
+    match value:
+        case list():
+            return [bounded(each) for each in value]
+        case int():
+            return max(-NUMBER_MAX, min(value, NUMBER_MAX))
+    return value
 
 
 def mega(size_b: int | None) -> int | None:

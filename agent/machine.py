@@ -30,7 +30,7 @@ def machine_of(board: Board, devices: Path = DEVICES, routes: Path = ROUTES) -> 
         model=board.name, firmware_version=__version__, macs=tuple(macs(devices))[:MACS_MAX], gateway=gateway,
         outputs=tuple((each.name, each.safe) for each in board.output if each.role in CLOUDS_OUTPUTS),
         contacts=tuple(each.name for each in board.input if each.role == "tamper"), zones=zones.names(),
-        has_gnss=board.gnss is not None,
+        connectors=tuple(port.connector for port in board.port), has_gnss=board.gnss is not None,
     )  # fmt: skip
 
 

@@ -10,14 +10,14 @@ from typing import Any
 
 from agent import billing, reporting
 from agent.clock import earliest, wall
-from agent.effects import Save
+from agent.effects import Record, Save
 from agent.events import Link
 from agent.policy import access, display_message, owner, plan_token, profile, reservation
 from agent.policy.access import Allowed, AtClosing
 from agent.policy.reservation import End, Reservation
 from agent.port import Grant, Port
 from agent.station import Station
-from agent.taps import Step, with_port
+from agent.taps import Step, why_not_here, with_port
 from agent.terms import limits, ports_of, since_s, situation
 from agent.transaction import TEST_RULE, StoppedReason, Transaction, Trigger, ended_by
 
@@ -29,7 +29,9 @@ LATE_S = 0.001  # after an instant, so that it has surely come: floats are not e
 
 def followed(before: Station, station: Station, now: float) -> Step:
     """What has become due. The instants in between change nothing, and are not looked at."""
-    station, ended = reservations_over(offline(station, now), now)
+    station, unused = not_plugged_in(before, offline(station, now), now)
+    station, ended = reservations_over(station, now)
+    ended = (*unused, *ended, *tariff_problem(before, station, now))
     if not is_due(before, station, now):
         return station, ended
     station = messages_over(profiles_over(station, now), now)
@@ -79,6 +81,41 @@ def offline(station: Station, now: float) -> Station:
     if is_offline == (said.offline_since is not None):
         return station
     return replace(station, owner=replace(said, offline_since=now if is_offline else None))
+
+
+def not_plugged_in(before: Station, station: Station, now: float) -> Step:
+    """Who shows his card has used his reservation (H03.FR.09), also if he does not plug in within his time. Where the
+    port itself is what hinders him he keeps it."""
+    records: list[Record] = []
+    for evse_id, grant in timed_out(before, station, now):
+        left, mine = reservation.used(station.owner.reservations, evse_id, grant.id_token, grant.groups)
+        if mine:
+            owed = billing.unused(station, mine, now, grant)
+            end = End.NO_TRANSACTION
+            records.append(reporting.reservation_record(station, mine.reservation_id, end, now, owed))
+            station = replace(station, owner=replace(station.owner, reservations=left))
+    return station, tuple(records)
+
+
+def timed_out(before: Station, station: Station, now: float) -> Iterator[tuple[int | None, Grant]]:
+    """The grants whose time has passed in this step, at a port that could, or at none."""
+    if not station.owner.reservations:
+        return
+    for old, port in zip(before.ports, station.ports, strict=True):
+        grant = old.grant
+        if grant and now >= grant.until and not port.grant and not port.transaction:
+            if why_not_here(station, port, grant.id_token) is None:
+                yield port.evse_id, grant
+    if before.holding and not station.holding and now >= (grant := before.holding.grant).until:
+        if not any(grant.id_token in (p.grant and p.grant.id_token, p.transaction and p.transaction.id_token)
+                   for p in station.ports):  # fmt: skip
+            yield None, grant
+
+
+def tariff_problem(before: Station, station: Station, now: float) -> tuple[Record, ...]:
+    """A tariff that could not be used, and the next one that can be (I08)."""
+    why = station.owner.tariff_problem
+    return (reporting.tariff_record(station, why, now),) if why != before.owner.tariff_problem else ()
 
 
 def reservations_over(station: Station, now: float) -> Step:

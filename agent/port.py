@@ -10,6 +10,7 @@ from agent.policy.access import Allowed
 from agent.policy.profile import Profile
 from agent.policy.reasons import Reason
 from agent.policy.sharing import CURRENT_MIN_MA, STEP_MA
+from agent.policy.tariff.moment import NOBODY, Payer
 from agent.policy.tariff.terms import Tariff
 from agent.settings import Settings
 from agent.transaction import StoppedReason, Transaction, Trigger, ended_by
@@ -56,6 +57,7 @@ class Grant:
     access: Allowed | None = None  # by the owner's rule, where he has any
     tariff: Tariff | None = None  # of the cloud's answer to this very tap
     profile: Profile | None = None  # of the transaction to come
+    payer: Payer = NOBODY  # as a remote start has said
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +90,7 @@ class Port:
     triggers: int = 0  # how often the cloud has asked for a TransactionEvent
     told: Status | None = None  # to the cloud, in this run
     status_at: float = 0.0  # since when the status is what it is
+    limit_told_ma: int | None = None  # what heat leaves it, as the cloud was told in this run
     held_until: float | None = None  # no energy before: the random delay after a site-wide power cut
     bar: Bar | None = None
 

@@ -334,6 +334,13 @@ def plan_record(station: Station, found: Plan, days: int, now: float) -> Record:
     )
 
 
+def tariff_record(station: Station, why: str, now: float) -> Record:
+    """OCPP's variable TariffCostCtrlr.Problem has changed. `why`: "" if all is well again."""
+    more: dict[str, Any] = {"techCode": "tariff-refused", "techInfo": why[:TECH_INFO_MAX]} if why else {"cleared": True}
+    component = {"name": "TariffCostCtrlr"}
+    return notify_event(station, Stream.STATUS, now, component, "Problem", "true" if why else "false", **more)
+
+
 def token_record(station: Station, token: Token, now: float) -> Record:
     """A plan token that somebody brought to the station."""
     said = f"plan token {token.issue} ({token.name}) was brought to the station"

@@ -94,6 +94,9 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     owner: Annotated[str, plain_text(100)] = ""
     language: Literal["en", "es", "fr", "de", "zh", "ar"] = "en"
     tariff_text: Annotated[str, plain_text(250)] = ""
+    tariff_text_offline: Annotated[str, plain_text(250)] = ""
+    total_cost_text: Annotated[str, plain_text(250)] = ""
+    reservations: bool = True
     time_zone: ZoneName = "UTC"
     site_point: SitePoint = ""
     light: Literal["auto", "on", "off"] = "auto"
@@ -173,6 +176,14 @@ SETTINGS: dict[str, Setting] = {
         "what charging costs, in the owner's words, while no tariff says it", CLOUD, "",
         "TariffCostCtrlr.TariffFallbackMessage",
     ),
+    "tariff_text_offline": Setting(
+        "in its place while the cloud cannot be reached", CLOUD, "", "TariffCostCtrlr.OfflineTariffFallbackMessage"
+    ),
+    "total_cost_text": Setting(
+        "what a driver reads who has finished, and whose cost the station does not know", CLOUD, "",
+        "TariffCostCtrlr.TotalCostFallbackMessage",
+    ),
+    "reservations": Setting("ReserveNow is taken", CLOUD, "", "ReservationCtrlr.Enabled"),
     "time_zone": Setting("of the site, IANA", ALL, "", "ClockCtrlr.TimeZone"),
     "site_point": Setting(
         "where the site's address is, as the office knows it; the pinpoint is compared with it", CLOUD, "",

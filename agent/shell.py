@@ -565,7 +565,7 @@ class Shell:
             case VolatileAnswered(tag=int(ask_id), action="Authorize", payload=dict(payload)):
                 entry, why = answers.authorized(payload)
                 if entry:
-                    self._todo.append(OnlineAnswered(ask_id, entry))
+                    self._todo.append(OnlineAnswered(ask_id, entry, why))
                 if why:
                     self._log(why)
             case VolatileAnswered(action="SignCertificate", payload=answer) if self._identity:

@@ -169,6 +169,8 @@ def answered(station: Station, event: OnlineAnswered, now: float) -> Step:
     if ask is None:
         return station, ()
     entry = event.entry
+    if event.tariff_problem or entry.tariff:
+        station = replace(station, owner=replace(station.owner, tariff_problem=event.tariff_problem))
     station, effects = decided(station, ask, entry, now)
     return station, (*remembered(ask.id_token, entry, ask.at), *effects)
 

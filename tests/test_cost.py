@@ -6,7 +6,9 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import cbor2
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -21,12 +23,16 @@ from agent.transaction import Transaction
 from agent.ui.view import screen
 from agent.ui.words import END_ISOLATE, ISOLATE
 from agent.uplink.answers import authorized
+from tests import referee
 from tests.play import ANN, BOB, EVE, WALL_S, Json, Play
 from tests.test_owner import iso
 from tools.cloud import cli
+from tools.cloud.cloud import Cloud
+from tools.cloud.drivers import Driver
+from tools.cloud.errors import OperatorError
 from tools.cloud.ledger import Ledger
 from tools.cloud.sessions import read_event, session_of
-from tools.cloud.wire import Record
+from tools.cloud.wire import KEYS, Record
 
 DAY_S = 86_400
 NOON_S = WALL_S - WALL_S % DAY_S + 12 * 3600
@@ -132,6 +138,50 @@ def test_the_tariff_of_the_clouds_answer_to_this_very_tap_comes_first_and_is_not
     assert [each.entry.tariff for each in play.remembered] == [None]
 
 
+def answered(cloud: Cloud, card: str) -> Json:
+    """The reference cloud's AuthorizeResponse, as a station reads it."""
+    asked = {"idToken": {"idToken": card, "type": "ISO14443"}}
+    said = cloud.receive("u/SA-1/v", cbor2.dumps([1, KEYS.word("Authorize"), KEYS.encode(asked)]), 0)
+    (answer,) = [each for each in said if each.topic == "d/SA-1/v"]
+    response: Json = KEYS.decode(cbor2.loads(answer.payload)[1])
+    referee.judge("AuthorizeResponse", response)
+    return response
+
+
+def test_the_cloud_gives_one_driver_his_own_tariff_and_his_session_has_it_before_any_other() -> None:
+    books = Ledger(":memory:")
+    books.drivers.put([Driver(ANN, ("fleet",)), Driver(BOB)], 0)
+    assert books.drivers.price(ANN, tariff("A", 0.05)) == ANN
+    cloud = Cloud(books, Ed25519PrivateKey.generate())
+    play = at_noon(settings=Settings(concurrent_tx=True))
+    play.allow.clear()
+    default(play, tariff("T1"))
+    of_groups(play, ("fleet", tariff("F")))
+    play.on(LinkChanged(Link.UP))
+    for evse_id, card in ((1, ANN), (2, BOB)):
+        play.plug(evse_id).tap(card)
+        entry, why = authorized(answered(cloud, card))
+        assert entry and not why
+        play.on(OnlineAnswered(play.asked[-1].ask_id, entry))
+    assert [each["transactionInfo"]["tariffId"] for each in events(play, "Started")] == ["A", "T1"]
+    books.drivers.price(ANN, None)
+    assert "tariff" not in answered(cloud, ANN)
+    books.close()
+
+
+def test_the_cloud_gives_nobody_a_tariff_that_no_station_would_take_nor_who_may_not_charge_any() -> None:
+    books = Ledger(":memory:")
+    books.drivers.put([Driver(ANN), Driver(BOB, status="Blocked")], 0)
+    later = {**tariff("A"), "validFrom": "2026-01-01T00:00:00Z"}
+    for card, sent in ((ANN, {"tariffId": "A"}), (ANN, later), (EVE, tariff("A"))):
+        with pytest.raises(OperatorError):
+            books.drivers.price(card, sent)
+    assert books.drivers.tariff(ANN) is None
+    books.drivers.price(BOB, tariff("B"))
+    assert "tariff" not in answered(Cloud(books, Ed25519PrivateKey.generate()), BOB)
+    books.close()
+
+
 def test_a_tariff_that_is_refused_says_nothing_about_the_card_that_it_came_with() -> None:
     info = {"idTokenInfo": {"status": "Accepted"}}
     entry, why = authorized(info | {"tariff": tariff("E")})
@@ -176,7 +226,7 @@ def test_screen_and_record_say_the_same_to_the_cent_all_along() -> None:
     play.unplug(1).after(1)
     (ended,) = events(play, "Ended")
     assert total(ended) == 3.85 and shown(play) == "3.85"
-    assert ended["costDetails"]["totalUsage"] == {"energy": 5, "chargingTime": 1800, "idleTime": 1200}
+    assert ended["costDetails"]["totalUsage"] == {"energy": 5000, "chargingTime": 3000, "idleTime": 1200}
     assert [p["tariffId"] for p in ended["costDetails"]["chargingPeriods"]] == ["T"] * 3
 
 
@@ -376,6 +426,66 @@ def test_who_reserves_and_does_not_come_pays_for_that_and_the_record_says_how_mu
     assert over["customData"]["totalCost"] == "3.50" and over["customData"]["tariffId"] == "T"
 
 
+def test_who_comes_and_does_not_plug_in_pays_for_the_reservation_by_his_own_tariff() -> None:
+    play = at_noon()
+    default(play, RESERVED)
+    of_groups(play, ("fleet", tariff("F", reservationFixed=fixed(0.20))))
+    reserve(play)
+    play.after(600).on(PortChosen(1)).tap(ANN).after(61)
+    (over,) = play.payloads("ReservationStatusUpdate")
+    assert over["reservationUpdateStatus"] == "NoTransaction"
+    assert over["customData"]["totalCost"] == "0.20" and over["customData"]["tariffId"] == "F"
+
+
+# -- what cannot be used
+
+
+def problems(play: Play) -> list[tuple[str, bool]]:
+    """actualValue, and whether it is over."""
+    told = [event for p in play.payloads("NotifyEvent") for event in p["eventData"]]
+    mine = [event for event in told if event["component"] == {"name": "TariffCostCtrlr"}]
+    return [(event["actualValue"], "cleared" in event) for event in mine]
+
+
+def asked_online(play: Play, why: str = "", sent: Json | None = None) -> None:
+    play.on(LinkChanged(Link.UP)).on(PortChosen(1)).tap(EVE)
+    entry = Entry(tariff=terms.read(sent) if sent else None)
+    play.on(OnlineAnswered(play.asked[-1].ask_id, entry, why)).after(90)
+
+
+def test_a_drivers_tariff_that_cannot_be_used_is_told_once_and_the_next_one_that_can_ends_it() -> None:
+    play = at_noon()
+    asked_online(play, "no such currency")
+    asked_online(play, "no such currency")
+    assert problems(play) == [("true", False)] and play.station.owner.tariff_problem
+    asked_online(play)
+    assert len(problems(play)) == 1, "an answer without a tariff says nothing of tariffs"
+    asked_online(play, sent=tariff("E"))
+    assert problems(play) == [("true", False), ("false", True)]
+
+
+def test_a_stored_tariff_that_this_software_cannot_read_is_told_at_the_start_until_another_is_sent() -> None:
+    facts = {"owner/group tariffs": {"version": "9", "rules": [{"groups": ["x"], "tariff": {"new": "kind"}}]}}
+    play = at_noon(facts=facts)
+    assert problems(play) == [("true", False)]
+    assert default(play, tariff("T")) == "Accepted" and problems(play)[-1] == ("false", True)
+    assert problems(at_noon()) == []
+
+
+def test_a_price_for_a_brand_of_card_counts_where_a_remote_start_names_it_and_nowhere_else() -> None:
+    fee = {"prices": [
+        {"priceFixed": 2.0, "conditions": {"paymentBrand": "Visa"}}, {"priceFixed": 1.0},
+    ]}  # fmt: skip
+    play = at_noon(settings=Settings(concurrent_tx=True))
+    assert default(play, tariff(fixedFee=fee)) == "Accepted"
+    play.plug(1).tap(BOB)
+    info = [{"additionalIdToken": "Visa", "type": "PaymentBrand"}]
+    token = {"idToken": "psp-1", "type": "DirectPayment", "additionalInfo": info}
+    play.plug(2).command("RequestStartTransaction", evseId=2, idToken=token, remoteStartId=1)
+    play.unplug(1).unplug(2).after(1)
+    assert [total(each) for each in events(play, "Ended")] == [1.0, 2.0]
+
+
 # -- before the start, and for the owner who wonders
 
 
@@ -434,6 +544,16 @@ def test_the_owners_words_for_a_tariff_stand_behind_its_price_as_plain_text() ->
     for content in ("x" * 251, "two\nlines", "\u202ebackwards"):
         default(play, tariff("T3", description=[{"format": "UTF8", "content": content}]))
         assert screen(play.station, play.now).price == "0.25 EUR per kWh."
+def test_the_owners_words_stand_where_no_price_is_known_and_others_while_the_cloud_cannot_be_reached() -> None:
+    said = Settings(tariff_text="As on the sign.", tariff_text_offline="Offline: 1 EUR.", total_cost_text="See the app.")
+    play = at_noon(settings=said)
+    assert screen(play.station, play.now).price == "Offline: 1 EUR."
+    assert screen(play.on(LinkChanged(Link.UP)).station, play.now).price == "As on the sign."
+    play.plug(1).tap(BOB).charge(1, KWH).unplug(1).after(60)
+    assert "See the app." in screen(play.station, play.now).ports[0].last_text
+    default(play, tariff())
+    play.plug(1).tap(ANN).charge(1, KWH).unplug(1).after(60)
+    assert "See the app." not in screen(play.station, play.now).ports[0].last_text
 
 
 def test_a_price_that_waits_or_depends_says_so() -> None:

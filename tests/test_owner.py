@@ -8,8 +8,9 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from agent.clock import iso8601
-from agent.events import Cp, Entry, Link, LinkChanged, PortChosen, PortReported, Report
+from agent.events import Cp, Entry, Link, LinkChanged, Machine, PortChosen, PortReported, Report
 from agent.explain import as_text, explain
+from agent.faults import Fault
 from agent.policy.plan_token import CTI, EXP, NBF, SUB
 from agent.policy.reasons import Reason
 from agent.port import Status, status
@@ -378,6 +379,79 @@ def test_a_reservation_survives_a_power_cut_and_ends_by_time_fault_or_word() -> 
     assert play.payloads("ReservationStatusUpdate") == [{"reservationId": 1, "reservationUpdateStatus": "Expired"}]
     assert play.command("CancelReservation", reservationId=2)["status"] == "Accepted"
     assert play.command("CancelReservation", reservationId=2)["status"] == "Rejected"
+
+
+def ended(play: Play) -> list[tuple[int, str]]:
+    return [(p["reservationId"], p["reservationUpdateStatus"]) for p in play.payloads("ReservationStatusUpdate")]
+
+
+def test_who_shows_his_card_and_does_not_plug_in_has_used_his_reservation() -> None:
+    play = at_noon()
+    reserve(play)
+    play.on(PortChosen(1)).tap(ANN).after(59)
+    assert ended(play) == [] and play.tap(BOB).said(1) is not Reason.RESERVED
+    play.after(2)
+    assert ended(play) == [(1, "NoTransaction")] and play.station.owner.reservations == ()
+    play.after(600)
+    assert ended(play) == [(1, "NoTransaction")]
+
+
+def test_one_for_any_port_is_used_up_by_a_card_that_waits_for_none_in_particular() -> None:
+    play = at_noon()
+    reserve(play, evse_id=None)
+    play.tap(ANN).after(61)
+    assert ended(play) == [(1, "NoTransaction")]
+
+
+def test_a_reservation_outlasts_a_port_that_fails_under_its_holders_hand_and_a_card_shown_at_another_port() -> None:
+    play = at_noon()
+    reserve(play, evse_id=None)
+    play.on(PortChosen(1)).tap(ANN).see(1, faults=frozenset({Fault.OVER_CURRENT})).after(61)
+    assert ended(play) == [] and play.station.owner.reservations
+    play = at_noon()
+    reserve(play)
+    play.on(PortChosen(2)).tap(ANN).after(61)
+    assert ended(play) == [], "it was for port 1"
+
+
+def test_a_port_that_fails_or_goes_out_of_service_ends_its_reservation_and_leaves_the_other_ports() -> None:
+    play = at_noon()
+    reserve(play, 1, evse_id=1)
+    reserve(play, 2, BOB, 2)
+    play.see(1, faults=frozenset({Fault.OVER_CURRENT}))
+    assert ended(play) == [(1, "Removed")]
+    play.command("ChangeAvailability", evse={"id": 2}, operationalStatus="Inoperative")
+    assert ended(play) == [(1, "Removed"), (2, "Removed")]
+
+
+def test_a_reservation_for_a_connector_of_some_kind_is_one_for_a_port_that_has_it() -> None:
+    play = at_noon(machine=Machine(connectors=("cType2", "sType2")))
+    token = {"idToken": ANN, "type": "ISO14443"}
+
+    def answer(number: int, kind: str, **more: int) -> Json:
+        expiry = iso(play.epoch_s + play.now + 600)
+        asked = {"id": number, "expiryDateTime": expiry, "idToken": token, "connectorType": kind}
+        return play.command("ReserveNow", **asked, **more)
+
+    assert answer(1, "sType2")["status"] == "Accepted" and play.station.owner.reservations[0].evse_id == 2
+    assert answer(2, "sType2")["status"] == "Occupied"
+    for refused in (answer(3, "cCCS2"), answer(4, "cType2", evseId=2)):
+        assert refused["status"] == "Rejected" and "cType2, sType2" in refused["statusInfo"]["additionalInfo"]
+
+
+def test_a_station_takes_no_reservations_if_its_owner_says_so() -> None:
+    play = at_noon()
+    item = {"component": {"name": "ReservationCtrlr"}, "variable": {"name": "Enabled"}, "attributeValue": "false"}
+    play.command("SetVariables", setVariableData=[item])
+    assert reserve(play) == "Rejected" and not play.station.owner.reservations
+
+
+def test_a_reservation_for_nobody_is_refused() -> None:
+    play = at_noon()
+    nobody = {"idToken": " ", "type": "NoAuthorization"}
+    expiry = iso(play.epoch_s + play.now + 600)
+    said = play.command("ReserveNow", id=1, evseId=1, expiryDateTime=expiry, idToken=nobody)
+    assert said["statusInfo"]["reasonCode"] == "InvalidIdToken"
 
 
 def test_a_station_that_is_only_reserved_refuses_who_has_none() -> None:

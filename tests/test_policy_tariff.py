@@ -476,7 +476,7 @@ def test_time_that_we_hold_back_is_not_billed_but_passes() -> None:
     costs = cost([terms], usage)
     assert costs.text == "5.00"
     details = cost_details([terms], usage, costs, with_periods=False)
-    assert details["totalUsage"]["idleTime"] == 0 and details["totalUsage"]["customData"]["suspendedTime"] == 3_600
+    assert details["totalUsage"]["idleTime"] == 3_600 and details["totalUsage"]["customData"]["suspendedTime"] == 3_600
     assert "chargingPeriods" not in details
 
 

@@ -131,11 +131,11 @@ def test_a_period_begins_where_the_price_does() -> None:
         {
             "tariffId": "2",
             "startPeriod": "2026-03-02T16:30:00.000Z",
-            "dimensions": [{"type": "Energy", "volume": 6}, {"type": "ChargingTime", "volume": 1800}],
+            "dimensions": [{"type": "Energy", "volume": 6000}, {"type": "ChargingTime", "volume": 1800}],
         },
         {
             "tariffId": "2",
             "startPeriod": "2026-03-02T17:00:00.000Z",
-            "dimensions": [{"type": "Energy", "volume": 4}, {"type": "ChargingTime", "volume": 1200}],
+            "dimensions": [{"type": "Energy", "volume": 4000}, {"type": "ChargingTime", "volume": 1200}],
         },
     ]

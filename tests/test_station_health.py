@@ -5,13 +5,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from msgspec import structs
 
 from agent.clock import ClockSource
-from agent.effects import Measure, Stream
+from agent.effects import Measure, Record, Stream
 from agent.events import ListState, Machine, Measured, OutboxCounted
-from agent.health import HEALTH_S, THRESHOLDS
+from agent.health import HEALTH_S, RECORD_MAX_B, THRESHOLDS
+from agent.health import record as health_record
 from agent.measuring import measured
+from agent.station import Health
 from agent.uplink.codec import WireRecord, encode_record
+from tests import referee
 from tests.play import Play
 
 WELL = Measured(10**10, 10**9, 450, (0, 0, 0))
@@ -106,20 +112,51 @@ def test_what_cannot_be_judged_any_more_is_no_news() -> None:
     assert [over for _, _, over in alarms(play)] == [False]
 
 
-@pytest.mark.promise("S10")
-def test_a_record_has_at_most_300_bytes_with_four_ports_and_everything_known() -> None:
-    play = Measuring(ports=4, machine=Machine(modem_type="SIM7600E-H-M.2"))
+ANY = st.none() | st.integers(-(2**63), 2**63 - 1)
+COUNT = st.integers(0, 2**63 - 1)
+ALARMS = [(name, evse_id) for name in THRESHOLDS for evse_id in ((1, 2, 3, 4) if name in ("port", "cycles") else (0,))]
+
+
+@st.composite
+def worlds(draw: st.DrawFn) -> Play:
+    """A station of four ports about which anything may be known, right or wrong."""
+    play = Play(ports=4, machine=Machine(modem_type=draw(st.text(max_size=40))))
     for evse_id in range(1, 5):
-        play.see(evse_id, temperature_dc=-401, closes=123_456)
-    play.on(OutboxCounted((99_999, 20_000, 5_000, 100_000, 10_000)))
+        play.see(evse_id, temperature_dc=draw(COUNT) - draw(COUNT), closes=draw(COUNT))
+    told = Measured(draw(ANY), draw(ANY), draw(ANY), draw(st.tuples(COUNT, COUNT, COUNT)), draw(ANY))
+    health = replace(play.station.health, measured=told, alarms=draw(st.frozensets(st.sampled_from(ALARMS))))
+    waiting = draw(st.tuples(COUNT, COUNT, COUNT, COUNT, COUNT))
+    old = ListState(9, 100_000, draw(st.floats(0, 1e10)), 3, "ab" * 32)
+    play.station = replace(play.station, health=health, waiting=waiting, allowlist=old)
+    return play
+
+
+def size_b(record: Record) -> int:
+    return len(encode_record(WireRecord(bytes(8), 2**53, 1_790_000_000_000, 4, record.action, record.payload)))
+
+
+@pytest.mark.promise("S10")
+@settings(max_examples=25)
+@given(worlds(), st.floats(0, 1e12))
+def test_a_record_has_at_most_300_bytes_whatever_is_known(play: Play, now: float) -> None:
+    told = health_record(play.station, play.now + now)
+    assert size_b(told) <= RECORD_MAX_B, told.payload
+    referee.judge(told.action, told.payload)
+
+
+@pytest.mark.promise("S10")
+def test_the_longest_record_has_at_most_300_bytes() -> None:
+    most = 2**62
+    play = Play(ports=4, machine=Machine(modem_type="SIM7600E-H-M.2"))
+    for evse_id in range(1, 5):
+        play.see(evse_id, temperature_dc=-most, closes=most)
+    health = Health(measured=Measured(-most * 10**6, -most * 10**6, -most, (most,) * 3, -most), alarms=frozenset(ALARMS))
     old = ListState(9, 100_000, 1.0e9, 3, "ab" * 32)
-    play.station = replace(play.station, allowlist=old)
-    play.machine_is = Measured(10**12, 10**12, 1_234, (10**6, 10**6, 10**6), -113)
-    play.at(60.0)
-    record = [r for r in play.records if r.action == "DataTransfer"][-1]
-    size_b = len(encode_record(WireRecord(bytes(8), 10**10, 1_790_000_000_000, 4, record.action, record.payload)))
-    assert size_b <= 300, size_b
-    assert set(record.payload["data"]) == set("ptncdmklwersua")
+    play.station = replace(play.station, health=health, waiting=(most,) * 5, allowlist=old)
+    told = health_record(play.station, 1e12)
+    assert set(told.payload["data"]) == set("ptncdmklwersua")
+    assert told.payload["data"]["a"] == ["cpu", "cycles1234", "disk", "memory", "outbox", "port1234"]
+    assert size_b(told) <= RECORD_MAX_B, size_b(told)
 
 
 def test_the_clocks_source_and_the_lists_age_are_in_it_when_known() -> None:
@@ -143,3 +180,39 @@ def test_what_this_machine_does_not_tell_is_left_out(tmp_path: Path) -> None:
     for broken in ("hot", "", "99999999999"):
         zone.write_text(broken)
         assert measured(tmp_path, lambda: counters, meminfo, zone).cpu_dc is None
+
+
+# -- the thresholds
+
+
+@settings(max_examples=25)
+@given(st.lists(st.tuples(st.sampled_from(sorted(THRESHOLDS)), st.integers(0, 200)), max_size=12))
+def test_every_alarm_is_told_once_when_it_comes_and_once_when_it_goes(moves: list[tuple[str, int]]) -> None:
+    """Whatever is measured, in tenths and fifths of a threshold's own size."""
+    play = Measuring()
+    for name, part in moves:
+        value = THRESHOLDS[name].at * part / 100
+        match name:
+            case "port":
+                play.see(1, temperature_dc=round(value * 10))
+            case "cycles":
+                play.see(1, closes=round(value))
+            case "outbox":
+                play.on(OutboxCounted((round(value), 0, 0, 0, 0)))
+            case "cpu":
+                play.machine_is = structs.replace(play.machine_is, cpu_dc=round(value * 10))
+            case "disk":
+                play.machine_is = structs.replace(play.machine_is, disk_free_b=round(value * 10**6))
+            case "memory":
+                play.machine_is = structs.replace(play.machine_is, memory_free_b=round(value * 10**6))
+        play.after(HEALTH_S)
+    for name in {name for name, _, _ in alarms(play)}:
+        over = [is_over for told, _, is_over in alarms(play) if told == name]
+        assert over == [bool(n % 2) for n in range(len(over))], name
+    passed = {name for name, _, _ in alarms(play)}
+    standing = {f"{t.component}.{t.variable}" for n, t in THRESHOLDS.items() if (n, 0) in held(play) or (n, 1) in held(play)}
+    assert standing == {name for name in passed if not [o for told, _, o in alarms(play) if told == name][-1]}
+
+
+def held(play: Play) -> frozenset[tuple[str, int]]:
+    return play.station.health.alarms

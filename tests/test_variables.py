@@ -70,6 +70,52 @@ def test_the_station_says_what_it_is_and_how_it_does() -> None:
     assert get(play, "ChargingStation.AvailabilityState") == "Available", "port 2 is"
 
 
+def part(name: str, instance: str) -> Json:
+    said = named(name)
+    return {**said, "variable": {**said["variable"], "instance": instance}}
+
+
+def of_part(play: Play, name: str, instance: str) -> str:
+    (said,) = play.command("GetVariables", getVariableData=[part(name, instance)])["getVariableResult"]
+    return str(said["attributeValue"] if said["attributeStatus"] == "Accepted" else said["attributeStatus"])
+
+
+def test_a_variable_with_instances_is_each_of_them_and_none_without_its_name() -> None:
+    play = Play()
+    assert of_part(play, "TariffCostCtrlr.Enabled", "Cost") == of_part(play, "tariffcostctrlr.enabled", "tariff") == "true"
+    assert of_part(play, "TariffCostCtrlr.Enabled", "RunningCost") == "false"
+    assert of_part(play, "TariffCostCtrlr.Enabled", "Teapot") == get(play, "TariffCostCtrlr.Enabled") == "UnknownVariable"
+    asked = {"component": {"name": "TariffCostCtrlr"}, "variable": {"name": "Enabled"}}
+    play.command("GetReport", requestId=1, componentVariable=[asked])
+    assert [item["variable"]["instance"] for item in items(play, 1)] == ["Tariff", "Cost", "RunningCost"]
+
+
+def test_what_is_said_of_tariffs_reservations_and_profiles_is_so() -> None:
+    play = Play(machine=Machine(connectors=("cType2", "sType2")))
+    assert get(play, "TariffCostCtrlr.Currency") == "" and get(play, "ReservationCtrlr.Entries") == "0"
+    sent = {"tariffId": "T", "currency": "EUR", "energy": {"prices": [{"priceKwh": 0.25}]}}
+    play.command("SetDefaultTariff", evseId=1, tariff=sent)
+    assert get(play, "TariffCostCtrlr.Currency") == "EUR"
+    play.command("SetDefaultTariff", evseId=2, tariff={**sent, "tariffId": "F", "currency": "CHF"})
+    assert get(play, "TariffCostCtrlr.Currency") == "", "there are two"
+    most = int(of_part(play, "TariffCostCtrlr.MaxElements", "Tariff"))
+    for count, status in ((most, "Accepted"), (most + 1, "TooManyElements")):
+        many = {**sent, "tariffId": str(count), "energy": {"prices": [{"priceKwh": 0.25}] * count}}
+        assert play.command("SetDefaultTariff", evseId=1, tariff=many)["status"] == status
+    for evse_id, kind in ((1, "cType2"), (2, "sType2")):
+        assert get(play, "Connector.ConnectorType", {"id": evse_id, "connectorId": 1}) == kind
+    level = int(get(play, "SmartChargingCtrlr.ProfileStackLevel"))
+    for stack_level, status in ((level, "Accepted"), (level + 1, "Rejected")):
+        period = {"startPeriod": 0, "limit": 10.0}
+        schedule = {"id": 1, "chargingRateUnit": "A", "chargingSchedulePeriod": [period]}
+        profile = {
+            "id": 1, "stackLevel": stack_level, "chargingProfilePurpose": "TxDefaultProfile",
+            "chargingProfileKind": "Relative", "chargingSchedule": [schedule],
+        }  # fmt: skip
+        assert play.command("SetChargingProfile", evseId=0, chargingProfile=profile)["status"] == status
+    assert of_part(play, "SmartChargingCtrlr.Entries", "ChargingProfiles") == "1"
+
+
 def test_what_is_not_there_is_named_as_unknown() -> None:
     play = Play()
     assert get(play, "Teapot.Model") == "UnknownComponent"

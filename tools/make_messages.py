@@ -27,6 +27,7 @@ BootNotification Heartbeat Authorize
 TransactionEvent StatusNotification NotifyEvent SecurityEventNotification MeterValues
 SignCertificate NotifyReport FirmwareStatusNotification LogStatusNotification
 ReservationStatusUpdate ReportChargingProfiles NotifyDisplayMessages
+NotifyChargingLimit ClearedChargingLimit
 """.split()
 ACTIONS = COMMANDS + SAID
 FORMS = [*(f"{action}Request" for action in COMMANDS), "AuthorizeResponse", "SendLocalListResponse"]

@@ -17,6 +17,7 @@ from agent.policy import profile
 from agent.policy.authorize import Accept, Question, Refuse, decide
 from agent.policy.profile import Profile, Purpose, Rejected
 from agent.policy.reasons import Reason
+from agent.policy.tariff.moment import Payer
 from agent.port import Grant, Level, Port
 from agent.reporting import answer, result
 from agent.station import Station
@@ -57,8 +58,8 @@ def remote_start(station: Station, event: RemoteStartRequested, now: float) -> S
     until = now + station.settings.ev_connection_timeout_s
     grant = Grant(
         event.id_token, event.type, decision.rule, until, groups, event.group_id, event.remote_start_id, profile=own,
-        access=decision.access,
-    )
+        access=decision.access, payer=Payer(event.payment_brand, event.payment_recognition),
+    )  # fmt: skip
     station = granted(station, port.evse_id, grant, now)
     return station, (result(station, event.command_id, {"status": "Accepted"}, now),)
 

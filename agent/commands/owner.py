@@ -36,18 +36,35 @@ from agent.wizard import readiness
 def reserve_now(station: Station, event: OwnerRequested, now: float) -> Step:
     request: Mapping[str, Any] = event.request
     token, group = request["idToken"], request.get("groupIdToken")
+    if why := why_no_reservation(station, request):
+        return said(station, event, answer("Rejected", *why), now)
     expires_s = read_time(request["expiryDateTime"])
     if expires_s is None:
         return said(station, event, answer("Rejected", "InvalidValue", "expiryDateTime is no time"), now)
+    try:
+        evse_id = reservation.of_type(
+            request.get("evseId") or None, request.get("connectorType"), station.machine.connectors
+        )
+    except LookupError as error:
+        return said(station, event, answer("Rejected", "InvalidValue", str(error)), now)
     new = Reservation(
-        request["id"], canonical(token), expires_s, request.get("evseId") or None,
-        group["idToken"] if group else None, wall(station.clock, now),
+        request["id"], canonical(token), expires_s, evse_id, group["idToken"] if group else None,
+        wall(station.clock, now),
     )  # fmt: skip
     kept, status = reservation.reserve(station.owner.reservations, new, ports_of(station), station.clock, now)
     if status is Answer.REJECTED:
         why = f"EVSEs here are 1 to {len(station.ports)}, an expiry lies ahead, at most {reservation.RESERVATIONS_MAX}"
         return said(station, event, answer(status, "InvalidValue", why), now)
     return said(with_owner(station, reservations=kept), event, {"status": status}, now)
+
+
+def why_no_reservation(station: Station, request: Mapping[str, Any]) -> tuple[str, str] | None:
+    """OCPP's reasonCode and a sentence; None: it may be made, if there is a port."""
+    if not station.settings.reservations:
+        return "NotEnabled", "this station takes no reservations: set ReservationCtrlr.Enabled"
+    if not request["idToken"]["idToken"].strip():
+        return "InvalidIdToken", "a reservation is for somebody: send an idToken that is not empty"
+    return None
 
 
 def canonical(token: Mapping[str, Any]) -> str:

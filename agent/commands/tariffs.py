@@ -31,7 +31,7 @@ def set_default(station: Station, event: OwnerRequested, now: float) -> Step:
         defaults = choice.with_default(station.owner.default_tariffs, evse_ids, request["evseId"], tariff, at_s)
     except TariffRefused as why:
         return refused(station, event, why, now)
-    return said(with_owner(station, default_tariffs=defaults), event, {"status": "Accepted"}, now)
+    return said(with_owner(station, default_tariffs=defaults, tariff_problem=""), event, {"status": "Accepted"}, now)
 
 
 def get(station: Station, event: OwnerRequested, now: float) -> Step:
@@ -58,7 +58,7 @@ def of_groups(station: Station, event: OwnerRequested, now: float) -> Step:
         read = GroupTariffs() if event.request is None else choice.read_group_tariffs(event.request)
     except TariffRefused as why:
         return said(station, event, answer("Rejected", "InvalidValue", str(why)), now)
-    return said(with_owner(station, group_tariffs=read), event, {"status": "Accepted"}, now)
+    return said(with_owner(station, group_tariffs=read, tariff_problem=""), event, {"status": "Accepted"}, now)
 
 
 def change(station: Station, event: OwnerRequested, now: float) -> Step:

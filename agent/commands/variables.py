@@ -13,13 +13,14 @@ from typing import Any, Literal, get_args, get_origin
 import msgspec
 from msgspec import Meta
 
-from agent import network
+from agent import derating, network
 from agent.clock import iso8601, wall
 from agent.effects import Record, Stream
 from agent.events import Machine, ReportRequested, VariableChangesRequested, VariablesRequested
 from agent.life import state_of, visible
 from agent.policy import profile
 from agent.policy.freshness import age_s
+from agent.policy.tariff.terms import ELEMENTS_MAX
 from agent.port import Port, faults, operative
 from agent.reporting import answer, away, message, result, timestamp
 from agent.settings import BOUNDS, SETTINGS, ConfigError, Layer, Merged, Settings, checked, fitting
@@ -63,6 +64,8 @@ class Row:
     instance: str = ""  # of the component
     constant: bool = False
     summary: bool = False  # in the report that tells at a glance whether the station can charge
+    part: str = ""  # instance of the variable
+    values: str = ""  # that there may be, comma-separated
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,8 +172,26 @@ def plain(key: str) -> type:
     return kind
 
 
+def currency(station: Station) -> str | None:
+    """Of the tariffs that are here; None: there are none, or they do not agree."""
+    said = station.owner
+    tariffs = [*said.group_tariffs.tariffs, *(each for kept in said.default_tariffs.of_evse.values() for each in kept)]
+    found = {tariff.currency for tariff in tariffs}
+    return found.pop() if len(found) == 1 else None
+
+
+def connector_type(station: Station, port: Port | None, now: float) -> Value:
+    assert port
+    kinds = station.machine.connectors
+    return kinds[port.evse_id - 1] if port.evse_id <= len(kinds) else None
+
+
+def sample_interval_s(station: Station) -> int:
+    return round(station.settings.tx_updated_interval_s)
+
+
 STATION, LINK, COMM, LIST = "ChargingStation", "DataLink", "OCPPCommCtrlr", "LocalAuthListCtrlr"
-SMART = "SmartChargingCtrlr"
+SMART, TARIFF = "SmartChargingCtrlr", "TariffCostCtrlr"
 
 ROWS: tuple[Row, ...] = (
     Row(STATION, "Model", "string", fact(lambda s: s.machine.model), constant=True),
@@ -203,6 +224,7 @@ ROWS: tuple[Row, ...] = (
     Row("Connector", "AvailabilityState", "OptionList", state_at_port, of="connector", summary=True),
     Row("Connector", "Available", "boolean", at_port(operative), of="connector", summary=True),
     Row("Connector", "Problem", "boolean", at_port(lambda p: bool(faults(p))), of="connector", summary=True),
+    Row("Connector", "ConnectorType", "string", connector_type, of="connector", constant=True),
     Row("Connector", "Faults", "MemberList", at_port(lambda p: joined(sorted(faults(p)))), of="connector"),
     Row("Connector", "Locked", "boolean", at_port(lambda p: p.report.locked if p.report else None), of="connector"),
     Row(LINK, "MACAddress", "MemberList", fact(lambda s: joined(s.machine.macs)), constant=True),
@@ -226,11 +248,42 @@ ROWS: tuple[Row, ...] = (
     Row(LIST, "LastContact", "dateTime", fact(lambda s: instant(s.allowlist.synced_s))),
     Row(SMART, "Enabled", "boolean", fact(lambda s: True), constant=True),
     Row(SMART, "Available", "boolean", fact(lambda s: True), constant=True),
-    Row(SMART, "Entries", "integer", fact(lambda s: len(s.owner.profiles))),
+    Row(SMART, "Entries", "integer", fact(lambda s: len(s.owner.profiles)), part="ChargingProfiles"),
     Row(SMART, "PeriodsPerSchedule", "integer", fact(lambda s: profile.PERIODS_MAX), constant=True),
     Row(SMART, "ProfileStackLevel", "integer", fact(lambda s: profile.STACK_LEVEL_MAX), constant=True),
     Row(SMART, "RateUnit", "MemberList", fact(lambda s: "A,W"), constant=True),
     Row(SMART, "Phases3to1", "boolean", fact(lambda s: False), constant=True),
+    Row(SMART, "ExternalControlSignalsEnabled", "boolean", fact(lambda s: False), constant=True),
+    Row(SMART, "NotifyChargingLimitWithSchedules", "boolean", fact(lambda s: True), constant=True),
+    Row(SMART, "LimitChangeSignificance", "decimal", fact(lambda s: derating.SIGNIFICANT_PERCENT), unit="Percent",
+        constant=True),
+    Row(SMART, "ChargingProfilePersistence", "boolean", fact(lambda s: True), constant=True, part="TxProfile"),
+    Row(SMART, "ChargingProfilePersistence", "boolean", fact(lambda s: True), constant=True,
+        part="ChargingStationExternalConstraints"),
+    Row(SMART, "SupportsMaxOfflineDuration", "boolean", fact(lambda s: True), constant=True),
+    Row(SMART, "SupportsUseLocalTime", "boolean", fact(lambda s: True), constant=True),
+    Row(SMART, "SupportsRandomizedDelay", "boolean", fact(lambda s: False), constant=True),
+    Row(SMART, "SupportsLimitAtSoC", "boolean", fact(lambda s: False), constant=True),
+    Row(SMART, "SupportsDynamicProfiles", "boolean", fact(lambda s: False), constant=True),
+    Row(SMART, "SupportsEvseSleep", "boolean", fact(lambda s: False), constant=True),
+    Row("ReservationCtrlr", "Available", "boolean", fact(lambda s: True), constant=True),
+    Row("ReservationCtrlr", "NonEvseSpecific", "boolean", fact(lambda s: True), constant=True),
+    Row("ReservationCtrlr", "Entries", "integer", fact(lambda s: len(s.owner.reservations))),
+    Row("ReservationCtrlr", "Required", "boolean", fact(lambda s: s.owner.is_reservable)),
+    Row(TARIFF, "Available", "boolean", fact(lambda s: True), constant=True, part="Tariff"),
+    Row(TARIFF, "Available", "boolean", fact(lambda s: True), constant=True, part="Cost"),
+    Row(TARIFF, "Enabled", "boolean", fact(lambda s: True), constant=True, part="Tariff"),
+    Row(TARIFF, "Enabled", "boolean", fact(lambda s: True), constant=True, part="Cost"),
+    Row(TARIFF, "Enabled", "boolean", fact(lambda s: False), constant=True, part="RunningCost"),
+    Row(TARIFF, "Currency", "string", fact(currency)),
+    Row(TARIFF, "ConditionsSupported", "boolean", fact(lambda s: True), constant=True, part="Tariff"),
+    Row(TARIFF, "MaxElements", "integer", fact(lambda s: ELEMENTS_MAX), constant=True, part="Tariff"),
+    Row(TARIFF, "Interval", "integer", fact(sample_interval_s), unit="s", part="Tariff"),
+    Row(TARIFF, "HandleFailedTariff", "OptionList", fact(lambda s: "UseDefaultTariff"), constant=True, part="Tariff",
+        values="UseDefaultTariff"),
+    Row(TARIFF, "Problem", "boolean", fact(lambda s: bool(s.owner.tariff_problem))),
+    Row("MonitoringCtrlr", "Available", "boolean", fact(lambda s: False), constant=True),
+    Row("MonitoringCtrlr", "Enabled", "boolean", fact(lambda s: False), constant=True),
     Row("AuthCacheCtrlr", "Available", "boolean", fact(lambda s: True), constant=True),
     Row("AuthCacheCtrlr", "Policy", "OptionList", fact(lambda s: "CUSTOM"), constant=True),
     Row("AuthCacheCtrlr", "Storage", "integer", fact(lambda s: s.cache_b), unit="B"),
@@ -250,7 +303,7 @@ ROWS: tuple[Row, ...] = (
     *(set_by_cloud(key) for key, setting in SETTINGS.items() if setting.variable),
 )  # fmt: skip
 
-assert len({(row.component, row.variable) for row in ROWS}) == len(ROWS)
+assert len({(row.component, row.variable, row.part) for row in ROWS}) == len(ROWS)
 
 
 def lines(station: Station) -> Iterator[Row]:
@@ -313,7 +366,8 @@ def are_alike(ours: tuple[str, ...], theirs: tuple[str, ...]) -> bool:
 
 
 def is_within(variable: Variable, wanted: ComponentVariableType) -> bool:
-    """Whether this belongs to what a report was asked for: a component without EVSE or instance means each of them."""
+    """Whether this belongs to what a report was asked for: a component without EVSE or instance means each of them, and
+    so does a variable without instance."""
     component, name = wanted.component, wanted.variable
     names = (variable.row.component, variable.row.instance)
     if not are_alike(names, (component.name, component.instance or variable.row.instance)):
@@ -323,7 +377,9 @@ def is_within(variable: Variable, wanted: ComponentVariableType) -> bool:
     connector = component.evse.connectorId if component.evse else None
     if connector is not None and (variable.row.of != "connector" or connector != 1):
         return False
-    return name is None or (name.name.casefold() == variable.row.variable.casefold() and not name.instance)
+    return name is None or are_alike(
+        (variable.row.variable, variable.row.part), (name.name, name.instance or variable.row.part)
+    )
 
 
 def found(station: Station, component: ComponentType, name: VariableType) -> Variable | str:
@@ -331,7 +387,8 @@ def found(station: Station, component: ComponentType, name: VariableType) -> Var
     here = [variable for variable in variables(station) if is_component(variable, component)]
     if not here:
         return "UnknownComponent"
-    same = [v for v in here if v.row.variable.casefold() == name.name.casefold() and not name.instance]
+    names = (name.name, name.instance or "")
+    same = [v for v in here if are_alike((v.row.variable, v.row.part), names)]
     return same[0] if same else "UnknownVariable"
 
 
@@ -535,6 +592,8 @@ def item_of(station: Station, variable: Variable, now: float) -> Json:
     characteristics: Json = {"dataType": row.type, "supportsMonitoring": False}
     if row.unit:
         characteristics["unit"] = row.unit
+    if row.values:
+        characteristics["valuesList"] = row.values
     if row.setting in BOUNDS and get_origin(BOUNDS[row.setting]) is Literal:
         characteristics |= {"dataType": "OptionList", "valuesList": ",".join(map(str, get_args(BOUNDS[row.setting])))}
     bounds = get_args(BOUNDS[row.setting]) if row.setting in BOUNDS else ()
@@ -543,7 +602,7 @@ def item_of(station: Station, variable: Variable, now: float) -> Json:
         characteristics |= {name: limit for name, limit in limits.items() if limit is not None}
     return {
         "component": component_of(variable),
-        "variable": {"name": row.variable},
+        "variable": {"name": row.variable} | ({"instance": row.part} if row.part else {}),
         "variableAttribute": [attribute],
         "variableCharacteristics": characteristics,
     }

@@ -48,6 +48,7 @@ class Owner:
     profiles: tuple[Profile, ...] = ()
     default_tariffs: Defaults = NO_DEFAULTS
     group_tariffs: GroupTariffs = NO_GROUPS
+    tariff_problem: str = ""  # why the last tariff could not be used: one of an AuthorizeResponse, or of the disk
     messages: Messages = ()  # on the display
     warned_d: int | None = None  # so many days before the plan's end, or its deactivation, somebody was told last
     offline_since: float | None = None  # monotonic; of this run
@@ -96,6 +97,15 @@ def leaving_of(fact: Any) -> Leaving | None:
         return Leaving(0.0, 0)
 
 
+UNREADABLE = "this software cannot read a tariff that is stored here: send all tariffs again"
+
+
+def is_unreadable(defaults: Any, groups: Any) -> bool:
+    """Something is stored, and nothing of it is in force."""
+    is_lost = groups is not None and choice.restored_groups(groups).sent is None
+    return is_lost or (bool(defaults) and choice.restored(defaults) is None)
+
+
 def restored(facts: Mapping[str, Any], ports: int) -> Owner:
     def fact(name: str) -> Any:
         return facts.get(FACT + name)
@@ -113,6 +123,7 @@ def restored(facts: Mapping[str, Any], ports: int) -> Owner:
         profiles=profile.restored(fact("profiles"), ports),
         default_tariffs=choice.restored(fact("default tariffs") or {}) or NO_DEFAULTS,
         group_tariffs=choice.restored_groups(fact("group tariffs")),
+        tariff_problem=UNREADABLE if is_unreadable(fact("default tariffs"), fact("group tariffs")) else "",
         messages=display_message.restored(fact("messages")),
         warned_d=warned_d if type(warned_d) is int else None,
     )

@@ -1,8 +1,9 @@
 """Reservations (OCPP H01 to H04): whom a port is kept for, and whether there is one more to keep.
 
 One names a port, or any: then so many ports stay free as there are such reservations, and who holds one may take any of
-them. It ends when it is used, cancelled, past its time, or when its port cannot keep the promise any more. Expired
-means surely expired: a station that does not know the time keeps its word.
+them. It ends when it is used, cancelled, past its time, or when its port cannot keep the promise any more. It is used,
+too, by who shows his card and then does not plug in. Expired means surely expired: a station that does not know the time
+keeps its word.
 
 Pure. A port that is free here has no car, no session, no grant, no fault, and is in service.
 """
@@ -31,11 +32,11 @@ class Answer(StrEnum):
 
 
 class End(StrEnum):
-    """OCPP 2.1 ReservationUpdateStatusEnumType."""
+    """OCPP 2.1 ReservationUpdateStatusEnumType: of one that ends without a session, and without the cloud's word."""
 
-    EXPIRED = "Expired"
-    REMOVED = "Removed"
-    NO_TRANSACTION = "NoTransaction"
+    EXPIRED = "Expired"  # nobody came
+    REMOVED = "Removed"  # its port, or every port, is out of order or out of service
+    NO_TRANSACTION = "NoTransaction"  # its holder came, and did not plug in
 
 
 class Reservation(Struct, frozen=True, forbid_unknown_fields=True):
@@ -139,9 +140,10 @@ def shown_reserved(held: Reservations, ports: Ports) -> frozenset[int]:
 
 
 def used(
-    held: Reservations, evse_id: int, id_token: str, groups: Collection[str]
+    held: Reservations, evse_id: int | None, id_token: str, groups: Collection[str]
 ) -> tuple[Reservations, Reservation | None]:
-    """A session begins: without the reservation that it uses up, and that one, if any."""
+    """A session begins, or its driver's time to plug in is over (H03.FR.09): without the reservation that he uses up
+    by it, and that one, if any."""
     mine = own(held, evse_id, id_token, groups)
     return tuple(each for each in held if each is not mine), mine
 
@@ -160,6 +162,21 @@ def over(held: Reservations, ports: Ports, clock: Clock, now: float) -> tuple[Re
         else:
             kept.append(each)
     return (tuple(kept), ended) if ended else (held, ended)
+
+
+def of_type(evse_id: int | None, connector_type: str | None, connectors: Sequence[str]) -> int | None:
+    """Which port a reservation for a type of connector means; None: any. `connectors`: of each port, by evse_id. Raises
+    LookupError with a sentence if the answer is Rejected."""
+    if connector_type is None:
+        return evse_id
+    fitting = [number for number, each in enumerate(connectors, 1) if each == connector_type]
+    if evse_id is not None and evse_id not in fitting or not fitting:
+        raise LookupError(f"connectors here are {', '.join(connectors) or 'not known'}")
+    if evse_id is not None or len(fitting) == len(connectors):
+        return evse_id
+    if len(fitting) > 1:
+        raise LookupError(f"{connector_type} is at EVSE {', '.join(map(str, fitting))} alone: name one of them")
+    return fitting[0]
 
 
 def cancelled(held: Reservations, reservation_id: int) -> Reservations | None:

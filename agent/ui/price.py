@@ -4,6 +4,7 @@ import re
 from decimal import Decimal
 
 from agent import billing, life
+from agent.events import Link
 from agent.policy.display_message import CHARS_MAX
 from agent.policy.lifecycle import Starts
 from agent.policy.tariff.choice import PriceFact, PriceFacts
@@ -40,7 +41,13 @@ def general_price(station: Station, say: Say) -> str:
     """Where no tariff tells."""
     if life.row(station).local is Starts.FREELY:
         return say("Charging is free.")
-    return say.isolated(station.settings.tariff_text) or say("The price is in the app.")
+    return say.isolated(owners_words(station)) or say("The price is in the app.")
+
+
+def owners_words(station: Station) -> str:
+    """While no tariff says what charging costs."""
+    said = station.settings
+    return station.link is Link.DOWN and said.tariff_text_offline or said.tariff_text
 
 
 def port_price(station: Station, port: Port, now: float, say: Say) -> str:

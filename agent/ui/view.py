@@ -185,7 +185,7 @@ def port_model(
         price=port_price(station, port, now, say),
         offers=at in OFFERS,
         last=last,
-        last_text=last_text(last, say) if last and not measured else "",
+        last_text=last_text(last, station.settings.total_cost_text, say) if last and not measured else "",
         notice=notice,
     )
 
@@ -194,11 +194,12 @@ OFFERS = (Situation.AVAILABLE, Situation.TAP_CARD, Situation.PLUG_IN)
 CHECKS = {Result.PASSED: "✖ not ready", Result.FAILED: "✖ not ready", Result.RUNNING: "… self-test"}
 
 
-def last_text(last: TotalModel, say: Say) -> str:
+def last_text(last: TotalModel, no_cost: str, say: Say) -> str:
+    """`no_cost`: the owner's words for where the cost is not known here."""
     energy = say.number(last.energy_wh / 1000, 3)
     if last.cost:
         return say.joined(say("Last session: {energy} kWh, {cost}.", energy=energy, cost=last.cost), last.text)
-    return say.joined(say("Last session: {energy} kWh.", energy=energy), last.text)
+    return say.joined(say("Last session: {energy} kWh.", energy=energy), say.isolated(no_cost), last.text)
 
 
 def where_of(part: PartResult, say: Say) -> str:

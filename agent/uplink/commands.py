@@ -212,6 +212,7 @@ def to_event(
             return RemoteStartRequested(
                 command_id, start.remoteStartId, id_token, kind, start.evseId, group_id,
                 command.payload.get("chargingProfile"),
+                additional(start.idToken, "PaymentBrand"), additional(start.idToken, "PaymentRecognition"),
             )  # fmt: skip
         case messages.RequestStopTransactionRequest(transactionId=transaction_id):
             return RemoteStopRequested(command_id, transaction_id)
@@ -267,6 +268,11 @@ def to_event(
         case _ if command.action in OWNER_ACTIONS:
             return OwnerRequested(command_id, command.action, command.payload)
     raise AssertionError(command.action)  # every action of messages.COMMANDS is above
+
+
+def additional(token: messages.IdTokenType, kind: str) -> str | None:
+    """What the idToken's additionalInfo says of that kind."""
+    return next((each.additionalIdToken for each in token.additionalInfo or () if each.type == kind), None)
 
 
 def update_of(command_id: str, request: messages.UpdateFirmwareRequest) -> UpdateRequested | Refusal:

@@ -1025,4 +1025,6 @@ SAID = {  # by the station, and nobody's to command
     "ReservationStatusUpdate",
     "ReportChargingProfiles",
     "NotifyDisplayMessages",
+    "NotifyChargingLimit",
+    "ClearedChargingLimit",
 }

@@ -582,6 +582,7 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("--json", action="store_true", help="with all of it, a line each")
 
     cli_drivers.add_drivers(add)
+    cli_tariffs.add_drivers_tariff(add)
 
     def to(name: str, run: Run, text: str) -> argparse.ArgumentParser:
         return add(name, run, text, to_station=True)

@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Callable
 from pathlib import Path
 
-from tools.cloud.arguments import Args, Run
+from tools.cloud.arguments import Args, Run, ledger
 from tools.cloud.cli_owner import Send, read
 from tools.cloud.commands import transfer
 
@@ -29,6 +29,20 @@ def add_tariffs(to: Callable[[str, Run, str], argparse.ArgumentParser], send: Se
     sub = to("change-tariff", lambda args: change(args, send), "another tariff for a running session, from now on")
     sub.add_argument("transaction")
     sub.add_argument("file", type=Path, metavar="JSON")
+
+
+def add_drivers_tariff(add: Callable[[str, Run, str], argparse.ArgumentParser]) -> None:
+    sub = add("driver-tariff", of_driver, "the tariff of one driver, in the answer to every station that asks about him")
+    sub.add_argument("card")
+    what = sub.add_mutually_exclusive_group(required=True)
+    what.add_argument("--file", type=Path, metavar="JSON", help="OCPP 2.1 TariffType, without validFrom")
+    what.add_argument("--none", action="store_true", help="take it away")
+
+
+def of_driver(args: Args) -> int:
+    card = ledger(args).drivers.price(args.card, None if args.none else read(args.file))
+    print(f"{card} has {'no tariff of his own' if args.none else 'a tariff of his own'}")
+    return 0
 
 
 def set_default(args: Args, send: Send) -> int:

@@ -228,7 +228,13 @@ class Cloud:
                 return self._sign_certificate(station, payload, now_ms)
             case "DataTransfer":
                 return self._transferred(station, payload, now_ms)
-        return {"idTokenInfo": id_token_info(self.ledger.drivers.find(payload["idToken"]["idToken"]), now_ms)}
+        return self._authorized(payload["idToken"]["idToken"], now_ms)
+
+    def _authorized(self, id_token: str, now_ms: int) -> Json:
+        """With the driver's own tariff, if he may charge and has one."""
+        info = id_token_info(self.ledger.drivers.find(id_token), now_ms)
+        tariff = self.ledger.drivers.tariff(id_token) if info["status"] == "Accepted" else None
+        return {"idTokenInfo": info} | ({"tariff": tariff} if tariff else {})
 
     def _transferred(self, station: str, payload: Json, now_ms: int) -> Json:
         if payload["vendorId"] != VENDOR:

@@ -56,6 +56,8 @@ CREATE TABLE IF NOT EXISTS port (station TEXT, evse_id INTEGER, status TEXT NOT 
 CREATE TABLE IF NOT EXISTS driver (id_token TEXT PRIMARY KEY, group_ids TEXT NOT NULL, status TEXT NOT NULL,
     expiry_ms INTEGER, language TEXT NOT NULL, name TEXT NOT NULL,
     state TEXT NOT NULL DEFAULT 'approved', since_ms INTEGER NOT NULL DEFAULT 0) STRICT;
+CREATE TABLE IF NOT EXISTS driver_tariff (id_token TEXT PRIMARY KEY, tariff TEXT NOT NULL) STRICT;
+                                                        -- OCPP TariffType, for who asks us about this driver
 CREATE TABLE IF NOT EXISTS driver_change (id_token TEXT PRIMARY KEY, version INTEGER NOT NULL) STRICT;
 CREATE INDEX IF NOT EXISTS driver_change_by ON driver_change (version);
 CREATE TABLE IF NOT EXISTS edition (version INTEGER PRIMARY KEY, made_ms INTEGER NOT NULL) STRICT;

@@ -11,6 +11,7 @@ from typing import Any
 from tools.cloud.content import bucket_of, content_of, count_of, different, hash_of
 from tools.cloud.database import Database
 from tools.cloud.errors import OperatorError
+from tools.cloud.referee import schema_fault
 from tools.cloud.wire import VENDOR, Json, format_time
 
 LIST_MAX = 1_000_000                    # a station takes no more; all states together
@@ -157,6 +158,13 @@ class Drivers:
         ).fetchone()
         return found[0]
 
+    def tariff(self, id_token: str) -> Json | None:
+        """What this driver pays where a station asks us about him (OCPP 2.1 I08); None: what everybody pays there."""
+        token = canonical_token(id_token) or id_token
+        row = self.db.execute("SELECT tariff FROM driver_tariff WHERE id_token = ?", (token,)).fetchone()
+        found: Json | None = json.loads(row[0]) if row else None
+        return found
+
     # -- changing -----------------------------------------------------------------------------------------------------
 
     def put(self, drivers: Iterable[Driver], now_ms: int, *, whole: bool = False) -> list[Change]:
@@ -210,6 +218,19 @@ class Drivers:
                 changes.append(Change(driver, replace(driver, groups=groups)))
             return self._apply([change for change in changes if change.before != change.after], now_ms)
 
+    def price(self, id_token: str, tariff: Json | None) -> str:
+        """Gives a driver his tariff, or takes it away. Returns his card."""
+        if tariff and (fault := schema_fault("SetDefaultTariffRequest", {"evseId": 0, "tariff": tariff})):
+            raise OperatorError(f"this is no tariff: {fault}")
+        if tariff and "validFrom" in tariff:
+            raise OperatorError("a driver's tariff holds at once: leave validFrom out (I08.FR.09)")
+        with self.db.transaction():
+            (driver,) = self._known([id_token])
+            self.db.execute("DELETE FROM driver_tariff WHERE id_token = ?", (driver.id_token,))
+            if tariff:
+                self.db.execute("INSERT INTO driver_tariff VALUES (?, ?)", (driver.id_token, json.dumps(tariff)))
+        return driver.id_token
+
     def _known(self, id_tokens: Iterable[str]) -> list[Driver]:
         """Each once. Raises OperatorError naming who is not there."""
         tokens = dict.fromkeys(canonical_token(text) or text for text in id_tokens)
@@ -246,6 +267,7 @@ class Drivers:
             rows.append((after.id_token, json.dumps(after.groups), *said))
         self.db.executemany(f"INSERT OR REPLACE INTO driver ({COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows)
         self.db.executemany("DELETE FROM driver WHERE id_token = ?", gone)
+        self.db.executemany("DELETE FROM driver_tariff WHERE id_token = ?", gone)
 
     def _overdue(self, now_ms: int) -> list[Driver]:
         """Who was removed so long ago, or so many removals ago, that nobody need be told any more."""

@@ -222,23 +222,27 @@ def _total_cost(costs: Cost) -> dict[str, Any]:
 
 
 def _total_usage(usage: Usage) -> dict[str, Any]:
-    """Energy in kWh; seconds, the fractions of one left off. Charging and idle time are what is billed as such."""
+    """Energy in Wh; seconds, the fractions of one left off. OCPP 2.1: chargingTime is the whole duration, idleTime that
+    of it in which no energy flowed, so that the time which is billed as charging is what is between them."""
     so_far = counters(usage)
+    charging_s, idle_s, suspended_s = (
+        ms // 1000 for ms in (so_far.charging_ms, so_far.idle_ms, so_far.suspended_ms)
+    )
     total: dict[str, Any] = {
-        "energy": _kwh(so_far.energy_mwh),
-        "chargingTime": so_far.charging_ms // 1000,
-        "idleTime": so_far.idle_ms // 1000,
+        "energy": _wh(so_far.energy_mwh),
+        "chargingTime": charging_s + idle_s + suspended_s,
+        "idleTime": idle_s + suspended_s,
     }
     if usage.reserved:
         total["reservationTime"] = sum(ms for _, ms in usage.reserved) // 1000
-    if so_far.suspended_ms:
-        total["customData"] = {"vendorId": VENDOR_ID, "suspendedTime": so_far.suspended_ms // 1000}
+    if so_far.suspended_ms:  # of idleTime; it is billed as nothing
+        total["customData"] = {"vendorId": VENDOR_ID, "suspendedTime": suspended_s}
     return total
 
 
 def _charging_period(tariffs: Sequence[Tariff], period: Period) -> dict[str, Any]:
     assert period.began_ms is not None
-    dimensions = [{"type": "Energy", "volume": _kwh(period.energy_mwh)}]
+    dimensions = [{"type": "Energy", "volume": _wh(period.energy_mwh)}]
     if period.kind in TIMED:
         name = "ChargingTime" if period.kind is Kind.CHARGING else "IdleTIme"  # sic
         dimensions.append({"type": name, "volume": _seconds(period.time_ms)})
@@ -246,8 +250,8 @@ def _charging_period(tariffs: Sequence[Tariff], period: Period) -> dict[str, Any
     return {"tariffId": tariffs[period.tariff].tariff_id, "startPeriod": began, "dimensions": dimensions}
 
 
-def _kwh(mwh: int) -> int | float:
-    return float(Decimal(mwh) / MWH_OF_KWH) if mwh % MWH_OF_KWH else mwh // MWH_OF_KWH
+def _wh(mwh: int) -> int | float:
+    return float(Decimal(mwh) / 1000) if mwh % 1000 else mwh // 1000
 
 
 def _seconds(ms: int) -> int | float:
