@@ -11,7 +11,7 @@ from msgspec import structs
 
 from agent.clock import ClockSource
 from agent.effects import Measure, Record, Stream
-from agent.events import ListState, Machine, Measured, OutboxCounted
+from agent.events import ListState, Machine, Measured, Modem, ModemTold, OutboxCounted
 from agent.health import HEALTH_S, RECORD_MAX_B, THRESHOLDS
 from agent.health import record as health_record
 from agent.measuring import measured
