@@ -11,10 +11,12 @@ from msgspec import structs
 
 from agent.clock import ClockSource
 from agent.effects import Measure, Record, Stream
-from agent.events import ListState, Machine, Measured, Modem, ModemTold, OutboxCounted
+from agent.events import ListState, Machine, Measured, Modem, OutboxCounted
 from agent.health import HEALTH_S, RECORD_MAX_B, THRESHOLDS
 from agent.health import record as health_record
 from agent.measuring import measured
+from agent.modem.budget import Cause, Month, Usage
+from agent.settings import Settings
 from agent.station import Health
 from agent.uplink.codec import WireRecord, encode_record
 from tests import referee
@@ -123,11 +125,15 @@ def worlds(draw: st.DrawFn) -> Play:
     play = Play(ports=4, machine=Machine(modem_type=draw(st.text(max_size=40))))
     for evse_id in range(1, 5):
         play.see(evse_id, temperature_dc=draw(COUNT) - draw(COUNT), closes=draw(COUNT))
-    told = Measured(draw(ANY), draw(ANY), draw(ANY), draw(st.tuples(COUNT, COUNT, COUNT)), draw(ANY))
+    told = Measured(draw(ANY), draw(ANY), draw(ANY), draw(st.tuples(COUNT, COUNT, COUNT)))
     health = replace(play.station.health, measured=told, alarms=draw(st.frozensets(st.sampled_from(ALARMS))))
     waiting = draw(st.tuples(COUNT, COUNT, COUNT, COUNT, COUNT))
     old = ListState(9, 100_000, draw(st.floats(0, 1e10)), 3, "ab" * 32)
-    play.station = replace(play.station, health=health, waiting=waiting, allowlist=old)
+    data = Usage(Month("2026-11-01", {Cause.RECORDS: draw(COUNT)}))
+    play.station = replace(
+        play.station, health=health, waiting=waiting, allowlist=old, data=data, modem=Modem(rsrp_dbm=draw(ANY)),
+        settings=Settings(low_data=draw(st.sampled_from(("auto", "on"))), data_budget_mb=draw(st.integers(0, 10**6))),
+    )  # fmt: skip
     return play
 
 
@@ -150,13 +156,18 @@ def test_the_longest_record_has_at_most_300_bytes() -> None:
     play = Play(ports=4, machine=Machine(modem_type="SIM7600E-H-M.2"))
     for evse_id in range(1, 5):
         play.see(evse_id, temperature_dc=-most, closes=most)
-    health = Health(measured=Measured(-most * 10**6, -most * 10**6, -most, (most,) * 3, -most), alarms=frozenset(ALARMS))
+    told = Measured(-most * 10**6, -most * 10**6, -most, (most,) * 3)
+    health = Health(measured=told, alarms=frozenset(ALARMS))
+    data = Usage(Month("2026-11-01", {Cause.RECORDS: most}))
     old = ListState(9, 100_000, 1.0e9, 3, "ab" * 32)
-    play.station = replace(play.station, health=health, waiting=(most,) * 5, allowlist=old)
-    told = health_record(play.station, 1e12)
-    assert set(told.payload["data"]) == set("ptncdmklwersua")
-    assert told.payload["data"]["a"] == ["cpu", "cycles1234", "disk", "memory", "outbox", "port1234"]
-    assert size_b(told) <= RECORD_MAX_B, size_b(told)
+    play.station = replace(
+        play.station, health=health, waiting=(most,) * 5, allowlist=old, data=data, modem=Modem(rsrp_dbm=-most),
+        settings=Settings(low_data="on", data_budget_mb=10**6),
+    )  # fmt: skip
+    record = health_record(play.station, 1e12)
+    assert set(record.payload["data"]) == set("ptncdmklwersuabz")
+    assert record.payload["data"]["a"] == ["cpu", "cycles1234", "disk", "memory", "outbox", "port1234"]
+    assert size_b(record) <= RECORD_MAX_B, size_b(record)
 
 
 def test_the_clocks_source_and_the_lists_age_are_in_it_when_known() -> None:
