@@ -35,7 +35,7 @@ WRAPPER = '#!/bin/sh\nexec /host/{loader} --library-path /host /host/{name} "$@"
 
 pytestmark = [
     pytest.mark.long,
-    pytest.mark.timeout(900),
+    pytest.mark.timeout(2400),
     pytest.mark.needs("qemu-system-x86_64", "qemu-system-x86"),
     pytest.mark.needs("mmdebstrap"),
     pytest.mark.needs("pppd", "ppp"),
