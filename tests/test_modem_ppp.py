@@ -73,8 +73,8 @@ def test_debians_pppd_knows_every_option() -> None:
     words = pppd.options(Call(os.ttyname(theirs), "name"))
     assert not pppd.refusal(Call(os.ttyname(theirs)))
     commands = ([program, "dryrun", *words, *more] for more in ([], ["no-such-option"]))
-    quiet = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    ended = [subprocess.run(each, check=False, **quiet).returncode for each in commands]
+    no = subprocess.DEVNULL
+    ended = [subprocess.run(each, check=False, stdin=no, stdout=no, stderr=no).returncode for each in commands]
     os.close(ours)
     os.close(theirs)
     if ended == [126, 126] or ended[0] == 3:
@@ -344,9 +344,9 @@ def test_a_port_that_is_still_in_a_call_is_found_again(tmp_path: Path, monkeypat
         port = desk.modem.ports[0]
         port.received(b"ATD*99***1#\r", desk.shell.now)
         desk.shell.step()
-        assert await desk.until(lambda: port.peer)
+        await desk.until(lambda: port.peer)
         desk.rise()
-        assert await desk.says(BearerRose)
+        assert (await desk.says(BearerRose)).interface == "ppp0"
 
     at_desk(tmp_path, monkeypatch, story)
 
@@ -476,7 +476,7 @@ def test_what_a_killed_helper_has_left_is_undone_once_and_only_its_own_child_end
                 reader, writer = await asyncio.open_unix_connection(sock=both[0])
                 clean = asyncio.ensure_future(served.connected(reader, writer))
                 both[1].sendall(orders.line(orders.Down()))
-                while clean and not clean.done():
+                while not clean.done():
                     ours.poll()
                     await desk.until(lambda: True)
                     with suppress(TimeoutError):
