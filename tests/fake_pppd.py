@@ -11,6 +11,7 @@ import signal
 import sys
 import termios
 import tty
+from contextlib import suppress
 from ipaddress import IPv4Address
 
 from agent.sim.modem.ppp import ADDRESS, DNS1, DNS2, IPCP, LCP, Frames, framed, options, packed
@@ -28,7 +29,9 @@ class Over(Exception):
 
 
 def say(text: str) -> None:
-    print(text, flush=True)
+    """Who listens may be gone: that alone ends no pppd."""
+    with suppress(OSError):
+        os.write(1, f"{text}\n".encode())
 
 
 class Pppd:
