@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from agent.modem import bearers
 from agent.modem.apn import Access
 from agent.modem.at import Answered
 from agent.modem.bearer import Context, Hands, Said
@@ -237,6 +238,15 @@ def test_every_dialect_has_its_commands_and_only_plain_ones() -> None:
 ])  # fmt: skip
 def test_auto_chooses_by_one_table(facts: Facts, name: str) -> None:
     assert choice.chosen(facts)[0] == name
+
+
+def test_auto_looks_at_the_port_and_opens_nothing(tmp_path: Path) -> None:
+    made = usb(tmp_path, {"1-1:1.4": "eth7"})
+    seen = bearers.seen(str(tmp_path / "ttyUSB2"), made, tmp_path / "ppp")
+    assert seen.has_port and seen.has_interface and not seen.has_ppp and not seen.is_managed
+    assert not bearers.seen(str(tmp_path / "ttyUSB9"), made).has_interface and not bearers.seen("", made).has_port
+    for name in bearers.NAMES:
+        assert bearers.maker(name, "") is not None
 
 
 # -- a real network ----------------------------------------------------------------------------------------------------
