@@ -63,7 +63,7 @@ async def story(folder: Path) -> dict[str, object]:
         ip(*line.split())
     (folder / "udhcpd.conf").write_text(SERVER.format(folder=folder))
     (folder / "leases").touch()
-    own = ["unshare", "-n", "sh", "-c", FAR, "sh", folder / "udhcpd.conf"]
+    own = ["unshare", "-n", "sh", "-c", FAR, "sh", str(folder / "udhcpd.conf")]
     far = subprocess.Popen(own, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL)
     assert far.stdin
     while Path(f"/proc/{far.pid}/ns/net").readlink() == Path("/proc/self/ns/net").readlink():
