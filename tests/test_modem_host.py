@@ -166,13 +166,17 @@ class Bench:
         self.asked: list[str] = []
         self.now = 0.0
         self.levers = Levers(
-            lines, self._set, "/nowhere", lambda: self.asked.append("reboot") or "", self._ended,
+            lines, self._set, "/nowhere", self._reboot, self._ended,
             lambda job, then: then(job()), lambda _: None,
         )  # fmt: skip
 
     def _set(self, output: str, active: bool, now: float) -> bool:
         self.set.append((round(now, 3), output, active))
         return True
+
+    def _reboot(self) -> str:
+        self.asked.append("reboot")
+        return ""
 
     def _ended(self, action: Action, now: float) -> None:
         self.ended.append((round(now, 3), action))
@@ -225,9 +229,14 @@ def test_a_usb_port_is_switched_where_we_may(tmp_path: Path) -> None:
     (tmp_path / "ttyUSB2").touch()
     seen: list[str] = []
     ended: list[Action] = []
+
+    def aside(job: Callable[[], Any], then: Callable[[Any], None]) -> None:
+        then(job())
+        seen.append((device / "authorized").read_text())
+
     levers = Levers(
-        None, None, str(tmp_path / "ttyUSB2"), None, lambda action, _: ended.append(action),
-        lambda job, then: (then(job()), seen.append((device / "authorized").read_text()))[0], lambda _: None, tmp_path,
+        None, None, str(tmp_path / "ttyUSB2"), None, lambda action, _: ended.append(action), aside, lambda _: None,
+        tmp_path,
     )  # fmt: skip
     assert levers.can == {Action.USB}
     levers.begin(Action.USB, 0.0)
@@ -460,7 +469,7 @@ def test_a_bearer_that_needs_the_port_gets_it_and_gives_it_back() -> None:
     scene.run(0.3)
     assert scene.ports[0].is_open and scene.host.told().imei == imei, "nothing has to be asked anew"
     scene.run(60)
-    assert not scene.ports[0].is_open and scene.host.bearer.rises == 2  # type: ignore[attr-defined]
+    assert not scene.ports[0].is_open and scene.host.bearer.rises == 2
 
 
 def test_a_port_that_does_not_come_back_from_a_call_is_gone() -> None:

@@ -67,9 +67,9 @@ def flapped(for_s: float) -> None:
     """Coverage comes and goes every 20 s, while Ann charges again and again."""
     with online(station(3, wishes=Wishes(stable_s=800.0))).closing() as world:
         world.allow(ANN).run(60)
-        assert world.cell and world.cell.modem.network
+        assert world.cell
         modem = world.cell.modem
-        modem.flap(modem.network, 20.0, world.now, world.now + for_s)
+        modem.flap(Network(), 20.0, world.now, world.now + for_s)
         end = world.now + for_s
         while world.now < end:
             world.plug(1, Car()).run(20)
@@ -172,8 +172,8 @@ def test_a_broker_that_is_gone_is_no_reason_to_touch_the_modem() -> None:
 @pytest.mark.promise("R1")
 def test_a_station_that_is_dark_reboots_but_never_while_somebody_charges() -> None:
     reboots: list[float] = []
-    asked = {"reboot": lambda: reboots.append(0.0), "wishes": Wishes(stable_s=3_600.0)}
-    with online(station(**asked)).closing() as world:
+    dark = station(reboot=lambda: reboots.append(0.0), wishes=Wishes(stable_s=3_600.0))
+    with online(dark).closing() as world:
         assert world.cell and world.shell
         world.allow(ANN).run(30)
         world.plug(1, Car()).run(20)

@@ -103,7 +103,6 @@ class Line(Struct, frozen=True):
     data_port: str = ""  # where to dial, as `port` is written; "": on the port that is asked
     interface: str = ""
     metric: int = Context().metric
-    is_noted: bool = True  # False: nothing is kept (tests)
 
 
 class Around(Struct, frozen=True):
@@ -190,8 +189,9 @@ class Host:
         absent = self._absent_since + ABSENT_S if self._absent_since is not None and not self._is_failed else inf
         untils = (self._falls_until, self._back_until, self._reopens_until)
         waits = [each for each in untils if each is not None]
-        parts = (self._levers, self.bearer, *([self._port] if self._port else []))
-        return min([self.keeper.next_deadline(now), absent, *waits, *(part.next_deadline() for part in parts)])
+        port = self._port.next_deadline() if self._port else inf
+        parts = (self.keeper.next_deadline(now), self._levers.next_deadline(), self.bearer.next_deadline(), port)
+        return min(*parts, absent, *waits)
 
     def close(self) -> None:
         """The station stops: the line goes, what is known stays."""
@@ -262,7 +262,7 @@ class Host:
         if self._owns:
             return f"the modem is {self.bearer.traits.name}'s: ask that one, for ModemManager with mmcli"
         if self._port is None:
-            return "the config file names no port: add port = \"usb:…\" to [modem]"
+            return 'the config file names no port: add port = "usb:…" to [modem]'
         if self._is_lent:
             return "the modem's only port carries our connection: name a second one as data_port in [modem]"
         if not self._port.is_open:
@@ -351,9 +351,11 @@ class Host:
             case Do(action=Action.REOPEN) if self._port:
                 self._port.reopen()
                 self._reopens_until = now + REOPEN_S
+                if second := self._line.data_port:
+                    self._around.aside(lambda: tty.poke(second), lambda _: None)
             case Do(action=action):
                 self._levers.begin(action, now)
-            case Save(kept) if self._line.is_noted:
+            case Save(kept):
                 self._around.save(kept)
             case Tell(news=news):
                 self._news(news)
