@@ -171,6 +171,7 @@ def test_every_end_has_a_cause(code: int, is_asked: bool) -> None:
 def test_a_modem_that_does_not_speak_ppp_says_nothing_of_the_access_point() -> None:
     assert pppd.ended(10, link_of("LCP: timeout sending Config-Requests"), is_asked=False)[0] is Cause.FAILED
     assert pppd.ended(10, link_of("PAP authentication failed"), is_asked=False)[0] is Cause.AUTH
+    assert pppd.ended(16, link_of("No response to 3 echo-requests"), is_asked=False) == EXITS[15]
 
 
 @pytest.mark.parametrize(("network", "scenario", "cause"), [
