@@ -87,6 +87,8 @@ def test_what_a_unit_starts_comes_with_the_software(unit: Path) -> None:
                 assert {f"station-{each}.service" for each in Renderer} <= {each.name for each in SERVICES}
             case "systemctl", ["--no-block", "restart", "station-agent.service"]:
                 assert UNITS / "station-agent.service" in SERVICES
+            case "systemctl", ["--no-block", "reboot"]:
+                assert unit.name == "station-reboot.service"
             case "python3", ["-I", launcher, *words]:
                 assert launcher == TREE + LAUNCHER and (ROOT / LAUNCHER).exists()
                 words = words[2:] if words[0].startswith("/") else words  # root and choice
