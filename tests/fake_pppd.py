@@ -11,6 +11,7 @@ import signal
 import sys
 import termios
 import tty
+from contextlib import suppress
 from ipaddress import IPv4Address
 
 from agent.sim.modem.ppp import ADDRESS, DNS1, DNS2, IPCP, LCP, Frames, framed, options, packed
@@ -18,7 +19,7 @@ from agent.sim.modem.ppp import ADDRESS, DNS1, DNS2, IPCP, LCP, Frames, framed, 
 REQUEST, ACK, NAK, REJECT, TERMINATE, TERMINATED, ECHO, ECHOED = 1, 2, 3, 4, 5, 6, 9, 10
 TRIES, TRY_S, ECHOES = 60, 0.5, 3
 ECHO_S = float(os.environ.get("FAKE_PPPD_ECHO_S", "10"))
-DEAF, NO_ADDRESS, DEAD, HANGUP, KILLED = 10, 10, 15, 16, 5
+DEAF, NO_ADDRESS, HANGUP, KILLED = 10, 10, 16, 5  # 2.4.9 ends a dead line with 16, too
 
 
 class Over(Exception):
@@ -28,7 +29,9 @@ class Over(Exception):
 
 
 def say(text: str) -> None:
-    print(text, flush=True)
+    """Who listens may be gone: that alone ends no pppd."""
+    with suppress(OSError):
+        os.write(1, f"{text}\n".encode())
 
 
 class Pppd:
@@ -54,7 +57,7 @@ class Pppd:
             if self.unanswered >= ECHOES:
                 say(f"No response to {ECHOES} echo-requests")
                 say("Serial link appears to be disconnected.")
-                raise Over(DEAD)
+                raise Over(HANGUP)
             self.send(LCP, ECHO, 1, bytes(4))
             self.unanswered += 1
             self.listen(ECHO_S)

@@ -25,7 +25,7 @@ from agent.sim.modem.personalities import EG25
 from agent.sim.modem.shell import Shell
 from tests.guest import tell
 
-PATIENCE_S = 240.0
+PATIENCE_S = 900.0
 SECRET = Access("internet", "name-x", 'pass "x')
 PORT = Path("/run/modem")
 T = TypeVar("T")

@@ -55,16 +55,16 @@ async def until(what: Callable[[], object], seconds: float = 60.0) -> None:
 
 
 async def story(folder: Path) -> dict[str, object]:
-    for words in (
+    for line in (
         "link set lo up", "link add wwan0 type veth peer name modem0", "link add other type veth peer name far",
         "link set far up", "address add 192.0.2.2/24 dev other", "link set other up",
         "route add default via 192.0.2.1 dev other metric 100",
     ):  # fmt: skip
-        ip(*words.split())
+        ip(*line.split())
     (folder / "udhcpd.conf").write_text(SERVER.format(folder=folder))
     (folder / "leases").touch()
-    words = ["unshare", "-n", "sh", "-c", FAR, "sh", folder / "udhcpd.conf"]
-    far = subprocess.Popen(words, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    own = ["unshare", "-n", "sh", "-c", FAR, "sh", str(folder / "udhcpd.conf")]
+    far = subprocess.Popen(own, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL)
     assert far.stdin
     while Path(f"/proc/{far.pid}/ns/net").readlink() == Path("/proc/self/ns/net").readlink():
         await until(lambda: True)
@@ -76,16 +76,16 @@ async def story(folder: Path) -> dict[str, object]:
     clock = asyncio.get_running_loop().time
     try:
         for name in ("up", "again", "cut"):
-            words: list[Word] = []
+            heard: list[Word] = []
             began = clock()
-            held = Helped(words.append, path=folder / "sock")
+            held = Helped(heard.append, path=folder / "sock")
             bearing = asyncio.ensure_future(held.order(Dhcp("wwan0", 700)))
-            await until(lambda: bearing.done() or any(isinstance(each, Up) for each in words))  # noqa: B023
+            await until(lambda: bearing.done() or any(isinstance(each, Up) for each in heard))  # noqa: B023
             if bearing.done():
                 facts[f"{name}_why"] = bearing.result().why
             facts[f"{name}_s"] = round(clock() - began, 2)
-            facts[name] = network() | {"said": [each.dns for each in words if isinstance(each, Up)]}
-            facts[f"{name}_notes"] = [each.text for each in words if isinstance(each, Note)]
+            facts[name] = network() | {"said": [each.dns for each in heard if isinstance(each, Up)]}
+            facts[f"{name}_notes"] = [each.text for each in heard if isinstance(each, Note)]
             if name == "cut":
                 there = ["nsenter", f"--net=/proc/{far.pid}/ns/net"]
                 subprocess.run([*there, "ip", "link", "set", "modem0", "down"], check=True)

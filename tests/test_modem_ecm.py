@@ -12,13 +12,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from agent.modem import bearers
 from agent.modem.apn import Access
 from agent.modem.at import Answered
 from agent.modem.bearer import Context, Hands, Said
 from agent.modem.bearers import ecm
 from agent.modem.bearers.helped import Hear, Helped
 from agent.modem.events import BearerFell, BearerRose, Cause
-from agent.modem.links import changes, choice, dialects, leases
+from agent.modem.links import changes, choice, dialects, leases, pppd
 from agent.modem.links.choice import Facts
 from agent.modem.links.leases import Lease, Lost
 from agent.modem.links.orders import Dhcp, Fell, Order, Up
@@ -54,7 +55,9 @@ def test_the_script_says_a_line_for_each_event(tmp_path: Path) -> None:
     assert ran.stdout == f"{BOUND}\n" and ran.stderr == ""
 
 
-ODD = r"lease event=bound ip=.{0,30}, mask=.{0,9}, router=.{0,20}, dns=.{0,30},"
+ODD = (
+    r"lease event=bound ip=(|0\.0\.0\.0|300\.1\.1\.1|10\.0\.0\.[0-9]|x), mask=(24|0|33|x|), router=.{0,9}, dns=.{0,20},"
+)
 
 
 @pytest.mark.promise("S9")
@@ -63,6 +66,7 @@ ODD = r"lease event=bound ip=.{0,30}, mask=.{0,9}, router=.{0,20}, dns=.{0,30},"
 def test_no_line_of_a_server_raises_or_becomes_an_address_that_is_none(line: str) -> None:
     heard = leases.heard(line)
     if isinstance(heard, Lease):
+        assert pppd.ipv4(heard.address) == heard.address != "" and 0 < heard.prefix <= 32
         made = changes.of_lease("wwan0", 700, heard, True, 1_500)
         assert all(part.isascii() and part.isprintable() and " " not in part for each in made for part in each.do)
 
@@ -234,6 +238,15 @@ def test_every_dialect_has_its_commands_and_only_plain_ones() -> None:
 ])  # fmt: skip
 def test_auto_chooses_by_one_table(facts: Facts, name: str) -> None:
     assert choice.chosen(facts)[0] == name
+
+
+def test_auto_looks_at_the_port_and_opens_nothing(tmp_path: Path) -> None:
+    made = usb(tmp_path, {"1-1:1.4": "eth7"})
+    seen = bearers.seen(str(tmp_path / "ttyUSB2"), made, tmp_path / "ppp")
+    assert seen.has_port and seen.has_interface and not seen.has_ppp and not seen.is_managed
+    assert not bearers.seen(str(tmp_path / "ttyUSB9"), made).has_interface and not bearers.seen("", made).has_port
+    for name in bearers.NAMES:
+        assert bearers.maker(name, "") is not None
 
 
 # -- a real network ----------------------------------------------------------------------------------------------------

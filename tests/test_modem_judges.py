@@ -234,7 +234,7 @@ async def managed(table: Desk, plugin: str, monkeypatch: pytest.MonkeyPatch) -> 
         await until(lambda: "systemctl enable --now ModemManager" in bearer.why)
         await started(table, plugin)
         times = [clock()]
-        await until(lambda: told(said) and told(said).imei)
+        await until(lambda: told(said).imei)
         times.append(clock())
         bearer.rise(Context(Access("internet")))
         assert isinstance(await until(lambda: said[-1] if not isinstance(said[-1], Described) else None), BearerRose)

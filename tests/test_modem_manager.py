@@ -124,7 +124,8 @@ class Root:
         self._hear(Up("wwan0", "10.9.0.17", ("10.9.0.1",)))
         self.is_up = True
         try:
-            return await asyncio.get_running_loop().create_future()
+            await asyncio.Event().wait()
+            return Fell(Cause.ENDED)
         finally:
             self.is_up = False
 

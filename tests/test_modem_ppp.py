@@ -73,8 +73,8 @@ def test_debians_pppd_knows_every_option() -> None:
     words = pppd.options(Call(os.ttyname(theirs), "name"))
     assert not pppd.refusal(Call(os.ttyname(theirs)))
     commands = ([program, "dryrun", *words, *more] for more in ([], ["no-such-option"]))
-    quiet = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    ended = [subprocess.run(each, check=False, **quiet).returncode for each in commands]
+    no = subprocess.DEVNULL
+    ended = [subprocess.run(each, check=False, stdin=no, stdout=no, stderr=no).returncode for each in commands]
     os.close(ours)
     os.close(theirs)
     if ended == [126, 126] or ended[0] == 3:
@@ -91,8 +91,11 @@ def test_what_is_no_call_is_refused_in_a_sentence(call: Call) -> None:
     assert pppd.refusal(call)
 
 
+WORDS = st.text(st.sampled_from("aü\"\\ #'$\n\0"), max_size=9) | st.text(max_size=140)
+
+
 @FEW
-@given(st.text(st.characters(codec="utf-8"), max_size=140), st.text(st.characters(codec="utf-8"), max_size=140))
+@given(WORDS, WORDS)
 def test_no_name_or_password_becomes_an_option(name: str, password: str) -> None:
     call = Call("/dev/ttyUSB3", name, password)
     if not pppd.refusal(call) and name:
@@ -168,6 +171,7 @@ def test_every_end_has_a_cause(code: int, is_asked: bool) -> None:
 def test_a_modem_that_does_not_speak_ppp_says_nothing_of_the_access_point() -> None:
     assert pppd.ended(10, link_of("LCP: timeout sending Config-Requests"), is_asked=False)[0] is Cause.FAILED
     assert pppd.ended(10, link_of("PAP authentication failed"), is_asked=False)[0] is Cause.AUTH
+    assert pppd.ended(16, link_of("No response to 3 echo-requests"), is_asked=False) == EXITS[15]
 
 
 @pytest.mark.parametrize(("network", "scenario", "cause"), [
@@ -332,6 +336,7 @@ def test_a_call_that_the_network_ends_falls(tmp_path: Path, monkeypatch: pytest.
         desk.modem.cover(None, desk.shell.now)
         desk.modem.faults.dies_in_call = True
         assert await desk.says(BearerFell) == BearerFell(Cause.ENDED) and "no echo" in desk.bearer.why
+        assert desk.modem.ports[0].peer is None  # by DTR: it has heard no goodbye
         assert changes.routed("ppp0", 700, "").undo in desk.commands
 
     at_desk(tmp_path, monkeypatch, story, FAKE_PPPD_ECHO_S="0.2")
@@ -344,9 +349,9 @@ def test_a_port_that_is_still_in_a_call_is_found_again(tmp_path: Path, monkeypat
         port = desk.modem.ports[0]
         port.received(b"ATD*99***1#\r", desk.shell.now)
         desk.shell.step()
-        assert await desk.until(lambda: port.peer)
+        await desk.until(lambda: port.peer)
         desk.rise()
-        assert await desk.says(BearerRose)
+        assert (await desk.says(BearerRose)).interface == "ppp0"
 
     at_desk(tmp_path, monkeypatch, story)
 
@@ -476,7 +481,7 @@ def test_what_a_killed_helper_has_left_is_undone_once_and_only_its_own_child_end
                 reader, writer = await asyncio.open_unix_connection(sock=both[0])
                 clean = asyncio.ensure_future(served.connected(reader, writer))
                 both[1].sendall(orders.line(orders.Down()))
-                while clean and not clean.done():
+                while not clean.done():
                     ours.poll()
                     await desk.until(lambda: True)
                     with suppress(TimeoutError):

@@ -252,13 +252,12 @@ class Bearer(Helping):
         try:
             await asyncio.wait((carrying, lasting), return_when=asyncio.FIRST_COMPLETED)
         finally:
-            is_over = lasting.done()
             for each in (carrying, lasting):
                 each.cancel()
             results = await asyncio.gather(carrying, lasting, return_exceptions=True)
-        if is_over or not isinstance(results[0], Fell):
-            return Fell(Cause.ENDED, "ModemManager's connection has ended")
-        return results[0]
+        if isinstance(results[0], Fell):
+            return results[0]
+        return Fell(Cause.ENDED, "ModemManager's connection has ended")
 
     async def _lasted(self, path: str) -> None:
         """Until its bearer says that it is not connected any more, or is gone."""

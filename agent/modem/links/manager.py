@@ -70,7 +70,7 @@ def objects(body: Any) -> dict[str, dict[str, dict[str, Any]]]:
         for path, interfaces in body.items():
             if isinstance(path, str) and isinstance(interfaces, Mapping):
                 held = {str(name): plain("a{sv}", each) for name, each in interfaces.items()}
-                found[path] = {name: each for name, each in held.items() if isinstance(each, Mapping)}
+                found[path] = {name: dict(each) for name, each in held.items() if isinstance(each, Mapping)}
     return found
 
 

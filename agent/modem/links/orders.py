@@ -89,21 +89,24 @@ def line(said: Order | Word) -> bytes:
 def order(data: bytes) -> Order | str:
     """Of one line; a sentence if it is none."""
     try:
-        found = msgspec.json.decode(data, type=Order)
+        found: Order = msgspec.json.decode(data, type=Order)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         return f"no order: {error}"
     if isinstance(found, Dhcp | Static) and not INTERFACE.fullmatch(found.interface):
         return f"{found.interface[:40]!r} is no interface"
     if isinstance(found, Static):
         wrong = [each for each in (found.address, *found.dns, *filter(None, [found.router])) if ipv4(each) != each]
-        if wrong or not (found.mtu is None or 576 <= found.mtu <= 1_500):
-            return f"{(wrong or [found.mtu])[0]!r} is no address, or no MTU"
+        if wrong:
+            return f"{wrong[0][:40]!r} is no address"
+        if not (found.mtu is None or 576 <= found.mtu <= 1_500):
+            return f"an MTU of {found.mtu} bytes is none: 576 to 1500"
     return found
 
 
 def word(data: bytes) -> Word | None:
     """None: it is none."""
     try:
-        return msgspec.json.decode(data, type=Word)
+        found: Word = msgspec.json.decode(data, type=Word)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None
+    return found

@@ -79,6 +79,7 @@ class Link(Struct, frozen=True):
     is_connected: bool = False  # LCP is being negotiated
     refused: str = ""  # by the peer, in pppd's words
     is_deaf: bool = False  # nobody has answered LCP
+    is_dead: bool = False  # nobody answers echoes any more
 
     @property
     def is_up(self) -> bool:
@@ -89,6 +90,7 @@ INTERFACE = re.compile(r"Using interface (ppp[0-9]{1,5})")
 LOCAL = re.compile(r"local +IP address (\S+)")
 RESOLVER = re.compile(r"(?:primary|secondary) +DNS address (\S+)")
 AUTH = re.compile(r"(?:PAP|CHAP) authentication failed|Failed to authenticate ourselves|No auth is possible")
+DEAD = re.compile(r"No response to \d+ echo-requests")
 NO_ADDRESS = re.compile(r"Could not determine local IP address|Peer refused to agree to our IP address")
 
 
@@ -104,6 +106,8 @@ def heard(link: Link, line: str) -> Link:
         return structs.replace(link, dns=(*link.dns, address)[:DNS_MAX])
     if "LCP: timeout sending" in line:
         return structs.replace(link, is_deaf=True)
+    if DEAD.search(line):
+        return structs.replace(link, is_dead=True)
     if AUTH.search(line) or NO_ADDRESS.search(line):
         return structs.replace(link, refused=line.strip()[:TEXT_MAX])
     return link
@@ -155,6 +159,8 @@ def ended(code: int, link: Link, is_asked: bool) -> tuple[Cause, str]:
         return Cause.ENDED, f"pppd was killed by signal {-code}"
     if code in (10, 17) and link.is_deaf:
         return Cause.FAILED, "the modem has said CONNECT, but does not speak PPP: it is still in another call"
+    if code == 16 and link.is_dead:
+        return EXITS[15]  # pppd 2.4.9 says so itself, and then ends as after any hang-up
     if code == 10 and AUTH.search(link.refused):
         return EXITS[19]
     return EXITS.get(code, (Cause.FAILED, f"pppd has ended with the unknown code {code}"))
