@@ -11,7 +11,7 @@ from typing import Any
 
 from agent.effects import Effect, Record, Save, Stream
 from agent.events import Machine, Modem, ModemDid
-from agent.modem.modem import State
+from agent.modem.modem import Sim, State
 from agent.modem.told import Warn
 from agent.reporting import notify_event
 from agent.station import Station
@@ -97,7 +97,7 @@ def troubles(modem: Modem) -> tuple[str, ...]:
 def held(modem: Modem, before: frozenset[str]) -> frozenset[str]:
     """What the cloud is to know, of which it knows that already."""
     found = frozenset(troubles(modem)) - UNTOLD
-    if modem.state in UNSURE:
+    if modem.state in UNSURE or (modem.state == State.SEARCHING and modem.sim != Sim.READY):
         return found | before
     return found | (before & TRYING) if modem.state == State.SEARCHING else found
 

@@ -144,6 +144,7 @@ def test_a_modem_whose_networks_end_says_so_until_one_for_lte_takes_its_place(ca
         assert sorted(told(world)[1:]) == sorted([f"{code} cleared", "modem-modem-swapped"])
 
 
+@pytest.mark.long
 def test_a_lte_modem_that_has_been_on_3g_for_a_day_is_told_of() -> None:
     with online(station(network=UMTS, wishes=Wishes(stable_s=3_600.0))).closing() as world:
         world.run(86_000)
@@ -167,6 +168,7 @@ def test_a_broker_that_is_gone_is_no_reason_to_touch_the_modem() -> None:
         online(world, 1_000.0)
 
 
+@pytest.mark.long
 @pytest.mark.promise("R1")
 def test_a_station_that_is_dark_reboots_but_never_while_somebody_charges() -> None:
     reboots: list[float] = []
@@ -185,12 +187,12 @@ def test_a_station_that_is_dark_reboots_but_never_while_somebody_charges() -> No
 
 
 def test_what_the_recovery_does_is_told() -> None:
-    with online(station()).closing() as world:
+    with online(station(wishes=Wishes(stable_s=800.0))).closing() as world:
         assert world.cell
         SCENARIOS["dead-call"](world.cell.modem, world.now)
         world.run(1_200)
         world.cell.modem.faults.dies_in_call = False
-        online(world, 1_000.0).run(60)
+        online(world, 3_600.0).run(60)
         assert any(each.startswith("modem-recovery-") for each in told(world, "Recovery"))
 
 
