@@ -57,7 +57,7 @@ def test_the_status_is_one_screen_with_what_is_known_and_no_whole_number_of_anyb
     for said in ("online", "Quectel", "LTE", "26201", "10.64.12.7 on ppp0", "good", "MQTT 1.5 MB", "network's own"):
         assert said in screen, screen
     whole = json.dumps(answer) + screen
-    assert ICCID not in whole and ICCID[-4:] in whole and line.told().imei not in whole
+    assert ICCID not in whole and ICCID[-4:] in whole and str(line.told().imei) not in whole
     assert max(map(len, screen.splitlines())) < 120 and len(screen.splitlines()) < 24
 
 
