@@ -3,6 +3,9 @@
 How the modem is kept online is agent/modem's; here its state is a fact among others (`ModemTold`), and what is worth a
 record goes out once: another modem or SIM, a warning that comes or goes, a state that needs somebody, what the recovery
 does. The codes are in docs/uplink.md.
+
+States and warnings are words here, those of agent/modem (a test compares them): a station without a modem need not load
+what reads one.
 """
 
 from collections.abc import Iterator, Mapping
@@ -11,8 +14,6 @@ from typing import Any
 
 from agent.effects import Effect, Record, Save, Stream
 from agent.events import Machine, Modem, ModemDid
-from agent.modem.modem import Sim, State
-from agent.modem.told import Warn
 from agent.reporting import notify_event
 from agent.station import Station
 
@@ -74,22 +75,19 @@ TROUBLES: dict[str, Trouble] = {
     "SIM_3G_ONLY": Trouble("LTE denies this SIM card.", "Ask its operator for one with LTE."),
     "SIGNAL": Trouble("The signal is poor.", "Move or turn the antenna.", "The signal is poor. Turn the antenna."),
 }  # fmt: skip
-assert TROUBLES.keys() >= Warn.__members__.keys()
 WEAK = frozenset(("BROKER", "UPGRADE", "REPLACE", "LTE_ON_3G", "SIM_3G_ONLY", "SIGNAL"))
-OF_STATE = {
-    State.ABSENT: "ABSENT", State.SIM_MISSING: "SIM_MISSING", State.SIM_FAILED: "SIM_FAILED",
-    State.SEARCHING: "SEARCHING",
-}  # fmt: skip
+SEARCHING, READY = "searching", "ready"  # agent/modem/modem.py State, Sim
+OF_STATE = {"absent": "ABSENT", "SIM missing": "SIM_MISSING", "SIM failed": "SIM_FAILED", SEARCHING: "SEARCHING"}
 # Not a word of their own: two heal by themselves, the signal is in the health record, of the broker nobody would hear.
 UNTOLD = frozenset(("ABSENT", "SEARCHING", "SIGNAL", "BROKER"))
-UNSURE = frozenset((State.ABSENT, State.PROBING, State.RADIO_OFF))  # nothing is known anew: what was so stays so
+UNSURE = frozenset(("absent", "probing", "radio off"))  # nothing is known anew: what was so stays so
 TRYING = frozenset(("DENIED", "ACCESS"))  # a search says nothing of these
 
 
 def troubles(modem: Modem) -> tuple[str, ...]:
     """Codes of TROUBLES, in their order."""
     found = set(modem.warnings)
-    if modem.state and (code := OF_STATE.get(State(modem.state))) and found <= WEAK:
+    if (code := OF_STATE.get(modem.state)) and found <= WEAK:
         found.add(code)
     return tuple(code for code in TROUBLES if code in found)
 
@@ -97,9 +95,9 @@ def troubles(modem: Modem) -> tuple[str, ...]:
 def held(modem: Modem, before: frozenset[str]) -> frozenset[str]:
     """What the cloud is to know, of which it knows that already."""
     found = frozenset(troubles(modem)) - UNTOLD
-    if modem.state in UNSURE or (modem.state == State.SEARCHING and modem.sim != Sim.READY):
+    if modem.state in UNSURE or (modem.state == SEARCHING and modem.sim != READY):
         return found | before
-    return found | (before & TRYING) if modem.state == State.SEARCHING else found
+    return found | (before & TRYING) if modem.state == SEARCHING else found
 
 
 def remembered(machine: Machine, fact: object) -> Machine:

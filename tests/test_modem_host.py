@@ -12,22 +12,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from agent.events import PartTold
 from agent.hal.power import ModemFacts
 from agent.modem import assembly, bearers, probe
 from agent.modem.asking import objection
 from agent.modem.at import Answered
-from agent.modem.bearer import Context, Hands, Said
+from agent.modem.bearer import Context, Hands, Said, Traits
 from agent.modem.bearers import given as given_bearer
 from agent.modem.bearers.given import Given
 from agent.modem.events import Acknowledged, BearerFell, BearerRose, Cause, Dial, HangUp, Probe, Probed, Silent
-from agent.modem.host import Host, Refused
+from agent.modem.host import Around, Host, Line, Refused
 from agent.modem.keeper import Wishes
 from agent.modem.levers import Levers, ways
 from agent.modem.modem import State
 from agent.modem.recovery import Action
 from agent.modem.redial import Redial
 from agent.settings import ConfigError, Modem
-from agent.sim.cell import Cell
+from agent.sim.cell import Cell, SimLevers, SimPort
 from agent.sim.modem.modem import Modem as SimModem
 
 LINES = ModemFacts(power_key="key", reset="reset", supply="supply", sim_slot="slot")
@@ -165,13 +166,17 @@ class Bench:
         self.asked: list[str] = []
         self.now = 0.0
         self.levers = Levers(
-            lines, self._set, "/nowhere", lambda: self.asked.append("reboot") or "", self._ended,
+            lines, self._set, "/nowhere", self._reboot, self._ended,
             lambda job, then: then(job()), lambda _: None,
         )  # fmt: skip
 
     def _set(self, output: str, active: bool, now: float) -> bool:
         self.set.append((round(now, 3), output, active))
         return True
+
+    def _reboot(self) -> str:
+        self.asked.append("reboot")
+        return ""
 
     def _ended(self, action: Action, now: float) -> None:
         self.ended.append((round(now, 3), action))
@@ -224,9 +229,14 @@ def test_a_usb_port_is_switched_where_we_may(tmp_path: Path) -> None:
     (tmp_path / "ttyUSB2").touch()
     seen: list[str] = []
     ended: list[Action] = []
+
+    def aside(job: Callable[[], Any], then: Callable[[Any], None]) -> None:
+        then(job())
+        seen.append((device / "authorized").read_text())
+
     levers = Levers(
-        None, None, str(tmp_path / "ttyUSB2"), None, lambda action, _: ended.append(action),
-        lambda job, then: (then(job()), seen.append((device / "authorized").read_text()))[0], lambda _: None, tmp_path,
+        None, None, str(tmp_path / "ttyUSB2"), None, lambda action, _: ended.append(action), aside, lambda _: None,
+        tmp_path,
     )  # fmt: skip
     assert levers.can == {Action.USB}
     levers.begin(Action.USB, 0.0)
@@ -392,3 +402,81 @@ def test_the_newest_of_what_waits_is_kept(tmp_path: Path) -> None:
 def test_a_board_can_do_what_it_has_lines_for() -> None:
     assert set(ways(LINES)) == {Action.POWER, Action.START, Action.OTHER_SIM}
     assert set(ways(ModemFacts(reset="reset"))) == {Action.POWER}
+
+
+# -- one port for both ------------------------------------------------------------------------------------------------
+
+
+class Borrower:
+    """A bearer that dials on the port that is asked, as pppd does."""
+
+    traits = Traits("borrower", takes_port=True)
+    why = ""
+
+    def __init__(self, hands: Hands) -> None:
+        self.hands, self.rises = hands, 0
+
+    def rise(self, context: Context) -> None:
+        self.rises += 1
+        self.hands.post(BearerRose("192.0.2.7", "ppp0"))
+
+    def fall(self) -> None:
+        self.hands.post(BearerFell(Cause.ASKED))
+
+    def due(self, now: float) -> None: ...
+
+    def next_deadline(self) -> float:
+        return inf
+
+    def close(self) -> None: ...
+
+
+class Borrowing(Scene):
+    """As a scene, with such a bearer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.cell.stop()
+        around = Around(
+            at=lambda then: self.later(0.0, lambda: then(self.now)), now=lambda: self.now,
+            uniform=lambda low, high: low, tell=self.told.append, save=lambda _: None, save_last=lambda _: None,
+            probe=lambda interface, dns, then: then(True), aside=lambda job, then: then(job()), log=lambda _: None,
+        )  # fmt: skip
+        self.ports: list[SimPort] = []
+
+        def port(said: Callable[[object], None]) -> SimPort:
+            self.ports.append(SimPort(self.modem.ports[0], said, lambda: self.now))
+            return self.ports[0]
+
+        self.cell.host = Host(
+            Wishes(), Line(), around, port=port, bearer=Borrower, levers=lambda ended: SimLevers(self.cell, ended)
+        )  # fmt: skip
+
+    def up(self) -> "Borrowing":
+        self.run(60)
+        self.host.acknowledged("", self.now)
+        self.run(1)
+        return self
+
+
+def test_a_bearer_that_needs_the_port_gets_it_and_gives_it_back() -> None:
+    scene = Borrowing().up()
+    assert scene.host.told().state is State.ONLINE and not scene.ports[0].is_open
+    with pytest.raises(Refused, match="data_port"):
+        scene.asked("AT+CSQ")
+    imei = scene.host.told().imei
+    scene.host.bearer.hands.post(BearerFell(Cause.ENDED))  # type: ignore[attr-defined]
+    scene.run(0.3)
+    assert scene.ports[0].is_open and scene.host.told().imei == imei, "nothing has to be asked anew"
+    scene.run(60)
+    assert not scene.ports[0].is_open and scene.host.bearer.rises == 2
+
+
+def test_a_port_that_does_not_come_back_from_a_call_is_gone() -> None:
+    scene = Borrowing().up()
+    scene.modem.power(False, scene.now)
+    scene.host.bearer.hands.post(BearerFell(Cause.ENDED))  # type: ignore[attr-defined]
+    scene.run(30)
+    assert scene.host.told().beneath is State.ABSENT
+    scene.run(60)
+    assert any(isinstance(each, PartTold) and each.problem for each in scene.told), "people hear of it"

@@ -10,6 +10,7 @@ import os
 import re
 import termios
 from collections.abc import Callable
+from contextlib import suppress
 from math import inf
 from pathlib import Path
 
@@ -283,6 +284,18 @@ class Port:
             pass
         except OSError:
             self._lost()
+
+
+def poke(where: str, sys: Path = SYS) -> None:
+    """A bare AT on this port, whatever comes of it: some modems answer on their first port again once somebody has
+    spoken on the second (botletics/SIM7000#298)."""
+    with suppress(OSError, termios.error):
+        if path := resolve(where, sys):
+            fd = opened(path)
+            try:
+                os.write(fd, b"AT\r")
+            finally:
+                os.close(fd)
 
 
 def opened(path: Path) -> int:

@@ -98,7 +98,8 @@ class Box:
         self.reader = Line(folder / "reader" if folder else None)
         self.gnss = Line(folder / "gnss" if folder else None)
         self.receiver = Receiver(PLACE)
-        self.modem, self.at_line = (modem[0], Line(modem[1])) if modem else (None, None)
+        self.modem = modem[0] if modem else None
+        self.at_line = Line(modem[1]) if modem else None
         self._told_at = 0.0  # by the receiver
         self._began = monotonic()
         self._verbs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
