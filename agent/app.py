@@ -609,7 +609,7 @@ def desk_of(host: Host | None, app: App) -> tuple[Any, Any]:
         wishes = host.keeper.wishes if isinstance(host.keeper, Keeper) else Wishes()
         return Extra(
             is_acknowledged=app.shell.station.link is not Link.DOWN,
-            access=wishes.access and wishes.access.apn, known=wishes.known, providers=wishes.providers,
+            access=wishes.access.apn if wishes.access else None, known=wishes.known, providers=wishes.providers,
             interface=host.rose.interface if host.rose else "",
         )  # fmt: skip
 

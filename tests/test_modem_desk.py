@@ -23,6 +23,7 @@ from agent.settings import ConfigError
 from agent.sim.modem.personalities import ALL
 from agent.sim.modem.scenarios import SCENARIOS
 from tests.modem_line import Line
+from tests.test_modem_host import Scene
 
 ICCID = "8949020000012345675"
 
@@ -56,7 +57,7 @@ def test_the_status_is_one_screen_with_what_is_known_and_no_whole_number_of_anyb
     for said in ("online", "Quectel", "LTE", "26201", "10.64.12.7 on ppp0", "good", "MQTT 1.5 MB", "network's own"):
         assert said in screen, screen
     whole = json.dumps(answer) + screen
-    assert ICCID not in whole and ICCID[-4:] in whole and line.told().imei not in whole
+    assert ICCID not in whole and ICCID[-4:] in whole and str(line.told().imei) not in whole
     assert max(map(len, screen.splitlines())) < 120 and len(screen.splitlines()) < 24
 
 
@@ -221,3 +222,32 @@ def test_a_slow_answer_has_its_own_patience_and_its_own_sentence(tmp_path: Path)
         return answers
 
     assert asyncio.run(story()) == [{"error": "the modem does not answer"}, {"ok": True}]
+
+
+def test_the_desk_stands_before_the_real_host() -> None:
+    scene = Scene().up()
+    desk = Desk(scene.host, lambda: scene.now)
+
+    async def asked(**request: object) -> dict[str, Any]:
+        answer = desk.answer({"command": "modem", **request})
+        assert isinstance(answer, Slow)
+        question = asyncio.ensure_future(answer.answer)
+        for _ in range(400):
+            await asyncio.wait([question], timeout=0)
+            if question.done():
+                break
+            scene.run(0.1)
+        return await question
+
+    reading = asyncio.run(asked(do="signal"))
+    assert (reading["rsrp_dbm"], reading["verdict"], reading["stale"]) == (-97, "good", "")
+    answer = asyncio.run(asked(do="at", text="AT+CSQ"))
+    assert answer["final"]["final"] == "OK" and answer["lines"][0]["rssi_dbm"] == -67
+    with pytest.raises(ConfigError, match="--force"):
+        asyncio.run(asked(do="at", text='AT+CPIN="1234"'))
+    scene.modem.pull(scene.now)
+    scene.run(180)
+    told = told_of(json.loads(json.dumps(answered(desk, "facts")["told"])))
+    found = modemtool.diagnosed({"told": facts(told), "acknowledged": False}, Reach)
+    assert found.cause == "no SIM", (found, told.beneath)
+    assert desk.status()["state"] == "SIM missing" and "SIM missing" in as_text(desk.status())

@@ -124,6 +124,18 @@ def test_a_line_is_given_by_its_prefix_its_shape_and_what_was_asked(command: str
     assert kinds(command, f"\r\n{line}\r\n") == [kind]
 
 
+def test_lines_without_a_prefix_are_given_to_several_commands_in_turn() -> None:
+    wire = "\r\nExample\r\nLX-1\r\n001010123456789\r\n490154203237518\r\n\r\nOK\r\n"
+    *told, last = pieces("AT+CGMI;+CGMM;+CIMI;+CGSN", wire.encode())
+    assert [piece.kind for piece in told] == ["answer"] * 4 and last.kind == "final"
+    names = ("manufacturer", "model", "imsi", "imei")
+    assert [piece.fields.get(name) for piece, name in zip(told, names, strict=True)] == [
+        "Example", "LX-1", "001010123456789", "490154203237518",
+    ]  # fmt: skip
+    early, late, _ = pieces("AT+CGSN;+CGMM", b"LX-1\r\n490154203237518\r\nOK\r\n")  # in another order
+    assert early.fields == {"model": "LX-1"} and late.fields["imei"] == "490154203237518"
+
+
 def test_the_text_of_a_message_is_no_result() -> None:
     assert kinds("AT+CSQ", f'\r\n+CMT: "+49","","26/11/22,10:00:00+04"\r\nOK\r\n\r\n+CSQ: 20,99\r\n{OK}') == [
         "URC", "URC", "answer", "final",

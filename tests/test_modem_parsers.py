@@ -118,6 +118,11 @@ def test_a_short_area_code_is_read_by_what_was_asked() -> None:
 def test_the_cause_of_a_rejection_and_the_timers_of_power_saving_are_told() -> None:
     has(read("AT+CEREG?", '+CEREG: 3,3,"1A2B","01C3D4E5",7,0,15'), {"cause_type": 0, "reject_cause": 15})
     timers = {"active_time": "00100100", "periodic_tau": "10100101"}
+    bg96 = '+CEREG: 4,5,"1A2B","0001C3D4",9,"0B",,,"00100100","10100101"'
+    has(read("AT+CEREG?", bg96), {"lac": 0x1A2B, "ci": 0x1C3D4, "act": 9, "rac": 0x0B, **timers})
+    assert "reject_cause" not in read("AT+CEREG?", bg96).fields
+    lara = '+CEREG: 4,5,,,,,,,"00100100","10100101"'
+    has(read("AT+CEREG?", lara), {"stat": 5, "lac": None, "act": None, **timers})
     has(read("AT+CEREG?", '+CEREG: 4,1,"1A2B","01C3D4E5",9,,,"00100100","10100101"'), timers)
     has(read(None, '+CGREG: 1,"1A2B","01C3D4E5",3,"0B"'), {"rac": 0x0B})
 

@@ -71,12 +71,13 @@ class Reader:
         self._echo = ""
         self._own = 0  # lines that were its answer
         self._foreign = 0  # lines that were another one's
+        self._turn = 0  # whose answer without a prefix comes next, of several commands
         self._text_of = ""  # the URC whose second line comes next
 
     def begin(self, text: str) -> None:
         self.command = command(text)
         self._echo = self.command.text.casefold()
-        self._own = self._foreign = 0
+        self._own = self._foreign = self._turn = 0
         self._text_of = ""
 
     def end(self) -> None:
@@ -198,6 +199,9 @@ class Reader:
         if (word := WORDS.get(line.upper())) is not None:
             return Piece("URC", line, prefix, {"boot": word})
         if asked := self.command:
+            if (fields := self._in_turn(asked, line)) is not None:
+                self._own += 1
+                return Piece("answer", line, "+COPS" if "networks" in fields else prefix, fields)
             for reader in asked.bare:
                 if (fields := reader(line)) is not None:
                     self._own += 1
@@ -217,6 +221,19 @@ class Reader:
         if fields := operators.continued(line):
             return Piece("stray", line, "+COPS", fields)
         return Piece("unknown", line, prefix)
+
+
+    def _in_turn(self, asked: Command, line: str) -> Fields | None:
+        """Of a line without a prefix, by the next of several commands that have such answers (V.250 5.4.1)."""
+        named = [name for name in asked.names if name in BARE or name in FREE]
+        if len(named) < 2 or FOREIGN_ECHO.fullmatch(line) or packet.bare_event(line):
+            return None
+        for index, name in enumerate(named[self._turn :], self._turn):
+            for reader in BARE.get(name) or (FREE[name],):
+                if (fields := reader(line)) is not None:
+                    self._turn = index + 1
+                    return fields
+        return None
 
 
 def answered(name: str, asked: Command, fields: Fields) -> Kind:

@@ -106,6 +106,10 @@ def extra(fields: list[str], technology: object) -> Fields:
     if technology == 11 and len(fields) >= 2 and not TIMER.fullmatch(plain(fields[-1])):
         found["nssai"] = text(fields[1])
         fields = fields[2:]
+    elif len(fields) == 5 and all(TIMER.fullmatch(plain(field)) for field in fields[3:]):  # the RAC in front: BG96
+        if RAC.fullmatch(fields[0]):
+            found["rac"] = hexadecimal(fields[0])
+        fields = fields[1:]
     elif len(fields) == 1:
         if RAC.fullmatch(fields[0]):
             found["rac"] = hexadecimal(fields[0])
