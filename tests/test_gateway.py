@@ -82,7 +82,7 @@ GATEWAYS = st.builds(
 
 
 @nftables
-@settings(max_examples=6, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=4, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(GATEWAYS)
 def test_nft_takes_the_rules_of_every_gateway(gateway: Gateway) -> None:
     command = ["unshare", "-Urn", "nft", "-c", "-f", "-"]
@@ -427,6 +427,7 @@ def test_a_leaf_reaches_its_broker_through_the_gateway_is_counted_and_nothing_is
 
 
 @nftables
+@pytest.mark.long
 def test_after_a_kill_leaves_go_on_and_the_next_run_counts_on_and_cleans_up(site: Site) -> None:
     run = site.begin()
     site.talk(10_000)
