@@ -248,9 +248,9 @@ def test_other_rules_replace_the_old_ones_and_keep_the_counts(bench: Bench) -> N
     other = bench.service(structs.replace(GATEWAY, tcp=(443,)))
     other.look()
     assert bench.kernel.table and "8883" not in bench.kernel.table
-    bench.kernel.elements["192.168.77.2"] = 50
+    bench.kernel.elements["192.168.77.2"] = 700  # of the new table
     other.look()
-    assert [leaf.traffic.sent_b for leaf in other.told.leaves] == [550]
+    assert [leaf.traffic.sent_b for leaf in other.told.leaves] == [1_200]
 
 
 def test_rules_that_somebody_has_removed_are_applied_again(bench: Bench) -> None:
