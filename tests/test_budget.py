@@ -500,6 +500,11 @@ def money_of(world: World) -> list[str]:
             if r.action == "TransactionEvent" and r.payload["eventType"] != "Updated"]  # fmt: skip
 
 
+def counted_b(world: World) -> int:
+    assert world.shell
+    return world.shell.station.data.month.all_b
+
+
 def samples_of(world: World) -> list[Any]:
     return [r for r in world.cloud.log
             if r.action == "TransactionEvent" and r.payload["triggerReason"] == "MeterValuePeriodic"]  # fmt: skip
@@ -508,9 +513,8 @@ def samples_of(world: World) -> list[Any]:
 def test_a_power_cut_loses_no_more_than_ten_minutes_of_the_count() -> None:
     with World(4, ports=1, is_metered=True).closing() as world:
         world.power_on().run(3_600.0)
-        assert world.shell
-        counted = world.shell.station.data.month.all_b
+        counted = counted_b(world)
         passed = world.net.bearer.sent_b + world.net.bearer.received_b
         assert 0 <= passed - counted < 3_000 and counted > 0
         world.cut_power().run(5.0).power_on().run(60.0)
-        assert world.shell and world.shell.station.data.month.all_b >= counted
+        assert counted_b(world) >= counted
