@@ -3,6 +3,8 @@
     config, board  ->  store, lists, uplink, broker, controller, reader, panel  ->  one Shell on one Loop
 """
 
+from __future__ import annotations
+
 import asyncio
 import hmac
 import os
@@ -17,7 +19,7 @@ from dataclasses import replace
 from math import isfinite
 from pathlib import Path
 from threading import Thread
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
@@ -50,7 +52,6 @@ from agent.loop import Inbox, Loop, monotonic, notify_systemd, settle_memory, sy
 from agent.machine import machine_of
 from agent.measuring import measured
 from agent.modem.budget import Cause
-from agent.modem.host import Host
 from agent.modem.meter import DataMeter, leaves_told
 from agent.outbox import Connect, StoreError, connect
 from agent.panel import Page
@@ -76,6 +77,9 @@ from agent.uplink.protocol import Uplink
 from agent.uploader import Uploader
 from agent.vitals import Vitals
 from agent.wizard.layer import limits as controller_limits
+
+if TYPE_CHECKING:
+    from agent.modem.host import Host
 
 KERNEL_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 RTC = Path("/sys/class/rtc/rtc0")
@@ -417,7 +421,7 @@ async def open_doors(app: App, config: Config, undo: AsyncExitStack) -> None:
     app.shell.on_change = lambda: changed(app.shell.station, panel, phone)
 
 
-async def ended(talk: "asyncio.Task[None]") -> None:
+async def ended(talk: asyncio.Task[None]) -> None:
     await talk
 
 

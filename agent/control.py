@@ -317,6 +317,7 @@ def status_of(station: Station, now: float) -> dict[str, Any]:
             }
             for port in station.ports
         ],
+        "modem": asdict(station.modem) if station.machine.has_modem else None,
         "update": update_of(station),
         "data": dataplan.told(station),
         "self_test": [asdict(part) for part in selftest.results(station, now)],

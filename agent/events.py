@@ -139,6 +139,7 @@ class Modem:
     a signal that hardly moves is no news."""
 
     state: str = ""  # agent/modem/modem.py State; "": this station has none, and hangs off a gateway or a LAN
+    doing: str = ""  # "recovering", "back-off": what is done about that state
     kind: str | None = None  # LTE, GSM, CDMA; None: not known yet
     generation: str = ""  # 2g … 5g, as it is now
     operator: str = ""

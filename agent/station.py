@@ -269,6 +269,7 @@ class Station:
     cloud: Mapping[str, Any] = field(default_factory=dict)  # what SetVariables has set, by key of SETTINGS
     machine: Machine = field(default_factory=Machine)
     modem: Modem = field(default_factory=Modem)
+    modem_told: frozenset[str] = frozenset()  # codes of agent/cellular.py that the cloud knows to be so
     network: Network = field(default_factory=Network)
     registration: Registration | None = None  # None: the cloud has not spoken in this run
     parts: Mapping[str, PartTold] = field(default_factory=dict)  # what their drivers have said last

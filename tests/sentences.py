@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from agent import selftest, service
+from agent.cellular import TROUBLES
 from agent.clock import Clock
 from agent.events import Link
 from agent.faults import FAULTS
@@ -57,6 +58,7 @@ TABLES: dict[str, Iterable[str]] = {
     "FAULTS[f].text": FAULT_TEXTS,
     "FAULTS[f].fix": FAULT_FIXES,
     "FAULTS[found[0]].text": FAULT_TEXTS,
+    "TROUBLES[code].shown": [row.shown for row in TROUBLES.values() if row.shown],
     "WORDS[Reason(tx.refused)].text": REASONS,
     "WORDS[Reason.CANNOT_RECORD].text": REASONS,
     "WORDS[reason].text": REASONS,

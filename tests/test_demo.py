@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from agent.app import RESTART
 from agent.sim.demo import STATION_ID, Demo
 from agent.sim.interpreter import RealController, missing
+from agent.sim.modem.personalities import EG25
 from agent.sim.scenario import CONDITIONS, DEMO, VERBS, StoryError, parse, play
 from tools import devcloud
 
@@ -37,7 +38,8 @@ def test_the_demo_comes_true_on_either_broker_and_its_ledger_equals_the_meters(
         pytest.fail("\n".join((*told, str(error), *logs)), pytrace=False)
     finally:
         demo.close()
-    assert "Traceback" not in (tmp_path / "agent.log").read_text()
+    log = (tmp_path / "agent.log").read_text()
+    assert "Traceback" not in log and f"modem: {EG25.imei}" in log, "its modem has said who it is"
 
 
 # -- the language -----------------------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import subprocess
+import termios
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from pathlib import Path
@@ -146,6 +147,18 @@ def test_our_port_is_nobody_elses(tmp_path: Path) -> None:
             tty.opened(line)
 
     at_desk(tmp_path, story)
+
+
+def test_the_other_port_is_poked_whatever_comes_of_it() -> None:
+    master, slave = os.openpty()
+    try:
+        termios.tcsetattr(slave, termios.TCSANOW, [0, 0, termios.CS8, 0, 0, 0, termios.tcgetattr(slave)[6]])
+        tty.poke(os.ttyname(slave))
+        assert os.read(master, 10) == b"AT\r"
+        tty.poke("/nowhere")
+    finally:
+        os.close(master)
+        os.close(slave)
 
 
 def test_a_lock_whose_process_has_ended_is_no_lock(tmp_path: Path) -> None:

@@ -5,12 +5,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from agent.clock import ClockSource
 from agent.effects import Measure, Stream
-from agent.events import ListState, Machine, Measured, OutboxCounted
+from agent.events import ListState, Machine, Measured, Modem, ModemTold, OutboxCounted
 from agent.health import HEALTH_S, THRESHOLDS
 from agent.measuring import measured
+from agent.modem.budget import Cause, Month, Usage
 from agent.uplink.codec import WireRecord, encode_record
 from tests.play import Play
 
@@ -113,13 +115,16 @@ def test_a_record_has_at_most_300_bytes_with_four_ports_and_everything_known() -
         play.see(evse_id, temperature_dc=-401, closes=123_456)
     play.on(OutboxCounted((99_999, 20_000, 5_000, 100_000, 10_000)))
     old = ListState(9, 100_000, 1.0e9, 3, "ab" * 32)
-    play.station = replace(play.station, allowlist=old)
-    play.machine_is = Measured(10**12, 10**12, 1_234, (10**6, 10**6, 10**6), -113)
+    used = Usage(Month("2026-09-01", {Cause.RECORDS: 10**12}))
+    set_ = structs.replace(play.station.settings, data_budget_mb=1_000_000, low_data="on")
+    play.station = replace(play.station, allowlist=old, data=used, settings=set_)
+    play.machine_is = Measured(10**12, 10**12, 1_234, (10**6, 10**6, 10**6))
+    play.on(ModemTold(Modem(state="online", rsrp_dbm=-113)))
     play.at(60.0)
     record = [r for r in play.records if r.action == "DataTransfer"][-1]
     size_b = len(encode_record(WireRecord(bytes(8), 10**10, 1_790_000_000_000, 4, record.action, record.payload)))
     assert size_b <= 300, size_b
-    assert set(record.payload["data"]) == set("ptncdmklwersua")
+    assert set(record.payload["data"]) == set("ptncdmklwersuabz")
 
 
 def test_the_clocks_source_and_the_lists_age_are_in_it_when_known() -> None:

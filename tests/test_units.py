@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from agent import updater
+from agent.modem import assembly
 from agent.ui import browser, panelurl
 from agent.ui.kiosk import Renderer, Units
 from agent.update import engine, launcher
@@ -60,7 +61,7 @@ def placed(unit: Path, folder: Path, bin_: Path) -> Path:
 @pytest.mark.needs("systemd-analyze", "systemd")
 def test_systemd_takes_every_unit_without_a_word(tmp_path: Path, installed: Path) -> None:
     units = [placed(unit, tmp_path, installed) for unit in (*SERVICES, *OTHERS)]
-    assert len(units) == 11
+    assert len(units) == 13
     done = subprocess.run(
         ["systemd-analyze", "verify", "--man=no", *map(str, units)], capture_output=True, text=True, check=False
     )
@@ -86,6 +87,8 @@ def test_what_a_unit_starts_comes_with_the_software(unit: Path) -> None:
                 assert {f"station-{each}.service" for each in Renderer} <= {each.name for each in SERVICES}
             case "systemctl", ["--no-block", "restart", "station-agent.service"]:
                 assert UNITS / "station-agent.service" in SERVICES
+            case "systemctl", ["--no-block", "reboot"]:
+                assert unit.name == "station-reboot.service"
             case "python3", ["-I", launcher, *words]:
                 assert launcher == TREE + LAUNCHER and (ROOT / LAUNCHER).exists()
                 words = words[2:] if words[0].startswith("/") else words  # root and choice
@@ -119,7 +122,7 @@ def takes(module: str, arguments: list[str]) -> bool:
 
 
 @pytest.mark.needs("systemd-analyze", "systemd")
-@pytest.mark.parametrize("name", ["agent", "update", "restart", "gateway"])
+@pytest.mark.parametrize("name", ["agent", "update", "restart", "reboot", "gateway"])
 def test_a_unit_may_do_little_more_than_it_needs(name: str) -> None:
     unit = UNITS / f"station-{name}.service"
     command = ["systemd-analyze", "security", "--offline=true", "--threshold=20", str(unit)]
@@ -129,6 +132,11 @@ def test_a_unit_may_do_little_more_than_it_needs(name: str) -> None:
 
 def test_what_the_updater_writes_is_what_the_path_unit_watches() -> None:
     assert f"PathChanged={engine.RESTART}\n" in (UNITS / "station-restart.path").read_text()
+
+
+def test_what_the_agent_writes_is_what_the_path_unit_for_a_reboot_watches(tmp_path: Path) -> None:
+    assert assembly.asked_to_reboot(tmp_path) == "" and (tmp_path / assembly.REBOOT).exists()
+    assert f"PathChanged=/run/station-agent/{assembly.REBOOT}\n" in (UNITS / "station-reboot.path").read_text()
 
 
 def test_agent_and_updater_are_started_out_of_what_was_picked_for_each_of_them() -> None:

@@ -57,6 +57,7 @@ PART = "Modem"  # component on the wire
 ABSENT_S = 60.0  # a modem that restarts is away for some seconds, which is no fault
 FALL_MAX_S = 60.0  # a bearer that has not said by then that nothing is left of it
 REOPEN_S = 2.0  # a port that was opened anew is there by then, or is not
+BACK_S = 10.0  # the same of one that was lent
 ASK_S = 30.0  # beyond a command's own time: what the keeper asks before it
 SIGNAL_STEP_DB = 3  # less is no news
 Heard = News | Said
@@ -102,7 +103,6 @@ class Line(Struct, frozen=True):
     data_port: str = ""  # where to dial, as `port` is written; "": on the port that is asked
     interface: str = ""
     metric: int = Context().metric
-    is_noted: bool = True  # False: nothing is kept (tests)
 
 
 class Around(Struct, frozen=True):
@@ -150,7 +150,9 @@ class Host:
         self._is_risen = False  # it was told to rise, and has not fallen since
         self._falls_until: float | None = None  # it was told to fall: by then it has
         self._is_lent = False
+        self._back_until: float | None = None  # the port that was lent is ours again by then, or gone
         self._reopens_until: float | None = None
+        self._complained = ""  # the bearer's `why` that was logged last
         self._numbers = count(1)
         self._waiting: dict[int, asyncio.Future[Answered]] = {}
         self._is_charging: bool | None = None
@@ -170,6 +172,9 @@ class Host:
         if self._falls_until is not None and now >= self._falls_until:
             self._around.log(f"modem: {self.bearer.traits.name} has not come down in {FALL_MAX_S:.0f} s")
             self._fallen(now)
+        if self._back_until is not None and now >= self._back_until:
+            self._is_lent, self._back_until = False, None
+            self._give(Lost(), now)
         if self._reopens_until is not None and now >= self._reopens_until:
             self._reopens_until = None
             if self._port and not self._port.is_open:
@@ -182,9 +187,11 @@ class Host:
     def next_deadline(self) -> float:
         now = self._around.now()
         absent = self._absent_since + ABSENT_S if self._absent_since is not None and not self._is_failed else inf
-        waits = [each for each in (self._falls_until, self._reopens_until) if each is not None]
-        parts = (self._levers, self.bearer, *([self._port] if self._port else []))
-        return min([self.keeper.next_deadline(now), absent, *waits, *(part.next_deadline() for part in parts)])
+        untils = (self._falls_until, self._back_until, self._reopens_until)
+        waits = [each for each in untils if each is not None]
+        port = self._port.next_deadline() if self._port else inf
+        parts = (self.keeper.next_deadline(now), self._levers.next_deadline(), self.bearer.next_deadline(), port)
+        return min(*parts, absent, *waits)
 
     def close(self) -> None:
         """The station stops: the line goes, what is known stays."""
@@ -255,7 +262,7 @@ class Host:
         if self._owns:
             return f"the modem is {self.bearer.traits.name}'s: ask that one, for ModemManager with mmcli"
         if self._port is None:
-            return "the config file names no port: add port = \"usb:…\" to [modem]"
+            return 'the config file names no port: add port = "usb:…" to [modem]'
         if self._is_lent:
             return "the modem's only port carries our connection: name a second one as data_port in [modem]"
         if not self._port.is_open:
@@ -272,7 +279,7 @@ class Host:
             case tty.Opened():
                 self._levers.seen()
                 if self._is_lent:
-                    self._is_lent = False
+                    self._is_lent, self._back_until = False, None
                     self._give(Returned(), now)
                 else:
                     self._give(Opened(), now)
@@ -282,9 +289,6 @@ class Host:
                 self._give(Lost(), now)
             case DeviceFailed(why=why):
                 self._why = why
-                if self._is_lent and self._falls_until is None and not self._is_risen:
-                    self._is_lent = False  # it has not come back to us
-                    self._give(Lost(), now)
             case DeviceWorks():
                 self._why = ""
         self._see_part(now)
@@ -304,6 +308,9 @@ class Host:
             case BearerFell():
                 self._heard(said)
                 is_ours = self._falls_until is not None
+                if (why := self.bearer.why) and why != self._complained:
+                    self._around.log(f"modem: {self.bearer.traits.name}: {why}")
+                self._complained = why
                 self._fallen(now)
                 if not is_ours:
                     self._give(said, now)
@@ -313,6 +320,7 @@ class Host:
         self.rose, self._falls_until, self._is_risen = None, None, False
         if self._is_lent and self._port and self._dial is None:
             self._port.take_back()
+            self._back_until = now + BACK_S
         if dial := self._dial:
             self._dial = None
             self._rise(dial)
@@ -343,9 +351,11 @@ class Host:
             case Do(action=Action.REOPEN) if self._port:
                 self._port.reopen()
                 self._reopens_until = now + REOPEN_S
+                if second := self._line.data_port:
+                    self._around.aside(lambda: tty.poke(second), lambda _: None)
             case Do(action=action):
                 self._levers.begin(action, now)
-            case Save(kept) if self._line.is_noted:
+            case Save(kept):
                 self._around.save(kept)
             case Tell(news=news):
                 self._news(news)
@@ -356,7 +366,7 @@ class Host:
         port = self._port.path if self._port else ""
         if self._lends and self._port:
             self._port.lend()
-            self._is_lent = True
+            self._is_lent, self._back_until = True, None
         data_port = str(tty.resolve(self._line.data_port) or "") if self._line.data_port else port
         self._is_risen = True
         self.bearer.rise(Context(
@@ -434,7 +444,8 @@ def seen(told: Told, before: Modem) -> Modem:
     """What the core keeps of it. A signal that has hardly moved is the same one."""
     signal = told.signal
     return Modem(
-        state=told.state.value, kind=None if told.kind is None else told.kind.value,
+        state=told.beneath.value, doing="" if told.state is told.beneath else told.state.value,
+        kind=None if told.kind is None else told.kind.value,
         generation=told.generation or "", operator=(told.operator or told.mccmnc or "")[:40],
         is_roaming=told.is_roaming, rssi_dbm=moved(signal.rssi_dbm, before.rssi_dbm),
         rsrp_dbm=moved(signal.rsrp_dbm, before.rsrp_dbm), rsrq_db=moved(signal.rsrq_db, before.rsrq_db),

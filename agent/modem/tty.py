@@ -10,6 +10,7 @@ import os
 import re
 import termios
 from collections.abc import Callable
+from contextlib import suppress
 from math import inf
 from pathlib import Path
 
@@ -76,13 +77,15 @@ def identity(device: Path) -> tuple[str, str, int] | None:
 
 
 def holder(path: Path, proc: Path = PROC) -> str:
-    """Another process that has the line open, by name and number; "" if none is seen (of others, only root sees)."""
+    """Another process that has the line open, by name and number; "" if none is seen (of others, only root sees). Who
+    has a pty's other end is no rival: it is the modem, simulated."""
     wanted = str(path.resolve())
     for folder in proc.glob("[0-9]*"):
         if folder.name == str(os.getpid()):
             continue
         try:
-            if any(os.readlink(fd) == wanted for fd in (folder / "fd").iterdir()):
+            files = [os.readlink(fd) for fd in (folder / "fd").iterdir()]
+            if wanted in files and not any(file.endswith("/ptmx") for file in files):
                 return f"{(folder / 'comm').read_text().strip()} ({folder.name})"
         except OSError:  # it has ended, or is not ours to look at
             continue
@@ -281,6 +284,18 @@ class Port:
             pass
         except OSError:
             self._lost()
+
+
+def poke(where: str, sys: Path = SYS) -> None:
+    """A bare AT on this port, whatever comes of it: some modems answer on their first port again once somebody has
+    spoken on the second (botletics/SIM7000#298)."""
+    with suppress(OSError, termios.error):
+        if path := resolve(where, sys):
+            fd = opened(path)
+            try:
+                os.write(fd, b"AT\r")
+            finally:
+                os.close(fd)
 
 
 def opened(path: Path) -> int:

@@ -1,5 +1,5 @@
-"""A simulated charger's hardware in real time, for a real agent process: controller, card reader and GNSS receiver,
-each on a pty.
+"""A simulated charger's hardware in real time, for a real agent process: controller, card reader, GNSS receiver and a
+modem, each on a pty.
 
 One thread moves bytes and time. Stories call the verbs from any other thread; a verb is over when the hardware has
 done it.
@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 from agent.loop import monotonic, system_wall
 from agent.sim.car import Car
 from agent.sim.gnss import Receiver
+from agent.sim.modem.modem import Modem
 from agent.sim.plant import Plant
 from agent.wizard.coordinates import Point
 
@@ -83,9 +84,12 @@ class Line:
 
 class Box:
     """`folder`, if given, holds names for the lines that stay while devices come and go. `noise`: how probably a byte
-    between agent and controller, either way, becomes another."""
+    between agent and controller, either way, becomes another. `modem`: with the name of its line, which
+    it takes with it when it restarts; it has this box's power."""
 
-    def __init__(self, controller: Plant[Any], folder: Path | None = None) -> None:
+    def __init__(
+        self, controller: Plant[Any], folder: Path | None = None, modem: tuple[Modem, Path] | None = None
+    ) -> None:
         self.controller = controller
         self.noise = 0.0
         self.spoilt = 0  # bytes so far
@@ -94,6 +98,8 @@ class Box:
         self.reader = Line(folder / "reader" if folder else None)
         self.gnss = Line(folder / "gnss" if folder else None)
         self.receiver = Receiver(PLACE)
+        self.modem = modem[0] if modem else None
+        self.at_line = Line(modem[1]) if modem else None
         self._told_at = 0.0  # by the receiver
         self._began = monotonic()
         self._verbs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
@@ -112,6 +118,8 @@ class Box:
         self.link.close()
         self.reader.close()
         self.gnss.close()
+        if self.at_line:
+            self.at_line.close()
         os.close(self._wake_read)
         os.close(self._wake_write)
 
@@ -120,9 +128,11 @@ class Box:
     def power_on(self) -> None:
         self._do(self.controller.power_on)
         self._do(lambda _: self.receiver.power_on())
+        self.cellular(lambda modem, now: modem.power(True, now))
 
     def cut_power(self) -> None:
         self._do(self.controller.power_off)
+        self.cellular(lambda modem, now: modem.power(False, now))
 
     def reset_controller(self) -> None:
         """It alone, as its watchdog does."""
@@ -137,6 +147,11 @@ class Box:
     def touch(self, change: Callable[[Any], object]) -> None:
         """Change the hardware: `box.touch(lambda plant: setattr(plant, "emergency_stop", True))`."""
         self._do(lambda now: self.controller.touch(now, change))
+
+    def cellular(self, change: Callable[[Modem, float], object]) -> None:
+        """Something befalls the modem, its SIM or its network; nothing where there is none."""
+        if modem := self.modem:
+            self._do(lambda now: change(modem, now))
 
     def tap(self, uid: str) -> None:
         self._do(lambda _: self.reader.write(uid.encode() + b"\n"))
@@ -212,6 +227,18 @@ class Box:
             self.controller.receive(self._spoilt(said), now)
             self.link.write(self._spoilt(self.controller.transmit()))
             self._locate(now)
+            self._call(now)
+
+    def _call(self, now: float) -> None:
+        """A modem that restarts takes its port with it."""
+        if self.modem is None or self.at_line is None:
+            return
+        self.modem.run(now)
+        if self.modem.is_there is (self.at_line.master is None):
+            self.at_line.mend() if self.modem.is_there else self.at_line.cut()
+        if said := self.at_line.read():
+            self.modem.ports[0].received(said, now)
+        self.at_line.write(self.modem.ports[0].poll(now))
 
     def _locate(self, now: float) -> None:
         """A receiver speaks once a second, whether anybody listens or not."""

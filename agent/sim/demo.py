@@ -29,6 +29,9 @@ from agent.sim.box import Box
 from agent.sim.car import car_of
 from agent.sim.controller import SimController
 from agent.sim.interpreter import RealController, firmware, missing
+from agent.sim.modem.air import Card, Network
+from agent.sim.modem.modem import Modem
+from agent.sim.modem.personalities import EG25
 from agent.sim.mosquitto import BrokerError, Mosquitto, find_program, free_port
 from agent.sim.plant import Plant
 from agent.sim.radio import Radio
@@ -66,6 +69,11 @@ key = "pki/stations/{station_id}.key"
 [paths]
 state = "state"
 control = "control.sock"
+[modem]
+port = "{modem}"
+bearer = "given"
+interface = "lo"
+probe = "localhost:{panel}"
 [panel]
 port = {panel}
 [settings]
@@ -135,10 +143,13 @@ class Demo:
         self.radio = Radio(self.broker.port)
         self._start_cloud()
         self.books = Books(self.folder)
-        self.box = Box(make_controller(self.folder, real=self._real)).start()
+        modem = Modem(EG25, Card(), Network()), self.folder / "modem"
+        self.box = Box(make_controller(self.folder, real=self._real), modem=modem).start()
         self.panel_port = free_port()
         self.window = PanelWindow(lambda: self.panel_port)
-        config = CONFIG.format(station_id=STATION_ID, port=self.radio.port, panel=self.panel_port)
+        config = CONFIG.format(
+            station_id=STATION_ID, port=self.radio.port, panel=self.panel_port, modem=self.folder / "modem"
+        )  # fmt: skip
         (self.folder / "config.toml").write_text(config)
         self.mend("power")
 
@@ -257,6 +268,7 @@ class Demo:
             self.broker.kill()
         elif what == "radio":
             self.radio.is_on = False
+            self.box.cellular(lambda modem, now: modem.cover(None, now))
 
     def mend(self, what: str) -> None:
         if what not in ("power", "broker", "radio"):
@@ -273,6 +285,7 @@ class Demo:
             self.broker_on = True
         elif what == "radio":
             self.radio.is_on = True
+            self.box.cellular(lambda modem, now: modem.cover(Network(), now))
 
     def kill(self, what: str) -> None:
         self._tell(f"  -- kill -9 of the {what}")

@@ -60,9 +60,6 @@ STATION_ID = "SIM-0001"
 MACHINE = Machine("sim", firmware_version="0", macs=("02:00:00:00:00:01",), modem_type="sim", imei="490154203237518")
 
 
-NO_MODEM = {"modem_type": "", "imei": ""}  # nothing is known before the modem has said it
-
-
 class SimLine:
     """Between agent and controller, without the bytes: what crosses is what the frames would carry."""
 
@@ -289,7 +286,8 @@ class World:
         if self.updater:
             self.updater.agent_started(self._post(), self._for_this_run())
         machine = replace(MACHINE, can_update=True, firmware_version=self.updater.running) if self.updater else MACHINE
-        machine = replace(machine, has_modem=self.cell is not None, **NO_MODEM if self.cell else {})
+        if self.cell:  # nothing is known of it before it has said it
+            machine = replace(machine, has_modem=True, modem_type="", imei="")
         station, first = born(self.settings, boot, clock, self.ports, facts, jitter, now, machine)
         if self.events:
             known = known_facts(facts), tuple(jitter)

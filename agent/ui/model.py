@@ -213,6 +213,7 @@ class ScreenModel(Struct, frozen=True):
     support: str  # number and word
     link: Link
     link_text: str
+    bars: int | None  # of the modem's signal, 0 to 4; None: there is no modem, or it hears nothing
     list_version: int
     list_age_s: int | None  # since the cloud last said that the list is current; None while nobody can tell
     list_late: bool  # older than S5's warning

@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 from datetime import datetime
 
-from agent import __version__, life
+from agent import __version__, cellular, life
+from agent.cellular import TROUBLES
 from agent.policy import plan_token
 from agent.station import Station, circuit_ma
 from agent.ui.led import PATTERNS, Light
@@ -121,7 +122,10 @@ def about_rows(station: Station, now: float, say: Say) -> Iterator[Row]:
         text = say.listed(say(title.text, **title.facts) for title in wrong)
         ready = say("Missing: {list}.", list=text) if wrong else say("yes")
         yield Row(say("Ready to be activated"), ready, "open" if wrong else "passed")
-    yield Row(say("Modem"), machine.modem_type or say("none"))
+    yield Row(say("Modem"), cellular.line(machine, station.modem) or say("unknown" if machine.has_modem else "none"))
+    for code in cellular.troubles(station.modem):
+        if TROUBLES[code].shown:
+            yield Row(say("Modem"), say(TROUBLES[code].shown), "open")
     if machine.gateway:
         yield Row(say("Gateway"), machine.gateway)
     if machine.certificate_expiry_s is not None:

@@ -3,7 +3,7 @@ agent/service.py."""
 
 from collections.abc import Callable, Iterator
 
-from agent import service
+from agent import cellular, service
 from agent.effects import Stream
 from agent.events import Link, PhoneTold
 from agent.faults import FAULTS
@@ -136,7 +136,7 @@ def network_rows(station: Station, now: float, say: Say) -> Iterator[Row]:
     machine, unknown = station.machine, say("unknown")
     yield Row(say("Network"), say(LINKS[station.link]), "passed" if station.link is Link.UP else "failed")
     yield Row(say("The cloud says"), station.registration or unknown)
-    yield Row(say("Modem"), machine.modem_type or say("none"))
+    yield Row(say("Modem"), cellular.line(machine, station.modem) or say("unknown" if machine.has_modem else "none"))
     yield Row(say("Gateway"), machine.gateway or say("none"))
     yield Row(say("SIM card"), machine.iccid or unknown)
     yield Row(say("Clock by"), say(SOURCES[station.clock.source]))

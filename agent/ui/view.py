@@ -6,7 +6,8 @@ concerns a tap is a `NoticeModel`, and stands before the situation for its few s
 
 from collections.abc import Sequence
 
-from agent import __version__, billing, life, navigation, service
+from agent import __version__, billing, cellular, life, navigation, service
+from agent.cellular import TROUBLES
 from agent.clock import wall
 from agent.events import Link
 from agent.faults import FAULTS, code
@@ -93,7 +94,8 @@ def screen(station: Station, now: float, says: Says = ONLY_ENGLISH) -> ScreenMod
         note=note(station, station.ports, now, say),
         support=say("Help: {number}", number=support) if support else "",
         link=station.link,
-        link_text=say(LINKS[station.link]),
+        link_text=link_text(station, say),
+        bars=cellular.bars(station.modem),
         list_version=station.allowlist.version,
         list_age_s=list_age,
         list_late=list_age is not None and list_age >= WARNING_S,
@@ -114,6 +116,12 @@ def screen(station: Station, now: float, says: Says = ONLY_ENGLISH) -> ScreenMod
         keys=tuple(SoftKey(action, key_label(station, action, say)) for action in navigation.keys(station, now)),
         words={name: say(text) for name, text in RENDERERS_OWN.items()},
     )
+
+
+def link_text(station: Station, say: Say) -> str:
+    """Of a station that is not connected why, if its modem knows, and somebody here could do something about it."""
+    code = cellular.why_offline(station.modem) if station.link is Link.DOWN else ""
+    return say(TROUBLES[code].shown) if code else say(LINKS[station.link])
 
 
 def lights(station: Station, now: float) -> tuple[Light, ...]:

@@ -3,7 +3,8 @@
 from collections.abc import Callable, Iterator
 from datetime import datetime
 
-from agent import __version__, selftest
+from agent import __version__, cellular, selftest
+from agent.cellular import TROUBLES
 from agent.clock import ClockSource, wall
 from agent.events import Link
 from agent.panel import Action
@@ -25,6 +26,7 @@ from agent.wizard.steps import Row as Row_
 OPTIONS_MAX = 9  # of a choice at once
 AROUND = 3  # signs of the wheel at each side of the one that is taken
 OLD_MODEMS = ("GSM", "CDMA")  # 3G and older: networks that end (M1)
+ENDING = (TROUBLES["UPGRADE"].shown, TROUBLES["REPLACE"].shown)
 
 
 def wizard_page(station: Station, now: float, say: Say) -> PageModel:
@@ -267,18 +269,32 @@ def amount(key: str, value: int) -> str:
 
 def network(station: Station, now: float, say: Say) -> Iterator[Block]:
     machine, item = station.machine, readiness.cloud(station)
-    rows = [Row(say("Modem"), machine.modem_type or say("none: gateway or LAN"))]
-    if machine.modem_type:
+    rows = [Row(say("Modem"), machine.modem_type or say("unknown" if machine.has_modem else "none: gateway or LAN"))]
+    if machine.modem_type or machine.has_modem:
         rows.append(Row(say("SIM"), machine.iccid or say("not read"), mark(bool(machine.iccid))))
+        rows.append(signal(station, say))
     rows.append(Row(say("Gateway"), machine.gateway or say("none"), mark(bool(machine.gateway), may_wait=True)))
     up = station.link is Link.UP
     rows.append(Row(say("Broker"), say(LINKS[station.link]), mark(up, may_wait=True)))
     rows.append(Row(say("Cloud"), said(say, item.evidence), mark(item.is_met, may_wait=True)))
-    if machine.modem_type.upper() in OLD_MODEMS:
+    told = [TROUBLES[code].shown for code in cellular.troubles(station.modem)]
+    if machine.modem_type.upper() in OLD_MODEMS and not any(text in told for text in ENDING):
         yield Prose(say("This modem is for 2G or 3G networks, which end. Have it replaced by one for LTE."), "warning")
+    for code in cellular.troubles(station.modem):
+        if TROUBLES[code].shown:
+            yield Prose(say(TROUBLES[code].shown), "warning")
     yield Rows(tuple(rows))
     if not item.is_met:
         yield Prose(said(say, item.fix))
+
+
+def signal(station: Station, say: Say) -> Row:
+    """Good enough is RSRQ of -12.5 dB; of a modem that does not tell it nobody knows."""
+    modem, level = station.modem, cellular.signal_dbm(station.modem)
+    if level is None:
+        return Row(say("Signal"), say("unknown"), "open")
+    rsrq = "" if modem.rsrq_db is None else f", RSRQ {modem.rsrq_db} dB"
+    return Row(say("Signal"), f"{level} dBm{rsrq}", "" if modem.is_good is None else mark(modem.is_good))
 
 
 LINKS = {Link.UP: "Online", Link.DOUBT: "Online, but answers are missing", Link.DOWN: "Not connected."}
@@ -402,7 +418,7 @@ def hand_over(station: Station, now: float, say: Say) -> Iterator[Block]:
         Row(say("Pinpoint"), point),
         Row(say("Breaker"), breaker),
         Row(say("Circuit"), sharing(station, say)),
-        Row(say("Modem"), machine.modem_type or say("none: gateway or LAN")),
+        Row(say("Modem"), cellular.line(machine, station.modem) or say("none: gateway or LAN")),
         Row(say("Software"), machine.firmware_version or __version__),
         Row(say("Installer"), ", ".join(filter(None, (wizard.installer, wizard.company))) or unknown),
         Row(say("Open items"), open_),

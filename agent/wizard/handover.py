@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
-from agent import __version__
+from agent import __version__, cellular
 from agent.clock import iso8601, wall
 from agent.effects import Commission, Effect, FindPlace, LoadZone, Record, Stream
 from agent.reporting import TECH_INFO_MAX, VENDOR_ID, notify_event
@@ -67,7 +67,9 @@ def report(station: Station, now: float) -> Json:
     machine = station.machine
     return commissioning(station) | {
         "modemType": machine.modem_type,
+        "imei": machine.imei,
         "iccid": machine.iccid,
+        "signalDbm": cellular.signal_dbm(station.modem),
         "gateway": machine.gateway,
         "link": station.link,
         "software": machine.firmware_version or __version__,

@@ -142,7 +142,8 @@ TABLE: tuple[Row, ...] = (
     ),
     Row(
         Step.NETWORK, "Network",
-        "nothing", "modem type (3G is warned of), SIM, gateway, broker; the cloud's acknowledgement of our report",
+        "nothing",
+        "modem type (3G is warned of), SIM, signal, gateway, broker; the cloud's acknowledgement of our report",
         "the cloud has acknowledged serial, ports and pinpoint as they are now", Open.LISTED, "looks anew", network,
     ),
     Row(

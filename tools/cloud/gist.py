@@ -9,11 +9,12 @@ PATHS = (  # what is worth a word, in this order, wherever a message has it
 )  # fmt: skip
 PORT = {"id", "evseId"}
 WORD_MAX = 60
+EVENTS_MAX = 4  # of one message
 
 
 def gist(payload: Json) -> str:
     """Like `Started, CablePluggedIn, EVConnected, port 1`; "" if there is nothing that we know."""
-    words = []
+    words = events(payload)
     for path in PATHS:
         found: object = payload
         for name in path:
@@ -21,3 +22,16 @@ def gist(payload: Json) -> str:
         if isinstance(found, str | int):
             words.append(f"port {found}" if path[-1] in PORT else str(found)[:WORD_MAX])
     return ", ".join(words)
+
+
+def events(payload: Json) -> list[str]:
+    """Of a NotifyEvent each one: `Modem Problem SIM_MISSING`."""
+    found = payload.get("eventData")
+    words = []
+    for event in found[:EVENTS_MAX] if isinstance(found, list) else ():
+        if isinstance(event, dict):
+            component, variable = (event.get(part) for part in ("component", "variable"))
+            names = (part.get("name") for part in (component, variable) if isinstance(part, dict))
+            said = " ".join(str(word) for word in (*names, event.get("actualValue")) if word is not None)
+            words.append(f"{said[:WORD_MAX]}{' (over)' if event.get('cleared') else ''}")
+    return words

@@ -19,9 +19,10 @@ def bearer(hands: Hands) -> Bearer:
 
 
 def line(interface: str) -> tuple[str, str] | None:
-    """Interface and IPv4 address of the way out, through `interface` if it is named; None: there is none."""
+    """Interface and IPv4 address of the way out; of `interface` where it is named, wherever that leads. None: there is
+    none."""
     for name in [interface] if interface else machine.ways_out():
-        if machine.leads_out(name) and (address := machine.address_of(name)):
+        if address := machine.address_of(name):
             return name, address
     return None
 
@@ -65,8 +66,8 @@ class Given:
         elif found is not None:
             self._gone_since = None
         elif self._up is None:
-            where = f"{self._interface} has no" if self._interface else "no interface has a"
-            self.why = f"{where} route out: look at the cable and the network"
+            lacks = f"{self._interface} has no address" if self._interface else "no interface has a route out"
+            self.why = f"{lacks}: look at the cable and the network"
         elif self._gone_since is None:
             self._gone_since = now
         elif now >= self._gone_since + GONE_S:

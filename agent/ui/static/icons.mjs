@@ -20,6 +20,12 @@ const GLYPHS = {
   done: html`<path d="M3 12.5l6 6L21 5" class="line"/>`,
 };
 
+// Of a modem's signal, 0 to 4: the same bars as `up`, faint where the signal does not reach.
+const BARS = ["M4 20v-4", "M10 20v-8", "M16 20V8", "M22 20V4"];
+for (let n = 0; n <= BARS.length; n++) {
+  GLYPHS[`bars${n}`] = BARS.map((bar, i) => html`<path key=${bar} d=${bar} class=${i < n ? "line" : "line faint"}/>`);
+}
+
 /** Decoration: the word beside it is what a screen reader reads; `label` where there is none. */
 export function Glyph({ name, label }) {
   const said = label ? { role: "img", "aria-label": label } : { "aria-hidden": "true" };

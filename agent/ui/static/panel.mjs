@@ -79,8 +79,13 @@ function Bar() {
       : html`<h1><span data-squeeze data-line>${title}</span></h1>`}
     ${isPage && html`<span class="station">${screen.title}</span>`}
     ${step && html`<span class="step" dir="ltr">${step}</span>`}
-    <span class="link" data-link=${screen.link}><${Glyph} name=${screen.link} label=${screen.link_text}/></span>
+    <span class="link" data-link=${screen.link}><${Glyph} name=${signal()} label=${screen.link_text}/></span>
   </header>`;
+}
+
+/** What the connection looks like: over a modem, with its signal. */
+function signal() {
+  return screen.link === "up" && screen.bars != null ? `bars${screen.bars}` : screen.link;
 }
 
 function Keys() {
