@@ -82,7 +82,7 @@ GATEWAYS = st.builds(
 
 
 @nftables
-@settings(max_examples=6, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=4, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(GATEWAYS)
 def test_nft_takes_the_rules_of_every_gateway(gateway: Gateway) -> None:
     command = ["unshare", "-Urn", "nft", "-c", "-f", "-"]
@@ -248,9 +248,9 @@ def test_other_rules_replace_the_old_ones_and_keep_the_counts(bench: Bench) -> N
     other = bench.service(structs.replace(GATEWAY, tcp=(443,)))
     other.look()
     assert bench.kernel.table and "8883" not in bench.kernel.table
-    bench.kernel.elements["192.168.77.2"] = 50
+    bench.kernel.elements["192.168.77.2"] = 700  # of the new table
     other.look()
-    assert [leaf.traffic.sent_b for leaf in other.told.leaves] == [550]
+    assert [leaf.traffic.sent_b for leaf in other.told.leaves] == [1_200]
 
 
 def test_rules_that_somebody_has_removed_are_applied_again(bench: Bench) -> None:
@@ -427,6 +427,7 @@ def test_a_leaf_reaches_its_broker_through_the_gateway_is_counted_and_nothing_is
 
 
 @nftables
+@pytest.mark.long
 def test_after_a_kill_leaves_go_on_and_the_next_run_counts_on_and_cleans_up(site: Site) -> None:
     run = site.begin()
     site.talk(10_000)
