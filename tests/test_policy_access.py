@@ -1,5 +1,6 @@
 """Who may charge and when, as the owner has said it: the rule that decides, and until when it holds."""
 
+from collections.abc import Iterable
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -29,10 +30,15 @@ from agent.policy.access import (
     saved,
 )
 from agent.policy.hours import DatedHours, Hours, Span
-from agent.policy.hours import opening as daily
 
 BERLIN = ZoneInfo("Europe/Berlin")
 MONDAY = datetime(2026, 11, 23, tzinfo=BERLIN)
+
+
+def daily(days: Iterable[int], start_min: int, end_min: int) -> tuple[Span, ...]:
+    return (Span(start_min, end_min, tuple(days)),)
+
+
 OFFICE = Hours(week=daily(range(5), 8 * 60, 18 * 60))
 NIGHT = Hours(week=daily(range(7), 22 * 60, 6 * 60))
 
@@ -200,6 +206,19 @@ def test_what_is_allowed_until_then_is_allowed_until_then_and_by_that_rule(
             assert isinstance(before, Closed)
         case NotFor():
             assert not any(rule.who is Who.EVERYONE for rule in policy.rules)
+
+
+@settings(max_examples=30)
+@given(policies(), GROUPS, st.lists(INSTANTS, min_size=2, max_size=6))
+def test_what_is_remembered_of_a_rule_changes_no_answer(
+    policy: Policy, groups: tuple[str, ...], instants: list[float]
+) -> None:
+    rules = ready(policy)
+    for now_s in [*instants, *(each + 3_600 for each in instants)]:
+        for zone in (BERLIN, UTC):
+            asked = access(rules, groups, now_s, zone, is_connected=True)
+            assert asked == access(ready(policy), groups, now_s, zone, is_connected=True)
+            assert opening(rules, now_s, zone) == opening(ready(policy), now_s, zone)
 
 
 @given(policies(), GROUPS, INSTANTS)
