@@ -63,10 +63,10 @@ def at_s(day: int, hour: float) -> float:
 
 
 def test_the_first_rule_that_names_the_driver_and_is_open_decides_and_says_until_when() -> None:
-    assert asked(office(), 0, 12, "fleet", "employees") == Allowed("fleet")
-    assert asked(office(), 0, 12, "employees") == Allowed("employees", at_s(0, 18), 4 * 3600)
-    assert asked(office(), 0, 23, "employees") == Allowed("anybody at night", at_s(1, 6))
-    assert asked(office(), 0, 23, connected=False) == Allowed("anybody at night", at_s(1, 6))
+    assert asked(office(), 0, 12, "fleet", "employees") == Allowed("fleet", policy="office@3")
+    assert asked(office(), 0, 12, "employees") == Allowed("employees", at_s(0, 18), 4 * 3600, policy="office@3")
+    assert asked(office(), 0, 23, "employees") == Allowed("anybody at night", at_s(1, 6), policy="office@3")
+    assert asked(office(), 0, 23, connected=False) == Allowed("anybody at night", at_s(1, 6), policy="office@3")
 
 
 def test_a_driver_who_comes_too_late_reads_when_the_first_of_his_rules_opens() -> None:
@@ -78,7 +78,7 @@ def test_a_driver_who_comes_too_late_reads_when_the_first_of_his_rules_opens() -
 def test_a_station_that_is_for_others_is_not_closed_but_not_for_him() -> None:
     residents = Policy("home", 1, (Rule("residents", Who.GROUPS, ("residents",)), Rule("connected", Who.CONNECTED)))
     assert asked(residents, 0, 12, connected=False) == NotFor()
-    assert asked(residents, 0, 12, connected=True) == Allowed("connected")
+    assert asked(residents, 0, 12, connected=True) == Allowed("connected", policy="home@1")
     assert asked(Policy("none", 1), 0, 12, "fleet") == NotFor(), "no rules: nobody"
 
 
@@ -88,7 +88,8 @@ def test_a_holiday_has_its_own_hours() -> None:
     policy = Policy("office", 1, (Rule("employees", Who.CONNECTED, hours=christmas),))
     eve, day = (datetime(2026, 12, number, 10, tzinfo=BERLIN).timestamp() for number in (24, 25))
     monday = datetime(2026, 12, 28, 8, tzinfo=BERLIN).timestamp()
-    assert access(ready(policy), (), eve, BERLIN, is_connected=True) == Allowed("employees", eve + 2 * 3600)
+    open_ = Allowed("employees", eve + 2 * 3600, policy="office@1")
+    assert access(ready(policy), (), eve, BERLIN, is_connected=True) == open_
     assert access(ready(policy), (), day, BERLIN, is_connected=True) == Closed("employees", monday)
 
 
@@ -96,14 +97,16 @@ def test_a_holiday_has_its_own_hours() -> None:
 def test_a_night_is_as_long_as_the_clock_on_the_wall_makes_it(month: int, day: int, hours: int) -> None:
     policy = Policy("night", 1, (Rule("night", Who.EVERYONE, hours=NIGHT),))
     evening = datetime(2026, month, day, 22, tzinfo=BERLIN).timestamp()
-    assert access(ready(policy), (), evening, BERLIN, is_connected=False) == Allowed("night", evening + hours * 3600)
+    until_s = evening + hours * 3600
+    said = access(ready(policy), (), evening, BERLIN, is_connected=False)
+    assert said == Allowed("night", until_s, policy="night@1")
 
 
 def test_without_a_clock_hours_are_kept_for_those_who_are_known_and_against_the_rest() -> None:
     rules = ready(office())
     known = access(rules, ("employees",), None, BERLIN, is_connected=True)
-    assert known == Allowed("employees", None, 4 * 3600, is_time_known=False)
-    assert access(rules, ("fleet",), None, BERLIN, is_connected=True) == Allowed("fleet")
+    assert known == Allowed("employees", None, 4 * 3600, is_time_known=False, policy="office@3")
+    assert access(rules, ("fleet",), None, BERLIN, is_connected=True) == Allowed("fleet", policy="office@3")
     assert access(rules, (), None, BERLIN, is_connected=False) == Closed("anybody at night", None)
 
 
