@@ -13,7 +13,7 @@ from pathlib import Path
 from time import thread_time_ns
 
 from agent import billing, owner
-from agent.authcache.lists import Lists, Made, Outcome, Plan, Status
+from agent.authcache.lists import Lists, Made, Plan, Status
 from agent.policy import access, plan_token, profile
 from agent.policy.authorize import Accept, Ask, decide
 from agent.policy.reservation import Reservation
@@ -55,7 +55,7 @@ def listed(folder: Path) -> Lists:
         assert isinstance(plan, Plan), plan
         made = plan.build()
         outcome = lists.apply(made, WALL_S, 0.0) if isinstance(made, Made) else made
-        assert isinstance(outcome, Outcome) and outcome.status is Status.Accepted, outcome
+        assert outcome.status is Status.Accepted, outcome
     ledger.close()
     assert lists.committed().entries == DRIVERS
     return lists

@@ -148,7 +148,7 @@ class Life:
         self.group_tariffs: dict[str, list[Json]] = {"": []}  # version -> the rules that were sent
         self.reservations: dict[str, Json] = {}  # commandId -> ReserveNow
         self.cancels: dict[str, int] = {}
-        self.plans: dict[str, Json] = {}  # commandId -> claims
+        self.plans: dict[str, dict[Any, Any]] = {}  # commandId -> claims
         self.disturbed: list[float] = []  # when the controller was reset: nobody counts what went on just before
         self.answered: set[str] = set()  # tariffIds of the cloud's answers
         self.remotes: dict[int, frozenset[str]] = {}  # remoteStartId -> the group that the cloud has named
@@ -286,8 +286,9 @@ class Life:
     def _tap(self, card: str, evse_id: int) -> None:
         """What `explain` says of it just before is what happens."""
         site = self.site
-        if site.shell is None or site.line.is_cut:
-            return site.run(5.0) and None
+        if site.shell is None:
+            site.run(5.0)
+            return
         now, station = site.mono(), site.shell.station
         said = explain(station, card, *site.shell.looked_up(card, now), evse_id, now)
         self.taps += 1
@@ -299,7 +300,6 @@ class Life:
         site.expected[evse_id, card] = Expected(site.now, said, groups, bool(groups) or listed is not None)
         before = station.ports[evse_id - 1].transaction
         site.choose(evse_id).tap(card)
-        assert site.shell
         port = site.shell.station.ports[evse_id - 1]
         what = f"{card} at port {evse_id}: {said.decision} ({said.reason}), by {said.rules[-1]}"
         match said.decision:
@@ -338,10 +338,11 @@ class Life:
 
     def _access(self) -> None:
         if self.rng.random() < 0.2:
-            return self._ours("AccessPolicy", None) and None
+            self._ours("AccessPolicy", None)
+            return
         policy = ownerwords.access_policy(self.rng, self.number(), self.days)
         self.policies[f"{policy['policyId']}@{policy['version']}"] = policy
-        return self._ours("AccessPolicy", policy) and None
+        self._ours("AccessPolicy", policy)
 
     def _tariff(self) -> Json:
         currency = self.currency if self.rng.random() < 0.95 else "EUR"
@@ -360,12 +361,13 @@ class Life:
 
     def _group_tariffs(self) -> None:
         if self.rng.random() < 0.2:
-            return self._ours("GroupTariffs", None) and None
+            self._ours("GroupTariffs", None)
+            return
         some = self.rng.sample(GROUPS, self.rng.randint(1, 3))
         rules = [{"groups": [group], "tariff": self._tariff()} for group in some]
         version = str(self.number())
         self.group_tariffs[version] = rules
-        return self._ours("GroupTariffs", {"version": version, "rules": rules}) and None
+        self._ours("GroupTariffs", {"version": version, "rules": rules})
 
     def _change(self) -> None:
         """Of a session that runs; the price of an app's driver is in the cloud's answer."""
@@ -386,7 +388,8 @@ class Life:
             site.command("CancelReservation", reservationId=number)
             self.cancels[f"c{site.cloud._commands}"] = number
             return
-        card, request = rng.choice(CARDS), {}
+        card = rng.choice(CARDS)
+        request: Json = {}
         if rng.random() < 0.7:
             request["evseId"] = rng.randint(1, site.ports)
         if rng.random() < 0.3:
@@ -419,7 +422,7 @@ class Life:
         ended = (-200.0, rng.choice((-60.0, -90.2, -95.0)))
         first, last = rng.choice(((-10.0, 300.0), (1.0, 300.0))) if is_good or rng.random() < 0.6 else ended
         number = self.number()
-        claims = {SUB: STATION_ID, CTI: bytes([1, number % 256]), NBF: int(now_s + first * DAY_S),
+        claims: dict[Any, Any] = {SUB: STATION_ID, CTI: bytes([1, number % 256]), NBF: int(now_s + first * DAY_S),
                   EXP: int(now_s + last * DAY_S), "issue": number, "plan": "Basic"}  # fmt: skip
         self.plans[self._ours("PlanToken", cwt(claims, self.site._key))] = claims
         if last < 0:

@@ -46,7 +46,8 @@ class Judge:
             if record.action == "TransactionEvent":
                 of = self.lines.setdefault(record.payload["transactionInfo"]["transactionId"], {})
                 of[record.payload["seqNo"]] = record
-        self.answers = {r.payload["commandId"]: r for r in self.cloud.log if r.action == "CommandResult"}
+        results = [record for record in self.cloud.log if record.action == "CommandResult"]
+        self.answers: dict[str, Any] = {record.payload["commandId"]: record for record in results}
 
     def judge(self) -> Verdict:
         verdict = Verdict(refusals=self.life.refusals)

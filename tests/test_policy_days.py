@@ -73,10 +73,14 @@ def lines(example: Example) -> Iterator[clerk.Line]:
         state = "" if following is None else following[3].replace("ChangeTransactionTariff", "")
         trigger = {"outage": "TxResumed", "ChangeTransactionTariff": "TariffChanged"}.get(row[3], "")
         last = row if row[0] else last
-        at = reading(*last[:3])
-        assert at.wall_s is not None
-        yield clerk.Line(b"", at.mono_s, at.wall_s, at.energy_wh, state or "SuspendedEVSE", trigger)
-    yield clerk.Line(b"", at.mono_s, at.wall_s, at.energy_wh, "", "EVDeparted")
+        yield line(last, state or "SuspendedEVSE", trigger)
+    yield line(last, "", "EVDeparted")
+
+
+def line(row: list[str], state: str, trigger: str) -> clerk.Line:
+    at = reading(*row[:3])
+    assert at.wall_s is not None
+    return clerk.Line(b"", at.mono_s, at.wall_s, at.energy_wh, state, trigger)
 
 
 @pytest.mark.parametrize(
