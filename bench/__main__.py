@@ -16,7 +16,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from bench import disk, flash, launcher, lists, live, modem, panel, parts, pins, tariff, uplink, wire, world
+from bench import disk, flash, launcher, lists, live, modem, panel, parts, pins, policy, tariff, uplink, wire, world
 from bench.figure import Figure, Figures, calibration_ms, machine
 
 RESULTS = Path(__file__).parent / "results.json"
@@ -26,6 +26,7 @@ IN_PROCESS: dict[str, Callable[[], Figures]] = {
     "core_tap": parts.core_tap,
     "record_codec": parts.record_codec,
     "tariff": tariff.measured,
+    "policy": policy.policy,
     "commit": parts.commit,
     "modem": modem.modem,
     "enqueue": disk.enqueue,

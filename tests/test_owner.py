@@ -157,7 +157,8 @@ def test_hours_over_midnight_are_of_the_day_on_which_they_begin() -> None:
 def test_a_start_from_the_cloud_keeps_to_the_owners_hours_and_reservations_too() -> None:
     play = at_noon()
     remote = {"idToken": {"idToken": "app", "type": "Central"}, "remoteStartId": 1}
-    rules = [{"name": "day", "who": "connected", "hours": hours(8, 14)}, {"name": "fleet", "who": "groups", "groups": ["x"]}]
+    rules: list[Json] = [{"name": "day", "who": "connected", "hours": hours(8, 14)}]
+    rules.append({"name": "fleet", "who": "groups", "groups": ["x"]})
     ordered(play, "AccessPolicy", policy(*rules, atClosing="stop"))
     reserve(play, evse_id=2)
     said = play.command("RequestStartTransaction", **remote, evseId=2)
@@ -180,7 +181,8 @@ def test_a_refusal_says_by_which_rule_of_which_list_and_policy_and_explain_says_
     ordered(play, "AccessPolicy", policy({"name": "evening", "who": "everyone", "hours": hours(18, 22)}))
     explained = explain(play.station, ANN, play.allow[ANN], None, 1, play.now)
     play.plug(1).tap(ANN)
-    (told,) = [event for p in play.payloads("NotifyEvent") for event in p["eventData"] if event["actualValue"] == "closed"]
+    events = [event for p in play.payloads("NotifyEvent") for event in p["eventData"]]
+    (told,) = [event for event in events if event["actualValue"] == "closed"]
     said = {name: told["customData"][name] for name in ("rule", "listVersion", "accessPolicy")}
     assert said == {"rule": "access: evening", "listVersion": 0, "accessPolicy": "p@1"}
     assert (explained.rule, explained.list_version, explained.access_policy) == tuple(said.values())

@@ -1,5 +1,6 @@
 """Who may charge and when, as the owner has said it: the rule that decides, and until when it holds."""
 
+from collections.abc import Iterable
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -29,10 +30,15 @@ from agent.policy.access import (
     saved,
 )
 from agent.policy.hours import DatedHours, Hours, Span
-from agent.policy.hours import opening as daily
 
 BERLIN = ZoneInfo("Europe/Berlin")
 MONDAY = datetime(2026, 11, 23, tzinfo=BERLIN)
+
+
+def daily(days: Iterable[int], start_min: int, end_min: int) -> tuple[Span, ...]:
+    return (Span(start_min, end_min, tuple(days)),)
+
+
 OFFICE = Hours(week=daily(range(5), 8 * 60, 18 * 60))
 NIGHT = Hours(week=daily(range(7), 22 * 60, 6 * 60))
 
@@ -57,10 +63,10 @@ def at_s(day: int, hour: float) -> float:
 
 
 def test_the_first_rule_that_names_the_driver_and_is_open_decides_and_says_until_when() -> None:
-    assert asked(office(), 0, 12, "fleet", "employees") == Allowed("fleet")
-    assert asked(office(), 0, 12, "employees") == Allowed("employees", at_s(0, 18), 4 * 3600)
-    assert asked(office(), 0, 23, "employees") == Allowed("anybody at night", at_s(1, 6))
-    assert asked(office(), 0, 23, connected=False) == Allowed("anybody at night", at_s(1, 6))
+    assert asked(office(), 0, 12, "fleet", "employees") == Allowed("fleet", policy="office@3")
+    assert asked(office(), 0, 12, "employees") == Allowed("employees", at_s(0, 18), 4 * 3600, policy="office@3")
+    assert asked(office(), 0, 23, "employees") == Allowed("anybody at night", at_s(1, 6), policy="office@3")
+    assert asked(office(), 0, 23, connected=False) == Allowed("anybody at night", at_s(1, 6), policy="office@3")
 
 
 def test_a_driver_who_comes_too_late_reads_when_the_first_of_his_rules_opens() -> None:
@@ -72,7 +78,7 @@ def test_a_driver_who_comes_too_late_reads_when_the_first_of_his_rules_opens() -
 def test_a_station_that_is_for_others_is_not_closed_but_not_for_him() -> None:
     residents = Policy("home", 1, (Rule("residents", Who.GROUPS, ("residents",)), Rule("connected", Who.CONNECTED)))
     assert asked(residents, 0, 12, connected=False) == NotFor()
-    assert asked(residents, 0, 12, connected=True) == Allowed("connected")
+    assert asked(residents, 0, 12, connected=True) == Allowed("connected", policy="home@1")
     assert asked(Policy("none", 1), 0, 12, "fleet") == NotFor(), "no rules: nobody"
 
 
@@ -82,7 +88,8 @@ def test_a_holiday_has_its_own_hours() -> None:
     policy = Policy("office", 1, (Rule("employees", Who.CONNECTED, hours=christmas),))
     eve, day = (datetime(2026, 12, number, 10, tzinfo=BERLIN).timestamp() for number in (24, 25))
     monday = datetime(2026, 12, 28, 8, tzinfo=BERLIN).timestamp()
-    assert access(ready(policy), (), eve, BERLIN, is_connected=True) == Allowed("employees", eve + 2 * 3600)
+    open_ = Allowed("employees", eve + 2 * 3600, policy="office@1")
+    assert access(ready(policy), (), eve, BERLIN, is_connected=True) == open_
     assert access(ready(policy), (), day, BERLIN, is_connected=True) == Closed("employees", monday)
 
 
@@ -90,14 +97,16 @@ def test_a_holiday_has_its_own_hours() -> None:
 def test_a_night_is_as_long_as_the_clock_on_the_wall_makes_it(month: int, day: int, hours: int) -> None:
     policy = Policy("night", 1, (Rule("night", Who.EVERYONE, hours=NIGHT),))
     evening = datetime(2026, month, day, 22, tzinfo=BERLIN).timestamp()
-    assert access(ready(policy), (), evening, BERLIN, is_connected=False) == Allowed("night", evening + hours * 3600)
+    until_s = evening + hours * 3600
+    said = access(ready(policy), (), evening, BERLIN, is_connected=False)
+    assert said == Allowed("night", until_s, policy="night@1")
 
 
 def test_without_a_clock_hours_are_kept_for_those_who_are_known_and_against_the_rest() -> None:
     rules = ready(office())
     known = access(rules, ("employees",), None, BERLIN, is_connected=True)
-    assert known == Allowed("employees", None, 4 * 3600, is_time_known=False)
-    assert access(rules, ("fleet",), None, BERLIN, is_connected=True) == Allowed("fleet")
+    assert known == Allowed("employees", None, 4 * 3600, is_time_known=False, policy="office@3")
+    assert access(rules, ("fleet",), None, BERLIN, is_connected=True) == Allowed("fleet", policy="office@3")
     assert access(rules, (), None, BERLIN, is_connected=False) == Closed("anybody at night", None)
 
 
@@ -200,6 +209,19 @@ def test_what_is_allowed_until_then_is_allowed_until_then_and_by_that_rule(
             assert isinstance(before, Closed)
         case NotFor():
             assert not any(rule.who is Who.EVERYONE for rule in policy.rules)
+
+
+@settings(max_examples=30)
+@given(policies(), GROUPS, st.lists(INSTANTS, min_size=2, max_size=6))
+def test_what_is_remembered_of_a_rule_changes_no_answer(
+    policy: Policy, groups: tuple[str, ...], instants: list[float]
+) -> None:
+    rules = ready(policy)
+    for now_s in [*instants, *(each + 3_600 for each in instants)]:
+        for zone in (BERLIN, UTC):
+            asked = access(rules, groups, now_s, zone, is_connected=True)
+            assert asked == access(ready(policy), groups, now_s, zone, is_connected=True)
+            assert opening(rules, now_s, zone) == opening(ready(policy), now_s, zone)
 
 
 @given(policies(), GROUPS, INSTANTS)

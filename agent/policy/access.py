@@ -9,7 +9,7 @@ is named by a group or is connected, and against those who are merely anybody.
 """
 
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, tzinfo
 from enum import StrEnum
 from math import inf
@@ -19,7 +19,8 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta, Struct, structs
 
-from agent.policy.hours import Hours, is_open, local, next_change_s, opening_hours
+from agent.policy.hours import DAY_S, Hours, local, next_change_s, opening_hours
+from agent.policy.hours import is_open as is_open_at
 from agent.settings import plain_text
 
 RULES_MAX = 100
@@ -78,6 +79,19 @@ class Rules:
     rules: tuple[Rule, ...]  # its own, each night of the week told by the two days that it lies in
     by_group: Mapping[str, tuple[int, ...]]  # numbers of the rules that name it
     dated: frozenset[date] = frozenset()  # the days on which some rule has other hours than the week's
+    standing: dict[int, "Standing"] = field(default_factory=dict, compare=False, repr=False)  # as last worked out
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How a rule with hours stands, from one instant until before another: to look for its next change takes long, and
+    who taps shall not wait for it."""
+
+    zone: tzinfo
+    from_s: float
+    until_s: float
+    is_open: bool
+    changes_s: float | None  # None: never, or so late that nobody counts on it
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,28 +147,28 @@ def name_of(policy: Policy) -> str:
 def access(rules: Rules, groups: Collection[str], at_s: float | None, zone: tzinfo, *, is_connected: bool) -> Access:
     """May a driver of these groups start now? `is_connected`: the allowlist, or the cloud, has approved him."""
     closed: list[tuple[float, str]] = []
-    for rule in naming(rules, groups, is_connected=is_connected):
-        if is_open_now(rule, at_s, zone):
-            until_s = None if rule.hours is None or at_s is None else next_change_s(rule.hours, at_s, zone)
+    for number in naming(rules, groups, is_connected=is_connected):
+        rule = rules.rules[number]
+        is_open, changes_s = stands(rules, number, at_s, zone)
+        if is_open:
             return Allowed(
-                rule.name, until_s, rule.session_limit_s, rule.limit_stops, rule.overstay_s,
+                rule.name, changes_s, rule.session_limit_s, rule.limit_stops, rule.overstay_s,
                 is_time_known=rule.hours is None or at_s is not None, policy=name_of(rules.policy),
             )  # fmt: skip
         assert rule.hours is not None, "what has no hours is open"
-        opens_s = None if at_s is None else next_change_s(rule.hours, at_s, zone)
-        closed.append((inf if opens_s is None else opens_s, rule.name))
+        closed.append((inf if changes_s is None else changes_s, rule.name))
     if not closed:
         return NotFor()
     first_s, name = min(closed, key=itemgetter(0))
     return Closed(name, None if first_s == inf else first_s)
 
 
-def naming(rules: Rules, groups: Collection[str], *, is_connected: bool) -> Iterator[Rule]:
-    """The rules that name this driver, from the top."""
+def naming(rules: Rules, groups: Collection[str], *, is_connected: bool) -> Iterator[int]:
+    """The numbers of the rules that name this driver, from the top."""
     numbers = {number for group in groups for number in rules.by_group.get(group, ())}
     for number, rule in enumerate(rules.rules):
         if rule.who is Who.EVERYONE or (rule.who is Who.CONNECTED and is_connected) or number in numbers:
-            yield rule
+            yield number
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,13 +182,11 @@ class Opening:
 
 
 def opening(rules: Rules, at_s: float | None, zone: tzinfo) -> Opening:
-    open_now = [rule for rule in rules.rules if is_open_now(rule, at_s, zone)]
-    timed = [] if at_s is None else [rule.hours for rule in rules.rules if rule.hours is not None]
-    changes = [change for hours in timed if (change := next_change_s(hours, at_s or 0.0, zone)) is not None]
-    named = {rule.who for rule in open_now}
+    found = [stands(rules, number, at_s, zone) for number in range(len(rules.rules))]
+    named = {rule.who for rule, (is_open, _) in zip(rules.rules, found, strict=True) if is_open}
     return Opening(
-        everyone=Who.EVERYONE in named, connected=Who.CONNECTED in named, groups=bool(open_now),
-        changes_s=min(changes, default=None),
+        everyone=Who.EVERYONE in named, connected=Who.CONNECTED in named, groups=bool(named),
+        changes_s=min((changes_s for _, changes_s in found if changes_s is not None), default=None),
     )  # fmt: skip
 
 
@@ -185,19 +197,32 @@ def is_holiday(rules: Rules, at_s: float | None, zone: tzinfo) -> bool:
 
 def next_opening(rules: Rules, at_s: float, zone: tzinfo) -> tuple[float, Rule] | None:
     """When a rule that is closed now opens, and which; None: none does."""
-    openings = [
-        (opens_s, rule)
-        for rule in rules.rules
-        if rule.hours is not None and not is_open(rule.hours, at_s, zone)
-        and (opens_s := next_change_s(rule.hours, at_s, zone)) is not None
-    ]  # fmt: skip
+    openings = []
+    for number, rule in enumerate(rules.rules):
+        is_open, changes_s = stands(rules, number, at_s, zone)
+        if not is_open and changes_s is not None:
+            openings.append((changes_s, rule))
     return min(openings, key=itemgetter(0), default=None)
 
 
-def is_open_now(rule: Rule, at_s: float | None, zone: tzinfo) -> bool:
+def stands(rules: Rules, number: int, at_s: float | None, zone: tzinfo) -> tuple[bool, float | None]:
+    """Whether a rule is open, and when that changes; None: never, or nobody knows what time it is."""
+    rule = rules.rules[number]
     if rule.hours is None:
-        return True
-    return rule.who is not Who.EVERYONE if at_s is None else is_open(rule.hours, at_s, zone)
+        return True, None
+    if at_s is None:
+        return rule.who is not Who.EVERYONE, None
+    known = rules.standing.get(number)
+    if known is None or known.zone is not zone or not known.from_s <= at_s < known.until_s:
+        known = rules.standing[number] = worked_out(rule.hours, at_s, zone)
+    return known.is_open, known.changes_s
+
+
+def worked_out(hours: Hours, at_s: float, zone: tzinfo) -> Standing:
+    """What has no next change that anybody sees may have one tomorrow."""
+    changes_s = next_change_s(hours, at_s, zone)
+    until_s = at_s + DAY_S if changes_s is None else changes_s
+    return Standing(zone, at_s, until_s, is_open_at(hours, at_s, zone), changes_s)
 
 
 # -- reading ----------------------------------------------------------------------------------------------------------

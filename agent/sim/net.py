@@ -76,7 +76,6 @@ class SimCloud:
         self.has_forgotten = False  # a backup was put back, and the station has not said hello since
         self.list_version = 0
         self.registration = "Accepted"
-        self.heartbeat_s = 300
         self.tariffs: dict[str, dict[str, Any]] = {}  # idToken -> TariffType, for Authorize
         self.asked: list[codec.VolatileRequest] = []
         self.watched: list[codec.LiveReading] = []
@@ -210,7 +209,7 @@ class SimCloud:
         match request.action:
             case "BootNotification":
                 now = iso8601(self._wall_s())
-                payload: dict[str, Any] = {"currentTime": now, "interval": self.heartbeat_s, "status": self.registration}
+                payload: dict[str, Any] = {"currentTime": now, "interval": 300, "status": self.registration}
             case "Heartbeat":
                 payload = {"currentTime": iso8601(self._wall_s())}
             case "Authorize":
