@@ -51,6 +51,7 @@ from agent.measuring import measured
 from agent.outbox import Connect, StoreError, connect
 from agent.panel import Page
 from agent.pintable import pins_hash, port_board
+from agent.policy.plan_token import Refused, Token
 from agent.settings import Config, ConfigError, Layer, Merged, Settings, merge
 from agent.shell import KEEPALIVE, Shell
 from agent.station import Boot, BootReason, Station, boot_reason
@@ -247,6 +248,10 @@ class App:
     def post(self, event: object) -> None:
         """Something happened elsewhere; from any thread."""
         self._inbox.post(event)
+
+    def bring(self, token: str, then: Callable[[Token | Refused], None]) -> None:
+        """The installer's phone has a plan token. From its thread; `then` is called in ours."""
+        self._inbox.post(lambda now: self.shell.plan_token(token, then, now))
 
     def beat(self, beat: Beat, newest: int) -> None:
         """What the display says of itself; `newest` is what it could have drawn by now. From the panel's thread."""
@@ -575,7 +580,9 @@ def phone_of(app: App, config: Config) -> Any:
     from agent.ui.phone import Phone
 
     settings, state = app.shell.station.settings, Path(config.paths.state)
-    return Phone(config.phone, state, settings.station_id, app.phone_screen, app.says, app.post, system_wall, log)
+    return Phone(
+        config.phone, state, settings.station_id, app.phone_screen, app.says, app.post, system_wall, log, app.bring
+    )
 
 
 def log(line: str) -> None:
