@@ -379,6 +379,7 @@ def test_a_list_that_is_built_while_the_station_is_reset_is_not_the_next_owners(
         world.run(10)
         for build in building:
             build()
+            shell.due(world.mono())
         world.run(10)
         assert len(building) == 1 and shell.lists.state.version == 0, "the second one is not even built"
         shell._build = at_once
