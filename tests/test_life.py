@@ -31,6 +31,7 @@ from tests.play import ANN, BOB, KEYS, OPERATOR, WALL_S, Json, Play, cwt
 from tests.test_cost import tariff
 from tests.test_owner import DAY_S, charging, hours, ordered, policy, token
 from tools.cloud import cli_life
+from tools.cloud.arguments import Run
 from tools.cloud.errors import OperatorError
 
 SERIAL = "SA-0001"
@@ -414,7 +415,7 @@ def test_the_reference_clouds_activation_is_good_and_one_that_is_too_long_is_not
     parser, sent = ArgumentParser(), list[Any]()
     subs = parser.add_subparsers()
 
-    def to(name: str, run: cli_life.Run, text: str) -> ArgumentParser:
+    def to(name: str, run: Run, text: str) -> ArgumentParser:
         sub = subs.add_parser(name)
         sub.set_defaults(run=run)
         return sub
