@@ -56,6 +56,7 @@ from agent.modem.meter import DataMeter, leaves_told
 from agent.outbox import Connect, StoreError, connect
 from agent.panel import Page
 from agent.pintable import pins_hash, port_board
+from agent.policy.plan_token import Refused, Token
 from agent.settings import Config, ConfigError, Layer, Merged, Settings, merge
 from agent.shell import KEEPALIVE, Shell
 from agent.station import Boot, BootReason, Station, boot_reason
@@ -289,6 +290,10 @@ class App:
 
     def aside(self, job: Callable[[], Any], then: Callable[[Any], None]) -> None:
         self._aside(job, then)
+
+    def bring(self, token: str, then: Callable[[Token | Refused], None]) -> None:
+        """The installer's phone has a plan token. From its thread; `then` is called in ours."""
+        self._inbox.post(lambda now: self.shell.plan_token(token, then, now))
 
     def beat(self, beat: Beat, newest: int) -> None:
         """What the display says of itself; `newest` is what it could have drawn by now. From the panel's thread."""
@@ -676,7 +681,9 @@ def phone_of(app: App, config: Config) -> Any:
     from agent.ui.phone import Phone
 
     settings, state = app.shell.station.settings, Path(config.paths.state)
-    return Phone(config.phone, state, settings.station_id, app.phone_screen, app.says, app.post, system_wall, log)
+    return Phone(
+        config.phone, state, settings.station_id, app.phone_screen, app.says, app.post, system_wall, log, app.bring
+    )
 
 
 def log(line: str) -> None:

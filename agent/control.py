@@ -28,6 +28,7 @@ from agent.explain import at_time, card_of, clock_text, explain
 from agent.outbox import DeadLetter, StoreError
 from agent.policy.freshness import age_s
 from agent.policy.id_token import masked
+from agent.policy.plan_token import Refused, Token
 from agent.port import faults
 from agent.settings import ConfigError, shown
 from agent.station import Station, charging_state
@@ -246,26 +247,26 @@ class PlanRequest(msgspec.Struct, frozen=True):
     token: Annotated[str, msgspec.Meta(max_length=TOKEN_MAX)]
 
 
-def plan_handler(take: Callable[[str, Callable[[str], None]], None]) -> Handler:
-    """`plan`: a token that somebody has brought in a file. `take` says why not, or "" when it is on disk."""
+def plan_handler(take: Callable[[str, Callable[[Token | Refused], None]], None]) -> Handler:
+    """`plan`: a token that somebody has brought in a file. `take` says why not, or what it is when it is on disk."""
 
     def asked(request: dict[str, Any]) -> Awaitable[Answer]:
         try:
             token = msgspec.convert(request, PlanRequest).token
         except msgspec.ValidationError as error:
             raise ConfigError(f'type {{"command": "plan", "token": "…"}}: {error}') from None
-        said: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        said: asyncio.Future[Token | Refused] = asyncio.get_running_loop().create_future()
 
-        def taken(why: str) -> None:
+        def taken(judged: Token | Refused) -> None:
             if not said.done():  # else nobody waits any more
-                said.set_result(why)
+                said.set_result(judged)
 
         take(token, taken)
         return answered(said)
 
-    async def answered(said: "asyncio.Future[str]") -> Answer:
-        why = await said
-        return {"error": why} if why else {"status": "Accepted"}
+    async def answered(said: "asyncio.Future[Token | Refused]") -> Answer:
+        judged = await said
+        return {"error": str(judged)} if isinstance(judged, Refused) else {"status": "Accepted"}
 
     return asked
 

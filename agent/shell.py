@@ -14,7 +14,7 @@ from agent import atlas, listing, reporting, zones
 from agent.authcache.cache import lifetime_s
 from agent.authcache.lists import Lists, Made, Outcome, Plan, Status
 from agent.clock import earliest, floor, wall
-from agent.commands.owner import plan_token_refusal
+from agent.commands.owner import plan_token_judged
 from agent.core import handle, next_deadline
 from agent.effects import (
     Announce,
@@ -77,6 +77,7 @@ from agent.gate import Gate
 from agent.identity import Done, Enrolled, Identity
 from agent.modem.budget import Cause
 from agent.network import verdict
+from agent.policy.plan_token import Refused, Token
 from agent.reporting import RECONFIGURED, samples_due
 from agent.station import Station
 from agent.store import Buried, CommitFailed, Committed, Crashed, EpochOpened, Fetched, Search, Searched, StoreForked
@@ -719,17 +720,18 @@ class Shell:
         self._seen.begin(command_id)
         return self._identity.signed(command_id, request, now)
 
-    def plan_token(self, text: str, then: Callable[[str], None], now: float) -> None:
-        """Somebody at the station has a token in a file. `then` is told why it is not taken, or, when it is on disk,
-        ""."""
+    def plan_token(self, text: str, then: Callable[[Token | Refused], None], now: float) -> None:
+        """Somebody at the station has a token in a file, or on his phone. `then` is told why it is not taken, or what
+        it is, when it is on disk."""
         claims = claims_of(text, self.operator_keys.keys)
-        if why := plan_token_refusal(self.station, claims, now):
-            self._log(f"plan token refused: {why}")
-            return then(why)
+        judged = plan_token_judged(self.station, claims, now)
+        if isinstance(judged, Refused):
+            self._log(f"plan token refused: {judged}")
+            return then(judged)
         self._step(PlanTokenCame(claims), now)
         if self._committed_id == self._batch_id:
-            return then("")  # it was here already
-        self._after_commit.append((self._batch_id, lambda _: then("")))
+            return then(judged)  # it was here already
+        self._after_commit.append((self._batch_id, lambda _: then(judged)))
         self._store.flush()
         return self._work_off(now)
 

@@ -7,7 +7,7 @@ takes it from him. With each commit it says where the station stands then, and h
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -39,7 +39,8 @@ from agent.settings import Config, Paths, Settings
 from agent.shell import CommandOpened, Shell
 from agent.sim.world import at_once
 from agent.station import Boot, BootReason, Station
-from agent.store import Committed
+from agent.store import Committed, Search
+from agent.uplink.codec import Mark
 from agent.uplink.commands import Command, SeenCommands
 from agent.uplink.messages import COMMANDS, from_wire
 from agent.uplink.operator import OperatorKeys
@@ -68,6 +69,7 @@ ACTIVATION: Json = {
 NEWER = "04A1A1A2"  # a card that comes when there is a list
 NOBODYS, OWNED, LISTED, LEAVING = "nobody's", "owned", "owned, with its list", "leaving"
 WAIT_S = 3600
+NOBODY = "nobody is connected, and so nobody asks for this"
 
 
 def stage(station: Station, *, has_list: bool) -> str:
@@ -109,9 +111,19 @@ class Numbered:
         self.open.store.flush()
 
     def fetch(self, stream: int, after_seq: int, limit_bytes: int) -> None:
-        raise AssertionError("nobody is connected")
+        raise AssertionError(NOBODY)
 
-    search = acknowledged = bury = new_epoch = fetch  # type: ignore[assignment]  # nor does he ask for anything
+    def search(self, search: Search) -> None:
+        raise AssertionError(NOBODY)
+
+    def acknowledged(self, epoch: bytes, marks: Mapping[int, Mark]) -> None:
+        raise AssertionError(NOBODY)
+
+    def bury(self, stream: int, seq: int, why: str) -> None:
+        raise AssertionError(NOBODY)
+
+    def new_epoch(self) -> None:
+        raise AssertionError(NOBODY)
 
 
 class NoController:

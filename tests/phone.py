@@ -14,8 +14,10 @@ from typing import Any, Protocol
 from msgspec.structs import replace as with_
 
 from agent import service
-from agent.events import Event, FieldEntered, PhoneTold, ServiceOpened
+from agent.commands.owner import plan_token_judged
+from agent.events import Event, FieldEntered, PhoneTold, PlanTokenCame, ServiceOpened
 from agent.loop import system_wall
+from agent.policy.plan_token import Refused, Token, Why
 from agent.settings import Phone as PhoneFacts
 from agent.settings import Settings
 from agent.ui.door import CERTIFICATE
@@ -23,7 +25,8 @@ from agent.ui.model import Field, PageModel, ScreenModel
 from agent.ui.phone import COOKIE, Phone
 from agent.ui.view import screen
 from agent.ui.words import Say
-from tests.play import Play
+from agent.uplink.cwt import claims_of
+from tests.play import KEYS, Play
 
 TIMEOUT_S = 10.0
 NOTHING: Mapping[str, str] = {}
@@ -37,9 +40,9 @@ class Site:
         self.play = Play(Settings(station_id="SA-0001", owner=owner))
         self.posted: queue.Queue[Any] = queue.Queue()
         self.folder, self.logged, self.views = folder, list[str](), 0
-        says = {"en": Say("en"), "de": Say("de", {"Code": "Zahl"})}
+        says = {"en": Say("en"), "de": Say("de", {"Code": "Zahl", Why.UNREADABLE: "Kein Vertrag"})}
         facts, log = PhoneFacts(address, port), self.logged.append
-        self.phone = Phone(facts, folder, "SA-0001", self.view, says, self.posted.put, system_wall, log)
+        self.phone = Phone(facts, folder, "SA-0001", self.view, says, self.posted.put, system_wall, log, self.bring)
         self.hear()
 
     def view(self, language: str) -> ScreenModel:
@@ -47,6 +50,14 @@ class Site:
         owner = self.play.station.settings.owner
         field = Field("breaker_a", "number", f"Breaker ({language})", "32", "32 A", hint=owner)
         return with_(screen(self.play.station, self.play.now), content=PageModel("Circuit", (field,)))
+
+    def bring(self, token: str, then: Callable[[Token | Refused], None]) -> None:
+        """As the shell does."""
+        claims = claims_of(token, KEYS)
+        judged = plan_token_judged(self.play.station, claims, self.play.now)
+        if isinstance(judged, Token):
+            self.do(PlanTokenCame(claims))
+        then(judged)
 
     def do(self, event: Event) -> None:
         """As the shell does: a step, then whoever shows the station looks at it."""

@@ -19,10 +19,11 @@ from agent.faults import FAULTS
 from agent.modem.signal_verdict import ADVICE
 from agent.panel import ANIMATED
 from agent.policy.freshness import NAMES
+from agent.policy.plan_token import Why
 from agent.policy.reasons import WORDS, Reason
 from agent.settings import Settings
 from agent.station import Boot, BootReason, Station
-from agent.ui import kiosk, pages, price, servicepage, shown, view, wizard_page
+from agent.ui import kiosk, pages, phone, price, servicepage, shown, view, wizard_page
 from agent.ui.words import HOLE
 from agent.wizard import flow, inputs, steps
 from agent.wizard.coordinates import Unread
@@ -102,6 +103,8 @@ TABLES: dict[str, Iterable[str]] = {
     "judged.advice": ADVICE.values(),
     "SOURCES[station.clock.source]": wizard_page.SOURCES.values(),
     "NAMES[key]": [*NAMES.values(), *wizard_page.NAMES.values()],
+    "text of WORDS.items()": phone.WORDS.values(),
+    "what.why": list(Why),
     "sentence.text": [],  # written where its `Sentence` is made
     "title.text": [],
 }

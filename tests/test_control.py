@@ -27,6 +27,7 @@ from agent.control import (
     peer_uid,
     plan_handler,
 )
+from agent.policy.plan_token import Refused, Token
 from agent.settings import ConfigError
 from agent.store import open_database
 from tests.play import ANN, EVE, Play
@@ -360,15 +361,19 @@ def with_identity(folder: Path) -> None:
     config.write_text(f'[station]\nstation_id = "SA-1"\n{broker}{config.read_text()}')
 
 
-@pytest.mark.parametrize(("why", "answer"), [("", {"status": "Accepted"}), ("a replay", {"error": "a replay"})])
-def test_a_plan_token_is_answered_when_it_is_on_disk_or_refused(why: str, answer: Any, path: Path) -> None:
+@pytest.mark.parametrize(("judged", "answer"), [
+    (Token("01", 1, "Basic", 0, 1), {"status": "Accepted"}), (Refused("a replay"), {"error": "a replay"}),
+])  # fmt: skip
+def test_a_plan_token_is_answered_when_it_is_on_disk_or_refused(
+    judged: Token | Refused, answer: Any, path: Path
+) -> None:
     async def asked() -> Any:
-        waits: list[Callable[[str], None]] = []
+        waits: list[Callable[[Token | Refused], None]] = []
         server = ControlServer(path, {"plan": plan_handler(lambda text, then: waits.append(then))})
         said = server.answer(b'{"command": "plan", "token": "AAAA"}\n')
         assert isinstance(said, Awaitable)
-        waits[0](why)
-        waits[0]("nobody waits any more")
+        waits[0](judged)
+        waits[0](Refused("nobody waits any more"))
         return await said
 
     assert asyncio.run(asked()) == answer

@@ -17,11 +17,11 @@ from agent.policy import plan_token
 from agent.policy.access import Visible
 from agent.policy.lifecycle import State
 from agent.policy.owner import Owner, restored, saved
-from agent.policy.plan_token import EXP
+from agent.policy.plan_token import EXP, Why
 from agent.policy.reasons import Reason
 from agent.reporting import VENDOR_ID
 from agent.settings import Settings
-from agent.sim.world import STATION_ID, World
+from agent.sim.world import STATION_ID, World, at_once
 from agent.ui.pages import about_rows
 from agent.ui.view import screen
 from agent.ui.words import ENGLISH
@@ -31,6 +31,7 @@ from tests.play import ANN, BOB, KEYS, OPERATOR, WALL_S, Json, Play, cwt
 from tests.test_cost import tariff
 from tests.test_owner import DAY_S, charging, hours, ordered, policy, token
 from tools.cloud import cli_life
+from tools.cloud.arguments import Run
 from tools.cloud.errors import OperatorError
 
 SERIAL = "SA-0001"
@@ -369,6 +370,24 @@ def test_a_station_hands_its_last_owners_sessions_over_before_it_forgets_him(cut
         assert is_wiped(world) and not world.shell.lists.problem
 
 
+def test_a_list_that_is_built_while_the_station_is_reset_is_not_the_next_owners() -> None:
+    with World(settings=Settings(station_id=STATION_ID, restart_delay_max_s=0.0)).closing() as world:
+        shell, building = world.power_on().run(30).shell, list[Any]()
+        assert shell
+        shell._build = lambda job, then: building.append(lambda: then(job()))
+        world.allow(ANN).allow(BOB).run(10)
+        world.command("DataTransfer", vendorId=VENDOR_ID, messageId="FactoryReset", data={})
+        world.run(10)
+        for build in building:
+            build()
+            shell.due(world.mono())
+        world.run(10)
+        assert len(building) == 1 and shell.lists.state.version == 0, "the second one is not even built"
+        shell._build = at_once
+        world.allow(BOB).run(10)
+        assert shell.lists.state.entries == 2, "a list that comes later counts: it is for whoever comes next"
+
+
 def is_wiped(world: World) -> bool:
     station = world.shell.station if world.shell else None
     return station is not None and station.owner.is_transferred and not station.owner.leaving
@@ -377,15 +396,16 @@ def is_wiped(world: World) -> bool:
 def test_a_token_in_a_file_is_taken_on_disk_and_told_to_the_cloud_or_refused_with_a_sentence() -> None:
     with World(settings=Settings(station_id=STATION_ID)).closing() as world:
         world.power_on().run(30)
-        said: list[str] = []
+        said: list[Any] = []
         shell = world.shell
         assert shell
         claims: dict[Any, Any] = {**token(1, -10, 10, STATION_ID), EXP: int(world.true_wall_s()) + 1000}
         for text in (cwt(claims, world._key), cwt(claims, world._key), cwt(claims), "x"):
             shell.plan_token(text, said.append, world.mono())
             world.run(5)
-        assert said[:2] == ["", ""] and len(shell.station.owner.tokens) == 1
-        assert "a key that this station does not know" in said[2] and "base64" in said[3]
+        assert said[0] == said[1] == shell.station.owner.tokens[0] and len(shell.station.owner.tokens) == 1
+        assert "a key that this station does not know" in str(said[2]) and said[2].why is Why.SIGNER
+        assert "base64" in str(said[3]) and said[3].why is Why.UNREADABLE
 
 
 def test_the_reference_clouds_activation_is_good_and_one_that_is_too_long_is_not_sent(tmp_path: Path) -> None:
@@ -395,7 +415,7 @@ def test_the_reference_clouds_activation_is_good_and_one_that_is_too_long_is_not
     parser, sent = ArgumentParser(), list[Any]()
     subs = parser.add_subparsers()
 
-    def to(name: str, run: cli_life.Run, text: str) -> ArgumentParser:
+    def to(name: str, run: Run, text: str) -> ArgumentParser:
         sub = subs.add_parser(name)
         sub.set_defaults(run=run)
         return sub

@@ -1,12 +1,15 @@
 """The installer's phone: let in from inside the station, for a while, for the wizard and for nothing else."""
 
+import json
 import socket
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack, ExitStack
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -18,6 +21,7 @@ from agent.events import FieldEntered, KeyPressed, PhoneTold, ServiceOpened
 from agent.loop import Inbox, Loop
 from agent.machine import interface_of, is_mobile, leads_out
 from agent.panel import ENTER_S, SERVICE_S, Action, DoorProblem
+from agent.policy.plan_token import Why
 from agent.settings import ConfigError, Phone, read_config
 from agent.ui import phone
 from agent.ui.door import (
@@ -39,8 +43,9 @@ from agent.wizard.facts import Method
 from agent.wizard.inputs import NUDGE
 from tests.installing import Installer
 from tests.phone import Browser, Site, is_listening, token_of
-from tests.play import WALL_S
+from tests.play import WALL_S, cwt
 from tests.process import STATION_ID, started_box, until, write_files
+from tests.test_owner import DAY_S, token
 from tests.test_together import Running
 
 TOKEN, CODE, SESSION = "0123456789abcdef" * 2, "12345678", "ab" * 32
@@ -96,6 +101,41 @@ def test_what_is_typed_there_reaches_the_core_as_the_phones(site: Site) -> None:
     site.told()
     assert phone.post("/api/field", {"name": "breaker_a", "value": "16"})[0] == 204
     assert site.hear() == FieldEntered("breaker_a", "16", by_phone=True)
+
+
+def test_a_plan_token_comes_by_phone_or_a_sentence_says_why_not(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(phone, "PLAN_S", 0.0)
+    told = site.let_in()
+    guest = Browser(site, told)
+    assert guest.post("/api/plan", {"token": cwt(token(2, -10, 10, "SA-0001"))})[0] == 401
+    guest.enter(token_of(told))
+    site.told()
+
+    def told_of(text: str, language: str = "en") -> tuple[bool, str]:
+        status, _, body = guest.post(f"/api/plan?language={language}", {"token": text})
+        assert status == 200
+        said = json.loads(body)
+        return said["taken"], said["text"]
+
+    good, end = cwt(token(2, -10, 10, "SA-0001")), datetime.fromtimestamp(WALL_S + 10 * DAY_S, UTC).date()
+    for _ in range(2):
+        assert told_of(f" {good}\n") == (True, f"The plan token is taken. The plan ends on {end}.")
+    assert [each.issue for each in site.play.station.owner.tokens] == [2]
+    told_cloud = [p for p in site.play.payloads("NotifyEvent") if "PlanToken" in repr(p)]
+    assert len(told_cloud) == 1, "the cloud hears of it once"
+    for text, why in {
+        cwt(token(1, -10, 90, "SA-0001")): Why.OLDER, cwt(token(3, -10, 90, "SA-0002")): Why.STATION,
+        cwt(token(3, -10, 90, "SA-0001"), Ed25519PrivateKey.generate()): Why.SIGNER,
+        good[:-8]: Why.SIGNER, "hello": Why.UNREADABLE, "": Why.UNREADABLE, "A" * 60_000: Why.UNREADABLE,
+    }.items():  # fmt: skip
+        assert told_of(text) == (False, why)
+    assert told_of("hello", "de") == (False, "Kein Vertrag")
+    for body, status in (({"token": "A" * 70_000}, 413), ({"token": 7}, 400), ([], 400)):
+        assert guest.post("/api/plan", body)[0] == status
+    assert [each.issue for each in site.play.station.owner.tokens] == [2]
+    monkeypatch.setattr(phone, "PLAN_S", 100.0)
+    told_of("hello")
+    assert guest.post("/api/plan", {"token": good})[0] == 429
 
 
 def test_it_says_by_phone_whatever_the_phone_says(site: Site) -> None:
@@ -407,6 +447,7 @@ def test_a_running_agent_lets_a_phone_in_and_out_again(tmp_path: Path) -> None:
             assert (shown["page"], shown["language"], shown["serial"]) == ("wizard", "de", STATION_ID)
         assert phone.post("/api/field", {"name": "step", "value": "installer"})[0] == 204
         until(lambda: running.app.shell.station.wizard.step == "installer")
+        assert b"kein Vertragsnachweis" in phone.post("/api/plan?language=de", {"token": "x"})[2]
         running.app.post(KeyPressed(4, Action.END))
         until(lambda: not is_listening(told))
         assert not running.app.screen().installer

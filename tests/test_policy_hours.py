@@ -139,6 +139,74 @@ def test_a_holiday_has_its_own_hours_or_none() -> None:
     assert told(next_change_s(hours, at("2026-03-04T12:00"), BERLIN)) == "2026-03-05T08:00+01:00"
 
 
+def test_a_holiday_of_each_year_is_one_from_its_first_year_on_and_a_date_of_its_own_goes_before() -> None:
+    closed = DatedHours(date(2026, 12, 25), each_year=True)
+    hours = Hours((Span(),), (DatedHours(date(2028, 12, 25), (span("10:00", "12:00"),)), closed))
+    assert [is_open(hours, at(f"{year}-12-25 09:00"), BERLIN) for year in (2025, 2026, 2027, 2028)] == [
+        True, False, False, False,
+    ]  # fmt: skip
+    assert is_open(hours, at("2028-12-25 10:00"), BERLIN)
+    assert told(next_change_s(hours, at("2027-06-01 00:00"), BERLIN)) == "2027-12-25T00:00+01:00"
+    assert told(next_change_s(hours, at("2028-12-24 12:00"), BERLIN)) == "2028-12-25T00:00+01:00"
+    leap = Hours((Span(),), (DatedHours(date(2028, 2, 29), each_year=True),))
+    assert told(next_change_s(leap, at("2028-03-01 00:00"), BERLIN)) == "2032-02-29T00:00+01:00"
+    assert told(next_change_s(leap, at("2097-01-01 00:00"), BERLIN)) == "2104-02-29T00:00+01:00"
+
+
+# What an owner of an office has: summer and winter hours, nights, days of his own, holidays of one and of each year.
+YEAR = 2028  # a leap year
+SEASON = date(YEAR, 5, 1), date(YEAR, 10, 1)
+YARD = Hours(
+    (
+        *(Span(480, 1080, tuple(WORKDAYS), to_date=SEASON[0]), Span(480, 1080, tuple(WORKDAYS), SEASON[1])),
+        Span(420, 1230, (*WORKDAYS, SAT), *SEASON), *opening([FRI, SAT], 1320, 150),
+    ),
+    (
+        DatedHours(date(YEAR, 2, 29), (Span(600, 750),)), DatedHours(date(2020, 1, 1), each_year=True),
+        DatedHours(date(2026, 12, 25), each_year=True), DatedHours(date(YEAR, 12, 26)),
+        DatedHours(date(2030, 7, 4), each_year=True), DatedHours(date(2024, 7, 7), (Span(0, 90), Span(1350, 0)), True),
+        *(DatedHours(date(YEAR, 3, day)) for day in (26, 27)), DatedHours(date(YEAR, 10, 29), (Span(120, 210),)),
+    ),
+)
+
+
+def office(there: datetime) -> bool:
+    """The same by hand."""
+    now, today, month = there.hour * 60 + there.minute, (there.month, there.day), there.month
+    match today:
+        case (2, 29):
+            return 600 <= now < 750
+        case (1, 1) | (12, 25) | (12, 26) | (3, 26) | (3, 27):
+            return False
+        case (7, 7):
+            return now < 90 or now >= 1350
+        case (10, 29):
+            return 120 <= now < 210
+    day = there.weekday()
+    is_night = (day in (FRI, SAT) and now >= 1320) or (day in (SAT, SUN) and now < 150)
+    if 5 <= month < 10:
+        return is_night or (day != SUN and 420 <= now < 1230)
+    return is_night or (day < SAT and 480 <= now < 1080)
+
+
+@pytest.mark.parametrize(("place", "step_min"), [
+    *((place, 30) for place in ("Europe/Berlin", "America/New_York", "Australia/Lord_Howe")),
+    *(pytest.param(place, 1, marks=pytest.mark.long) for place in ("Europe/Berlin", "Australia/Lord_Howe")),
+])  # fmt: skip
+def test_a_leap_year_of_an_office_is_as_its_wall_clock_says_at_every_instant(place: str, step_min: int) -> None:
+    zone = ZoneInfo(place)
+    first_s, end_s = (round(datetime(year, 1, 1, tzinfo=zone).timestamp()) for year in (YEAR, YEAR + 1))
+    instants = range(first_s, end_s, step_min * 60)
+    says = [office(datetime.fromtimestamp(each, zone)) for each in instants]
+    assert all(is_open(YARD, each, zone) is say for each, say in zip(instants[::7], says[::7], strict=True))
+    changes = [each for each, (was, say) in zip(instants[1:], pairwise(says), strict=True) if was is not say]
+    found, at_s = [], first_s
+    while (change_s := next_change_s(YARD, at_s, zone)) is not None and change_s < end_s:
+        found.append(change_s)
+        at_s = change_s
+    assert found == changes and len(changes) > 500
+
+
 def test_what_never_changes_has_no_next_change() -> None:
     assert next_change_s(ALWAYS, at("2026-03-02"), BERLIN) is None and is_open(ALWAYS, at("2026-03-02"), BERLIN)
     assert next_change_s(NEVER, at("2026-03-02"), BERLIN) is None and not is_open(NEVER, at("2026-03-02"), BERLIN)

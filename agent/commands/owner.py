@@ -19,6 +19,7 @@ from agent.life import is_owned
 from agent.policy import access, activation, display_message, plan_token, reservation
 from agent.policy.activation import Activation
 from agent.policy.id_token import normalised
+from agent.policy.plan_token import Token
 from agent.policy.reservation import Answer, Reservation
 from agent.policy.tariff import choice, terms
 from agent.policy.tariff.terms import TariffRefused
@@ -118,18 +119,18 @@ def plan_token_came(station: Station, event: OwnerRequested, now: float) -> Step
 def with_token(station: Station, claims: Any, now: float) -> Station:
     """`claims`, or a text that says why there are none. plan_token.Refused."""
     if isinstance(claims, str):
-        raise plan_token.Refused(claims)
+        raise plan_token.refusal(claims)
     token = plan_token.read(claims, station.settings.station_id)
     return with_owner(station, tokens=plan_token.taken(station.owner.tokens, token, station.clock, now))
 
 
-def plan_token_refusal(station: Station, claims: Any, now: float) -> str:
-    """Why the token is not taken; "": it is."""
+def plan_token_judged(station: Station, claims: Any, now: float) -> Token | plan_token.Refused:
+    """The token that is to be taken, or why it is not."""
     try:
         with_token(station, claims, now)
     except plan_token.Refused as refused:
-        return str(refused)
-    return ""
+        return refused
+    return plan_token.read(claims, station.settings.station_id)
 
 
 def plan_token_brought(station: Station, claims: Any, now: float) -> Step:

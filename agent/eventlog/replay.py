@@ -186,7 +186,8 @@ def replay(path: Path) -> Iterator[str]:
             if isinstance(error, Difference) and not run.otherwise:
                 raise
             run.station = None
-            left_out.append(f"{name}: {error}; replay it with {run.header.version or 'the software that wrote it'}")
+            by = f"; replay it with {run.header.version}" if run.header.version else ""
+            left_out.append(f"{name}: {error}{by}")
             yield f"-- left out from here on: {left_out[-1]}"
     missing = f"; {run.missing} are missing" if run.missing else ""
     if left_out and not run.events:

@@ -6,6 +6,7 @@ ends are told by the wall clock too: where it jumps over the beginning, the span
 """
 
 from bisect import bisect_right
+from calendar import isleap
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import date, datetime, timedelta, tzinfo
 from typing import Annotated
@@ -17,6 +18,7 @@ DAY_MIN = 1_440
 WEEK_DAYS = 8  # what a week shows, from any instant of a day on
 SPANS_MAX, DATES_MAX = 50, 400
 YEAR_MAX = 3_000  # as agent/clock.py has it
+YEARS_AHEAD = 9  # leap days are at most eight years apart
 DAYS_SEEN_MAX = 800  # days looked at for the next change; beyond it nobody says when it comes
 
 Minute = Annotated[int, Meta(ge=0, lt=DAY_MIN)]
@@ -41,6 +43,11 @@ class DatedHours(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=
 
     day: date
     spans: Annotated[tuple[Span, ...], Meta(max_length=SPANS_MAX)] = ()
+    each_year: bool = False  # from that day on; of February 29th, in leap years
+
+    def is_on(self, today: date) -> bool:
+        is_day = (today.month, today.day) == (self.day.month, self.day.day)
+        return is_day and (today >= self.day if self.each_year else today == self.day)
 
 
 class Hours(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -170,7 +177,7 @@ def _jump_s(from_s: float, to_s: float, zone: tzinfo) -> int:
 def is_open(hours: Hours, at_s: float, zone: tzinfo) -> bool:
     there = local(at_s, zone)
     today = there.date()
-    spans = next((dated.spans for dated in hours.dated if dated.day == today), hours.week)
+    spans = next((dated.spans for dated in hours.dated if dated.is_on(today)), hours.week)
     return any(holds(span, there) for span in spans)
 
 
@@ -183,7 +190,7 @@ def next_change_s(hours: Hours, at_s: float, zone: tzinfo) -> int | None:
     of_day = minutes(spans) | ({0} if hours.dated else frozenset())
     if not of_day:
         return None
-    was_open, special = is_open(hours, at_s, zone), _special_days(hours, spans)
+    was_open, special = is_open(hours, at_s, zone), _special_days(hours, spans, local(at_s, zone).year)
     for from_s, to_s in _days_worth_a_look(special, at_s, zone):
         for edge_s in (int(from_s), *edges(of_day, from_s, to_s, zone)):
             if edge_s > at_s and is_open(hours, edge_s, zone) != was_open:
@@ -191,11 +198,18 @@ def next_change_s(hours: Hours, at_s: float, zone: tzinfo) -> int | None:
     return None
 
 
-def _special_days(hours: Hours, spans: Iterable[Span]) -> list[date]:
+def _special_days(hours: Hours, spans: Iterable[Span], year: int) -> list[date]:
     """Those on which the week's pattern may change."""
     listed = {dated.day for dated in hours.dated}
+    for day in [dated.day for dated in hours.dated if dated.each_year]:
+        years = range(max(year, day.year), min(year + YEARS_AHEAD, YEAR_MAX))
+        listed |= {day.replace(year=each) for each in years if not is_leap_day(day) or isleap(each)}
     listed |= {day for span in spans for day in (span.from_date, span.to_date) if day is not None}
     return sorted(day for day in listed if day.year < YEAR_MAX)
+
+
+def is_leap_day(day: date) -> bool:
+    return (day.month, day.day) == (2, 29)
 
 
 def _days_worth_a_look(special: Sequence[date], at_s: float, zone: tzinfo) -> Iterator[tuple[float, float]]:

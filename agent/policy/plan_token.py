@@ -59,8 +59,30 @@ class Standing(StrEnum):
     DEACTIVATED = "deactivated"
 
 
+class Why(StrEnum):
+    """The token is not taken, in the installer's words."""
+
+    UNREADABLE = "This is no plan token: paste the whole of its text, or choose its file."
+    SIGNER = "This plan token is not signed by the operator of this station."
+    STATION = "This plan token is for another station."
+    OLDER = "A newer plan token is here already: ask for the newest one."
+    FULL = "Too many plan tokens wait already: come back when one of them has begun."
+
+
+UNSIGNED = "the plan token is refused"  # how the text begins, of one whose signature is wrong
+
+
 class Refused(Exception):
     """The token is not taken; the text says in one sentence why."""
+
+    def __init__(self, text: str, why: Why = Why.UNREADABLE) -> None:
+        super().__init__(text)
+        self.why = why
+
+
+def refusal(text: str) -> Refused:
+    """Of what bears no claims (agent/uplink/cwt.py says why)."""
+    return Refused(text, Why.SIGNER if text.startswith(UNSIGNED) else Why.UNREADABLE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +98,7 @@ def read(claims: Any, station_id: str) -> Token:
     if not isinstance(claims, Mapping):
         raise Refused("a plan token is a map of claims (RFC 8392)")
     if claims.get(SUB) != station_id:
-        raise Refused(f"the plan token is for station {str(claims.get(SUB))[:40]}, this is {station_id}")
+        raise Refused(f"the plan token is for station {str(claims.get(SUB))[:40]}, this is {station_id}", Why.STATION)
     serial = claims.get(CTI)
     said = {
         "serial": serial.hex() if isinstance(serial, bytes) else "", "issue": claims.get(ISSUE),
@@ -99,11 +121,12 @@ def taken(held: tuple[Token, ...], token: Token, clock: Clock, now: float) -> tu
         return held
     newest = max((each.issue for each in held), default=0)
     if token.issue <= newest:
-        raise Refused(f"plan token {token.issue} was issued before {newest}, which is here: send the newest")
+        text = f"plan token {token.issue} was issued before {newest}, which is here: send the newest"
+        raise Refused(text, Why.OLDER)
     counts = plan(held, clock, now).token if wall(clock, now) is not None else None
     held = tuple(each for each in held if counts is None or each.issue >= counts.issue)
     if len(held) >= TOKENS_MAX:
-        raise Refused(f"{TOKENS_MAX} plan tokens are here already: wait until one has begun")
+        raise Refused(f"{TOKENS_MAX} plan tokens are here already: wait until one has begun", Why.FULL)
     return (*held, token)
 
 

@@ -1,10 +1,10 @@
 """The installer's phone: the wizard over HTTPS, on one local link, for as long as the core wants the door open.
 
-A listener of its own beside the panel's (agent/ui/web.py), with nothing behind it but the wizard's fields. Each opening
-is a `Visit`, in a thread with an event loop of its own: new secrets, one phone, a bounded time. Whoever is not in yet
-gets the page that asks for the code, and nothing else. The agent's loop only sets flags here, and what a stranger can
-cost is bounded: connections in all and from one address, new ones in a second, time for the TLS handshake, for a
-request and for its answer, bytes of each.
+A listener of its own beside the panel's (agent/ui/web.py), with nothing behind it but the wizard's fields and a way for
+a plan token. Each opening is a `Visit`, in a thread with an event loop of its own: new secrets, one phone, a bounded
+time. Whoever is not in yet gets the page that asks for the code, and nothing else. The agent's loop only sets flags
+here, and what a stranger can cost is bounded: connections in all and from one address, new ones in a second, time for
+the TLS handshake, for a request and for its answer, bytes of each.
 """
 
 import asyncio
@@ -14,6 +14,7 @@ import ssl
 import threading
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -32,6 +33,7 @@ from uvicorn.server import ServerState
 from agent.events import FieldEntered, PhoneTold
 from agent.machine import interface_of
 from agent.panel import SERVICE_S, DoorProblem
+from agent.policy.plan_token import Refused, Token, Why
 from agent.service import is_let_in
 from agent.settings import Phone as PhoneFacts
 from agent.station import Station
@@ -50,6 +52,7 @@ ACCEPT_S = 0.05  # between two of them: a flood of handshakes has its part of th
 REFUSE_S = 0.002
 STRANGER_S = 0.05  # before any answer to somebody who is not in
 FIELD_S = 0.05  # between two values of the wizard
+PLAN_S = 1.0  # between two plan tokens
 HANDSHAKE_S = 5.0
 REQUEST_S = 10.0  # until a request is here, with its body
 ANSWER_S = 30.0  # until its answer is there
@@ -83,7 +86,15 @@ WORDS = {  # what the page says of its own, before anybody is in
     "confirm": "Confirm at the station's own display.",
     "here": "Use this phone's position",
     "nowhere": "This phone does not tell its position.",
+    "plan": "Plan token",
+    "paste": "Paste its text, or choose its file.",
+    "give": "Give it to the station",
+    "strange": Why.UNREADABLE,
 }
+
+
+class Brought(msgspec.Struct, frozen=True):
+    token: str  # a plan token, as its text
 
 
 class Secret(msgspec.Struct, frozen=True):
@@ -93,6 +104,12 @@ class Secret(msgspec.Struct, frozen=True):
 
 
 View = Callable[[str], ScreenModel]  # the wizard's page in this language
+Bring = Callable[[str, Callable[[Token | Refused], None]], None]  # a plan token, and who is told what came of it
+
+
+def nobody(token: str, then: Callable[[Token | Refused], None]) -> None:
+    """Where nobody takes any."""
+    then(Refused("plan tokens are not taken here"))
 
 
 class Phone:
@@ -100,12 +117,12 @@ class Phone:
 
     def __init__(
         self, facts: PhoneFacts, folder: Path, station_id: str, view: View, says: Says, post: Callable[[object], None],
-        wall: Callable[[], float], log: Callable[[str], None] = lambda _: None,
+        wall: Callable[[], float], log: Callable[[str], None] = lambda _: None, bring: Bring = nobody,
     ) -> None:  # fmt: skip
-        """`folder` keeps the certificate, `wall` is the system clock. `view`, `post`, `wall` and `log` are called in
-        the visit's thread."""
+        """`folder` keeps the certificate, `wall` is the system clock. `view`, `post`, `wall`, `log` and `bring` are
+        called in the visit's thread."""
         self.facts, self.folder, self.station_id = facts, folder, station_id
-        self.view, self.says, self.post, self.wall, self.log = view, says, post, wall, log
+        self.view, self.says, self.post, self.wall, self.log, self.bring = view, says, post, wall, log, bring
         self.visit: Visit | None = None
         post(PhoneTold())  # there is a door
 
@@ -139,7 +156,7 @@ class Visit:
         self._is_guessed = False
         self._subscribers: set[asyncio.Event] = set()
         self._origin = ""
-        self._field_at = 0.0  # the next value is taken
+        self._field_at = self._plan_at = 0.0  # the next value is taken
         self._thread = threading.Thread(target=self._run, name="phone", daemon=True)
 
     # -- from the agent's thread --------------------------------------------------------------------------------------
@@ -214,6 +231,7 @@ class Visit:
             Route("/api/words", self._words),
             Route("/api/enter", self._enter, methods=["POST"]),
             Route("/api/field", self._field, methods=["POST"]),
+            Route("/api/plan", self._plan, methods=["POST"]),
             Route("/events", self._events),
         ]
         open_to_all = {"/api/words", "/api/enter", *(path for path, _ in listed())}
@@ -227,7 +245,7 @@ class Visit:
 
     async def _words(self, request: Request) -> Response:
         say = self._phone.says.get(wished(request), Say())
-        told = {"language": say.language, "direction": say.direction, **{key: say(text) for key, text in WORDS.items()}}
+        told = {"language": say.language, "direction": say.direction, **words_of(say)}
         languages = {code: language.name for code, language in LANGUAGES.items() if code in self._phone.says}
         return json({"words": told, "languages": languages, "guest": self._is_guest(request.headers)})
 
@@ -263,6 +281,29 @@ class Visit:
         self._phone.post(replace(event, by_phone=True))
         return Response(status_code=204)
 
+    async def _plan(self, request: Request) -> Response:
+        """A plan token. What comes of it, in the installer's language, when it is on the disk."""
+        brought = await sent(request, Brought)
+        if isinstance(brought, Response):
+            return brought
+        if self._loop.time() < self._plan_at:
+            return PlainTextResponse("Not so fast.\n", 429, {"retry-after": "1"})
+        self._plan_at = self._loop.time() + PLAN_S
+        judged: asyncio.Future[Token | Refused] = self._loop.create_future()
+
+        def told(what: Token | Refused) -> None:
+            if not judged.done():  # else nobody waits any more
+                judged.set_result(what)
+
+        self._phone.bring(brought.token, lambda what: self._call(lambda: told(what)))
+        say = self._phone.says.get(wished(request), Say())
+        try:
+            async with asyncio.timeout(ANSWER_S / 2):
+                what = await judged
+        except TimeoutError:
+            return PlainTextResponse("The station does not answer.\n", 504)
+        return json({"taken": isinstance(what, Token), "text": judgement(what, say)})
+
     async def _events(self, request: Request) -> Response:
         if len(self._subscribers) >= SUBSCRIBERS_MAX:
             text = f"{SUBSCRIBERS_MAX} pages are open already: close one.\n"
@@ -280,6 +321,18 @@ class Visit:
             before = snapshot
             if not await happened(self._ended, COALESCE_S):
                 await happened(news, REFRESH_S)
+
+
+def words_of(say: Say) -> dict[str, str]:
+    return {key: say(text) for key, text in WORDS.items()}
+
+
+def judgement(what: Token | Refused, say: Say) -> str:
+    """Of a plan token, for whoever has brought it."""
+    if isinstance(what, Refused):
+        return say(what.why)
+    day = f"{datetime.fromtimestamp(what.ends_s, UTC):%Y-%m-%d}"
+    return say("The plan token is taken. The plan ends on {day}.", day=day)
 
 
 def fields(screen: ScreenModel) -> set[str]:

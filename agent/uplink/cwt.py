@@ -9,6 +9,7 @@ from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
+from agent.policy.plan_token import UNSIGNED
 from agent.uplink.codec import WireError, from_cbor
 from agent.uplink.signed import SignatureError, verify
 
@@ -29,7 +30,7 @@ def claims_of(said: Any, keys: Mapping[bytes, Ed25519PublicKey]) -> Claims | str
     try:
         claims = from_cbor(verify(data.removeprefix(TAG_61), keys))
     except SignatureError as error:
-        return f"the plan token is refused: {error}"
+        return f"{UNSIGNED}: {error}"
     except WireError as error:
         return f"the plan token cannot be read: {error}"
     return claims if isinstance(claims, Mapping) else "a plan token is a map of claims (RFC 8392)"

@@ -11,6 +11,7 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from agent import panel
 from agent.events import FieldEntered, KeyPressed, PhoneTold, ServiceOpened
+from agent.policy.plan_token import Why
 from agent.settings import Phone
 from agent.ui.catalogues import load_says
 from agent.ui.model import ScreenModel
@@ -18,6 +19,8 @@ from agent.ui.qr import drawn
 from agent.ui.view import screen
 from tests.installing import Installer
 from tests.phone import Site
+from tests.play import cwt
+from tests.test_owner import token
 
 AXE = Path(__file__).parent / "vendor" / "axe.min.js"
 RULES = "axe.run(document, {runOnly: ['wcag2a', 'wcag2aa', 'wcag21aa', 'wcag22aa', 'best-practice']})"
@@ -194,6 +197,31 @@ def test_a_limit_is_confirmed_elsewhere_and_the_phone_says_where(site: Installin
     site.do(FieldEntered("circuit_limit_a", "13", by_phone=True))
     expect(handset.page.locator(".ways")).to_contain_text("Confirm at the station's own display.")
     expect(handset.page.locator(".onward")).to_have_count(0)
+
+
+def test_a_plan_token_is_pasted_or_chosen_as_a_file_and_the_phone_says_until_when(
+    site: Installing, handset: Handset, tmp_path: Path
+) -> None:
+    scan(site, handset)
+    page, serial = handset.page, site.play.station.settings.station_id
+    page.get_by_text("Plan token").click()
+    said, text = page.locator(".plan [role=status]"), page.locator(".plan textarea")
+    text.fill("hello")
+    page.click(".plan button")
+    expect(said).to_have_text(Why.UNREADABLE)
+    text.fill(cwt(token(1, -10, 10, "SA-9999")))
+    page.click(".plan button")
+    expect(said).to_have_text(Why.STATION)
+    expect(text).to_have_value(cwt(token(1, -10, 10, "SA-9999")))  # drawn anew each second: what is pasted stays
+    files = {"long": "A" * 5_000, "token": cwt(token(1, -10, 10, serial)) + "\n"}
+    for name, content in files.items():
+        (tmp_path / name).write_text(content)
+    page.set_input_files(".plan input[type=file]", tmp_path / "long")
+    expect(said).to_have_text(Why.UNREADABLE)
+    page.set_input_files(".plan input[type=file]", tmp_path / "token")
+    expect(said).to_contain_text("The plan token is taken. The plan ends on 2026-")
+    assert [each.issue for each in site.play.station.owner.tokens] == [1]
+    audited(handset)
 
 
 def test_when_the_visit_is_ended_the_phone_says_so_and_the_next_one_needs_the_new_code(

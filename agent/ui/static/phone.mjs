@@ -6,11 +6,12 @@ import { Blocks } from "./blocks.mjs";
 const SILENCE_MS = 5000;          // the station says something each second
 const AGAIN_MS = 2000;
 const ONWARD = new Set(["continue", "skip", "do"]);
+const TOKEN_MAX_B = 4000;         // a plan token has about 300
 const PLACE = "pinpoint";         // the field that a phone's own position answers
 
 const app = document.getElementById("app"), root = document.documentElement;
 let language = "", words = {}, languages = {}, screen = null, events = null, watchdog = 0;
-let wrong = "", isSilent = false, typing = null;
+let wrong = "", isSilent = false, typing = null, brought = null;
 
 // The token is in the fragment, which no browser sends; nor does it stay in the address, where somebody reads it later.
 const token = decodeURIComponent(location.hash.slice(1));
@@ -31,6 +32,19 @@ async function post(name, value) {
   } catch {
     silent();
   }
+}
+
+/** A plan token; the station's answer is in the reader's language. */
+async function bring(text) {
+  brought = { text: "…" };
+  draw();
+  try {
+    const answer = await sent(`/api/plan?language=${language}`, { token: text });
+    brought = answer.ok ? await answer.json() : { text: answer.status < 500 ? words.strange : words.lost };
+  } catch {
+    brought = { text: words.lost };
+  }
+  draw();
 }
 
 /** The page's own words, and whether this phone is in. */
@@ -123,13 +137,30 @@ function Page() {
   return html`<${Top} title=${content.title} step=${content.steps ? `${content.step}/${content.steps}` : ""}/>
     <main>${place && navigator.geolocation && html`<button type="button" onClick=${here}>${words.here}</button>`}
       <${Blocks} blocks=${content.blocks} act=${act}/>
-      <p class="wrong" role="alert">${wrong}</p></main>
+      <p class="wrong" role="alert">${wrong}</p><${Plan}/></main>
     ${content.footer && html`<footer class="footer">${content.footer}</footer>`}
     <nav class="ways">
       ${back.action === "back" && html`<button type="button" onClick=${() => post("step", "back")}>${back.label}</button>`}
       ${ONWARD.has(onward.action) && html`<button type="button" class="onward" onClick=${() => post("step", "next")}>${onward.label}</button>`}
       ${onward.action === "save" && html`<p>${words.confirm}</p>`}
     </nav>`;
+}
+
+/** For a station whose cloud cannot be reached, or whose plan has ended. */
+function Plan() {
+  const give = (event) => { event.preventDefault(); bring(event.target.elements.token.value); };
+  const chosen = async (event) => {
+    const [file] = event.target.files;
+    event.target.value = "";
+    if (file && file.size <= TOKEN_MAX_B) return bring(await file.text());
+    if (file) brought = { text: words.strange };
+    return draw();
+  };
+  return html`<details class="plan"><summary>${words.plan}</summary><form onSubmit=${give}>
+    <label>${words.paste}<textarea name="token" dir="ltr" rows="4" maxlength=${TOKEN_MAX_B} spellcheck="false" autocomplete="off" required></textarea></label>
+    <input type="file" aria-label=${words.paste} onChange=${chosen}/>
+    <button>${words.give}</button>
+    <p class=${brought?.taken ? "taken" : "wrong"} role="status">${brought?.text}</p></form></details>`;
 }
 
 function here() {
