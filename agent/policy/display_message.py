@@ -102,7 +102,7 @@ def display_of(info: Mapping[str, Any], ports: int) -> int | None:
     if display["name"].lower() != DISPLAY.lower() or instance or not (is_whole or is_port):
         why = f"displays here are the component {DISPLAY}, alone or with an EVSE from 1 to {ports}, without an instance"
         raise Rejected("Rejected", "NotFound", why)
-    return evse_id if is_port else None
+    return int(evse_id) if is_port else None
 
 
 def text_of(content: Mapping[str, Any], languages: Collection[str]) -> Text:

@@ -64,7 +64,8 @@ class Card extends Component {
   componentDidMount() { this.fit(); }
   componentDidUpdate() { this.fit(); }
   fit() {                                                  // what is paged in it has another size then
-    if (fit(this.dom, this.props.port.tone === "charging" ? CHARGES : WAITS)) this.forceUpdate();
+    const { tone, also } = this.props.port;
+    if (fit(this.dom, tone === "charging" && !also ? CHARGES : WAITS)) this.forceUpdate();
   }
 
   render({ port, act }) {
