@@ -70,6 +70,7 @@ class Card extends Component {
 
   render({ port, act, size }) {
     const turns = size === "compact" && (port.tone !== "charging" || port.also);    // all of it, one after the other
+    const kept = port.offers ? "" : port.also || (port.tone !== "charging" && port.text);    // where the text is left out
     return html`<article class="card" data-tone=${port.tone} dir=${act.direction} ref=${(dom) => { this.dom = dom; }}>
       <button type="button" class="choose" aria-label=${`${port.name}: ${port.title}`} onClick=${() => act.port(port.evse_id)}/>
       <p class="name"><span>${port.name}</span> <${Mark} port=${port}/></p>
@@ -77,9 +78,9 @@ class Card extends Component {
       ${turns ? html`<${Turned} port=${port}/>` : html`
         <${Figures} figures=${port.figures}/>
         ${port.offers
-          ? html`<${Paged} key_=${port.title}><p class="price">${port.price}</p>${port.text && html`<p>${port.text}</p>`}</${Paged}>`
+          ? html`<${Paged} key_=${port.title}><p class="price" dir="auto">${port.price}</p>${port.text && html`<p>${port.text}</p>`}</${Paged}>`
           : port.text && html`<p class="text">${port.text}</p>`}
-        ${!port.offers && port.also && html`<div class="also"><${Paged} key_=${port.title}><p>${port.also}</p></${Paged}></div>`}
+        ${kept && html`<div class="also"><${Paged} key_=${port.title}><p>${kept}</p></${Paged}></div>`}
         ${port.action && html`<p class="action">${port.action}</p>`}`}
       ${!turns && port.faults.map((each) => html`<p class="fix" key=${each.fault}><b>${each.mrec ?? each.fault}</b> ${each.fix}</p>`)}
       ${!turns && port.last_text && html`<p class="last">${port.last_text}</p>`}
@@ -93,7 +94,7 @@ function Turned({ port }) {
   return html`<${Paged} key_=${port.title}>
     <${Figures} figures=${port.figures}/>
     ${port.also && !port.offers ? html`<p>${port.also}</p>${action}` : action}
-    ${port.offers && html`<p class="price">${port.price}</p>`}
+    ${port.offers && html`<p class="price" dir="auto">${port.price}</p>`}
     ${(port.offers || !port.also) && port.text && html`<p>${port.text}</p>`}
   </${Paged}>`;
 }
