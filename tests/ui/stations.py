@@ -254,7 +254,7 @@ def staying(idle_s: float, port: Any = STAYING) -> Station:
     return two(replace(port, idle_at=NOW - idle_s, **{name: kept}), CHARGING)
 
 
-PLAN = Token("aa", 1, "Business", WALL - 4e7, WALL - 86_400 * 30, WALL + 1e7)
+PLAN = Token("aa", 1, "Business", int(WALL) - 40_000_000, int(WALL) - 30 * 86_400, int(WALL) + 10_000_000)
 RESERVED = tuple(Reservation(port, "04FFEE11", WALL + 900, port) for port in (1, 2))
 WAITING = Sharing((1,), (0,), NOW - TURN_S + 700)
 
