@@ -295,6 +295,16 @@ COMMANDS: list[tuple[list[str], str, dict[str, Any]]] = [
     ),
     (["unreserve", "S", "7"], "CancelReservation", {"reservationId": 7}),
     (
+        ["message", "S", "3", "For taxis only.", "--evse", "1", "--priority", "front",
+         "--until", "2026-12-24T18:00:00.000Z"],
+        "SetDisplayMessage",
+        {"message": {
+            "id": 3, "priority": "InFront", "message": {"format": "UTF8", "content": "For taxis only."},
+            "display": {"name": "Display", "evse": {"id": 1}}, "endDateTime": "2026-12-24T18:00:00.000Z",
+        }},
+    ),
+    (["clear-message", "S", "3"], "ClearDisplayMessage", {"id": 3}),
+    (
         ["live", "S", "--interval", "1", "--for", "0"],
         "DataTransfer",
         {"vendorId": "station-agent", "messageId": "LiveMode", "data": {"intervalS": 1, "forS": 0}},

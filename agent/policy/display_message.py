@@ -96,7 +96,8 @@ def display_of(info: Mapping[str, Any], ports: int) -> int | None:
     if display is None:
         return None
     evse = display.get("evse") or {}
-    evse_id, instance = evse.get("id"), display.get("instance")
+    instance = display.get("instance")
+    evse_id: int | None = evse.get("id")
     is_whole = evse_id is None or (evse_id == 0 and "connectorId" not in evse)
     is_port = evse_id in range(1, ports + 1) and evse.get("connectorId", 1) == 1
     if display["name"].lower() != DISPLAY.lower() or instance or not (is_whole or is_port):

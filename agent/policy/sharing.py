@@ -161,8 +161,8 @@ def placed(
 
 
 def turn_s(sharing: Sharing, port: int, now: float) -> float | None:
-    """In how many seconds at the latest a port that waits has a place, while the circuit stays as it is. None: it does not
-    wait, or nobody can tell.
+    """In how many seconds at the latest a port that waits has a place, while the circuit stays as it is. None: it does
+    not wait, or nobody can tell.
 
     A place that falls free goes to the first in line and begins a new turn for those behind him. So whoever is ahead
     costs a whole turn at most. Who took nothing when it was his turn is overtaken by those who might.

@@ -69,7 +69,7 @@ def described(tariff: Tariff, say: Say) -> str:
     plain = [text for text in tariff.texts if len(text.content) <= CHARS_MAX and re.match(PLAIN, text.content)]
     by_language = {language_of(text.language): text.content for text in reversed(plain)}
     first = plain[0].content if plain else ""
-    return say.isolated(by_language.get(say.language) or by_language.get("") or first)
+    return say.quoted(by_language.get(say.language) or by_language.get("") or first)
 
 
 def parts(station: Station, facts: PriceFacts, now: float, say: Say) -> str:

@@ -217,7 +217,7 @@ def part_name(part: PartResult, say: Say) -> str:
 
 
 def filled(station: Station, port: Port, at: Situation, now: float, say: Say) -> tuple[str, str]:
-    """Text and action of a situation, with the facts filled in, and what must not be missed."""
+    """Text and action of a situation, with the facts filled in, and what comes."""
     tx, report, found = port.transaction, port.report, worst_first(port)
     facts = {
         "who": who(station, now, say),
@@ -244,7 +244,8 @@ def filled(station: Station, port: Port, at: Situation, now: float, say: Say) ->
 
 def ahead(station: Station, port: Port, at: Situation, now: float, say: Say) -> str:
     """What comes in this session, and when; "" while nothing does."""
-    tx, coming = port.transaction, []
+    tx = port.transaction
+    coming: list[str] = []
     turn_s = sharing.turn_s(station.sharing, port.evse_id - 1, now) if at is Situation.WAITS_FOR_POWER else None
     if turn_s is not None:
         coming.append(say("Your turn comes in {n} min at the latest.", n=max(1, ceil(turn_s / 60))))

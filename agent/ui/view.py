@@ -343,7 +343,7 @@ def message_at(station: Station, port: Port, now: float) -> display_message.Mess
 
 
 def in_words(message: display_message.Message | None, say: Say) -> str:
-    return say.isolated(display_message.in_language(message, say.language)) if message else ""
+    return say.quoted(display_message.in_language(message, say.language)) if message else ""
 
 
 def message_state(station: Station, port: Port) -> str:

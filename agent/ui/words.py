@@ -65,16 +65,17 @@ class Say:
             return self.isolated(value) if isinstance(value, str) else str(value)
 
         said = self.texts.get(text)
-        if said is None and self.direction == "rtl":
-            return self.isolated(HOLE.sub(fact, text))
-        return HOLE.sub(fact, text if said is None else said)
+        return self.isolated(HOLE.sub(fact, text)) if said is None else HOLE.sub(fact, said)
 
     def isolated(self, text: str) -> str:
-        """Between Arabic words a name or number of another script keeps its own order, and theirs (UAX #9); so does
-        what has Arabic in it between others."""
-        if not text or (not has_rtl(text) if self.direction == "ltr" else starts_rtl(text)):
+        """Between Arabic words a name or number of another script keeps its own order, and theirs (UAX #9)."""
+        if self.direction == "ltr" or not text or starts_rtl(text):
             return text
         return f"{ISOLATE}{text}{END_ISOLATE}"
+
+    def quoted(self, text: str) -> str:
+        """The owner's own sentences beside ours, in whatever direction they run: neither orders the other."""
+        return f"{ISOLATE}{text}{END_ISOLATE}" if self.direction == "ltr" and has_rtl(text) else self.isolated(text)
 
     @property
     def direction(self) -> str:

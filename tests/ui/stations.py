@@ -29,7 +29,7 @@ from agent.wizard.coordinates import Point
 from agent.wizard.facts import STEPS, Draft, Editing, Mark, Method, Pinpoint, Step, Wizard
 from agent.wizard.places import Place
 from agent.wizard.sentence import Sentence
-from tests.test_view import CHARGING, FREE, GRANT, NOW, PLUGGED, SITUATIONS, TX, WALL, station
+from tests.test_view import CHARGING, FREE, GRANT, NOW, OFFERED, PLUGGED, SITUATIONS, TX, WALL, station
 
 FURNITURE = {
     "station_id": "SA-00417-B",
@@ -245,7 +245,7 @@ LONG = (  # as long as one may be
 )
 ARABIC = "يُغلق الموقف يوم السبت من 8:00 إلى 18:00 بسبب السوق."
 AT_1 = {"display": {"name": "Display", "evse": {"id": 1}}}
-STAYING = replace(billed(FULL, Kind.IDLE), report=replace(CHARGING.report, contactor=False, power_w=0), drew=True)  # type: ignore[type-var]
+STAYING = replace(billed(FULL, Kind.IDLE), report=replace(OFFERED, contactor=False, power_w=0), drew=True)
 
 
 def staying(idle_s: float, port: Any = STAYING) -> Station:
@@ -254,7 +254,7 @@ def staying(idle_s: float, port: Any = STAYING) -> Station:
     return two(replace(port, idle_at=NOW - idle_s, **{name: kept}), CHARGING)
 
 
-PLAN = Token("aa", 1, "Business", WALL - 4e7, WALL - 86_400 * 30, WALL + 1e7)
+PLAN = Token("aa", 1, "Business", int(WALL) - 40_000_000, int(WALL) - 30 * 86_400, int(WALL) + 10_000_000)
 RESERVED = tuple(Reservation(port, "04FFEE11", WALL + 900, port) for port in (1, 2))
 WAITING = Sharing((1,), (0,), NOW - TURN_S + 700)
 
@@ -321,8 +321,12 @@ FEW = [
     *(f"refused: {each}" for each in (Reason.NOT_CONNECTED, Reason.CLOSED, Reason.COULD_NOT_ASK, Reason.RANDOM_UID)),
     *(f"refused at no port: {each}" for each in (Reason.NOT_CONNECTED, Reason.CHOOSE_PORT)),
     *(name for name in WIZARD if "begun" not in name),
+    "price: all parts, for a card", "cost: the highest", "stay: too long", "turn: waits", "message: while charging",
 ]  # fmt: skip
-SOME = [*IDLE, *BUSY, *(name for name in READ if "large" not in name), "wizard: circuit", "wizard: readiness"]
+SOME = [
+    *IDLE, *BUSY, *(name for name in READ if "large" not in name),
+    "wizard: circuit", "wizard: readiness", "turn: waits",
+]  # fmt: skip
 ONE_OF_EACH = [  # layout
     "idle", "both charging", "situation: fault", "port: charging", "refused: not connected",
     "refused at no port: not connected", "wizard: circuit", "wizard: pinpoint", "wizard: readiness",

@@ -1,11 +1,11 @@
-"""What the owner decides, from the command line: access policies and reservations."""
+"""What the owner decides, from the command line: access policies, reservations, messages on the display."""
 
 import argparse
 import json
 from collections.abc import Callable
 from pathlib import Path
 
-from tools.cloud.arguments import Args, Run, positive
+from tools.cloud.arguments import Args, Run, opened, positive
 from tools.cloud.commands import transfer
 from tools.cloud.drivers import canonical_token
 from tools.cloud.errors import OperatorError
@@ -13,6 +13,8 @@ from tools.cloud.service import clock_ms
 from tools.cloud.wire import Json, format_time, parse_time
 
 POLICY_MAX_B = 90_000  # of its JSON: what fits into one command with its signature
+PRIORITIES = {"normal": "NormalCycle", "front": "InFront", "always": "AlwaysFront"}
+STATES = ("Charging", "Faulted", "Idle", "Unavailable", "Suspended")
 Send = Callable[[Args, str, Json], int]
 
 
@@ -32,6 +34,22 @@ def add_owner(to: Callable[[str, Run, str], argparse.ArgumentParser], send: Send
     when.add_argument("--until", metavar="TIME", help="like 2026-12-24T18:00:00.000Z")
 
     sub = to("unreserve", lambda args: send(args, "CancelReservation", {"reservationId": args.id}), "cancel one")
+    sub.add_argument("id", type=positive)
+
+    sub = to("message", lambda args: send(args, "SetDisplayMessage", {"message": message(args)}), "have it displayed")
+    sub.add_argument("id", type=positive, help="of the message; the same one again replaces it")
+    sub.add_argument("text")
+    sub.add_argument("--language", metavar="TAG", help="else for readers of any")
+    sub.add_argument("--priority", choices=PRIORITIES, default="normal")
+    sub.add_argument("--evse", type=positive, metavar="N", help="only where this port stands")
+    sub.add_argument("--state", choices=STATES, help="only while a port is so")
+    sub.add_argument("--transaction", metavar="ID", help="only with this session")
+    sub.add_argument("--from", dest="start", metavar="TIME", help="like 2026-12-24T18:00:00.000Z; else now")
+    sub.add_argument("--until", metavar="TIME", help="and then it is forgotten")
+
+    sub = to("messages", lambda args: get_messages(args, send), "ask which are displayed; --told: what it has said")
+    sub.add_argument("--told", action="store_true")
+    sub = to("clear-message", lambda args: send(args, "ClearDisplayMessage", {"id": args.id}), "take one away")
     sub.add_argument("id", type=positive)
 
 
@@ -70,3 +88,35 @@ def reservation(args: Args, now_ms: int) -> Json:
     if args.group:
         asked["groupIdToken"] = {"idToken": args.group, "type": "Central"}
     return asked
+
+
+def message(args: Args) -> Json:
+    content = {"format": "UTF8", "content": args.text} | ({"language": args.language} if args.language else {})
+    more = {
+        "state": args.state, "transactionId": args.transaction,
+        "display": {"name": "Display", "evse": {"id": args.evse}} if args.evse else None,
+        "startDateTime": args.start and format_time(time_of(args.start)),
+        "endDateTime": args.until and format_time(time_of(args.until)),
+    }  # fmt: skip
+    said = {"id": args.id, "priority": PRIORITIES[args.priority], "message": content}
+    return said | {name: value for name, value in more.items() if value is not None}
+
+
+def time_of(text: str) -> int:
+    if (ms := parse_time(text)) is None:
+        raise OperatorError(f"{text!r} is no time: write it like 2026-12-24T18:00:00.000Z")
+    return ms
+
+
+def get_messages(args: Args, send: Send) -> int:
+    if not args.told:
+        return send(args, "GetDisplayMessages", {"requestId": clock_ms() % 2**31})
+    records = opened(args).records(args.station, "NotifyDisplayMessages")
+    if not records:
+        raise OperatorError(f"{args.station} has told of no messages yet: ask without --told")
+    last = records[-1][1].payload.get("requestId")
+    for _, record in records:
+        if record.payload.get("requestId") == last:
+            for each in record.payload.get("messageInfo", ()):
+                print(f"{each['id']}  {each['priority']}  {each['message']['content']}")
+    return 0

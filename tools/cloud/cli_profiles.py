@@ -8,10 +8,10 @@ from itertools import pairwise
 from pathlib import Path
 
 from tools.cloud.arguments import Args, Run, opened, positive, shown_time
-from tools.cloud.cli_owner import read
+from tools.cloud.cli_owner import read, time_of
 from tools.cloud.errors import OperatorError
 from tools.cloud.service import clock_ms
-from tools.cloud.wire import Json, format_time, parse_time
+from tools.cloud.wire import Json, format_time
 
 PURPOSES = {
     "default": "TxDefaultProfile",
@@ -102,12 +102,6 @@ def periods_of(limits: list[str]) -> tuple[str, list[Json]]:
     if len(units) > 1 or starts[0] != 0 or any(b <= a for a, b in pairwise(starts)):
         raise OperatorError("the first limit holds from the start, the others from later hours, all in A or all in W")
     return units.pop(), periods
-
-
-def time_of(text: str) -> int:
-    if (ms := parse_time(text)) is None:
-        raise OperatorError(f"{text!r} is no time: write it like 2026-12-24T18:00:00.000Z")
-    return ms
 
 
 def criteria(args: Args) -> Json:

@@ -49,7 +49,7 @@ function Ports({ screen, act, size }) {
   const ports = one ? screen.ports.filter((port) => port.evse_id === screen.focus) : screen.ports;
   return html`<section class="ports" data-count=${ports.length}>
     ${one && html`<${Chips} screen=${screen} now=${screen.focus} act=${act}/>`}
-    <div class="cards" dir="ltr">${ports.map((port) => html`<${Card} key=${port.evse_id} port=${port} act=${act}/>`)}</div>
+    <div class="cards" dir="ltr">${ports.map((port) => html`<${Card} key=${port.evse_id} port=${port} act=${act} size=${size}/>`)}</div>
   </section>`;
 }
 
@@ -64,24 +64,39 @@ class Card extends Component {
   componentDidMount() { this.fit(); }
   componentDidUpdate() { this.fit(); }
   fit() {                                                  // what is paged in it has another size then
-    if (fit(this.dom, this.props.port.tone === "charging" ? CHARGES : WAITS)) this.forceUpdate();
+    const { tone, also } = this.props.port;
+    if (fit(this.dom, tone === "charging" && !also ? CHARGES : WAITS)) this.forceUpdate();
   }
 
-  render({ port, act }) {
+  render({ port, act, size }) {
+    const turns = size === "compact" && (port.tone !== "charging" || port.also);    // all of it, one after the other
+    const kept = port.offers ? "" : port.also || (port.tone !== "charging" && port.text);    // where the text is left out
     return html`<article class="card" data-tone=${port.tone} dir=${act.direction} ref=${(dom) => { this.dom = dom; }}>
       <button type="button" class="choose" aria-label=${`${port.name}: ${port.title}`} onClick=${() => act.port(port.evse_id)}/>
       <p class="name"><span>${port.name}</span> <${Mark} port=${port}/></p>
       <h2><${Glyph} name=${port.tone}/><span data-squeeze data-line>${port.title}</span></h2>
-      <${Figures} figures=${port.figures}/>
-      ${port.offers
-        ? html`<${Paged} key_=${port.price}><p class="price">${port.price}</p>${port.text && html`<p>${port.text}</p>`}</${Paged}>`
-        : port.text && html`<p class="text">${port.text}</p>`}
-      ${!port.offers && port.also && html`<div class="also"><${Paged} key_=${port.also}><p>${port.also}</p></${Paged}></div>`}
-      ${port.action && html`<p class="action">${port.action}</p>`}
-      ${port.faults.map((each) => html`<p class="fix" key=${each.fault}><b>${each.mrec ?? each.fault}</b> ${each.fix}</p>`)}
-      ${port.last_text && html`<p class="last">${port.last_text}</p>`}
+      ${turns ? html`<${Turned} port=${port}/>` : html`
+        <${Figures} figures=${port.figures}/>
+        ${port.offers
+          ? html`<${Paged} key_=${port.title}><p class="price" dir="auto">${port.price}</p>${port.text && html`<p>${port.text}</p>`}</${Paged}>`
+          : port.text && html`<p class="text">${port.text}</p>`}
+        ${kept && html`<div class="also"><${Paged} key_=${port.title}><p>${kept}</p></${Paged}></div>`}
+        ${port.action && html`<p class="action">${port.action}</p>`}`}
+      ${!turns && port.faults.map((each) => html`<p class="fix" key=${each.fault}><b>${each.mrec ?? each.fault}</b> ${each.fix}</p>`)}
+      ${!turns && port.last_text && html`<p class="last">${port.last_text}</p>`}
     </article>`;
   }
+}
+
+/** Where there is little room: what is to be done comes before why. */
+function Turned({ port }) {
+  const action = port.action && html`<p class="action">${port.action}</p>`;
+  return html`<${Paged} key_=${port.title}>
+    <${Figures} figures=${port.figures}/>
+    ${port.also && !port.offers ? html`<p>${port.also}</p>${action}` : action}
+    ${port.offers && html`<p class="price" dir="auto">${port.price}</p>`}
+    ${(port.offers || !port.also) && port.text && html`<p>${port.text}</p>`}
+  </${Paged}>`;
 }
 
 function Mark({ port }) {
