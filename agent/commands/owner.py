@@ -43,7 +43,7 @@ def reserve_now(station: Station, event: OwnerRequested, now: float) -> Step:
             request.get("evseId") or None, request.get("connectorType"), station.machine.connectors
         )
     except LookupError as error:
-        return said(station, event, answer("Rejected", "InvalidValue", str(error)), now)
+        return said(station, event, answer("Rejected", "UnknownConnectorType", str(error)), now)
     new = Reservation(
         request["id"], canonical(token), expires_s, evse_id, group["idToken"] if group else None,
         wall(station.clock, now),

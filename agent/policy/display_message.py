@@ -14,6 +14,7 @@ from agent.clock import Clock, is_expired, read_time, wall
 from agent.settings import PLAIN
 
 MESSAGES_MAX = 16
+SAID_MAX_B = 9_000  # of one as JSON, for it is kept as it was said: five languages, and room
 CHARS_MAX = 250  # what can be read in passing; OCPP allows 1,024
 CYCLE_S = 10.0
 PRIORITIES = ("AlwaysFront", "InFront", "NormalCycle")  # MessagePriorityEnumType, the first one wins
@@ -61,6 +62,8 @@ class Rejected(Exception):
 
 def read(info: Mapping[str, Any], languages: Collection[str], running: Collection[str]) -> Message:
     """A MessageInfo that has passed its schema. `running`: transactions. Rejected."""
+    if (size_b := len(msgspec.json.encode(info))) > SAID_MAX_B:
+        raise Rejected("Rejected", "TooLargeElement", f"the message has {size_b} bytes: send at most {SAID_MAX_B}")
     state, transaction_id = info.get("state"), info.get("transactionId")
     if state is not None and state not in STATES:
         raise Rejected("NotSupportedState", "UnsupportedParam", f"states here are {', '.join(STATES)}")
