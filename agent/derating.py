@@ -1,7 +1,7 @@
 """What limits a port by itself, as OCPP tells limits that are not the cloud's (K12, K13): heat. Pure.
 
-A port that must offer less because it is warm says so once, again when that has changed by SIGNIFICANT_PERCENT of it, and
-when it is over. A start of the software ends what was told before it; what still holds is told anew.
+A port that must offer less because it is warm says so once, again when that has changed by SIGNIFICANT_PERCENT of it,
+and when it is over. A start of the software ends what was told before it; what still holds is told anew.
 """
 
 from dataclasses import replace

@@ -503,10 +503,10 @@ def test_the_price_is_on_the_screen_before_the_start_for_everybody_and_for_who_h
 
 
 def test_the_owners_words_stand_where_no_price_is_known_and_others_while_the_cloud_cannot_be_reached() -> None:
-    said = Settings(tariff_text="As on the sign.", tariff_text_offline="Offline: 1 EUR.", total_cost_text="See the app.")
+    said = Settings(tariff_text="See the sign.", tariff_text_offline="Offline: 1 EUR.", total_cost_text="See the app.")
     play = at_noon(settings=said)
     assert screen(play.station, play.now).price == "Offline: 1 EUR."
-    assert screen(play.on(LinkChanged(Link.UP)).station, play.now).price == "As on the sign."
+    assert screen(play.on(LinkChanged(Link.UP)).station, play.now).price == "See the sign."
     play.plug(1).tap(BOB).charge(1, KWH).unplug(1).after(60)
     assert "See the app." in screen(play.station, play.now).ports[0].last_text
     default(play, tariff())

@@ -1,5 +1,5 @@
-"""The owner's commands with whatever a cloud may put into them: each is answered as OCPP's schema has it, changes nothing
-where it says no, survives a restart as it is, and takes no more room than was promised."""
+"""The owner's commands with whatever a cloud may put into them: each is answered as OCPP's schema has it, changes
+nothing where it says no, survives a restart as it is, and takes no more room than was promised."""
 
 import os
 import random
@@ -29,7 +29,7 @@ from agent.uplink.codec import (
 from agent.uplink.commands import OWNER_ACTIONS, OWNER_MESSAGES, Command, Refusal, to_event
 from agent.uplink.messages import COMMANDS, from_wire
 from tests import referee
-from tests.play import ANN, BOB, KEYS, WALL_S, Json, Play
+from tests.play import ANN, KEYS, WALL_S, Json, Play
 from tests.test_codec import anything, made, schema
 from tests.test_cost import fixed, tariff
 from tests.test_owner import iso
@@ -57,7 +57,7 @@ def good(rng: random.Random, play: Play) -> dict[str, Json]:
     sent = tariff(f"T{number}", rng.choice([0.0, 0.3]), fixedFee=fixed(1.0), description=[text])
     rule = {"name": "r", "who": rng.choice(["everyone", "connected"]), "sessionLimitS": 600}
     return {
-        "ReserveNow": {"id": number, "idToken": TOKEN, "expiryDateTime": expiry} | ({"evseId": evse_id} if evse_id else {}),
+        "ReserveNow": {"id": number, "idToken": TOKEN, "expiryDateTime": expiry, "evseId": evse_id},
         "CancelReservation": {"reservationId": number},
         "SetChargingProfile": {"evseId": evse_id, "chargingProfile": profile},
         "ClearChargingProfile": {"chargingProfileId": number},
