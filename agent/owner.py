@@ -108,8 +108,8 @@ def timed_out(before: Station, station: Station, now: float) -> Iterator[tuple[i
     if before.holding and not station.holding:
         waited = before.holding.grant
         granted = {port.grant.id_token for port in station.ports if port.grant}
-        begun = {port.transaction.id_token for port in station.ports if port.transaction}
-        if now >= waited.until and waited.id_token not in granted | begun:
+        charging = {port.transaction.id_token for port in station.ports if port.transaction}
+        if now >= waited.until and waited.id_token not in granted | charging:
             yield None, waited
 
 
