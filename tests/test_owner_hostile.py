@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from agent.commands.variables import ROWS
 from agent.policy import owner as owner_facts
 from agent.policy.display_message import MESSAGES_MAX
 from agent.policy.profile import PROFILES_MAX
@@ -35,7 +36,9 @@ from tests.test_cost import fixed, tariff
 from tests.test_owner import iso
 
 RECORD_MAX_B = 90_000  # docs/uplink.md
-ORDERS = sorted(OWNER_ACTIONS) + [f"DataTransfer {name}" for name in sorted(OWNER_MESSAGES)]
+MODEL = ["GetVariables", "SetVariables", "GetBaseReport", "GetReport"]
+STARTS = ["RequestStartTransaction", "RequestStopTransaction", "ChangeAvailability"]
+ORDERS = [*sorted(OWNER_ACTIONS), *(f"DataTransfer {name}" for name in sorted(OWNER_MESSAGES)), *MODEL, *STARTS]
 YES = {"Accepted", "Done", None}
 HUGE = [10**18, 2**63, -(2**64), 10**39, 0, -1]
 
@@ -55,6 +58,11 @@ def good(rng: random.Random, play: Play) -> dict[str, Json]:
     }  # fmt: skip
     text = {"format": "UTF8", "content": "Hello"}
     sent = tariff(f"T{number}", rng.choice([0.0, 0.3]), fixedFee=fixed(1.0), description=[text])
+    row = rng.choice(ROWS)
+    variable: Json = {
+        "component": {"name": row.component} | ({"evse": {"id": 1}} if row.of else {}),
+        "variable": {"name": row.variable} | ({"instance": row.part} if row.part else {}),
+    }  # fmt: skip
     rule = {"name": "r", "who": rng.choice(["everyone", "connected"]), "sessionLimitS": 600}
     return {
         "ReserveNow": {"id": number, "idToken": TOKEN, "expiryDateTime": expiry, "evseId": evse_id},
@@ -74,6 +82,10 @@ def good(rng: random.Random, play: Play) -> dict[str, Json]:
         "AccessPolicy": {"policyId": "p", "version": number, "rules": [rule]},
         "Activation": {"name": "n", "owner": "o", "contact": "c", "afterPlan": "free", "reservable": True},
         "Transfer": {"waitS": 60},
+        "SetVariables": {"setVariableData": [variable | {"attributeValue": rng.choice(["true", "7", "x" * 900])}]},
+        "GetVariables": {"getVariableData": [variable] * rng.choice([1, 32, 33])},
+        "GetReport": {"requestId": number, "componentVariable": [variable]},
+        "RequestStartTransaction": {"idToken": TOKEN, "remoteStartId": number, "evseId": evse_id or 1},
     }  # fmt: skip
 
 
