@@ -151,7 +151,8 @@ def given_to(play: Play, action: str, payload: Json) -> Json | None:
         return None
     referee.expect(command_id, action)
     play.on(event)  # type: ignore[arg-type]  # the core's
-    (response,) = [p["response"] for p in play.payloads("CommandResult") if p["commandId"] == command_id]
+    answers: list[Json] = [p["response"] for p in play.payloads("CommandResult") if p["commandId"] == command_id]
+    (response,) = answers
     return response
 
 
