@@ -638,3 +638,22 @@ def test_each_command_goes_out_as_it_was_typed_and_what_the_station_takes_it_tak
     books.close()
     assert (queued.action, queued.payload) == (action, payload)
     at_noon().command(queued.action, **queued.payload)  # the referee judges its answer
+
+
+def test_from_the_command_line_a_driver_gets_a_tariff_of_his_own_and_loses_it_again(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file, db = tmp_path / "tariff.json", tmp_path / "cloud.db"
+    file.write_text(json.dumps(FULL))
+
+    def run(*words: str) -> int:
+        return cli.main([words[0], "--db", str(db), *words[1:]])
+
+    assert run("allow", "--add", ANN) == 0
+    assert run("driver-tariff", ANN, "--file", str(file)) == 0
+    books = Ledger(db)
+    assert books.drivers.tariff(ANN.lower()) == FULL
+    assert run("driver-tariff", ANN, "--none") == 0 and books.drivers.tariff(ANN) is None
+    books.close()
+    assert "no tariff of his own" in capsys.readouterr().out
+    assert run("driver-tariff", EVE, "--file", str(file)) != 0 and "is not on the list" in capsys.readouterr().err

@@ -32,6 +32,7 @@ from agent.uplink.messages import COMMANDS, from_wire
 from tests import referee
 from tests.play import ANN, KEYS, WALL_S, Json, Play
 from tests.test_codec import anything, made, schema
+from tests.test_commands import opened, signed
 from tests.test_cost import fixed, tariff
 from tests.test_owner import iso
 
@@ -256,3 +257,16 @@ def test_as_much_as_is_taken_is_told_again_in_records_that_are_short_enough() ->
     assert sorted(told) == sorted(each.profile_id for each in held.profiles)
     assert ["tbc" in report for report in reports] == [True] * (len(reports) - 1) + [False]
     fits(play)
+
+
+# -- what is not done here
+
+
+@pytest.mark.parametrize("action", [
+    "SetVariableMonitoring", "SetMonitoringBase", "SetMonitoringLevel", "GetMonitoringReport",
+    "ClearVariableMonitoring", "CostUpdated", "NotifyEVChargingNeeds",
+])  # fmt: skip
+def test_what_this_station_does_not_do_is_refused_by_name(action: str) -> None:
+    said = opened(signed(action, {}))
+    assert isinstance(said, Refusal) and said.result and said.result["errorCode"] == "NotImplemented"
+    assert action in said.result["why"]
