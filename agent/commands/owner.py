@@ -33,8 +33,8 @@ from agent.wizard import readiness
 def reserve_now(station: Station, event: OwnerRequested, now: float) -> Step:
     request: Mapping[str, Any] = event.request
     token, group = request["idToken"], request.get("groupIdToken")
-    if why := why_no_reservation(station, request):
-        return said(station, event, answer("Rejected", *why), now)
+    if no_at_all := why_no_reservation(station, request):
+        return said(station, event, answer("Rejected", *no_at_all), now)
     expires_s = read_time(request["expiryDateTime"])
     if expires_s is None:
         return said(station, event, answer("Rejected", "InvalidValue", "expiryDateTime is no time"), now)
