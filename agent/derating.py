@@ -1,7 +1,7 @@
 """What limits a port by itself, as OCPP tells limits that are not the cloud's (K12, K13): heat. Pure.
 
-A port that must offer less because it is warm says so once, again when that has changed by SIGNIFICANT_PERCENT of it, and
-when it is over. A start of the software ends what was told before it; what still holds is told anew.
+A port that must offer less because it is warm says so once, again when that has changed by SIGNIFICANT_PERCENT of it,
+and when it is over. A start of the software ends what was told before it; what still holds is told anew.
 """
 
 from dataclasses import replace
@@ -25,11 +25,11 @@ def limit_ma(port: Port, settings: Settings) -> int | None:
         return port.limit_told_ma
     most_ma, temperature_dc = settings.port_limit_ma, port.report.temperature_dc
     told_ma = most_ma if port.limit_told_ma is None else port.limit_told_ma
-    warmer_ma, cooler_ma = derated_ma(temperature_dc, settings), derated_ma(temperature_dc + NOISE_DC, settings)
-    if warmer_ma < told_ma and is_significant(told_ma, warmer_ma):
-        told_ma = warmer_ma
-    elif cooler_ma > told_ma and (cooler_ma == most_ma or is_significant(told_ma, cooler_ma)):
-        told_ma = cooler_ma
+    here_ma, surely_ma = derated_ma(temperature_dc, settings), derated_ma(temperature_dc + NOISE_DC, settings)
+    if here_ma < told_ma and is_significant(told_ma, here_ma):
+        told_ma = here_ma
+    elif surely_ma > told_ma and (surely_ma == most_ma or is_significant(told_ma, surely_ma)):
+        told_ma = surely_ma
     return told_ma if told_ma < most_ma else None
 
 

@@ -102,14 +102,15 @@ def timed_out(before: Station, station: Station, now: float) -> Iterator[tuple[i
     if not station.owner.reservations:
         return
     for old, port in zip(before.ports, station.ports, strict=True):
-        grant = old.grant
-        if grant and now >= grant.until and not port.grant and not port.transaction:
-            if why_not_here(station, port, grant.id_token) is None:
-                yield port.evse_id, grant
-    if before.holding and not station.holding and now >= (grant := before.holding.grant).until:
-        if not any(grant.id_token in (p.grant and p.grant.id_token, p.transaction and p.transaction.id_token)
-                   for p in station.ports):  # fmt: skip
-            yield None, grant
+        grant, is_open = old.grant, not port.grant and not port.transaction
+        if grant and now >= grant.until and is_open and why_not_here(station, port, grant.id_token) is None:
+            yield port.evse_id, grant
+    if before.holding and not station.holding:
+        waited = before.holding.grant
+        granted = {port.grant.id_token for port in station.ports if port.grant}
+        charging = {port.transaction.id_token for port in station.ports if port.transaction}
+        if now >= waited.until and waited.id_token not in granted | charging:
+            yield None, waited
 
 
 def tariff_problem(before: Station, station: Station, now: float) -> tuple[Record, ...]:

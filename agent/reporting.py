@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
+from msgspec import json
+
 from agent import terms
 from agent.billing import settled
 from agent.clock import earliest, iso8601, wall
@@ -349,12 +351,25 @@ def token_record(station: Station, token: Token, now: float) -> Record:
     )
 
 
-def profiles_record(
-    station: Station, request_id: int, evse_id: int, profiles: list[dict[str, Any]], now: float, *, is_last: bool
-) -> Record:
-    """ReportChargingProfiles: all of one EVSE, which fit into one message (profile.PROFILES_MAX)."""
-    payload = {"requestId": request_id, "chargingLimitSource": "CSO", "evseId": evse_id, "chargingProfile": profiles}
-    return message(station, Stream.RESULTS, "ReportChargingProfiles", payload | ({} if is_last else {"tbc": True}), now)
+PROFILES_OF_RECORD_B = 30_000  # as JSON; in CBOR a float may be more than twice as long
+
+
+def profiles_records(
+    station: Station, request_id: int, profiles: list[tuple[int, dict[str, Any]]], now: float
+) -> Iterator[Record]:
+    """ReportChargingProfiles of (evse_id, profile) in this order: one for each EVSE, or as many as it takes."""
+    parts: list[tuple[int, list[dict[str, Any]]]] = []
+    room_b = 0
+    for evse_id, profile in profiles:
+        room_b -= (size_b := len(json.encode(profile)))
+        if room_b < 0 or parts[-1][0] != evse_id:
+            parts.append((evse_id, []))
+            room_b = PROFILES_OF_RECORD_B - size_b
+        parts[-1][1].append(profile)
+    for n, (evse_id, part) in enumerate(parts, 1):
+        payload = {"requestId": request_id, "chargingLimitSource": "CSO", "evseId": evse_id, "chargingProfile": part}
+        payload |= {"tbc": True} if n < len(parts) else {}
+        yield message(station, Stream.RESULTS, "ReportChargingProfiles", payload, now)
 
 
 MESSAGES_OF_RECORD = 4  # each may say 1.5 kB in five languages

@@ -22,10 +22,11 @@ NOMINAL_MV = (230_000, 120_000, 208_000, 240_000, 277_000)  # the first while th
 
 
 def ports_of(station: Station) -> Ports:
-    """As reservations see them. A port whose controller has not spoken yet is not free, and keeps what is reserved."""
-    everyone = frozenset(port.evse_id for port in station.ports)
+    """As reservations see them. A port whose controller has not spoken yet is not free, and keeps what is reserved; a
+    station that nobody may use keeps nothing."""
+    everyone, is_closed = frozenset(port.evse_id for port in station.ports), life.row(station).is_closed
     faulted = frozenset(port.evse_id for port in station.ports if faults(port))
-    out = frozenset(port.evse_id for port in station.ports if not operative(port))
+    out = frozenset(port.evse_id for port in station.ports if is_closed or not operative(port))
     taken = frozenset(port.evse_id for port in station.ports if is_taken(port) or not is_ready(port))
     return Ports(everyone - faulted - out - taken, faulted, out - faulted, everyone)
 

@@ -545,10 +545,10 @@ def test_the_owners_words_for_a_tariff_stand_behind_its_price_as_plain_text() ->
         default(play, tariff("T3", description=[{"format": "UTF8", "content": content}]))
         assert screen(play.station, play.now).price == "0.25 EUR per kWh."
 def test_the_owners_words_stand_where_no_price_is_known_and_others_while_the_cloud_cannot_be_reached() -> None:
-    said = Settings(tariff_text="As on the sign.", tariff_text_offline="Offline: 1 EUR.", total_cost_text="See the app.")
+    said = Settings(tariff_text="See the sign.", tariff_text_offline="Offline: 1 EUR.", total_cost_text="See the app.")
     play = at_noon(settings=said)
     assert screen(play.station, play.now).price == "Offline: 1 EUR."
-    assert screen(play.on(LinkChanged(Link.UP)).station, play.now).price == "As on the sign."
+    assert screen(play.on(LinkChanged(Link.UP)).station, play.now).price == "See the sign."
     play.plug(1).tap(BOB).charge(1, KWH).unplug(1).after(60)
     assert "See the app." in screen(play.station, play.now).ports[0].last_text
     default(play, tariff())
@@ -680,3 +680,22 @@ def test_each_command_goes_out_as_it_was_typed_and_what_the_station_takes_it_tak
     books.close()
     assert (queued.action, queued.payload) == (action, payload)
     at_noon().command(queued.action, **queued.payload)  # the referee judges its answer
+
+
+def test_from_the_command_line_a_driver_gets_a_tariff_of_his_own_and_loses_it_again(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file, db = tmp_path / "tariff.json", tmp_path / "cloud.db"
+    file.write_text(json.dumps(FULL))
+
+    def run(*words: str) -> int:
+        return cli.main([words[0], "--db", str(db), *words[1:]])
+
+    assert run("allow", "--add", ANN) == 0
+    assert run("driver-tariff", ANN, "--file", str(file)) == 0
+    books = Ledger(db)
+    assert books.drivers.tariff(ANN.lower()) == FULL
+    assert run("driver-tariff", ANN, "--none") == 0 and books.drivers.tariff(ANN) is None
+    books.close()
+    assert "no tariff of his own" in capsys.readouterr().out
+    assert run("driver-tariff", EVE, "--file", str(file)) != 0 and "is not on the list" in capsys.readouterr().err

@@ -448,6 +448,14 @@ def test_a_station_takes_no_reservations_if_its_owner_says_so() -> None:
     assert reserve(play) == "Rejected" and not play.station.owner.reservations
 
 
+def test_a_station_that_nobody_may_use_keeps_no_reservation() -> None:
+    play = at_noon()
+    reserve(play, evse_id=None)
+    ordered(play, "Transfer", {"waitS": 600})
+    assert ended(play) == [(1, "Removed")]
+    assert reserve(play, 2) == reserve(play, 3, evse_id=None) == "Unavailable"
+
+
 def test_a_reservation_for_nobody_is_refused() -> None:
     play = at_noon()
     nobody = {"idToken": " ", "type": "NoAuthorization"}

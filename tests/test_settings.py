@@ -25,7 +25,7 @@ from agent.settings import (
 )
 
 EXAMPLE = Path(__file__).parent.parent / "config/example.toml"
-SHOWN = ("owner", "support_number", "tariff_text")  # to people, as it was set
+SHOWN = ("owner", "support_number", "tariff_text", "tariff_text_offline", "total_cost_text")  # to people, as it was set
 LIMITS = sorted(key for key, setting in SETTINGS.items() if setting.lowers_only)
 OVER_DEFAULTS = [Layer.BOARD, Layer.CONFIG, Layer.WIZARD, Layer.CLOUD]
 

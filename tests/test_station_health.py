@@ -220,10 +220,6 @@ def test_every_alarm_is_told_once_when_it_comes_and_once_when_it_goes(moves: lis
     for name in {name for name, _, _ in alarms(play)}:
         over = [is_over for told, _, is_over in alarms(play) if told == name]
         assert over == [bool(n % 2) for n in range(len(over))], name
-    passed = {name for name, _, _ in alarms(play)}
-    standing = {f"{t.component}.{t.variable}" for n, t in THRESHOLDS.items() if (n, 0) in held(play) or (n, 1) in held(play)}
-    assert standing == {name for name in passed if not [o for told, _, o in alarms(play) if told == name][-1]}
-
-
-def held(play: Play) -> frozenset[tuple[str, int]]:
-    return play.station.health.alarms
+    last = {name: is_over for name, _, is_over in alarms(play)}
+    standing = {THRESHOLDS[name] for name, _ in play.station.health.alarms}
+    assert {f"{each.component}.{each.variable}" for each in standing} == {name for name in last if not last[name]}

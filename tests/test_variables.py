@@ -82,9 +82,10 @@ def of_part(play: Play, name: str, instance: str) -> str:
 
 def test_a_variable_with_instances_is_each_of_them_and_none_without_its_name() -> None:
     play = Play()
-    assert of_part(play, "TariffCostCtrlr.Enabled", "Cost") == of_part(play, "tariffcostctrlr.enabled", "tariff") == "true"
-    assert of_part(play, "TariffCostCtrlr.Enabled", "RunningCost") == "false"
-    assert of_part(play, "TariffCostCtrlr.Enabled", "Teapot") == get(play, "TariffCostCtrlr.Enabled") == "UnknownVariable"
+    name = "TariffCostCtrlr.Enabled"
+    assert of_part(play, name, "Cost") == of_part(play, name.lower(), "tariff") == "true"
+    assert of_part(play, name, "RunningCost") == "false"
+    assert of_part(play, name, "Teapot") == get(play, name) == "UnknownVariable"
     asked = {"component": {"name": "TariffCostCtrlr"}, "variable": {"name": "Enabled"}}
     play.command("GetReport", requestId=1, componentVariable=[asked])
     assert [item["variable"]["instance"] for item in items(play, 1)] == ["Tariff", "Cost", "RunningCost"]

@@ -37,8 +37,8 @@ from agent.wizard import readiness
 def reserve_now(station: Station, event: OwnerRequested, now: float) -> Step:
     request: Mapping[str, Any] = event.request
     token, group = request["idToken"], request.get("groupIdToken")
-    if why := why_no_reservation(station, request):
-        return said(station, event, answer("Rejected", *why), now)
+    if no_at_all := why_no_reservation(station, request):
+        return said(station, event, answer("Rejected", *no_at_all), now)
     expires_s = read_time(request["expiryDateTime"])
     if expires_s is None:
         return said(station, event, answer("Rejected", "InvalidValue", "expiryDateTime is no time"), now)
@@ -47,7 +47,7 @@ def reserve_now(station: Station, event: OwnerRequested, now: float) -> Step:
             request.get("evseId") or None, request.get("connectorType"), station.machine.connectors
         )
     except LookupError as error:
-        return said(station, event, answer("Rejected", "InvalidValue", str(error)), now)
+        return said(station, event, answer("Rejected", "UnknownConnectorType", str(error)), now)
     new = Reservation(
         request["id"], canonical(token), expires_s, evse_id, group["idToken"] if group else None,
         wall(station.clock, now),

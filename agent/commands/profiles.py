@@ -53,7 +53,7 @@ def clear_profile(station: Station, event: OwnerRequested, now: float) -> Step:
 
 
 def get_profiles(station: Station, event: OwnerRequested, now: float) -> Step:
-    """The answer says whether there are any; they follow as ReportChargingProfiles, one for each EVSE."""
+    """The answer says whether there are any; they follow as ReportChargingProfiles."""
     request: Mapping[str, Any] = event.request
     criteria: Mapping[str, Any] = request["chargingProfile"]
     sources = criteria.get("chargingLimitSource")
@@ -64,14 +64,8 @@ def get_profiles(station: Station, event: OwnerRequested, now: float) -> Step:
             tuple(criteria.get("chargingProfileId") or ()),
         ) and (not sources or SOURCE in sources)
     ]  # fmt: skip
-    evse_ids = sorted({each.evse_id for each in found})
-    records = [
-        reporting.profiles_record(
-            station, request["requestId"], evse_id, [dict(each.said) for each in found if each.evse_id == evse_id], now,
-            is_last=evse_id == evse_ids[-1],
-        )
-        for evse_id in evse_ids
-    ]  # fmt: skip
+    told = sorted(((each.evse_id, dict(each.said)) for each in found), key=lambda each: each[0])
+    records = reporting.profiles_records(station, request["requestId"], told, now)
     station, answered = said(station, event, {"status": "Accepted" if found else "NoProfiles"}, now)
     return station, (*answered, *records)
 

@@ -15,8 +15,8 @@ from agent.clock import Clock, is_expired, read_time, wall
 from agent.settings import PLAIN
 
 MESSAGES_MAX = 16
+SAID_MAX_B = 9_000  # of one as JSON, for it is kept as it was said: five languages, and room
 CHARS_MAX = 250  # what can be read in passing; OCPP allows 1,024
-SAID_MAX_B = 8_000  # of a MessageInfo as JSON, which is kept and told as it came; all that OCPP puts in fits
 CYCLE_S = 10.0
 PRIORITIES = ("AlwaysFront", "InFront", "NormalCycle")  # MessagePriorityEnumType, the first one wins
 STATES = ("Charging", "Faulted", "Idle", "Unavailable", "Suspended")  # MessageStateEnumType; no car feeds in here
@@ -65,6 +65,8 @@ class Rejected(Exception):
 def read(info: Mapping[str, Any], languages: Collection[str], running: Mapping[str, int], ports: int) -> Message:
     """A MessageInfo that has passed its schema. `running`: the port of each transaction; `ports`: how many there are.
     Rejected."""
+    if (size_b := len(msgspec.json.encode(info))) > SAID_MAX_B:
+        raise Rejected("Rejected", "TooLargeElement", f"the message has {size_b} bytes: send at most {SAID_MAX_B}")
     state, transaction_id, evse_id = info.get("state"), info.get("transactionId"), display_of(info, ports)
     if state is not None and state not in STATES:
         raise Rejected("NotSupportedState", "UnsupportedParam", f"states here are {', '.join(STATES)}")
@@ -79,8 +81,6 @@ def read(info: Mapping[str, Any], languages: Collection[str], running: Mapping[s
     begins_s, ends_s = times.get("startDateTime"), times.get("endDateTime")
     if begins_s is not None and ends_s is not None and ends_s <= begins_s:
         raise Rejected("Rejected", "InvalidValue", "endDateTime is not after startDateTime")
-    if len(msgspec.json.encode(info)) > SAID_MAX_B:
-        raise Rejected("Rejected", "TooLargeElement", f"a message with all its texts has at most {SAID_MAX_B} bytes")
     texts = tuple(text_of(content, languages) for content in (info["message"], *info.get("messageExtra", ())))
     if len({text.language for text in texts}) < len(texts):
         raise Rejected("Rejected", "InvalidValue", "two texts are in one language, or in none")

@@ -17,11 +17,14 @@ from itertools import pairwise
 from math import ceil, inf, isfinite
 from typing import Any
 
+from msgspec import json
+
 from agent.clock import read_time
 
 PROFILES_MAX = 24
 STACK_LEVEL_MAX = 9
 PERIODS_MAX = 100
+SAID_MAX_B = 16_000  # of one as JSON, for it is kept as it was said: 100 periods with a limit for each phase, and room
 COMPOSITE_PERIODS_MAX = 200
 COMPOSITE_MAX_S = 7 * 86_400
 DAY_S = 86_400.0
@@ -310,6 +313,8 @@ def lasting(profiles: Sequence[Profile], at: Situation, running: Iterable[str]) 
 
 def read(evse_id: int, said: Mapping[str, Any], ports: int) -> Profile:
     """A ChargingProfileType that has passed the schema. Rejected, with the rule that it breaks."""
+    if (size_b := len(json.encode(said))) > SAID_MAX_B:
+        raise Rejected("TooLargeElement", f"the profile has {size_b} bytes: send at most {SAID_MAX_B}")
     purpose, kind = said["chargingProfilePurpose"], said["chargingProfileKind"]
     if purpose not in set(Purpose) or kind not in set(Kind):
         raise Rejected("UnsupportedParam", f"{purpose} of kind {kind}: this station has no use for it")

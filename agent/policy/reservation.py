@@ -2,8 +2,8 @@
 
 One names a port, or any: then so many ports stay free as there are such reservations, and who holds one may take any of
 them. It ends when it is used, cancelled, past its time, or when its port cannot keep the promise any more. It is used,
-too, by who shows his card and then does not plug in. Expired means surely expired: a station that does not know the time
-keeps its word.
+too, by who shows his card and then does not plug in. Expired means surely expired: a station that does not know the
+time keeps its word.
 
 Pure. A port that is free here has no car, no session, no grant, no fault, and is in service.
 """
@@ -170,7 +170,7 @@ def of_type(evse_id: int | None, connector_type: str | None, connectors: Sequenc
     if connector_type is None:
         return evse_id
     fitting = [number for number, each in enumerate(connectors, 1) if each == connector_type]
-    if evse_id is not None and evse_id not in fitting or not fitting:
+    if not fitting or (evse_id is not None and evse_id not in fitting):
         raise LookupError(f"connectors here are {', '.join(connectors) or 'not known'}")
     if evse_id is not None or len(fitting) == len(connectors):
         return evse_id

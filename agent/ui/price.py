@@ -47,7 +47,8 @@ def general_price(station: Station, say: Say) -> str:
 def owners_words(station: Station) -> str:
     """While no tariff says what charging costs."""
     said = station.settings
-    return station.link is Link.DOWN and said.tariff_text_offline or said.tariff_text
+    is_offline = station.link is Link.DOWN and said.tariff_text_offline
+    return said.tariff_text_offline if is_offline else said.tariff_text
 
 
 def port_price(station: Station, port: Port, now: float, say: Say) -> str:

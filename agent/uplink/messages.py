@@ -27,7 +27,7 @@ def from_wire(form: type[M], wire: Any) -> M:
     """The JSON form as a message of this type; WireError, with one sentence, if the schema would refuse it."""
     try:
         message = convert(wire, form, dec_hook=_custom_data)
-    except ValidationError as error:
+    except (ValidationError, UnicodeError) as error:  # UnicodeError: half a surrogate pair
         raise WireError(f"{form.__name__}: {error}") from None
     if _may_say_null(wire) and _members(wire) != _members(message):
         raise WireError(f"{form.__name__}: a member is null where OCPP leaves it out")

@@ -32,7 +32,7 @@ def add_tariffs(to: Callable[[str, Run, str], argparse.ArgumentParser], send: Se
 
 
 def add_drivers_tariff(add: Callable[[str, Run, str], argparse.ArgumentParser]) -> None:
-    sub = add("driver-tariff", of_driver, "the tariff of one driver, in the answer to every station that asks about him")
+    sub = add("driver-tariff", of_driver, "the tariff of one driver, for every station that asks about him")
     sub.add_argument("card")
     what = sub.add_mutually_exclusive_group(required=True)
     what.add_argument("--file", type=Path, metavar="JSON", help="OCPP 2.1 TariffType, without validFrom")

@@ -36,6 +36,7 @@ from agent.uplink.messages import (
 )
 
 ELEMENTS_MAX = 50  # prices of one tariff, all its dimensions together
+SIZE_MAX_B = 64_000  # of its JSON, for it is kept as it was sent
 STACK_MAX = 9
 SECONDS_MAX = 10_000_000  # of a duration in a condition: 115 days
 WEEK = list(DayOfWeekEnumType)
@@ -241,9 +242,12 @@ def _above(one: Decimal | None, other: Decimal | None) -> bool:
 
 def _version(wire: Any) -> str:
     try:
-        return sha256(json.encode(wire, order="deterministic")).hexdigest()[:12]
+        sent = json.encode(wire, order="deterministic")
     except (ValueError, TypeError):  # half a surrogate pair; a key that is no text
         raise TariffRefused("the tariff is not JSON, or a text in it is not Unicode: send UTF-8") from None
+    if len(sent) > SIZE_MAX_B:
+        raise TariffRefused(f"the tariff has {len(sent)} bytes: send at most {SIZE_MAX_B}")
+    return sha256(sent).hexdigest()[:12]
 
 
 def _valid_from_s(form: TariffType) -> float | None:
