@@ -251,7 +251,7 @@ def goes_on(folder: Path, choice: Path, said: Sequence[dict[str, Any]]) -> str:
     engine = opened(folder, choice)
     lab = Lab(folder, engine)
     last, task = said[-1] if said else {}, lab.courier.task
-    number = max([FIRST + 1, *(line["order"] for line in said if "order" in line)])
+    number = [FIRST + 1, *(line["order"] for line in said if "order" in line)][-1]
     if "over" in last and (task is None or task.progress != orders.CONFIRMED):
         return f"the order is over and yet {task}"
     if "off" in last:
