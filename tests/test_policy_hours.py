@@ -159,7 +159,7 @@ SEASON = date(YEAR, 5, 1), date(YEAR, 10, 1)
 YARD = Hours(
     (
         *(Span(480, 1080, tuple(WORKDAYS), to_date=SEASON[0]), Span(480, 1080, tuple(WORKDAYS), SEASON[1])),
-        Span(420, 1230, (*WORKDAYS, SAT), *SEASON), *opening([FRI, SAT], 1320, 150),
+        Span(420, 1230, (*WORKDAYS, SAT), *SEASON), *opening(Span(1320, 150, (FRI, SAT))),
     ),
     (
         DatedHours(date(YEAR, 2, 29), (Span(600, 750),)), DatedHours(date(2020, 1, 1), each_year=True),

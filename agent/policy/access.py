@@ -10,7 +10,7 @@ is named by a group or is connected, and against those who are merely anybody.
 
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import date, tzinfo
+from datetime import tzinfo
 from enum import StrEnum
 from math import inf
 from operator import itemgetter
@@ -19,7 +19,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta, Struct, structs
 
-from agent.policy.hours import DAY_S, Hours, local, next_change_s, opening_hours
+from agent.policy.hours import DAY_S, DatedHours, Hours, local, next_change_s, opening_hours
 from agent.policy.hours import is_open as is_open_at
 from agent.settings import plain_text
 
@@ -78,7 +78,7 @@ class Rules:
     policy: Policy
     rules: tuple[Rule, ...]  # its own, each night of the week told by the two days that it lies in
     by_group: Mapping[str, tuple[int, ...]]  # numbers of the rules that name it
-    dated: frozenset[date] = frozenset()  # the days on which some rule has other hours than the week's
+    dated: tuple[DatedHours, ...] = ()  # the days on which some rule has other hours than the week's, each once
     standing: dict[int, "Standing"] = field(default_factory=dict, compare=False, repr=False)  # as last worked out
 
 
@@ -130,8 +130,8 @@ def ready(policy: Policy) -> Rules:
     for number, rule in enumerate(policy.rules):
         for group in rule.groups:
             by_group[group] = (*by_group.get(group, ()), number)
-    dated = frozenset(each.day for rule in policy.rules if rule.hours for each in rule.hours.dated)
-    return Rules(policy, tuple(map(by_the_day, policy.rules)), by_group, dated)
+    dated = {(each.day, each.each_year): each for rule in policy.rules if rule.hours for each in rule.hours.dated}
+    return Rules(policy, tuple(map(by_the_day, policy.rules)), by_group, tuple(dated.values()))
 
 
 def by_the_day(rule: Rule) -> Rule:
@@ -192,7 +192,10 @@ def opening(rules: Rules, at_s: float | None, zone: tzinfo) -> Opening:
 
 def is_holiday(rules: Rules, at_s: float | None, zone: tzinfo) -> bool:
     """Whether this day has other hours than the week's, for anybody."""
-    return bool(rules.dated) and at_s is not None and local(at_s, zone).date() in rules.dated
+    if at_s is None or not rules.dated:
+        return False
+    today = local(at_s, zone).date()
+    return any(each.is_on(today) for each in rules.dated)
 
 
 def next_opening(rules: Rules, at_s: float, zone: tzinfo) -> tuple[float, Rule] | None:
