@@ -490,8 +490,8 @@ class Life:
             case "agent" if site.shell is not None:
                 site.kill_agent(rng.choice((0.5, 30.0))).run(60.0)
             case "controller" if site.shell is not None:
-                site.reset_controller().run(60.0)
                 self.disturbed.append(site.now)
+                site.reset_controller().run(60.0)
             case "reset":
                 site.command("Reset", type="Immediate").run(60.0)
             case "idle":
