@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from agent.app import NoBroker, state_folder
+from agent.authcache import cache, overlay
 from agent.authcache import lists as listed
 from agent.authcache.listfile import read_key
 from agent.authcache.lists import Lists
@@ -69,6 +70,7 @@ ACTIVATION: Json = {
 NEWER = "04A1A1A2"  # a card that comes when there is a list
 NOBODYS, OWNED, LISTED, LEAVING = "nobody's", "owned", "owned, with its list", "leaving"
 WAIT_S = 3600
+OF_CARDS = (overlay.PREFIX, cache.PREFIX)  # the names of facts about them begin so
 NOBODY = "nobody is connected, and so nobody asks for this"
 
 
@@ -240,7 +242,9 @@ def made_his(station: Driven) -> None:
     base = cloud.version
     cloud.change({NEWER: Entry()})  # of which a fact in the store is made
     station.command("SendLocalList", cloud.differential({NEWER: Entry()}, base=base))
-    station.shell._save(station.lists.remember(Remember(EVE, Entry(), 0.0), WALL_S), station.now)
+    answered = station.lists.remember(Remember(EVE, Entry(), station.after(1.0).now), WALL_S)
+    assert answered
+    station.shell._save(answered, station.now)
     cloud.change({EVE: Entry()})
     station.command("SendLocalList", next(iter(in_parts(cloud.full(), 2))))
     assert station.stage == LISTED and station.lists.parts, station.stage
@@ -333,8 +337,8 @@ def what_comes(disk: Disk) -> str:
         return f"{at}, and sells"
     if at == LEAVING:
         there.after(WAIT_S + 60.0)
-    elif "Acme" in repr(disk.facts):
-        return "his name is left"
+    elif "Acme" in repr(disk.facts) or any(disk.facts[key] for key in disk.facts if key.startswith(OF_CARDS)):
+        return "facts of his are left"
     return left(there) if there.stage == NOBODYS else f"it does not go on: {there.stage}"
 
 
