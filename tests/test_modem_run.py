@@ -12,8 +12,7 @@ from agent.sim.modem.modem import Modem
 from agent.sim.modem.personalities import EG25
 from tests.process import Agent, Hardware, until, write_files
 
-pytestmark = pytest.mark.long
-OTHER = Card("8949020000076543215", "262017654321098")
+pytestmark = [pytest.mark.long, pytest.mark.timeout(600)]
 MODEM = '\n[modem]\nport = "{port}"\nbearer = "given"\ninterface = "lo"\n'
 LIMIT_S = 180.0
 
@@ -51,13 +50,12 @@ def modem(agent: Agent) -> dict[str, Any]:
 def test_a_modem_is_found_told_of_and_found_again(site: Site) -> None:
     agent = site.agent()
     until(lambda: modem(agent).get("state") == "bearer up", LIMIT_S)
+    until(lambda: modem(agent).get("operator") == "Telekom.de", LIMIT_S)
     told = modem(agent)
-    assert (told["kind"], told["imei"], told["operator"], told["rsrp_dbm"]) == ("LTE", EG25.imei, "Telekom.de", -97)
+    assert (told["kind"], told["imei"], told["rsrp_dbm"]) == ("LTE", EG25.imei, -97)
     site.box.cellular(lambda simulated, now: simulated.restart(now))
     until(lambda: modem(agent).get("state") == "absent", LIMIT_S)
     until(lambda: modem(agent).get("state") == "bearer up", LIMIT_S)
-    site.box.cellular(lambda simulated, now: simulated.insert(OTHER, now))
-    until(lambda: modem(agent).get("iccid") == OTHER.iccid, LIMIT_S)
     assert agent.end() == 0 and "Traceback" not in agent.log()
     again = site.agent()
     until(lambda: modem(again).get("imei") == EG25.imei, LIMIT_S)

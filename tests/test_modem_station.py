@@ -90,6 +90,7 @@ def test_coverage_that_comes_and_goes_loses_no_record_and_resets_nothing() -> No
 
 
 @pytest.mark.long
+@pytest.mark.timeout(900)
 @pytest.mark.promise("S2")
 def test_a_day_of_coverage_that_comes_and_goes_loses_no_record_either() -> None:
     flapped(86_400.0)
