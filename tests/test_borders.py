@@ -15,8 +15,8 @@ ROOT = Path(__file__).parent.parent
 
 # Pure: the same arguments give the same answer, on any machine, at any time. (random with a seed is the simulator's.)
 PURE = set(
-    "__future__ abc base64 binascii bisect calendar collections collections.abc contextlib copy csv dataclasses datetime "
-    "decimal difflib enum fractions functools hashlib heapq hmac io ipaddress itertools json math operator re "
+    "__future__ abc base64 binascii bisect calendar collections collections.abc contextlib copy csv dataclasses "
+    "datetime decimal difflib enum fractions functools hashlib heapq hmac io ipaddress itertools json math operator re "
     "statistics string struct textwrap tomllib types typing unicodedata urllib.parse zlib".split()
 )
 CURVES = {f"cryptography.hazmat.primitives.{name}" for name in ("asymmetric.ec", "asymmetric.ed25519", "hashes")}
