@@ -157,7 +157,9 @@ class Judge:
         return True
 
     def standing(self, transaction_id: str, began: Json) -> tuple[frozenset[str], bool]:
-        """(groups, whether approved) of who has begun a session."""
+        """(groups, whether approved) of who has begun a session. A free station asks nobody who he is."""
+        if began["customData"]["rule"] == "free station":
+            return frozenset(), False
         if (tapped := self.site.explained.get(transaction_id)) is not None:
             return tapped.groups, tapped.is_connected
         remote = self.life.remotes.get(began["transactionInfo"].get("remoteStartId", 0))
