@@ -222,6 +222,7 @@ def test_a_plan_token_is_pasted_or_chosen_as_a_file_and_the_phone_says_until_whe
     expect(said).to_contain_text("The plan token is taken. The plan ends on 2026-")
     assert [each.issue for each in site.play.station.owner.tokens] == [1]
     audited(handset)
+    handset.problems[:] = [each for each in handset.problems if "429" not in each]  # one in a second: it asks again
 
 
 def test_when_the_visit_is_ended_the_phone_says_so_and_the_next_one_needs_the_new_code(
