@@ -121,7 +121,7 @@ class Judge:
             for each in records
         ]  # fmt: skip
         since_s = self.reserved_since_s(first.payload.get("reservationId"))
-        worked_out = clerk.bill(forms, lines, self.life.zone, since_s, details["totalUsage"])
+        worked_out = clerk.bill(forms, lines, self.life.zone, since_s, billed_s(details["totalUsage"]))
         total = Decimal(repr(details["totalCost"]["total"]["inclTax"]))
         said = f"{transaction_id}: {total}, by hand {worked_out}; {forms}; {lines}; reserved {since_s}"
         assert clerk.agrees(total, worked_out, forms[0]["currency"], len(lines)), said
@@ -251,3 +251,9 @@ def same(text: str, cost: Json) -> bool:
     """12.30 EUR and the numbers of a record."""
     amount, _, currency = text.partition(" ")
     return currency == cost["currency"] and Decimal(amount) == Decimal(repr(cost["total"]["inclTax"]))
+
+
+def billed_s(usage: Json) -> dict[str, float]:
+    """What is billed as charging and as idle time, of OCPP's totals: all of it, and all of it without energy."""
+    held_back_s = usage.get("customData", {}).get("suspendedTime", 0)
+    return {"chargingTime": usage["chargingTime"] - usage["idleTime"], "idleTime": usage["idleTime"] - held_back_s}
