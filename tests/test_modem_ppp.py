@@ -232,17 +232,37 @@ class Desk:
         self.helped: list[helped.Helped] = []
         self.bearer = ppp.Bearer(self.hands, self.help, locks=folder)
         self.server: asyncio.Server | None = None
+        self.service: service.Service | None = None
 
     def help(self, hear: Callable[[orders.Word], None]) -> helped.Helped:
         self.helped.append(helped.Helped(hear, path=self.folder / "sock"))
         return self.helped[-1]
 
     async def serve(self) -> None:
-        made = service.Service(self.folder / "run")
-        self.server = await asyncio.start_unix_server(made.connected, self.folder / "sock")
+        self.service = service.Service(self.folder / "run")
+        self.server = await asyncio.start_unix_server(self.service.connected, self.folder / "sock")
 
     def rise(self, access: Access = INTERNET, cid: int = 1) -> None:
         self.bearer.rise(Context(access, cid, data_port=str(self.folder / "data")))
+
+    async def rises(self, access: Access = INTERNET) -> BearerRose:
+        """A call that does not come about on a busy machine is made again, as the keeper makes it."""
+        while True:
+            self.said.clear()
+            self.rise(access)
+            ends = (BearerRose, BearerFell)
+            told = await self.until(lambda: next((each for each in self.said if isinstance(each, ends)), None))  # noqa: B023
+            if isinstance(told, BearerRose):
+                return told
+
+    async def falls(self) -> BearerFell:
+        """The same, until pppd itself has been run."""
+        while True:
+            self.said.clear()
+            self.rise()
+            fell = await self.says(BearerFell)
+            if (self.folder / "told").exists():
+                return fell
 
     async def until(self, what: Callable[[], T | None]) -> T:
         while not (found := what()):
@@ -294,6 +314,7 @@ def at_desk(
                 await story(desk)
         finally:
             desk.close()
+            await desk.until(lambda: desk.service is None or not desk.service.connections)
 
     asyncio.run(run())
 
@@ -311,8 +332,7 @@ def is_running(pid: object) -> bool:
 
 def test_a_call_comes_up_and_nothing_is_left_of_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async def story(desk: Desk) -> None:
-        desk.rise(SECRET)
-        rose = await desk.says(BearerRose)
+        rose = await desk.rises(SECRET)
         assert rose == BearerRose("10.64.12.7", "ppp0", ("10.74.210.210", "10.74.210.211"))
         assert changes.routed("ppp0", 700, "").do in desk.commands and list(tmp_path.glob("LCK..*"))
         told = desk.told()
@@ -322,17 +342,14 @@ def test_a_call_comes_up_and_nothing_is_left_of_it(tmp_path: Path, monkeypatch: 
         assert await desk.says(BearerFell) == BearerFell(Cause.ASKED)
         assert not is_running(told["pid"]) and changes.routed("ppp0", 700, "").undo in desk.commands
         assert not list(tmp_path.glob("LCK..*")) and desk.modem.ports[0].peer is None
-        desk.said.clear()
-        desk.rise()
-        assert (await desk.says(BearerRose)).interface == "ppp0" and desk.told()["secret"] == ""
+        assert (await desk.rises()).interface == "ppp0" and desk.told()["secret"] == ""
 
     at_desk(tmp_path, monkeypatch, story)
 
 
 def test_a_call_that_the_network_ends_falls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async def story(desk: Desk) -> None:
-        desk.rise()
-        await desk.says(BearerRose)
+        await desk.rises()
         desk.modem.cover(None, desk.shell.now)
         desk.modem.faults.dies_in_call = True
         assert await desk.says(BearerFell) == BearerFell(Cause.ENDED) and "no echo" in desk.bearer.why
@@ -350,8 +367,7 @@ def test_a_port_that_is_still_in_a_call_is_found_again(tmp_path: Path, monkeypat
         port.received(b"ATD*99***1#\r", desk.shell.now)
         desk.shell.step()
         await desk.until(lambda: port.peer)
-        desk.rise()
-        assert (await desk.says(BearerRose)).interface == "ppp0"
+        assert (await desk.rises()).interface == "ppp0"
 
     at_desk(tmp_path, monkeypatch, story)
 
@@ -359,8 +375,7 @@ def test_a_port_that_is_still_in_a_call_is_found_again(tmp_path: Path, monkeypat
 @pytest.mark.parametrize(("code", "cause"), [(4, Cause.SYSTEM), (10, Cause.APN)])
 def test_how_pppd_ends_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int, cause: Cause) -> None:
     async def story(desk: Desk) -> None:
-        desk.rise()
-        assert await desk.says(BearerFell) == BearerFell(cause)
+        assert await desk.falls() == BearerFell(cause)
         assert desk.bearer.why == EXITS[code][1] and desk.commands in ([], [FLUSHED])
         assert any("Peer refused" in line for line in desk.log)
 
@@ -419,8 +434,7 @@ FLUSHED = ("ip", "-4", "route", "flush", "proto", changes.PROTO)
 
 def test_when_the_agent_is_killed_its_pppd_and_its_route_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async def story(desk: Desk) -> None:
-        desk.rise()
-        await desk.says(BearerRose)
+        await desk.rises()
         told = desk.told()
         desk.bearer.close()  # its end of the line goes, as when a process ends
         await desk.until(lambda: not is_running(told["pid"]) and changes.routed("ppp0", 700, "").undo in desk.commands)
