@@ -52,6 +52,7 @@ from agent.modem.keeper import Keeper, Wishes
 from agent.modem.recovery import Action
 from agent.modem.redial import Redial
 from agent.modem.told import ActionNews, ModemNews, News, SimNews, StartNews, Told
+from agent.policy.id_token import masked
 
 PART = "Modem"  # component on the wire
 ABSENT_S = 60.0  # a modem that restarts is away for some seconds, which is no fault
@@ -402,10 +403,10 @@ class Host:
         self._heard(news)
         match news:
             case SimNews(before=before, after=after):
-                self._around.log(f"modem: SIM {after}" + (f" in place of {before}" if before else ""))
+                self._around.log(f"modem: SIM {replaced(before, after)}")
                 self._around.tell(ModemDid("sim", before or "", after))
             case ModemNews(before=before, after=after):
-                self._around.log(f"modem: {after}" + (f" in place of {before}" if before else ""))
+                self._around.log(f"modem: {replaced(before, after)}")
                 self._around.tell(ModemDid("modem", before or "", after))
             case ActionNews(action=action, level=level):
                 self._around.log(f"modem: {action} (level {level})")
@@ -459,3 +460,8 @@ def moved(now: float | None, then: int | None) -> int | None:
     if now is None or then is None:
         return None if now is None else round(now)
     return then if abs(now - then) < SIGNAL_STEP_DB else round(now)
+
+
+def replaced(before: str | None, after: str) -> str:
+    """For the journal: whose SIM it is can be told by its number, so only its end is there."""
+    return masked(after) + (f" in place of {masked(before)}" if before else "")
