@@ -80,6 +80,15 @@ class Line:
     trigger: str
 
 
+@dataclass(frozen=True, slots=True)
+class Metered:
+    """What the meter said between two events."""
+
+    boot_id: str
+    mono_s: float
+    wh: int
+
+
 @dataclass(slots=True)
 class Book:
     """What has been used so far, and what it comes to, with tax; never more than each tariff's most."""
@@ -159,6 +168,19 @@ def bill(
     return max(owed, form.get("minCost", {}).get("inclTax", 0.0)), book.doubt
 
 
+def metered(lines: Sequence[Line], readings: Sequence[Metered]) -> Iterator[Line]:
+    """The events, and between them what the meter said: power is no straight line. Not from the seconds of the end."""
+    for before, after in pairwise(lines):
+        yield before
+        until_s = after.mono_s - (ENDING_S if after is lines[-1] else 0.0)
+        for each in readings:
+            is_between = before.mono_s + 0.001 < each.mono_s < until_s - 0.001
+            if is_between and each.boot_id == before.boot.hex() == after.boot.hex():
+                wall_s = after.wall_s - (after.mono_s - each.mono_s)
+                yield Line(before.boot, each.mono_s, wall_s, each.wh, before.state, "")
+    yield lines[-1]
+
+
 def most(form: Json) -> float:
     return float(form.get("maxCost", {}).get("inclTax", "inf"))
 
@@ -215,18 +237,18 @@ def last_stretch(
         book.doubt += dearest(form, part) / 60
     else:
         first_s = seconds
-    ending_wh = max(0, after.wh - before.wh) * (1 if not seconds else min(1.0, (ENDING_S + 1) / seconds))
     changes = len({price(form, "energy", at_s, zone, book.used) for at_s in grid(before, after)}) > 1
-    has_steps = any(name.endswith("Energy") for each in form.get("energy", {}).get("prices", ()) for name in
-                    each.get("conditions", ()))  # fmt: skip
-    book.doubt += dearest(form, "energy") * ending_wh / 1000 if changes or has_steps or timed_energy(form) else 0.0
+    if changes or hangs_on(form, "energy", "Energy") or hangs_on(form, "energy", "Time"):
+        book.doubt += dearest(form, "energy") * max(0, after.wh - before.wh) / 1000
+    if part and hangs_on(form, part, "Energy"):
+        book.doubt += dearest(form, part) * first_s / 60
     turned = Line(after.boot, before.mono_s + first_s, after.wall_s - (seconds - first_s), after.wh, "", "")
     stretch(form, book, before, first_s, turned, zone)
 
 
-def timed_energy(form: Json) -> bool:
-    names = {name for each in form.get("energy", {}).get("prices", ()) for name in each.get("conditions", ())}
-    return any(name.endswith("Time") for name in names)
+def hangs_on(form: Json, part: str, what: str) -> bool:
+    told = form.get(part, {}).get("prices", ())
+    return any(name.endswith(what) for each in told for name in each.get("conditions", ()))
 
 
 def unseen(form: Json, book: Book, before: Line, after: Line, zone: tzinfo) -> None:
@@ -235,8 +257,7 @@ def unseen(form: Json, book: Book, before: Line, after: Line, zone: tzinfo) -> N
     ends = [dict(book.used), dict(book.used) | {"Energy": book.used["Energy"] + wh}]
     held = [price(form, "energy", at_s, zone, used) for at_s in grid(before, after) for used in ends]
     book.owed += min(held) * wh / 1000
-    if any(name.endswith("Energy") for each in form.get("energy", {}).get("prices", ()) for name in
-           each.get("conditions", ())):  # fmt: skip
+    if hangs_on(form, "energy", "Energy"):
         book.doubt += dearest(form, "energy") * wh / 1000
     book.used = ends[1]
 

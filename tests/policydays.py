@@ -64,8 +64,9 @@ class Site(World):
 
     def __init__(self, seed: int, settings: Settings, ports: int, begins_s: float) -> None:
         self.begins_s = begins_s
-        super().__init__(seed, settings, ports=ports, meter_s=HOUR_S)
+        super().__init__(seed, settings, ports=ports)
         self.ledger = Ledger(":memory:")
+        self.metered: dict[str, list[clerk.Metered]] = {}  # transactionId -> what the meter said
         self.totals: dict[str, str] = {}  # transactionId -> what the panel showed in the end
         self.running: dict[tuple[str, int], str] = {}  # transactionId, seqNo -> what it showed right after that record
         self.explained: dict[str, Expected] = {}  # transactionId -> what was said of the tap that began it
@@ -98,6 +99,10 @@ class Site(World):
             self.policy_at = station.owner.access, self.now
         for port in station.ports:
             tx, last = port.transaction, port.finished
+            if tx is not None and port.report is not None:
+                readings = self.metered.setdefault(tx.transaction_id, [])
+                if not readings or readings[-1].wh != port.report.energy_wh:
+                    readings.append(clerk.Metered(station.boot.boot_id, self.mono(), port.report.energy_wh))
             if last is not None and last.transaction_id not in self.totals:
                 shown = screen(station, self.mono()).ports[port.evse_id - 1].last
                 self.totals[last.transaction_id] = shown.cost if shown else "nothing"

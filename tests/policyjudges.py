@@ -120,6 +120,7 @@ class Judge:
             )
             for each in records
         ]  # fmt: skip
+        lines = list(clerk.metered(lines, self.site.metered[transaction_id]))
         since_s = self.reserved_since_s(first.payload.get("reservationId"))
         worked_out = clerk.bill(forms, lines, self.life.zone, since_s, billed_s(details["totalUsage"]))
         total = Decimal(repr(details["totalCost"]["total"]["inclTax"]))
@@ -157,8 +158,9 @@ class Judge:
         return True
 
     def standing(self, transaction_id: str, began: Json) -> tuple[frozenset[str], bool]:
-        """(groups, whether approved) of who has begun a session. A free station asks nobody who he is."""
-        if began["customData"]["rule"] == "free station":
+        """(groups, whether approved) of who has begun a session. A free station asks nobody who he is, and whom an
+        offline station does not know has no groups there."""
+        if began["customData"]["rule"] in ("free station", "unknown card, offline"):
             return frozenset(), False
         if (tapped := self.site.explained.get(transaction_id)) is not None:
             return tapped.groups, tapped.is_connected
