@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 
 from agent.events import PartTold
 from agent.hal.power import ModemFacts
@@ -27,6 +28,7 @@ from agent.modem.levers import Levers, ways
 from agent.modem.modem import State
 from agent.modem.recovery import Action
 from agent.modem.redial import Redial
+from agent.modem.told import Warn, nothing
 from agent.settings import ConfigError, Modem
 from agent.sim.cell import Cell, SimLevers, SimPort
 from agent.sim.modem.modem import Modem as SimModem
@@ -326,6 +328,22 @@ def test_a_modem_that_somebody_else_owns_is_dialled_again_with_patience() -> Non
                 redial.handle(BearerFell(Cause.FAILED), now)
     waits = [b - a for a, b in pairwise(dialled)]
     assert waits[:5] == [10, 30, 300, 600, 900] and redial.told(now).state is State.BACK_OFF
+
+
+def test_a_modem_that_somebody_else_owns_makes_no_call_abroad_where_it_must_not() -> None:
+    redial = Redial(Wishes(may_roam=False), lambda low, high: low, 0.0)
+    home, abroad = nothing(0.0), structs.replace(nothing(0.0), is_roaming=True)
+    redial.described(abroad)
+    assert redial.handle(Silent(), 100.0) == [] and redial.next_deadline(100.0) == inf
+    assert Warn.ROAMING in redial.told(100.0).warnings
+    redial.described(home)
+    assert redial.next_deadline(101.0) <= 101.0
+    assert [type(each) for each in redial.handle(Silent(), 101.0)] == [Dial]
+    redial.handle(BearerRose("192.0.2.7", "wwan0"), 105.0)
+    redial.described(abroad)
+    assert redial.next_deadline(106.0) <= 106.0
+    assert HangUp() in redial.handle(Silent(), 106.0) and Warn.ROAMING in redial.told(106.0).warnings
+    assert redial.handle(BearerFell(Cause.ASKED), 107.0) == [] and redial.next_deadline(107.0) == inf
 
 
 def test_a_modem_that_somebody_else_owns_is_left_alone_while_only_the_broker_is_silent() -> None:

@@ -308,6 +308,20 @@ def test_its_errors_are_our_causes(monkeypatch: pytest.MonkeyPatch, error: str, 
     at_desk(story, monkeypatch)
 
 
+@pytest.mark.parametrize("may_roam", [True, False])
+def test_it_is_told_whether_it_may_connect_abroad(may_roam: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def story(desk: Desk) -> None:
+        desk.daemon.gpp["RegistrationState"] = 5
+        desk.daemon.error = "" if may_roam else f"{manager.SERVICE}.Error.Core.Unauthorized"
+        desk.bearer.rise(Context(may_roam=may_roam))
+        fell = await desk.says(BearerRose if may_roam else BearerFell)
+        assert may_roam or (fell == BearerFell(Cause.FAILED) and "may_roam = true" in desk.bearer.why)
+        said = next(body[0] for method, body in desk.daemon.calls if method == "Connect")
+        assert said["allow-roaming"] == ("b", may_roam)
+
+    at_desk(story, monkeypatch)
+
+
 def test_an_access_point_that_was_refused_gives_way_to_the_next_one(monkeypatch: pytest.MonkeyPatch) -> None:
     async def story(desk: Desk) -> None:
         desk.daemon.card["SimIdentifier"] = "89882280000012345678"  # one that KNOWN has

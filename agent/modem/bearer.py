@@ -34,6 +34,7 @@ class Context(Struct, frozen=True):
     data_port: str = ""  # the path of the port to dial on, as it is now; at_port where the modem has no other
     interface: str = ""  # of Linux, as the config file names it; "": find it
     metric: int = METRIC
+    may_roam: bool = True  # for a bearer that owns its modem: nobody else can keep it at home
 
 
 class Traits(Struct, frozen=True):

@@ -371,7 +371,8 @@ class Host:
         data_port = str(tty.resolve(self._line.data_port) or "") if self._line.data_port else port
         self._is_risen = True
         self.bearer.rise(Context(
-            dial.access, dial.cid, self._line.pdp_type, port, data_port, self._line.interface, self._line.metric
+            dial.access, dial.cid, self._line.pdp_type, port, data_port, self._line.interface, self._line.metric,
+            self.keeper.wishes.may_roam,
         ))  # fmt: skip
 
     def _fall(self, now: float) -> None:

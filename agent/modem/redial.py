@@ -29,7 +29,7 @@ from agent.modem.keeper import RISE_MAX_S, Wishes
 from agent.modem.liveness import Liveness, Verdict
 from agent.modem.modem import Bearer, State
 from agent.modem.recovery import BACKOFFS_S, JITTER, STABLE_S, START_MAX_S
-from agent.modem.told import ModemNews, SimNews, StateNews, Told, nothing
+from agent.modem.told import ModemNews, SimNews, StateNews, Told, Warn, nothing
 
 SOON_S = (10.0, 30.0)  # the first times; then the ladder's back-off
 
@@ -41,7 +41,7 @@ class Redial:
         self, wishes: Wishes, uniform: Callable[[float, float], float], now: float, kept: object = None,
         is_cold: bool = False,
     ) -> None:  # fmt: skip
-        self._wishes, self._uniform = wishes, uniform
+        self.wishes, self._uniform = wishes, uniform
         self._told = nothing(now)
         self._before = kept if isinstance(kept, Mapping) else {}
         failures = self._before.get("failures", 0)
@@ -82,7 +82,9 @@ class Redial:
     def next_deadline(self, now: float) -> float:
         match self._bearer:
             case Bearer.DOWN:
-                return self._due
+                return inf if self._is_abroad else self._due
+            case Bearer.UP if self._is_abroad:
+                return now
             case Bearer.RISING:
                 return self._bearer_at + RISE_MAX_S
         well = self._well_since + STABLE_S if self._well_since is not None and self._failures else inf
@@ -91,8 +93,10 @@ class Redial:
     def told(self, now: float) -> Told:
         state = self._state_now()
         back_off = self._bearer is Bearer.DOWN and self._failures > len(SOON_S)
+        warnings = self._told.warnings | {Warn.ROAMING} if self._is_abroad else self._told.warnings
         return structs.replace(
-            self._told, state=State.BACK_OFF if back_off else state, beneath=state, since=self._state_at,
+            self._told, warnings=warnings,
+            state=State.BACK_OFF if back_off else state, beneath=state, since=self._state_at,
             address=self._address, next_action_s=max(self._due - now, 0.0) if self._bearer is Bearer.DOWN else None,
         )  # fmt: skip
 
@@ -100,6 +104,11 @@ class Redial:
         return {"version": 1, "failures": self._failures, "imei": self._told.imei, "iccid": self._told.iccid}
 
     # -- inside -------------------------------------------------------------------------------------------------------
+
+    @property
+    def _is_abroad(self) -> bool:
+        """In a foreign network, where we must not be."""
+        return self._told.is_roaming and not self.wishes.may_roam
 
     def _state_now(self) -> State:
         if self._bearer is not Bearer.UP:
@@ -115,10 +124,10 @@ class Redial:
         self._failures = min(self._failures + 1, 99)
 
     def _turn(self, now: float) -> None:
-        if self._bearer is Bearer.DOWN and now >= self._due:
+        if self._bearer is Bearer.DOWN and now >= self._due and not self._is_abroad:
             self._bearer, self._bearer_at = Bearer.RISING, now
-            self._effects.append(Dial(self._wishes.access or Access()))
-        elif self._bearer is Bearer.RISING and now >= self._bearer_at + RISE_MAX_S:
+            self._effects.append(Dial(self.wishes.access or Access()))
+        elif self._is_to_fall(now):
             self._effects.append(HangUp())
             self._fell(now)
         elif self._bearer is Bearer.UP:
@@ -126,6 +135,11 @@ class Redial:
         if (state := self._state_now()) is not self._state:
             self._effects.append(Tell(StateNews(self._state, state)))
             self._state, self._state_at = state, now
+
+    def _is_to_fall(self, now: float) -> bool:
+        if self._bearer is Bearer.RISING:
+            return now >= self._bearer_at + RISE_MAX_S
+        return self._bearer is Bearer.UP and self._is_abroad
 
     def _watch(self, now: float) -> None:
         if self._life.asked_at is not None and now >= self._life.asked_at + liveness.PROBE_TIMEOUT_S:

@@ -31,6 +31,7 @@ CONNECT_S = 210.0  # ModemManager's own 180 s, and the bus's
 CALL_S = 15.0  # for everything else
 RETRY_S = 5.0  # until a bus or a ModemManager that is not there is asked again
 SIGNAL_S = 30  # how often it measures
+ABROAD = "only a foreign network is here: set [modem] may_roam = true if the contract has it"
 IP4 = 1 << 0  # MMBearerIpFamily
 
 
@@ -204,6 +205,8 @@ class Bearer(Helping):
             fell = await self._carried(context)
         except Failed as failed:
             fell = Fell(failed.cause, failed.why)
+            if not context.may_roam and manager.told(self._found, 0.0, None, True, None, 0.0).is_roaming:
+                fell = Fell(Cause.FAILED, ABROAD)
         self._refused = self._refused + 1 if fell.cause in (Cause.APN, Cause.AUTH) else 0
         return fell
 
@@ -223,7 +226,7 @@ class Bearer(Helping):
             raise Refused(Cause.FAILED, self.why)
         await self._disconnect("/")  # what a run before us has left
         access = self._access(context)
-        words = {"apn": ("s", access.apn), "ip-type": ("u", IP4), "allow-roaming": ("b", True)}
+        words = {"apn": ("s", access.apn), "ip-type": ("u", IP4), "allow-roaming": ("b", context.may_roam)}
         if access.username:
             words |= {"user": ("s", access.username), "password": ("s", access.password)}
         self._path = "/"  # whichever it will be, also if we do not stay to hear it
