@@ -82,9 +82,9 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Metered:
-    """What the meter said between two events."""
+    """What the station knew of the meter at an instant."""
 
-    boot_id: str
+    boot: bytes
     mono_s: float
     wh: int
 
@@ -145,10 +145,11 @@ def bill(
     zone: tzinfo,
     reserved_since_s: float | None,
     told: Mapping[str, float],
+    turned: Metered | None = None,
 ) -> tuple[float, float]:
     """(total with tax, how much it may be off). A TariffChanged goes on to the next form; `reserved_since_s`: the
     reservation that it used was made then; `told`: chargingTime and idleTime of the record, in seconds, which say when
-    in the last stretch the end began."""
+    in the last stretch the end began; `turned`: the same, where somebody has looked."""
     book, form, left = Book(), forms[0], list(forms[1:])
     book.owed = price(form, "fixedFee", lines[0].wall_s, zone, IDLE)
     if reserved_since_s is not None:
@@ -157,7 +158,7 @@ def bill(
         if after.trigger == "TxResumed" or after.boot != before.boot:
             unseen(form, book, before, after, zone)
         elif after is lines[-1]:
-            last_stretch(form, book, before, after, zone, told)
+            last_stretch(form, book, before, after, zone, told, turned)
         else:
             stretch(form, book, before, after.mono_s - before.mono_s, after, zone)
         if after.trigger == "TariffChanged":
@@ -166,19 +167,6 @@ def bill(
     assert not left, "a tariff that was never told of"
     owed = min(book.owed, most(form))
     return max(owed, form.get("minCost", {}).get("inclTax", 0.0)), book.doubt
-
-
-def metered(lines: Sequence[Line], readings: Sequence[Metered]) -> Iterator[Line]:
-    """The events, and between them what the meter said: power is no straight line. Not from the seconds of the end."""
-    for before, after in pairwise(lines):
-        yield before
-        until_s = after.mono_s - (ENDING_S if after is lines[-1] else 0.0)
-        for each in readings:
-            is_between = before.mono_s + 0.001 < each.mono_s < until_s - 0.001
-            if is_between and each.boot_id == before.boot.hex() == after.boot.hex():
-                wall_s = after.wall_s - (after.mono_s - each.mono_s)
-                yield Line(before.boot, each.mono_s, wall_s, each.wh, before.state, "")
-    yield lines[-1]
 
 
 def most(form: Json) -> float:
@@ -225,9 +213,10 @@ def cuts(form: Json, began_s: float, seconds: float, at: Any) -> Iterator[float]
 
 
 def last_stretch(
-    form: Json, book: Book, before: Line, after: Line, zone: tzinfo, told: Mapping[str, float]
-) -> None:
-    """First as before, then the seconds of the end, which are nobody's. How the energy was shared out nobody knows."""
+    form: Json, book: Book, before: Line, after: Line, zone: tzinfo, told: Mapping[str, float],
+    turned: Metered | None,
+) -> None:  # fmt: skip
+    """First as before, then the seconds of the end, which are nobody's: only what was metered then is paid."""
     seconds, part = after.mono_s - before.mono_s, KINDS.get(before.state, "")
     if part:
         name = part[0].upper() + part[1:]
@@ -237,13 +226,17 @@ def last_stretch(
         book.doubt += dearest(form, part) / 60
     else:
         first_s = seconds
-    changes = len({price(form, "energy", at_s, zone, book.used) for at_s in grid(before, after)}) > 1
-    if changes or hangs_on(form, "energy", "Energy") or hangs_on(form, "energy", "Time"):
-        book.doubt += dearest(form, "energy") * max(0, after.wh - before.wh) / 1000
-    if part and hangs_on(form, part, "Energy"):
-        book.doubt += dearest(form, part) * first_s / 60
-    turned = Line(after.boot, before.mono_s + first_s, after.wall_s - (seconds - first_s), after.wh, "", "")
-    stretch(form, book, before, first_s, turned, zone)
+    wh = after.wh
+    if turned and turned.boot == before.boot and turned.mono_s >= before.mono_s:
+        assert not part or abs(turned.mono_s - before.mono_s - first_s) < 2.0
+        first_s, wh = turned.mono_s - before.mono_s, turned.wh
+    there = Line(after.boot, before.mono_s + first_s, after.wall_s - (seconds - first_s), wh, "", "")
+    stretch(form, book, before, first_s, there, zone)
+    ending_wh = max(0, after.wh - wh)
+    changes = len({price(form, "energy", at_s, zone, book.used) for at_s in grid(there, after)}) > 1
+    if changes or hangs_on(form, "energy", "Energy"):
+        book.doubt += dearest(form, "energy") * ending_wh / 1000
+    stretch(form, book, there, 0.0, after, zone)
 
 
 def hangs_on(form: Json, part: str, what: str) -> bool:

@@ -64,9 +64,9 @@ class Site(World):
 
     def __init__(self, seed: int, settings: Settings, ports: int, begins_s: float) -> None:
         self.begins_s = begins_s
-        super().__init__(seed, settings, ports=ports)
+        super().__init__(seed, settings, ports=ports, meter_s=900.0)
         self.ledger = Ledger(":memory:")
-        self.metered: dict[str, list[clerk.Metered]] = {}  # transactionId -> what the meter said
+        self.turned: dict[str, clerk.Metered] = {}  # transactionId -> when its end began, and what had flowed
         self.totals: dict[str, str] = {}  # transactionId -> what the panel showed in the end
         self.running: dict[tuple[str, int], str] = {}  # transactionId, seqNo -> what it showed right after that record
         self.explained: dict[str, Expected] = {}  # transactionId -> what was said of the tap that began it
@@ -99,10 +99,9 @@ class Site(World):
             self.policy_at = station.owner.access, self.now
         for port in station.ports:
             tx, last = port.transaction, port.finished
-            if tx is not None and port.report is not None:
-                readings = self.metered.setdefault(tx.transaction_id, [])
-                if not readings or readings[-1].wh != port.report.energy_wh:
-                    readings.append(clerk.Metered(station.boot.boot_id, self.mono(), port.report.energy_wh))
+            if tx is not None and tx.ending and tx.transaction_id not in self.turned and port.report is not None:
+                boot = bytes.fromhex(station.boot.boot_id)
+                self.turned[tx.transaction_id] = clerk.Metered(boot, self.mono(), port.report.energy_wh)
             if last is not None and last.transaction_id not in self.totals:
                 shown = screen(station, self.mono()).ports[port.evse_id - 1].last
                 self.totals[last.transaction_id] = shown.cost if shown else "nothing"

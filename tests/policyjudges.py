@@ -120,9 +120,9 @@ class Judge:
             )
             for each in records
         ]  # fmt: skip
-        lines = list(clerk.metered(lines, self.site.metered[transaction_id]))
+        turned = self.site.turned.get(transaction_id)
         since_s = self.reserved_since_s(first.payload.get("reservationId"))
-        worked_out = clerk.bill(forms, lines, self.life.zone, since_s, billed_s(details["totalUsage"]))
+        worked_out = clerk.bill(forms, lines, self.life.zone, since_s, billed_s(details["totalUsage"]), turned)
         total = Decimal(repr(details["totalCost"]["total"]["inclTax"]))
         said = f"{transaction_id}: {total}, by hand {worked_out}; {forms}; {lines}; reserved {since_s}"
         assert clerk.agrees(total, worked_out, forms[0]["currency"], len(lines)), said

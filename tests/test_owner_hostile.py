@@ -177,6 +177,7 @@ def played(seed: int) -> None:
     if rng.random() < 0.5:
         play.plug(1).tap(ANN)
     for _ in range(12):
+        play.after(0)  # what the last order has set in motion, as a transfer that waits for nothing
         before = owner_facts.saved(play.station.owner)
         action, payload = ordered(rng, play)
         told = len(play.records)
