@@ -17,6 +17,7 @@ from agent.events import SignalTold
 from agent.modem.apn import Access
 from agent.modem.desk import Desk, facts, told_of
 from agent.modem.diagnosis import Reach
+from agent.modem.recovery import Action, Trouble
 from agent.modem.spotter import BUSY_S, PERIOD_S, Spotter
 from agent.modem.status import Extra, as_text, origin
 from agent.settings import ConfigError
@@ -70,6 +71,8 @@ def test_the_status_of_a_modem_that_is_gone_has_what_was_done_and_what_comes() -
     line.run(120.0)
     answer = answered(desk, "status")
     assert [what for _, what in answer["actions"]], answer
+    assert answer["trouble"] in list(Trouble) and answer["next_action"] in list(Action)
+    assert f"{answer['next_action']} in " in as_text(answer) or answer["state"] == "recovering"
     assert "redial" in as_text(answer) and all(age_s >= 0 for age_s, _ in answer["actions"])
 
 

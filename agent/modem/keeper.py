@@ -202,12 +202,14 @@ class Keeper:
 
     def told(self, now: float) -> Told:
         modem, kind = self.modem, self.kind
-        at = self._recovery_deadline(now)
+        at, trouble = self._recovery_deadline(now), self._trouble(now)
+        planned = recovery.next_action(self.recovery, trouble, modem, self._context(), now) if trouble else None
+        doing = self.recovery.acting or planned
         radio = facts.act(modem)
         return Told(
             state=self.state(now), beneath=self.beneath(now), since=self._state_at,
-            level=LEVELS[self.recovery.acting] if self.recovery.acting else None,
-            next_action_s=max(at - now, 0.0) if at < inf and self._trouble(now) else None,
+            level=LEVELS[doing] if doing else None, trouble=trouble, next_action=planned,
+            next_action_s=max(at - now, 0.0) if at < inf and trouble else None,
             manufacturer=modem.manufacturer, model=modem.model, revision=modem.revision, imei=modem.imei,
             kind=kind, sunset=kinds.sunset(kind, self.wishes.upgradable), sim=facts.sim(modem, now),
             iccid=modem.iccid, imsi=modem.imsi, operator=modem.operator, mccmnc=modem.mccmnc,

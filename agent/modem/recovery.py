@@ -287,10 +287,17 @@ def ready_at(recovery: Recovery, trouble: Trouble, modem: Modem, context: Contex
     )  # fmt: skip
     if is_dial_due(recovery, trouble, modem):
         return max(recovery.began_at, allowed_at(recovery, Action.REDIAL, now))
-    if found := next_rung(trouble, track, context):
-        action = guarded(found[1].action, trouble, modem, recovery, context, now)
+    if action := next_action(recovery, trouble, modem, context, now):
         at = max(at, allowed_at(recovery, action, now))
     return at
+
+
+def next_action(recovery: Recovery, trouble: Trouble, modem: Modem, context: Context, now: float) -> Action | None:
+    """What comes next against this trouble, as things are. None: this station can do nothing about it but wait."""
+    if is_dial_due(recovery, trouble, modem):
+        return Action.REDIAL
+    found = next_rung(trouble, recovery.tracks.get(trouble, Track()), context)
+    return guarded(found[1].action, trouble, modem, recovery, context, now) if found else None
 
 
 def is_dial_due(recovery: Recovery, trouble: Trouble, modem: Modem) -> bool:

@@ -25,7 +25,7 @@ class Extra(msgspec.Struct, frozen=True):
     providers: Table = {}
     interface: str = ""
     actions: tuple[tuple[float, str], ...] = ()  # when, which; the newest last
-    used: Mapping[str, int] = {}  # bytes, by what they are counted for; empty: nobody counts
+    used: Mapping[str, int] = {}  # bytes of this month, by what they are counted for
 
 
 def status_of(told: Told, extra: Extra, now: float) -> dict[str, Any]:
@@ -63,6 +63,8 @@ def status_of(told: Told, extra: Extra, now: float) -> dict[str, Any]:
         "actions": [[round(now - at), what] for at, what in extra.actions[-ACTIONS_MAX:]],
         "counts": dict(sorted(told.counts.items())),
         "level": told.level,
+        "trouble": told.trouble and str(told.trouble),
+        "next_action": told.next_action and str(told.next_action),
         "next_action_s": None if told.next_action_s is None else round(told.next_action_s),
         "warnings": sorted(str(warning) for warning in told.warnings),
         "used_b": dict(extra.used),
@@ -108,7 +110,7 @@ def lines(status: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     yield "actions", actions_line(status["actions"])
     yield "next", next_line(status)
     used = ", ".join(f"{cause} {megabytes(size_b)}" for cause, size_b in status["used_b"].items())
-    yield "data used", used or "not counted"
+    yield "data used", used or "nothing this month"
     for warning in status["warnings"]:
         yield "warning", warning
 
@@ -129,7 +131,8 @@ def next_line(status: Mapping[str, Any]) -> str:
         return f"an action of level {status['level']} is under way"
     if status["next_action_s"] is None:
         return "nothing to do"
-    return f"the ladder's next action in {age(status['next_action_s'])}"
+    what = status["next_action"] or "another try"
+    return f"{what} in {age(status['next_action_s'])}" + (f": {status['trouble']}" if status["trouble"] else "")
 
 
 def age(seconds: float) -> str:

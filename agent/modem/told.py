@@ -7,7 +7,7 @@ from msgspec import Struct
 from agent.modem import modem as facts
 from agent.modem.kinds import Kind, Sunset
 from agent.modem.modem import Signal, Sim, State
-from agent.modem.recovery import Action
+from agent.modem.recovery import Action, Trouble
 
 
 class Warn(StrEnum):
@@ -101,6 +101,8 @@ class Told(Struct, frozen=True):
     address: str | None
     warnings: frozenset[Warn]
     counts: dict[str, int]
+    trouble: Trouble | None = None  # against which the ladder goes
+    next_action: Action | None = None  # that of `next_action_s`; None: it only waits
 
 
 def nothing(since: float) -> Told:

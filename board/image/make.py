@@ -33,9 +33,8 @@ SOFTWARE = Path("usr/lib/station-agent")  # what no update touches: the rescue t
 LAUNCHER = Path("agent/update/launcher.py")
 ENABLED = (  # of our units; the display's are for boards that have one
     "station-agent.service", "station-update.service", "station-restart.path", "station-clock.socket",
-    "station-bearer.socket", "station-gateway.service", "station-ssh.socket", "station-console.service",
-    "systemd-networkd.service",
-    "systemd-resolved.service",
+    "station-bearer.socket", "station-gateway.service", "station-reboot.path", "station-ssh.socket",
+    "station-console.service", "systemd-networkd.service", "systemd-resolved.service",
 )  # fmt: skip
 MASKED = (  # nobody logs in; and what has nothing to write to
     "getty@.service", "serial-getty@.service", "console-getty.service", "systemd-networkd-wait-online.service",
