@@ -2,6 +2,7 @@
 
     python -m bench --profile station_day    where its CPU time goes
     python -m bench --full drain             100,000 records in real time, not a tenth of them
+    python -m bench --full recovery          beside ModemManager, in real time
 """
 
 import argparse
@@ -16,7 +17,23 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from bench import disk, flash, launcher, lists, live, modem, panel, parts, pins, policy, tariff, uplink, wire, world
+from bench import (
+    disk,
+    flash,
+    launcher,
+    lists,
+    live,
+    modem,
+    panel,
+    parts,
+    pins,
+    policy,
+    recovery,
+    tariff,
+    uplink,
+    wire,
+    world,
+)
 from bench.figure import Figure, Figures, calibration_ms, machine
 
 RESULTS = Path(__file__).parent / "results.json"
@@ -51,7 +68,9 @@ GROUPS: dict[str, Callable[[], Figures]] = {
 }
 
 
-FULL: dict[str, Callable[[], Figures]] = {"drain": uplink.drain_full, "lists": lists.lists_full}
+FULL: dict[str, Callable[[], Figures]] = {
+    "drain": uplink.drain_full, "lists": lists.lists_full, "recovery": recovery.recovery,
+}  # fmt: skip
 
 
 def main(argv: Sequence[str] | None = None) -> int:

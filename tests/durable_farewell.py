@@ -169,7 +169,7 @@ class Disk:
 class Driven:
     """The shell on it."""
 
-    def __init__(self, disk: Disk, life: int) -> None:
+    def __init__(self, disk: Disk, life: int, wall_s: float | None = None) -> None:
         self.folder = disk.folder
         self.open, self.lists, self.life, self.now, self.commands = disk.open, disk.lists, life, 0.0, 0
         self.reports = {evse_id: Report(energy_wh=1000 * evse_id) for evse_id in (1, 2)}
@@ -184,7 +184,8 @@ class Driven:
         )  # fmt: skip
         self.shell.on_change = self._changed
         self._pump()
-        self.on(ClockTold(WALL_S + DAY_S * life, ClockSource.CLOUD), ControllerFound(7, 1.0, 32_000))
+        at_s = WALL_S + DAY_S * life if wall_s is None else wall_s
+        self.on(ClockTold(at_s, ClockSource.CLOUD), ControllerFound(7, 1.0, 32_000))
         self.on(PanelTold(drawn=True, video=True)).see(1).see(2).after(30.0)
 
     def _changed(self) -> None:
@@ -329,8 +330,8 @@ def farewell_judge(before: str = NOBODYS) -> Judge:
 
 def what_comes(disk: Disk) -> str:
     """What is wrong when it starts, and goes on by itself."""
-    at = disk.stage
-    there = Driven(disk, 0)
+    at, leaving = disk.stage, disk.station.owner.leaving
+    there = Driven(disk, 0, leaving.ordered_s if leaving else WALL_S)  # whichever life it was: time does not go back
     if at in (OWNED, LISTED):  # before its list nobody is known
         return "" if sells(there) == (at == LISTED) else f"{at}: that is wrong at the plug"
     if sells(there):
