@@ -95,6 +95,7 @@ def parser() -> argparse.ArgumentParser:
     plan = commands.add_parser("plan", help="give the running agent a plan token (base64) that somebody has brought")
     plan.add_argument("file", type=Path, metavar="FILE")
     plan.set_defaults(command=command_plan)
+
     csr = commands.add_parser("csr", help="print the request for this station's certificate, for your CA to sign")
     csr.set_defaults(command=command_csr)
 
@@ -110,7 +111,7 @@ def parser() -> argparse.ArgumentParser:
     add_modem(commands)
     gateway = add_gateway(commands)
 
-    for command in (run, doctor, explain, status, panel, which, sound, export, letters, csr, certificate, gateway):
+    for command in (run, doctor, explain, status, panel, which, sound, export, letters, plan, csr, certificate, gateway):
         command.add_argument("--board", type=Path, default=BOARD, metavar="FILE", help=f"default: {BOARD}")
         command.add_argument("--config", type=Path, default=CONFIG, metavar="FILE", help=f"default: {CONFIG}")
     for command in (doctor, explain, status, which, gateway):

@@ -361,6 +361,31 @@ def with_identity(folder: Path) -> None:
     config.write_text(f'[station]\nstation_id = "SA-1"\n{broker}{config.read_text()}')
 
 
+def test_a_plan_token_is_given_to_the_running_agent_as_a_file(
+    path: Path, config: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file, came, shown = tmp_path / "token.txt", list[str](), dict[str, str]()
+    file.write_text("AAAA\n")
+
+    def judged(text: str, then: Callable[[Token | Refused], None]) -> None:
+        came.append(text)
+        then(Token("01", 1, "Basic", 0, 1) if text == "AAAA" else Refused("a replay"))
+
+    async def story() -> None:
+        def typed() -> None:
+            shown["good"] = lines(capsys, 0, "plan", str(file), "--config", config)
+            file.write_text("BBBB")
+            shown["replay"] = lines(capsys, 2, "plan", str(file), "--config", config)
+            shown["none"] = lines(capsys, 2, "plan", str(tmp_path / "none"), "--config", config)
+
+        await asyncio.to_thread(typed)
+
+    served(ControlServer(path, {"plan": plan_handler(judged)}), story)
+    assert came == ["AAAA", "BBBB"] and "is here" in shown["good"] and "a replay" in shown["replay"]
+    assert "none" in lines(capsys, 2, "plan", str(tmp_path / "none"), "--config", config)
+    assert "systemctl start" in lines(capsys, 2, "plan", str(file), "--config", config), "nobody listens any more"
+
+
 @pytest.mark.parametrize(("judged", "answer"), [
     (Token("01", 1, "Basic", 0, 1), {"status": "Accepted"}), (Refused("a replay"), {"error": "a replay"}),
 ])  # fmt: skip
