@@ -463,9 +463,10 @@ def settings_of(board: Board, config: Config) -> Settings:
 
 
 def merged_of(board: Board, config: Config, held: Held) -> Merged:
-    """Without an identity nobody is charged (I8)."""
+    """Without an identity nobody is charged (I8); nor before somebody has activated the station (I12), unless its
+    config file says that nobody need."""
     has_identity = config.broker and (config.broker.cert or held.in_use)
-    layer = config.layer() if has_identity else {**config.layer(), "activated": False}
+    layer = {"activated": False} | config.layer() | ({} if has_identity else {"activated": False})
     return merge({Layer.BOARD: board.layer(), Layer.CONFIG: layer})
 
 

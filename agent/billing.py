@@ -128,20 +128,34 @@ def facts(station: Station, tariff: Tariff, now: float) -> PriceFacts:
 # -- reservations -----------------------------------------------------------------------------------------------------
 
 
-def unused(station: Station, mine: Reservation, now: float, grant: Grant | None = None) -> dict[str, Any] | None:
+def unused(
+    station: Station, mine: Reservation, now: float, grant: Grant | None = None, at: int | None = None
+) -> dict[str, Any] | None:
     """What a reservation costs that no session has followed, for its record; None: nothing that this station knows of.
-    `grant`: of who has come, and did not plug in."""
-    groups = frozenset({mine.group_id} if mine.group_id else ())
-    evse_id, payer = mine.evse_id or 1, grant.payer if grant else NOBODY
-    chosen = of_grant(station, evse_id, grant, now) if grant else choice(station, evse_id, groups, now)
-    tariff = chosen.tariff
-    if tariff is None:
-        return None
-    used = usage.reservation(tariff, Reserved(mine.since_s), wall(station.clock, now), station.zone, payer)
-    owed = cost((tariff,), used, is_session=False)
-    if not owed.total.incl:
+    `grant`: of who has come, and did not plug in, `at` that port. Of one for any port where nobody has said at which,
+    the cheapest: nobody knows which he would have taken."""
+    named = mine.evse_id or at
+    of_ports = [unused_at(station, mine, evse_id, now, grant) for evse_id in ([named] if named else evse_ids(station))]
+    tariff, owed = min(of_ports, key=lambda each: each[1].total.incl if each[1] else 0)
+    if tariff is None or owed is None or not owed.total.incl:
         return None
     return {
         "tariffId": tariff.tariff_id, "tariffVersion": tariff.version,
         "currency": owed.currency, "totalCost": owed.text,
     }  # fmt: skip
+
+
+def evse_ids(station: Station) -> list[int]:
+    return [port.evse_id for port in station.ports]
+
+
+def unused_at(
+    station: Station, mine: Reservation, evse_id: int, now: float, grant: Grant | None
+) -> tuple[Tariff | None, Cost | None]:
+    groups = frozenset({mine.group_id} if mine.group_id else ())
+    chosen = of_grant(station, evse_id, grant, now) if grant else choice(station, evse_id, groups, now)
+    if (tariff := chosen.tariff) is None:
+        return None, None
+    payer, reserved = grant.payer if grant else NOBODY, Reserved(mine.since_s)
+    used = usage.reservation(tariff, reserved, wall(station.clock, now), station.zone, payer)
+    return tariff, cost((tariff,), used, is_session=False)

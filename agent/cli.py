@@ -111,7 +111,9 @@ def parser() -> argparse.ArgumentParser:
     add_modem(commands)
     gateway = add_gateway(commands)
 
-    for command in (run, doctor, explain, status, panel, which, sound, export, letters, plan, csr, certificate, gateway):
+    for command in (
+        run, doctor, explain, status, panel, which, sound, export, letters, plan, csr, certificate, gateway
+    ):  # fmt: skip
         command.add_argument("--board", type=Path, default=BOARD, metavar="FILE", help=f"default: {BOARD}")
         command.add_argument("--config", type=Path, default=CONFIG, metavar="FILE", help=f"default: {CONFIG}")
     for command in (doctor, explain, status, which, gateway):

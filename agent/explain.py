@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from agent import billing
+from agent import billing, life
 from agent.clock import Clock, ClockSource, earliest, iso8601, told, wall
 from agent.core import born
 from agent.events import AuthorizationStatus, Entry, ListState, Report
@@ -182,7 +182,7 @@ def words_of(reason: Reason) -> dict[str, object]:
 def basis(station: Station, now: float) -> dict[str, object]:
     """What the decision rested on: how old the list is, and what time it is."""
     state, old_s = station.allowlist, age_s(station.allowlist, station.clock, now)
-    rules = station.owner.access
+    rules = life.rules(station)
     return {
         "access_policy": name_of(rules.policy) if rules else "",
         "list_version": state.version,

@@ -4,7 +4,7 @@ from functools import cache
 from typing import Any
 
 from agent.policy import owner
-from agent.policy.access import Visible
+from agent.policy.access import Rules, Visible
 from agent.policy.lifecycle import TABLE, Facts, Row, Starts, State, state
 from agent.policy.reasons import Reason
 from agent.settings import Settings
@@ -53,6 +53,16 @@ def refusal(station: Station) -> Reason | None:
 def is_free(station: Station) -> bool:
     """Nobody needs a card."""
     return station.settings.free or row(station).local is Starts.FREELY
+
+
+def rules(station: Station) -> Rules | None:
+    """The owner's access policy, as far as it counts: who may start freely, may at any time."""
+    return None if row(station).local is Starts.FREELY else station.owner.access
+
+
+def is_reservable(station: Station) -> bool:
+    """Only with a reservation."""
+    return station.owner.is_reservable and row(station).local is not Starts.FREELY
 
 
 def visible(station: Station) -> Visible:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from math import inf
 from typing import Any
 
-from agent import billing, reporting
+from agent import billing, life, reporting
 from agent.clock import earliest, wall
 from agent.effects import Record, Save
 from agent.events import Link
@@ -55,7 +55,7 @@ def derived(station: Station, now: float) -> Station:
 
 
 def openings(station: Station, now: float) -> dict[str, Any]:
-    rules, at_s = station.owner.access, wall(station.clock, now)
+    rules, at_s = life.rules(station), wall(station.clock, now)
     if rules is None:
         return {"opening": None, "opens_s": None}
     ahead = None if at_s is None else access.next_opening(rules, at_s, station.zone)
@@ -90,7 +90,7 @@ def not_plugged_in(before: Station, station: Station, now: float) -> Step:
     for evse_id, grant in timed_out(before, station, now):
         left, mine = reservation.used(station.owner.reservations, evse_id, grant.id_token, grant.groups)
         if mine:
-            owed = billing.unused(station, mine, now, grant)
+            owed = billing.unused(station, mine, now, grant, evse_id)
             end = End.NO_TRANSACTION
             records.append(reporting.reservation_record(station, mine.reservation_id, end, now, owed))
             station = replace(station, owner=replace(station.owner, reservations=left))
@@ -221,7 +221,7 @@ def leave_s(station: Station, port: Port, now: float) -> float | None:
 
 def closing(station: Station, tx: Transaction, now: float) -> float | None:
     """In how many seconds this session is ended by the station's hours; None: they do not end it, or never."""
-    rules, at_s = station.owner.access, wall(station.clock, now)
+    rules, at_s = life.rules(station), wall(station.clock, now)
     if rules is None or rules.policy.at_closing is not AtClosing.STOP or at_s is None or tx.rule == TEST_RULE:
         return None
     is_connected = bool(tx.groups) or tx.was_listed or tx.remote_start_id is not None
@@ -254,8 +254,8 @@ def due_at(station: Station, now: float) -> float:
             if (closes := closing(station, tx, now)) is not None:
                 in_s.append(closes)
         in_s += [limit.for_s for limit in limits(station, port, now)] if said.profiles else []
-    if now_s is not None and said.access is not None:
-        changes_s = access.opening(said.access, now_s, station.zone).changes_s
+    if now_s is not None and (rules := life.rules(station)) is not None:
+        changes_s = access.opening(rules, now_s, station.zone).changes_s
         in_s += [changes_s - now_s] if changes_s is not None else []
     ahead = [each for each in in_s if each > LATE_S / 2]
     return now + min(ahead) + LATE_S if ahead else inf

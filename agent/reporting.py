@@ -10,7 +10,7 @@ from typing import Any
 
 from msgspec import json
 
-from agent import terms
+from agent import life, terms
 from agent.billing import settled
 from agent.clock import earliest, iso8601, wall
 from agent.effects import Record, Stream
@@ -473,7 +473,7 @@ def refusal(station: Station, notice: Notice, now: float) -> Record:
     """For the owner who wonders why nobody could charge: which reason, at which port, for whom (masked), by which rule
     of which list and access policy."""
     assert notice.reason
-    policy = station.owner.access.policy if station.owner.access else None
+    policy = rules.policy if (rules := life.rules(station)) else None
     by = {"rule": notice.rule, "accessPolicy": name_of(policy) if policy else ""}
     words = WORDS[notice.reason]
     component: dict[str, Any] = {"name": "TokenReader"}

@@ -50,9 +50,8 @@ def status(station: Station, port: Port) -> Status:
 
 def terms(station: Station, evse_id: int | None) -> Terms:
     """Of whoever stands at this port, or, with None, at the station."""
-    said = station.owner
-    free = frozenset(p.evse_id for p in station.ports if not p.transaction and not p.grant and not faults(p))
-    return Terms(said.access, said.reservations, said.is_reservable, evse_id, free, station.zone, life.row(station))
+    held, free, row = station.owner.reservations, ports_of(station).free, life.row(station)
+    return Terms(life.rules(station), held, life.is_reservable(station), evse_id, free, station.zone, row)
 
 
 def is_kept_for_others(station: Station, evse_id: int, id_token: str, groups: frozenset[str]) -> bool:

@@ -21,6 +21,7 @@ from agent.events import (
     StatusDelivered,
 )
 from agent.panel import SERVICE_S, Page
+from agent.policy.activation import Activation
 from agent.settings import Settings
 from agent.ui.model import Field, PageModel, Prose, Row, Rows, ScreenModel
 from agent.ui.view import screen
@@ -198,3 +199,12 @@ class Installer:
     def video(self) -> "Installer":
         self.play.on(PanelTold(drawn=True, video=True))
         return self
+
+
+def activate(me: Installer) -> None:
+    """Its last owner's cloud switches it on again, whatever the installer is at."""
+    owner = replace(me.play.station.owner, activation=Activation("Yard 1", "Acme"))
+    me.play.station = replace(me.play.station, owner=owner)
+    me.play.command("SetVariables", setVariableData=[{
+        "component": {"name": "ChargingStation"}, "variable": {"name": "Activated"}, "attributeValue": "true",
+    }])  # fmt: skip

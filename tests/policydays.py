@@ -18,6 +18,7 @@ from agent.clock import iso8601
 from agent.effects import Save
 from agent.events import MachineTold, PanelTold
 from agent.explain import Explanation, explain
+from agent.life import rules
 from agent.policy.access import name_of
 from agent.policy.plan_token import CTI, EXP, NBF, SUB
 from agent.port import is_plugged
@@ -113,7 +114,7 @@ class Site(World):
                     self.explained[tx.transaction_id] = said
                 if tx.seq_no == 1:
                     self.group_tariffs[tx.transaction_id] = station.owner.group_tariffs.version
-                if tx.seq_no == 1 and station.owner.access and not tx.access_rule and self.now - self.policy_at[1] > 61:
+                if tx.seq_no == 1 and rules(station) and not tx.access_rule and self.now - self.policy_at[1] > 61:
                     self.unnamed.append(tx.transaction_id)
 
     def close(self) -> None:
@@ -240,7 +241,8 @@ class Life:
             if tx.limit_s and tx.limit_stops and tx.started.source and tx.started.wall_s:
                 lasted_s = site.true_wall_s() - tx.started.wall_s
                 assert lasted_s < tx.limit_s + LATE_S, f"{tx.transaction_id} lasts {lasted_s:.0f} of {tx.limit_s} s"
-            policy = self.policies[name_of(station.owner.access.policy)] if station.owner.access else None
+            held = rules(station)
+            policy = self.policies[name_of(held.policy)] if held else None
             if policy is None or policy["atClosing"] == "finish" or site.now - site.policy_at[1] < LATE_S:
                 continue
             is_approved = bool(tx.groups) or tx.was_listed or tx.remote_start_id is not None

@@ -60,6 +60,7 @@ CONFIG = """
 state = "state"
 control = "control.sock"
 [settings]
+activated = true
 restart_delay_max_s = 0.0
 [station]
 station_id = "{station_id}"

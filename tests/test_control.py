@@ -358,7 +358,8 @@ def test_without_an_agent_explain_reads_the_files_and_changes_none(
 def with_identity(folder: Path) -> None:
     config = folder / "config.toml"
     broker = '[broker]\nhost = "localhost"\nca = "ca.pem"\ncert = "s.pem"\nkey = "s.key"\n'
-    config.write_text(f'[station]\nstation_id = "SA-1"\n{broker}{config.read_text()}')
+    sells = "[settings]\nactivated = true\n"
+    config.write_text(f'[station]\nstation_id = "SA-1"\n{broker}{sells}{config.read_text()}')
 
 
 def test_a_plan_token_is_given_to_the_running_agent_as_a_file(

@@ -52,6 +52,7 @@ key = "/var/lib/station-agent/pki/station.key"
 [operator]
 "operator" = "/var/lib/station-agent/pki/operator.pub"
 [settings]
+activated = true
 restart_delay_max_s = 0.0
 """
 DRIVERS = f"idToken,groups,status,expiry,state\n{ANN},demo,,,approved\n"

@@ -73,7 +73,9 @@ def test_what_is_written_outlasts_a_boot_only_in_the_data_partition() -> None:
 
 
 @pytest.mark.needs("systemd-analyze", "systemd")
-@pytest.mark.parametrize("name", [f"station-{each}" for each in ("agent", "update", "restart", "clock", "ssh@")])
+@pytest.mark.parametrize(
+    "name", [f"station-{each}" for each in ("agent", "update", "restart", "reboot", "gateway", "clock", "ssh@")]
+)
 def test_a_unit_as_the_image_has_it_with_its_drop_ins_may_do_little_more_than_it_needs(
     name: str, tmp_path: Path
 ) -> None:

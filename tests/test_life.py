@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from agent import billing, service
 from agent.events import AllDelivered, KeyPressed, Machine, PanelTold
+from agent.life import visible
 from agent.policy import plan_token
 from agent.policy.access import Visible
 from agent.policy.lifecycle import State
@@ -142,7 +143,8 @@ def test_all_that_comes_in_an_activation_is_in_force_at_once() -> None:
 
 @pytest.mark.parametrize("wrong", [
     {"accessPolicy": {"policyId": "p"}}, {"planToken": "AAAA"}, {"name": ""}, {"owner": "A\u202eB"}, {"colour": 1},
-    {"planToken": cwt(token(1, -10, 10, "SA-0002"))}, {"visibility": "nobody", "accessPolicy": policy()},
+    {"planToken": cwt(token(1, -10, 10, "SA-0002"))},
+    {"visibility": "nobody", "accessPolicy": policy(visible="everyone")},
     {"defaultTariff": {}}, {"groupTariffs": {"version": "1", "rules": [{"groups": [], "tariff": tariff()}]}},
     {"groupTariffs": None}, {"defaultTariff": tariff(currency="XXY")}, {"afterPlan": "whatever"}, {"digest": "0"},
 ])  # fmt: skip
@@ -173,6 +175,31 @@ def test_the_cloud_can_switch_an_activated_station_off_and_on() -> None:
         assert life(play) is at
 
 
+def test_a_station_that_nobody_has_activated_is_not_switched_on() -> None:
+    on = {"component": {"name": "ChargingStation"}, "variable": {"name": "Activated"}, "attributeValue": "true"}
+    play = installed(wizard={**WIZARD, "pinpoint": None})
+    (said,) = play.command("SetVariables", setVariableData=[on])["setVariableResult"]
+    assert said["attributeStatus"] == "Rejected" and said["attributeStatusInfo"]["reasonCode"] == "NotReady"
+    assert "send an Activation" in said["attributeStatusInfo"]["additionalInfo"] and life(play) is State.INSTALLED
+    assert play.plug(1).tap(ANN).said(1) is Reason.STATION_NOT_ACTIVATED
+
+
+def test_who_may_see_the_station_is_what_was_said_last() -> None:
+    def seen(play: Play) -> Visible:
+        return visible(play.station)
+
+    everyone = policy({"name": "all", "who": "everyone"})
+    play = activated(visibility="nobody")
+    ordered(play, "AccessPolicy", everyone)
+    assert seen(play) is Visible.NOBODY, "a policy that says nothing of it changes nothing of it"
+    ordered(play, "AccessPolicy", {**everyone, "version": 2, "visible": "usable"})
+    assert seen(play) is Visible.USABLE
+    ordered(play, "Activation", {**ACTIVATION, "visibility": "nobody", "name": "Yard 2"})
+    assert seen(play) is seen(rebooted(play)) is Visible.NOBODY
+    ordered(play, "Activation", {**ACTIVATION, "name": "Yard 3"})
+    assert seen(play) is Visible.EVERYONE, "nobody says anything of it any more"
+
+
 # -- the plan
 
 
@@ -195,6 +222,17 @@ def test_a_deactivated_station_charges_whoever_comes_for_nothing_if_its_owner_ha
     assert said["status"] == "Rejected"
     assert charging(play.plug(1)) == ["", None]
     assert "Occupied" in statuses(play.after(1))
+
+
+def test_after_its_plan_a_station_that_is_free_is_so_for_whoever_comes_and_its_screen_says_so() -> None:
+    fleet = policy({"name": "fleet", "who": "groups", "groups": ["fleet"], "hours": hours(1, 2)}, atClosing="stop")
+    ended = cwt(token(1, -200, -91, SERIAL))
+    play = activated(planToken=ended, afterPlan="free", accessPolicy=fleet, reservable=True)
+    assert life(play) is State.DEACTIVATED_FREE
+    shown = screen(play.station, play.now)
+    assert shown.who == "For everybody." and "Charging is free." in repr(shown)
+    assert charging(play.plug(1).after(600)) == ["", None], "nor does closing time end it"
+    assert "accessPolicy" not in play.payloads("TransactionEvent")[0]["customData"]
 
 
 def test_a_session_that_runs_is_not_cut_off_by_the_plan() -> None:

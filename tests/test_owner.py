@@ -12,7 +12,7 @@ from agent.events import Cp, Entry, Link, LinkChanged, Machine, PortChosen, Port
 from agent.explain import as_text, explain
 from agent.faults import Fault
 from agent.policy.plan_token import CTI, EXP, NBF, SUB
-from agent.policy.reasons import Reason
+from agent.policy.reasons import WORDS, Reason
 from agent.port import Status, status
 from agent.reporting import VENDOR_ID
 from agent.settings import Settings
@@ -369,6 +369,45 @@ def test_a_free_station_keeps_what_is_reserved() -> None:
     play = at_noon(settings=Settings(free=True))
     reserve(play)
     assert charging(play.plug(1).plug(2)) == [None, ""]
+
+
+@pytest.mark.parametrize("how", ["out of service", "a strangers car", "a car that was served"])
+def test_a_port_that_nobody_can_take_is_not_the_one_that_stays_free(how: str) -> None:
+    play = at_noon()
+    if how == "out of service":
+        play.command("ChangeAvailability", evse={"id": 2}, operationalStatus="Inoperative")
+    else:
+        play.plug(2)
+    if how == "a car that was served":
+        play.tap(BOB).charge(2).tap(BOB).after(30)
+    assert reserve(play, evse_id=None) == "Accepted"
+    assert play.on(PortChosen(1)).plug(1).tap(EVE if how == "out of service" else BOB).said(1) is not None
+    assert charging(play)[0] is None
+    play.after(30).unplug(1).after(5).on(PortChosen(1)).plug(1).tap(ANN)
+    assert charging(play)[0] == ANN
+
+
+def test_a_reservation_that_nobody_has_used_costs_what_its_port_costs_and_for_any_port_the_cheapest() -> None:
+    def told(came_at: int | None) -> list[Any]:
+        play = at_noon()
+        for evse_id, fixed in ((1, 1.0), (2, 5.0)):
+            fee = {"prices": [{"priceFixed": fixed}]}
+            said = {"tariffId": f"T{evse_id}", "currency": "EUR", "reservationFixed": fee}
+            assert play.command("SetDefaultTariff", evseId=evse_id, tariff=said)["status"] == "Accepted"
+        reserve(play, evse_id=None)
+        if came_at:
+            play.on(PortChosen(came_at)).tap(ANN)
+        play.after(3_700)
+        return [each["customData"]["tariffId"] for each in play.payloads("ReservationStatusUpdate")]
+
+    assert told(None) == ["T1"] and told(1) == ["T1"] and told(2) == ["T2"]
+
+
+def test_a_station_that_is_only_reserved_says_so_whatever_its_access_policy_says() -> None:
+    play = at_noon(facts={"owner/reservable": True})
+    ordered(play, "AccessPolicy", policy({"name": "all", "who": "everyone"}))
+    assert play.tap(BOB).said() is Reason.NEEDS_RESERVATION
+    assert screen(play.station, play.now).who == WORDS[Reason.NEEDS_RESERVATION].text
 
 
 def test_a_reservation_survives_a_power_cut_and_ends_by_time_fault_or_word() -> None:

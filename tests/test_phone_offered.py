@@ -18,7 +18,7 @@ from agent.ui.model import Qr, ScreenModel
 from agent.ui.view import screen
 from agent.wizard.facts import STEPS, Step
 from agent.wizard.layer import held_ma
-from tests.installing import Installer
+from tests.installing import Installer, activate
 from tests.phone import Browser, Site, is_listening, token_of
 from tests.test_look import complete
 from tests.test_wizard import installed
@@ -95,12 +95,6 @@ def test_not_after_the_hand_over_or_the_activation() -> None:
     active = with_door(complete())
     activate(active)
     assert active.shows(Page.HOME) and not service.is_let_in(active.play.on(KeyPressed(2, Action.PHONE)).station.panel)
-
-
-def activate(me: Installer) -> None:
-    me.play.command("SetVariables", setVariableData=[{
-        "component": {"name": "ChargingStation"}, "variable": {"name": "Activated"}, "attributeValue": "true",
-    }])  # fmt: skip
 
 
 def test_nothing_that_comes_over_a_wire_presses_the_key() -> None:

@@ -41,7 +41,7 @@ from agent.wizard import antenna, flow, inputs, layer, readiness, steps
 from agent.wizard.facts import STEPS, Method, Pinpoint, Step, Wizard, restored, saved
 from agent.wizard.flow import TEST_CHARGE_S
 from agent.wizard.sentence import Sentence
-from tests.installing import BOARD, MACHINE, NEW, Installer, europe
+from tests.installing import BOARD, MACHINE, NEW, Installer, activate, europe
 from tests.play import ANN, WALL_S, Play
 
 Do = Callable[[Installer], object]
@@ -208,9 +208,7 @@ def test_an_activated_station_shows_no_wizard() -> None:
 
 def test_the_activation_by_the_cloud_ends_it() -> None:
     me = at(Step.CIRCUIT).enter("breaker_a", "20")
-    me.play.command("SetVariables", setVariableData=[{
-        "component": {"name": "ChargingStation"}, "variable": {"name": "Activated"}, "attributeValue": "true",
-    }])  # fmt: skip
+    activate(me)
     assert me.shows(Page.HOME) and me.play.station.wizard.draft is None
 
 
@@ -380,9 +378,7 @@ def test_what_nobody_has_confirmed_leaves_with_the_service() -> None:
 @pytest.mark.promise("S11")
 def test_a_lower_circuit_counts_at_once_while_two_cars_charge() -> None:
     me = commissioned().enter("step", "hand-over")
-    me.play.command("SetVariables", setVariableData=[{
-        "component": {"name": "ChargingStation"}, "variable": {"name": "Activated"}, "attributeValue": "true",
-    }])  # fmt: skip
+    activate(me)
     play = me.play
     play.plug(1).tap(ANN).charge(1).plug(2).tap("04B2B2B2").after(10)
     for evse_id in (1, 2):

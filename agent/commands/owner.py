@@ -163,7 +163,7 @@ def activate(station: Station, event: OwnerRequested, now: float) -> Step:
         why = "the station is on its way from its last owner: wait until it has delivered what it owes"
         return said(station, event, answer("Rejected", "NotReady", why), now)
     is_new = held is None or not is_owned(station)
-    if is_new and (why := why_not_ready(station, now)):
+    if is_new and (why := readiness.why_not(station, now)):
         return said(station, event, answer("Rejected", "NotReady", why), now)
     return said(after, event, {"status": "Accepted"}, now)
 
@@ -176,23 +176,16 @@ def replace_digest(new: Activation, digest: str) -> Activation:
     return msgspec.structs.replace(new, digest=digest)
 
 
-def why_not_ready(station: Station, now: float) -> str:
-    """What is still open, and what to do; "" if the station may be activated (I3)."""
-    open_ = [item for item in readiness.items(station, now) if not item.is_met]
-    if not open_:
-        return ""
-    first, names = open_[0], ", ".join(item.name for item in open_)
-    evidence, fix = (sentence.text.format(**sentence.facts) for sentence in (first.evidence, first.fix))
-    return f"not ready ({names}): {evidence} {fix}".strip()
-
-
 def with_activation(station: Station, new: Activation) -> Station:
     """The station is its owner's from here on; what drivers read of him is of the cloud's layer."""
     layer = {**station.cloud, "activated": True, "owner": new.owner}
     cloud, settings = variables.with_cloud(station.ceiling or station.settings, layer)
     station = replace(station, cloud=cloud, settings=settings)
+    rules = station.owner.access
+    if rules and new.visibility is not None:  # the newer word
+        rules = replace(rules, policy=msgspec.structs.replace(rules.policy, visible=None))
     return with_owner(
-        station, activation=new, is_transferred=False, is_reservable=new.reservable,
+        station, access=rules, activation=new, is_transferred=False, is_reservable=new.reservable,
         is_free_after_plan=new.after_plan == "free",
     )  # fmt: skip
 
@@ -201,7 +194,7 @@ def activated_access(station: Station, said: Any, now: float) -> Station:
     policy, new = access.read(said), station.owner.activation
     if why := is_older(station, policy):
         raise access.Refused(why)
-    if new and new.visibility not in (None, policy.visible):
+    if new and policy.visible and new.visibility not in (None, policy.visible):
         raise access.Refused(f"visibility is {new.visibility} here and {policy.visible} in the access policy")
     return with_owner(station, access=access.ready(policy))
 

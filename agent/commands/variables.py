@@ -471,11 +471,19 @@ def written(station: Station, row: Row, text: str) -> tuple[Station, Json]:
         value = checked(Layer.CLOUD, row.setting, value, Merged(ceiling(station), {}))
     except ConfigError as error:
         return station, answer("Rejected", reason_code(row.setting, value), str(error)[:SHOWN_MAX])
-    if row.setting == "activated" and value and (station.owner.leaving or station.owner.is_transferred):
-        return station, answer("Rejected", "NotReady", "the station was taken from its owner: send an Activation")
+    if row.setting == "activated" and value and (why := why_not_switched_on(station)):
+        return station, answer("Rejected", "NotReady", why)
     settings = msgspec.structs.replace(station.settings, **{row.setting: value})
     station = replace(station, settings=settings, cloud={**station.cloud, row.setting: value}, ceiling=ceiling(station))
     return station, answer("Accepted")
+
+
+def why_not_switched_on(station: Station) -> str:
+    """Only one that is, or was, somebody's is switched on; another one is activated, when it is ready (I3, I12)."""
+    if station.owner.leaving or station.owner.is_transferred:
+        return "the station was taken from its owner: send an Activation"
+    is_known = station.settings.activated or station.owner.activation or ceiling(station).activated
+    return "" if is_known else "nobody has activated the station yet: send an Activation"
 
 
 def switched(station: Station, name: str, text: str) -> tuple[Station, Json]:

@@ -68,7 +68,7 @@ class Policy(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True
     rules: Annotated[tuple[Rule, ...], Meta(max_length=RULES_MAX)] = ()
     at_closing: AtClosing = AtClosing.FINISH
     warning_s: Annotated[int, Meta(ge=0, le=3_600)] = 600  # before a session is stopped
-    visible: Visible = Visible.EVERYONE
+    visible: Visible | None = None  # on the map; None: as the activation says, else everyone
 
 
 @dataclass(frozen=True, slots=True)

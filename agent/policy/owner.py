@@ -62,10 +62,11 @@ class Owner:
 
 
 def visible(owner: Owner) -> Visible:
-    """To whom the owner wants it to be on the map: the access policy is the newer word, where there is one."""
-    if owner.access:
-        return owner.access.policy.visible
-    return owner.activation.visibility or Visible.EVERYONE if owner.activation else Visible.EVERYONE
+    """To whom the owner wants it to be on the map: the access policy's word, where it has one, since an activation that
+    has another takes it away (agent/commands/owner.py)."""
+    by_policy = owner.access.policy.visible if owner.access else None
+    by_activation = owner.activation.visibility if owner.activation else None
+    return by_policy or by_activation or Visible.EVERYONE
 
 
 def saved(owner: Owner) -> dict[str, Any]:

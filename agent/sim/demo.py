@@ -77,6 +77,7 @@ probe = "localhost:{panel}"
 [panel]
 port = {panel}
 [settings]
+activated = true
 owner = "Demo Parking"
 support_number = "+1 555 0100"
 tx_updated_interval_s = 10.0

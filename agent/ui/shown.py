@@ -335,7 +335,7 @@ def closed(station: Station, now: float, say: Say) -> str:
 
 def holiday(station: Station, now: float, say: Say) -> str:
     """That the hours of this day are not the week's; "" if they are, or nobody knows which day it is."""
-    rules = station.owner.access
+    rules = life.rules(station)
     is_one = rules is not None and access.is_holiday(rules, wall(station.clock, now), station.zone)
     return say("Holiday hours today.") if is_one else ""
 
@@ -348,13 +348,15 @@ def soon_s(station: Station, now: float) -> float | None:
 
 
 def who_by_hours(station: Station, opening: Opening, say: Say) -> str:
+    if life.is_reservable(station):
+        return who_at_all(station, say)
     if opening.everyone:
         return say("For everybody.")
     return who_at_all(station, say) if opening.connected else say("For some of the connected drivers.")
 
 
 def who_at_all(station: Station, say: Say) -> str:
-    if station.owner.is_reservable and not life.refusal(station):
+    if life.is_reservable(station) and not life.refusal(station):
         return say(WORDS[Reason.NEEDS_RESERVATION].text)
     if life.refusal(station):
         return say("Nobody can charge here yet.")

@@ -37,6 +37,16 @@ def is_ready(station: Station) -> bool:
     return all(item.is_met for item in items(station, station.boot.at))
 
 
+def why_not(station: Station, now: float) -> str:
+    """What is still open, and what to do; "" if the station may be activated (I3)."""
+    open_ = [item for item in items(station, now) if not item.is_met]
+    if not open_:
+        return ""
+    first, names = open_[0], ", ".join(item.name for item in open_)
+    evidence, fix = (sentence.text.format(**sentence.facts) for sentence in (first.evidence, first.fix))
+    return f"not ready ({names}): {evidence} {fix}".strip()
+
+
 def state(station: Station) -> State:
     """Where the station is in its life."""
     found = life.state_of(station)
