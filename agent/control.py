@@ -9,7 +9,6 @@ import asyncio
 import json
 import os
 import socket
-import struct
 from collections.abc import Awaitable, Callable, Generator, Mapping
 from concurrent.futures import Future
 from contextlib import suppress
@@ -31,6 +30,7 @@ from agent.policy.id_token import masked
 from agent.policy.plan_token import Refused, Token
 from agent.port import faults
 from agent.settings import ConfigError, shown
+from agent.sockets import peer_uid
 from agent.station import Station, charging_state
 from agent.terms import status
 from agent.uplink.cwt import TOKEN_MAX
@@ -167,13 +167,6 @@ def is_listening(path: Path) -> bool:
         except OSError:
             return False
         return True
-
-
-def peer_uid(peer: socket.socket) -> int:
-    """The user at the other end, by the kernel's word (unix(7), SO_PEERCRED)."""
-    credentials = peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
-    uid: int = struct.unpack("3i", credentials)[1]
-    return uid
 
 
 def ask(path: Path, request: Mapping[str, Any], timeout_s: float) -> dict[str, Any] | None:

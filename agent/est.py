@@ -8,7 +8,7 @@ import http.client
 import socket
 import ssl
 from base64 import encodebytes
-from contextlib import closing, suppress
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Timer
@@ -18,6 +18,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from agent.certificates import PEM_MAX_B, sentence
+from agent.sockets import hang_up
 
 PATH = "/.well-known/est/simplereenroll"
 ANSWER_MAX_B = PEM_MAX_B
@@ -84,8 +85,3 @@ def retry_after_s(said: str) -> float:
     """RFC 9110 §10.2.3, in seconds; a date, or nonsense, is our own patience."""
     good = said.isascii() and said.isdigit() and len(said) <= 9
     return min(float(said), RETRY_AFTER_MAX_S) if good else 0.0
-
-
-def hang_up(line: socket.socket) -> None:
-    with suppress(OSError):
-        line.shutdown(socket.SHUT_RDWR)

@@ -24,11 +24,11 @@ from agent.control import (
     ask,
     control_handlers,
     is_listening,
-    peer_uid,
     plan_handler,
 )
 from agent.policy.plan_token import Refused, Token
 from agent.settings import ConfigError
+from agent.sockets import peer_uid
 from agent.store import open_database
 from tests.play import ANN, EVE, Play
 

@@ -12,8 +12,9 @@ from msgspec import Struct
 from agent.modem import signal_verdict
 from agent.modem.kinds import Kind
 from agent.modem.modem import RSRP_HEARD_DBM, RSSI_HEARD_DBM, Signal, Sim, State
-from agent.modem.signal_verdict import Levels, Verdict
+from agent.modem.signal_verdict import Verdict
 from agent.modem.told import Told, Warn
+from agent.modem.watching import of_signal
 
 UP = (State.BEARER_UP, State.ONLINE, State.DEGRADED)
 HAS_CARD = (Sim.READY, Sim.UNKNOWN)
@@ -150,7 +151,7 @@ def no_signal(facts: Facts) -> str:
 
 
 def not_registered(facts: Facts) -> str:
-    return when(is_seeking(facts), f"{stats(facts)}; {signal_verdict.text(levels(facts.told.signal))}")
+    return when(is_seeking(facts), f"{stats(facts)}; {signal_verdict.text(of_signal(facts.told.signal))}")
 
 
 def no_roaming(facts: Facts) -> str:
@@ -211,7 +212,7 @@ def on_3g(facts: Facts) -> str:
 
 
 def poor(facts: Facts) -> str:
-    judged = signal_verdict.judged(levels(facts.told.signal))
+    judged = signal_verdict.judged(of_signal(facts.told.signal))
     is_so = judged.verdict in (Verdict.WEAK, Verdict.UNUSABLE) and facts.told.beneath in UP
     return when(is_so, f"{judged.by} is {judged.verdict}")
 
@@ -219,12 +220,8 @@ def poor(facts: Facts) -> str:
 def well(facts: Facts) -> str:
     told = facts.told
     where = [told.operator or told.mccmnc, told.generation] if told.beneath in UP else ["over another line"]
-    known = [*filter(None, where), signal_verdict.text(levels(told.signal))]
+    known = [*filter(None, where), signal_verdict.text(of_signal(told.signal))]
     return f"the broker answers ({', '.join(known)})"
-
-
-def levels(signal: Signal) -> Levels:
-    return Levels(signal.rssi_dbm, signal.rsrp_dbm, signal.rsrq_db)
 
 
 CAUSES: tuple[Row, ...] = (

@@ -185,7 +185,7 @@ RULES: tuple[tuple[str, Rule], ...] = (
     ("the cloud's answer", cloud_answer),
     ("authorization cache", cache),
     ("ask the cloud", ask_online),
-    ("unknown card, nobody to ask", unknown_card),
+    ("unknown card, offline", unknown_card),
 )
 
 

@@ -12,7 +12,7 @@ import socket
 import ssl
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, suppress
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from email.utils import parsedate_to_datetime
 from io import BytesIO
@@ -21,6 +21,7 @@ from threading import Event, Lock, Timer
 from typing import Protocol
 from urllib.parse import urljoin, urlsplit
 
+from agent.sockets import hang_up
 from agent.update.air import End, Outcome
 from agent.update.refusal import Refused
 from agent.update.suit import HEAD_MAX_B, TooShort, head_bytes
@@ -331,11 +332,6 @@ class Stop:
                 before.close()
         if self.is_set:
             self.cut()
-
-
-def hang_up(line: socket.socket) -> None:
-    with suppress(OSError):
-        line.shutdown(socket.SHUT_RDWR)
 
 
 def trusting(ca: Path | None) -> ssl.SSLContext:

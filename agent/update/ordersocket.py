@@ -7,12 +7,12 @@ Non-blocking, for whatever loop the service has: it waits for `sockets()` and ca
 
 import os
 import socket
-import struct
 from collections.abc import Callable, Collection
 from contextlib import suppress
 from math import inf
 from pathlib import Path
 
+from agent.sockets import peer_uid
 from agent.update import orders
 from agent.update.courier import Courier
 from agent.update.orders import Lines, State, Wish
@@ -141,9 +141,3 @@ class Delivery:
     def close(self) -> None:
         self._courier.close()
         self._door.close()
-
-
-def peer_uid(peer: socket.socket) -> int:
-    credentials = peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
-    uid: int = struct.unpack("3i", credentials)[1]
-    return uid
