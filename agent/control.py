@@ -23,7 +23,7 @@ import msgspec
 from agent import dataplan, deadletters, selftest
 from agent.clock import WALL_MAX_S
 from agent.events import Entry
-from agent.explain import at_time, card_of, clock_text, explain
+from agent.explain import at_time, card_of, clock_text, explain, life_text, plan_text
 from agent.outbox import DeadLetter, StoreError
 from agent.policy.freshness import age_s
 from agent.policy.id_token import masked
@@ -305,6 +305,8 @@ def status_of(station: Station, now: float) -> dict[str, Any]:
         "link": str(station.link),
         "store_ok": station.store_ok,
         "clock": clock_text(station, now),
+        "life": life_text(station),
+        "plan": plan_text(station, now),
         "list_generation": station.allowlist.generation,
         "list_version": station.allowlist.version,
         "list_hash": station.allowlist.hash,

@@ -15,13 +15,14 @@ from agent import billing, life
 from agent.clock import Clock, ClockSource, earliest, iso8601, told, wall
 from agent.core import born
 from agent.events import AuthorizationStatus, Entry, ListState, Report
-from agent.policy import sharing
+from agent.policy import plan_token, reservation, sharing
 from agent.policy.access import name_of
 from agent.policy.authorize import Accept, Decision, Opinion, Refuse, walk
 from agent.policy.authorize import Ask as AskCloud
 from agent.policy.freshness import age_s, follows
-from agent.policy.id_token import UID_LENGTHS, normalised
+from agent.policy.id_token import UID_LENGTHS, masked, normalised
 from agent.policy.reasons import WORDS, Reason
+from agent.policy.reservation import Reservation
 from agent.policy.tariff.choice import Choice, Rule
 from agent.port import Port
 from agent.settings import ConfigError, Settings, shown
@@ -34,6 +35,7 @@ from agent.taps import (
     stops_instead,
     to_stop,
 )
+from agent.wizard import readiness
 
 
 class Explanation(msgspec.Struct, frozen=True, kw_only=True):
@@ -56,6 +58,10 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
     list_age_s: float | None = None  # since the cloud last called it current; None: unknown
     list_follows: str = ""  # from its age, for drivers; "" while it is fresh
     clock: str = ""
+    life: str = ""  # where the station is in its life, and to whom it is visible
+    plan: str = ""  # its plan tokens; "": none came
+    reservation: str = ""  # that the tap would use up, or that keeps the port
+    limits: str = ""  # `start` only: what the owner's rule wants of the session
     tariff: str = ""  # which would count, and why; of a stop: which does
     waits: str = ""  # `stop` only: when the turn of the session that it would stop comes
     until: str | None = None  # `refuse` only: it is another answer then, as far as anybody knows
@@ -80,6 +86,7 @@ def explain(
         rules, decision = walked(station, ask, now)
         words = {"evse_id": ask.evse_id, "rules": rules, "rule": decision.rule, **outcome(decision, ask)}
         words["tariff"] = tariff_text(station, decision, ask.evse_id, now)
+        words["reservation"], words["limits"] = reservation_text(station, ask, decision), limits_text(decision)
         if isinstance(decision, AskCloud):
             words["unanswered"] = spelled(walked(station, replace(ask, stage=Stage.ONLINE), now)[1])
     return msgspec.convert({"card": id_token, **words, **basis(station, now)}, Explanation)
@@ -144,6 +151,36 @@ def tariff_text(station: Station, decision: Decision, evse_id: int | None, now: 
     return ""
 
 
+def reservation_text(station: Station, ask: Ask, decision: Decision) -> str:
+    """"" where there is none, or it is nobody's of these."""
+    held, groups = station.owner.reservations, decision.groups if isinstance(decision, Accept) else frozenset()
+    mine = reservation.own(held, ask.evse_id, ask.id_token, groups)
+    if isinstance(decision, Accept) and mine is not None:
+        return f"uses {named(mine)}"
+    if isinstance(decision, Refuse) and decision.reason is Reason.RESERVED:
+        kept = [each for each in held if each.evse_id == ask.evse_id] or [each for each in held if not each.evse_id]
+        return f"kept by {', '.join(map(named, kept))}"
+    return ""
+
+
+def named(it: Reservation) -> str:
+    where = f"port {it.evse_id}" if it.evse_id else "any port"
+    return f"reservation {it.reservation_id} of {masked(it.id_token)} for {where}, until {iso8601(it.expires_s)}"
+
+
+def limits_text(decision: Decision) -> str:
+    allowed = decision.access if isinstance(decision, Accept) else None
+    if allowed is None:
+        return ""
+    said = [] if allowed.until_s is None else [f"closes {iso8601(allowed.until_s)}"]
+    if allowed.session_limit_s is not None:
+        then = "then it stops" if allowed.limit_stops else "then the driver is asked to leave"
+        said.append(f"{allowed.session_limit_s / 60:g} min at most, {then}")
+    if allowed.overstay_s is not None:
+        said.append(f"{allowed.overstay_s / 60:g} min without charging")
+    return "; ".join(said)
+
+
 def at_ports(station: Station, evse_id: int | None, groups: frozenset[str], now: float) -> str:
     ports = [port.evse_id for port in station.ports] if evse_id is None else [evse_id]
     told = {port: chosen(billing.choice(station, port, groups, now)) for port in ports}
@@ -190,7 +227,24 @@ def basis(station: Station, now: float) -> dict[str, object]:
         "list_age_s": old_s,
         "list_follows": follows(old_s, station.settings.list_grace_days),
         "clock": clock_text(station, now),
+        "life": life_text(station),
+        "plan": plan_text(station, now),
     }
+
+
+def life_text(station: Station) -> str:
+    return f"{readiness.state(station)}, on the map for {life.visible(station)}"
+
+
+def plan_text(station: Station, now: float) -> str:
+    """Each token with its state (I6), in the order in which they begin."""
+    held = station.owner.tokens
+    found, is_activated = plan_token.plan(held, station.clock, now), station.settings.activated
+    return "; ".join(
+        f"{each.name} ({each.issue}) {plan_token.state_of(each, found, is_activated=is_activated)}, "
+        f"{iso8601(each.begins_s)} to {iso8601(each.ends_s)}"
+        for each in sorted(held, key=lambda each: (each.begins_s, each.issue))
+    )
 
 
 def clock_text(station: Station, now: float) -> str:
@@ -240,6 +294,10 @@ def as_text(it: Explanation, support_number: str = "") -> str:
         lines.append(f"   Owner: {it.owner}")
     if it.unanswered:
         lines.append(f"   If the cloud does not answer: {it.unanswered}")
+    if it.reservation:
+        lines.append(f"   Reservation: {it.reservation}")
+    if it.limits:
+        lines.append(f"   Limits: {it.limits}")
     if it.tariff:
         lines.append(f"   Tariff: {it.tariff}")
     if it.waits:
@@ -248,4 +306,5 @@ def as_text(it: Explanation, support_number: str = "") -> str:
     lines.append(f"list version {it.list_version}, {it.list_entries} cards, {age}; clock {it.clock}")
     if it.list_follows:
         lines.append(f"   {it.list_follows}")
+    lines.append(f"station {it.life}" + (f"; plan {it.plan}" if it.plan else ""))
     return "\n".join(lines)

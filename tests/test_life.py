@@ -123,6 +123,9 @@ def test_name_contact_and_plan_are_on_the_about_page_and_on_top() -> None:
     shown = {row.label: row.value for row in about_rows(play.station, play.now, ENGLISH)}
     assert (shown["Name"], shown["Owner"], shown["Contact"]) == ("Yard 1", "Acme", "yard@acme.example")
     assert shown["Plan"].startswith("Enterprise, 2026-") and shown["Support until"].startswith("2026-")
+    ordered(play, "PlanToken", cwt(token(2, 8, 300, SERIAL)))
+    plans = [row.value for row in about_rows(play.station, play.now, ENGLISH) if row.label == "Plan"]
+    assert plans[0] == shown["Plan"] and plans[1].count("2026-") + plans[1].count("2027-") == 2, "one waits"
 
 
 def test_all_that_comes_in_an_activation_is_in_force_at_once() -> None:

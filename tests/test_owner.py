@@ -403,6 +403,25 @@ def test_a_reservation_that_nobody_has_used_costs_what_its_port_costs_and_for_an
     assert told(None) == ["T1"] and told(1) == ["T1"] and told(2) == ["T2"]
 
 
+def test_explain_names_the_reservation_the_limits_of_the_rule_and_each_plan_token() -> None:
+    play = at_noon()
+    rule = {"name": "all", "who": "everyone", "hours": hours(8, 18), "sessionLimitS": 3600, "overstayS": 600}
+    ordered(play, "AccessPolicy", policy(rule))
+    reserve(play, 7)
+    for issue, begins_d, ends_d in ((1, -10, 10), (2, 5, 50)):
+        ordered(play, "PlanToken", cwt(token(issue, begins_d, ends_d)))
+    ann, bob = (explain(play.station, card, play.allow[card], None, 1, play.now) for card in (ANN, BOB))
+    assert ann.reservation.startswith("uses reservation 7 of …A1A1 for port 1, until 2026-")
+    assert bob.reservation.startswith("kept by reservation 7 of …A1A1") and not bob.limits
+    closes = f"{iso(MIDNIGHT_S + 18 * 3600)[:-1]}.000Z"
+    assert ann.limits == f"closes {closes}; 60 min at most, then it stops; 10 min without charging"
+    assert ann.life == "active, on the map for everyone"
+    first, second = ann.plan.split("; ")
+    assert "(1) Active, " in first and "(2) Available, " in second
+    text = as_text(ann)
+    assert all(each in text for each in (ann.reservation, ann.limits, ann.plan)) and ANN not in ann.reservation
+
+
 def test_a_station_that_is_only_reserved_says_so_whatever_its_access_policy_says() -> None:
     play = at_noon(facts={"owner/reservable": True})
     ordered(play, "AccessPolicy", policy({"name": "all", "who": "everyone"}))

@@ -109,10 +109,13 @@ def about_rows(station: Station, now: float, say: Say) -> Iterator[Row]:
     yield Row(say("Owner"), settings.owner or unknown)
     if activation and activation.contact:
         yield Row(say("Contact"), activation.contact)
-    if token := plan_token.plan(station.owner.tokens, station.clock, now).token:
+    plan = plan_token.plan(station.owner.tokens, station.clock, now)
+    if token := plan.token:
         yield Row(say("Plan"), f"{token.name}, {day(token.ends_s, station)}")
         if token.support_ends_s is not None:
             yield Row(say("Support until"), day(token.support_ends_s, station))
+    if waiting := plan.waiting:
+        yield Row(say("Plan"), f"{waiting.name}, {day(waiting.begins_s, station)} – {day(waiting.ends_s, station)}")
     yield Row(say("Support"), settings.support_number or unknown)
     yield Row(say("Circuit"), say("{n} A", n=circuit_ma(station) // 1000))
     if point := station.wizard.pinpoint:
