@@ -584,6 +584,7 @@ def handlers(app: App, entrance: str = "") -> dict[str, Any]:
             "outbox_records": sum(next_seq - oldest for oldest, next_seq in marks),  # or fewer: there may be holes
             "dead_letters": app.dead_letters + app.shell.buried,
             "list_problem": app.lists.problem,
+            "report": app.uploads.progress or None,
             "controller_link": link.counters(),
             "operator_keys": [kid.hex() for kid in app.shell.operator_keys.keys],
         }

@@ -49,6 +49,7 @@ class Sending:
     file: Path
     context: ssl.SSLContext
     ended: Flag
+    size_b: int  # of the file
     sent_b: int = 0  # of the file, in the attempt that runs
     spent_b: int = 0  # all together
     on_spent: Callable[[int], None] = lambda _: None  # bytes that are about to go out
@@ -76,11 +77,10 @@ class Sending:
         with connection.getresponse() as answer:
             said = answer.getheader("Upload-Offset", "")
             answer.read()
-        size_b = self.file.stat().st_size
-        return int(said) if said.isascii() and said.isdigit() and len(said) < 16 and int(said) <= size_b else 0
+        return int(said) if said.isascii() and said.isdigit() and len(said) < 16 and int(said) <= self.size_b else 0
 
     def _put(self, connection: http.client.HTTPSConnection, path: str, at: int) -> None:
-        size_b = self.file.stat().st_size
+        size_b = self.size_b
         connection.putrequest("PUT", path, skip_accept_encoding=True)
         connection.putheader("Content-Type", "application/gzip")
         connection.putheader("Content-Length", str(size_b - at))
@@ -128,6 +128,13 @@ class Uploader:
         self._folder, self._gather, self._trusting, self._post = folder, gather, trusting, post
         self._ended = Flag()
         self._order = ""
+        self._sending: Sending | None = None
+
+    @property
+    def progress(self) -> str:
+        """Of what is on its way, in words; "" if nothing is."""
+        sending = self._sending
+        return f"{sending.sent_b} of {sending.size_b} bytes sent" if sending else ""
 
     def wish(self, wanted: Upload) -> None:
         if wanted.order == self._order:
@@ -150,6 +157,7 @@ class Uploader:
         except Exception as error:  # a bug of ours ends the upload, not the station
             status, why = FAILED, f"a fault of ours: {error!r}"
         if not ended.is_set():
+            self._sending = None
             with suppress(OSError):
                 file.unlink(missing_ok=True)
             self._post(UploadTold(wanted.order, status, why))
@@ -161,13 +169,14 @@ class Uploader:
         is_first = not file.exists()
         if is_first:
             self._gather(file)
-        sending = Sending(wanted, file, self._trusting(), ended, on_spent=self._spent)
+        size_b = file.stat().st_size
+        sending = self._sending = Sending(wanted, file, self._trusting(), ended, size_b, on_spent=self._spent)
         tries = (RETRIES if wanted.retries is None else wanted.retries) + 1
         why = ""
         for number in range(tries):
             if number and ended.wait(wanted.retry_interval_s or RETRY_INTERVAL_S):
                 break
-            before = f"{why}; {sending.sent_b} of {file.stat().st_size} bytes were sent" if number else ""
+            before = f"{why}; {sending.sent_b} of {sending.size_b} bytes were sent" if number else ""
             self._post(UploadTold(wanted.order, UPLOADING, before))
             try:
                 sending.attempt(is_first=is_first and not number)

@@ -176,7 +176,7 @@ def context(pki: Authority) -> ssl.SSLContext:
 
 def sending(pki: Authority, file: Path, port: int, **more: Any) -> Sending:
     wanted = Upload("c1", f"https://127.0.0.1:{port}/S-1.tar.gz", **more)
-    return Sending(wanted, file, context(pki), threading.Event())
+    return Sending(wanted, file, context(pki), threading.Event(), file.stat().st_size)
 
 
 class Cut(Sending):
@@ -199,7 +199,7 @@ def test_an_upload_that_breaks_goes_on_where_it_was_and_arrives_whole(tmp_path: 
     spent = 0
     wanted = Upload("c1", f"https://127.0.0.1:{receiver.port}/S-1.tar.gz")
     for number in range(10):
-        part = Cut(wanted, file, context(pki), threading.Event())
+        part = Cut(wanted, file, context(pki), threading.Event(), file.stat().st_size)
         try:
             part.attempt(is_first=not number)
         except Broken:
@@ -239,22 +239,24 @@ def test_the_uploader_tells_each_step_and_leaves_no_file(
     monkeypatch.setattr(uploader, "RETRY_INTERVAL_S", 0.01)
     receiver = Receiver(tmp_path / "in", pki.server)
     receiver.start()
-    told: list[UploadTold] = []
+    told, progress = list[UploadTold](), list[str]()
     done = threading.Event()
 
     def post(event: UploadTold) -> None:
         told.append(event)
+        progress.append(sends.progress)
         if event.status != "Uploading":
             done.set()
 
     def gather(file: Path) -> None:
+        assert not sends.progress
         file.write_bytes(b"report")
 
     sends = Uploader(tmp_path, gather, lambda: context(pki), post)
     sends.wish(Upload("c1", f"https://127.0.0.1:{receiver.port}/S-1.tar.gz"))
     assert done.wait(30)
     receiver.stop()
-    assert [each.status for each in told] == ["Uploading", "Uploaded"]
+    assert [each.status for each in told] == ["Uploading", "Uploaded"] and progress == ["0 of 6 bytes sent", ""]
     assert (tmp_path / "in" / "S-1.tar.gz").read_bytes() == b"report"
     assert not list(tmp_path.glob("report-*"))
     done.clear()
