@@ -115,7 +115,8 @@ class Line:
     def run(self, for_s: float) -> "Line":
         end = self.now + for_s
         while True:
-            times = [end, self.keeper.next_deadline(self.now), *(at for at, _ in self._plans)]
+            keeper_at = self.keeper.next_deadline(self.now)
+            times = [end, keeper_at, *(at for at, _ in self._plans)]
             if (due := self.port.next_deadline()) is not None:
                 times.append(due)
             self.now = max(self.now, min(times))
@@ -123,7 +124,7 @@ class Line:
                 self._plans.remove(plan)
                 plan[1]()
             self._poll()
-            if self.keeper.next_deadline(self.now) <= self.now:
+            if keeper_at <= self.now:
                 self._give(Due())
             elif self.now >= end:
                 return self

@@ -112,6 +112,14 @@ def test_a_modem_comes_up_and_everybody_hears_of_it() -> None:
     assert len(heard) == count, "who has left hears nothing"
 
 
+def test_a_modem_that_has_gone_is_started_again_though_nothing_else_happens() -> None:
+    scene = Scene().up()
+    scene.modem.power(False, scene.now)
+    scene.run(120)
+    assert [action for _, action in scene.cell.actions] == [Action.START]
+    assert scene.run(120).host.told().state in (State.BEARER_UP, State.ONLINE)
+
+
 def test_what_people_ask_is_answered_between_the_keepers_own_questions() -> None:
     scene = Scene().up()
     answer = scene.asked("AT+CSQ")

@@ -145,6 +145,7 @@ class Host:
             self.keeper = Redial(wishes, around.uniform, now, kept, is_cold)
         else:
             self.keeper = Keeper(wishes, around.uniform, now, kept, is_cold)
+        self._keeper_at = now  # when it is to be asked again
         self._port = None if self._owns or port is None else port(self._from_port)
         self.rose: BearerRose | None = None  # the bearer, as it is up now
         self._dial: Dial | None = None  # what is to rise once the bearer has fallen
@@ -181,17 +182,16 @@ class Host:
             if self._port and not self._port.is_open:
                 self._give(Lost(), now)
             self._give(Done(Action.REOPEN), now)
-        if now >= self.keeper.next_deadline(now):
+        if now >= self._keeper_at:
             self._give(Due(), now)
         self._see_part(now)
 
     def next_deadline(self) -> float:
-        now = self._around.now()
         absent = self._absent_since + ABSENT_S if self._absent_since is not None and not self._is_failed else inf
         untils = (self._falls_until, self._back_until, self._reopens_until)
         waits = [each for each in untils if each is not None]
         port = self._port.next_deadline() if self._port else inf
-        parts = (self.keeper.next_deadline(now), self._levers.next_deadline(), self.bearer.next_deadline(), port)
+        parts = (self._keeper_at, self._levers.next_deadline(), self.bearer.next_deadline(), port)
         return min(*parts, absent, *waits)
 
     def close(self) -> None:
@@ -301,6 +301,7 @@ class Host:
         match said:
             case Described(told=told) if isinstance(self.keeper, Redial):
                 self.keeper.described(told)
+                self._keeper_at = self.keeper.next_deadline(now)
                 self._see(now)
             case BearerRose() if self._falls_until is None and self._is_risen:
                 self.rose = said
@@ -329,7 +330,9 @@ class Host:
     # -- what is to be done -------------------------------------------------------------------------------------------
 
     def _give(self, event: Event, now: float) -> None:
-        for effect in self.keeper.handle(event, now):
+        effects = self.keeper.handle(event, now)
+        self._keeper_at = self.keeper.next_deadline(now)  # of what has passed by now it says nothing any more
+        for effect in effects:
             self._perform(effect, now)
         self._see(now)
 
