@@ -53,10 +53,10 @@ from agent.modem.questions import (
     STABLE_S,
     START,
     Asked,
+    asked,
     is_known,
     is_named,
     next_question,
-    outcome,
 )
 from agent.modem.recovery import HOUR_S, LEVELS, Action, Context
 from agent.modem.told import ActionNews, KindNews, ModemNews, SimNews, StartNews, StateNews, Told, Warn, WarningNews
@@ -358,7 +358,7 @@ class Keeper:
         self.modem = facts.listened(before, facts.answered(before, answer, now), now)
         is_sure = answer.is_sure and answer.final is not None
         if command in COMMANDS:
-            self._asked[command] = Asked(now, outcome(answer))
+            self._asked[command] = asked(self._asked.get(command), answer, now)
         if before.sim is not self.modem.sim and self.modem.sim in (Sim.READY, Sim.LOCKED):
             for each in OF_SIM:
                 self._asked.pop(each, None)

@@ -13,6 +13,7 @@ from agent.modem import kinds
 from agent.modem.at import Answered
 from agent.modem.fields import Fields
 from agent.modem.kinds import Evidence
+from agent.modem.parsers.sim import LOCKS as CODES
 from agent.modem.reading import Piece
 from agent.modem.signal_verdict import RSRQ_GOOD_DB
 
@@ -104,6 +105,7 @@ class Modem(Struct, frozen=True):
     sim: Sim = Sim.UNKNOWN
     sim_since: float = 0.0
     lock: str | None = None
+    lock_read: str | None = None  # once: a word that 27.007 does not have
     retries: int | None = None  # of the code that is asked for
     iccid: str | None = None
     iccid_read: str | None = None
@@ -191,6 +193,8 @@ def sim(modem: Modem, now: float) -> Sim:
         return Sim.BUSY
     if modem.sim is Sim.BUSY and now >= modem.sim_since + SIM_BUSY_MAX_S:
         return Sim.FAILED
+    if modem.sim is Sim.UNKNOWN and is_registered(modem, now):
+        return Sim.READY  # nobody has said so, but no network takes a modem without one
     return modem.sim
 
 
@@ -423,6 +427,8 @@ def sim_told(modem: Modem, lock: object, error: int | str | None, now: float) ->
     if error is not None:
         found = ERRORS.get(error, Sim.FAILED) if isinstance(error, int) else Sim.FAILED
         lock = {11: "SIM PIN", 12: "SIM PUK"}.get(error) if isinstance(error, int) else None
+    elif isinstance(lock, str) and lock not in CODES and lock != modem.lock_read:
+        return structs.replace(modem, lock_read=lock)  # a word that nobody knows counts when it is read twice: noise
     elif isinstance(lock, str):
         found = LOCKS.get(lock, Sim.LOCKED)
     else:

@@ -18,7 +18,8 @@ from agent.modem.modem import Modem, Sim
 STABLE_S = 30.0  # a period of the table is for this one
 REFUSED_S = 3_600.0  # what the modem does not know is asked again all the same: other firmware, another SIM
 FAILED_S = 20.0  # it is known, but cannot be told now
-UNSURE_S = 3.0  # nothing came of it
+UNSURE_S, UNSURE_MAX_S = 3.0, 300.0  # nothing came of it: soon again, and ever later
+MISSES_MAX = 5  # of a question in a row: this modem does not answer it, and nothing waits for it any more
 AGAIN_S = 1.0  # identity is read twice
 ONCE = inf
 
@@ -52,10 +53,18 @@ class Outcome(Enum):
 class Asked(Struct, frozen=True):
     at: float
     outcome: Outcome
+    misses: int = 0  # in a row
 
     @property
     def is_refused(self) -> bool:
         return self.outcome is Outcome.REFUSED
+
+
+def asked(before: Asked | None, answer: Answered, now: float) -> Asked:
+    """What has come of it, this time."""
+    found = outcome(answer)
+    misses = (before.misses if before else 0) + 1 if found is Outcome.UNSURE else 0
+    return Asked(now, found, min(misses, 16))
 
 
 def outcome(answer: Answered) -> Outcome:
@@ -160,7 +169,7 @@ def due_at(
         case Outcome.FAILED:
             return known.at + FAILED_S
         case Outcome.UNSURE:
-            return known.at + UNSURE_S
+            return known.at + min(UNSURE_S * 2.0 ** max(known.misses - MISSES_MAX, 0), UNSURE_MAX_S)
     return known.at + period_s(question, modem, is_calm, stable_s)
 
 
@@ -178,11 +187,11 @@ def next_question(
 
 
 def is_known(modem: Modem, asked: Mapping[str, Asked]) -> bool:
-    """Whether all that must be known first was asked, and answered in some way."""
+    """Whether all that must be known first was asked, and answered in some way, or will not be."""
     for question in TABLE:
         if question.is_first and question.when(modem):
             known = asked.get(spelling(question, asked))
-            if known is None or known.outcome is Outcome.UNSURE:
+            if known is None or (known.outcome is Outcome.UNSURE and known.misses < MISSES_MAX):
                 return False
     return True
 

@@ -1,4 +1,4 @@
-"""What befalls modems in the field, one row each: `docs/modem.md` says what is expected of the agent.
+"""What befalls modems in the field, one row each: `tests/test_modem_scenarios.py` says what is expected of the agent.
 
 A scenario changes a modem that is on and well, from `now` on. The names are what `python -m agent.sim.modem` takes.
 """
