@@ -293,6 +293,14 @@ COMMANDS: list[tuple[list[str], str, dict[str, Any]]] = [
             "groupIdToken": {"idToken": "fleet", "type": "Central"},
         },
     ),
+    (
+        ["reserve", "S", "8", "04A2B3C4", "--connector-type", "cType2", "--until", "2026-12-24T18:00:00.000Z"],
+        "ReserveNow",
+        {
+            "id": 8, "expiryDateTime": "2026-12-24T18:00:00.000Z", "connectorType": "cType2",
+            "idToken": {"idToken": "04A2B3C4", "type": "ISO14443"},
+        },
+    ),
     (["unreserve", "S", "7"], "CancelReservation", {"reservationId": 7}),
     (
         ["message", "S", "3", "For taxis only.", "--evse", "1", "--priority", "front",

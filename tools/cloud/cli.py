@@ -34,7 +34,7 @@ from tools.cloud.commands import Command, transfer
 from tools.cloud.content import Said, counts_of, different, read_said
 from tools.cloud.drivers import Version, canonical_token
 from tools.cloud.errors import OperatorError
-from tools.cloud.gist import gist
+from tools.cloud.gist import gist, shown_variable
 from tools.cloud.ledger import Ledger
 from tools.cloud.lists import CONTENT, is_newer, is_way
 from tools.cloud.pki import Authority, ca_init, ca_sign, ca_station, read_ca, read_operator, validity
@@ -154,7 +154,11 @@ def start(args: Args) -> int:
     if token is None:
         raise OperatorError(f"{args.token!r} is no card number; name another kind with --type Central")
     request = {"idToken": {"idToken": token, "type": args.type}, "remoteStartId": request_id()}
-    return send(args, "RequestStartTransaction", request | ({"evseId": args.evse} if args.evse else {}))
+    more = {
+        "evseId": args.evse,
+        "groupIdToken": {"idToken": args.group, "type": "Central"} if args.group else None,
+    }
+    return send(args, "RequestStartTransaction", request | {name: value for name, value in more.items() if value})
 
 
 def stop(args: Args) -> int:
@@ -438,13 +442,6 @@ def shown_attribute(attribute: Json) -> str:
     return f"{attribute.get('value', '')}{'' if kind == 'Actual' else f' ({kind})'}"
 
 
-def shown_variable(data: Json) -> str:
-    component, named = data["component"], data["variable"]
-    evse = f"@{component['evse']['id']}" if "evse" in component else ""
-    instance = f"[{named['instance']}]" if "instance" in named else ""
-    return f"{component['name']}{evse}.{named['name']}{instance}"
-
-
 # -- hand-overs -------------------------------------------------------------------------------------------------------
 
 
@@ -552,6 +549,7 @@ def add_commands(to: Callable[[str, Run, str], argparse.ArgumentParser]) -> None
     sub.add_argument("--token", required=True)
     sub.add_argument("--type", default="ISO14443")
     sub.add_argument("--evse", type=int, metavar="N")
+    sub.add_argument("--group", metavar="ID", help="his: without one no access rule of groups lets him in")
     to("stop", stop, "end one").add_argument("transaction")
     sub = to("availability", availability, "take a station or one of its ports in or out of service")
     sub.add_argument("status", choices=("Operative", "Inoperative"))
