@@ -280,6 +280,7 @@ def test_criteria_that_are_not_said_match_all() -> None:
         (0, said(minChargingRate=float("nan")), "minChargingRate is 0"),
         (0, with_period(said(), setpoint=0), "setpoint is not done"),
         (0, with_period(said(), dischargeLimit_L2=-3.0), "dischargeLimit_L2 is not done"),
+        (0, with_period(said(), numberPhases=0), "numberPhases is 1 to 3"),
         (0, with_period(said(), startPeriod=-1), "begins with 0"),
         (0, with_period(said(), limit_L3=-1.0), "limits are"),
         (0, said() | {"chargingSchedule": said()["chargingSchedule"] * 2}, "one chargingSchedule"),

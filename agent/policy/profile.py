@@ -386,6 +386,8 @@ def read_limits(schedule: Mapping[str, Any]) -> tuple[tuple[float, float], ...]:
             raise Rejected("UnsupportedParam", f"{key} is not done here: give a limit")
         if period.get("operationMode", "ChargingOnly") != "ChargingOnly" or period.get("limit") is None:
             raise Rejected("UnsupportedParam", "every period needs a limit, and the operation mode ChargingOnly")
+        if period.get("numberPhases") == 0:
+            raise Rejected("InvalidSchedule", "numberPhases is 1 to 3: to let nobody charge, give the limit 0")
         said = [period[key] for key in ("limit", "limit_L2", "limit_L3") if period.get(key) is not None]
         if not all(0.0 <= each <= LIMIT_MAX for each in said):
             raise Rejected("InvalidSchedule", f"limits are 0 to {LIMIT_MAX:g}")
