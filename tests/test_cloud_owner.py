@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 
 from agent import health
-from tests.play import Json, Play
+from tests.play import Json, Play, cwt
 from tests.test_cloud_profiles import typed
 from tests.test_devcloud import START_MS, STATION, batch, record, run
-from tests.test_owner import charging, cwt, ordered, policy, token
+from tests.test_owner import charging, ordered, policy, token
 from tools.cloud import cli_reports
 from tools.cloud.ledger import Ledger
 

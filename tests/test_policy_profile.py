@@ -389,7 +389,7 @@ def test_whatever_is_accepted_limits_from_its_start_to_its_end_while_the_cloud_m
     is_relative: bool, duration: int | None, offline: int | None, rate: int | None, first: int, amperes: int,
     setpoint: int | None, away_s: float,
 ) -> None:  # fmt: skip
-    more = {"duration": duration, "maxOfflineDuration": offline, "minChargingRate": rate}
+    more: dict[str, Any] = {"duration": duration, "maxOfflineDuration": offline, "minChargingRate": rate}
     asked = said(kind="Relative" if is_relative else "Absolute", periods=((first, amperes),), **more)
     is_nonsense = first != 0 or amperes < 0 or any(each is not None and each < 0 for each in (duration, offline, rate))
     try:
