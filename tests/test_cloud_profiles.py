@@ -38,6 +38,7 @@ NOW = format_time(round(WALL_S * 1000))
         (["3.7kW", "--from", NOW, "--evse", "1"], [16, 0]),
         (["8A", "0:30=20A", "--relative"], [8, 0]),
         (["12A", "--purpose", "station", "--daily"], [12, 0]),
+        (["12A", "--from", NOW, "--offline-s", "0"], [32, 0]),  # the cloud is away here
         (["12A", "--from", format_time(round(WALL_S * 1000) + 60_000)], [32, 0]),
     ],
 )

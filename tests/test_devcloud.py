@@ -27,7 +27,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 from agent.sim.mosquitto import Mosquitto
 from agent.uplink import codec, signed
 from tools import devcloud
-from tools.cloud import cli, drivers, referee, sessions, wire
+from tools.cloud import cli_ledger, drivers, referee, sessions, wire
 from tools.cloud.cloud import Cloud, Publish
 from tools.cloud.drivers import Driver
 from tools.cloud.errors import OperatorError
@@ -250,7 +250,7 @@ def test_no_payload_stops_the_ledger(strange: list[tuple[str, Any]]) -> None:
         bodies.append(cbor2.dumps([BOOT, 1 << 63, value, 0, value, value]))
         bodies.append(record(action, event("Updated", 3, 1e308) | {"seqNo": value}))
     assert ack(ledger, 0, batch(1, *bodies))[1] == {0: [len(bodies), []]}
-    cli.report_text(ledger.report())
+    cli_ledger.report_text(ledger.report())
     ledger.close()
 
 
@@ -685,9 +685,9 @@ def test_on_a_real_broker_money_is_stored_once_through_kills_of_cloud_and_broker
 
 def test_a_report_reads_the_same_with_and_without_findings(ledger: Ledger) -> None:
     ack(ledger, 0, batch(2, *session_records(3)[1:]))
-    text = cli.report_text(ledger.report())
+    text = cli_ledger.report_text(ledger.report())
     assert "t-1" in text and "! ended_without_started 1" in text and text.endswith("NOT CLEAN")
-    assert "clean" in cli.report_text(replace(ledger.report(), stations={}))
+    assert "clean" in cli_ledger.report_text(replace(ledger.report(), stations={}))
 
 
 def test_a_program_that_watches_gets_a_line_for_each_change_and_may_go_when_it_likes(tmp_path: Path) -> None:

@@ -50,11 +50,18 @@ def said(
     }  # fmt: skip
     if start is not None and kind != "Relative":
         schedule["startSchedule"] = start.isoformat()
-    schedule |= {key: more.pop(key) for key in ("duration", "useLocalTime", "randomizedDelay") if key in more}
+    of_schedule = ("duration", "useLocalTime", "randomizedDelay", "minChargingRate")
+    schedule |= {key: more.pop(key) for key in of_schedule if key in more}
     return {
         "id": number, "stackLevel": level, "chargingProfilePurpose": purpose, "chargingProfileKind": kind,
         "chargingSchedule": [schedule], **more,
     }  # fmt: skip
+
+
+def with_period(profile: dict[str, Any], **more: Any) -> dict[str, Any]:
+    """The same, with more in its first period."""
+    profile["chargingSchedule"][0]["chargingSchedulePeriod"][0] |= more
+    return profile
 
 
 def one(*args: Any, evse_id: int = 0, **more: Any) -> Profile:
@@ -154,6 +161,17 @@ def test_a_profile_that_needs_the_cloud_is_over_when_the_cloud_was_away_for_too_
     assert lasting([low, ends], later(offline, 1), ()) == (low,)
 
 
+def test_a_profile_that_may_not_be_offline_at_all_counts_with_the_cloud_and_is_over_at_the_instant_it_goes() -> None:
+    low, never = one(1, periods=((0, 10),)), one(2, level=1, periods=((0, 20),), maxOfflineDuration=0)
+    gone = replace(AT, offline_s=0.001)
+    assert port_limit([low, never], 1, AT) == Limit(20_000, never, inf)
+    assert port_limit([low, never], 1, gone) == Limit(10_000, low, inf)
+    assert port_limit([low, never], 1, replace(gone, now_s=None)).limit_ma == 10_000
+    ends = one(3, level=1, maxOfflineDuration=0, invalidAfterOfflineDuration=True)
+    assert lasting([low, ends], AT, ()) == (low, ends), "with the cloud it lasts"
+    assert lasting([low, ends], gone, ()) == (low,)
+
+
 # -- summer and winter
 
 
@@ -249,10 +267,22 @@ def test_criteria_that_are_not_said_match_all() -> None:
         (0, said(validFrom="yesterday"), "no time"),
         (0, said(periods=((1, 16),)), "begins with 0"),
         (0, said(periods=((0, 16), (0, 10))), "begins with 0"),
+        (0, said(periods=((0, 16), (10**400, 10))), "begins with 0"),
         (0, said(periods=((0, -1),)), "limits are"),
         (0, said(periods=((0, float("nan")),)), "limits are"),
         (0, said(periods=tuple((n, 16.0) for n in range(PERIODS_MAX + 1))), "periods"),
         (0, said(randomizedDelay=10), "not done here"),
+        (0, said(duration=0), "duration is 1 to"),
+        (0, said(duration=-5), "duration is 1 to"),
+        (0, said(kind="Relative", duration=2**31), "duration is 1 to"),
+        (0, said(maxOfflineDuration=-5), "maxOfflineDuration is 0 to"),
+        (0, said(minChargingRate=-1.0), "minChargingRate is 0"),
+        (0, said(minChargingRate=float("nan")), "minChargingRate is 0"),
+        (0, with_period(said(), setpoint=0), "setpoint is not done"),
+        (0, with_period(said(), dischargeLimit_L2=-3.0), "dischargeLimit_L2 is not done"),
+        (0, with_period(said(), numberPhases=0), "numberPhases is 1 to 3"),
+        (0, with_period(said(), startPeriod=-1), "begins with 0"),
+        (0, with_period(said(), limit_L3=-1.0), "limits are"),
         (0, said() | {"chargingSchedule": said()["chargingSchedule"] * 2}, "one chargingSchedule"),
     ],
 )
@@ -294,7 +324,8 @@ def some(draw: st.DrawFn) -> Profile:
     if draw(st.booleans()):
         more["validFrom"] = draw(INSTANTS).isoformat()
     if draw(st.booleans()):
-        more["maxOfflineDuration"] = draw(st.integers(1, 7200))
+        more["maxOfflineDuration"] = draw(st.just(0) | st.integers(1, 7200))
+        more["invalidAfterOfflineDuration"] = draw(st.booleans())
     if purpose is Purpose.TX:
         more["transactionId"] = draw(st.sampled_from(["T1", "T2"]))
     limits = tuple((start, draw(AMPERES)) for start in (0, *starts))
@@ -345,6 +376,34 @@ def test_the_schedule_that_is_told_is_the_one_that_is_kept(
     limit_ma = [limit for at_s, limit in told if at_s <= later_s][-1]
     there = replace(here, started_s=here.started_s or 0.0)
     assert port_limit(held, 1, later(there, later_s)).limit_ma == limit_ma
+
+
+SMALL = st.none() | st.integers(-3, 3)
+
+
+@pytest.mark.promise("S11")
+@given(
+    st.booleans(), SMALL, SMALL, SMALL, st.integers(-3, 3), st.integers(-1, 40), SMALL, st.sampled_from([0.0, 0.5, 2])
+)
+def test_whatever_is_accepted_limits_from_its_start_to_its_end_while_the_cloud_may_be_away(
+    is_relative: bool, duration: int | None, offline: int | None, rate: int | None, first: int, amperes: int,
+    setpoint: int | None, away_s: float,
+) -> None:  # fmt: skip
+    more: dict[str, Any] = {"duration": duration, "maxOfflineDuration": offline, "minChargingRate": rate}
+    asked = said(kind="Relative" if is_relative else "Absolute", periods=((first, amperes),), **more)
+    is_nonsense = first != 0 or amperes < 0 or any(each is not None and each < 0 for each in (duration, offline, rate))
+    try:
+        profile = read(0, with_period(asked, setpoint=setpoint), ports=2)
+    except Rejected as rejected:
+        assert is_nonsense or duration == 0 or setpoint is not None
+        assert rejected.why
+        return
+    assert not is_nonsense
+    here = Situation(NOON_S, offline_s=away_s, started_s=0.0)
+    is_cut_off = offline is not None and 0.0 < away_s >= offline
+    assert port_limit([profile], 1, here).limit_ma == (None if is_cut_off else amperes * 1000)
+    then = replace(later(here, duration or 9), offline_s=0.0)
+    assert port_limit([profile], 1, then).limit_ma == (None if duration else amperes * 1000)
 
 
 @given(st.lists(some(), max_size=4))

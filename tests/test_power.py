@@ -121,6 +121,30 @@ def test_a_profile_that_needs_the_cloud_gives_way_when_the_link_has_been_down_fo
         assert offers(play) == [after_ma, 0]
 
 
+def test_a_profile_that_may_not_be_offline_is_over_with_the_link_at_once() -> None:
+    for ends, after_ma in ((False, 10), (True, 32)):
+        play = Play(CALM).on(LinkChanged(Link.UP)).plug(1).tap(ANN)
+        offline: Json = {"maxOfflineDuration": 0, "invalidAfterOfflineDuration": ends}
+        assert set_profile(play, charging_profile(1, schedule((0, 10)), **offline)) == "Accepted"
+        assert offers(play.after(3600)) == [10, 0]
+        play.on(LinkChanged(Link.DOWN))
+        assert offers(play) == offers(play.after(3600)) == [32, 0]
+        play.on(LinkChanged(Link.UP))
+        assert offers(play) == [after_ma, 0]
+
+
+@pytest.mark.promise("S11")
+@pytest.mark.parametrize("wrong", [{"maxOfflineDuration": -5}, {"duration": -5}, {"duration": 0}], ids=str)
+def test_a_profile_with_a_length_of_time_that_is_none_is_rejected_and_the_one_before_holds(wrong: Json) -> None:
+    play = Play(CALM).on(LinkChanged(Link.UP)).plug(1).tap(ANN)
+    assert set_profile(play, charging_profile(1, schedule((0, 10)))) == "Accepted"
+    of_schedule = {key: value for key, value in wrong.items() if key == "duration"}
+    said = charging_profile(1, schedule((0, 32), **of_schedule), **{k: v for k, v in wrong.items() if k != "duration"})
+    answer = play.command("SetChargingProfile", evseId=0, chargingProfile=said)
+    assert answer["status"] == "Rejected" and next(iter(wrong)) in answer["statusInfo"]["additionalInfo"]
+    assert offers(play.after(60)) == [10, 0]
+
+
 def test_a_profile_in_watts_is_whole_amperes_of_the_nominal_voltage_over_the_phases() -> None:
     sites = ((1, 229.1, 3680, 16), (3, 231.7, 11_040, 16), (1, 238.9, 3680, 15), (1, 0, 3680, 16))
     for phases, volts, watts, amperes in sites:

@@ -28,6 +28,7 @@ SAID_MAX_B = 16_000  # of one as JSON, for it is kept as it was said: 100 period
 COMPOSITE_PERIODS_MAX = 200
 COMPOSITE_MAX_S = 7 * 86_400
 DAY_S = 86_400.0
+DURATION_MAX_S = 2**31 - 1
 LIMIT_MAX = 1_000_000.0  # A or W: what nobody's station draws
 MILLI = 1_000
 
@@ -51,7 +52,8 @@ PERIOD_S = {"Daily": DAY_S, "Weekly": 7 * DAY_S}
 OF_STATION = frozenset({Purpose.EXTERNAL, Purpose.STATION_MAX})
 # Of a schedule and a profile: what would change a limit, and that we do not do. What cannot is ignored.
 NOT_HERE = ("limitAtSoC", "randomizedDelay")
-NOT_IN_PERIODS = ("phaseToUse", "setpoint", "setpoint_L2", "setpoint_L3", "dischargeLimit", "evseSleep")
+NOT_IN_PERIODS = ("phaseToUse", "dischargeLimit", "dischargeLimit_L2", "dischargeLimit_L3", "evseSleep")
+SETPOINTS = ("setpoint", "setpoint_L2", "setpoint_L3")  # nor these, whatever they say: 0 is an order, too
 
 
 class Rejected(Exception):  # the word on the wire
@@ -78,7 +80,7 @@ class Profile:
     valid_from_s: float
     valid_to_s: float
     transaction_id: str | None
-    offline_max_s: float  # how long it counts without the cloud
+    offline_max_s: float  # how long it counts without the cloud; 0: not at all, inf: however long
     ends_offline: bool  # and then never again
     said: Mapping[str, Any]  # OCPP's ChargingProfileType, for who asks for it back
 
@@ -94,7 +96,7 @@ class Situation:
 
     now_s: float | None
     zone: tzinfo = UTC
-    offline_s: float = 0.0  # without the cloud, for so long
+    offline_s: float = 0.0  # without the cloud, for so long; 0: it is there
     transaction_id: str | None = None  # of the port
     started_s: float | None = None  # since the transaction began; None: there is none
     voltage_mv: int = 230_000
@@ -166,7 +168,7 @@ def of_purpose(profiles: Iterable[Profile], purpose: Purpose, at: Situation) -> 
 
 def said_by(profile: Profile, at: Situation) -> tuple[int | None, float]:
     """What one profile says now, in mA per phase, and for how long; None: nothing."""
-    if at.offline_s >= profile.offline_max_s:
+    if is_cut_off(profile, at):
         return None, inf
     for_s = profile.offline_max_s - at.offline_s if at.offline_s else inf
     if at.now_s is None and profile.is_timed:
@@ -179,6 +181,11 @@ def said_by(profile: Profile, at: Situation) -> tuple[int | None, float]:
         for_s = min(for_s, profile.valid_to_s - at.now_s)
     limit, holds_s = scheduled(profile, at)
     return None if limit is None else in_ma(profile, limit, at), min(for_s, holds_s)
+
+
+def is_cut_off(profile: Profile, at: Situation) -> bool:
+    """Whether the cloud has been away for longer than it may."""
+    return 0.0 < at.offline_s >= profile.offline_max_s
 
 
 def scheduled(profile: Profile, at: Situation) -> tuple[float | None, float]:
@@ -304,7 +311,7 @@ def lasting(profiles: Sequence[Profile], at: Situation, running: Iterable[str]) 
         p for p in profiles
         if not (at.now_s is not None and at.now_s >= p.valid_to_s)
         and (p.transaction_id is None or p.transaction_id in alive)
-        and not (p.ends_offline and at.offline_s >= p.offline_max_s)
+        and not (p.ends_offline and is_cut_off(p, at))
     )  # fmt: skip
 
 
@@ -329,14 +336,14 @@ def read(evse_id: int, said: Mapping[str, Any], ports: int) -> Profile:
         evse_id, said["id"], said["stackLevel"], Purpose(purpose), Kind(kind),
         period_s=read_period(said),
         start_s=read_start(schedule),
-        duration_s=float(schedule.get("duration") or inf),
+        duration_s=read_duration(schedule, "duration", 1),
         is_local=schedule.get("useLocalTime") is True,
         is_watts=schedule["chargingRateUnit"] == "W",
         limits=read_limits(schedule),
         valid_from_s=read_instant(said, "validFrom", -inf),
         valid_to_s=read_instant(said, "validTo", inf),
         transaction_id=said.get("transactionId"),
-        offline_max_s=float(said.get("maxOfflineDuration") or inf),
+        offline_max_s=read_duration(said, "maxOfflineDuration", 0),
         ends_offline=said.get("invalidAfterOfflineDuration") is True,
         said=said,
     )  # fmt: skip
@@ -361,6 +368,7 @@ def contradiction(profile: Profile, schedule: Mapping[str, Any]) -> str:
          "the schedule lasts longer than its own repetition"),
         (profile.valid_from_s >= profile.valid_to_s, "validTo is not after validFrom"),
         (next((key for key in NOT_HERE if schedule.get(key)), ""), "limitAtSoC and randomizedDelay are not done here"),
+        (not (schedule.get("minChargingRate") or 0.0) >= 0.0, "minChargingRate is 0 or more"),
     ):  # fmt: skip
         if broken:
             return why
@@ -373,18 +381,31 @@ def read_limits(schedule: Mapping[str, Any]) -> tuple[tuple[float, float], ...]:
         raise Rejected("TooManyElements", f"1 to {PERIODS_MAX} periods: split the schedule")
     limits = []
     for period in periods:
-        if key := next((key for key in NOT_IN_PERIODS if period.get(key)), ""):
+        said_too = (key for key in period if key in SETPOINTS or (key in NOT_IN_PERIODS and period[key]))
+        if key := next((key for key in said_too if period[key] is not None), ""):
             raise Rejected("UnsupportedParam", f"{key} is not done here: give a limit")
         if period.get("operationMode", "ChargingOnly") != "ChargingOnly" or period.get("limit") is None:
             raise Rejected("UnsupportedParam", "every period needs a limit, and the operation mode ChargingOnly")
+        if period.get("numberPhases") == 0:
+            raise Rejected("InvalidSchedule", "numberPhases is 1 to 3: to let nobody charge, give the limit 0")
         said = [period[key] for key in ("limit", "limit_L2", "limit_L3") if period.get(key) is not None]
         if not all(0.0 <= each <= LIMIT_MAX for each in said):
             raise Rejected("InvalidSchedule", f"limits are 0 to {LIMIT_MAX:g}")
-        limits.append((float(period["startPeriod"]), float(min(said))))
+        limits.append((period["startPeriod"], float(min(said))))
     starts = [start_s for start_s, _ in limits]
-    if starts[0] != 0.0 or any(b <= a for a, b in pairwise(starts)):
-        raise Rejected("InvalidSchedule", "startPeriod begins with 0 and rises")
-    return tuple(limits)
+    if starts[0] != 0 or starts[-1] > DURATION_MAX_S or any(b <= a for a, b in pairwise(starts)):
+        raise Rejected("InvalidSchedule", f"startPeriod begins with 0 and rises, to {DURATION_MAX_S} s at most")
+    return tuple((float(start_s), limit) for start_s, limit in limits)
+
+
+def read_duration(said: Mapping[str, Any], key: str, least_s: int) -> float:
+    """In seconds; inf where nothing is said: it has no end."""
+    if (duration_s := said.get(key)) is None:
+        return inf
+    if not least_s <= duration_s <= DURATION_MAX_S:
+        why = f"{key} is {least_s} to {DURATION_MAX_S} s: for no end, leave it away"
+        raise Rejected("InvalidProfile", why)
+    return float(duration_s)
 
 
 def read_period(said: Mapping[str, Any]) -> float:

@@ -30,6 +30,14 @@ def shown_time(ms: int | None) -> str:
 
 
 def positive(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= 2**53):
-        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 1 on")
+    return whole(text, 1)
+
+
+def natural(text: str) -> int:
+    return whole(text, 0)
+
+
+def whole(text: str, least: int) -> int:
+    if not (text.isascii() and text.isdigit() and least <= int(text) <= 2**53):
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from {least} on")
     return int(text)

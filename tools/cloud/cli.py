@@ -1,8 +1,6 @@
 """The command line. `python tools/devcloud.py --help` lists the commands; each of them is one function here."""
 
 import argparse
-import csv
-import io
 import json
 import os
 import re
@@ -14,9 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
@@ -24,6 +20,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from tools.cloud import (
     cli_drivers,
     cli_firmware,
+    cli_ledger,
     cli_life,
     cli_owner,
     cli_profiles,
@@ -37,8 +34,8 @@ from tools.cloud.commands import Command, transfer
 from tools.cloud.content import Said, counts_of, different, read_said
 from tools.cloud.drivers import Version, canonical_token
 from tools.cloud.errors import OperatorError
-from tools.cloud.gist import gist
-from tools.cloud.ledger import HARMLESS, Ledger, Report
+from tools.cloud.gist import gist, shown_variable
+from tools.cloud.ledger import Ledger
 from tools.cloud.lists import CONTENT, is_newer, is_way
 from tools.cloud.pki import Authority, ca_init, ca_sign, ca_station, read_ca, read_operator, validity
 from tools.cloud.service import Service, clock_ms
@@ -133,7 +130,7 @@ def follow(books: Ledger) -> int:
                 seen = change
                 rows = books.db.execute(last, (MESSAGES,)).fetchall()
                 messages = [[*row, said(body, books)] for *row, body in reversed(rows)]
-                print(json.dumps(report_json(books.report()) | {"messages": messages}), flush=True)
+                print(json.dumps(cli_ledger.report_json(books.report()) | {"messages": messages}), flush=True)
             time.sleep(POLL_S)
     except (BrokenPipeError, KeyboardInterrupt):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains once more at the end
@@ -157,7 +154,11 @@ def start(args: Args) -> int:
     if token is None:
         raise OperatorError(f"{args.token!r} is no card number; name another kind with --type Central")
     request = {"idToken": {"idToken": token, "type": args.type}, "remoteStartId": request_id()}
-    return send(args, "RequestStartTransaction", request | ({"evseId": args.evse} if args.evse else {}))
+    more = {
+        "evseId": args.evse,
+        "groupIdToken": {"idToken": args.group, "type": "Central"} if args.group else None,
+    }
+    return send(args, "RequestStartTransaction", request | {name: value for name, value in more.items() if value})
 
 
 def stop(args: Args) -> int:
@@ -441,23 +442,7 @@ def shown_attribute(attribute: Json) -> str:
     return f"{attribute.get('value', '')}{'' if kind == 'Actual' else f' ({kind})'}"
 
 
-def shown_variable(data: Json) -> str:
-    component, named = data["component"], data["variable"]
-    evse = f"@{component['evse']['id']}" if "evse" in component else ""
-    instance = f"[{named['instance']}]" if "instance" in named else ""
-    return f"{component['name']}{evse}.{named['name']}{instance}"
-
-
-# -- the ledger -------------------------------------------------------------------------------------------------------
-
-
-def show_ledger(args: Args) -> int:
-    """Exit code 1 if anything is wrong that is not just a repetition."""
-    books = opened(args)
-    found = books.report()
-    books.close()
-    print(json.dumps(report_json(found), indent=2) if args.json else report_text(found))
-    return 0 if found.clean else 1
+# -- hand-overs -------------------------------------------------------------------------------------------------------
 
 
 def hand_overs(args: Args) -> int:
@@ -481,64 +466,6 @@ def hand_overs(args: Args) -> int:
                 print(" ".join(f"{station}  {at}  {who}: {verdict.text}".splitlines()))
     books.close()
     return 0 if is_good else 1
-
-
-def export(args: Args) -> int:
-    """All sessions, for a spreadsheet or another program."""
-    books = opened(args)
-    stations = [args.station] if args.station else books.stations()
-    sessions = [session_json(session) for name in stations for session in books.sessions(name)]
-    if args.json:
-        print(json.dumps(sessions, indent=2))
-    else:
-        out = io.StringIO()
-        columns = [name for name in SESSION_COLUMNS if name not in ("seq_nos", "first_wh", "last_wh")]
-        table = csv.DictWriter(out, columns, extrasaction="ignore", lineterminator="\n")
-        table.writeheader()
-        for session in sessions:
-            times = {name: session[name] and shown_time(session[name]) for name in ("started_ms", "ended_ms")}
-            table.writerow(session | times | {"violations": " ".join(session["violations"])})
-        print(out.getvalue(), end="")
-    return 0
-
-
-SESSION_COLUMNS = (
-    *("station", "transaction_id", "evse_id", "id_token", "started_ms", "ended_ms", "first_wh", "last_wh"),
-    *("energy_wh", "cost", "tariff_id", "stopped_reason", "seq_nos", "violations"),
-)
-
-
-def session_json(session: Any) -> Json:
-    return asdict(session) | {"energy_wh": session.energy_wh}
-
-
-def report_json(found: Report) -> Json:
-    """{clean, stations: {name: {records, counts, violations, sessions: [Session's fields and energy_wh]}}}"""
-    stations = {
-        name: {
-            "records": station.records,
-            "counts": station.counts,
-            "violations": station.violations,
-            "sessions": [session_json(session) for session in station.sessions],
-        }
-        for name, station in found.stations.items()
-    }
-    return {"clean": found.clean, "stations": stations}
-
-
-def report_text(found: Report) -> str:
-    lines = []
-    for name, station in found.stations.items():
-        lines.append(f"{name}: {station.records} records, {len(station.sessions)} sessions")
-        for s in station.sessions:
-            times = " .. ".join(map(shown_time, (s.started_ms, s.ended_ms)))
-            ended = s.stopped_reason or ("open" if s.ended_ms is None else "Local")
-            wrong = f"  ! {' '.join(s.violations)}" if s.violations else ""
-            who = f"{s.transaction_id}  evse {s.evse_id}  {s.id_token or '-'}"
-            cost = f"  {s.cost}" if s.cost else ""
-            lines.append(f"  {who}  {times}  {s.energy_wh:.0f} Wh{cost}  {ended}{wrong}")
-        lines += [f"  {'-' if kind in HARMLESS or not n else '!'} {kind} {n}" for kind, n in station.counts.items()]
-    return "\n".join((*lines, "clean" if found.clean else "NOT CLEAN"))
 
 
 # -- arguments --------------------------------------------------------------------------------------------------------
@@ -571,12 +498,7 @@ def parser() -> argparse.ArgumentParser:
     sub = add("watch", watch, "look at it: stations, ports, sessions, what is wrong")
     sub.add_argument("--json", action="store_true", help="for a program: a line whenever something has changed")
 
-    sub = add("ledger", show_ledger, "print sessions and everything that was wrong; exit code 1 if anything was")
-    sub.add_argument("--json", action="store_true")
-    sub = add("export", export, "all sessions as CSV, or JSON")
-    sub.add_argument("station", nargs="?")
-    sub.add_argument("--json", action="store_true")
-
+    cli_ledger.add_ledger(add)
     sub = add("handovers", hand_overs, "what was handed over, and whether its station has signed it")
     sub.add_argument("--pki", type=Path, required=True, metavar="DIR")
     sub.add_argument("--json", action="store_true", help="with all of it, a line each")
@@ -627,6 +549,7 @@ def add_commands(to: Callable[[str, Run, str], argparse.ArgumentParser]) -> None
     sub.add_argument("--token", required=True)
     sub.add_argument("--type", default="ISO14443")
     sub.add_argument("--evse", type=int, metavar="N")
+    sub.add_argument("--group", metavar="ID", help="his: without one no access rule of groups lets him in")
     to("stop", stop, "end one").add_argument("transaction")
     sub = to("availability", availability, "take a station or one of its ports in or out of service")
     sub.add_argument("status", choices=("Operative", "Inoperative"))

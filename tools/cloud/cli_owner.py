@@ -28,6 +28,7 @@ def add_owner(to: Callable[[str, Run, str], argparse.ArgumentParser], send: Send
     sub.add_argument("id", type=positive, help="of the reservation; the same one again replaces it")
     sub.add_argument("card")
     sub.add_argument("--evse", type=positive, metavar="N", help="else any port: one is kept free")
+    sub.add_argument("--connector-type", metavar="TYPE", help="like cType2: the port that has it")
     sub.add_argument("--group", metavar="ID", help="whoever is of this group may use it, too")
     when = sub.add_mutually_exclusive_group(required=True)
     when.add_argument("--for-s", type=positive, metavar="S")
@@ -85,6 +86,8 @@ def reservation(args: Args, now_ms: int) -> Json:
     asked: Json = {"id": args.id, "expiryDateTime": format_time(ends_ms), "idToken": token}
     if args.evse:
         asked["evseId"] = args.evse
+    if args.connector_type:
+        asked["connectorType"] = args.connector_type
     if args.group:
         asked["groupIdToken"] = {"idToken": args.group, "type": "Central"}
     return asked

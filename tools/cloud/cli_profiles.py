@@ -7,7 +7,7 @@ from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 
-from tools.cloud.arguments import Args, Run, opened, positive, shown_time
+from tools.cloud.arguments import Args, Run, natural, opened, positive, shown_time
 from tools.cloud.cli_owner import read, time_of
 from tools.cloud.errors import OperatorError
 from tools.cloud.service import clock_ms
@@ -37,7 +37,7 @@ def add_profiles(to: Callable[[str, Run, str], argparse.ArgumentParser], send: S
     how.add_argument("--from", dest="start", metavar="TIME", help="like 2026-12-24T18:00:00.000Z; else now")
     sub.add_argument("--for-s", type=positive, metavar="S", help="of the schedule; else for good")
     sub.add_argument("--until", metavar="TIME", help="and then it is forgotten")
-    sub.add_argument("--offline-s", type=positive, metavar="S", help="how long it counts without us")
+    sub.add_argument("--offline-s", type=natural, metavar="S", help="how long it counts without us; 0: never")
     sub.add_argument("--transaction", metavar="ID", help="with --purpose session")
 
     sub = to("clear-profile", lambda args: send(args, "ClearChargingProfile", criteria(args)), "take limits away")

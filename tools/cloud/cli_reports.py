@@ -9,7 +9,9 @@ from threading import Event
 from urllib.parse import urlsplit
 
 from tools.cloud.arguments import Args, Run, opened, positive, shown_time
+from tools.cloud.cli_drivers import shown
 from tools.cloud.errors import OperatorError
+from tools.cloud.gist import shown_variable
 from tools.cloud.wire import VENDOR, Json
 
 Send = Callable[[Args, str, Json], int]
@@ -28,6 +30,9 @@ def add_reports(add: To, to: To, send: Send) -> None:
     sub.add_argument("--budget", type=positive, metavar="BYTES", help="on the radio, all attempts together")
     sub = to("health", health, "the newest health record of a station")
     sub.add_argument("--json", action="store_true")
+    sub = to("events", events, "what a station has told by NotifyEvent: plan, faults, thresholds; the newest last")
+    sub.add_argument("--only", metavar="COMPONENT[.VARIABLE]", help="like ChargingStation.Plan: the plan's warnings")
+    sub.add_argument("--last", type=positive, default=20, metavar="N")
     sub = add("receive", receive, "take stations' reports by HTTPS PUT, into a folder")
     sub.add_argument("folder", type=Path)
     sub.add_argument("--cert", type=Path, required=True, metavar="PEM", help="certificate, with its key or --key")
@@ -79,7 +84,7 @@ def health(args: Args) -> int:
     else:
         print(shown_time(received_ms if record.wall_ms is None else record.wall_ms))
         for key, value in data.items():
-            print(f"{NAMES.get(key, key):22}  {value}")
+            print(f"{NAMES.get(key, key):24}  {value}")
     return 1 if data.get("a") else 0
 
 
@@ -90,8 +95,26 @@ def is_health(payload: Json) -> bool:
 NAMES = {
     "p": "ports", "t": "port temperatures/0.1 C", "n": "contactor cycles", "c": "processor/0.1 C", "d": "disk free/MB",
     "m": "memory free/MB", "k": "clock by", "l": "list age/s", "w": "waiting, by stream", "e": "line errors",
-    "r": "modem", "s": "signal/dBm", "u": "up/s", "a": "thresholds passed",
+    "r": "modem", "s": "signal/dBm", "u": "up/s", "b": "data of month, budget/MB",
+    "z": "low-data mode", "a": "thresholds passed",
 }  # fmt: skip
+
+
+def events(args: Args) -> int:
+    """One line each: when, of what, and what it says."""
+    found = [
+        (received_ms if record.wall_ms is None else record.wall_ms, event)
+        for received_ms, record in opened(args).records(args.station, "NotifyEvent")
+        for event in record.payload["eventData"]
+        if args.only in (None, event["component"]["name"], f"{event['component']['name']}.{event['variable']['name']}")
+    ]
+    if not found:
+        raise OperatorError(f"{args.station} has told of no {args.only or 'event'} yet")
+    for at_ms, event in found[-args.last :]:
+        said = (f"{shown_variable(event)} = {event['actualValue']}", event.get("techCode"), event.get("techInfo"))
+        over = "over" if event.get("cleared") else None
+        print(shown("  ".join(filter(None, (shown_time(at_ms), *said, over)))))
+    return 0
 
 
 def receive(args: Args) -> int:

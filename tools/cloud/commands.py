@@ -126,6 +126,12 @@ class Commands:
         )
         return [read_row(row) for row in rows][::-1]
 
+    def reserved(self, station: str) -> list[tuple[int, Json]]:
+        """(made_ms, request) of every ReserveNow that this station has not refused, the oldest first."""
+        of_it = "WHERE station = ? AND action = 'ReserveNow' ORDER BY made_ms, rowid"
+        found = (read_row(row) for row in self.db.execute(f"SELECT {COLUMNS} FROM command {of_it}", (station,)))
+        return [(each.made_ms, each.payload) for each in found if each.response.get("status", "Accepted") == "Accepted"]
+
 
 def transfer(message_id: str, data: Json | None = None) -> Json:
     """The DataTransferRequest of one of our own commands."""

@@ -30,12 +30,13 @@ CREATE TABLE IF NOT EXISTS record (id INTEGER PRIMARY KEY, station TEXT NOT NULL
     fault TEXT, fault_text TEXT,
     UNIQUE (station, epoch, stream, seq)) STRICT;
 CREATE INDEX IF NOT EXISTS record_fault ON record (station, fault) WHERE fault IS NOT NULL;
+CREATE INDEX IF NOT EXISTS record_reservation ON record (station) WHERE action = 'ReservationStatusUpdate';
 CREATE TABLE IF NOT EXISTS event (record_id INTEGER PRIMARY KEY, station TEXT NOT NULL, transaction_id TEXT NOT NULL,
     seq_no INTEGER NOT NULL, kind TEXT NOT NULL,
     at_ms INTEGER,                                      -- by its own timestamp; NULL: the station knew no time
     evse_id INTEGER, id_token TEXT, first_wh REAL, last_wh REAL, register_fell INTEGER NOT NULL,
     stopped_reason TEXT,
-    cost TEXT) STRICT;                                  -- what the bill needs of each TransactionEvent
+    cost TEXT, marks TEXT) STRICT;                      -- what the bill needs of each TransactionEvent
 CREATE INDEX IF NOT EXISTS event_of ON event (station, transaction_id);
 CREATE INDEX IF NOT EXISTS event_edge ON event (station, kind, transaction_id) WHERE kind <> 'Updated';
 CREATE TABLE IF NOT EXISTS tombstone (station TEXT, epoch BLOB, stream INTEGER, first INTEGER, last INTEGER, body BLOB,
@@ -68,11 +69,13 @@ CREATE TABLE IF NOT EXISTS command (id TEXT PRIMARY KEY, station TEXT NOT NULL, 
     next_ms INTEGER NOT NULL DEFAULT 0, is_part INTEGER NOT NULL DEFAULT 0,
     status TEXT, result TEXT) STRICT;                                       -- status NULL: no answer yet
 CREATE INDEX IF NOT EXISTS command_open ON command (station, action) WHERE status IS NULL;
+CREATE INDEX IF NOT EXISTS command_reserve ON command (station) WHERE action = 'ReserveNow';
 """
 LATER = (                               # columns that a file from before them lacks
     ("driver", "state", "TEXT NOT NULL DEFAULT 'approved'"),
     ("driver", "since_ms", "INTEGER NOT NULL DEFAULT 0"),
     ("event", "cost", "TEXT"),
+    ("event", "marks", "TEXT"),
     ("command", "is_part", "INTEGER NOT NULL DEFAULT 0"),
 )
 INDEXES = "CREATE INDEX IF NOT EXISTS driver_state ON driver (state, since_ms)"

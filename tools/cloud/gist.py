@@ -35,3 +35,11 @@ def events(payload: Json) -> list[str]:
             said = " ".join(str(word) for word in (*names, event.get("actualValue")) if word is not None)
             words.append(f"{said[:WORD_MAX]}{' (over)' if event.get('cleared') else ''}")
     return words
+
+
+def shown_variable(data: Json) -> str:
+    """Like `EVSE@1.Power[L1]`."""
+    component, named = data["component"], data["variable"]
+    evse = f"@{component['evse']['id']}" if "evse" in component else ""
+    instance = f"[{named['instance']}]" if "instance" in named else ""
+    return f"{component['name']}{evse}.{named['name']}{instance}"

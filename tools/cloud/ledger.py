@@ -13,7 +13,17 @@ from tools.cloud.database import open_database
 from tools.cloud.drivers import Drivers
 from tools.cloud.lists import Lists
 from tools.cloud.referee import record_fault
-from tools.cloud.sessions import SESSION_VIOLATIONS, Event, Session, read_event, session_of
+from tools.cloud.sessions import (
+    NO_SHOW_VIOLATIONS,
+    SESSION_VIOLATIONS,
+    Event,
+    NoShow,
+    Session,
+    money,
+    no_show_of,
+    read_event,
+    session_of,
+)
 from tools.cloud.wire import (
     INT64,
     KEYS,
@@ -43,6 +53,7 @@ VIOLATIONS = (
     *("money_declared_lost", "event_under_two_keys", "certificate_requests_refused"),
     "operator_key_missing",
     *SESSION_VIOLATIONS,
+    *NO_SHOW_VIOLATIONS,
 )
 
 Key = tuple[str, bytes, int]            # station, epoch, stream
@@ -59,12 +70,18 @@ class Stored:
 @dataclass(frozen=True, slots=True)
 class StationReport:
     sessions: tuple[Session, ...]
+    no_shows: tuple[NoShow, ...]
     records: int
     counts: dict[str, int]              # every kind of HARMLESS and VIOLATIONS
 
     @property
     def violations(self) -> dict[str, int]:
         return {kind: n for kind, n in self.counts.items() if n and kind not in HARMLESS}
+
+    @property
+    def money(self) -> dict[str, str]:
+        """By currency, what its sessions and its no-shows come to, with tax."""
+        return money((*self.sessions, *self.no_shows))
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,7 +203,7 @@ class Ledger:
             if fault is None:
                 events += self._take_effect(key, entry.seq, record_id, record, now_ms)
         self.db.executemany(f"INSERT INTO record VALUES ({', '.join('?' * 15)})", records)
-        self.db.executemany(f"INSERT INTO event VALUES ({', '.join('?' * 13)})", events)
+        self.db.executemany(f"INSERT INTO event VALUES ({', '.join('?' * 14)})", events)
         self._set_clocks(key[0], newest)
 
     def _take_effect(
@@ -198,7 +215,7 @@ class Ledger:
             case Record(action="TransactionEvent"):
                 transaction_id, e = read_event(record)
                 said = (e.seq_no, e.kind, e.at_ms, e.evse_id, e.id_token, e.first_wh, e.last_wh, e.register_fell)
-                yield (record_id, station, transaction_id, *said, e.stopped_reason, e.cost)
+                yield (record_id, station, transaction_id, *said, e.stopped_reason, e.cost, e.marks)
             case Record(action="StatusNotification", payload={"evseId": int(evse_id), "connectorStatus": status}):
                 if evse_id in INT64 and stream == 1:  # in stream 2 it was asked for; seqs of two streams tell no order
                     self._set_port(station, evse_id, status, epoch, seq)
@@ -359,7 +376,8 @@ class Ledger:
         )
         rows = self.db.execute(
             "SELECT transaction_id, seq_no, kind, coalesce(at_ms, record.mono_ms + boot.wall_ms - boot.mono_ms),"
-            " evse_id, id_token, first_wh, last_wh, register_fell, stopped_reason, cost, digest, min(event.record_id)"
+            " evse_id, id_token, first_wh, last_wh, register_fell, stopped_reason, cost, marks, digest,"
+            " min(event.record_id)"
             " FROM event JOIN record ON record.id = event.record_id"
             " LEFT JOIN boot ON boot.station = record.station AND boot.boot_id = record.boot_id AND at_ms IS NULL"
             f" WHERE event.station = ?1{running if only_running else ''}"
@@ -369,9 +387,27 @@ class Ledger:
         found = []
         for transaction_id, group in groupby(rows, itemgetter(0)):
             of_it = list(group)
-            events = (Event(*row[1:11]) for row in of_it)
+            events = (Event(*row[1:12]) for row in of_it)
             found.append((min(row[-1] for row in of_it), session_of(station, transaction_id, events)))
         return tuple(session for _, session in sorted(found, key=itemgetter(0)))
+
+    def no_shows(self, station: str) -> tuple[NoShow, ...]:
+        """Its reservations that no session has followed, the first record to arrive first; each record counts once,
+        whatever epoch it comes under, and is dated as a session's events are."""
+        rows = self.db.execute(
+            "SELECT body, coalesce(CASE WHEN clock_source THEN record.wall_ms END,"
+            " record.mono_ms + boot.wall_ms - boot.mono_ms), min(received_ms)"
+            " FROM record LEFT JOIN boot ON boot.station = record.station AND boot.boot_id = record.boot_id"
+            " WHERE record.station = ? AND action = 'ReservationStatusUpdate' AND fault IS NULL"
+            " GROUP BY digest ORDER BY min(record.id)",
+            (station,),
+        ).fetchall()
+        reserved = self.commands.reserved(station) if rows else []
+        found = (
+            no_show_of(station, read_record(body, self.keys).payload, at_ms, received_ms, reserved)
+            for body, at_ms, received_ms in rows
+        )
+        return tuple(each for each in found if each)
 
     def records(self, station: str, action: str, count: int = -1) -> list[tuple[int, Record]]:
         """(received_ms, record) of the newest `count` records of this kind, oldest first."""
@@ -386,19 +422,19 @@ class Ledger:
         return [name for (name,) in self.db.execute("SELECT name FROM station ORDER BY name")]
 
     def report(self) -> Report:
-        """Every station's sessions and what was wrong, told apart from what was only repeated."""
+        """Every station's sessions, no-shows and what was wrong, told apart from what was only repeated."""
         return Report({name: self._station_report(name) for name in self.stations()})
 
     def _station_report(self, station: str) -> StationReport:
-        sessions = self.sessions(station)
+        sessions, no_shows = self.sessions(station), self.no_shows(station)
         (records,) = self.db.execute("SELECT count(*) FROM record WHERE station = ?", (station,)).fetchone()
-        return StationReport(sessions, records, self.counts(station, sessions))
+        return StationReport(sessions, no_shows, records, self.counts(station, (*sessions, *no_shows)))
 
-    def counts(self, station: str, sessions: Iterable[Session]) -> dict[str, int]:
+    def counts(self, station: str, rows: Iterable[Session | NoShow]) -> dict[str, int]:
         counts = dict.fromkeys((*HARMLESS, *VIOLATIONS), 0)
         for query in COUNTS:
             counts |= dict(self.db.execute(query, (station,)).fetchall())
-        for kind in (kind for session in sessions for kind in session.violations):
+        for kind in (kind for row in rows for kind in row.violations):
             counts[kind] += 1
         counts["money_declared_lost"] = self._money_lost(station)
         return counts
