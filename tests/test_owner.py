@@ -14,6 +14,7 @@ from agent.events import (
     Link,
     LinkChanged,
     Machine,
+    OnlineAnswered,
     PortChosen,
     PortReported,
     Report,
@@ -635,6 +636,65 @@ def test_without_the_reservation_that_has_let_her_in_a_driver_does_not_start(evs
 
 
 @pytest.mark.parametrize("evse_id", [None, 1])
+def test_a_card_shown_in_time_keeps_its_reservation_until_the_plug(evse_id: int | None) -> None:
+    play = at_noon(facts={"owner/reservable": True})
+    priced(play)
+    reserve(play, for_s=60)
+    play.after(30)
+    (play.on(PortChosen(1)) if evse_id else play).tap(ANN).after(40)
+    assert ended(play) == [], "her time has passed while she fetches her cable"
+    assert charging(play.plug(1)) == [ANN, None] and ended(play.after(600)) == []
+    (started,) = [p for p in play.payloads("TransactionEvent") if p["eventType"] == "Started"]
+    assert started["reservationId"] == 1 and play.station.owner.reservations == ()
+
+
+@pytest.mark.parametrize("evse_id", [None, 1])
+def test_who_shows_her_card_in_time_and_never_plugs_in_has_used_her_reservation_once(evse_id: int | None) -> None:
+    play = at_noon()
+    priced(play)
+    reserve(play, for_s=60)
+    play.after(30)
+    (play.on(PortChosen(1)) if evse_id else play).tap(ANN).after(59)
+    assert ended(play) == []
+    assert ended(play.after(600)) == [(1, "NoTransaction")]
+    (told,) = play.payloads("ReservationStatusUpdate")
+    assert told["customData"]["totalCost"] == "5.00"
+
+
+@pytest.mark.parametrize("evse_id", [None, 1])
+def test_whom_the_station_keeps_from_starting_keeps_her_reservation_and_pays_nothing(evse_id: int | None) -> None:
+    for for_s, said in ((3600, []), (60, [(1, "Removed")])):
+        play = at_noon()
+        priced(play)
+        reserve(play, evse_id=None, for_s=for_s)
+        play.after(30)
+        (play.on(PortChosen(1)) if evse_id else play).tap(ANN).on(StoreFailed("disk full")).after(61)
+        assert reasons(play) == ["cannot record"] and ended(play) == said
+        assert all("customData" not in told for told in play.payloads("ReservationStatusUpdate"))
+
+
+def test_only_her_own_card_keeps_a_reservation_past_its_time() -> None:
+    play = at_noon()
+    reserve(play, for_s=60)
+    assert ended(play.after(30).on(PortChosen(2)).tap(ANN).after(31)) == [(1, "Expired")], "it was for port 1"
+    play = at_noon()
+    reserve(play, for_s=60)
+    assert ended(play.after(30).tap(BOB).after(31)) == [(1, "Expired")]
+
+
+def test_a_card_that_the_cloud_is_asked_about_keeps_its_reservation_too() -> None:
+    play = at_noon(facts={"owner/reservable": True}).on(LinkChanged(Link.UP))
+    play.allow.clear()
+    reserve(play, for_s=60)
+    play.after(57).plug(1).tap(ANN).after(5)
+    assert ended(play) == []
+    play.on(OnlineAnswered(play.asked[0].ask_id, Entry()))
+    assert charging(play) == [ANN, None] and ended(play) == []
+    (started,) = [p for p in play.payloads("TransactionEvent") if p["eventType"] == "Started"]
+    assert started["reservationId"] == 1
+
+
+@pytest.mark.parametrize("evse_id", [None, 1])
 def test_a_station_whose_plan_ends_between_tap_and_plug_starts_nobody_and_says_why(evse_id: int | None) -> None:
     play = Play()
     minute_days = 60 / DAY_S
@@ -662,6 +722,11 @@ def test_a_port_that_is_back_in_service_in_time_serves_who_has_waited_for_it() -
     for to in ("Inoperative", "Operative"):
         play.command("ChangeAvailability", evse={"id": 1}, operationalStatus=to)
     assert charging(play.plug(1)) == [ANN, None] and refusals(play) == []
+
+
+def priced(play: Play) -> None:
+    tariff = {"tariffId": "T", "currency": "EUR", "reservationFixed": {"prices": [{"priceFixed": 5}]}}
+    assert play.command("SetDefaultTariff", evseId=0, tariff=tariff)["status"] == "Accepted"
 
 
 # -- the plan
