@@ -107,7 +107,7 @@ from agent.events import (
 from agent.faults import Fault
 from agent.modem import budget
 from agent.policy import owner as owner_facts
-from agent.policy.authorize import Accept, Question, free_for_all
+from agent.policy.authorize import Accept, Question, Refuse, free_for_all
 from agent.policy.reasons import Reason
 from agent.policy.tariff.bill import Bill, saved_tariffs
 from agent.port import (
@@ -122,7 +122,6 @@ from agent.port import (
     is_over_at,
     is_plugged,
     reported,
-    why_not,
 )
 from agent.reporting import (
     RECONFIGURED,
@@ -142,7 +141,6 @@ from agent.station import (
     BootReason,
     Controller,
     Health,
-    Holding,
     Station,
     outage_s,
     shared,
@@ -157,6 +155,7 @@ from agent.wizard.facts import restored as restored_wizard
 from agent.wizard.facts import saved as saved_wizard
 
 OWNER_COMMANDS = {**owners.HANDLERS, **profiles.HANDLERS, **tariffs.HANDLERS}
+NOBODY_CAME = Refuse("", Reason.TIMED_OUT)
 ALIVE_PERIOD_S = 600.0  # a sign of life on disk: how exactly an outage can be told, against wear of the flash
 
 
@@ -167,6 +166,7 @@ def handle(station: Station, event: Event, now: float) -> tuple[Station, tuple[E
     station = service.commissioned(before, settle(station, now))
     station = navigation.looked(before, station, now)
     station, owned = owner.followed(before, station, now)
+    station = taps.followed(before, station, now)
     station, gone = farewell.followed(before, station, now)
     station, updated = updating.followed(station, now)
     station, done = commands.followed(station, now)
@@ -526,21 +526,13 @@ def served_freely(station: Station, evse_id: int, now: float) -> Station:
 
 def taken_from_hold(station: Station, evse_id: int, now: float) -> Station:
     """A card that waits for a car goes to the one plugged in after it; if there are two, its driver is asked."""
-    holding = station.holding
-    if holding is None or holding.choose:
+    holding, cars = station.holding, taps.cars_for_hold(station, now)
+    if holding is None or port_of(station, evse_id) not in cars:
         return station
-    cars = [p.evse_id for p in taps.waiting(station, holding.grant.id_token, now) if may_take(p, holding)]
-    if evse_id not in cars:
-        return station
-    if len(cars) == 1:
-        return granted(station, evse_id, holding.grant, now)
-    station = replace(station, holding=replace(holding, choose=True))
-    return noticed(station, 0, Reason.CHOOSE_PORT, now, holding.grant.id_token)
-
-
-def may_take(port: Port, holding: Holding) -> bool:
-    came_after = port.plugged_at is not None and port.plugged_at >= holding.at
-    return came_after and not port.grant and not port.served and not why_not(port, holding.grant.id_token)
+    if len(cars) > 1:
+        station = replace(station, holding=replace(holding, choose=True))
+        return noticed(station, 0, Reason.CHOOSE_PORT, now, holding.grant.id_token)
+    return station if taps.refused_at_plug(station, now) else granted(station, evse_id, holding.grant, now)
 
 
 def started(station: Station, evse_id: int, now: float) -> Station:
@@ -549,7 +541,7 @@ def started(station: Station, evse_id: int, now: float) -> Station:
     if port is None or port.grant is None or not is_plugged(port) or port.report is None:
         return station
     grant = port.grant
-    if taps.why_not_granted(station, port, grant) is not None:
+    if taps.why_not_granted(station, evse_id, grant, now) is not None:
         return station
     begin = reading(port.report, now, *stamp(station, now))
     tx = Transaction(
@@ -576,12 +568,13 @@ def expired(station: Station, now: float) -> Station:
     """Grants without a car, held cards, choices and notices all have their time."""
     for port in station.ports:
         if port.grant and now >= port.grant.until:
-            reason = taps.why_not_here(station, port, port.grant.id_token) or Reason.TIMED_OUT
+            why = taps.why_not_granted(station, port.evse_id, port.grant, now) or NOBODY_CAME
             station = with_port(station, replace(port, grant=None))
-            station = noticed(station, port.evse_id, reason, now, port.grant.id_token)
+            station = taps.refused(station, port.evse_id, port.grant, why, now)
     if station.holding and now >= station.holding.grant.until:
-        token = station.holding.grant.id_token
-        station = noticed(replace(station, holding=None), 0, Reason.TIMED_OUT, now, token)
+        grant = station.holding.grant
+        why = taps.why_not_granted(station, None, grant, now) or NOBODY_CAME
+        station = taps.refused(replace(station, holding=None), 0, grant, why, now)
     if any(now >= n.until for n in station.notices):
         station = replace(station, notices=tuple(n for n in station.notices if now < n.until))
     if station.chosen and now >= station.chosen[1]:

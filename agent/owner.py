@@ -9,7 +9,7 @@ from math import inf
 from typing import Any
 
 from agent import billing, life, reporting
-from agent.clock import earliest, wall
+from agent.clock import earliest, is_expired, wall
 from agent.effects import Record, Save
 from agent.events import Link
 from agent.policy import access, display_message, owner, plan_token, profile, reservation
@@ -85,32 +85,34 @@ def offline(station: Station, now: float) -> Station:
 
 def not_plugged_in(before: Station, station: Station, now: float) -> Step:
     """Who shows his card has used his reservation (H03.FR.09), also if he does not plug in within his time. Where the
-    port itself is what hinders him he keeps it."""
+    port itself is what hinders him he keeps it; what has passed its time meanwhile is over, and costs nothing."""
     records: list[Record] = []
-    for evse_id, grant in timed_out(before, station, now):
+    for evse_id, grant, is_hindered in timed_out(before, station, now):
         left, mine = reservation.used(station.owner.reservations, evse_id, grant.id_token, grant.groups)
-        if mine:
-            owed = billing.unused(station, mine, now, grant, evse_id)
-            end = End.NO_TRANSACTION
-            records.append(reporting.reservation_record(station, mine.reservation_id, end, now, owed))
-            station = replace(station, owner=replace(station.owner, reservations=left))
+        if mine is None or (is_hindered and not is_expired(station.clock, mine.expires_s, now)):
+            continue
+        end = End.REMOVED if is_hindered else End.NO_TRANSACTION
+        owed = None if is_hindered else billing.unused(station, mine, now, grant, evse_id)
+        records.append(reporting.reservation_record(station, mine.reservation_id, end, now, owed))
+        station = replace(station, owner=replace(station.owner, reservations=left))
     return station, tuple(records)
 
 
-def timed_out(before: Station, station: Station, now: float) -> Iterator[tuple[int | None, Grant]]:
-    """The grants whose time has passed in this step, at a port that could, or at none."""
+def timed_out(before: Station, station: Station, now: float) -> Iterator[tuple[int | None, Grant, bool]]:
+    """The grants whose time has passed in this step, at a port or, with None, at none, and whether the driver could not
+    have started there."""
     if not station.owner.reservations:
         return
     for old, port in zip(before.ports, station.ports, strict=True):
-        grant, is_open = old.grant, not port.grant and not port.transaction
-        if grant and now >= grant.until and is_open and why_not_here(station, port, grant.id_token) is None:
-            yield port.evse_id, grant
+        grant = old.grant
+        if grant and now >= grant.until and not port.grant and not port.transaction:
+            yield port.evse_id, grant, why_not_here(station, port, grant.id_token) is not None
     if before.holding and not station.holding:
         waited = before.holding.grant
         granted = {port.grant.id_token for port in station.ports if port.grant}
         charging = {port.transaction.id_token for port in station.ports if port.transaction}
         if now >= waited.until and waited.id_token not in granted | charging:
-            yield None, waited
+            yield None, waited, why_not_here(station, None, waited.id_token) is not None
 
 
 def tariff_problem(before: Station, station: Station, now: float) -> tuple[Record, ...]:
@@ -123,9 +125,36 @@ def reservations_over(station: Station, now: float) -> Step:
     said = station.owner
     if not said.reservations:
         return station, ()
-    kept, ended = reservation.over(said.reservations, ports_of(station), station.clock, now)
-    records = [reporting.reservation_record(station, *each, now, owed(station, *each, now)) for each in ended]
-    return (replace(station, owner=replace(said, reservations=kept)) if ended else station), tuple(records)
+    claimed = claimed_by_tap(station)
+    _, over = reservation.over(said.reservations, ports_of(station), station.clock, now)
+    ended = {number: end for number, end in over if end is not End.EXPIRED or number not in claimed}
+    if not ended:
+        return station, ()
+    records = [reporting.reservation_record(station, *each, now, owed(station, *each, now)) for each in ended.items()]
+    kept = tuple(each for each in said.reservations if each.reservation_id not in ended)
+    return replace(station, owner=replace(said, reservations=kept)), tuple(records)
+
+
+def claimed_by_tap(station: Station) -> frozenset[int]:
+    """Their holder has come in time, and has shown his card: they wait with him for the plug."""
+    return frozenset(
+        each.reservation_id
+        for evse_id, id_token, groups in who_waits(station)
+        for each in station.owner.reservations
+        if reservation.is_holder(each, id_token, groups) and (evse_id is None or each.evse_id in (None, evse_id))
+    )
+
+
+def who_waits(station: Station) -> Iterator[tuple[int | None, str, frozenset[str]]]:
+    """At a port or, with None, for one, also for the cloud's word."""
+    for port in station.ports:
+        if port.grant:
+            yield port.evse_id, port.grant.id_token, port.grant.groups
+    if station.holding:
+        yield None, station.holding.grant.id_token, station.holding.grant.groups
+    for ask in station.asks:
+        entry = ask.listed or ask.cached
+        yield ask.evse_id, ask.id_token, entry.groups if entry else frozenset()
 
 
 def owed(station: Station, number: int, end: End, now: float) -> dict[str, Any] | None:

@@ -7,18 +7,29 @@ driver's bill.
 
 from dataclasses import dataclass, replace
 
-from agent import life, terms
+from agent import terms
 from agent.effects import AskOnline, Effect, Lookup, Remember
-from agent.events import AuthorizationStatus, CardTapped, Entry, LookedUp, OnlineAnswered, PortChosen
+from agent.events import AuthorizationStatus, CardTapped, Entry, LookedUp, OnlineAnswered, PortChosen, Source
 from agent.panel import Page
-from agent.policy.authorize import Accept, Decision, Question, Refuse, decide, why_bad
+from agent.policy.authorize import (
+    Accept,
+    Decision,
+    Question,
+    Refuse,
+    decide,
+    permitted,
+    port_ready,
+    station_ready,
+    why_bad,
+)
 from agent.policy.authorize import Ask as AskCloud
 from agent.policy.freshness import age_s
 from agent.policy.id_token import normalised
 from agent.policy.reasons import Reason, stands_s
+from agent.policy.reservation import is_holder
 from agent.port import Grant, Port, is_plugged, why_not
 from agent.station import Ask, Holding, Notice, Stage, Station
-from agent.transaction import TEST_RULE, StoppedReason, Trigger, ended_by
+from agent.transaction import LIST_RULE, TEST_RULE, StoppedReason, Trigger, ended_by
 from agent.ui.words import language_of
 
 CARD = "ISO14443"  # OCPP IdTokenEnumStringType of what the reader reads
@@ -258,16 +269,33 @@ def why_not_here(station: Station, port: Port | None, id_token: str) -> Reason |
     return Reason.PLUG_IN_FIRST if taken else None
 
 
-def why_not_granted(station: Station, port: Port, grant: Grant) -> Reason | None:
-    """Why who may charge here could not do it at this very port."""
-    if (reason := why_not_here(station, port, grant.id_token)) is not None:
-        return reason
+def why_not_granted(station: Station, evse_id: int | None, grant: Grant, now: float) -> Refuse | None:
+    """Why who was let in could not start now at this port or, with None, at any: much may have changed since."""
+    opinion = port_ready(asked_again(station, evse_id, grant), now)
+    return opinion if isinstance(opinion, Refuse) else why_not_let_in(station, evse_id, grant, now)
+
+
+def why_not_let_in(station: Station, evse_id: int | None, grant: Grant, now: float) -> Refuse | None:
+    """Why the owner would not let him in any more: the station's life, its reservations, its hours. Whether his card
+    is good was decided at the tap."""
     if grant.rule == TEST_RULE:
         return None
-    if (reason := life.refusal(station)) is not None:
-        return reason
-    is_kept = terms.is_kept_for_others(station, port.evse_id, grant.id_token, grant.groups)
-    return Reason.RESERVED if is_kept else None
+    asked = asked_again(station, evse_id, grant)
+    source = Source.LIST if grant.rule == LIST_RULE else None
+    opinion = station_ready(asked, now) or permitted(Accept(grant.rule, source, grant.groups), asked, now)
+    return opinion if isinstance(opinion, Refuse) else None
+
+
+def asked_again(station: Station, evse_id: int | None, grant: Grant) -> Question:
+    """A port that he has been given already is kept for nobody else."""
+    port, here = port_of(station, evse_id), terms.terms(station, evse_id)
+    if port and port.grant is grant:
+        own = (each for each in here.reservations if is_holder(each, grant.id_token, grant.groups))
+        here = replace(here, reservations=tuple(own))
+    return Question(
+        grant.id_token, station.settings, station.clock, station.link,
+        port_reason=why_not_here(station, port, grant.id_token), card=grant.remote_start_id is None, terms=here,
+    )  # fmt: skip
 
 
 def decided(station: Station, ask: Ask, online: Entry | None, now: float) -> Step:
@@ -321,6 +349,48 @@ def kept_late(asks: tuple[Ask, ...], late: Ask) -> tuple[Ask, ...]:
     return tuple(late if a.ask_id == late.ask_id else a for a in asks)
 
 
+# -- between the tap and the plug -------------------------------------------------------------------------------------
+
+
+def followed(before: Station, station: Station, now: float) -> Station:
+    """Who was let in and may not start any more is told so at once, and waits no longer. Whose car came to a port that
+    is not for him is told so once, and waits on: there may be another port."""
+    for port in station.ports:
+        if port.grant and (why := why_not_let_in(station, port.evse_id, port.grant, now)):
+            station = refused(with_port(station, replace(port, grant=None)), port.evse_id, port.grant, why, now)
+    if (held := station.holding) is None:
+        return station
+    if (why := why_not_let_in(station, None, held.grant, now)) is not None:
+        return refused(replace(station, holding=None), 0, held.grant, why, now)
+    at_port = refused_at_plug(station, now)
+    if at_port is None or at_port == refused_at_plug(before, now):
+        return station
+    evse_id, why = at_port
+    return refused(station, evse_id, held.grant, why, now)
+
+
+def refused_at_plug(station: Station, now: float) -> tuple[int, Refuse] | None:
+    """The port at which the car of a held card stands and cannot start, and why."""
+    cars = cars_for_hold(station, now)
+    if station.holding is None or len(cars) != 1:
+        return None
+    why = why_not_granted(station, cars[0].evse_id, station.holding.grant, now)
+    return (cars[0].evse_id, why) if why else None
+
+
+def cars_for_hold(station: Station, now: float) -> list[Port]:
+    """Those that were plugged in after the card that is held: one of them is its driver's. None, once he was asked."""
+    holding = station.holding
+    if holding is None or holding.choose:
+        return []
+    return [port for port in waiting(station, holding.grant.id_token, now) if may_take(port, holding)]
+
+
+def may_take(port: Port, holding: Holding) -> bool:
+    came_after = port.plugged_at is not None and port.plugged_at >= holding.at
+    return came_after and not port.grant and not port.served and not why_not(port, holding.grant.id_token)
+
+
 # -- what a decision does ---------------------------------------------------------------------------------------------
 
 
@@ -336,12 +406,16 @@ def granted(station: Station, evse_id: int, grant: Grant, now: float) -> Station
     """The grant goes to this port, if it still can: things may have changed while we asked."""
     port = port_of(station, evse_id)
     assert port is not None
-    if (reason := why_not_granted(station, port, grant)) is not None:
-        return noticed(station, evse_id, reason, now, grant.id_token)
+    if (why := why_not_granted(station, evse_id, grant, now)) is not None:
+        return refused(station, evse_id, grant, why, now)
     station = forgotten(station, grant.id_token)
     used = station.chosen is not None and station.chosen[0] == evse_id
     station = replace(with_port(station, replace(port, grant=grant)), chosen=None if used else station.chosen)
     return noticed(station, evse_id, None, now, grant.id_token)
+
+
+def refused(station: Station, evse_id: int, grant: Grant, why: Refuse, now: float) -> Station:
+    return noticed(station, evse_id, why.reason, now, grant.id_token, why.until_s, why.rule)
 
 
 def forgotten(station: Station, id_token: str) -> Station:

@@ -54,11 +54,6 @@ def terms(station: Station, evse_id: int | None) -> Terms:
     return Terms(life.rules(station), held, life.is_reservable(station), evse_id, free, station.zone, row)
 
 
-def is_kept_for_others(station: Station, evse_id: int, id_token: str, groups: frozenset[str]) -> bool:
-    here = terms(station, evse_id)
-    return reservation.kept_for_others(here.reservations, evse_id, id_token, groups, here.free)
-
-
 def situation(station: Station, port: Port, now: float) -> Situation:
     """What charging profiles look at."""
     said, tx = station.owner, port.transaction

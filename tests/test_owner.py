@@ -8,7 +8,19 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from agent.clock import iso8601
-from agent.events import Cp, Entry, Link, LinkChanged, Machine, PortChosen, PortReported, Report
+from agent.events import (
+    Cp,
+    Entry,
+    Link,
+    LinkChanged,
+    Machine,
+    OnlineAnswered,
+    PortChosen,
+    PortReported,
+    Report,
+    StoreFailed,
+    StoreRecovered,
+)
 from agent.explain import as_text, explain
 from agent.faults import Fault
 from agent.policy.plan_token import CTI, EXP, NBF, SUB
@@ -527,6 +539,252 @@ def test_a_station_that_is_only_reserved_refuses_who_has_none() -> None:
     assert play.plug(1).tap(BOB).said(1) is Reason.NEEDS_RESERVATION
     reserve(play, evse_id=2)
     assert charging(play.plug(2).on(PortChosen(2)).tap(ANN)) == [None, ANN]
+
+
+# -- between the tap and the plug
+
+
+def refusals(play: Play) -> list[Json]:
+    """What the cloud was told of cards that could not start, in order."""
+    events = [event for p in play.payloads("NotifyEvent") for event in p["eventData"]]
+    return [event for event in events if event["component"]["name"] == "TokenReader"]
+
+
+def reasons(play: Play) -> list[str]:
+    return [event["actualValue"] for event in refusals(play)]
+
+
+def seen(play: Play, evse_id: int, seconds: int) -> Play:
+    """The controller reports this port every two seconds."""
+    for _ in range(seconds // 2):
+        play.after(2).see(evse_id)
+    return play
+
+
+def test_who_plugs_in_at_a_port_that_is_kept_for_another_is_told_so_once_and_until_when() -> None:
+    play = at_noon()
+    reserve(play, 1, BOB, 1)
+    seen(play.tap(ANN).plug(1), 1, 20)
+    (told,) = refusals(play)
+    assert told["actualValue"] == "reserved" and told["component"]["evse"] == {"id": 1}
+    assert told["customData"]["rule"] == "reservation"
+    assert seen(play, 1, 38).said(1) is None and reasons(play) == ["reserved"], "and not again while she waits"
+    assert reasons(seen(play, 1, 10)) == ["reserved", "timed out"] and charging(play) == [None, None]
+
+
+def test_the_driver_reads_until_when_the_port_that_she_came_to_is_kept() -> None:
+    play = at_noon()
+    reserve(play, 1, BOB, 1)
+    play.tap(ANN).plug(1)
+    notice = screen(play.station, play.now).ports[0].notice
+    assert notice and notice.text == "Reserved for another driver. Until 13:00."
+    play.unplug(1).on(PortChosen(1))
+    notice = screen(play.station, play.now).ports[0].notice
+    assert notice and notice.text == "Reserved for another driver. Until 13:00.", "nor does the button give it to her"
+
+
+def test_a_card_that_is_held_serves_the_other_port_too_after_one_that_is_kept_for_another() -> None:
+    play = at_noon()
+    reserve(play, 1, BOB, 1)
+    play.tap(ANN).plug(1).after(10).unplug(1).after(5)
+    assert charging(play.plug(2)) == [None, ANN]
+    play = at_noon()
+    reserve(play, 1, BOB, 1)
+    play.tap(ANN).plug(1).after(10).plug(2)
+    assert charging(play) == [None, None] and play.said() is Reason.CHOOSE_PORT, "the car at 2 may be anybody's"
+
+
+def test_a_new_word_follows_when_something_else_refuses_and_a_start_when_nothing_does() -> None:
+    play = at_noon()
+    reserve(play, 1, BOB, 1)
+    seen(play.tap(ANN).plug(1), 1, 10)
+    seen(play.on(StoreFailed("disk full")), 1, 10)
+    assert reasons(play) == ["reserved", "cannot record"]
+    seen(play.on(StoreRecovered()), 1, 10)
+    play.command("CancelReservation", reservationId=1)
+    assert charging(play) == [ANN, None] and reasons(play) == ["reserved", "cannot record", "reserved"]
+
+
+def test_a_store_that_fails_under_a_held_card_is_one_word_to_its_driver() -> None:
+    play = at_noon()
+    seen(play.tap(ANN).on(StoreFailed("disk full")).plug(1), 1, 20)
+    assert reasons(play) == ["cannot record"]
+    assert charging(play.on(StoreRecovered())) == [ANN, None]
+
+
+def test_a_port_that_a_driver_has_been_given_is_not_taken_from_him_for_who_reserves_later() -> None:
+    play = at_noon().on(PortChosen(1)).tap(ANN)
+    assert reserve(play, 1, BOB, None) == "Accepted", "port 2 is there for him"
+    play.on(PortChosen(2)).tap(BOB).see(2, faults=frozenset({Fault.OVER_CURRENT}))
+    assert charging(play.plug(1)) == [ANN, None] and refusals(play) == []
+
+
+@pytest.mark.parametrize("at_closing", ["finish", "stop"])
+@pytest.mark.parametrize("evse_id", [None, 1])
+def test_who_taps_before_closing_time_and_plugs_in_after_it_is_refused_as_closed(
+    at_closing: str, evse_id: int | None
+) -> None:
+    play = at_noon()
+    rule = {"name": "day", "who": "everyone", "hours": hours(8, 12 + 1 / 60)}
+    ordered(play, "AccessPolicy", policy(rule, atClosing=at_closing))
+    play.after(30)
+    (play.on(PortChosen(evse_id)) if evse_id else play).tap(ANN).after(29)
+    assert reasons(play) == [], "it is open yet"
+    play.after(1.5)
+    (told,) = refusals(play)
+    assert told["actualValue"] == "closed" and told["customData"]["rule"] == "access: day", "as soon as it is so"
+    drawn = screen(play.station, play.now)
+    notice = drawn.ports[0].notice if evse_id else drawn.notice
+    assert notice and notice.text == "Closed for this card at this time. Until Tuesday 08:00."
+    play.after(10).plug(1)
+    assert charging(play) == [None, None] and play.transactions() == []
+    assert reasons(play.after(60)) == ["closed"]
+
+
+def test_a_plug_at_the_very_instant_of_closing_starts_nothing() -> None:
+    play = at_noon()
+    ordered(play, "AccessPolicy", policy({"name": "day", "who": "everyone", "hours": hours(8, 12 + 1 / 60)}))
+    play.after(30).tap(ANN)
+    play.now += 30.5  # the timer is late
+    assert play.plug(1).transactions() == [] and reasons(play) == ["closed"]
+
+
+def test_another_rule_that_is_open_at_the_plug_lets_in_who_has_tapped_under_the_one_before() -> None:
+    play = at_noon()
+    day = {"name": "day", "who": "groups", "groups": ["fleet"], "hours": hours(8, 12 + 1 / 60)}
+    ordered(play, "AccessPolicy", policy(day, {"name": "all", "who": "connected"}))
+    assert charging(play.after(30).tap(ANN).after(40).plug(1)) == [ANN, None]
+    (started,) = play.payloads("TransactionEvent")
+    assert started["customData"]["accessRule"] == "day", "that has let her in"
+
+
+def test_after_closing_time_a_start_from_the_cloud_and_a_listed_card_go_by_the_rules_for_connected_drivers() -> None:
+    for who, said in (("connected", []), ("everyone", ["closed"])):
+        play = at_noon()
+        rules: list[Json] = [{"name": "day", "who": "everyone", "hours": hours(8, 12 + 1 / 60)}]
+        rules += [{"name": "always", "who": who}] if who == "connected" else []
+        ordered(play, "AccessPolicy", policy(*rules))
+        play.after(30)
+        remote = {"idToken": {"idToken": "app", "type": "Central"}, "remoteStartId": 1, "evseId": 1}
+        assert play.command("RequestStartTransaction", **remote) == {"status": "Accepted"}
+        play.on(PortChosen(2)).tap(BOB)
+        play.after(40).plug(1).plug(2)
+        assert charging(play) == ([None, None] if said else ["app", BOB])
+        assert reasons(play) == said * 2
+
+
+def test_a_policy_that_comes_between_tap_and_plug_decides_about_the_plug() -> None:
+    play = at_noon().tap(BOB)
+    ordered(play, "AccessPolicy", policy({"name": "fleet", "who": "groups", "groups": ["fleet"]}))
+    (told,) = refusals(play)
+    assert told["actualValue"] == "not at this station" and told["customData"]["rule"] == "access: no rule"
+    assert charging(play.plug(1)) == [None, None]
+
+
+@pytest.mark.parametrize("evse_id", [None, 1])
+def test_without_the_reservation_that_has_let_her_in_a_driver_does_not_start(evse_id: int | None) -> None:
+    play = at_noon(facts={"owner/reservable": True})
+    reserve(play)
+    (play.on(PortChosen(1)) if evse_id else play).tap(ANN).after(5)
+    assert play.command("CancelReservation", reservationId=1)["status"] == "Accepted"
+    (told,) = refusals(play)
+    assert told["actualValue"] == "needs a reservation" and told["customData"]["rule"] == "reservations only"
+    play.after(5).plug(1)
+    assert charging(play) == [None, None] and play.transactions() == []
+
+
+@pytest.mark.parametrize("evse_id", [None, 1])
+def test_a_card_shown_in_time_keeps_its_reservation_until_the_plug(evse_id: int | None) -> None:
+    play = at_noon(facts={"owner/reservable": True})
+    priced(play)
+    reserve(play, for_s=60)
+    play.after(30)
+    (play.on(PortChosen(1)) if evse_id else play).tap(ANN).after(40)
+    assert ended(play) == [], "her time has passed while she fetches her cable"
+    assert charging(play.plug(1)) == [ANN, None] and ended(play.after(600)) == []
+    (started,) = [p for p in play.payloads("TransactionEvent") if p["eventType"] == "Started"]
+    assert started["reservationId"] == 1 and play.station.owner.reservations == ()
+
+
+@pytest.mark.parametrize("evse_id", [None, 1])
+def test_who_shows_her_card_in_time_and_never_plugs_in_has_used_her_reservation_once(evse_id: int | None) -> None:
+    play = at_noon()
+    priced(play)
+    reserve(play, for_s=60)
+    play.after(30)
+    (play.on(PortChosen(1)) if evse_id else play).tap(ANN).after(59)
+    assert ended(play) == []
+    assert ended(play.after(600)) == [(1, "NoTransaction")]
+    (told,) = play.payloads("ReservationStatusUpdate")
+    assert told["customData"]["totalCost"] == "5.00"
+
+
+@pytest.mark.parametrize("evse_id", [None, 1])
+def test_whom_the_station_keeps_from_starting_keeps_her_reservation_and_pays_nothing(evse_id: int | None) -> None:
+    for for_s, said in ((3600, []), (60, [(1, "Removed")])):
+        play = at_noon()
+        priced(play)
+        reserve(play, evse_id=None, for_s=for_s)
+        play.after(30)
+        (play.on(PortChosen(1)) if evse_id else play).tap(ANN).on(StoreFailed("disk full")).after(61)
+        assert reasons(play) == ["cannot record"] and ended(play) == said
+        assert all("customData" not in told for told in play.payloads("ReservationStatusUpdate"))
+
+
+def test_only_her_own_card_keeps_a_reservation_past_its_time() -> None:
+    play = at_noon()
+    reserve(play, for_s=60)
+    assert ended(play.after(30).on(PortChosen(2)).tap(ANN).after(31)) == [(1, "Expired")], "it was for port 1"
+    play = at_noon()
+    reserve(play, for_s=60)
+    assert ended(play.after(30).tap(BOB).after(31)) == [(1, "Expired")]
+
+
+def test_a_card_that_the_cloud_is_asked_about_keeps_its_reservation_too() -> None:
+    play = at_noon(facts={"owner/reservable": True}).on(LinkChanged(Link.UP))
+    play.allow.clear()
+    reserve(play, for_s=60)
+    play.after(57).plug(1).tap(ANN).after(5)
+    assert ended(play) == []
+    play.on(OnlineAnswered(play.asked[0].ask_id, Entry()))
+    assert charging(play) == [ANN, None] and ended(play) == []
+    (started,) = [p for p in play.payloads("TransactionEvent") if p["eventType"] == "Started"]
+    assert started["reservationId"] == 1
+
+
+@pytest.mark.parametrize("evse_id", [None, 1])
+def test_a_station_whose_plan_ends_between_tap_and_plug_starts_nobody_and_says_why(evse_id: int | None) -> None:
+    play = Play()
+    minute_days = 60 / DAY_S
+    assert ordered(play, "PlanToken", cwt(token(1, -100, minute_days - 90)))["status"] == "Accepted"
+    play.after(30)
+    (play.on(PortChosen(1)) if evse_id else play).tap(ANN).after(31)
+    assert charging(play.plug(1)) == [None, None]
+    (told,) = refusals(play)
+    assert told["actualValue"] == "plan ended" and told["customData"]["rule"] == "station"
+
+
+def test_a_transfer_or_a_port_out_of_service_between_tap_and_plug_starts_nobody() -> None:
+    play = at_noon().tap(ANN)
+    ordered(play, "Transfer", {"waitS": 600})
+    assert charging(play.plug(1)) == [None, None]
+    play = at_noon().on(PortChosen(1)).tap(ANN)
+    play.command("ChangeAvailability", evse={"id": 1}, operationalStatus="Inoperative")
+    assert charging(play.plug(1)) == [None, None]
+    (told,) = refusals(play.after(60))
+    assert told["actualValue"] == "unavailable" and told["customData"]["rule"] == "port"
+
+
+def test_a_port_that_is_back_in_service_in_time_serves_who_has_waited_for_it() -> None:
+    play = at_noon().on(PortChosen(1)).tap(ANN)
+    for to in ("Inoperative", "Operative"):
+        play.command("ChangeAvailability", evse={"id": 1}, operationalStatus=to)
+    assert charging(play.plug(1)) == [ANN, None] and refusals(play) == []
+
+
+def priced(play: Play) -> None:
+    tariff = {"tariffId": "T", "currency": "EUR", "reservationFixed": {"prices": [{"priceFixed": 5}]}}
+    assert play.command("SetDefaultTariff", evseId=0, tariff=tariff)["status"] == "Accepted"
 
 
 # -- the plan
