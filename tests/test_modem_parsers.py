@@ -127,6 +127,53 @@ def test_the_cause_of_a_rejection_and_the_timers_of_power_saving_are_told() -> N
     has(read(None, '+CGREG: 1,"1A2B","01C3D4E5",3,"0B"'), {"rac": 0x0B})
 
 
+TIMERS = {"active_time": "00000110", "periodic_tau": "11100000"}
+BEHIND_ACT = ("rac", "nssai", "cause_type", "reject_cause", "active_time", "periodic_tau")
+
+
+@pytest.mark.parametrize(
+    ("line", "fields"),
+    [
+        # 10.1.20: the RAC stands between <AcT> and the cause
+        ('+CGREG: 3,3,"2C4F","0008F7A3",2,"1A",0,7', {"rac": 0x1A, "cause_type": 0, "reject_cause": 7}),
+        ("+CGREG: 3,3,2C4F,0008F7A3,2,1A,0,7", {"rac": 0x1A, "cause_type": 0, "reject_cause": 7}),
+        ("+CGREG: 3,3,2C4F,0008F7A3,2,0,0,7", {"rac": 0, "cause_type": 0, "reject_cause": 7}),
+        ('+CGREG: 3,3,"2C4F","0008F7A3",2,,0,7', {"cause_type": 0, "reject_cause": 7}),
+        ('+CGREG: 3,3,"2C4F","0008F7A3",2,0,7', {"cause_type": 0, "reject_cause": 7}),  # without it
+        ('+CGREG: 3,3,"2C4F","0008F7A3",2,0,7,,', {"cause_type": 0, "reject_cause": 7}),
+        ('+CGREG: 2,1,"2C4F","0008F7A3",2,1A,', {"rac": 0x1A}),
+        ('+CGREG: 5,1,"2C4F","0008F7A3",0,"1A",0,14,"00000110","11100000","01000010"',
+         {"rac": 0x1A, "cause_type": 0, "reject_cause": 14, **TIMERS}),
+        ('+CGREG: 4,1,"2C4F","0008F7A3",7,"1A",,,"00000110"', {"rac": 0x1A, "active_time": "00000110"}),
+        ('+CGREG: 4,1,"2C4F","0008F7A3",7,,,"00000110","11100000"', TIMERS),  # as +CEREG has it
+        # a timer is no cause
+        ('+CEREG: 4,1,"2B2A","FF","0A1B2C03",9,,,"00000110","11100000","01000001"', {"rac": 0xFF, **TIMERS}),
+        ('+CEREG: 5,1,"2B2A","0A1B2C03",9,"00","00000110","11100000"', {"rac": 0, **TIMERS}),
+        ('+CEREG: 4,1,"2B2A","0A1B2C03",9,,,,"11100000"', {"periodic_tau": "11100000"}),
+        ('+CEREG: 5,1,"2B2A","0A1B2C03",9,0,0,"00000110","11100000"', {"cause_type": 0, "reject_cause": 0, **TIMERS}),
+        ('+CEREG: 5,3,"2B2A","0A1B2C03",7,0,15,,', {"cause_type": 0, "reject_cause": 15}),
+        ('+CEREG: 5,1,"2B2A","0A1B2C03",7,0,0,0,0', {"cause_type": 0, "reject_cause": 0}),
+        ('+CEREG: 3,3,"2B2A","0A1B2C03",7,0,256', {"cause_type": 0}),
+        ('+CEREG: 3,3,"2B2A","0A1B2C03",13,0,15', {"cause_type": 0, "reject_cause": 15}),
+        ('+CEREG: 3,3,"2B2A","0A1B2C03",11,0,15', {"cause_type": 0, "reject_cause": 15}),
+        # 10.1.47: the slices stand there, whatever the technology
+        ('+C5GREG: 2,1,"0001F4","00000100F",11,4,"01.0000AB"', {"nssai": "01.0000AB"}),
+        ('+C5GREG: 2,1,"0001F4","00000100F",10,4,"01"', {"nssai": "01"}),
+        ('+C5GREG: 2,1,"0001F4","00000100F",11,4,"01000001"', {"nssai": "01000001"}),
+        ('+C5GREG: 2,1,"0001F4","00000100F",11,0', {}),
+        ('+C5GREG: 3,3,"0001F4","00000100F",11,1,"01",0,22', {"nssai": "01", "cause_type": 0, "reject_cause": 22}),
+        ("+C5GREG: 3,3,,,,,,0,22", {"cause_type": 0, "reject_cause": 22}),
+        ('+C5GREG: 3,3,"0001F4","00000100F",11,0,22', {"cause_type": 0, "reject_cause": 22}),
+    ],
+)  # fmt: skip
+def test_what_stands_behind_the_technology_is_told_by_the_clause_of_its_prefix(
+    line: str, fields: dict[str, object]
+) -> None:
+    name, _, body = line.partition(": ")
+    for piece in (read(f"AT{name}?", line), read(None, f"{name}: {body.partition(',')[2]}")):
+        assert {key: piece.fields[key] for key in BEHIND_ACT if key in piece.fields} == fields, piece
+
+
 def test_what_a_test_lists_is_no_registration() -> None:
     piece = read("AT+CREG=?", "+CREG: (0-2)")
     assert piece.kind == "answer" and "stat" not in piece.fields
