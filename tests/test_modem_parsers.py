@@ -382,6 +382,7 @@ def test_a_level_is_told_in_dbm_and_db_whoever_says_it(line: str, fields: dict[s
         ("^SYSINFO: 2,3,0,17,1,7", {"act": 7, "roaming": False, "sim": "ready"}),
         ("^SYSINFO:2,3,1,5,1,,5", {"act": 4, "roaming": True, "sim": "ready"}),
         ("^SYSINFO: 0,0,0,0,255", {"act": None, "sim": "missing"}),
+        ("^SYSINFO: 0,0,0,17,4", {"act": 7, "sim": "failed"}),
     ],
 )  # fmt: skip
 def test_a_serving_cell_is_told_in_our_words_whoever_says_it(line: str, fields: dict[str, object]) -> None:
@@ -430,6 +431,14 @@ def test_the_lock_is_told_in_the_words_of_the_standard(said: str, lock: str | No
         ("+UPINCNT: 3,2,10,9", {"SIM PIN": 3, "SIM PIN2": 2, "SIM PUK": 10, "SIM PUK2": 9}),
         ("#PCT: 3", {"SIM PIN": 3}),
         ("^CPIN: SIM PIN,3,10,3,10,2", {"SIM PUK": 10, "SIM PIN": 3, "SIM PUK2": 10, "SIM PIN2": 2}),
+        ("*EPIN: 3,10,2,9", {"SIM PIN": 3, "SIM PUK": 10, "SIM PIN2": 2, "SIM PUK2": 9}),
+        ("%PINNUM: 3, 10, 2, 9", {"SIM PIN": 3, "SIM PUK": 10, "SIM PIN2": 2, "SIM PUK2": 9}),
+        ("+EPINC: 3, 2, 10, 9", {"SIM PIN": 3, "SIM PIN2": 2, "SIM PUK": 10, "SIM PUK2": 9}),
+        ("+XPINCNT: 3,2,10,9", {"SIM PIN": 3, "SIM PIN2": 2, "SIM PUK": 10, "SIM PUK2": 9}),
+        ("+ZPINPUK: 3,10", {"SIM PIN": 3, "SIM PUK": 10}),
+        ("^SPIC: 3", {"SIM PIN": 3}),
+        ('^SPIC: "SC",3', {"SIM PIN": 3}),
+        ('^SPIC: "P2",2', {"SIM PIN2": 2}),
         ("+CPINR: what,x", {}),
     ],
 )
@@ -490,6 +499,12 @@ def test_the_file_of_the_iccid_is_one_too() -> None:
         ("$QCSIMSTAT: 1 SIM INIT COMPLETED", "ready"), ("$QCSIMSTAT: 0,SIM INIT COMPLETED", "ready"), ("%XSIM: 0",
          "missing"),
         ("+XSIM: 7", "ready"), ("^SCKS: 0", "missing"), ("+QUSIM: x", None),
+        ("+QUSIM: 0", "inserted"),  # a SIM that is no USIM
+        ("+QSIMSTAT: 1,2", "unknown"), ("+QSIMSTAT: 1,1", "inserted"),
+        ("+XSIM: 1,7", "ready"), ("+XSIM: 6", "failed"), ("+XSIM: 8", "failed"), ("+XSIM: 99", "unknown"),
+        ("^SIMST:4,0", "failed"),
+        ("^SIMST:3", "ready"), ("+UUSIMSTAT: 0", "missing"), ("+UUSIMSTAT: 1", "locked"), ("+UUSIMSTAT: 3", "failed"),
+        ("+UUSIMSTAT: 6", "ready"), ("+UUSIMSTAT: 9", None), ("+ESIMS: 0,13", "missing"), ("+ESIMS: 1,12", "inserted"),
     ],
 )  # fmt: skip
 def test_a_sim_that_comes_or_goes_is_told(line: str, state: str | None) -> None:

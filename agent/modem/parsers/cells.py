@@ -9,6 +9,7 @@ import re
 
 from agent.modem.fields import Fields, at, hexadecimal, number, plain, real, split, text
 from agent.modem.parsers.signal import RSRP_DBM, RSRQ_DB, RSSI_DBM, index
+from agent.modem.parsers.sim import SIMST
 from agent.modem.parsers.technologies import act, act_of
 
 PLMN = re.compile(r"([0-9]{3})-([0-9]{1,3})")
@@ -196,7 +197,7 @@ def sysinfo(body: str) -> Fields:
     }
 
 
-SIM_STATES = {"1": "ready", "0": "failed", "255": "missing"}
+SIM_STATES = {str(state): told for state, told in SIMST.items()}  # Huawei has one numbering for both
 # 3 GSM, 5 WCDMA, 7 both, 15 TD-SCDMA, 17 LTE; the submode is finer, where there is one.
 SYSMODES = {3: 0, 5: 2, 7: 2, 15: 2, 17: 7}
 SUBMODES = {1: 0, 2: 0, 3: 3, 4: 2, 5: 4, 6: 5, 7: 6, 8: 2, 9: 6, 17: 6, 18: 6}

@@ -105,9 +105,7 @@ def act_in(field: str) -> int | None:
 def extra(fields: list[str], name: str, technology: object) -> Fields:
     """Behind <AcT>: the RAC or the slices, the cause of a rejection (n = 3, 5), timers of power saving (n = 4, 5)."""
     found: Fields = {}
-    if name == FIVE_GS:
-        found, fields = slices(fields)
-    elif technology == 11 and len(fields) >= 2 and not TIMER.fullmatch(plain(fields[-1])):
+    if name == FIVE_GS or (technology == 11 and len(fields) >= 2 and not TIMER.fullmatch(plain(fields[-1]))):
         found, fields = slices(fields)
     elif len(fields) == 1 or has_rac(fields, name):
         if RAC.fullmatch(fields[0]):
@@ -125,7 +123,7 @@ def extra(fields: list[str], name: str, technology: object) -> Fields:
 
 
 def slices(fields: list[str]) -> tuple[Fields, list[str]]:
-    """10.1.47: <Allowed_NSSAI_length>,<Allowed_NSSAI>, and the fields behind them; some leave both out of a rejection."""
+    """10.1.47: <Allowed_NSSAI_length>,<Allowed_NSSAI>, and the fields behind them; some have neither in a rejection."""
     if len(fields) == 2 and number(fields[0]) == 0 and cause(fields[1]) is not None:
         return {}, fields
     said = at(fields, 1) or (fields[0] if fields[0].startswith('"') else "")
