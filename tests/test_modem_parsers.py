@@ -357,7 +357,7 @@ def test_a_level_is_told_in_dbm_and_db_whoever_says_it(line: str, fields: dict[s
          {"act": 0, "mccmnc": "00101", "lac": 0x1806, "ci": 0x2C93, "rssi_dbm": -67}),
         ('+QENG: "servingcell","SEARCH"', {"service": "SEARCH", "act": None, "mccmnc": None}),
         ('+QENG: "servingcell","NOCONN","LTE","FDD",-,-,-,-,-,-,-,-,-,-,-,-,-,-',
-         {"act": 7, "mccmnc": None, "rsrp_dbm": None}),
+         {"act": 7, "mccmnc": None, "rsrp_dbm": None, "band": None}),
         ('+QENG: "LTE","FDD",001,03,3359966,1,150,1,5,5,4AA3,-89,-13,-58,16,15,20,-',
          {"act": 7, "lac": 0x4AA3, "rsrp_dbm": -89}),
         ('+QENG:"NR5G-NSA",001,03,832,-76,21,-11,528030,41,8,1', {"act": 13, "rsrp_dbm": -76, "rsrq_db": -11}),
@@ -372,6 +372,9 @@ def test_a_level_is_told_in_dbm_and_db_whoever_says_it(line: str, fields: dict[s
         ("^SMONI: 4G,SEARCH,SEARCH", {"act": 7, "mccmnc": None}),
         ('#RFSTS: "001 01",5230,-101,-82,-11.5,00af,,32,3,1,abcdef01,"001010123456789","Example",2,12,100',
          {"act": 7, "mccmnc": "00101", "lac": 0xAF, "rsrp_dbm": -101, "rsrq_db": -11.5, "rssi_dbm": -82}),
+        ('#RFSTS: "001 01",66786,-101,-68,-13,2D18,255,,640,1,0,3089F02,"001010123456789","Example",3,66',
+         {"act": 7, "mccmnc": "00101", "lac": 0x2D18, "ci": 0x3089F02, "rsrp_dbm": -101, "rsrq_db": -13,
+             "rssi_dbm": -68}),
         ('#RFSTS: "001 04",14,-83,0CBC,00,5,19,10,,BEE9,"001010123456789","",0,2',
          {"mccmnc": "00104", "rsrp_dbm": None}),
         ("#MONI: Example RSRP:-92 RSRQ:-17 TAC:8B1E Id:A204C01 EARFCN:800 PWR:-59dbm",
@@ -655,6 +658,12 @@ def test_an_event_is_known_without_its_prefix() -> None:
         ('+CGPADDR: 1,"10.1.2.3","32.1.13.184.0.0.0.0.0.0.0.0.0.0.0.1"', {"addresses": ["10.1.2.3", "2001:db8::1"]}),
         ('+CGPADDR: 1,"10.1.2.3,2001:DB8:0:0:0:0:0:1"', {"addresses": ["10.1.2.3", "2001:db8::1"]}),
         ('+CGPADDR: 1,"0.0.0.0"', {"addresses": []}),
+        ('+CGPADDR: 1,"10.1.2.3 32.1.13.184.0.0.0.0.0.0.0.0.0.0.0.1"', {"addresses": ["10.1.2.3", "2001:db8::1"]}),
+        ('+CGPADDR: 1,"10.1.2.3.32.1.13.184.0.0.0.0.0.0.0.0.0.0.0.1"', {"addresses": ["10.1.2.3", "2001:db8::1"]}),
+        ('+CGPADDR: 1,"10.1.2.3 2001:db8::1"', {"addresses": ["10.1.2.3", "2001:db8::1"]}),
+        ('+CGDCONT: 1,"IPV4V6","a","10.1.2.3 0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0",0,0', {"address": "10.1.2.3"}),
+        ('+CGDCONT: 1,"IPV4V6","a","10.1.2.3.32.1.0.0.0.0.0.0.0.0.0.0.0.0.0.1",0,0', {"address": "10.1.2.3"}),
+        ('+CGDCONT: 1,"IPV4V6","a","0.0.0.0 0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0",0,0', {"address": None}),
         ("+CGPADDR: 3", {"cid": 3, "addresses": []}),
         ('+QIACT: 1,1,1,"10.1.2.3"', {"cid": 1, "active": True, "address": "10.1.2.3"}),
     ],
@@ -670,6 +679,7 @@ def test_a_context_is_told_with_its_addresses(line: str, fields: dict[str, objec
         '"10.1.2.3.255.255.255.0","10.1.2.1","10.9.9.1","10.9.9.2"',
         '"10.1.2.3","255.255.255.0","10.1.2.1","10.9.9.1","10.9.9.2"',
         "10.1.2.3.255.255.255.0,10.1.2.1,10.9.9.1,10.9.9.2,,,",
+        '"10.1.2.3 255.255.255.0","10.1.2.1","10.9.9.1","10.9.9.2"',
     ],
 )
 def test_a_contexts_dynamic_values_are_told_of_either_release(said: str) -> None:
@@ -685,6 +695,9 @@ def test_dynamic_values_may_be_few_or_of_ipv6() -> None:
     six = ".".join(["32.1.13.184", *["0"] * 11, "9"]), ".".join(["255"] * 8 + ["0"] * 8)
     has(read("AT+CGCONTRDP", f'+CGCONTRDP: 1,5,"a","{six[0]}.{six[1]}"'),
         {"address": "2001:db8::9", "mask": "ffff:ffff:ffff:ffff::"})
+    for dotted in (f"{six[0]} {six[1]}", "2001:db8::9 ffff:ffff:ffff:ffff::"):
+        has(read("AT+CGCONTRDP", f'+CGCONTRDP: 1,5,"a","{dotted}"'),
+            {"address": "2001:db8::9", "mask": "ffff:ffff:ffff:ffff::"})
     assert address("192.168.97.2/30") == ("192.168.97.2", "30") and address("1.2.3.999") == (None, None)
 
 
@@ -744,7 +757,12 @@ def test_the_functionality_is_the_first_number(body: str, fun: int | None) -> No
         ("(12,22,29)", ["2g", "3g", "2g 3g"]),
         ("(28)", ["4g"]),
         ("+WS46: (29-31)", ["2g 3g", "2g 4g", "3g 4g"]),
-        ("+WS46: (22,25,28,31,36-38)", ["3g", "2g 3g 4g 5g", "4g", "3g 4g", "5g", "4g 5g", "3g 4g 5g"]),
+        ("+WS46: (22,25,28,31,36-38)", ["3g", "2g 3g 4g", "4g", "3g 4g", "5g", "4g 5g", "3g 4g 5g"]),
+        ("+WS46: (12,22,25,28,35)", ["2g", "3g", "2g 3g 4g", "4g", "2g 3g 4g 5g"]),
+        ("+WS46: (12,22,25,29)", ["2g", "3g", "2g 3g"]),
+        ("+WS46: (25)", ["2g 3g"]),
+        ("+WS46: 25", ["2g 3g 4g"]),
+        ("25", ["2g 3g 4g"]),
         ("+WS46: 31", ["3g 4g"]),
         ("+WS46: (1)", []),
     ],
