@@ -8,8 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from agent.modem.at import Answered
 from agent.modem.errors import CME, CMS, final
 from agent.modem.fields import address, luhn, numbers, split, ucs2
+from agent.modem.modem import Modem, questioned
 from agent.modem.parse import as_json, pieces
 from agent.modem.reading import Piece
 from agent.modem.vocabulary import BARE, FREE, KNOWN, PARSERS, REGISTRATIONS, command_of
@@ -223,6 +225,12 @@ A, B = ("Alpha Tel", "Alpha", "00101"), ("Beta, Inc", "Beta", "001020")
         ('(1,"0041006C007000680061","0041006C007000680061","00300030003100300031",12)',
          [(1, "Alpha", "Alpha", "00101", 12)]),
         ('(2,"","","0010100",2)', [(2, None, None, "0010100", 2)]),
+        ('(02,"Alpha Tel","Alpha","00101",07)', [(2, *A, 7)]),
+        ('(2,"Alpha Tel","Alpha","001-01",7),(1,"Beta, Inc","Beta","001-020")', [(2, *A, 7), (1, *B, None)]),
+        ('(1,"Alpha Tel ,"Alpha","00101",7),(1,"Beta, Inc","Beta","001020",0)', [(1, *A, 7), (1, *B, 0)]),
+        ('(1,"Beta, Inc","Beta","001020",0),(2,"Alpha Tel","Alpha,"00101",7),,(0-4),(0-2)', [(1, *B, 0), (2, *A, 7)]),
+        ('(1,"Alpha ""A""","Alpha","00101",7),(2,Alpha Tel","Alpha","00101",7)',
+         [(1, 'Alpha "A"', "Alpha", "00101", 7), (2, *A, 7)]),
         ("(0,1,2,3,4),(1,2,3,4,5)", []),
         ("", []),
     ],
@@ -244,6 +252,10 @@ def test_a_list_of_networks_may_have_several_lines() -> None:
     assert [piece.kind for piece in found] == ["answer", "answer", "answer", "final"]
     networks = [as_json(piece)["networks"] for piece in found[:3]]
     assert [code for code in ("00101", "00102", "00103") if code in json.dumps(networks)] == ["00101", "00102", "00103"]
+    wire = '+COPS: (2,"A",,"00101",0)\r\n,(0-4),(0-2)\r\nOK\r\n'
+    assert [piece.kind for piece in pieces("AT+COPS=?", wire.encode())] == ["answer", "answer", "final"]
+    assert read("AT+CSQ", ",(0,1),(0,1)").kind == "unknown"
+    has(read("AT+COPS?;+WS46=?", "(12,22,28)"), {"codes": [12, 22, 28]})
 
 
 # -- signal -----------------------------------------------------------------------------------------------------------
@@ -770,6 +782,12 @@ def test_the_functionality_is_the_first_number(body: str, fun: int | None) -> No
 def test_the_choice_of_radio_is_told_as_generations(line: str, sets: list[str]) -> None:
     told = read("AT+WS46=?", line).fields["mode_sets"]
     assert isinstance(told, list) and [" ".join(each) for each in told] == sets
+
+
+@pytest.mark.parametrize(("line", "sign"), [("25", None), ("(25)", None), ("(12,22,25,28)", "AT+WS46=?")])
+def test_25_alone_is_no_sign_of_an_lte_modem(line: str, sign: str | None) -> None:
+    answer = Answered("AT+WS46=?", (read("AT+WS46=?", line),), final("OK"), True)
+    assert questioned(Modem(), answer, "AT+WS46=?").evidence.lte == sign
 
 
 @pytest.mark.parametrize("code", CME)

@@ -73,7 +73,7 @@ BARE: dict[str, tuple[Bare, ...]] = {
     "+GSN": (identity.bare_serial,),
     "+CGSN": (identity.bare_serial,),
     "+CIMI": (identity.bare_imsi,),
-    "+COPS": (operators.continued,),
+    "+COPS": (operators.continued, operators.ended),
     "+WS46": (modes.bare_ws46,),
     "+GCAP": (identity.bare_capabilities,),
     **dict.fromkeys(ICCID, (sim.bare_iccid,)),
