@@ -27,7 +27,8 @@ def ws46(body: str) -> Fields:
     has; a list without any is of the days when it was 2G and 3G.
     """
     codes = numbers(body)
-    has_lte = "(" not in body or any("4g" in WS46.get(code, ()) for code in codes)
+    is_value = len(codes) == 1 and "(" not in body
+    has_lte = is_value or any("4g" in WS46.get(code, ()) for code in codes)
     sets: list[list[str]] = []
     for code in codes:
         said = (("2g", "3g", "4g") if has_lte else ("2g", "3g")) if code == ALL else WS46.get(code, ())
