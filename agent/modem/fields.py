@@ -8,6 +8,7 @@ import re
 from ipaddress import AddressValueError, IPv4Address, IPv6Address
 
 Fields = dict[str, object]
+Address = tuple[str | None, str | None]  # and its mask or prefix length
 
 FIELD = re.compile(r'((?:"[^"]*+"?|\((?:[^()"]|"[^"]*+"?)*+\)?|[^,"(]++)*+)(,|$)')
 NUMBER = re.compile(r"[+-]?[0-9]{1,12}")
@@ -100,25 +101,53 @@ def ucs2(said: str) -> str:
 HEXADECIMALS = re.compile(r"[0-9A-Fa-f]+")
 
 
-def address(field: str) -> tuple[str | None, str | None]:
-    """Address and mask or prefix length behind it, of either family; `0.0.0.0` and `::` are none.
+def address(field: str) -> Address:
+    """The first that is one; its mask or prefix length, too. `0.0.0.0` and `::` are none."""
+    found = addresses(field)
+    return next((each for each in found if each[0]), found[0] if found else (None, None))
+
+
+def addresses(field: str) -> list[Address]:
+    """Those of one field, of either family, each with its mask or prefix length.
 
     27.007 writes both families as dotted numbers: 4 or 16 of an address, 8 or 32 with its mask (10.1.10, 10.1.23).
-    Others write IPv6 with colons, and the length behind a slash.
+    Others write IPv6 with colons, and the length behind a slash; +CGPIAF puts a blank before the mask. Of a context of
+    both families some write both addresses into one field, with a blank or a dot between them.
     """
-    bare = plain(field).strip()
-    bare, _, length = bare.partition("/")
+    found: list[Address] = []
+    before = 0
+    for said in plain(field).split():
+        for part in unglued(said):
+            size, (told, mask) = single(part)
+            if size and size == before and found[-1][1] is None:
+                found[-1], before = (found[-1][0], told), 0
+            else:
+                found.append((told, mask))
+                before = size
+    return found
+
+
+def unglued(said: str) -> list[str]:
+    """IPv4 in front of IPv6 as one run of dotted numbers, with masks or without."""
+    parts = said.split(".") if ":" not in said else []
+    first = {20: 4, 40: 8}.get(len(parts))
+    return [".".join(parts[:first]), ".".join(parts[first:])] if first else [said]
+
+
+def single(said: str) -> tuple[int, Address]:
+    """The bytes of its family, 0 if it is none of either; and the address."""
+    bare, _, length = said.partition("/")
     if "." in bare and ":" not in bare:
         parts = bare.split(".")
         if not all(map(BYTE.fullmatch, parts)) or max(map(int, parts)) > 255:
-            return None, None
+            return 0, (None, None)
         half = len(parts) // 2 if len(parts) in (8, 32) else len(parts)
-        return dotted(parts[:half]), dotted(parts[half:]) or length or None
+        return half, (dotted(parts[:half]), dotted(parts[half:]) or length or None)
     try:
         found = IPv6Address(bare)
     except AddressValueError:
-        return None, None
-    return (str(found) if int(found) else None), length or None
+        return 0, (None, None)
+    return 16, (str(found) if int(found) else None, length or None)
 
 
 def dotted(parts: list[str]) -> str | None:
@@ -131,9 +160,10 @@ def dotted(parts: list[str]) -> str | None:
 
 
 def mccmnc(field: str) -> str | None:
-    """Five or six digits (seven of some that pad); quotes and UCS2 do not matter."""
+    """Five or six digits (seven of some that pad); quotes, UCS2 and a dash behind the MCC do not matter."""
     bare = ucs2(plain(field).strip())
-    return bare if re.fullmatch(r"[0-9]{5,7}", bare) else None
+    found = re.fullmatch(r"([0-9]{3})-?([0-9]{2,4})", bare)
+    return found[1] + found[2] if found else None
 
 
 def luhn(digits: str) -> bool:

@@ -283,7 +283,8 @@ def questioned(modem: Modem, answer: Answered, command: str) -> Modem:
         evidence = kinds.with_signs(evidence, lte="it answers AT+CEREG=?")
     if command == "AT+WS46=?" and is_ok:
         sets = answer.get("mode_sets")
-        if isinstance(sets, list) and any("4g" in each or "5g" in each for each in sets):
+        is_alone = answer.get("codes") == [25]  # of old modems 2G and 3G
+        if isinstance(sets, list) and not is_alone and any("4g" in each or "5g" in each for each in sets):
             evidence = kinds.with_signs(evidence, lte="AT+WS46=?", gsm="AT+WS46=?")
     return structs.replace(modem, evidence=evidence)
 

@@ -162,7 +162,7 @@ class Reader:
         if name in REGISTRATIONS:
             if form == "test":
                 return {"text": body}
-            return registration(body, form == "read")
+            return registration(body, form == "read", name)
         if name == "+COPS":
             return operators.operator(body, form == "test")
         if name == "+QLTS":

@@ -9,6 +9,7 @@ import re
 
 from agent.modem.fields import Fields, at, hexadecimal, number, plain, real, split, text
 from agent.modem.parsers.signal import RSRP_DBM, RSRQ_DB, RSSI_DBM, index
+from agent.modem.parsers.sim import SIMST
 from agent.modem.parsers.technologies import act, act_of
 
 PLMN = re.compile(r"([0-9]{3})-([0-9]{1,3})")
@@ -156,12 +157,12 @@ def served(fields: list[str]) -> Fields:
         fields = [fields[0], *fields[2:]]
     found["mccmnc"] = plmn(at(fields, 1), at(fields, 2))
     if technology in (7, 9):  # cell, pci, earfcn, band, two bandwidths, tac, rsrp, rsrq, rssi, sinr
-        found |= {"ci": hexadecimal(at(fields, 3)), "lac": hexadecimal(at(fields, 9)), "band": text(at(fields, 6))}
+        found |= {"ci": hexadecimal(at(fields, 3)), "lac": hexadecimal(at(fields, 9)), "band": said(at(fields, 6))}
         return found | levels(at(fields, 10), at(fields, 11), at(fields, 12))
     if technology == 13:  # pci, rsrp, sinr, rsrq, arfcn, band
-        return found | {"band": text(at(fields, 8))} | levels(at(fields, 4), at(fields, 6))
+        return found | {"band": said(at(fields, 8))} | levels(at(fields, 4), at(fields, 6))
     if technology == 11:  # cell, pci, tac, arfcn, band, bandwidth, rsrp, rsrq, sinr
-        found |= {"ci": hexadecimal(at(fields, 3)), "lac": hexadecimal(at(fields, 5)), "band": text(at(fields, 7))}
+        found |= {"ci": hexadecimal(at(fields, 3)), "lac": hexadecimal(at(fields, 5)), "band": said(at(fields, 7))}
         return found | levels(at(fields, 9), at(fields, 10))
     found |= {"lac": hexadecimal(at(fields, 3)), "ci": hexadecimal(at(fields, 4))}
     if technology in (2, 4, 5, 6):  # uarfcn, psc, rac, rscp, ecio
@@ -169,6 +170,10 @@ def served(fields: list[str]) -> Fields:
     elif technology in (0, 3):  # bsic, arfcn, band, rxlev
         found["rssi_dbm"] = level(at(fields, 8))
     return found
+
+
+def said(field: str) -> str | None:
+    return None if field.strip() == "-" else text(field)
 
 
 def neighbour(kind: str, fields: list[str]) -> Fields:
@@ -196,7 +201,7 @@ def sysinfo(body: str) -> Fields:
     }
 
 
-SIM_STATES = {"1": "ready", "0": "failed", "255": "missing"}
+SIM_STATES = {str(state): told for state, told in SIMST.items()}  # Huawei has one numbering for both
 # 3 GSM, 5 WCDMA, 7 both, 15 TD-SCDMA, 17 LTE; the submode is finer, where there is one.
 SYSMODES = {3: 0, 5: 2, 7: 2, 15: 2, 17: 7}
 SUBMODES = {1: 0, 2: 0, 3: 3, 4: 2, 5: 4, 6: 5, 7: 6, 8: 2, 9: 6, 17: 6, 18: 6}
@@ -238,7 +243,7 @@ def smoni(body: str) -> Fields:
 
 
 def rfsts(body: str) -> Fields:
-    """#RFSTS: "<mcc> <mnc>",<earfcn>,<rsrp>,<rssi>,<rsrq>,<tac>,...,<cell>,"<imsi>",... of LTE.
+    """#RFSTS: "<mcc> <mnc>",<earfcn>,<rsrp>,<rssi>,<rsrq>,<tac>[,<rac>],<power>,...,<cell>,"<imsi>",... of LTE.
 
     GSM and WCDMA have other fields: of them the PLMN is told.
     """
@@ -246,8 +251,8 @@ def rfsts(body: str) -> Fields:
     mcc, _, mnc = fields[0].partition(" ")
     found = nothing("") | {"mccmnc": plmn(mcc, mnc)}
     imsi_at = next((index for index, field in enumerate(fields) if re.fullmatch(r"[0-9]{14,15}", field)), 0)
-    if imsi_at == 11 and real(at(fields, 4)) is not None:  # twelve fields of LTE; the others have the IMSI elsewhere
-        found |= {"act": 7, "lac": hexadecimal(at(fields, 5)), "ci": hexadecimal(fields[10])}
+    if imsi_at in (11, 12) and real(at(fields, 4)) is not None:  # of LTE; the others have the IMSI elsewhere
+        found |= {"act": 7, "lac": hexadecimal(at(fields, 5)), "ci": hexadecimal(fields[imsi_at - 1])}
         return found | levels(at(fields, 2), at(fields, 4), at(fields, 3))
     return found
 

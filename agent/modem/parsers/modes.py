@@ -4,7 +4,7 @@ import re
 
 from agent.modem.fields import Fields, at, number, numbers, split
 
-# 27.007 5.9: which radio a terminal may use. 25 is all that it has.
+# 27.007 5.9: which radio a terminal may use. 25 was all of 2G and 3G, and is now that of LTE too; 5G has 35.
 WS46: dict[int, tuple[str, ...]] = {
     12: ("2g",), 22: ("3g",), 28: ("4g",), 29: ("2g", "3g"), 30: ("2g", "4g"), 31: ("3g", "4g"),
     35: ("2g", "3g", "4g", "5g"), 36: ("5g",), 37: ("4g", "5g"), 38: ("3g", "4g", "5g"), 39: ("2g", "4g", "5g"),
@@ -23,19 +23,17 @@ def cfun(body: str) -> Fields:
 
 
 def ws46(body: str) -> Fields:
-    """`mode_sets`: what can be chosen, or what is. "All" goes up to the newest generation that is named.
-
-    If none is, it is 2G and 3G, of whose days the number is.
+    """`mode_sets`: what can be chosen, or what is, each once. 25 has 4G where it is alone, or another code of the list
+    has; a list without any is of the days when it was 2G and 3G.
     """
     codes = numbers(body)
-    named = {generation for code in codes for generation in WS46.get(code, ())}
-    newest = max(named | {"3g"})
-    sets = []
+    is_value = len(codes) == 1 and "(" not in body
+    has_lte = is_value or any("4g" in WS46.get(code, ()) for code in codes)
+    sets: list[list[str]] = []
     for code in codes:
-        if code == ALL:
-            sets.append([each for each in ("2g", "3g", "4g", "5g") if each <= newest])
-        elif code in WS46:
-            sets.append(list(WS46[code]))
+        said = (("2g", "3g", "4g") if has_lte else ("2g", "3g")) if code == ALL else WS46.get(code, ())
+        if said and list(said) not in sets:
+            sets.append(list(said))
     return {"mode_sets": sets, "codes": codes}
 
 

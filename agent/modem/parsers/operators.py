@@ -1,7 +1,8 @@
 """+COPS: the operator in use, and the list of those that are heard. 3GPP TS 27.007 7.3.
 
-Lists come with broken parentheses and commas, over several lines, and with the ranges of <mode> and <format> at their
-end, or without; a network is whatever holds a <stat>, two names and a number of five to seven digits in this order.
+Lists come with broken parentheses, commas and quotes, over several lines, and with the ranges of <mode> and <format> at
+their end, or without; a network is whatever holds a <stat>, two names and a number of five to seven digits in this
+order. One that is cut in its middle by the end of a line is lost.
 """
 
 import re
@@ -10,9 +11,15 @@ from agent.modem.fields import Fields, mccmnc, number, plain, split, text, ucs2
 from agent.modem.parsers.technologies import act
 
 PART = r'\s*+("[^"]*+"|[^",()]*+)\s*+'  # possessive: no text of any length is read twice
-NETWORK = re.compile(rf'\(\s*([0-9])\s*,{PART},{PART},{PART}\)?(?:\s*,\s*([0-9]{{1,2}}))?')
+STAT = r"\(\s*0{0,2}([0-9])\s*,"
+ACT = r"\)?(?:\s*,\s*([0-9]{1,2}))?"
+NETWORK = re.compile(rf"{STAT}{PART},{PART},{PART}{ACT}")
+# The same with a quote too many or too few: the number, which has none inside, is what it ends with.
+UNQUOTED = re.compile(rf'{STAT}([^()]*?),([^(),]*),\s*("?[0-9]{{3}}-?[0-9]{{2,4}}"?)\s*{ACT}')
+RANGE = r"[,\s]*\(\s*[0-9](?:\s*[-,]\s*[0-9])*[\s,]*\)"
+RANGES = re.compile(rf"(?:,{RANGE}|{RANGE}{RANGE}|,{RANGE}{RANGE})[,\s]*\)?")
 PACKED = re.compile(r'\(([0-4],[0-2],"[^"]*"[^()]*)\)')  # the answer to a read, in parentheses: Marvell
-SPN = re.compile(r'\(\s*[0-9]\s*,.*"?(?:[0-9]{5,7}|(?:003[0-9]){5,7})"?')
+SPN = re.compile(r'\(\s*[0-9]{1,3}\s*,.*"?(?:[0-9]{3}-?[0-9]{2,4}|(?:003[0-9]){5,7})"?')
 
 
 def operator(body: str, is_test: bool) -> Fields:
@@ -36,28 +43,47 @@ def operator(body: str, is_test: bool) -> Fields:
 
 def networks(body: str) -> list[Fields]:
     """In the order of the list. `operator` is the best name there is."""
-    found = []
-    for stat, long, short, code, technology in NETWORK.findall(body):
-        numeric = mccmnc(code)
-        if numeric is None:
-            continue
-        names = [ucs2(plain(name)) or None for name in (long, short)]
-        found.append(
-            {
-                "stat": int(stat),
-                "operator": names[0] or names[1] or numeric,
-                "long": names[0],
-                "short": names[1],
-                "mccmnc": numeric,
-                "act": act(number(technology)),
-            }
-        )
-    return found
+    found: list[Fields] = []
+    end = 0
+    for match in NETWORK.finditer(body):
+        found += [network(*each.groups()) for each in UNQUOTED.finditer(body, end, match.start())]
+        end = match.end()
+        if mccmnc(match[4]) is not None:
+            found.append(network(*match.groups()))
+    return found + [network(*each.groups()) for each in UNQUOTED.finditer(body, end)]
+
+
+def network(stat: str, long: str, short: str, code: str, technology: str | None) -> Fields:
+    """`code` has a number in it."""
+    names = [ucs2(name_of(name)) or None for name in (long, short)]
+    numeric = mccmnc(code)
+    return {
+        "stat": int(stat),
+        "operator": names[0] or names[1] or numeric,
+        "long": names[0],
+        "short": names[1],
+        "mccmnc": numeric,
+        "act": act(number(technology or "")),
+    }
+
+
+def name_of(field: str) -> str:
+    """Between its quotes; where one is missing, without blanks at that end, and where they are doubled, once."""
+    bare = field.strip()
+    if len(bare) > 1 and bare[0] == bare[-1] == '"':
+        return plain(bare).replace('""', '"')
+    return plain(bare).strip()
 
 
 def continued(line: str) -> Fields | None:
     """A further line of a list, which begins with a network."""
-    return {"networks": networks(line)} if line.startswith(("(", ",(")) and NETWORK.search(line) else None
+    is_one = line.startswith(("(", ",(")) and (NETWORK.search(line) or UNQUOTED.search(line))
+    return {"networks": networks(line)} if is_one else None
+
+
+def ended(line: str) -> Fields | None:
+    """The last line of a list, with the ranges of <mode> and <format> alone."""
+    return {"networks": []} if RANGES.fullmatch(line) else None
 
 
 def service_provider(body: str) -> Fields:

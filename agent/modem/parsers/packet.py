@@ -4,7 +4,7 @@
 
 import re
 
-from agent.modem.fields import Fields, address, at, number, plain, split, text
+from agent.modem.fields import Fields, address, addresses, at, number, plain, split, text
 
 # 10.1.19, longest first; EPS PDN ACT and PDN ACT are SIMCom's and Altair's, the rest of the bottom Nordic's.
 EVENTS = (
@@ -82,7 +82,7 @@ def cgpaddr(body: str) -> Fields:
     """+CGPADDR: <cid>[,<address>[,<address>]]; some write both into one pair of quotes."""
     fields = split(body)
     said = [each for field in fields[1:] for each in plain(field).split(",")]
-    return {"cid": number(fields[0]), "addresses": [found for each in said if (found := address(each)[0])]}
+    return {"cid": number(fields[0]), "addresses": [found for each in said for found, _ in addresses(each) if found]}
 
 
 def cgcontrdp(body: str) -> Fields:

@@ -13,7 +13,9 @@ N_MAX = 5  # 27.007 10.1.22: the reporting modes 0..5
 STAT_MAX = 11  # 27.007 7.2: 11 is attached for access to restricted local operator services
 LAC_MAX, CI_MAX = 0xFFFF, 0xFFFF_FFFF  # beyond: of 5GS, or written in decimal
 LAC_5GS_MAX = 0xFF_FFFF
+CAUSE_MAX = 255  # 24.008 10.5.5.14, 24.301 9.9.3.9: one byte
 OF_5GS = (10, 11, 12, 13)
+ROUTED, FIVE_GS = "+CGREG", "+C5GREG"  # with a RAC, with slices
 STAT = re.compile(r"[0-9]{1,3}")
 QUOTED_RAC = re.compile(r'"[0-9A-Fa-f]{2}"')
 RAC = re.compile(r'"?[0-9A-Fa-f]{1,2}"?')
@@ -21,14 +23,14 @@ LONG = re.compile(r'"?(?:0[xX])?[0-9A-Fa-f]{3,}"?')
 TIMER = re.compile(r"[01]{8}")
 
 
-def registration(body: str, is_read: bool) -> Fields:
-    """`n` is there only if the line has it."""
+def registration(body: str, is_read: bool, name: str = "") -> Fields:
+    """`n` is there only if the line has it. `name` is the prefix: what stands behind <AcT> differs."""
     fields = split(body)
     has_n = is_solicited(fields, is_read)
     found: Fields = {"n": number(fields[0])} if has_n else {}
     rest = fields[1:] if has_n else fields
     found["stat"] = number(rest[0])
-    found |= place(rest[1:])
+    found |= place(rest[1:], name)
     return found
 
 
@@ -49,7 +51,7 @@ def is_solicited(fields: list[str], is_read: bool) -> bool:
     return len(fields) > 3 or not fields[2] or fields[2].startswith('"')
 
 
-def place(fields: list[str]) -> Fields:
+def place(fields: list[str], name: str) -> Fields:
     """What follows <stat>. A routing area code stands before <ci> (Quectel, Novatel) or behind <AcT> (27.007)."""
     rac = None
     if len(fields) > 2 and RAC.fullmatch(fields[1]) and LONG.fullmatch(fields[2].strip()):
@@ -69,7 +71,7 @@ def place(fields: list[str]) -> Fields:
     }
     if rac is not None:
         found["rac"] = rac
-    return found | extra(fields[3:], found["act"]) if len(fields) > 3 else found
+    return found | extra(fields[3:], name, found["act"]) if len(fields) > 3 else found
 
 
 def area(field: str, technology: str) -> int | None:
@@ -100,22 +102,50 @@ def act_in(field: str) -> int | None:
     return act(number(field))
 
 
-def extra(fields: list[str], technology: object) -> Fields:
-    """Behind <AcT>: cause of a rejection and timers of power saving (n = 3..5), the slices of 5GS, or the RAC."""
+def extra(fields: list[str], name: str, technology: object) -> Fields:
+    """Behind <AcT>: the RAC or the slices, the cause of a rejection (n = 3, 5), timers of power saving (n = 4, 5)."""
     found: Fields = {}
-    if technology == 11 and len(fields) >= 2 and not TIMER.fullmatch(plain(fields[-1])):
-        found["nssai"] = text(fields[1])
-        fields = fields[2:]
-    elif len(fields) == 5 and all(TIMER.fullmatch(plain(field)) for field in fields[3:]):  # the RAC in front: BG96
+    if name == FIVE_GS or (technology == 11 and len(fields) >= 2 and not TIMER.fullmatch(plain(fields[-1]))):
+        found, fields = slices(fields)
+    elif len(fields) == 1 or has_rac(fields, name):
         if RAC.fullmatch(fields[0]):
             found["rac"] = hexadecimal(fields[0])
         fields = fields[1:]
-    elif len(fields) == 1:
-        if RAC.fullmatch(fields[0]):
-            found["rac"] = hexadecimal(fields[0])
+    if not fields:
         return found
-    found["cause_type"], found["reject_cause"] = number(at(fields, 0)), number(at(fields, 1))
-    for name, field in (("active_time", at(fields, 2)), ("periodic_tau", at(fields, 3))):
+    timers_at = next((i for i, field in enumerate(fields[:2]) if TIMER.fullmatch(plain(field))), 2)
+    causes = fields[:timers_at]
+    found["cause_type"], found["reject_cause"] = cause(at(causes, 0)), cause(at(causes, 1))
+    for timer, field in zip(("active_time", "periodic_tau"), fields[timers_at:], strict=False):
         if TIMER.fullmatch(plain(field)):
-            found[name] = plain(field)
+            found[timer] = plain(field)
     return {key: value for key, value in found.items() if value is not None}
+
+
+def slices(fields: list[str]) -> tuple[Fields, list[str]]:
+    """10.1.47: <Allowed_NSSAI_length>,<Allowed_NSSAI>, and the fields behind them; some have neither in a rejection."""
+    if len(fields) == 2 and number(fields[0]) == 0 and cause(fields[1]) is not None:
+        return {}, fields
+    said = at(fields, 1) or (fields[0] if fields[0].startswith('"') else "")
+    return {"nssai": text(said)} if text(said) else {}, fields[2:]
+
+
+def has_rac(fields: list[str], name: str) -> bool:
+    """Whether a routing area code comes first: always in +CGREG (10.1.20), of some in the others, too."""
+    if QUOTED_RAC.fullmatch(fields[0]):
+        return True
+    third, fourth, fifth = (at(fields, i) for i in (2, 3, 4))
+    if TIMER.fullmatch(plain(third)):
+        return False
+    if TIMER.fullmatch(plain(fourth)) and TIMER.fullmatch(plain(fifth)):
+        return True
+    kind, reason = cause(fields[0]), cause(at(fields, 1))
+    if kind in (0, 1) and reason is not None:  # or a RAC of such a value, and the type of a cause behind it
+        return name == ROUTED and reason in (0, 1) and cause(third) is not None
+    return name == ROUTED or cause(third) is not None
+
+
+def cause(field: str) -> int | None:
+    """<cause_type> or <reject_cause>; a timer is none, and what is beyond a byte is none."""
+    value = None if TIMER.fullmatch(plain(field)) else number(field)
+    return value if value is not None and 0 <= value <= CAUSE_MAX else None

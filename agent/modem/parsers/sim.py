@@ -71,6 +71,16 @@ def qpinc(body: str) -> Fields:
     return {"retries": tries(dict(zip(codes, (at(fields, 1), at(fields, 2)), strict=True))) if codes else {}}
 
 
+def spic(body: str) -> Fields:
+    """^SPIC: [<facility>,]<retries>: Cinterion; without a facility, of the PIN."""
+    fields = split(body)
+    code = FACILITIES.get(plain(fields[0]).upper())
+    return {"retries": tries({code: at(fields, 1)} if code else {PIN: fields[0]})}
+
+
+FACILITIES = {"SC": PIN, "P2": PIN2, "PS": "PH-SIM PIN", "PN": "PH-NET PIN"}
+
+
 def csim(body: str) -> Fields:
     """+CSIM: <length>,<response>: 27.007 8.17. Its last two bytes are the status; of 63Cx, x tries are left."""
     fields = split(body)
@@ -122,13 +132,20 @@ def crsm(body: str) -> Fields:
 
 # -- the SIM's coming and going ---------------------------------------------------------------------------------------
 
-READY, MISSING, INSERTED, FAILED, LOCKED = "ready", "missing", "inserted", "failed", "locked"
+READY, MISSING, INSERTED, FAILED, LOCKED, UNKNOWN = "ready", "missing", "inserted", "failed", "locked", "unknown"
 
 
 PRESENCE = {0: MISSING, 1: INSERTED}
+QUSIM = {0: INSERTED, 1: INSERTED}  # its kind, SIM or USIM: there is one
+QSIMSTAT = {0: MISSING, 1: INSERTED, 2: UNKNOWN}  # 2 until it was looked for
 QSS = {0: MISSING, 1: INSERTED, 2: INSERTED, 3: READY}
-SIMST = {0: FAILED, 1: READY, 2: READY, 3: READY, 4: READY, 240: READY, 255: MISSING}
-XSIM = {0: MISSING, 1: LOCKED, 2: READY, 3: READY, 4: LOCKED, 5: FAILED, 6: READY, 7: READY, 9: MISSING}
+# Huawei: 0 invalid, 2 not valid for calls, 3 not for data, 4 for neither, 240 built in.
+SIMST = {0: FAILED, 1: READY, 2: READY, 3: READY, 4: FAILED, 240: READY, 255: MISSING}
+# Intel: 5 blocked for ever, 6 an error, 7 ready to attach, 8 a technical problem, 9 removed.
+XSIM = {0: MISSING, 1: LOCKED, 2: READY, 3: READY, 4: LOCKED, 5: FAILED, 6: FAILED, 7: READY, 8: FAILED, 9: MISSING}
+XSIM |= {99: UNKNOWN}
+# u-blox: 2 PIN blocked, 3 PUK blocked, 4 not operational, 5 restricted to some numbers, 7 and 8 its phonebook is there.
+UUSIMSTAT = {0: MISSING, 1: LOCKED, 2: LOCKED, 3: FAILED, 4: FAILED, 5: READY, 6: READY, 7: READY, 8: READY}
 INITIALISED = {0: MISSING, 1: READY}
 
 
@@ -156,6 +173,6 @@ def words(body: str) -> Fields:
 
 WORDS = (
     ("NOT AVAILABLE", MISSING), ("NOT INSERTED", MISSING), ("REMOVED", MISSING), ("ABSENT", MISSING), ("DROP", MISSING),
-    ("NO SIM", MISSING), ("NOT READY", "unknown"), ("FAIL", FAILED), ("ERROR", FAILED), ("INIT COMPLETED", READY),
+    ("NO SIM", MISSING), ("NOT READY", UNKNOWN), ("FAIL", FAILED), ("ERROR", FAILED), ("INIT COMPLETED", READY),
     ("READY", READY), ("INSERTED", INSERTED), ("AVAILABLE", INSERTED),
 )  # fmt: skip
