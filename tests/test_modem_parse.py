@@ -154,6 +154,7 @@ STORIES = [
     ("AT+CGDCONT?", "+CPIN: READY|OK", "Uf"),  # a modem may know no context
     ("AT+CFUN=1", "+CPIN: READY|OK", "Uf"),
     ("AT+CSQ", "+CPIN: READY|ERROR", "Uf"),
+    ("AT+CPIN?", "^CPIN: SIM PIN,3,10,3,10,3|OK", "Uf"),
     ("AT+GSN", "+CPIN: READY|+MEID: A1000013FB653A|OK", "Uuf"),  # it may be the answer
     # The text of a stored message is no word of the modem's.
     ("AT+CMGR=1", '+CMGR: "REC READ","+49",,"26/11/22,10:00:00+04"|OK|OK', "aaf"),

@@ -236,7 +236,7 @@ URCS = frozenset(
 # These too, where SIMCom's automatic reports are on; with a command in flight they are more likely a late answer.
 REPORTS = frozenset(("+CSQ", "+CPSI", "+CSQN"))
 # These, too, in the very shape that an answer to a question has.
-EITHER = frozenset(("+CPIN", "^CPIN", "+CFUN", "+QSIMSTAT", "^HCSQ", "%CESQ", "#QSS"))
+EITHER = frozenset(("+CPIN", "+CFUN", "+QSIMSTAT", "^HCSQ"))
 # Stored messages, 27.005 3.4.2 and 3.4.3: what somebody has written stands behind the line with this prefix.
 STORED = frozenset(("+CMGR", "+CMGL", "+CMGRD", "+QCMGR"))
 ASKED = frozenset(("+COPS", "+QLTS"))  # their parsers want to know what was asked, as the registrations' does
