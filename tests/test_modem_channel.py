@@ -204,6 +204,26 @@ def test_a_late_list_of_networks_is_not_the_next_commands_answer() -> None:
     assert not answer.is_sure, "somebody else's line came in between"
 
 
+@pytest.mark.promise("S9")
+@pytest.mark.parametrize("late", ["+CREG: 0,5", '+CREG: 2,5,"1A2B","01C3D4E5",7', "+CFUN: 1", IMSI])
+def test_a_late_answer_with_its_result_shifts_nothing(late: str) -> None:
+    port = changed("AT+CSQ", (0.02, f"\r\n{late}\r\n{OK}"), (0.03, f"\r\n+CSQ: 20,99\r\n{OK}"))
+    answer = port.ask("AT+CSQ")
+    assert answer.get("rssi_dbm") == -73 and len(answer.lines) == 1 and not answer.is_sure
+    assert not [heard for heard in port.told(Heard) if "stat" in heard.piece.fields]
+    assert port.ask("AT+CREG?").get("stat") == 1
+
+
+@pytest.mark.promise("S9")
+def test_a_message_whose_text_comes_after_our_next_command_fakes_no_start() -> None:
+    port = Line()
+    port.ask("AT+CREG?")
+    port.say('\r\n+CMT: "+49","","26/11/22,10:00:00+04"\r\n')
+    port.run(0.1)
+    port.habits["AT+CSQ"] = [(0.01, f"RDY\r\n\r\n+CSQ: 20,99\r\n{OK}")]
+    assert port.ask("AT+CSQ").is_ok and not port.told(Rebooted)
+
+
 def test_after_a_timeout_the_port_is_tried_before_the_next_command() -> None:
     port = changed("AT+CSQ")
     answer = port.ask("AT+CSQ")

@@ -155,9 +155,15 @@ def test_what_changes_anything_needs_one(command: str) -> None:
     assert "--force" in objection(command, force=False) and objection(command, force=True) == ""
 
 
-@pytest.mark.parametrize("command", ["ATD*99#", "ATA", "AT+CMGS=1", "CSQ", "", "AT+CSQ\rATH", "AT" + "x" * 600])
+@pytest.mark.parametrize("command", ["ATD*99#", "ATA", "AT+CMGS=1", "CSQ", "", "AT+CSQ\rATH", "AT" + "x" * 600,
+    "AT +CMGS=1", "AT+USOWR=0,3"])
 def test_what_would_take_the_port_away_is_never_sent(command: str) -> None:
     assert objection(command, force=True)
+
+
+@pytest.mark.parametrize("command", ["AT+CMGR=1", "AT+CMGL", 'at+cmgl="ALL"', "AT+CSQ;+CMGR=1", "ATE0 +CMGR=?;+CMGR=1"])
+def test_what_prints_the_words_of_strangers_is_never_sent(command: str) -> None:
+    assert "anybody may have written" in objection(command, force=True) and not objection("AT+CMGL=?", force=False)
 
 
 @given(st.text(max_size=20))

@@ -70,7 +70,8 @@ def test_what_only_sets_something_may_have_the_result_behind_a_stray_line() -> N
         ("AT+CREG?", "+CREG: 0,1", "answer"),
         ("AT+CREG?", "+CREG: 1", "URC"),
         ("AT+CREG=2", "+CREG: 2,1", "URC"),
-        ("AT+CGREG?", "+CREG: 0,1", "URC"),
+        ("AT+CGREG?", "+CREG: 0,1", "stray"),  # <n> is in answers alone, and nobody has asked for this one
+        ("AT+CGREG=2", "+CREG: 0,1", "URC"),
         ("AT+CPIN?", "+CPIN: READY", "answer"),
         ('AT+CPIN="1234"', "+CPIN: READY", "URC"),
         ("AT+CFUN=1", "+CPIN: READY", "URC"),
@@ -118,10 +119,88 @@ def test_what_only_sets_something_may_have_the_result_behind_a_stray_line() -> N
         (None, "^SYSSTART AIRPLANE MODE", "URC"),
         (None, '%NWTIME: "26/11/22,10:20:30+04"', "URC"),
         ("AT+GSN", "+MEID: A1000013FB653A", "unknown"),
+        ("AT+CGSN=0", "MT1234567", "answer"),
+        ("AT+CGSN", "MT1234567", "unknown"),
+        ("AT+CIPSHUT", "SHUT OK", "final"),
+        ("AT+CIPSEND", "1, SEND FAIL", "final"),
+        ("AT+CSQ", "SEND OK", "URC"),
+        (None, "SEND OK", "URC"),
+        ("AT+USOWR=0,3", "@", "answer"),
+        ("AT+CSQ", "@", "unknown"),
+        ("ATE0", "0", "final"),
+        ("AT+CREG=2", "4", "final"),
+        ("ATS0?", "0", "unknown"),  # the register's value, or a result
+        (None, "+CREG", "unknown"),
+        (None, "+CPIN", "unknown"),
     ],
 )
 def test_a_line_is_given_by_its_prefix_its_shape_and_what_was_asked(command: str | None, line: str, kind: str) -> None:
     assert kinds(command, f"\r\n{line}\r\n") == [kind]
+
+
+# Command, what came, and the first letter of each piece's kind; "f" is the final.
+STORIES = [
+    # A late answer whose prefix may be a URC's: its OK ends the command before.
+    ("AT+CEREG?", "+CREG: 0,1|OK|+CEREG: 0,5|OK", "ssaf"),
+    ("AT+CSQ", '+CREG: 2,1,"1A2B","01C3D4E5",7|OK|+CSQ: 15,99|OK', "ssaf"),
+    ("AT+CIMI", "+CGREG: 0,1|OK|001010123456789|OK", "ssaf"),
+    ("AT+CSQ", "+CPIN: READY|OK|+CSQ: 15,99|OK", "Usaf"),
+    ("AT+CSQ", "+CFUN: 1|OK|+CSQ: 15,99|OK", "Usaf"),
+    ("AT+CSQ", "001010123456789|OK|+CSQ: 15,99|OK", "usaf"),
+    # A URC is still one, and ends nothing.
+    ("AT+CSQ", "+CREG: 1|OK", "Uf"),
+    ("AT+CSQ", "+CPIN: READY|+CSQ: 15,99|OK", "Uaf"),
+    ("AT+CSQ", "+CSQ: 15,99|+CREG: 2,1|OK", "aUf"),
+    ("AT+CGDCONT?", "+CPIN: READY|OK", "Uf"),  # a modem may know no context
+    ("AT+CFUN=1", "+CPIN: READY|OK", "Uf"),
+    ("AT+CSQ", "+CPIN: READY|ERROR", "Uf"),
+    ("AT+CPIN?", "^CPIN: SIM PIN,3,10,3,10,3|OK", "Uf"),
+    ("AT+GSN", "+CPIN: READY|+MEID: A1000013FB653A|OK", "Uuf"),  # it may be the answer
+    # The text of a stored message is no word of the modem's.
+    ("AT+CMGR=1", '+CMGR: "REC READ","+49",,"26/11/22,10:00:00+04"|OK|OK', "aaf"),
+    ("AT+CMGR=1", '+CMGR: "REC READ","+49",,"26/11/22,10:00:00+04"|x|+CREG: 3|RDY|NO CARRIER|OK', "aaaaaf"),
+    ("AT+CMGR=1", '+CMGR: "REC READ","+49",,"26/11/22,10:00:00+04"|>RDY|OK', "aaaf"),
+    ("AT+CMGL", '+CMGL: 1,"REC READ","+49"|RDY|+CMGL: 2,"REC READ","+49"|+CREG: 3|OK|RDY', "aaaafU"),
+    ("AT+CMGL=4", "+CMGL: 1,1,,24|0791AA|+CMGL: 2,1,,24|0791AA|+CREG: 3|OK", "aaaaUf"),  # a PDU has one line
+    ("AT+CMGR=1", "+CMGR: 0,,0|OK", "af"),
+    ("AT+CMGR=1", '+CMGR: "REC READ",6,12,"+49",145,"26/11/22,10:00:00+04","26/11/22,10:00:05+04",0|OK', "af"),
+    ("AT+CMGR=1", "+CMGR: 1,,24|+CME ERROR: 10|+CME ERROR: 10", "aaf"),
+    ("AT+CMGL=?", '+CMGL: ("REC READ","ALL")|OK', "af"),
+    ("AT+CSQ", '+CMGR: "REC READ","+49"|RDY|OK|+CSQ: 15,99|OK', "sssaf"),
+    (None, '+CMGR: "REC READ","+49"|RDY|RDY', "ssU"),
+    (None, "+CMT: ,24|>RDY|RDY", "UUUU"),
+    ("AT+CSQ", '+CDS: 6,12,"+49",145,"26/11/22,10:00:00+04","26/11/22,10:00:05+04",0|OK', "Uf"),  # told as text
+    ("AT+CSQ", "+CDS: 24|OK|OK", "UUf"),
+    # Lists of commands, and of settings.
+    ("AT+CLAC", "AT+CLAC|+CREG|+CSQ|&F|D|AT+CREG|+CLAC|OK", "eaaaaaaf"),
+    ("AT+CLAC", "+CSQ|RING|+CREG: 1|RDY|NO CARRIER|OK", "aUUUUf"),
+    ("AT&V", 'ACTIVE PROFILE:|E1 Q0|S0:000|+CREG: 0,1|+CREG: 2|+COPS: 0,0,"X"|OK', "aaaaaaf"),
+    ("AT&V", '+CMEE: 1|+CGEV: NW DETACH|+CMTI: "SM",3|RDY|OK', "aUUUf"),
+    # Results of other words, prompts, digits.
+    ("AT+QISEND=0", "> |SEND OK", "af"),
+    ("AT+CSQ", "+CSQ: 3,99|0", "af"),
+    ("AT+CSQ", "0|OK", "uf"),
+    ("AT+WS46?", "25|0|OK", "auf"),
+]
+
+
+@pytest.mark.promise("S9")
+@pytest.mark.parametrize(("command", "said", "told"), STORIES)
+def test_no_line_is_given_to_a_command_or_to_the_modem_that_is_not_its(
+    command: str | None, said: str, told: str
+) -> None:
+    assert "".join(kind[0] for kind in kinds(command, said.replace("|", "\r\n"))) == told
+
+
+def test_the_end_of_another_word_is_told_with_its_word() -> None:
+    assert pieces("AT+QISEND=0", b"SEND OK")[0].fields == {"final": "SEND OK", "error": None}
+    assert pieces("AT+CIPSEND", b"0, send fail")[0].fields == {"final": "SEND FAIL", "error": "SEND FAIL"}
+
+
+def test_the_text_of_a_message_never_tells_a_start_or_a_registration() -> None:
+    said = b'+CMGL: 1,"REC UNREAD","+49"\r\nRDY\r\n+CREG: 3\r\n>\r\nPOWERED DOWN\r\n\r\nOK\r\n'
+    assert all(not {"boot", "stat"} & piece.fields.keys() for piece in pieces('AT+CMGL="ALL"', said))
+    assert all("boot" not in piece.fields for piece in pieces(None, b'+CMT: "+49",,"x"\r\n>RDY\r\n'))
 
 
 def test_lines_without_a_prefix_are_given_to_several_commands_in_turn() -> None:

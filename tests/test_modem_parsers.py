@@ -602,6 +602,9 @@ def test_the_check_digit_is_told_apart_from_the_form() -> None:
         ("AT+GCAP", "+CIS707-A, +MS", {"capabilities": ["+CIS707-A", "+MS"]}),
         ("AT+GMM?", '+GMM: "LX-8 LTE Module","LX-8"', {"model": "LX-8 LTE Module"}),
         ("AT+CGSN", f'+CGSN: "{IMEI}","0","35"', {"imei": IMEI}),
+        ("AT+CGSN", f'+CGSN: {IMEI},"00000000"', {"imei": IMEI, "serial": "00000000"}),
+        ("AT+CGSN=0", "MT1234567", {"imei": None, "serial": "MT1234567"}),
+        ("AT+CGSN=0", IMEI, {"imei": IMEI}),
         ("AT+GSN", f"MEID: {IMEI[:14]}", {"meid": IMEI[:14], "imei": None}),
         ("ATI", "Example", {"text": "Example"}),
         ("ATI", "+GCAP: +CIS707-A, +MS, +FCLASS", {"capabilities": ["+CIS707-A", "+MS", "+FCLASS"]}),
@@ -759,6 +762,28 @@ def test_a_zone_is_told_in_minutes() -> None:
 @pytest.mark.parametrize(("body", "fun"), [("1", 1), ("1,0", 1), ("0", 0), ("4,0", 4), (" 19", 19), ("x", None)])
 def test_the_functionality_is_the_first_number(body: str, fun: int | None) -> None:
     has(read("AT+CFUN?", f"+CFUN: {body}"), {"fun": fun})
+
+
+@pytest.mark.parametrize(
+    ("line", "fields"),
+    [
+        ("+CFUN: (0,1,4),(0,1)", {"fun": None, "funs": [0, 1, 4]}),
+        ("+CFUN: 0,1,4", {"fun": None, "funs": [0, 1, 4]}),
+        ('+QCSQ: "NOSERVICE","GSM","WCDMA","LTE"', {"rat": None, "act": None, "rsrp_dbm": None}),
+        ("+CPSI: (1-255)", {"rat": None, "act": None}),
+        ("+CSQ: 0,99", {"rssi_dbm": None}),
+        ('+QENG: ("servingcell","neighbourcell")', {"cell": None}),
+        ('+CGDCONT: (0-10),("IP","IPV4V6"),,,(0,1)', {"cid": None, "cid_max": 10, "pdp_type": None}),
+    ],
+)
+def test_what_can_be_is_not_told_as_what_is(line: str, fields: dict[str, object]) -> None:
+    piece = read(f"AT{line.partition(':')[0]}=?", line)
+    assert piece.kind == "answer"
+    has(piece, fields)
+
+
+def test_a_value_beside_a_test_of_the_same_command_is_one() -> None:
+    has(read("AT+CFUN=?;+CFUN?", "+CFUN: 1"), {"fun": 1})
 
 
 @pytest.mark.parametrize(

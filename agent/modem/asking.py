@@ -6,6 +6,8 @@ the connection or write what stays, in SIM or modem; it needs a second word. A f
 
 import re
 
+from agent.modem.vocabulary import STORED, command_of
+
 COMMAND_MAX = 500  # characters; V.250 lets a modem stop at 500
 HARMLESS = re.compile(
     r"AT(?:I[0-9]?|\+(?:CGMI|CGMM|CGMR|CGSN|GMI|GMM|GMR|GSN|GCAP|CIMI|CCID|QCCID|ICCID|CSQ|CESQ|QCSQ|QNWINFO|CEER|CPAS"
@@ -15,7 +17,9 @@ HARMLESS = re.compile(
 )
 QUESTION = re.compile(r"AT[+^#!%$*][A-Z0-9]+(?:=\?|\?[0-9]*)", re.IGNORECASE)
 SCAN = re.compile(r"AT\+COPS=\?|AT\+QSCAN|AT\+QNWLOCK", re.IGNORECASE)
-NEVER = re.compile(r"AT(?:D|A\Z|O|\+CMG[SWC]=|\+CMSS=|\+CGDATA|\+CIPSEND|\+QISEND)|.*;\+CMG[SWC]=", re.IGNORECASE)
+NEVER = re.compile(
+    r"AT(?:D|A\Z|O|\+CMG[SWC]=|\+CMSS=|\+CGDATA|\+CIPSEND|\+QISEND|\+USO(?:WR|ST)=)|.*;\+CMG[SWC]=", re.IGNORECASE
+)
 
 
 def objection(command: str, force: bool) -> str:
@@ -24,7 +28,9 @@ def objection(command: str, force: bool) -> str:
         return "that is no AT command: type one like AT+CSQ"
     if len(command) > COMMAND_MAX:
         return f"{len(command)} characters are too many for a modem: type at most {COMMAND_MAX}"
-    if NEVER.match(command):
+    if not STORED.isdisjoint(command_of(command).names) and not QUESTION.fullmatch(command):
+        return f"{command} prints what anybody may have written: stop the agent, and use a terminal program"
+    if NEVER.match(command.replace(" ", "")):
         return f"{command} would take the port away from the agent: stop the agent, and use a terminal program"
     if force or HARMLESS.fullmatch(command):
         return ""

@@ -23,9 +23,11 @@ MISSES_MAX = 5  # of a question in a row: this modem does not answer it, and not
 AGAIN_S = 1.0  # identity is read twice
 ONCE = inf
 
-# What a start is answered with. Errors mean that this modem lacks it; only echo, form and numbers matter.
+# What a start is answered with. Errors mean that this modem lacks it; only echo, form and numbers matter. A message
+# that is told as a PDU (+CMGF, 27.005 3.2.3) has one line, so no text that anybody sends looks like the modem's words.
 START = (
-    "ATE0V1", "ATX4&C1&D2", "AT+CMEE=1", "AT+CREG=2", "AT+CGREG=2", "AT+CEREG=2", "AT+CGEREP=2,1", "AT+COPS=3,2",
+    "ATE0V1", "ATX4&C1&D2", "AT+CMEE=1", "AT+CREG=2", "AT+CGREG=2", "AT+CEREG=2", "AT+CGEREP=2,1", "AT+CMGF=0",
+    "AT+COPS=3,2",
 )  # fmt: skip
 NAME = ("AT+COPS=3,0", "AT+COPS?", "AT+COPS=3,2")  # the operator's name; its number is what is asked for otherwise
 NOT_KNOWN = (3, 4, 50, 58, 100, "ERROR")  # +CME ERROR of a command that is not there

@@ -11,22 +11,28 @@ from typing import Literal
 from msgspec import Struct
 
 from agent.modem.errors import final
-from agent.modem.fields import Fields
+from agent.modem.fields import Fields, at, split
 from agent.modem.lines import PROMPT
-from agent.modem.parsers import clock, operators, packet
+from agent.modem.parsers import clock, modes, operators, packet
 from agent.modem.parsers.registration import registration
 from agent.modem.vocabulary import (
     BARE,
     DIALS,
+    EITHER,
+    ENDS,
     FREE,
     HANGUPS,
     KNOWN,
+    LEVELS,
     MESSAGES,
     PARSERS,
     QUESTIONS,
     REGISTRATIONS,
     REPORTS,
     SIGNS,
+    SOCKETS,
+    STORED,
+    TOLD,
     URCS,
     WORDED,
     WORDS,
@@ -36,6 +42,11 @@ from agent.modem.vocabulary import (
 
 Kind = Literal["echo", "answer", "URC", "final", "stray", "unknown"]
 FOREIGN_ECHO = re.compile(r"(?:AT)+(?:&?[CDEFHIQVXZ][0-9]?)*+(?:[+^#*$%!_@][A-Z].*)?|ATD[*#0-9].*", re.IGNORECASE)
+SENT = re.compile(r"(?:[0-9]+\s*,\s*)?([A-Z]{4,5} (?:OK|FAIL))", re.IGNORECASE)  # SIMCom: of which socket
+SOCKET_PROMPT = "@"
+BARE_NUMBER = re.compile(r"[0-9]{14,20}")  # an IMEI, IMSI or ICCID
+TEXT_ENDS = ("OK", "ERROR", "+CME ERROR", "+CMS ERROR")
+SETTING = re.compile(r"[0-9, ]*")  # what AT&V prints under the name of a URC
 ECHO_MIN = 3  # characters: what is left of an echo whose beginning was lost
 NOISE = re.compile(r"[^ -~]+(?=[+^#*$%!_@])")  # what a UART makes of a change of speed, before a prefix
 COMMANDS: dict[str, Command] = {}
@@ -71,26 +82,39 @@ class Reader:
         self._echo = ""
         self._own = 0  # lines that were its answer
         self._foreign = 0  # lines that were another one's
+        self._is_doubtful = False  # a URC has come that may be another one's answer
+        self._is_odd = False  # a line has come that nobody knows: it may be its answer
         self._turn = 0  # whose answer without a prefix comes next, of several commands
-        self._text_of = ""  # the URC whose second line comes next
+        self._text_of: tuple[Kind, str | None] | None = None  # whose next line is the text of a message
+        self._is_text = False  # what comes until the result is, too: a stored one may have many lines
 
     def begin(self, text: str) -> None:
         self.command = command(text)
         self._echo = self.command.text.casefold()
         self._own = self._foreign = self._turn = 0
-        self._text_of = ""
+        self._is_doubtful = self._is_odd = self._is_text = False
+        if self._text_of and self._text_of[0] == "answer":
+            self._text_of = None  # that of a message that comes unasked is still on its way
 
     def end(self) -> None:
         """It is given up: what still comes of it is stray."""
-        self.command = None
+        self.command, self._is_text = None, False
 
     def read(self, line: str) -> list[Piece]:
         """One piece; two if the line is an echo with an answer behind it."""
         if self._text_of:  # whatever it says: the text of a message may be OK
-            prefix, self._text_of = self._text_of, ""
-            return [Piece("URC", line, prefix, {"text": line})]
+            kind, prefix = self._text_of
+            if line != PROMPT:  # which is cut off what stands behind it
+                self._text_of = None
+            return [Piece(kind, line, prefix, {"text": line})]
+        if self._is_text and self._is_more(line):
+            return [Piece("answer", line, None, {"text": line})]
         if line == PROMPT:
             return [Piece("answer" if self.command else "stray", line, PROMPT)]
+        if line == SOCKET_PROMPT and self.command and not SOCKETS.isdisjoint(self.command.names):
+            return [Piece("answer", line, SOCKET_PROMPT)]
+        if self.command and self.command.is_list and self._own:  # it names itself, too
+            return [self._one(line)]
         folded = line.casefold()
         if self.command and self._echo.endswith(folded) and len(folded) >= min(ECHO_MIN, len(self._echo)):
             return [Piece("echo", line)]
@@ -103,12 +127,15 @@ class Reader:
         return [self._one(line)]
 
     def _one(self, line: str) -> Piece:
-        if result := final(line):
+        if result := final(line) or self._sent(line):
             return self._final(line, result)
         name, colon, body = line.partition(":")
         name = name.rstrip().upper()
         if colon and not name.isascii() and (noise := NOISE.match(name)):
             name = name[noise.end() :]
+        if self.command and self.command.is_list and listed(line, name, colon, body.strip(), self.command):
+            self._own += 1
+            return Piece("answer", line, name if colon and line[0] in SIGNS else None, {"text": line})
         if colon and name in KNOWN:
             return self._named(line, name, body.strip())
         if line[0] in SIGNS or colon:
@@ -128,11 +155,41 @@ class Reader:
             return Piece("URC", line, prefix, result)
         if word == "CONNECT" and not is_call and asked.form != "set":
             return Piece("stray", line, prefix, result)
-        if self._foreign and not self._own and asks(asked):
-            self._foreign = 0
+        if not self._own and ((self._foreign and asks(asked)) or (word == "OK" and self._is_late(asked))):
+            self._foreign, self._is_doubtful = 0, False
             return Piece("stray", line, prefix, result)  # it ends what the line before it belongs to
-        self.command = None
+        self.command, self._is_text = None, False
         return Piece("final", line, prefix, result)
+
+    def _is_late(self, asked: Command) -> bool:
+        """Whether OK ends the command before: something has come that may be that one's answer, and nothing of ours."""
+        return self._is_doubtful and not self._is_odd and tells(asked)
+
+    def _sent(self, line: str) -> Fields | None:
+        """A vendor's own result, if the command in flight is one that it ends."""
+        if not self.command or not (found := SENT.fullmatch(line)):
+            return None
+        word = found[1].upper()
+        if ENDS.get(word, frozenset()).isdisjoint(self.command.names):
+            return None
+        return {"final": word, "error": None if word.endswith("OK") else word}
+
+    # -- messages -----------------------------------------------------------------------------------------------------
+
+    def _opens(self, kind: Kind, name: str, body: str) -> None:
+        """A message's first line: behind it stands what anybody at all has written, and no word of the modem's."""
+        lines = text_lines(name, body)
+        if lines != 0:
+            self._text_of = kind, name if kind == "URC" else None
+        self._is_text = kind == "answer" and lines is None
+
+    def _is_more(self, line: str) -> bool:
+        """Of a stored text: another line of it, and no result, and nothing else that was asked for."""
+        asked = self.command
+        if asked is None or ((result := final(line)) and result["final"] in TEXT_ENDS):
+            return False
+        name, colon, _ = line.partition(":")
+        return not (colon and name.rstrip().upper() in asked.expected)
 
     # -- lines with a prefix ------------------------------------------------------------------------------------------
 
@@ -145,20 +202,34 @@ class Reader:
             kind = answered(name, asked, fields)
             self._own += kind == "answer"
             if kind == "answer":
+                if name in STORED and asked.forms.get(name) not in QUESTIONS:
+                    self._opens(kind, name, body)
                 return Piece(kind, line, name, fields)
-        elif asked is not None and name not in URCS:
+        elif (asked is not None and (name not in URCS or self._is_late_registration(name, fields, asked))) or (
+            name not in URCS and name not in REPORTS and word is None
+        ):
             self._foreign += 1
+            if name in STORED:
+                self._opens("stray", name, body)
             return Piece("stray", line, name, fields)
-        elif name not in URCS and name not in REPORTS and word is None:
-            return Piece("stray", line, name, fields)
+        self._is_doubtful |= name in EITHER
         if name in MESSAGES:
-            self._text_of = name
+            self._opens("URC", name, body)
         return Piece("URC", line, name, fields | {"boot": word} if word else fields)
 
+    def _is_late_registration(self, name: str, fields: Fields, asked: Command) -> bool:
+        """<n> is in answers alone. While something else is asked and unanswered, such a line ends no other way."""
+        return name in REGISTRATIONS and "n" in fields and not self._own and asks(asked)
+
     def _fields(self, name: str, body: str, asked: Command | None) -> Fields:
-        if parser := PARSERS.get(name):
-            return parser(body)
         form = asked.forms.get(name) if asked else None
+        if parser := PARSERS.get(name):
+            if form == "test" and asked and asked.names.count(name) == 1:
+                if name in LEVELS:
+                    return dict.fromkeys(parser(""))  # a range, or a list of words, is none of them
+                if name == "+CFUN":
+                    return modes.funs(body)
+            return parser(body)
         if name in REGISTRATIONS:
             if form == "test":
                 return {"text": body}
@@ -178,7 +249,7 @@ class Reader:
             self._own += 1
             return Piece("answer", line, name, {"text": body or ""})
         if body is None:
-            if name in URCS:  # +PACSP1
+            if name in URCS and name not in PARSERS and name not in REGISTRATIONS:  # +PACSP1
                 return Piece("URC", line, name, {"text": line})
             head, _, tail = line.partition(" ")
             if (head := head.upper().rstrip("=,")) in KNOWN and tail:
@@ -212,7 +283,7 @@ class Reader:
                 self._own += 1
                 names = [name for name in asked.names if name in FREE]
                 return Piece("answer", line, prefix, FREE[names[0]](line) if len(names) == 1 else {"text": line})
-            if not asked.names and line in ("0", "4"):  # V.250 5.7.2: the same results as digits, until ATV1
+            if line in ("0", "4") and self._is_digit(asked, line):
                 return self._final(line, final("OK" if line == "0" else "ERROR") or {})
         elif fields := packet.bare_event(line):
             return Piece("URC", line, "+CGEV", fields)
@@ -220,8 +291,18 @@ class Reader:
             return Piece("echo", line)
         if fields := operators.continued(line):
             return Piece("stray", line, "+COPS", fields)
+        if asked and not asked.bare and BARE_NUMBER.fullmatch(line) and tells(asked):
+            self._foreign += 1  # it may be anything, but this command's answers have a prefix
+        self._is_odd = True
         return Piece("unknown", line, prefix)
 
+    def _is_digit(self, asked: Command, line: str) -> bool:
+        """V.250 5.7.2: the same results as digits, until ATV1. Where a digit may be an answer, it is none."""
+        if asked.bare or asked.is_free:
+            return False
+        if self._own:
+            return line == "0"
+        return "?" not in asked.text and all(form == "set" for form in asked.forms.values())
 
     def _in_turn(self, asked: Command, line: str) -> Fields | None:
         """Of a line without a prefix, by the next of several commands that have such answers (V.250 5.4.1)."""
@@ -245,6 +326,36 @@ def answered(name: str, asked: Command, fields: Fields) -> Kind:
         form = asked.forms.get(name)
         return "answer" if form == "test" or (form == "read" and "n" in fields) else "URC"
     return "URC" if name in URCS and asked.forms.get(name) == "set" else "answer"
+
+
+def tells(asked: Command) -> bool:
+    """Whether it has an answer of its own before each OK: what it asks for is never nothing."""
+    return any(name in TOLD and asked.forms.get(name, "run") in ("read", "run") for name in asked.names)
+
+
+def text_lines(name: str, body: str) -> int | None:
+    """How many lines of a message stand behind its first one, 27.005 3.4.1 - 3.4.3; None: any number.
+
+    A PDU has one line, and before it a status that is a number. A report has none but its own, if it is told as text.
+    """
+    fields = split(body)
+    if name in MESSAGES:
+        return 0 if name == "+CDS" and len(fields) > 3 else 1
+    if name == "+CMGL":
+        fields = fields[1:]
+    if fields and fields[0].isdigit():
+        return 0 if at(fields, 2) == "0" else 1
+    is_report = len(fields) >= 7 and fields[1].isdigit() and len(fields[1]) <= 3
+    return 0 if is_report else None
+
+
+def listed(line: str, name: str, colon: str, body: str, asked: Command) -> bool:
+    """Whether a line is of a list of commands, or of settings under their names: no start, no message, no event."""
+    if line.upper() in WORDS or name in MESSAGES or packet.bare_event(line):
+        return False
+    if not colon or name in asked.expected:
+        return True
+    return "&V" in asked.names and (name not in URCS or bool(SETTING.fullmatch(body)))
 
 
 def asks(asked: Command) -> bool:

@@ -30,6 +30,8 @@ class Command(Struct, frozen=True):
     bare: tuple[Bare, ...]
     is_free: bool
     """Its answer is text of any shape: what is no known line of anybody else is its own."""
+    is_list: bool
+    """Its answer names other commands, or their settings: they look like echoes, answers and URCs, and are none."""
 
 
 SIGNS = "+^#*$%!&_@"
@@ -37,6 +39,7 @@ PART = re.compile(r"([+^#*$%!_@][A-Za-z][A-Za-z0-9]*|[A-Za-z]|&[A-Za-z])(=\?|\?|
 EXTENDED = re.compile(r"[+^#*$%!_@][A-Za-z][A-Za-z0-9]*(?:=\?|\?|=)?")
 OUTSIDE = re.compile(r'((?:"[^"]*+"?|[^;"])*+)(?:;|$)')
 QUESTIONS = ("read", "test")
+LISTS = frozenset(("+CLAC", "$QCCLAC", "&V"))  # 27.007 8.37, V.250 6.1.2 and its vendors
 FORMS = {"=?": "test", "?": "read", "=": "set", "": "run"}
 REGISTRATIONS = frozenset(("+CREG", "+CGREG", "+CEREG", "+C5GREG"))
 
@@ -72,12 +75,14 @@ ICCID = (
 BARE: dict[str, tuple[Bare, ...]] = {
     "+GSN": (identity.bare_serial,),
     "+CGSN": (identity.bare_serial,),
+    "+CGSN=0": (identity.any_serial,),
     "+CIMI": (identity.bare_imsi,),
     "+COPS": (operators.continued, operators.ended),
     "+WS46": (modes.bare_ws46,),
     "+GCAP": (identity.bare_capabilities,),
     **dict.fromkeys(ICCID, (sim.bare_iccid,)),
 }
+EXACT = frozenset(name for name in BARE if "=" in name)  # with their value
 FREE: dict[str, Parser] = {
     "+GMI": identity.manufacturer,
     "+CGMI": identity.manufacturer,
@@ -99,8 +104,10 @@ def command_of(text: str) -> Command:
     names: list[str] = []
     forms: dict[str, str] = {}
     form = "run"
+    parts = []
     for part in OUTSIDE.findall(body):
         part = part.replace(" ", "")  # V.250 5.2.1: blanks do not count, and in quotes they change no name
+        parts.append(part.upper())
         found = PART.match(part)
         if found and found[1][0] not in SIGNS:  # basic ones need no `;` between them: ATE0V1+CMEE=1
             names.append(found[1].upper())
@@ -111,8 +118,9 @@ def command_of(text: str) -> Command:
             if forms.get(names[-1]) not in QUESTIONS:
                 forms[names[-1]] = form
     expected = {also for name in names for also in ALSO.get(name, ())} | {name for name in names if name[0] in SIGNS}
-    bare = tuple(reader for name in names for reader in BARE.get(name, ()))
-    return Command(said, tuple(names), forms, form, frozenset(expected), bare, any(name in FREE for name in names))
+    bare = tuple(reader for name in (*names, *EXACT.intersection(parts)) for reader in BARE.get(name, ()))
+    is_free, is_list = (any(name in kind for name in names) for kind in (FREE, LISTS))
+    return Command(said, tuple(names), forms, form, frozenset(expected), bare, is_free, is_list)
 
 
 # -- who reads what ---------------------------------------------------------------------------------------------------
@@ -231,7 +239,20 @@ URCS = frozenset(
 )
 # These too, where SIMCom's automatic reports are on; with a command in flight they are more likely a late answer.
 REPORTS = frozenset(("+CSQ", "+CPSI", "+CSQN"))
-KNOWN = frozenset(PARSERS) | REGISTRATIONS | {"+COPS", "+QLTS"} | URCS  # three parsers want to know who has asked
+# These, too, in the very shape that an answer to a question has.
+EITHER = frozenset(("+CPIN", "+CFUN", "+QSIMSTAT", "^HCSQ"))
+# Stored messages, 27.005 3.4.2 and 3.4.3: what somebody has written stands behind the line with this prefix.
+STORED = frozenset(("+CMGR", "+CMGL", "+CMGRD", "+QCMGR"))
+ASKED = frozenset(("+COPS", "+QLTS"))  # their parsers want to know what was asked, as the registrations' does
+KNOWN = frozenset(PARSERS) | REGISTRATIONS | ASKED | URCS | STORED
+# Questions of which OK alone is no good answer: those that are known, but for the lists that may be empty.
+TOLD = (frozenset(PARSERS) | REGISTRATIONS | ASKED | frozenset(BARE) | frozenset(FREE)) - frozenset(
+    ("+CGDCONT", "+CGACT", "+CGPADDR", "+CGCONTRDP", "+QIACT", "+CPINR", "+QENG", "+CEER", "!GSTATUS", "#MONI")
+)
+# What a test of these lists looks like a value of theirs.
+LEVELS = frozenset(
+    name for name, parser in PARSERS.items() if parser.__module__ in (signal.__name__, cells.__name__)
+)
 
 # Whole lines that come unasked. What they say of the modem: it has surely started anew, it is likely to have, it goes.
 SURE, LIKELY, DOWN, OTHER = "sure", "likely", "down", "other"
@@ -267,3 +288,11 @@ MESSAGES = frozenset(("+CMT", "+CDS", "+CBM"))  # 27.005 3.4.1: a second line fo
 # V.250 5.7.1: result codes that also come when nothing was asked, since a call ends; and what begins one.
 HANGUPS = frozenset(("NO CARRIER", "BUSY", "NO ANSWER", "NO DIALTONE"))
 DIALS = frozenset(("D", "O", "A", "+CGDATA"))
+# The vendors' own results, and the commands that they end; after any other they came unasked.
+ENDS: dict[str, frozenset[str]] = {
+    **dict.fromkeys(("SEND OK", "SEND FAIL"), frozenset(("+QISEND", "+QISENDEX", "+QSSLSEND", "+CIPSEND"))),
+    "SHUT OK": frozenset(("+CIPSHUT",)),
+    "CLOSE OK": frozenset(("+CIPCLOSE", "+QICLOSE")),
+    "DEACT OK": frozenset(("+QIDEACT",)),
+}
+SOCKETS = frozenset(("+USOWR", "+USOST"))  # u-blox: their prompt is @

@@ -9,7 +9,7 @@ import re
 from agent.modem.fields import Fields, luhn, plain, split
 
 SERIAL = re.compile(
-    r"(?P<imei>[0-9]{14,17})(?:\s*[,;]\s*(?P<serial>[\w-]+))?"
+    r'(?P<imei>[0-9]{14,17})(?:\s*[,;]\s*"?(?P<serial>[\w-]+)"?)?'
     r"|(?:0[xX])?(?P<meid>(?:00)?[A-Fa-f][0-9A-Fa-f]{13})(?:\s*[:,]\s*(?:0[xX])?(?P<with>[0-9A-Fa-f]{7,8}))?"
     r"|(?:0[xX])?(?P<esn>[0-9A-Fa-f]{7,8})"
     r"|(?P<decimal>[0-9]{10,18}\s*:\s*[0-9]{8,11})"
@@ -24,6 +24,7 @@ LABEL = re.compile(
 )  # fmt: skip
 UNLABELLED = re.compile(r"^REVISION (?=[0-9])")  # Cinterion: without the colon
 INNER = re.compile(r"\s*\+(?:GMI|GMM|GMR|GSN|CGMI|CGMM|CGMR|CGSN)\s*:\s*", re.IGNORECASE)
+ANY_SERIAL = re.compile(r"(?=.*[0-9])[\w/-]{4,80}", re.ASCII)
 SERIALS_MAX = 80  # characters of anything that is kept of an identity
 
 
@@ -33,6 +34,12 @@ def serial(body: str) -> Fields:
     if '","' in said:  # AT+CGSN=... of some: the first is the number, the others are versions
         said = plain(split(body)[0])
     return bare_serial(said) or (NOTHING | ({"svn": said} if SVN.fullmatch(said) else {}))
+
+
+def any_serial(line: str) -> Fields | None:
+    """<sn> of 5.4, AT+CGSN=0: the maker's own number, of any shape."""
+    said = plain(line.strip())
+    return NOTHING | {"serial": said} if ANY_SERIAL.fullmatch(said) else None
 
 
 def bare_serial(line: str) -> Fields | None:

@@ -22,6 +22,11 @@ def cfun(body: str) -> Fields:
     return {"fun": number(fields[0])}
 
 
+def funs(body: str) -> Fields:
+    """What a test of it lists: `(0,1,4),(0,1)`, or, of some, without parentheses."""
+    return cfun(body) if "(" in body else {"fun": None, "funs": numbers(body)}
+
+
 def ws46(body: str) -> Fields:
     """`mode_sets`: what can be chosen, or what is, each once. 25 has 4G where it is alone, or another code of the list
     has; a list without any is of the days when it was 2G and 3G.

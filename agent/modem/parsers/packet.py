@@ -56,7 +56,8 @@ def cgdcont(body: str) -> Fields:
     if fields[0].startswith("(") or not fields[0]:
         cids = [int(each) for each in re.findall(r"[0-9]{1,3}", fields[0])[:2]]
         found: Fields = {"cid": None, "cid_min": min(cids, default=None), "cid_max": max(cids, default=None)}
-        return found | {"pdp_type": text(at(fields, 1))}
+        kind = at(fields, 1)
+        return found | {"pdp_type": None if kind.startswith("(") else text(kind)}
     return {
         "cid": number(fields[0]),
         "pdp_type": text(at(fields, 1)),
