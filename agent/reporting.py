@@ -318,11 +318,11 @@ def firmware_record(station: Station, now: float, *, is_asked: bool = False) -> 
 def reservation_record(
     station: Station, reservation_id: int, end: str, now: float, owed: dict[str, Any] | None = None
 ) -> Record:
-    """`owed`: what it costs that nobody has come."""
+    """`owed`: what it costs that nobody has come; then it is money, which is never dropped."""
     payload: dict[str, Any] = {"reservationId": reservation_id, "reservationUpdateStatus": str(end)}
     if owed:
         payload["customData"] = {"vendorId": VENDOR_ID, **owed}
-    return message(station, Stream.STATUS, "ReservationStatusUpdate", payload, now)
+    return message(station, Stream.MONEY if owed else Stream.STATUS, "ReservationStatusUpdate", payload, now)
 
 
 def plan_record(station: Station, found: Plan, days: int, now: float) -> Record:

@@ -8,6 +8,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from agent.clock import iso8601
+from agent.effects import Stream
 from agent.events import (
     Cp,
     Entry,
@@ -410,7 +411,9 @@ def test_a_reservation_that_nobody_has_used_costs_what_its_port_costs_and_for_an
         if came_at:
             play.on(PortChosen(came_at)).tap(ANN)
         play.after(3_700)
-        return [each["customData"]["tariffId"] for each in play.payloads("ReservationStatusUpdate")]
+        ends = [each for each in play.records if each.action == "ReservationStatusUpdate"]
+        assert {each.stream for each in ends} == {Stream.MONEY}, "it is never what is dropped"
+        return [each.payload["customData"]["tariffId"] for each in ends]
 
     assert told(None) == ["T1"] and told(1) == ["T1"] and told(2) == ["T2"]
 
@@ -449,6 +452,7 @@ def test_a_reservation_survives_a_power_cut_and_ends_by_time_fault_or_word() -> 
     assert [each.reservation_id for each in play.station.owner.reservations] == [1, 2]
     play.after(1800)
     assert play.payloads("ReservationStatusUpdate") == [{"reservationId": 1, "reservationUpdateStatus": "Expired"}]
+    assert play.records[-1].stream is Stream.STATUS, "it costs nothing"
     assert play.command("CancelReservation", reservationId=2)["status"] == "Accepted"
     assert play.command("CancelReservation", reservationId=2)["status"] == "Rejected"
 
