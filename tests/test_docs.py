@@ -2,8 +2,12 @@
 
 import re
 from pathlib import Path
+from typing import Any, Literal, get_args, get_origin
 
 import pytest
+from msgspec import Meta
+
+from agent.settings import BOUNDS, SETTINGS, Layer, Settings
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -34,3 +38,47 @@ def test_every_test_that_the_security_page_leans_on_is_there() -> None:
     cut = [(name.removesuffix("…"), name.endswith("…")) for name in names]
     missing = [name for name, is_cut in cut if not any(t == name or (is_cut and t.startswith(name)) for t in there)]
     assert not missing
+
+
+# -- the settings
+
+
+def table() -> str:
+    """What docs/settings.md has to say of each."""
+    return "\n".join(map(row, SETTINGS))
+
+
+def row(key: str) -> str:
+    it = SETTINGS[key]
+    who = ", ".join(name for layer, name in LAYERS.items() if layer in it.layers)
+    who += ", downwards" if it.lowers_only else ""
+    values = bounds(BOUNDS[key]) + (f" {it.unit}" if it.unit else "")
+    variable = (it.variable or "-") + (", the opposite" if it.is_opposite else "")
+    return f"| `{key}` | {it.meaning} | {values} | {default(key)} | {who} | {variable} |"
+
+
+LAYERS = {Layer.BOARD: "board", Layer.CONFIG: "file", Layer.WIZARD: "wizard", Layer.CLOUD: "cloud"}
+
+
+def bounds(kind: Any) -> str:
+    metas = [each for each in getattr(kind, "__metadata__", ()) if isinstance(each, Meta)]
+    base = get_args(kind)[0] if metas else kind
+    if get_origin(base) is Literal:
+        return ", ".join(map(str, get_args(base)))
+    for meta in metas:
+        if meta.ge is not None:
+            return f"{meta.ge:,} to {meta.le:,}"
+        if meta.max_length:
+            return f"{meta.max_length} characters"
+    return {bool: "true or false"}.get(base, "text")
+
+
+def default(key: str) -> str:
+    value = getattr(Settings(), key)
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f"{value:,.10g}" if isinstance(value, int | float) else value or "none"
+
+
+def test_the_page_of_the_settings_is_what_the_station_takes() -> None:
+    assert table() in (ROOT / "docs" / "settings.md").read_text(), f"the table should be:\n{table()}"
