@@ -137,7 +137,7 @@ def test_the_real_firmware_is_replaced_over_its_line_and_stays_over_a_power_cut(
 
 
 @pytest.mark.promise("S8")
-@pytest.mark.parametrize("seed", range(20) if LONG else [1])
+@pytest.mark.parametrize("seed", range(20) if LONG else [1, 7])
 def test_frames_that_a_bad_line_spoils_cost_the_small_heap_nothing_but_time(running: Running, seed: int) -> None:
     """What comes before a frame that is missing has its place in the heap, also of an image that fills its slot."""
     rng = random.Random(seed)

@@ -50,6 +50,7 @@ STOP_S = 20.0  # until all ports are open, at most
 WISH_S = contract.HEARTBEAT_MS / 1000
 BOOT_S = 30.0  # until the new image is heard; three tries of one that ends at once take less
 PROOF_S = 60.0  # until it has said that it stays
+SAID_S = 20.0  # it says so once, and a bad line may swallow that: then it is asked
 LINE_IDLE_S = 0.1  # longer than a frame of firmware lasts
 FIRMWARE_S = 1.0  # after a WELCOME
 WINDOW_MAX = 64
@@ -438,9 +439,11 @@ class Flash(Talk):
         """We wish, all ports stopped and their bolts as they are, until it says that it stays."""
         self._tell(Progress("prove"))
         ports, locked = welcome[8], dict.fromkeys(range(welcome[8]), 0)
-        give_up = self._now + PROOF_S
-        self._say(contract.HELLO, contract.MAJOR, contract.MINOR_FIRST, contract.MINOR_LAST, contract.HASH)
+        give_up, hello_at = self._now + PROOF_S, self._now
         while self._now < give_up:
+            if self._now >= hello_at:
+                hello_at = self._now + SAID_S
+                self._say(contract.HELLO, contract.MAJOR, contract.MINOR_FIRST, contract.MINOR_LAST, contract.HASH)
             self._say(contract.WISH, minor, tuple((0, contract.STOP_ORDERLY, locked[i], 0) for i in range(ports)))
             again_at = self._now + WISH_S
             while self._now < again_at:
