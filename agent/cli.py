@@ -483,8 +483,10 @@ def command_plan(args: argparse.Namespace) -> int:
     try:
         with args.file.open("rb") as file:
             text = file.read(2 * TOKEN_MAX).decode("ascii").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{args.file} is no plan token: {error}") from None
+    except OSError as error:
+        raise ConfigError(f"{args.file} cannot be read ({error.strerror}): type the path of the token's file") from None
+    except UnicodeDecodeError:
+        raise ConfigError(f"{args.file} holds no plan token: bring the file with its line of base64") from None
     if asked(args.config, {"command": "plan", "token": text}) is None:
         raise ConfigError("no agent is running: type systemctl start station-agent, then this again")
     print("the plan token is here")

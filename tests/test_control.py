@@ -383,7 +383,9 @@ def test_a_plan_token_is_given_to_the_running_agent_as_a_file(
 
     served(ControlServer(path, {"plan": plan_handler(judged)}), story)
     assert came == ["AAAA", "BBBB"] and "is here" in shown["good"] and "a replay" in shown["replay"]
-    assert "none" in lines(capsys, 2, "plan", str(tmp_path / "none"), "--config", config)
+    assert "type the path" in lines(capsys, 2, "plan", str(tmp_path / "none"), "--config", config)
+    (tmp_path / "rubbish").write_bytes(b"\x00\xff")
+    assert "line of base64" in lines(capsys, 2, "plan", str(tmp_path / "rubbish"), "--config", config)
     assert "systemctl start" in lines(capsys, 2, "plan", str(file), "--config", config), "nobody listens any more"
 
 
