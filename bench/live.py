@@ -23,7 +23,7 @@ from agent.board import Board, load
 from agent.sim.box import Box
 from agent.sim.car import Car
 from agent.sim.controller import SimController
-from agent.sim.demo import BOARD, CONFIG, DEVCLOUD, ENVIRONMENT, ROOT, STATION_ID
+from agent.sim.demo import BOARD, DEVCLOUD, ENVIRONMENT, ROOT, STATION_ID, config_toml
 from agent.sim.mosquitto import BrokerError, Mosquitto, free_port
 from agent.sim.plant import OnPin, Plant
 from bench.figure import Figures, cpu_s, digits, figure, missing, percentile, resident_mb
@@ -37,7 +37,7 @@ STARTS, TAPS = 5, 60
 IDLE_S, IDLE_RUNS = 5.0, 3
 LISTS = 8
 READY_S = 20.0
-PANEL = "[panel]\nport = {panel}\n"
+PANEL = "[panel]\nport = {port}\n"
 TARGETS = {
     "rss_mb": ("MB", 60.0),
     "idle_cpu_percent": ("%", None),
@@ -117,8 +117,10 @@ class Stage:
     def agent(self, *, panel: bool) -> subprocess.Popen[bytes]:
         """Returns when the controller hears it."""
         config = self.folder / "config.toml"
-        text = CONFIG if panel else CONFIG.replace(PANEL, "")
-        config.write_text(text.format(station_id=STATION_ID, port=self.broker.port, panel=self.panel_port))
+        text = config_toml(self.broker.port, self.panel_port, self.folder / "modem")
+        without = text.replace(PANEL.format(port=self.panel_port), "")
+        assert without != text
+        config.write_text(text if panel else without)
         self.box.wishes.clear()
         lines = self.box.link.path, self.box.reader.path
         process = self._spawn("agent.log", "-c", RUN, str(BOARD), str(config), *lines)

@@ -55,35 +55,6 @@ DECISIONS_MAX = 40
 ENVIRONMENT = os.environ | {"MALLOC_ARENA_MAX": "1"}  # as board/systemd/station-agent.service has it
 REACTION_MS = 500  # of every car: people watch
 
-CONFIG = """\
-[station]
-station_id = "{station_id}"
-[broker]
-host = "localhost"
-port = {port}
-ca = "pki/ca.pem"
-cert = "pki/stations/{station_id}.pem"
-key = "pki/stations/{station_id}.key"
-[operator]
-"operator" = "pki/operator.pub"
-[paths]
-state = "state"
-control = "control.sock"
-[modem]
-port = "{modem}"
-bearer = "given"
-interface = "lo"
-probe = "localhost:{panel}"
-[panel]
-port = {panel}
-[settings]
-activated = true
-owner = "Demo Parking"
-support_number = "+1 555 0100"
-tx_updated_interval_s = 10.0
-restart_delay_max_s = 2.0
-"""
-
 DRIVERS = f"""\
 idToken,groups,status,expiry,state
 {CARDS["ann"]},demo,,,approved
@@ -93,6 +64,38 @@ idToken,groups,status,expiry,state
 {CARDS["removed"]},demo,,,approved
 {CARDS["blocked"]},demo,Blocked,,approved
 {CARDS["expired"]},demo,,2020-01-01T00:00:00Z,approved
+"""
+
+
+def config_toml(broker_port: int, panel_port: int, modem: Path) -> str:
+    """The agent's config file, beside the folder `pki` that devcloud makes. `modem` is a serial line."""
+    return f"""\
+[station]
+station_id = "{STATION_ID}"
+[broker]
+host = "localhost"
+port = {broker_port}
+ca = "pki/ca.pem"
+cert = "pki/stations/{STATION_ID}.pem"
+key = "pki/stations/{STATION_ID}.key"
+[operator]
+"operator" = "pki/operator.pub"
+[paths]
+state = "state"
+control = "control.sock"
+[modem]
+port = "{modem}"
+bearer = "given"
+interface = "lo"
+probe = "localhost:{panel_port}"
+[panel]
+port = {panel_port}
+[settings]
+activated = true
+owner = "Demo Parking"
+support_number = "+1 555 0100"
+tx_updated_interval_s = 10.0
+restart_delay_max_s = 2.0
 """
 
 
@@ -148,9 +151,7 @@ class Demo:
         self.box = Box(make_controller(self.folder, real=self._real), modem=modem).start()
         self.panel_port = free_port()
         self.window = PanelWindow(lambda: self.panel_port)
-        config = CONFIG.format(
-            station_id=STATION_ID, port=self.radio.port, panel=self.panel_port, modem=self.folder / "modem"
-        )  # fmt: skip
+        config = config_toml(self.radio.port, self.panel_port, self.folder / "modem")
         (self.folder / "config.toml").write_text(config)
         self.mend("power")
 
