@@ -35,7 +35,7 @@ from agent import (
 from agent.clock import Clock, floor, told, wall
 from agent.commands import charging, firmware, logs, profiles, tariffs, variables
 from agent.commands import owner as owners
-from agent.commands import station as commands
+from agent.commands import station as stations
 from agent.effects import Effect, HangUp, LoadZone, Save, Wish
 from agent.events import (
     AllDelivered,
@@ -169,7 +169,7 @@ def handle(station: Station, event: Event, now: float) -> tuple[Station, tuple[E
     station = taps.followed(before, station, now)
     station, gone = farewell.followed(before, station, now)
     station, updated = updating.followed(station, now)
-    station, done = commands.followed(station, now)
+    station, done = stations.followed(station, now)
     station, given_up = unanswered(station, now)
     station, listed = listing.followed(station, now)
     station, healthy = health.kept(before, station, now)
@@ -288,13 +288,13 @@ def absorb(station: Station, event: Event, now: float) -> Step:
         case ClearRequested():
             return charging.clear(station, event, now)
         case ResetRequested():
-            return commands.reset(station, event, now)
+            return stations.reset(station, event, now)
         case UnlockRequested():
-            return commands.unlock(station, event, now)
+            return stations.unlock(station, event, now)
         case MessageTriggered():
-            return commands.trigger(station, event, now)
+            return stations.trigger(station, event, now)
         case NetworkProfileRequested():
-            return commands.network_profile(station, event, now)
+            return stations.network_profile(station, event, now)
         case UpdateRequested():
             return firmware.update(station, event, now)
         case UpdaterTold() | UpdaterLost():
@@ -308,7 +308,7 @@ def absorb(station: Station, event: Event, now: float) -> Step:
         case PlanTokenCame(claims=claims):
             return owners.plan_token_brought(station, claims, now)
         case LiveRequested():
-            return commands.live(station, event, now)
+            return stations.live(station, event, now)
         case VariablesRequested():
             return variables.get(station, event, now)
         case VariableChangesRequested():
@@ -316,7 +316,7 @@ def absorb(station: Station, event: Event, now: float) -> Step:
         case ReportRequested():
             return variables.report(station, event, now)
         case Deadline():  # by now every port's meter has been read anew, for whoever watches
-            return commands.watched(station, now)
+            return stations.watched(station, now)
 
 
 def port_reported(station: Station, evse_id: int, report: Report, now: float) -> Station:
@@ -592,7 +592,7 @@ def next_deadline(station: Station) -> float:
         due.append(station.boot.at + selftest.PATIENCE_S)
     due.extend(ask.due for ask in station.asks)
     due.extend(n.until for n in station.notices)
-    due.extend(commands.deadlines(station))
+    due.extend(stations.deadlines(station))
     due.append(station.update_due)
     due.append(station.owner.due)
     due.append(station.sharing.due)
@@ -681,7 +681,7 @@ def saves(before: Station, after: Station) -> tuple[Save, ...]:
     if after.network is not before.network and network.saved(after.network) != network.saved(before.network):
         out.append(Save("network", network.saved(after.network)))
     if after.reset and after.reset.going and after.reset is not before.reset:
-        out.append(Save("reset", commands.reset_reason(after.reset)))
+        out.append(Save("reset", stations.reset_reason(after.reset)))
     if after.update is not before.update and (held := updating.saved(after.update)) != updating.saved(before.update):
         out.append(Save("update", held))
     if after.log is not before.log and (sent := logs.saved(after.log)) != logs.saved(before.log):

@@ -244,8 +244,8 @@ class Shell:
         self._batch_id = self._committed_id = 0
         self._todo: deque[Happening] = deque()
         self._after_commit: deque[tuple[int, Callable[[float], None]]] = deque()
-        self._lists: deque[tuple[str, dict[str, Any]]] = deque()  # command and request; the first is being carried out
-        self._lists_of_before = 0  # so many of these are the last owner's
+        self._list_requests: deque[tuple[str, dict[str, Any]]] = deque()  # commands; the first is carried out
+        self._requests_of_before = 0  # so many of these are the last owner's
         self._security_event_at: dict[str, float] = {}  # by type: when the next one may be recorded
         self._complaints: set[str] = set()  # types of security events that keep us from connecting, as recorded
         self._core_due: float | None = None  # remembered until the next step of the core
@@ -379,7 +379,7 @@ class Shell:
         if self.station.machine is not before.machine or self.station.outage_known is not before.outage_known:
             self.uplink.boot = reporting.boot_notification(self.station)
         if any(isinstance(effect, Wipe) for effect in effects):
-            also, self._lists_of_before = (*also, *self.lists.wiped(now)), len(self._lists)
+            also, self._requests_of_before = (*also, *self.lists.wiped(now)), len(self._list_requests)
         self._perform(effects, also, now)
 
     def _steer(self, said: str | None = None) -> None:
@@ -672,13 +672,13 @@ class Shell:
     def _replace_list(self, command_id: str, request: dict[str, Any], now: float) -> None:
         """One list after the other, in the order of the cloud: a broker may hand out many at once."""
         self._seen.begin(command_id)
-        self._lists.append((command_id, request))
-        if len(self._lists) == 1:
+        self._list_requests.append((command_id, request))
+        if len(self._list_requests) == 1:
             self._next_list(now)
 
     def _next_list(self, now: float) -> None:
         """Planned here, built elsewhere, in force with the commit."""
-        command_id, request = self._lists[0]
+        command_id, request = self._list_requests[0]
         if self._is_list_too_late():
             return self._list_done(command_id, Outcome(Status.Failed, NO_OWNER), now)
         plan = self.lists.plan(request, wall(self.station.clock, now), now)
@@ -697,7 +697,7 @@ class Shell:
     def _is_list_too_late(self) -> bool:
         """The first in the queue: for an owner who is gone, or going."""
         owner = self.station.owner
-        return owner.is_transferred or owner.leaving is not None or self._lists_of_before > 0
+        return owner.is_transferred or owner.leaving is not None or self._requests_of_before > 0
 
     def _list_done(self, command_id: str, outcome: Outcome, now: float) -> None:
         def over(later: float) -> None:
@@ -705,9 +705,9 @@ class Shell:
                 state = self.lists.committed()
                 self._log(f"allowlist {state.version} with {state.entries} cards is in force")
                 self._todo.append(ListChanged(state))
-            self._lists.popleft()
-            self._lists_of_before = max(0, self._lists_of_before - 1)
-            if self._lists:
+            self._list_requests.popleft()
+            self._requests_of_before = max(0, self._requests_of_before - 1)
+            if self._list_requests:
                 self._next_list(later)
 
         self._answer(command_id, outcome.response, now, outcome.saves, over)
