@@ -508,7 +508,7 @@ class Modem(msgspec.Struct, frozen=True):
     login_file: FilePath = ""  # the access point's name and password, a line each
     pin_file: FilePath = ""  # of the SIM
     may_roam: bool = True
-    pdp_type: Literal["IP", "IPV6", "IPV4V6"] = "IP"
+    pdp_type: Literal["IP", "IPV4V6"] = "IP"  # the uplink is IPv4: no bearer sets an IPv6 address
     interface: Annotated[
         str, Meta(pattern=r"^[A-Za-z0-9_.-]{0,15}\Z", description='a network interface like "wwan0"')
     ] = ""  # "": the bearer finds it

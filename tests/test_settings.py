@@ -232,6 +232,7 @@ def test_every_mistake_is_one_sentence_that_names_file_key_and_what_to_type() ->
     for url in ("http://est", "https://est/path", "https://a b", "est:8443"):
         assert '"https://host:port"' in refused(f'{mine}enrol = "{url}"')
     assert "[broker] ca is missing: add ca = " in refused('[station]\nstation_id = "SA-1"\n[broker]\nhost = "b"')
+    assert """type "IP" or "IPV4V6\"""" in refused('[modem]\nport = "/dev/ttyUSB2"\npdp_type = "IPV6"')
     assert "table" in refused("station = 4")
     assert "table" in refused("settings = 4")
     assert "[operator]" in refused("operator = 4")

@@ -29,7 +29,7 @@ class Context(Struct, frozen=True):
 
     access: Access = Access()
     cid: int = CID  # of AT+CGDCONT: it has the access point already
-    pdp_type: str = "IP"  # or IPV6, IPV4V6
+    pdp_type: str = "IP"  # or IPV4V6, of which IPv4 is used
     at_port: str = ""  # the path of the port that is asked, as it is now; "": there is none, or it is nobody's
     data_port: str = ""  # the path of the port to dial on, as it is now; at_port where the modem has no other
     interface: str = ""  # of Linux, as the config file names it; "": find it

@@ -170,8 +170,6 @@ class Bearer(Helping):
     async def _carry(self, context: Context) -> Fell:
         if not context.data_port:
             raise Refused(Cause.FAILED, "the modem's data port is not there: check data_port")
-        if context.pdp_type not in ("IP", "IPV4V6"):
-            raise Refused(Cause.SYSTEM, f"PPP here carries IPv4 alone: {context.pdp_type} takes another bearer")
         path = Path(context.data_port).resolve()
         self._line = Line(path, self._locks)
         await self._line.dial(dialling.dial(context.cid))
