@@ -619,6 +619,7 @@ def desk_of(host: Host | None, app: App) -> tuple[Any, Any]:
             access=wishes.access.apn if wishes.access else None, known=wishes.known, providers=wishes.providers,
             interface=host.rose.interface if host.rose else "",
             used={str(cause): size_b for cause, size_b in app.shell.station.data.month.causes.items()},
+            session_b=app.shell.station.data.session_b if host.rose else 0,
         )  # fmt: skip
 
     return Desk(host, monotonic, extra), Spotter(host, app.post, monotonic)

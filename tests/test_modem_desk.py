@@ -50,12 +50,12 @@ def answered(desk: Desk, do: str, **more: object) -> dict[str, Any]:
 
 def test_the_status_is_one_screen_with_what_is_known_and_no_whole_number_of_anybody() -> None:
     line = Line(ALL["eg25"]).run(90.0)
-    desk = desk_of(line, interface="ppp0", used={"MQTT": 1_500_000})
+    desk = desk_of(line, interface="ppp0", used={"records": 1_500_000}, session_b=300_000)
     answer = json.loads(json.dumps(answered(desk, "status"), allow_nan=False))
     assert (answer["state"], answer["acknowledged"], answer["type"]) == ("online", True, "LTE")
     assert answer["verdict"] == "good" and answer["rsrp_dbm"] == -97 and answer["signal_age_s"] <= 60
     screen = as_text(answer)
-    for said in ("online", "Quectel", "LTE", "26201", "10.64.12.7 on ppp0", "good", "MQTT 1.5 MB", "network's own"):
+    for said in ("online", "Quectel", "LTE", "26201", "10.64.12.7 on ppp0", "good", "MB this month, 0.3 MB", "own"):
         assert said in screen, screen
     whole = json.dumps(answer) + screen
     assert ICCID not in whole and ICCID[-4:] in whole and str(line.told().imei) not in whole

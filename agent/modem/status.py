@@ -26,6 +26,7 @@ class Extra(msgspec.Struct, frozen=True):
     interface: str = ""
     actions: tuple[tuple[float, str], ...] = ()  # when, which; the newest last
     used: Mapping[str, int] = {}  # bytes of this month, by what they are counted for
+    session_b: int = 0  # bytes of the bearer that is up
 
 
 def status_of(told: Told, extra: Extra, now: float) -> dict[str, Any]:
@@ -68,6 +69,7 @@ def status_of(told: Told, extra: Extra, now: float) -> dict[str, Any]:
         "next_action_s": None if told.next_action_s is None else round(told.next_action_s),
         "warnings": sorted(str(warning) for warning in told.warnings),
         "used_b": dict(extra.used),
+        "session_b": extra.session_b,
     }
 
 
@@ -110,7 +112,7 @@ def lines(status: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     yield "actions", actions_line(status["actions"])
     yield "next", next_line(status)
     used = ", ".join(f"{cause} {megabytes(size_b)}" for cause, size_b in status["used_b"].items())
-    yield "data used", used or "nothing this month"
+    yield "data used", f"{used or 'nothing'} this month, {megabytes(status['session_b'])} in this connection"
     for warning in status["warnings"]:
         yield "warning", warning
 
