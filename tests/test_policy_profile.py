@@ -30,6 +30,7 @@ from agent.policy.profile import (
     restored,
     saved,
     station_limit,
+    unread,
     with_profile,
 )
 
@@ -299,6 +300,31 @@ def test_what_is_saved_is_read_back_and_what_cannot_be_read_is_left_out() -> Non
     for rubbish in (None, 7, "x", [7], [{}], [{"evseId": 1, "profile": {}}], [{"evseId": "1", "profile": said()}]):
         assert restored(rubbish, 2) == ()
     assert restored([None, *saved(profiles)], 2) == profiles
+
+
+def test_a_profile_of_fewer_phases_than_are_wired_is_rejected_since_no_phase_is_switched_off() -> None:
+    for phases, number, amperes, is_kept in (
+        (3, 1, 16.0, False), (3, 2, 16.0, False), (3, 3, 16.0, True), (1, 1, 16.0, True), (1, 3, 16.0, True),
+        (3, 1, 0.0, True),
+    ):  # fmt: skip
+        form = with_period(said(periods=((0, amperes),)), numberPhases=number)
+        if is_kept:
+            assert read(1, form, 2, phases).limits == ((0.0, amperes),)
+            continue
+        with pytest.raises(Rejected, match="cannot switch phases") as caught:
+            read(1, form, 2, phases)
+        assert caught.value.code == "UnsupportedParam"
+
+
+def test_what_is_stored_and_refused_now_is_told_with_its_id_and_the_others_stay() -> None:
+    now_refused = {"evseId": 0, "profile": with_period(said(7), setpoint=3)}
+    rows = [None, *saved((one(1),)), now_refused, {"evseId": 1, "profile": {"id": 9}}, {"evseId": 1, "profile": "x"}]
+    assert restored(rows, 2) == (one(1),)
+    nobody, refused, half, text = unread(rows, 2)
+    assert "profile ?" in nobody and "profile ?" in text and "profile 9 cannot be read" in half
+    assert "charging profile 7 is refused now" in refused and "setpoint is not done" in refused
+    assert unread(None, 2) == unread([], 2) == unread(saved((one(1), tx(2, 8.5))), 2) == ()
+    assert len(unread("x", 2)) == 1
 
 
 # -- properties
