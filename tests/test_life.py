@@ -117,13 +117,13 @@ def test_an_activated_station_sells_under_its_name_also_after_a_power_cut() -> N
 
 
 def test_name_contact_and_plan_are_on_the_about_page_and_on_top() -> None:
-    claims = {**token(1, -10, 10, SERIAL), "supportEnd": int(WALL_S)}
+    claims = {**token(1, -10, 100, SERIAL), "supportEnd": int(WALL_S)}
     play = activated(planToken=cwt(claims))
     assert "Yard 1 · Acme" in screen(play.station, play.now).title
     shown = {row.label: row.value for row in about_rows(play.station, play.now, ENGLISH)}
     assert (shown["Name"], shown["Owner"], shown["Contact"]) == ("Yard 1", "Acme", "yard@acme.example")
     assert shown["Plan"].startswith("Enterprise, 2026-") and shown["Support until"].startswith("2026-")
-    ordered(play, "PlanToken", cwt(token(2, 8, 300, SERIAL)))
+    ordered(play, "PlanToken", cwt(token(2, 98, 300, SERIAL)))
     plans = [row.value for row in about_rows(play.station, play.now, ENGLISH) if row.label == "Plan"]
     assert plans[0] == shown["Plan"] and plans[1].count("2026-") + plans[1].count("2027-") == 2, "one waits"
 
