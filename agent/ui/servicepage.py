@@ -30,9 +30,8 @@ def menu_page(station: Station, now: float, say: Say) -> PageModel:
         for name in service.menu(station)
     )
     open_for = say("Open for {time}.", time=left(station.panel.service_until, now))
-    warning = plan_warning(station, now, say)
-    warned = (Prose(warning, "warning"),) if warning else ()
-    return PageModel(say("Service"), (*menu, *warned), footer=say.joined(about(station, at, say), open_for))
+    footer = say.joined(about(station, at, say), open_for, plan_warning(station, now, say))
+    return PageModel(say("Service"), menu, footer=footer)
 
 
 def left(until: float, now: float) -> str:

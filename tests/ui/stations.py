@@ -293,6 +293,9 @@ OWNER: dict[str, Station] = {
     "reserved: one port": two(PLUGGED, FREE, owner=Owner(reservations=RESERVED)),
     "reserved: only with one": two(owner=Owner(is_reservable=True)),
     "plan: ended": two(owner=Owner(tokens=(PLAN,), standing=Standing.ENDED)),
+    "plan: soon over, service": replace(
+        paged(Page.SERVICE), owner=Owner(tokens=(structs.replace(PLAN, ends_s=int(WALL) + 20 * 86_400),)),
+    ),
     "plan: deactivated": two(owner=Owner(standing=Standing.DEACTIVATED)),
     "plan: deactivated, free": two(PLUGGED, FREE, owner=Owner(standing=Standing.DEACTIVATED, is_free_after_plan=True)),
     "life: transferred": furnished(
