@@ -459,11 +459,11 @@ def read_back(fact: Any, ports: int) -> Iterator[Profile | str]:
         yield f"no charging profile can be read, {AGAIN}"
         return
     for row in fact or []:
+        said = row.get("profile") if isinstance(row, dict) else None
+        number = said.get("id", "?") if isinstance(said, dict) else "?"
         try:
             yield read(row["evseId"], row["profile"], ports)
         except Rejected as rejected:
-            yield f"charging profile {row['profile'].get('id')} is refused now, {AGAIN}: {rejected.why}"
+            yield f"charging profile {number} is refused now, {AGAIN}: {rejected.why}"
         except (KeyError, TypeError, AttributeError, ValueError, OverflowError):
-            said = row.get("profile") if isinstance(row, dict) else None
-            number = said.get("id", "?") if isinstance(said, dict) else "?"
             yield f"charging profile {number} cannot be read, {AGAIN}"
