@@ -107,6 +107,7 @@ from agent.events import (
 from agent.faults import Fault
 from agent.modem import budget
 from agent.policy import owner as owner_facts
+from agent.policy import profile
 from agent.policy.authorize import Accept, Question, Refuse, free_for_all
 from agent.policy.reasons import Reason
 from agent.policy.tariff.bill import Bill, saved_tariffs
@@ -129,6 +130,8 @@ from agent.reporting import (
     lost_session,
     next_sample_at,
     outage_record,
+    owner_lost_record,
+    profile_lost_record,
     records,
     security_event,
     startup,
@@ -759,9 +762,14 @@ def opened(machine: Machine, fact: Any) -> frozenset[str]:
 
 def lost_facts(station: Station, facts: Mapping[str, Any], now: float) -> Iterator[Effect]:
     """Of a session that this software cannot read its owner hears, and what was stored is kept aside. That its bill
-    cannot be read its Ended says."""
+    cannot be read its Ended says. What he has decided and this software cannot keep to he hears at each start, until he
+    has said it anew: the build before this one could still read it."""
     if station.owner.tariff_problem:
         yield tariff_record(station, station.owner.tariff_problem, now)
+    for why in profile.unread(facts.get(owner_facts.FACT + "profiles"), len(station.ports)):
+        yield profile_lost_record(station, why, now)
+    for why in owner_facts.lost(facts, station.owner):
+        yield owner_lost_record(station, why, now)
     for port in station.ports:
         if (bill := bill_of(port)) is not None and bill.lost is not None:
             yield Save(f"unread/bill/{port.evse_id}", bill.lost)

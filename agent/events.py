@@ -616,6 +616,7 @@ class UploadTold(Struct, frozen=True):
     order: str
     status: str
     why: str = ""
+    percent: int = 0  # of the report, that were sent in this attempt
 
 
 class LiveRequested(Struct, frozen=True):

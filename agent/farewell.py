@@ -10,15 +10,17 @@ from typing import Any
 
 from msgspec import structs
 
+from agent import life
 from agent.clock import earliest
 from agent.commands import variables
 from agent.effects import Effect, Wipe
 from agent.policy.owner import Leaving, Owner
+from agent.policy.reasons import Reason
 from agent.reporting import RESET, security_event
 from agent.settings import SETTINGS
-from agent.station import ListWord, Station
-from agent.taps import Step, with_port
-from agent.transaction import StoppedReason, Trigger, ended_by
+from agent.station import ListWord, Stage, Station
+from agent.taps import Step, noticed, with_port
+from agent.transaction import TEST_RULE, StoppedReason, Trigger, ended_by
 from agent.wizard import layer
 from agent.wizard.facts import ELECTRICAL, Wizard
 
@@ -29,14 +31,22 @@ WAIT_S, WAIT_MAX_S = 7 * 86_400, 30 * 86_400  # for what is owed
 
 
 def ordered(station: Station, wait_s: int, now: float, *, is_reset: bool = False, by: str = "the cloud") -> Station:
-    """Nobody starts any more, and who charges has ended: his session is the last that this owner is told of."""
+    """Nobody starts any more, and who charges has ended: his session is the last that this owner is told of. Who
+    was let in and has not plugged in is told so in this step (`taps.followed`); who waits for the word about his card,
+    here."""
     leaving = Leaving(earliest(station.clock, now), wait_s, is_reset, by=by)
     station = with_cloud(station, {**station.cloud, "activated": False})
     for port in station.ports:
         tx = port.transaction and ended_by(port.transaction, StoppedReason.REMOTE, Trigger.REMOTE_STOP, now)
-        station = with_port(station, replace(port, grant=None, transaction=tx))
+        grant = None if port.grant and port.grant.rule == TEST_RULE else port.grant
+        station = with_port(station, replace(port, grant=grant, transaction=tx))
     owner = replace(station.owner, is_transferred=not is_reset, leaving=leaving)
-    return replace(station, owner=owner, asks=(), holding=None, chosen=None)
+    asked = [ask for ask in station.asks if ask.stage is not Stage.LATE]
+    station = replace(station, owner=owner, asks=(), chosen=None)
+    why = life.refusal(station) or Reason.STATION_NOT_ACTIVATED
+    for ask in asked:
+        station = noticed(station, ask.evse_id or 0, why, now, ask.id_token, rule="station")
+    return station
 
 
 def delivered(station: Station) -> Station:
@@ -86,7 +96,8 @@ def wiped(station: Station) -> Station:
         offline_since=said.offline_since,
     )  # fmt: skip
     ports = tuple(replace(port, finished=None, grant=None) for port in station.ports)
-    station = replace(station, owner=owner, ports=ports, notices=(), list_word=ListWord())
+    refused = tuple(notice for notice in station.notices if notice.reason)  # somebody stands there and reads it
+    station = replace(station, owner=owner, ports=ports, notices=refused, list_word=ListWord())
     return uninstalled(station) if leaving.is_reset else station
 
 

@@ -343,6 +343,18 @@ def tariff_record(station: Station, why: str, now: float) -> Record:
     return notify_event(station, Stream.STATUS, now, component, "Problem", "true" if why else "false", **more)
 
 
+def profile_lost_record(station: Station, why: str, now: float) -> Record:
+    """A charging profile that was kept, and that this software does not take."""
+    more: dict[str, Any] = {"techCode": "profile-refused", "techInfo": why[:TECH_INFO_MAX]}
+    return notify_event(station, Stream.STATUS, now, {"name": "SmartChargingCtrlr"}, "Problem", "true", **more)
+
+
+def owner_lost_record(station: Station, why: str, now: float) -> Record:
+    """Something else that the owner has said, and that this software cannot read."""
+    more: dict[str, Any] = {"techCode": "policy-unreadable", "techInfo": why[:TECH_INFO_MAX]}
+    return notify_event(station, Stream.STATUS, now, {"name": "ChargingStation"}, "Problem", "true", **more)
+
+
 def token_record(station: Station, token: Token, now: float) -> Record:
     """A plan token that somebody brought to the station."""
     said = f"plan token {token.issue} ({token.name}) was brought to the station"

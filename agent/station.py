@@ -189,6 +189,7 @@ class LogUpload:
     budget_b: int | None = None
     ordered_s: float | None = None  # wall
     status: str = ""  # told last: OCPP 2.1 UploadLogStatusEnumType
+    percent: int = 0  # that were sent in the attempt that runs; not saved
 
     @property
     def is_over(self) -> bool:

@@ -23,6 +23,7 @@ PIECE_B = 16_384
 SILENT_S = 30.0
 HEADERS_B, CONNECT_B = 1_000, 6_000  # what a request and a connection cost besides
 BUDGET_B = 20_000_000
+STEP_PERCENT = 5
 ENDS = {
     401: "PermissionDenied", 403: "PermissionDenied", 404: "NotSupportedOperation", 405: "NotSupportedOperation",
     501: "NotSupportedOperation", 400: "BadMessage", 411: "BadMessage", 413: "BadMessage", 415: "BadMessage",
@@ -53,6 +54,7 @@ class Sending:
     sent_b: int = 0  # of the file, in the attempt that runs
     spent_b: int = 0  # all together
     on_spent: Callable[[int], None] = lambda _: None  # bytes that are about to go out
+    on_sent: Callable[[int], None] = lambda _: None  # percent of the file, each STEP_PERCENT; the end tells itself
 
     def attempt(self, *, is_first: bool) -> None:
         """Ended: for good, well or not. Broken."""
@@ -100,7 +102,9 @@ class Sending:
                     connection.send(piece)
                 except OSError:
                     break  # it may have said why
-                self.sent_b += len(piece)
+                before, self.sent_b = self.sent_b, self.sent_b + len(piece)
+                if steps(before, size_b) < steps(self.sent_b, size_b) and self.sent_b < size_b:
+                    self.on_sent(steps(self.sent_b, size_b) * STEP_PERCENT)
         with connection.getresponse() as answer:
             status = answer.status
             answer.read(PIECE_B)
@@ -115,6 +119,10 @@ class Sending:
         self.on_spent(size_b)
         if self.spent_b > (self.wanted.budget_b or BUDGET_B):
             raise Ended(FAILED, f"the budget of {self.wanted.budget_b or BUDGET_B} bytes is spent")
+
+
+def steps(sent_b: int, size_b: int) -> int:
+    return sent_b * 100 // size_b // STEP_PERCENT
 
 
 class Uploader:
@@ -170,7 +178,10 @@ class Uploader:
         if is_first:
             self._gather(file)
         size_b = file.stat().st_size
-        sending = self._sending = Sending(wanted, file, self._trusting(), ended, size_b, on_spent=self._spent)
+        sending = self._sending = Sending(
+            wanted, file, self._trusting(), ended, size_b, on_spent=self._spent,
+            on_sent=lambda percent: self._post(UploadTold(wanted.order, UPLOADING, percent=percent)),
+        )  # fmt: skip
         tries = (RETRIES if wanted.retries is None else wanted.retries) + 1
         why = ""
         for number in range(tries):

@@ -77,6 +77,7 @@ TABLES: dict[str, Iterable[str]] = {
     "CHECKS[self_test]": view.CHECKS.values(),
     "LABELS[action]": view.LABELS.values(),
     "LINKS[station.link]": [*view.LINKS.values(), *servicepage.LINKS.values()],
+    "UPLOADS.get(log.status, NOT_SENT)": [*servicepage.UPLOADS.values(), servicepage.NOT_SENT],
     "FOLLOWS[fresh]": view.FOLLOWS.values(),
     "NAMES[fresh]": NAMES.values(),
     "PARTS.get(part.part, part.part)": shown.PARTS.values(),

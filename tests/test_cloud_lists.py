@@ -1,6 +1,7 @@
 """What the reference cloud sends a station of its list, by what the station says that it has."""
 
 from base64 import b64encode
+from itertools import chain
 from typing import Any
 
 import cbor2
@@ -10,9 +11,10 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from tests.test_devcloud import START_MS, STATION, accepted, batch, hello, opened, say
 from tools.cloud.cloud import Cloud, Publish
 from tools.cloud.content import content_of, hash_of
-from tools.cloud.drivers import PART_MAX, Driver, list_entry
+from tools.cloud.drivers import PART_MAX, Driver, list_entry, parts_of
 from tools.cloud.ledger import Ledger
 from tools.cloud.lists import CONTENT, STATUS
+from tools.cloud.wire import KEYS
 
 NONE = {"generation": 0, "version": 0, "hash": "", "count": 0}
 HOUR_MS = 3_600_000
@@ -148,6 +150,24 @@ def test_a_long_list_goes_in_parts_a_few_at_a_time_and_is_left_to_arrive_whateve
     (change,) = talk.due()
     assert ids(change) == ["04A3"] and change[4]["customData"]["base"] == 1
     assert talk.says(change) == [] and talk.has(talk.status)[0][4]["versionNumber"] == 2
+
+
+def test_a_part_is_bounded_in_bytes_too_so_that_no_message_is_too_long() -> None:
+    """32 groups of 255 characters are 33 kB of one driver; a run of cards alike is as short as before."""
+    drivers = Ledger(":memory:").drivers
+    long = [Driver(f"{i:08X}", tuple(f"{i}-{g}-".ljust(255, "€") for g in range(32))) for i in range(12)]
+    each_own = [Driver(f"01{i:06X}", (f"flat-{i}" * 8,), expiry_ms=START_MS) for i in range(1_200)]
+    alike = [Driver(f"02{i:06X}", ("fleet",)) for i in range(2 * PART_MAX)]
+    for some, fewest in ((long, 3), (each_own, 2), (alike, 2)):
+        drivers.put(some, START_MS)
+        entries = [list_entry(driver) for driver in some]
+        parts = list(parts_of(entries))
+        assert fewest <= len(parts) <= 2 * fewest + 1 and list(chain(*parts)) == entries
+        assert len(parts) == 2 or some is not alike
+    requests = drivers.full(START_MS)
+    for words in (None, 0):
+        assert all(len(cbor2.dumps(KEYS.encode(each, words=words))) < 90_000 for each in requests)
+    assert [each["customData"]["part"] for each in requests] == list(range(1, len(requests) + 1))
 
 
 def test_parts_that_a_station_has_lost_are_sent_anew(talk: Talk) -> None:

@@ -20,6 +20,7 @@ from agent.policy.tariff import bill, terms
 from agent.reporting import VENDOR_ID
 from agent.settings import Settings
 from agent.transaction import Transaction
+from agent.ui.price import OWN_MAX
 from agent.ui.view import screen
 from agent.ui.words import END_ISOLATE, ISOLATE
 from agent.uplink.answers import authorized
@@ -500,9 +501,61 @@ def test_the_price_is_on_the_screen_before_the_start_for_everybody_and_for_who_h
     of_groups(play, ("fleet", tariff("F", 0.0)))
     play.tap(ANN).on(PortChosen(1))
     mine, other = screen(play.station, play.now).ports
-    assert mine.price == "Charging is free." and other.price.startswith("0.40 EUR")
+    assert mine.price == "Charging is free." and other.price.startswith("Connected drivers: 0.40 EUR")
+    of_groups(play)
     default(play, tariff("T2", 0.50), 2)
     assert screen(play.station, play.now).price.startswith("Port 1: 0.40 EUR per kWh")
+
+
+def governed(play: Play, *rules: Json, version: int = 1) -> None:
+    said = {"policyId": "p", "version": version, "rules": list(rules)}
+    play.command("DataTransfer", vendorId=VENDOR_ID, messageId="AccessPolicy", data=said)
+
+
+EVERYONE, CONNECTED = {"name": "all", "who": "everyone"}, {"name": "ours", "who": "connected"}
+FLEET = {"name": "fleet", "who": "groups", "groups": ["fleet"]}
+
+
+def test_the_idle_screen_says_what_it_costs_the_public_and_what_connected_drivers() -> None:
+    """D8. Who reads it has not tapped yet."""
+    play = at_noon()
+    default(play, tariff("T", 0.59))
+    of_groups(play, ("fleet", tariff("F", 0.0)), ("guests", tariff("G", 0.59)))
+    public, free = "0.59 EUR per kWh.", "Some connected drivers: Charging is free."
+    for version, (rules, said) in enumerate((
+        ((), f"Connected drivers: {public} {free}"),
+        ((FLEET, EVERYONE), f"Public: {public} {free}"),
+        ((FLEET, CONNECTED), f"Connected drivers: {public} {free}"),
+        ((FLEET,), "Charging is free."),
+        (({**FLEET, "groups": ["guests"]},), public),
+        (({**FLEET, "groups": ["staff"]},), public),
+        (({**FLEET, "groups": ["fleet", "staff"]},), f"Connected drivers: {public} {free}"),
+        (({**FLEET, "groups": ["fleet", "guests"]},), f"{free} Some connected drivers: {public}"),
+    )):  # fmt: skip
+        if rules:
+            governed(play, *rules, version=version)
+        drawn = screen(play.station, play.now)
+        assert {drawn.price, *(port.price for port in drawn.ports)} == {said}, rules
+
+
+def test_the_price_of_many_groups_is_not_told_to_whoever_comes_and_of_one_port_beside_a_car_is() -> None:
+    play = at_noon()
+    governed(play, EVERYONE)
+    default(play, tariff("T", 0.59), 1)
+    of_groups(play, *((f"g{i}", tariff(f"G{i}", i / 10)) for i in range(5)), ("old", tariff("T", 0.59)))
+    said = screen(play.plug(2).station, play.now).ports[0].price
+    assert said.startswith("Public: 0.59 EUR per kWh. Some connected drivers: Charging is free. Some connected drivers")
+    assert said.count("Some connected drivers") == OWN_MAX and said.endswith("when they tap their card.")
+    assert screen(play.station, play.now).ports[1].price.startswith("Public: The price is in the app.")
+    of_groups(play)
+    assert screen(play.station, play.now).ports[0].price == "0.59 EUR per kWh."
+
+
+def test_a_station_that_is_free_for_all_has_no_other_price() -> None:
+    play = at_noon(settings=Settings(free=True))
+    default(play, tariff("T", 0.59))
+    of_groups(play, ("fleet", tariff("F", 0.0)))
+    assert screen(play.station, play.now).price == "0.59 EUR per kWh."
 
 
 def test_explain_names_the_tariff_of_each_port_while_none_is_known_and_they_differ() -> None:

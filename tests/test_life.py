@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent import billing, service
-from agent.events import AllDelivered, KeyPressed, Machine, PanelTold
+from agent.events import AllDelivered, KeyPressed, Machine, PanelTold, PortChosen
 from agent.life import visible
 from agent.policy import plan_token
 from agent.policy.access import Visible
@@ -117,13 +117,13 @@ def test_an_activated_station_sells_under_its_name_also_after_a_power_cut() -> N
 
 
 def test_name_contact_and_plan_are_on_the_about_page_and_on_top() -> None:
-    claims = {**token(1, -10, 10, SERIAL), "supportEnd": int(WALL_S)}
+    claims = {**token(1, -10, 100, SERIAL), "supportEnd": int(WALL_S)}
     play = activated(planToken=cwt(claims))
     assert "Yard 1 · Acme" in screen(play.station, play.now).title
     shown = {row.label: row.value for row in about_rows(play.station, play.now, ENGLISH)}
     assert (shown["Name"], shown["Owner"], shown["Contact"]) == ("Yard 1", "Acme", "yard@acme.example")
     assert shown["Plan"].startswith("Enterprise, 2026-") and shown["Support until"].startswith("2026-")
-    ordered(play, "PlanToken", cwt(token(2, 8, 300, SERIAL)))
+    ordered(play, "PlanToken", cwt(token(2, 98, 300, SERIAL)))
     plans = [row.value for row in about_rows(play.station, play.now, ENGLISH) if row.label == "Plan"]
     assert plans[0] == shown["Plan"] and plans[1].count("2026-") + plans[1].count("2027-") == 2, "one waits"
 
@@ -273,6 +273,33 @@ def test_a_transfer_ends_what_runs_and_waits_until_all_of_it_is_delivered() -> N
     assert play.station.owner.access and not play.wipes, "that record was not among what was delivered"
     play.on(AllDelivered())
     assert play.station.owner.access is None and play.wipes == 1
+
+
+@pytest.mark.promise("S7")
+@pytest.mark.parametrize(("order", "data"), [("Transfer", {}), ("Transfer", {"waitS": 0}), ("FactoryReset", {})])
+def test_who_waits_for_his_car_or_for_a_word_when_the_station_is_taken_reads_that_he_cannot_start(
+    order: str, data: Json
+) -> None:
+    at_port = owned().tap(ANN).on(PortChosen(1))
+    assert at_port.port(1).grant
+    held = owned().tap(ANN)
+    assert held.station.holding
+    asked = owned().plug(2)
+    asked.mute_list = True
+    asked.tap(BOB)
+    assert [ask.evse_id for ask in asked.station.asks] == [2]
+    for play, evse_id in ((at_port, 1), (held, 0), (asked, 2)):
+        assert ordered(play, order, data) == {"status": "Accepted"}
+        assert play.said(evse_id) is Reason.STATION_NOT_ACTIVATED
+        shown = screen(play.station, play.now)
+        notice = shown.ports[evse_id - 1].notice if evse_id else shown.notice
+        assert notice and notice.text == "This station is not activated yet."
+        assert not any(port.grant for port in play.station.ports) and not play.station.holding and not play.station.asks
+        told = [event for payload in play.payloads("NotifyEvent") for event in payload["eventData"]]
+        assert [event["actualValue"] for event in told if event["component"]["name"] == "TokenReader"] == [
+            "station not activated"
+        ]
+        assert play.plug(1).after(60).said(evse_id) is None and not play.transactions()
 
 
 def test_after_a_transfer_nothing_of_the_owner_is_left_and_all_that_was_installed_is() -> None:

@@ -1,6 +1,7 @@
 """Charging profiles: what limits a port or the station, at each instant, and until when that holds."""
 
 from collections.abc import Callable, Mapping
+from copy import deepcopy
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -30,6 +31,7 @@ from agent.policy.profile import (
     restored,
     saved,
     station_limit,
+    unread,
     with_profile,
 )
 
@@ -301,7 +303,50 @@ def test_what_is_saved_is_read_back_and_what_cannot_be_read_is_left_out() -> Non
     assert restored([None, *saved(profiles)], 2) == profiles
 
 
+def test_a_profile_of_fewer_phases_than_are_wired_is_rejected_since_no_phase_is_switched_off() -> None:
+    for phases, number, amperes, is_kept in (
+        (3, 1, 16.0, False), (3, 2, 16.0, False), (3, 3, 16.0, True), (1, 1, 16.0, True), (1, 3, 16.0, True),
+        (3, 1, 0.0, True),
+    ):  # fmt: skip
+        form = with_period(said(periods=((0, amperes),)), numberPhases=number)
+        if is_kept:
+            assert read(1, form, 2, phases).limits == ((0.0, amperes),)
+            continue
+        with pytest.raises(Rejected, match="cannot switch phases") as caught:
+            read(1, form, 2, phases)
+        assert caught.value.code == "UnsupportedParam"
+
+
+def test_what_is_stored_and_refused_now_is_told_with_its_id_and_the_others_stay() -> None:
+    now_refused = {"evseId": 0, "profile": with_period(said(7), setpoint=3)}
+    rows = [None, *saved((one(1),)), now_refused, {"evseId": 1, "profile": {"id": 9}}, {"evseId": 1, "profile": "x"}]
+    assert restored(rows, 2) == (one(1),)
+    nobody, refused, half, text = unread(rows, 2)
+    assert "profile ?" in nobody and "profile ?" in text and "profile 9 cannot be read" in half
+    assert "charging profile 7 is refused now" in refused and "setpoint is not done" in refused
+    assert unread(None, 2) == unread([], 2) == unread(saved((one(1), tx(2, 8.5))), 2) == ()
+    assert len(unread("x", 2)) == 1
+    assert "profile ? is refused now" in unread([{"evseId": 1, "profile": "x" * 20_000}], 2)[0]
+
+
 # -- properties
+
+SCALARS = st.none() | st.booleans() | st.integers(-(10**30), 10**30) | st.floats() | st.text(max_size=3)
+RUBBISH = SCALARS | st.lists(SCALARS, max_size=2) | st.dictionaries(st.text(max_size=3), SCALARS, max_size=2)
+
+
+@pytest.mark.promise("S9")
+@given(data=st.data(), rubbish=RUBBISH)
+def test_whatever_stands_in_a_stored_profile_the_start_goes_on_with_the_others(
+    data: st.DataObject, rubbish: Any
+) -> None:
+    (row,) = deepcopy(saved((tx(2, 8.5),)))
+    schedule = row["profile"]["chargingSchedule"][0]
+    there = data.draw(st.sampled_from([row, row["profile"], schedule, schedule["chargingSchedulePeriod"][0]]))
+    there[data.draw(st.sampled_from(sorted(there)))] = rubbish
+    kept = restored([row, *saved((one(1),))], 2)
+    assert kept[-1] == one(1) and len(kept) + len(unread([row], 2)) == 2
+
 
 AMPERES = st.sampled_from([0.0, 5.9, 6.0, 10.0, 16.0, 31.5, 32.0, 63.0])
 ZONES = st.sampled_from([UTC, BERLIN, ZoneInfo("Australia/Lord_Howe"), ZoneInfo("Asia/Kolkata")])

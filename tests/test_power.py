@@ -169,6 +169,43 @@ def test_after_a_power_cut_profiles_count_from_the_first_offer_on() -> None:
     assert max(seen) == 6 and offers(play) == [6, 0]
 
 
+def test_one_phase_of_three_is_rejected_and_the_composite_schedule_says_what_is_offered() -> None:
+    play = Play(replace(CALM, phases=3)).see(1).see(2)
+    said = {"id": 1, "chargingRateUnit": "A", "startSchedule": iso(WALL_S - 60)}
+    said |= {"chargingSchedulePeriod": [{"startPeriod": 0, "limit": 16, "numberPhases": 1}]}
+    answer = play.command("SetChargingProfile", evseId=0, chargingProfile=charging_profile(1, said))
+    assert (answer["status"], answer["statusInfo"]["reasonCode"]) == ("Rejected", "UnsupportedParam")
+    assert "numberPhases is 3 here" in answer["statusInfo"]["additionalInfo"]
+    of_start = charging_profile(2, {k: v for k, v in said.items() if k != "startSchedule"}, "TxProfile", "Relative")
+    token = {"idToken": "app-1", "type": "Central"}
+    start: Json = {"evseId": 1, "idToken": token, "remoteStartId": 1, "chargingProfile": of_start}
+    assert play.command("RequestStartTransaction", **start)["status"] == "Rejected" and not play.station.owner.profiles
+    told = play.command("GetCompositeSchedule", evseId=1, duration=60, chargingRateUnit="A")
+    assert told["schedule"]["chargingSchedulePeriod"] == [{"startPeriod": 0, "limit": 32.0, "numberPhases": 3}]
+
+
+def test_a_stored_profile_that_is_refused_now_is_told_at_each_start_and_the_others_count() -> None:
+    play = Play(CALM)
+    for number, level in ((1, 0), (2, 1)):
+        set_profile(play, charging_profile(number, schedule((0, 10.0 * number)), stackLevel=level))
+    play.facts["owner/profiles"][1]["profile"]["chargingSchedule"][0]["chargingSchedulePeriod"][0]["setpoint"] = 1
+    play.facts["owner/access"] = {"policyId": "of another build"}
+    for starts in (1, 2):
+        play = play.reboot(60.0)
+        events = (event for payload in play.payloads("NotifyEvent") for event in payload["eventData"])
+        told = [event for event in events if event.get("techCode") in ("profile-refused", "policy-unreadable")]
+        assert [event["techCode"] for event in told[-2:]] == ["profile-refused", "policy-unreadable"]
+        assert len(told) == 2 * starts
+        assert "charging profile 2 is refused now" in told[-2]["techInfo"] and "access policy" in told[-1]["techInfo"]
+    play.see(1).see(2)
+    assert offers(play.plug(1).tap(ANN)) == [10, 0]
+    play.command("ClearChargingProfile", chargingProfileId=1)
+    told_before = len(play.payloads("NotifyEvent"))
+    play.facts.pop("owner/access")
+    play = play.reboot(60.0)
+    assert "profile-refused" not in str(play.payloads("NotifyEvent")[told_before:])
+
+
 # -- a profile that comes with a remote start
 
 

@@ -265,6 +265,22 @@ def test_the_uploader_tells_each_step_and_leaves_no_file(
     assert [each.status for each in told[2:]] == ["Uploading", "Uploading", "UploadFailure"]
 
 
+def test_an_upload_says_how_far_it_is_each_five_percent_and_not_each_piece(
+    tmp_path: Path, pki: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(uploader, "PIECE_B", 100)
+    receiver = Receiver(tmp_path / "in", pki.server)
+    receiver.start()
+    file, said = tmp_path / "report.tar.gz", list[int]()
+    file.write_bytes(bytes(9_990))
+    way = sending(pki, file, receiver.port)
+    way.on_sent = said.append
+    with pytest.raises(Ended):
+        way.attempt(is_first=True)
+    receiver.stop()
+    assert said == list(range(5, 100, 5))
+
+
 def test_a_cloud_that_hears_of_a_problem_orders_the_report_once() -> None:
     ledger = devcloud.Ledger(":memory:")
     cloud = Cloud(ledger, Ed25519PrivateKey.from_private_bytes(bytes(32)), None, "https://reports.example/in/")

@@ -11,16 +11,18 @@ from hypothesis import strategies as st
 from agent import navigation, service
 from agent.core import handle
 from agent.effects import Count
-from agent.events import CaseTold, FieldEntered, KeyPressed, Machine, PhoneTold, ServiceOpened
+from agent.events import CaseTold, FieldEntered, KeyPressed, Machine, PhoneTold, ServiceOpened, UploadTold
 from agent.faults import Fault
 from agent.panel import ENTER_S, LEAVE_S, SERVICE_S, Action, DoorProblem, Page, Panel, Part
 from agent.settings import Settings
 from agent.station import ResetType
 from agent.ui.led import Light
 from agent.ui.model import Field, PageModel, Qr, Row, Rows, ScreenModel
+from agent.ui.pages import about_rows
 from agent.ui.view import lights, screen
+from agent.ui.words import ENGLISH
 from tests.installing import Installer
-from tests.play import Play
+from tests.play import WALL_S, Play
 from tests.test_wizard import installed
 
 LINK, ADDRESS = "https://192.168.4.1:8443/#0123456789abcdef0123456789abcdef", "https://192.168.4.1:8443"
@@ -167,11 +169,50 @@ def test_a_problem_that_is_reported_reaches_the_operator_once_a_minute_and_the_p
         return sum(event["variable"] == {"name": "ProblemReported"} for event in events)
 
     assert told() == 1
-    assert "Reported: 1" in str(content(play))
+    assert "Reported: 1." in str(content(play))
     press(play.after(30), Action.UP)
     press(play.after(31), Action.DOWN)
     press(play, Action.DO)
     assert told() == 2
+
+
+def test_who_has_reported_a_problem_sees_how_far_the_report_is_and_its_end() -> None:
+    play = do(opened(), "report")
+    assert "Reported: 1. Open for" in content(play).footer
+    ordered = {"requestId": 1, "logType": "DiagnosticsLog", "log": {"remoteLocation": "https://reports.example/in/r"}}
+    play.command("GetLog", **ordered)
+    assert "Reported: 1. The cloud has ordered the report." in content(play).footer
+    assert play.station.log
+    order = play.station.log.order
+    before = len(play.payloads("LogStatusNotification"))
+    for percent in (0, 5, 60):
+        play.on(UploadTold(order, "Uploading", percent=percent))
+        assert f"The report is being sent: {percent} %." in content(play).footer
+    assert len(play.payloads("LogStatusNotification")) == before + 1, "the cloud hears of attempts, not of percents"
+    assert "percent" not in play.facts["log"]
+    for status, said in (("UploadFailure", "The report was not sent."), ("Uploaded", "The report was sent.")):
+        over = Play(Settings(), facts=play.facts).on(UploadTold(order, status)).on(ServiceOpened("button"))
+        assert "The report" not in content(walk_to(over, "report")).footer, "nobody here has asked for it"
+        assert f"Reported: 1. {said}" in content(do(over, "report")).footer
+
+
+def test_the_service_menu_warns_of_the_plans_end_and_the_start_page_does_not() -> None:
+    """I6: whoever looks after the station can do something about it; its drivers cannot."""
+    for days, said in (
+        (400, ""), (61, ""), (59, "The plan ends on"),
+        (-1, "The plan has ended: without a new plan token the station closes on"),
+        (-91, "The plan has ended: a new plan token is needed."),
+    ):  # fmt: skip
+        ends_s = int(WALL_S + days * 86_400)
+        rows = [{"serial": "aa", "issue": 1, "name": "Business", "begins_s": int(WALL_S) - 86_400 * 500,
+                 "ends_s": ends_s, "support_ends_s": None}]  # fmt: skip
+        play = opened(facts={"owner/tokens": rows})
+        marked = [row.value for row in about_rows(play.station, play.now, ENGLISH) if row.mark == "open"]
+        warnings = [value for value in marked if "plan token" in value]
+        assert [text[: len(said)] for text in warnings] == ([said] if said else [])
+        assert ("plan token" in content(play).footer) == bool(said) and all(w in content(play).footer for w in warnings)
+        shown = seen(press(play, Action.BACK))
+        assert "plan token" not in shown.headline + shown.note + shown.start_text + shown.who
 
 
 def test_a_restart_is_asked_twice_lets_sessions_go_on_and_says_who_did_it() -> None:

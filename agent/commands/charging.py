@@ -68,7 +68,7 @@ def profile_to_come(station: Station, port: Port, said: Mapping[str, Any] | None
     """A TxProfile without a transactionId, which the transaction gives it (F01). Rejected: nobody starts."""
     if said is None:
         return None
-    own = profile.read(port.evse_id, said, len(station.ports))
+    own = profile.read(port.evse_id, said, len(station.ports), station.settings.phases)
     if own.purpose is not Purpose.TX or own.transaction_id is not None:
         raise Rejected("InvalidProfile", "a start takes a TxProfile, without a transactionId")
     profile.with_profile(station.owner.profiles, replace(own, transaction_id=""))

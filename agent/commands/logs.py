@@ -67,7 +67,7 @@ def told(station: Station, event: UploadTold, now: float) -> Step:
     if log is None or log.is_over or event.order != log.order:
         return station, ()
     told_before = log.status == event.status == UPLOADING and not event.why
-    station = replace(station, log=replace(log, status=event.status))
+    station = replace(station, log=replace(log, status=event.status, percent=event.percent))
     if told_before:
         return station, ()
     return station, (status_record(station, log, event.status, event.why, now),)
@@ -96,6 +96,11 @@ def wish(station: Station, log: LogUpload | None) -> Upload:
     return Upload(log.order, log.url, log.retries, log.retry_interval_s, log.budget_b)
 
 
+def is_postponed(station: Station) -> bool:
+    """What is ordered waits until data is no longer short."""
+    return station.log is not None and not station.log.is_over and not wish(station, station.log).order
+
+
 def named(station: Station, log: LogUpload) -> str:
     """OCPP: the name of the file that will be uploaded."""
     dated = re.sub(r"[^0-9T]", "", iso8601(log.ordered_s)[:19]) if log.ordered_s is not None else log.order[:16]
@@ -103,7 +108,10 @@ def named(station: Station, log: LogUpload) -> str:
 
 
 def saved(log: LogUpload | None) -> dict[str, Any] | None:
-    return None if log is None or log.is_over else msgspec.to_builtins(log)
+    if log is None or log.is_over:
+        return None
+    said: dict[str, Any] = msgspec.to_builtins(log)
+    return {name: value for name, value in said.items() if name != "percent"}
 
 
 def restored(fact: Any) -> LogUpload | None:

@@ -22,7 +22,8 @@ SOURCE = "CSO"  # OCPP 2.1 ChargingLimitSourceEnumStringType: all of ours come f
 def set_profile(station: Station, event: OwnerRequested, now: float) -> Step:
     request: Mapping[str, Any] = event.request
     try:
-        new = profile.read(request["evseId"], request["chargingProfile"], len(station.ports))
+        wired = station.settings.phases
+        new = profile.read(request["evseId"], request["chargingProfile"], len(station.ports), wired)
         port = port_of(station, new.evse_id)
         running = port.transaction.transaction_id if port and port.transaction else None
         if new.purpose is profile.Purpose.TX and (running is None or new.transaction_id not in (None, running)):

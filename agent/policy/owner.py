@@ -107,6 +107,20 @@ def is_unreadable(defaults: Any, groups: Any) -> bool:
     return is_lost or (bool(defaults) and choice.restored(defaults) is None)
 
 
+LOST = "this software cannot read {part} stored here, so it counts as not said: send it again"
+PARTS = {  # of whose loss nobody else speaks, as people call them
+    "access": "the access policy", "reservations": "the reservations", "tokens": "the plan tokens",
+    "activation": "the activation", "messages": "the messages",
+}  # fmt: skip
+
+
+def lost(facts: Mapping[str, Any], owner: Owner) -> tuple[str, ...]:
+    """A sentence for each part that is stored and of which nothing was restored."""
+    kept = saved(owner)
+    gone = [part for name, part in PARTS.items() if facts.get(FACT + name) and kept[name] is None]
+    return tuple(LOST.format(part=part) for part in gone)
+
+
 def restored(facts: Mapping[str, Any], ports: int) -> Owner:
     def fact(name: str) -> Any:
         return facts.get(FACT + name)

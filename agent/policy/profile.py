@@ -31,6 +31,7 @@ DAY_S = 86_400.0
 DURATION_MAX_S = 2**31 - 1
 LIMIT_MAX = 1_000_000.0  # A or W: what nobody's station draws
 MILLI = 1_000
+AGAIN = "and limits nothing: send it again"
 
 
 class Purpose(StrEnum):
@@ -318,8 +319,9 @@ def lasting(profiles: Sequence[Profile], at: Situation, running: Iterable[str]) 
 # -- reading ----------------------------------------------------------------------------------------------------------
 
 
-def read(evse_id: int, said: Mapping[str, Any], ports: int) -> Profile:
-    """A ChargingProfileType that has passed the schema. Rejected, with the rule that it breaks."""
+def read(evse_id: int, said: Mapping[str, Any], ports: int, phases: int = 1) -> Profile:
+    """A ChargingProfileType that has passed the schema. `phases`: that are wired to each port. Rejected, with the rule
+    that it breaks."""
     if (size_b := len(json.encode(said))) > SAID_MAX_B:
         raise Rejected("TooLargeElement", f"the profile has {size_b} bytes: send at most {SAID_MAX_B}")
     purpose, kind = said["chargingProfilePurpose"], said["chargingProfileKind"]
@@ -339,7 +341,7 @@ def read(evse_id: int, said: Mapping[str, Any], ports: int) -> Profile:
         duration_s=read_duration(schedule, "duration", 1),
         is_local=schedule.get("useLocalTime") is True,
         is_watts=schedule["chargingRateUnit"] == "W",
-        limits=read_limits(schedule),
+        limits=read_limits(schedule, phases),
         valid_from_s=read_instant(said, "validFrom", -inf),
         valid_to_s=read_instant(said, "validTo", inf),
         transaction_id=said.get("transactionId"),
@@ -375,7 +377,7 @@ def contradiction(profile: Profile, schedule: Mapping[str, Any]) -> str:
     return ""
 
 
-def read_limits(schedule: Mapping[str, Any]) -> tuple[tuple[float, float], ...]:
+def read_limits(schedule: Mapping[str, Any], phases: int) -> tuple[tuple[float, float], ...]:
     periods = schedule["chargingSchedulePeriod"]
     if not 1 <= len(periods) <= PERIODS_MAX:
         raise Rejected("TooManyElements", f"1 to {PERIODS_MAX} periods: split the schedule")
@@ -391,6 +393,9 @@ def read_limits(schedule: Mapping[str, Any]) -> tuple[tuple[float, float], ...]:
         said = [period[key] for key in ("limit", "limit_L2", "limit_L3") if period.get(key) is not None]
         if not all(0.0 <= each <= LIMIT_MAX for each in said):
             raise Rejected("InvalidSchedule", f"limits are 0 to {LIMIT_MAX:g}")
+        if (period.get("numberPhases") or phases) < phases and max(said) > 0.0:  # K01.FR.45: none can be taken away
+            why = f"numberPhases is {phases} here: the station cannot switch phases, so give the limit of all {phases}"
+            raise Rejected("UnsupportedParam", why)
         limits.append((period["startPeriod"], float(min(said))))
     starts = [start_s for start_s, _ in limits]
     if starts[0] != 0 or starts[-1] > DURATION_MAX_S or any(b <= a for a, b in pairwise(starts)):
@@ -440,10 +445,25 @@ def saved(profiles: Sequence[Profile]) -> list[Any]:
 
 def restored(fact: Any, ports: int) -> tuple[Profile, ...]:
     """Those that this software can read."""
-    profiles = []
-    for row in fact if isinstance(fact, list) else []:
+    return tuple(each for each in read_back(fact, ports) if isinstance(each, Profile))
+
+
+def unread(fact: Any, ports: int) -> tuple[str, ...]:
+    """Of the others a sentence each: what they limited is not limited any more."""
+    return tuple(each for each in read_back(fact, ports) if isinstance(each, str))
+
+
+def read_back(fact: Any, ports: int) -> Iterator[Profile | str]:
+    """What was taken is not asked for its phases again: a limit on all of them is nearer to it than none."""
+    if fact is not None and not isinstance(fact, list):
+        yield f"no charging profile can be read, {AGAIN}"
+        return
+    for row in fact or []:
+        said = row.get("profile") if isinstance(row, dict) else None
+        number = said.get("id", "?") if isinstance(said, dict) else "?"
         try:
-            profiles.append(read(row["evseId"], row["profile"], ports))
-        except (Rejected, KeyError, TypeError, AttributeError, ValueError):
-            continue
-    return tuple(profiles)
+            yield read(row["evseId"], row["profile"], ports)
+        except Rejected as rejected:
+            yield f"charging profile {number} is refused now, {AGAIN}: {rejected.why}"
+        except (KeyError, TypeError, AttributeError, ValueError, OverflowError):
+            yield f"charging profile {number} cannot be read, {AGAIN}"

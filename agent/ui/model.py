@@ -83,7 +83,7 @@ class PortModel(Struct, frozen=True):
     energy_wh: int | None  # of the running session; None without one
     elapsed_s: int | None  # of the running session; None without one, or while nobody can tell
     figures: tuple[Figure, ...]  # of the running session, or of the one that has just ended here; else none
-    price: str  # of who charges here or may start, else of whoever comes; "" where none is known
+    price: str  # of who charges here or may start, else of whoever comes, by public and groups; "" where none is known
     offers: bool  # somebody may start here: its price stands wherever the port does (23 CFR 680.116)
     last: TotalModel | None
     last_text: str  # of the session before, when the port is free again

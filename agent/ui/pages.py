@@ -5,7 +5,9 @@ from datetime import datetime
 
 from agent import __version__, cellular, life
 from agent.cellular import TROUBLES
+from agent.clock import earliest
 from agent.policy import plan_token
+from agent.policy.plan_token import Standing
 from agent.station import Station, circuit_ma
 from agent.ui.led import PATTERNS, Light
 from agent.ui.model import Lights, PageModel, Prose, Row, Rows, Steps
@@ -96,6 +98,23 @@ def day(wall_s: float, station: Station) -> str:
     return f"{datetime.fromtimestamp(wall_s, station.zone):%Y-%m-%d}"
 
 
+def plan_warning(station: Station, now: float, say: Say) -> str:
+    """For whoever looks after the station (I6); drivers can do nothing about it. "" while there is time enough."""
+    found = plan_token.plan(station.owner.tokens, station.clock, now)
+    if found.token is None:
+        return ""
+    if found.standing is Standing.DEACTIVATED:
+        return say("The plan has ended: a new plan token is needed.")
+    if found.standing is Standing.ENDED:
+        closes = "The plan has ended: without a new plan token the station closes on {day}."
+        frees = "The plan has ended: without a new plan token charging is free from {day} on."
+        text = frees if station.owner.is_free_after_plan else closes
+        return say(text, day=day(found.deactivates_s, station))
+    is_warned = plan_token.warned_d(found, earliest(station.clock, now)) is not None
+    text = "The plan ends on {day}: a new plan token is needed."
+    return say(text, day=day(found.token.ends_s, station)) if is_warned else ""
+
+
 def about_rows(station: Station, now: float, say: Say) -> Iterator[Row]:
     settings, machine = station.settings, station.machine
     unknown = say("unknown")
@@ -114,6 +133,8 @@ def about_rows(station: Station, now: float, say: Say) -> Iterator[Row]:
         yield Row(say("Plan"), f"{token.name}, {day(token.ends_s, station)}")
         if token.support_ends_s is not None:
             yield Row(say("Support until"), day(token.support_ends_s, station))
+    if warning := plan_warning(station, now, say):
+        yield Row(say("Plan"), warning, "open")
     if waiting := plan.waiting:
         yield Row(say("Plan"), f"{waiting.name}, {day(waiting.begins_s, station)} – {day(waiting.ends_s, station)}")
     yield Row(say("Support"), settings.support_number or unknown)

@@ -1,10 +1,12 @@
 """Prices in words: what charging costs before it begins, for whoever stands there, and what it has cost so far."""
 
 import re
+from collections.abc import Sequence
 from decimal import Decimal
 
 from agent import billing, life
 from agent.events import Link
+from agent.policy.access import Who
 from agent.policy.display_message import CHARS_MAX
 from agent.policy.lifecycle import Starts
 from agent.policy.tariff.choice import PriceFact, PriceFacts
@@ -25,15 +27,58 @@ PER: dict[Dimension, str] = {  # those of a reservation its maker was told elsew
     Dimension.FIXED_FEE: "{price} {currency} to start",
 }
 
+OWN_MAX = 2  # prices of groups that are told to whoever comes; of more, that there are more
+
 
 def station_price(station: Station, now: float, say: Say) -> str:
     """What charging costs whoever comes; never nothing at all (WAC 16-662-210)."""
-    chosen = [billing.choice(station, port.evse_id, (), now).tariff for port in station.ports]
+    return offered_price(station, station.ports, now, say)
+
+
+def offered_price(station: Station, ports: Sequence[Port], now: float, say: Say) -> str:
+    """At these ports, before anybody is known: the public price, and that of groups which have another one (D8)."""
+    is_for_others, tariffs = who_comes(station)
+    public = public_price(station, ports, now, say)
+    own = list(dict.fromkeys(priced(station, tariff, now, say) for tariff in tariffs))
+    if is_for_others:
+        own = [text for text in own if text != public]
+    if not own or (len(own) == 1 and not is_for_others):
+        return own[0] if own else public
+    first = say("Public: {price}" if is_public(station) else "Connected drivers: {price}", price=public)
+    return say.joined(
+        first if is_for_others else "",
+        *(say("Some connected drivers: {price}", price=text) for text in own[:OWN_MAX]),
+        say("Some have another price, which is shown when they tap their card.") if len(own) > OWN_MAX else "",
+    )
+
+
+def who_comes(station: Station) -> tuple[bool, tuple[Tariff, ...]]:
+    """Whether somebody may start here whose groups have no tariff; and the tariffs of those who have. The access
+    policy's hours do not count: for whom it is open just now stands beside the price."""
+    rules, said = life.rules(station), station.owner.group_tariffs
+    if life.is_free(station) or not said.tariffs:
+        return True, ()
+    if rules is None or not all(rule.who is Who.GROUPS for rule in rules.rules):
+        return True, said.tariffs
+    named, with_tariff = rules.by_group.keys(), said.groups.keys()
+    found = {said.groups[group] for group in named & with_tariff}
+    own = tuple(tariff for index, tariff in enumerate(said.tariffs) if index in found)
+    return not own or not named <= with_tariff, own
+
+
+def is_public(station: Station) -> bool:
+    """Whether one need not be connected."""
+    rules = life.rules(station)
+    return life.is_free(station) or (rules is not None and any(rule.who is Who.EVERYONE for rule in rules.rules))
+
+
+def public_price(station: Station, ports: Sequence[Port], now: float, say: Say) -> str:
+    """Of whoever has no group."""
+    chosen = [billing.choice(station, port.evse_id, (), now).tariff for port in ports]
     told = [priced(station, each, now, say) if each else "" for each in chosen]
     if len(set(told)) > 1:
-        ports = zip(station.ports, told, strict=True)
-        texts = (say("Port {n}: {price}", n=port.evse_id, price=text) for port, text in ports if text)
-        return say.joined(*texts)
+        of_ports = zip(ports, told, strict=True)
+        return say.joined(*(say("Port {n}: {price}", n=port.evse_id, price=text) for port, text in of_ports if text))
     return told[0] or general_price(station, say)
 
 
@@ -53,10 +98,12 @@ def owners_words(station: Station) -> str:
 
 def port_price(station: Station, port: Port, now: float, say: Say) -> str:
     """Of the session here, or of who may start; else of whoever comes. Empty where none is known of the session."""
+    if port.transaction is None and not port.served and port.grant is None:
+        return offered_price(station, (port,), now, say)
     tariff = billing.shown_tariff(station, port, now)
     if tariff:
         return priced(station, tariff, now, say)
-    return general_price(station, say) if port.transaction is None and not port.served else ""
+    return general_price(station, say) if port.grant else ""
 
 
 def priced(station: Station, tariff: Tariff, now: float, say: Say) -> str:

@@ -4,6 +4,7 @@ agent/service.py."""
 from collections.abc import Callable, Iterator
 
 from agent import cellular, service
+from agent.commands import logs
 from agent.effects import Stream
 from agent.events import Link, PhoneTold
 from agent.faults import FAULTS
@@ -12,7 +13,7 @@ from agent.port import faults
 from agent.station import Station
 from agent.ui.led import PATTERNS
 from agent.ui.model import Block, Field, Lights, Option, PageModel, Prose, Qr, Row, Rows
-from agent.ui.pages import LIGHTS
+from agent.ui.pages import LIGHTS, plan_warning
 from agent.ui.wizard_page import SOURCES
 from agent.ui.words import Say, clock_face
 
@@ -29,7 +30,8 @@ def menu_page(station: Station, now: float, say: Say) -> PageModel:
         for name in service.menu(station)
     )
     open_for = say("Open for {time}.", time=left(station.panel.service_until, now))
-    return PageModel(say("Service"), menu, footer=say.joined(about(station, at, say), open_for))
+    footer = say.joined(about(station, at, say), open_for, plan_warning(station, now, say))
+    return PageModel(say("Service"), menu, footer=footer)
 
 
 def left(until: float, now: float) -> str:
@@ -49,12 +51,30 @@ def about(station: Station, name: str, say: Say) -> str:
         found = sorted(faults(port))
         return say(FAULTS[found[0]].text) if found else say("No fault at port {n}.", n=evse_id)
     if name == "report":
-        return say("Reported: {n}", n=station.problems) if station.problems else ""
+        return say.joined(say("Reported: {n}.", n=station.problems) if station.problems else "", upload(station, say))
     if name == "phone" and station.phone is None:
         return say("This station has no address for a phone: [phone] in its config file.")
     if name == "phone" and service.is_phone_in(station):
         return say("A phone is in. A new one ends its visit.")
     return ""
+
+
+def upload(station: Station, say: Say) -> str:
+    """How far the report is that the cloud has ordered; of one that is over only who has reported wants to know."""
+    log = station.log
+    if log is None or (log.is_over and not station.problems):
+        return ""
+    if logs.is_postponed(station):
+        return say("The report is sent when data is no longer short.")
+    return say(UPLOADS.get(log.status, NOT_SENT), n=log.percent)
+
+
+NOT_SENT = "The report was not sent. The cloud knows why."
+UPLOADS = {  # by what was told last
+    "": "The cloud has ordered the report.",
+    logs.UPLOADING: "The report is being sent: {n} %.",
+    "Uploaded": "The report was sent.",
+}
 
 
 # -- a phone ----------------------------------------------------------------------------------------------------------

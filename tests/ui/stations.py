@@ -18,7 +18,7 @@ from agent.policy.reasons import Reason
 from agent.policy.reservation import Reservation
 from agent.policy.sharing import TURN_S, Sharing
 from agent.policy.tariff import bill as bills
-from agent.policy.tariff import terms
+from agent.policy.tariff import choice, terms
 from agent.policy.tariff.choice import Choice, Defaults, Rule
 from agent.policy.tariff.usage import Kind
 from agent.settings import Settings
@@ -196,6 +196,13 @@ def priced(*said: dict[str, Any]) -> Owner:
     return Owner(default_tariffs=Defaults({i: (terms.read(said[(i - 1) % len(said)]),) for i in (1, 2)}))
 
 
+def with_groups(*said: dict[str, Any], public: dict[str, Any]) -> Station:
+    """A fleet, and whoever else has a tariff of his own; everybody may come."""
+    rules = [{"groups": [f"g{i}"], "tariff": each} for i, each in enumerate(said)]
+    owned = replace(priced(public), group_tariffs=choice.read_group_tariffs({"version": "1", "rules": rules}))
+    return ruled(two(PLUGGED, CHARGING, owner=owned), [{"name": "all", "who": "everyone"}])
+
+
 def billed(said: dict[str, Any], kind: Kind = Kind.CHARGING) -> Any:
     """A port that charges under this tariff."""
     tx, zone = CHARGING.transaction, station().zone
@@ -263,6 +270,8 @@ OWNER: dict[str, Station] = {
     "price: all parts, for a card": two(PLUGGED, CHARGING, owner=priced(FULL)),
     "price: free": two(owner=priced(FREE_OF_CHARGE)),
     "price: each port its own": two(owner=priced(FULL, YEN)),
+    "price: of the public and of a group": with_groups(FREE_OF_CHARGE, public=tariff(kwh=0.59)),
+    "price: of the public and of many groups": with_groups(FREE_OF_CHARGE, YEN, DINARS, DEAR, public=FULL),
     "price: dinars": two(PLUGGED, replace(FREE, grant=GRANT), owner=priced(DINARS)),
     "price: the highest": two(PLUGGED, PLUGGED, owner=priced(DEAR)),
     "cost: running": two(billed(FULL), billed(YEN), owner=priced(FULL)),
@@ -284,6 +293,9 @@ OWNER: dict[str, Station] = {
     "reserved: one port": two(PLUGGED, FREE, owner=Owner(reservations=RESERVED)),
     "reserved: only with one": two(owner=Owner(is_reservable=True)),
     "plan: ended": two(owner=Owner(tokens=(PLAN,), standing=Standing.ENDED)),
+    "plan: soon over, service": replace(
+        paged(Page.SERVICE), owner=Owner(tokens=(structs.replace(PLAN, ends_s=int(WALL) + 20 * 86_400),)),
+    ),
     "plan: deactivated": two(owner=Owner(standing=Standing.DEACTIVATED)),
     "plan: deactivated, free": two(PLUGGED, FREE, owner=Owner(standing=Standing.DEACTIVATED, is_free_after_plan=True)),
     "life: transferred": furnished(
@@ -303,6 +315,10 @@ OWNER: dict[str, Station] = {
     "message: Arabic": told(two(CHARGING, FREE), (ARABIC, {})),
     "message: Arabic, idle": told(two(), (ARABIC, {})),
 }
+OWNER |= {
+    f"idle, {name}": replace(each, ports=(FREE, replace(FREE, evse_id=2)))
+    for name, each in list(OWNER.items()) if name.startswith("price: of the public")
+}  # fmt: skip
 OWNER |= {
     f"port: {name}": replace(each, panel=replace(each.panel, page=Page.PORT, at=1))
     for name, each in list(OWNER.items())

@@ -4,6 +4,7 @@ What is looked at: tests/ui/stations.py. What is complained about: tests/ui/meas
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
@@ -36,6 +37,34 @@ def complaints(displays: list[Display], name: str, language: str) -> list[str]:
 @pytest.mark.parametrize(("name", "language"), QUICK)
 def test_a_screen_can_be_read_and_pressed(display: Displays, name: str, language: str) -> None:
     assert not complaints([display(size) for size in QUICK_SIZES], name, language)
+
+
+TURN_LEAST_S = 2.5  # of agent/ui/static/fit.mjs: no screenful is gone sooner
+
+
+def screenfuls_in_time(shown: Display, name: str, language: str) -> bool:
+    """Whether all of a refusal in large text is on the display while it stands."""
+    bare = STATIONS[name]
+    shown.show(replace(bare, panel=replace(bare.panel, large=True)), language)
+    model = shown.model()
+    notice = model.notice or next(port.notice for port in model.ports if port.notice)
+    count: int = shown.page.evaluate("() => document.querySelector('.notice .dots').children.length || 1")
+    return not notice.stands_s or count * TURN_LEAST_S <= notice.stands_s
+
+
+@pytest.mark.promise("S7")
+@pytest.mark.parametrize("name", ["refused: list too old", "refused: not connected"])
+def test_a_refusal_in_large_text_is_shown_to_its_end_on_the_smallest_display(display: Displays, name: str) -> None:
+    assert screenfuls_in_time(display("480x272"), name, "de")
+
+
+@pytest.mark.long
+@pytest.mark.promise("S7")
+@pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize("size", SIZES)
+def test_each_refusal_in_large_text_is_shown_to_its_end(display: Displays, size: str, language: str) -> None:
+    refusals = [name for name in STATIONS if name.startswith("refused")]
+    assert not [name for name in refusals if not screenfuls_in_time(display(size), name, language)]
 
 
 @pytest.mark.long

@@ -21,6 +21,8 @@ REMOVED_MAX = 10_000                    # who was removed longest ago is forgott
 REMOVED_KEPT_MS = 90 * 24 * 3600 * 1000  # .. or after so long: then the card is as unknown as any other
 EDITIONS_KEPT = 10_000                  # a station whose list is older than so many versions gets the whole one
 PART_MAX = 1_000                        # drivers in one message: on bad radio a small one comes through
+PART_B = 80_000                         # of them: a message takes 100,000, envelope and all
+CARD_B, RUN_ID_B = 32, 18               # of one in a run: id and expiry; a longer id stands in none
 Version = tuple[int, int]               # (generation, version)
 
 
@@ -354,7 +356,7 @@ class Drivers:
     def _requests(self, kind: str, entries: list[Json], custom: Json, now_ms: int) -> list[Json]:
         version, content = self.version(), self.content()
         assert version is not None
-        parts = [entries[at : at + PART_MAX] for at in range(0, len(entries), PART_MAX)] or [[]]
+        parts = list(parts_of(entries)) or [[]]
         whole = {
             "vendorId": VENDOR, "generation": version[0], "count": count_of(content), "hash": hash_of(content),
             "asOf": format_time(now_ms), **custom,
@@ -368,6 +370,34 @@ class Drivers:
             }
             for n, part in enumerate(parts, 1)
         ]
+
+
+def parts_of(entries: Iterable[Json]) -> Iterator[list[Json]]:
+    """As many as one message takes, by count and by bytes: at most what they have as JSON, and of those that stand in a
+    run with the one before (docs/uplink.md, Cards) an id and an expiry."""
+    part: list[Json] = []
+    room_b, before = 0, None
+    for entry in entries:
+        kin = kinship(entry)
+        alone_b = len(json.dumps(entry, ensure_ascii=False).encode()) if kin is None or kin != before else CARD_B
+        if not part or len(part) == PART_MAX or alone_b > room_b:
+            if part:
+                yield part
+            part, room_b = [], PART_B
+            alone_b = len(json.dumps(entry, ensure_ascii=False).encode())
+        part.append(entry)
+        room_b, before = room_b - alone_b, kin
+    if part:
+        yield part
+
+
+def kinship(entry: Json) -> tuple[int, bool, Json | None] | None:
+    """What is alike in a run of cards; None: it travels by itself."""
+    size, info = len(entry["idToken"]["idToken"]), entry.get("idTokenInfo")
+    if size > 2 * RUN_ID_B:
+        return None
+    is_dated = info is not None and "cacheExpiryDateTime" in info
+    return size, is_dated, info and {name: value for name, value in info.items() if name != "cacheExpiryDateTime"}
 
 
 COLUMNS = "id_token, group_ids, status, expiry_ms, language, name, state, since_ms"

@@ -144,12 +144,15 @@ function Page({ screen, act, size }) {
 
 // -- what is said to who has just tapped, over all of them ---------------------------------------------------------------
 
-export function Notices({ screen, act }) {
+export function Notices({ screen, act, size }) {
+  const turns = size === "compact" && screen.large;        // the title too, or hardly a line is left for the words
   const said = screen.ports.filter((port) => port.notice).map((port) => ({ ...port.notice, where: port.name, id: port.evse_id }));
   const all = screen.notice ? [{ ...screen.notice, where: "", id: 0 }, ...said] : said;
+  const head = (notice) => html`<h2><${Glyph} name=${notice.tone}/><span data-squeeze data-line>${notice.where && html`<b>${notice.where}</b> `}${notice.title}</span></h2>`;
   return html`<div class="notices" role="alert">${all.map((notice) => html`<section key=${notice.id} class="notice" data-tone=${notice.tone}>
-    <h2><${Glyph} name=${notice.tone}/><span data-squeeze data-line>${notice.where && html`<b>${notice.where}</b> `}${notice.title}</span></h2>
+    ${!turns && head(notice)}
     <${Paged} key_=${notice.text} within=${notice.stands_s * 1000}>
+      ${turns && head(notice)}
       <p class="text">${notice.text}</p><p class="action">${notice.action}</p>
       ${notice.code && html`<p class="support">${screen.support} <span class="log">${notice.code}</span></p>`}
     </${Paged}>

@@ -99,7 +99,7 @@ function Screen() {
   const isCovered = isSilent || !screen.awake || Boolean(typing);
   return html`<div class="screen" data-layout=${screen.layout} data-page=${screen.page} inert=${isCovered}>
       <${Bar}/>
-      <main><${Layout} screen=${screen} act=${act} size=${size}/><${Notices} screen=${screen} act=${act}/></main>
+      <main><${Layout} screen=${screen} act=${act} size=${size}/><${Notices} screen=${screen} act=${act} size=${size}/></main>
       <p class="leaving" role="status">${status && html`<span data-squeeze data-line>${status}</span>`}</p>
       <${Keys}/>
     </div>
