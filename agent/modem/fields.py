@@ -68,7 +68,7 @@ def hexadecimal(field: str) -> int | None:
     """Up to 64 bits. Blanks inside stand for zeros (Gobi 1000: `0 5`), commas inside for nothing (Thuraya: `F0,0F`)."""
     bare = plain(field).strip()
     found = HEXADECIMAL.fullmatch(bare)
-    if not found and (" " in bare or "," in bare):
+    if not found and (" " in bare or ("," in bare and field[-1] == '"')):
         found = HEXADECIMAL.fullmatch(bare.replace(",", "").replace(" ", "0"))
     return int(found[1], 16) if found else None
 

@@ -1,4 +1,4 @@
-"""+CFUN (27.007 8.2), +WS46 (5.9), ^MODE and other small ones."""
+"""+CFUN (27.007 8.2), +WS46 (5.9), S-parameters (V.250 5.3.2), ^MODE and other small ones."""
 
 import re
 
@@ -44,6 +44,11 @@ def ws46(body: str) -> Fields:
 
 def bare_ws46(line: str) -> Fields | None:
     return ws46(line) if BARE_WS46.fullmatch(line) else None
+
+
+def register(line: str) -> Fields | None:
+    """An S-parameter (V.250 5.3.2) has three digits."""
+    return {"text": line} if re.fullmatch(r"[0-9]{3}", line) else None
 
 
 class Single:

@@ -23,7 +23,7 @@ def cgev(body: str) -> Fields:
     said = body.strip()
     found = EVENT.fullmatch(plain(said) if said.startswith('"') and said.count('"') <= 2 else said)
     if not found:
-        words = re.match(r"[A-Z][A-Z0-9]*(?: [A-Z][A-Z0-9]*)*", said)
+        words = re.match(r"[A-Z][A-Z0-9_]*(?: [A-Z][A-Z0-9_]*)*", said)
         return {"event": words[0] if words else said or None, "cid": None}
     event = " ".join(found[1].upper().split())
     fields = split(found[2])
