@@ -193,6 +193,9 @@ STORIES = [
     ("AT+CSQ", f"{DETAILED},7|hello|OK", "UUf"),  # blanks at its end were lost
     (None, f"{DETAILED},3|004100420043|RDY", "UUU"),
     (None, f"{DETAILED},9|>OK|RDY|+CREG: 1", "UUUUU"),
+    ("AT+CUSD=1", '+CUSD: 0,"a|RDY|+CREG: 3|b",15|OK|RDY', "UUUUfU"),  # so is what a network says
+    ("AT+CSQ", '+CUSD: 0,"a|OK|RDY', "UfU"),
+    (None, '+CUSD: 0,"a",15|RDY', "UU"),
     # Line ends that were lost.
     ("AT+CSQ", "+CSQ: 15,99OK|+CREG: 1", "afU"),
     ("AT+CSQ", "AT+CSQ+CSQ: 15,99OK", "eaf"),

@@ -629,6 +629,7 @@ def test_an_imei_is_the_same_in_every_spelling(command: str, line: str) -> None:
         ("+GSN: 0x9235EB52", {"esn": "9235EB52"}),
         ("A1000013FB653A", {"meid": "A1000013FB653A"}),
         ("0x00A1000013FB653A:0x80D9BBCA", {"meid": "A1000013FB653A", "esn": "80D9BBCA"}),
+        ("0000000000000000", {"imei": "0" * 15, "valid": False}),
         ("45317471585658170:2161753034", {"imei": None, "valid": False}),
         ("+CGSN: 12", {"svn": "12", "imei": None}),
         ("+MEID: A1000013FB653A", {"meid": "A1000013FB653A"}),

@@ -6,17 +6,16 @@ prefix, or, without one, by a shape that this command's answers have (27.007 4.2
 """
 
 import re
-from typing import Literal
 
 from msgspec import Struct
 
 from agent.modem.errors import final
 from agent.modem.fields import Fields
 from agent.modem.lines import PROMPT
-from agent.modem.messages import Text, text_length, text_lines
+from agent.modem.messages import USSD_MAX, Quoted, Text, text_length, text_lines
 from agent.modem.parsers import clock, modes, operators, packet, sim
 from agent.modem.parsers.registration import registration
-from agent.modem.seams import RESULTS, SIGNS, VALUE_ENDS, Echo, before_result, behind_result
+from agent.modem.seams import RESULTS, SIGNS, VALUE_ENDS, Echo, Kind, before_result, behind_result
 from agent.modem.vocabulary import (
     BARE,
     DIALS,
@@ -43,7 +42,6 @@ from agent.modem.vocabulary import (
     command_of,
 )
 
-Kind = Literal["echo", "answer", "URC", "final", "stray", "unknown"]
 FOREIGN_ECHO = re.compile(r"(?:AT)+(?:&?[CDEFHIQVXZ][0-9]?)*+(?:[+^#*$%!_@][A-Z].*)?|ATD[*#0-9].*", re.IGNORECASE)
 SENT = re.compile(r"(?:[0-9]+\s*,\s*)?([A-Z]{4,5} (?:OK|FAIL))", re.IGNORECASE)  # SIMCom: of which socket
 SOCKET_PROMPT = "@"
@@ -115,7 +113,7 @@ class Reader:
                 text.goes_on(len(line))
                 return [Piece(text.kind, line, text.prefix, {"text": line})]
             is_one = text.takes(line)
-            self._text = None if text.is_over or not is_one else text
+            self._text = None if text.is_over else text
             if is_one:
                 return [Piece(text.kind, line, text.prefix, {"text": line})]
         if self._is_text and self._is_more(line):
@@ -256,6 +254,8 @@ class Reader:
         self._is_doubtful |= name in EITHER
         if name in MESSAGES:
             self._opens("URC", name, body)
+        elif name == "+CUSD" and body.count('"') % 2:
+            self._text = Quoted("URC", name, USSD_MAX)
         return Piece("URC", line, name, fields | {"boot": word} if word else fields)
 
     def _is_late_registration(self, name: str, fields: Fields, asked: Command) -> bool:

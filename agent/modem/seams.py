@@ -1,8 +1,11 @@
 """Where one thing ends and the next begins, on lines whose ends were lost, or that something else has cut. Pure."""
 
 import re
+from typing import Literal
 
 from agent.modem.errors import final
+
+Kind = Literal["echo", "answer", "URC", "final", "stray", "unknown"]
 
 SIGNS = "+^#*$%!&_@"  # V.250 5.4.1: what an extended command, and so a prefix, begins with
 ECHO_MIN = 3  # characters: what is left of an echo whose beginning was lost
@@ -48,11 +51,11 @@ def begins(behind: str) -> bool:
 
 def before_result(line: str) -> tuple[str, str] | None:
     """`+CSQ: 15,99OK`: what stands in front of a result, and that. Whether it is an answer its grammar must say."""
-    for result in RESULTS:
-        told = line.removesuffix(result)
-        if told and told != line and told.count('"') % 2 == 0:
-            return told, result
-    return None
+    if not line.endswith(RESULTS) or line in RESULTS:
+        return None
+    result = "OK" if line.endswith("OK") else "ERROR"
+    told = line.removesuffix(result)
+    return None if told.count('"') % 2 else (told, result)
 
 
 def behind_result(line: str) -> tuple[str, str, str] | None:

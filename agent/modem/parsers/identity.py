@@ -70,7 +70,7 @@ def imei(digits: str) -> Fields:
     """Of 14 (no check digit), 15, 16 (IMEISV) or 17 digits (an IMEI and its software version)."""
     if len(digits) in (14, 16):
         whole = digits[:14] + check_digit(digits[:14])
-        found: Fields = {"imei": whole, "valid": True, "luhn": None}
+        found: Fields = {"imei": whole, "valid": digits[:14] != "0" * 14, "luhn": None}
         return found | ({"imeisv": digits} if len(digits) == 16 else {})
     whole = digits[:15]
     return {"imei": whole, "valid": whole != "0" * 15, "luhn": luhn(whole)}
