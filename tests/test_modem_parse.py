@@ -122,6 +122,7 @@ def test_what_only_sets_something_may_have_the_result_behind_a_stray_line() -> N
         ("ATD*99#", "3", "final"),
         ("ATS3?", "013", "answer"),
         (None, "START", "URC"),
+        (None, "^boot.rom'v'!\\n", "URC"),  # its makers have printed what they meant to print
         ("AT+CREG=2", "\u00ffOK", "final"),
         ("ATI", "\u00ffOK", "answer"),
         ("AT+CREG?", "+CREG: 0,1\u00ff", "answer"),
