@@ -805,8 +805,7 @@ def test_dynamic_values_may_be_few_or_of_ipv6() -> None:
     [
         '"10.1.2.3","32.1.13.184.0.0.0.0.0.0.0.0.0.0.0.9","10.1.2.1","10.9.9.1","10.9.9.2"',
         '"10.1.2.3","255.255.255.0","2001:db8::9","10.1.2.1","10.9.9.1","10.9.9.2"',
-        f'"10.1.2.3.255.255.255.0","{".".join(["32.1.13.184", *["0"] * 11, "9", *["255"] * 8, *["0"] * 8])}","10.1.2.1",'
-        '"10.9.9.1","10.9.9.2"',
+        f'"10.1.2.3.255.255.255.0","32.1.13.184{".0" * 11}.9{".255" * 8}{".0" * 8}","10.1.2.1","10.9.9.1","10.9.9.2"',
         "10.1.2.3,2001:db8::9,10.1.2.1,10.9.9.1,10.9.9.2",
     ],
 )
@@ -887,6 +886,17 @@ def test_what_can_be_is_not_told_as_what_is(line: str, fields: dict[str, object]
     piece = read(f"AT{line.partition(':')[0]}=?", line)
     assert piece.kind == "answer"
     has(piece, fields)
+
+
+def test_whether_there_is_a_connection_stands_behind_the_mode_of_its_reports() -> None:
+    has(read("AT+CSCON?", "+CSCON: 1,0"), {"connected": 0})
+    has(read(None, "+CSCON: 1"), {"connected": 1})
+    has(read("AT+CSQ", "+CSCON: 1,7"), {"connected": 1})
+
+
+def test_the_number_of_a_socket_is_no_context() -> None:
+    has(read(None, '+QIURC: "pdpdeact",1'), {"event": "pdpdeact", "cid": 1})
+    has(read(None, '+QIURC: "closed",1'), {"event": "closed", "cid": None})
 
 
 def test_a_value_beside_a_test_of_the_same_command_is_one() -> None:

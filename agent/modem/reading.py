@@ -279,6 +279,8 @@ class Reader:
             return operators.operator(body, form == "test")
         if name == "+QLTS":
             return clock.network_time(body, asked.text if asked else "")
+        if name == "+CSCON":
+            return modes.connection(body, form == "read")
         if name == "^SPIC":
             return sim.spic(body, asked.text if asked else "")
         return {"text": body}

@@ -198,7 +198,6 @@ READERS: tuple[tuple[Parser, str], ...] = (
     (modes.mode, "^MODE"),
     (modes.Single("cmee"), "+CMEE"),
     (modes.Single("service"), "^SRVST"),
-    (modes.Single("connected"), "+CSCON"),
     (modes.words, "+CEER +CNSMOD +QIND"),
 )
 PARSERS: dict[str, Parser] = {name: parser for parser, names in READERS for name in names.split()}
@@ -208,7 +207,8 @@ URCS = frozenset(
     """
     +CREG +CGREG +CEREG +C5GREG +CGEV +CPIN +CFUN +CTZV +CTZE +CTZEU +CSCON +CIEV +CMT +CMTI +CDS +CDSI +CBM +CLIP
     +CRING +CCWA +CUSD +CSSI +CSSU +CALV +CIREPI +CIREPH +CNEMIU +CNEMS1 +COLP +CDIP +CKEV +CNAP +CEDRXP +CPSMSTATUS
-    +CUSATP +CUSATEND +CAPPLEVMCNR +CMCCSS +CMOLR +CMTLR +CNEC_EMM +CNEC_ESM +CRTDCP +CABTSRI +CMWN +CSDBTSRI +CIND
+    +CUSATP +CUSATEND +CIREGU +CAPPLEVMCNR +CMCCSS +CMOLR +CMTLR +CNEC_EMM +CNEC_ESM +CRTDCP +CABTSRI +CMWN +CSDBTSRI
+    +CIND
 
     +QUSIM +QSIMSTAT +QIND +QIURC +QSSLURC +QMTSTAT +QMTRECV +QMTOPEN +QMTCONN +QMTCLOSE +QNETDEVSTATUS +QPOWD +QSTK
     +QNITZ +QTIME +QLWEVTIND +QATWAKEUP +QNTP +QPING +QIOPEN +QICLOSE +QHTTPGET +QHTTPPOST +QSONMI
@@ -217,7 +217,7 @@ URCS = frozenset(
     +CCHEVENT +SAPBR +CNTP +CIPERROR +PACSP +APP +SIMEI +CWURC +CTEV +CMTE +CMTD +CIPOPEN +CIPCLOSE +CTZDST DST *PSUTTZ
     *PSNWID *ATREADY *ISIMAID *CGREG *CSYSTEM *CORGI *SIMINS *CISCC *REJCAUSE +CLBS +SMPUB +SMSUB +SMSTATE +CNACT
 
-    +UUPSDD +UUPSDA +UUSORD +UUSORF +UUSOCL +UUSOLI +UUSOCO +UUSIMSTAT +UUICCSTAT +UMWI +UUSTS +UUMSTAT +UUPING
+    +UUPSDD +UUPSDA +UUSORD +UUSORF +UUSOCL +UUSOLI +UUSOCO +UUSIMSTAT +UUICCSTAT +UMWI +UUSTS +UUMSTAT +UUPING +UREG
     +UUDNSRN +UUHTTPCR +UUCREG +UUFTPCR +UUGIND +PACSP0 +PACSP1 +USIM +UUTEMP +UUMQTTC +UUPSMR +UUSECO +UFOTASTAT
     +UUSMCSPM
 
@@ -249,7 +249,8 @@ REPORTS = frozenset(("+CSQ", "+CPSI", "+CSQN"))
 EITHER = frozenset(("+CPIN", "+CFUN", "+QSIMSTAT", "^HCSQ"))
 # Stored messages, 27.005 3.4.2 and 3.4.3: what somebody has written stands behind the line with this prefix.
 STORED = frozenset(("+CMGR", "+CMGL", "+CMGRD", "+QCMGR"))
-ASKED = frozenset(("+COPS", "+QLTS", "^SPIC"))  # their parsers want to know what was asked, as the registrations' does
+# Their parsers want to know what was asked, as the registrations' does.
+ASKED = frozenset(("+COPS", "+QLTS", "^SPIC", "+CSCON"))
 KNOWN = frozenset(PARSERS) | REGISTRATIONS | ASKED | URCS | STORED
 # Questions of which OK alone is no good answer: those that are known, but for the lists that may be empty.
 TOLD = (frozenset(PARSERS) | REGISTRATIONS | ASKED | frozenset(BARE) | frozenset(FREE)) - frozenset(
@@ -270,7 +271,8 @@ SURE, LIKELY, DOWN, OTHER = "sure", "likely", "down", "other"
 MEANINGS = {
     SURE: """
         RDY | APP RDY | ^SYSSTART | +SYSSTART | SYSSTART | ^SYSSTART AIRPLANE MODE | ^SYSSTART NORMAL MODE
-        *ATREADY: 1 | *EMRDY: 1 | START | ^BOOT.ROM'V'!\\N | MODEM:STARTUP | +KSUP: 0 | %BOOTEV: 0 | +ZURDY: 0 | +QIND: BOOT
+        *ATREADY: 1 | *EMRDY: 1 | START | ^BOOT.ROM'V'!\\N | MODEM:STARTUP | +KSUP: 0 | %BOOTEV: 0
+        +ZURDY: 0 | +QIND: BOOT
     """,
     LIKELY: """
         PB DONE | SMS DONE | CALL READY | SMS READY | SIM READY | PB READY | +PBREADY | +QIND: PB DONE

@@ -61,6 +61,11 @@ class Single:
         return {self._field: number(at(split(body), 0))}
 
 
+def connection(body: str, is_read: bool) -> Fields:
+    """+CSCON (27.007 10.1.30): <mode>[,<state>], with <n> in front of it in the answer to a read."""
+    return {"connected": number(at(split(body), 1 if is_read else 0))}
+
+
 def mode(body: str) -> Fields:
     """^MODE: <system>[,<submode>]: Huawei's URC; 0 none, 3 GSM, 5 WCDMA, 7 and 16 LTE and beyond."""
     fields = split(body)

@@ -89,8 +89,8 @@ def cgpaddr(body: str) -> Fields:
 def cgcontrdp(body: str) -> Fields:
     """+CGCONTRDP: <cid>,<bearer_id>,<apn>,<address and mask>,<gateway>,<DNS>,<DNS>...
 
-    Before release 9.4 the mask was a field of its own. It looks like one: its bits are ones, then zeros. Of a context of
-    both families some put the second address behind the first: of the other family, or with a mask, it is no gateway.
+    Before release 9.4 the mask was a field of its own. It looks like one: its bits are ones, then zeros. Of both
+    families some put the second address behind the first: of the other family, or with a mask, it is no gateway.
     """
     fields = split(body)
     local, mask = address(at(fields, 3))
@@ -122,9 +122,10 @@ def is_mask(field: str) -> bool:
 
 
 def qiurc(body: str) -> Fields:
-    """+QIURC: "pdpdeact",<cid> and others of its kind: Quectel."""
+    """+QIURC: "pdpdeact",<cid>; the number behind the other events is a socket's: Quectel."""
     fields = split(body)
-    return {"event": text(fields[0]), "cid": number(at(fields, 1))}
+    event = text(fields[0])
+    return {"event": event, "cid": number(at(fields, 1)) if event == "pdpdeact" else None}
 
 
 def first_cid(body: str) -> Fields:
