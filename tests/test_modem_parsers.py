@@ -61,6 +61,9 @@ SOLICITED = {
     "3,5,,,,1,2": (5, None, None, None),
     '2,1,"1A2B","01C3D4E5,7': (1, 0x1A2B, None, None),  # without its quote nobody knows where it ends
     "2,255": (None, None, None, None),
+    '2,1,"1A2B","01C3': (1, 0x1A2B, None, None),  # a part of a number is another number
+    "5,90,,,,,,,": (90, None, None, None),
+    '5,90,,"FFFFFFFF",,,,,': (90, None, None, None),
     "2,1,28683,117004595,7": (1, 28683, 117004595, 7),
     "2,1,14892,13955777,7": (1, 14892, 13955777, 7),  # decimal beside decimal
     "0,80": (80, None, None, None),
@@ -1032,7 +1035,8 @@ def test_no_line_of_any_command_raises(name: str, wire: str) -> None:
 
 @pytest.mark.promise("S9")
 @pytest.mark.parametrize("junk",
-    ["(", '"', '("', "(1,", " ", ",", "1,", "(1,\"a\",", "0-9,", "9", ": ", "+", "1.", "A:", "/", "26/11/22, "])
+    ["(", '"', '("', "(1,", "+CREG: 1", "OK+A:", '"+A:',
+     " ", ",", "1,", "(1,\"a\",", "0-9,", "9", ": ", "+", "1.", "A:", "/", "26/11/22, "])
 def test_no_line_takes_long_to_read(junk: str) -> None:
     """Eight thousand characters of anything, in milliseconds: no expression goes back and forth."""
     long = (junk * 8_000)[:8_000]

@@ -15,7 +15,7 @@ from agent.modem.lines import PROMPT
 from agent.modem.messages import USSD_MAX, Quoted, Text, text_length, text_lines
 from agent.modem.parsers import clock, modes, operators, packet, sim
 from agent.modem.parsers.registration import registration
-from agent.modem.seams import RESULTS, SIGNS, VALUE_ENDS, Echo, Kind, before_result, behind_result
+from agent.modem.seams import RESULTS, SIGNS, VALUE_ENDS, Echo, Kind, before_result, behind_result, second_prefix
 from agent.modem.vocabulary import (
     BARE,
     DIALS,
@@ -49,6 +49,7 @@ DIGITS = {
     "0": "OK", "1": "CONNECT", "3": "NO CARRIER", "4": "ERROR", "6": "NO DIALTONE", "7": "BUSY", "8": "NO ANSWER",
 }  # fmt: skip
 BARE_NUMBER = re.compile(r"[0-9]{14,20}")  # an IMEI, IMSI or ICCID
+PARTS_MAX = 8  # of one line
 TEXT_ENDS = ("OK", "ERROR", "+CME ERROR", "+CMS ERROR")
 SETTING = re.compile(r"[0-9, ]*")  # what AT&V prints under the name of a URC
 NOISE = re.compile(r"[^ -~]+(?=[+^#*$%!_@])")  # what a UART makes of a change of speed, before a prefix
@@ -130,12 +131,28 @@ class Reader:
         return self._parted(line)
 
     def _parted(self, line: str) -> list[Piece]:
-        """One piece, or two: a result and what stands in front of it or behind it, if its grammar leaves no doubt."""
+        """One piece, or more: further prefixes and a result on the same line, if their grammar leaves no doubt."""
+        parts = []
+        while len(parts) < PARTS_MAX and (seam := second_prefix(line)) and self._is_apart(seam[0], seam[2]):
+            parts.append(self._one(seam[0]))
+            line = seam[1]
+        return [*parts, *self._ended(line)]
+
+    def _ended(self, line: str) -> list[Piece]:
+        """One piece, or two: a result, and what stands in front of it or behind it."""
         if (found := before_result(line)) and self._is_whole(found[0], line):
             return [self._one(each) for each in found]
         if (seam := behind_result(line)) and seam[2] in KNOWN:
             return [self._one(each) for each in seam[:2]]
         return [self._one(line)]
+
+    def _is_apart(self, told: str, name: str) -> bool:
+        """Whether the second prefix of a line is one: what stands in front of it is whole, and no text."""
+        if self.command and (self.command.is_free or self.command.is_list):
+            return False
+        first, _, body = told.partition(":")
+        is_result = name.endswith("ERROR")
+        return (name in KNOWN or is_result) and first.rstrip().upper() in STRICT and is_ended(first, told, body)
 
     def _is_whole(self, told: str, line: str) -> bool:
         """Whether it is an answer of its own without the result behind it, and none with it."""
@@ -145,8 +162,7 @@ class Reader:
         name, colon, body = told.partition(":")
         if colon:
             name = name.rstrip().upper()
-            is_said = told[-1] in VALUE_ENDS or (name == "+CPIN" and sim.is_lock(body))
-            return name in asked.expected and name in STRICT and is_said
+            return name in asked.expected and name in STRICT and is_ended(name, told, body)
         if told[-1] not in VALUE_ENDS or any(reader(line) is not None for reader in asked.bare):
             return False
         return any(reader(told) is not None for reader in asked.bare)
@@ -370,6 +386,11 @@ class Reader:
                     self._turn = index + 1
                     return fields
         return None
+
+
+def is_ended(name: str, told: str, body: str) -> bool:
+    """Whether an information text may end so: in a number, a string, or a lock's last word."""
+    return told[-1] in VALUE_ENDS or (name.upper() == "+CPIN" and sim.is_lock(body))
 
 
 def answered(name: str, asked: Command, fields: Fields, body: str) -> Kind:

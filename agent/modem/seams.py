@@ -11,6 +11,7 @@ SIGNS = "+^#*$%!&_@"  # V.250 5.4.1: what an extended command, and so a prefix, 
 ECHO_MIN = 3  # characters: what is left of an echo whose beginning was lost
 RESULTS = ("OK", "ERROR")
 VALUE_ENDS = frozenset("0123456789ABCDEFabcdef\")")  # of numbers and of strings; no word ends in them
+SECOND = re.compile(rf"(?P<name>[{re.escape(SIGNS)}](?:CM[ES] ERROR|[A-Z][A-Z0-9_]+))\s?:")
 BEHIND = re.compile(rf"(?P<result>OK|ERROR)(?P<rest>(?P<name>[{re.escape(SIGNS)}][A-Z0-9_]+)\s*:.*)")
 
 
@@ -54,8 +55,16 @@ def before_result(line: str) -> tuple[str, str] | None:
     if not line.endswith(RESULTS) or line in RESULTS:
         return None
     result = "OK" if line.endswith("OK") else "ERROR"
-    told = line.removesuffix(result)
-    return None if told.count('"') % 2 else (told, result)
+    told = line.removesuffix(result).rstrip()
+    return (told, result) if told and told.count('"') % 2 == 0 else None
+
+
+def second_prefix(line: str) -> tuple[str, str, str] | None:
+    """`+CREG: 1+CSQ: 15,99`: what stands in front of a second prefix, the rest, and that prefix."""
+    for found in SECOND.finditer(line) if line.count(":") > 1 else ():
+        if found.start() and line[: found.start()].count('"') % 2 == 0:
+            return line[: found.start()].rstrip(), line[found.start() :], found["name"]
+    return None
 
 
 def behind_result(line: str) -> tuple[str, str, str] | None:
