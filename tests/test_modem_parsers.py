@@ -1041,7 +1041,7 @@ def test_no_line_takes_long_to_read(junk: str) -> None:
     """Eight thousand characters of anything, in milliseconds: no expression goes back and forth."""
     long = (junk * 8_000)[:8_000]
     for name in ("+COPS", "+CCLK", "+CREG", "+CGEV", "+QENG", "+CCID", "+CGPADDR", "+WS46", "+CTZE", "+CME ERROR",
-        "+CGSN", "+CGMM"):
+        "+CGSN", "+CGMM", "#MONI"):
         pieces(f"AT{name}=?", f"{name}: {long}\r\n{long}\r\n{name}: (1,{long}x\r\n".encode())
     command_of(f"AT{long}")
 

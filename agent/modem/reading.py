@@ -132,7 +132,7 @@ class Reader:
 
     def _parted(self, line: str) -> list[Piece]:
         """One piece, or more: further prefixes and a result on the same line, if their grammar leaves no doubt."""
-        parts = []
+        parts: list[Piece] = []
         while len(parts) < PARTS_MAX and (seam := second_prefix(line)) and self._is_apart(seam[0], seam[2]):
             parts.append(self._one(seam[0]))
             line = seam[1]

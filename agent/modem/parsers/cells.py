@@ -272,7 +272,7 @@ def rfsts(body: str) -> Fields:
 
 
 MONI = (("RSRP", 7), ("RSCP", 2), ("BSIC", 0))
-PAIR = re.compile(r"([A-Za-z]+):\s*(-?[0-9A-Fa-f.]+)")
+PAIR = re.compile(r"(?<![A-Za-z])([A-Za-z]{1,12}+):\s*(-?[0-9A-Fa-f.]+)")
 
 
 def moni(body: str) -> Fields:
