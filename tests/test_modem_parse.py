@@ -102,6 +102,10 @@ def test_what_only_sets_something_may_have_the_result_behind_a_stray_line() -> N
         ("AT&FE0;I", "Example", "answer"),
         ("ATI", "IMEI: 490154203237518", "answer"),
         ("AT+COPS=?", '(1,"Beta",,"00102",0)', "answer"),
+        ("AT+COPS?", '+COPS: (1,"Beta",,"00102",0),,(0-4),(0-2)', "stray"),  # it takes minutes: a late one
+        ("AT+COPS=?", '+COPS: 0,0,"Beta",7', "stray"),
+        ("AT+COPS=?", "+COPS:", "answer"),
+        ("AT+CREG?", "+CREG: (0-2)", "stray"),
         ("AT+CSQ", '(1,"Beta",,"00102",0)', "stray"),
         ("AT+CSQ", "CSQ: 20,99", "answer"),
         ("AT+CSQ", "+CSQ 20,99", "answer"),
@@ -110,6 +114,19 @@ def test_what_only_sets_something_may_have_the_result_behind_a_stray_line() -> N
         ("AT", "0", "final"),
         ("AT", "4", "final"),
         ("AT+CSQ", "0", "unknown"),
+        ("AT+CSQ", "4", "final"),
+        ("AT+CGSN", "4", "final"),
+        ("AT+WS46?", "4", "unknown"),
+        ("AT+FOO?", "4", "unknown"),
+        ("AT+CSQ", "3", "unknown"),
+        ("ATD*99#", "3", "final"),
+        ("ATS3?", "013", "answer"),
+        (None, "START", "URC"),
+        (None, "^boot.rom'v'!\\n", "URC"),  # its makers have printed what they meant to print
+        ("AT+CREG=2", "\u00ffOK", "final"),
+        ("ATI", "\u00ffOK", "answer"),
+        ("AT+CREG?", "+CREG: 0,1\u00ff", "answer"),
+        ("AT+CREG?", "+CREG: 0,\x001", "answer"),
         ("AT", "ATAT", "echo"),
         ("AT+CREG?", "\u2592\u2592AT+CREG?", "echo"),  # with noise in front
         ("AT+CREG?", "\u00fe+CREG: 0,1", "answer"),
@@ -118,7 +135,8 @@ def test_what_only_sets_something_may_have_the_result_behind_a_stray_line() -> N
         (None, "+PACSP1", "URC"),
         (None, "^SYSSTART AIRPLANE MODE", "URC"),
         (None, '%NWTIME: "26/11/22,10:20:30+04"', "URC"),
-        ("AT+GSN", "+MEID: A1000013FB653A", "unknown"),
+        ("AT+GSN", "+MEID: A1000013FB653A", "answer"),
+        ("AT+GSN", "+UEID: A1000013FB653A", "unknown"),
         ("AT+CGSN=0", "MT1234567", "answer"),
         ("AT+CGSN", "MT1234567", "unknown"),
         ("AT+CIPSHUT", "SHUT OK", "final"),
@@ -138,6 +156,7 @@ def test_a_line_is_given_by_its_prefix_its_shape_and_what_was_asked(command: str
     assert kinds(command, f"\r\n{line}\r\n") == [kind]
 
 
+DETAILED = '+CMT: "+49",,"26/11/22,10:00:00+04",145,4,0,0,"+49",145'
 # Command, what came, and the first letter of each piece's kind; "f" is the final.
 STORIES = [
     # A late answer whose prefix may be a URC's: its OK ends the command before.
@@ -155,7 +174,7 @@ STORIES = [
     ("AT+CFUN=1", "+CPIN: READY|OK", "Uf"),
     ("AT+CSQ", "+CPIN: READY|ERROR", "Uf"),
     ("AT+CPIN?", "^CPIN: SIM PIN,3,10,3,10,3|OK", "Uf"),
-    ("AT+GSN", "+CPIN: READY|+MEID: A1000013FB653A|OK", "Uuf"),  # it may be the answer
+    ("AT+GSN", "+CPIN: READY|+UEID: A1000013FB653A|OK", "Uuf"),  # it may be the answer
     # The text of a stored message is no word of the modem's.
     ("AT+CMGR=1", '+CMGR: "REC READ","+49",,"26/11/22,10:00:00+04"|OK|OK', "aaf"),
     ("AT+CMGR=1", '+CMGR: "REC READ","+49",,"26/11/22,10:00:00+04"|x|+CREG: 3|RDY|NO CARRIER|OK', "aaaaaf"),
@@ -171,6 +190,40 @@ STORIES = [
     (None, "+CMT: ,24|>RDY|RDY", "UUUU"),
     ("AT+CSQ", '+CDS: 6,12,"+49",145,"26/11/22,10:00:00+04","26/11/22,10:00:05+04",0|OK', "Uf"),  # told as text
     ("AT+CSQ", "+CDS: 24|OK|OK", "UUf"),
+    ("AT+CSQ", f"{DETAILED},11|OK|RDY|last|OK", "UUUUf"),  # its length says how much of it is text
+    ("AT+CSQ", f"{DETAILED},7|hello|OK", "UUf"),  # blanks at its end were lost
+    (None, f"{DETAILED},3|004100420043|RDY", "UUU"),
+    (None, f"{DETAILED},9|>OK|RDY|+CREG: 1", "UUUUU"),
+    ("AT+CUSD=1", '+CUSD: 0,"a|RDY|+CREG: 3|b",15|OK|RDY', "UUUUfU"),  # so is what a network says
+    ("AT+CSQ", '+CUSD: 0,"a|OK|RDY', "UfU"),
+    (None, '+CUSD: 0,"a",15|RDY', "UU"),
+    # Line ends that were lost.
+    ("AT+CSQ", "+CSQ: 15,99OK|+CREG: 1", "afU"),
+    ("AT+CSQ", "AT+CSQ+CSQ: 15,99OK", "eaf"),
+    ("AT+CPIN?", "+CPIN: READYOK", "af"),
+    ("AT+CREG?", '+CREG: 2,1,"1A2B","01C3D4E5",7OK', "af"),
+    ("AT+CGSN", "490154203237518OK", "af"),
+    ("AT+CFUN?", "+CFUN: 1ERROR", "af"),
+    ("AT+CSQ", "+CSQ: 15,99|OK+CREG: 1", "afU"),
+    (None, "OK+CREG: 1", "sU"),
+    ("AT+CSQ", "+CSQ: 15,99 OK", "af"),
+    ("AT+CSQ", "+CREG: 1+CSQ: 15,99OK", "Uaf"),
+    ("AT+CSQ", "+CSQ: 15,99+CREG: 1|OK", "aUf"),
+    ("AT+CPIN?", "+CPIN: READY+QUSIM: 1|OK", "aUf"),
+    ("AT+CREG?", "+CREG: 0,1+CME ERROR: 3", "af"),
+    (None, "+CREG: 1+CGREG: 1+CEREG: 1", "UUU"),
+    ("AT+COPS?", '+COPS: 0,0,"a+CREG: 1",7|OK', "af"),
+    ("ATI", "Model: +GMI: A1+GMM: B|OK", "af"),
+    ("AT+COPS?", "+COPS: 0,0,ROOK|OK", "af"),  # a name may end so
+    ("AT+COPS?", '+COPS: 0,0,"9OK|OK', "af"),
+    ("AT+CGSN=0", "MT1234OK|OK", "af"),
+    ("AT+CGMI", "BR0OK|OK", "af"),
+    ("AT+CSQ", "+CREG: 1OK|+CSQ: 15,99|OK", "Uaf"),  # nobody has asked for it
+    # An echo that a URC has cut.
+    ("AT+CSQ", "AT+C|+CREG: 2|SQ|+CSQ: 15,99|OK", "eUeaf"),
+    ("AT+CSQ", "AT|+CREG: 2|+C|+CGREG: 2|SQ+CSQ: 15,99|OK", "eUeUeaf"),
+    ("AT+CFUN=1", "AT+CFUN=|+CPIN: READY|1|OK", "eUef"),
+    ("AT+CSQ", "AT+C|+CSQ: 15,99|SQ|OK", "eauf"),  # the rest of an echo does not come behind the answer
     # Lists of commands, and of settings.
     ("AT+CLAC", "AT+CLAC|+CREG|+CSQ|&F|D|AT+CREG|+CLAC|OK", "eaaaaaaf"),
     ("AT+CLAC", "+CSQ|RING|+CREG: 1|RDY|NO CARRIER|OK", "aUUUUf"),
@@ -179,6 +232,8 @@ STORIES = [
     # Results of other words, prompts, digits.
     ("AT+QISEND=0", "> |SEND OK", "af"),
     ("AT+CSQ", "+CSQ: 3,99|0", "af"),
+    ("AT+CGSN", "490154203237518|0", "af"),
+    ("ATS0?", "000|0", "af"),
     ("AT+CSQ", "0|OK", "uf"),
     ("AT+WS46?", "25|0|OK", "auf"),
 ]

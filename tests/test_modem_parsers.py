@@ -59,6 +59,11 @@ SOLICITED = {
     '2,0, "ffffffff", "ffffffff"': (0, None, None, None),
     '2,1,"1A2B","03",2,"0"': (1, 0x1A2B, 3, 2),
     "3,5,,,,1,2": (5, None, None, None),
+    '2,1,"1A2B","01C3D4E5,7': (1, 0x1A2B, None, None),  # without its quote nobody knows where it ends
+    "2,255": (None, None, None, None),
+    '2,1,"1A2B","01C3': (1, 0x1A2B, None, None),  # a part of a number is another number
+    "5,90,,,,,,,": (90, None, None, None),
+    '5,90,,"FFFFFFFF",,,,,': (90, None, None, None),
     "2,1,28683,117004595,7": (1, 28683, 117004595, 7),
     "2,1,14892,13955777,7": (1, 14892, 13955777, 7),  # decimal beside decimal
     "0,80": (80, None, None, None),
@@ -176,6 +181,11 @@ def test_what_stands_behind_the_technology_is_told_by_the_clause_of_its_prefix(
         assert {key: piece.fields[key] for key in BEHIND_ACT if key in piece.fields} == fields, piece
 
 
+@pytest.mark.parametrize("line", ["+CREG: 0,1.", "+CREG: 0;1", "+CREG: stat 1", "+CREG:", "+CREG: ,"])
+def test_of_a_line_that_is_damaged_nobody_takes_a_registration(line: str) -> None:
+    has(read("AT+CREG?", line), {"stat": None})
+
+
 def test_what_a_test_lists_is_no_registration() -> None:
     piece = read("AT+CREG=?", "+CREG: (0-2)")
     assert piece.kind == "answer" and "stat" not in piece.fields
@@ -231,6 +241,7 @@ A, B = ("Alpha Tel", "Alpha", "00101"), ("Beta, Inc", "Beta", "001020")
         ('(1,"Beta, Inc","Beta","001020",0),(2,"Alpha Tel","Alpha,"00101",7),,(0-4),(0-2)', [(1, *B, 0), (2, *A, 7)]),
         ('(1,"Alpha ""A""","Alpha","00101",7),(2,Alpha Tel","Alpha","00101",7)',
          [(1, 'Alpha "A"', "Alpha", "00101", 7), (2, *A, 7)]),
+        ('("2","Alpha Tel","Alpha","00101","7"),(1,"Beta, Inc","Beta","001020",0)', [(2, *A, 7), (1, *B, 0)]),
         ("(0,1,2,3,4),(1,2,3,4,5)", []),
         ("", []),
     ],
@@ -256,6 +267,34 @@ def test_a_list_of_networks_may_have_several_lines() -> None:
     assert [piece.kind for piece in pieces("AT+COPS=?", wire.encode())] == ["answer", "answer", "final"]
     assert read("AT+CSQ", ",(0,1),(0,1)").kind == "unknown"
     has(read("AT+COPS?;+WS46=?", "(12,22,28)"), {"codes": [12, 22, 28]})
+
+
+WHOLE = '+COPS: (2,"Alpha Tel","Alpha","00101",7),(1,"Beta, Inc","Beta","001020",0),,(0-4),(0-2)'
+
+
+@pytest.mark.parametrize("cut", range(len("+COPS:"), len(WHOLE)))
+def test_a_list_of_networks_that_a_line_end_has_cut_is_whole_wherever_it_was(cut: int) -> None:
+    wire = f"{WHOLE[:cut]}\r\n{WHOLE[cut:]}\r\nOK\r\n"
+    *said, last = pieces("AT+COPS=?", wire.encode())
+    assert last.kind == "final" and all(piece.kind == "answer" for piece in said)
+    found = [network for piece in said for network in as_json(piece)["networks"]]  # type: ignore[attr-defined]
+    assert [each["mccmnc"] for each in found] == ["00101", "001020"]
+    assert [each["long"].replace(" ", "") for each in found] == ["AlphaTel", "Beta,Inc"]  # a blank at an end is lost
+    for each, act in zip(found, (7, 0), strict=True):  # a number is told at once, with what the line has of its <AcT>
+        assert each["act"] == (None if WHOLE[:cut].rstrip(",").endswith(f'"{each["mccmnc"]}"') else act)
+
+
+def test_what_comes_between_two_halves_of_a_network_is_told_apart() -> None:
+    wire = '+COPS: (2,"A","A",\r\n+CREG: 5\r\n"00101",\r\n7),(1,"B","B","00102",0)\r\nOK\r\n'
+    found = pieces("AT+COPS=?", wire.encode())
+    assert [piece.kind for piece in found] == ["answer", "URC", "answer", "answer", "final"]
+    assert pieces("AT+COPS=?", b'+COPS: (2,"A","A",\r\nwhat\r\n')[1].kind == "unknown"
+    assert pieces("AT+CSQ", b'+COPS: (2,"A","A",\r\n"00101",7)\r\n')[1].kind == "unknown"
+
+
+def test_the_name_of_the_sims_operator_may_be_in_ucs2() -> None:
+    line = '+QSPN: "004500780061006D0070006C0065","",,1,"00101"'
+    has(read("AT+QSPN", line), {"operator": "Example", "mccmnc": "00101"})
 
 
 # -- signal -----------------------------------------------------------------------------------------------------------
@@ -301,6 +340,8 @@ def test_a_list_of_networks_may_have_several_lines() -> None:
         ('^HCSQ: "WCDMA",30,30,58', {"act": 2, "rssi_dbm": -91, "rscp_dbm": -91, "ecno_db": -3.5}),
         ('^HCSQ: "GSM",36,255', {"act": 0, "rssi_dbm": -85}),
         ('^HCSQ: "NOSERVICE",0,0,0,0', {"act": None, "rssi_dbm": None, "rsrp_dbm": None}),
+        ('^HCSQ: "CDMA",30,20', {"act": None, "rssi_dbm": -91}),
+        ('+QCSQ: "LTE",0,-85,200,-14', {"rssi_dbm": None, "rsrp_dbm": -85}),
         ("^RSSI: 19", {"rssi_dbm": -75}),
         ('$QCRSRP: 277,3350,"-098.30"', {"rsrp_dbm": -98.3}),
         ('$QCRSRQ: 277,3350,"-11.20"', {"rsrq_db": -11.2}),
@@ -346,6 +387,8 @@ def test_a_level_is_told_in_dbm_and_db_whoever_says_it(line: str, fields: dict[s
          {"act": 11, "ci": 0x1234567, "rsrp_dbm": -67, "rsrq_db": -11}),
         ("+CPSI: NOT IN EN-DC CONNECTED MODE", {"act": None, "mccmnc": None, "rsrp_dbm": None}),
         ("+CPSI: GSM,Online,000-00,0x0000,0,0 Unknown,0,0,0-0", {"act": 0, "mccmnc": None}),
+        ("+CPSI: LTE CAT-M1,Online,001-01,0x1A2B,12345678,55,EUTRAN-BAND8,3749,3,3,0,0,0,0",
+         {"act": 7, "rsrp_dbm": None, "rsrq_db": None, "rssi_dbm": None}),  # nothing measured
         ("+CPSI: NO SERVICE,Online", {"act": None, "service": "Online", "mccmnc": None, "rsrp_dbm": None}),
         ("+CPSI: CDMA,Online,001-03,1019,248,-4.7", {"rat": "CDMA", "act": None, "mccmnc": "00103"}),
         ('+QNWINFO: "FDD LTE","00101","LTE BAND 3",1650',
@@ -367,6 +410,11 @@ def test_a_level_is_told_in_dbm_and_db_whoever_says_it(line: str, fields: dict[s
          {"act": 11, "mccmnc": "001010", "ci": 0x939204254, "lac": 0x60AA00, "rsrp_dbm": -104, "rsrq_db": -13}),
         ("+QENG: 0,001,01,1806,2c93,64,40,-67,52,255,255,0,7,7,1,x,x,x,x,x,x,x",
          {"act": 0, "mccmnc": "00101", "lac": 0x1806, "ci": 0x2C93, "rssi_dbm": -67}),
+        ('+QENG: "servingcell","LTE","FDD",001,01,1A2B3C4,20,3350,7,5,5,3AC9,-86,-13,-52,15,-',
+         {"service": None, "act": 7, "mccmnc": "00101", "ci": 0x1A2B3C4, "rsrp_dbm": -86}),
+        ('+QENG: "servingcell","NOCONN","TDSCDMA",001,01,1A2B,B919,10054,-70,-79,-5',
+         {"act": 2, "lac": 0x1A2B, "rssi_dbm": -70, "rscp_dbm": -79, "ecno_db": -5}),
+        ("+QENG: 1,0", {"cell": None, "rat": None, "act": None}),
         ('+QENG: "servingcell","SEARCH"', {"service": "SEARCH", "act": None, "mccmnc": None}),
         ('+QENG: "servingcell","NOCONN","LTE","FDD",-,-,-,-,-,-,-,-,-,-,-,-,-,-',
          {"act": 7, "mccmnc": None, "rsrp_dbm": None, "band": None}),
@@ -388,7 +436,12 @@ def test_a_level_is_told_in_dbm_and_db_whoever_says_it(line: str, fields: dict[s
          {"act": 7, "mccmnc": "00101", "lac": 0x2D18, "ci": 0x3089F02, "rsrp_dbm": -101, "rsrq_db": -13,
              "rssi_dbm": -68}),
         ('#RFSTS: "001 04",14,-83,0CBC,00,5,19,10,,BEE9,"001010123456789","",0,2',
-         {"mccmnc": "00104", "rsrp_dbm": None}),
+         {"act": 0, "mccmnc": "00104", "lac": 0xCBC, "ci": 0xBEE9, "rssi_dbm": -83, "rsrp_dbm": None}),
+        ('#RFSTS: "001 01",10638,173,-5.5,-78,-73,002B,01,-2,19,1,0,1,,B1F13,"001010123456789","EX",3,1',
+         {"act": 2, "lac": 0x2B, "ci": 0xB1F13, "ecno_db": -5.5, "rscp_dbm": -78, "rssi_dbm": -73}),
+        ("#MONI: Example PSC:3 RSCP:-80 LAC:1A2B Id:0A1B2C3 EcIo:-5.5 UARFCN:10638 PWR:-73dbm DRX:128 SCR:48",
+         {"act": 2, "lac": 0x1A2B, "rscp_dbm": -80, "ecno_db": -5.5, "rssi_dbm": -73}),
+        ("#MONI: Example BSIC:27 RxQual:0 LAC:1A2B Id:83BA ARFCN:71 PWR:-61dbm TA:1", {"act": 0, "ci": 0x83BA}),
         ("#MONI: Example RSRP:-92 RSRQ:-17 TAC:8B1E Id:A204C01 EARFCN:800 PWR:-59dbm",
          {"act": 7, "lac": 0x8B1E, "ci": 0xA204C01, "rsrp_dbm": -92, "rsrq_db": -17, "rssi_dbm": -59}),
         ('%XMONITOR: 1,"Example","EX","00101","81AE",7,20,"0331C805",281,6400,53,42,"","","",""',
@@ -429,6 +482,7 @@ def test_a_status_over_many_lines_is_read_line_by_line() -> None:
     ],
 )  # fmt: skip
 def test_the_lock_is_told_in_the_words_of_the_standard(said: str, lock: str | None) -> None:
+    has(read(None, f"*CPIN: {said}"), {"lock": lock})
     for line in (f"+CPIN: {said}", f"+CPIN:{said}"):
         piece = read("AT+CPIN?", line)
         assert piece.kind == "answer"
@@ -451,6 +505,9 @@ def test_the_lock_is_told_in_the_words_of_the_standard(said: str, lock: str | No
         ("+EPINC: 3, 2, 10, 9", {"SIM PIN": 3, "SIM PIN2": 2, "SIM PUK": 10, "SIM PUK2": 9}),
         ("+XPINCNT: 3,2,10,9", {"SIM PIN": 3, "SIM PIN2": 2, "SIM PUK": 10, "SIM PUK2": 9}),
         ("+ZPINPUK: 3,10", {"SIM PIN": 3, "SIM PUK": 10}),
+        ("^CPIN: READY,10,3,10,2", {"SIM PUK": 10, "SIM PIN": 3, "SIM PUK2": 10, "SIM PIN2": 2}),
+        ("+SPIC: pin1=3,puk1=10,pin2=2,puk2=9", {"SIM PIN": 3, "SIM PUK": 10, "SIM PIN2": 2, "SIM PUK2": 9}),
+        ("^SPIC: SIM PIN", {}),
         ("^SPIC: 3", {"SIM PIN": 3}),
         ('^SPIC: "SC",3', {"SIM PIN": 3}),
         ('^SPIC: "P2",2', {"SIM PIN2": 2}),
@@ -459,6 +516,24 @@ def test_the_lock_is_told_in_the_words_of_the_standard(said: str, lock: str | No
 )
 def test_the_tries_that_are_left_are_told_by_their_code(line: str, retries: dict[str, int]) -> None:
     has(read(f"AT{line.partition(':')[0]}?", line), {"retries": retries})
+
+
+@pytest.mark.parametrize(
+    ("command", "line", "retries"),
+    [
+        ('AT^SPIC="SC",1', "^SPIC: 10", {"SIM PUK": 10}),
+        ('AT^SPIC="P2"', "^SPIC: 3", {"SIM PIN2": 3}),
+        ('AT^SPIC="FD"', "^SPIC: 3", {}),
+        ("AT+CPNNUM", "PIN1=3; PUK1=10; PIN2=0; PUK2=9",
+         {"SIM PIN": 3, "SIM PUK": 10, "SIM PIN2": 0, "SIM PUK2": 9}),
+    ],
+)  # fmt: skip
+def test_the_tries_that_are_left_are_of_the_code_that_was_asked_for(
+    command: str, line: str, retries: dict[str, int]
+) -> None:
+    piece = read(command, line)
+    assert piece.kind == "answer"
+    has(piece, {"retries": retries})
 
 
 def test_the_status_of_a_verification_tells_its_tries() -> None:
@@ -475,11 +550,12 @@ ICCID = "8949000012345678903"
         f"+CCID: {ICCID}", f'+CCID: "{ICCID}"', f"+QCCID: {ICCID}F", f"+ICCID: {ICCID}", f"^ICCID: {ICCID}F",
             f"#CCID: {ICCID}",
         f"%CCID: {ICCID}", f"%XICCID: {ICCID}", f"!ICCID: {ICCID}", f"+CCID:{ICCID}f", ICCID, f'"{ICCID}"', f"{ICCID}F",
+        f"SCID: {ICCID}", f"SIM Card ID: {ICCID}", f"+SCID: SIM Card ID: {ICCID}",
         "+CCID: 989400002143658709F3", '^ICCID:"989400002143658709F3', f"ICCID: {ICCID}", f"+CCID: {ICCID},",
     ],
 )  # fmt: skip
 def test_an_iccid_is_the_same_in_every_spelling(line: str) -> None:
-    piece = read(f"AT{line.partition(':')[0]}" if line[0] in "+^#%!" else "AT+CCID", line)
+    piece = read(f"AT{line.partition(':')[0]}" if line[0] in "+^#%!" and "Card" not in line else "AT+CCID", line)
     assert piece.kind == "answer"
     has(piece, {"iccid": ICCID, "valid": True, "luhn": True})
 
@@ -519,6 +595,8 @@ def test_the_file_of_the_iccid_is_one_too() -> None:
         ("+XSIM: 1,7", "ready"), ("+XSIM: 6", "failed"), ("+XSIM: 8", "failed"), ("+XSIM: 99", "unknown"),
         ("^SIMST:4,0", "failed"),
         ("^SIMST:3", "ready"), ("+UUSIMSTAT: 0", "missing"), ("+UUSIMSTAT: 1", "locked"), ("+UUSIMSTAT: 3", "failed"),
+        ("+SIM Removed", "missing"), ("+WIND: 0", "missing"), ("+WIND: 1", "inserted"), ("+WIND: 4", None),
+        ("+CSMINS: 1,0", "missing"), ("+XSIMSTATE: 1,7,1,0", "ready"),
         ("+UUSIMSTAT: 6", "ready"), ("+UUSIMSTAT: 9", None), ("+ESIMS: 0,13", "missing"), ("+ESIMS: 1,12", "inserted"),
     ],
 )  # fmt: skip
@@ -554,8 +632,13 @@ def test_an_imei_is_the_same_in_every_spelling(command: str, line: str) -> None:
         ("+GSN: 0x9235EB52", {"esn": "9235EB52"}),
         ("A1000013FB653A", {"meid": "A1000013FB653A"}),
         ("0x00A1000013FB653A:0x80D9BBCA", {"meid": "A1000013FB653A", "esn": "80D9BBCA"}),
+        ("0000000000000000", {"imei": "0" * 15, "valid": False}),
         ("45317471585658170:2161753034", {"imei": None, "valid": False}),
         ("+CGSN: 12", {"svn": "12", "imei": None}),
+        ("+MEID: A1000013FB653A", {"meid": "A1000013FB653A"}),
+        ("+MEID: 49015420323751", {"meid": "49015420323751", "imei": None}),
+        ("+ESN: 0x6030C012", {"esn": "6030C012"}),
+        ('+CGSN: "MT1234567"', {"imei": None, "valid": False, "serial": "MT1234567"}),
     ],
 )
 def test_a_cdma_modem_has_an_esn_or_a_meid(line: str, fields: dict[str, object]) -> None:
@@ -605,6 +688,9 @@ def test_the_check_digit_is_told_apart_from_the_form() -> None:
         ("AT+CGSN", f'+CGSN: {IMEI},"00000000"', {"imei": IMEI, "serial": "00000000"}),
         ("AT+CGSN=0", "MT1234567", {"imei": None, "serial": "MT1234567"}),
         ("AT+CGSN=0", IMEI, {"imei": IMEI}),
+        ("AT+EGMR=0,7", IMEI, {"imei": IMEI}),
+        ("AT+EGMR=0,5", '+EGMR: "MT1234567"', {"imei": None, "serial": "MT1234567"}),
+        ("AT+CGMR", "REVISION 03.017", {"revision": "03.017"}),
         ("AT+GSN", f"MEID: {IMEI[:14]}", {"meid": IMEI[:14], "imei": None}),
         ("ATI", "Example", {"text": "Example"}),
         ("ATI", "+GCAP: +CIS707-A, +MS, +FCLASS", {"capabilities": ["+CIS707-A", "+MS", "+FCLASS"]}),
@@ -640,6 +726,7 @@ def test_names_come_without_labels_and_quotes(command: str, line: str, fields: d
         ("NW DEACT 3", {"event": "NW DEACT", "cid": 3}),
         ("NW MODIFY 1,2,0", {"event": "NW MODIFY", "cid": 1}),
         ("SOMETHING NEW 7", {"event": "SOMETHING NEW", "cid": None}),
+        ("USER_EVT", {"event": "USER_EVT", "cid": None}),
         ("", {"event": None}),
     ],
 )
@@ -716,6 +803,22 @@ def test_dynamic_values_may_be_few_or_of_ipv6() -> None:
     assert address("192.168.97.2/30") == ("192.168.97.2", "30") and address("1.2.3.999") == (None, None)
 
 
+@pytest.mark.parametrize(
+    "said",
+    [
+        '"10.1.2.3","32.1.13.184.0.0.0.0.0.0.0.0.0.0.0.9","10.1.2.1","10.9.9.1","10.9.9.2"',
+        '"10.1.2.3","255.255.255.0","2001:db8::9","10.1.2.1","10.9.9.1","10.9.9.2"',
+        f'"10.1.2.3.255.255.255.0","32.1.13.184{".0" * 11}.9{".255" * 8}{".0" * 8}","10.1.2.1","10.9.9.1","10.9.9.2"',
+        "10.1.2.3,2001:db8::9,10.1.2.1,10.9.9.1,10.9.9.2",
+    ],
+)
+def test_a_second_address_is_no_gateway(said: str) -> None:
+    piece = read("AT+CGCONTRDP=1", f'+CGCONTRDP: 1,5,"a",{said}')
+    has(piece, {"address": "10.1.2.3", "addresses": ["10.1.2.3", "2001:db8::9"], "gateway": "10.1.2.1"})
+    has(piece, {"dns": ["10.9.9.1", "10.9.9.2"]})
+    assert "addresses" not in read("AT+CGCONTRDP=1", '+CGCONTRDP: 1,5,"a","10.1.2.3","10.1.2.1","10.9.9.1"').fields
+
+
 # -- time -------------------------------------------------------------------------------------------------------------
 
 
@@ -732,6 +835,12 @@ def test_dynamic_values_may_be_few_or_of_ipv6() -> None:
         ("AT+CCLK?", '+CCLK: "26/02/30,10:20:30+04"', None),
         ("AT+CCLK?", '+CCLK: "XX/XX/XX,XX:XX:XX+XX"', None),
         ("AT+CCLK?", "+CCLK:", None),
+        ("AT+CCLK?", '+CCLK: "26/11/22,10:20:30","+04"', "2026-11-22T10:20:30+01:00"),
+        ("AT+CCLK?", '+CCLK: "26/11/22","10:20:30"', "2026-11-22T10:20:30"),
+        ("AT+QLTS = 1", '+QLTS: "2026/11/22,09:20:30+04,0"', "2026-11-22T09:20:30+00:00"),
+        ("AT+QLTS=1;+CSQ", '+QLTS: "2026/11/22,09:20:30+04,0"', "2026-11-22T09:20:30+00:00"),
+        (None, '+CTZEU: "+04",0,"2026/11/22,09:20:30"', "2026-11-22T09:20:30+00:00"),
+        (None, '+CTZV: "26/11/22,10:20:30",4', "2026-11-22T10:20:30"),
         ("AT+QLTS=2", '+QLTS: "2026/11/22,10:20:30+04,0"', "2026-11-22T10:20:30+01:00"),
         ("AT+QLTS=1", '+QLTS: "2026/11/22,09:20:30+04,0"', "2026-11-22T09:20:30+00:00"),
         ("AT+QLTS", '+QLTS: ""', None),
@@ -780,6 +889,17 @@ def test_what_can_be_is_not_told_as_what_is(line: str, fields: dict[str, object]
     piece = read(f"AT{line.partition(':')[0]}=?", line)
     assert piece.kind == "answer"
     has(piece, fields)
+
+
+def test_whether_there_is_a_connection_stands_behind_the_mode_of_its_reports() -> None:
+    has(read("AT+CSCON?", "+CSCON: 1,0"), {"connected": 0})
+    has(read(None, "+CSCON: 1"), {"connected": 1})
+    has(read("AT+CSQ", "+CSCON: 1,7"), {"connected": 1})
+
+
+def test_the_number_of_a_socket_is_no_context() -> None:
+    has(read(None, '+QIURC: "pdpdeact",1'), {"event": "pdpdeact", "cid": 1})
+    has(read(None, '+QIURC: "closed",1'), {"event": "closed", "cid": None})
 
 
 def test_a_value_beside_a_test_of_the_same_command_is_one() -> None:
@@ -842,6 +962,8 @@ def test_every_message_error_is_known_by_number_and_by_words(code: int) -> None:
          "network not allowed - emergency calls only"),
         ("+CME ERROR: Unknown error", "CME", 100, "unknown"),
         ("+CME ERROR: 4711", "CME", 4711, None),
+        ("+CME ERROR: 10, SIM not inserted", "CME", 10, "SIM not inserted"),
+        ("+CME ERROR: 3 (operation not allowed)", "CME", 3, "operation not allowed"),
         ("+CME ERROR: Illegal MS (#3)", "CME", 103, "illegal MS"),
         ("+CME ERROR: something of ours", "CME", None, "something of ours"),
         ("+CME ERROR:", "CME", None, None),
@@ -913,12 +1035,13 @@ def test_no_line_of_any_command_raises(name: str, wire: str) -> None:
 
 @pytest.mark.promise("S9")
 @pytest.mark.parametrize("junk",
-    ["(", '"', '("', "(1,", " ", ",", "1,", "(1,\"a\",", "0-9,", "9", ": ", "+", "1.", "A:", "/", "26/11/22, "])
+    ["(", '"', '("', "(1,", "+CREG: 1", "OK+A:", '"+A:',
+     " ", ",", "1,", "(1,\"a\",", "0-9,", "9", ": ", "+", "1.", "A:", "/", "26/11/22, "])
 def test_no_line_takes_long_to_read(junk: str) -> None:
     """Eight thousand characters of anything, in milliseconds: no expression goes back and forth."""
     long = (junk * 8_000)[:8_000]
     for name in ("+COPS", "+CCLK", "+CREG", "+CGEV", "+QENG", "+CCID", "+CGPADDR", "+WS46", "+CTZE", "+CME ERROR",
-        "+CGSN", "+CGMM"):
+        "+CGSN", "+CGMM", "#MONI"):
         pieces(f"AT{name}=?", f"{name}: {long}\r\n{long}\r\n{name}: (1,{long}x\r\n".encode())
     command_of(f"AT{long}")
 

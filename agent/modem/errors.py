@@ -342,6 +342,7 @@ CME_ALSO: dict[str, int] = {
     "PDN type non-IP only allowed": 197,
 }
 CMS_ALSO: dict[str, int] = {
+    "unassigned number": 1,
     "unknown": 500,
     "SIM not inserted": 310,
     "SIM PIN required": 311,
@@ -365,7 +366,10 @@ CMS_ALSO: dict[str, int] = {
 SIGNS = re.compile(r"[\W_]+")
 
 
-CAUSE = re.compile(r"\s*\(#[0-9]{1,3}\)$")  # the network's own number behind the words, as the clause prints it
+CAUSE = re.compile(r"\s*\(#?[0-9]{1,3}\)$")  # the network's own number behind the words, as the clause prints it
+
+
+NUMBERED = re.compile(r"([0-9]{1,6})\s*[,:;(-].*")  # of some with the words behind it
 
 
 def essence(words: str) -> str:
@@ -431,6 +435,8 @@ def failure(kind: str, said: str) -> Fields:
     """`kind` is CME or CMS; what it says may be a number, words, or nothing."""
     table, words = (CME, CME_BY_WORDS) if kind == "CME" else (CMS, CMS_BY_WORDS)
     said = CAUSE.sub("", said.strip('" '))
+    if numbered := NUMBERED.fullmatch(said):
+        said = numbered[1]
     code = int(said) if is_code(said) else words.get(essence(said))
     name = table.get(code, None if is_code(said) else said or None) if code is not None else said or None
     return {"final": f"+{kind} ERROR", "error": kind, "code": code, "name": name}

@@ -65,7 +65,12 @@ def real(field: str) -> float | None:
 
 
 def hexadecimal(field: str) -> int | None:
-    """Up to 64 bits. Blanks inside stand for zeros (Gobi 1000: `0 5`), commas inside for nothing (Thuraya: `F0,0F`)."""
+    """Up to 64 bits. Blanks inside stand for zeros (Gobi 1000: `0 5`), commas inside for nothing (Thuraya: `F0,0F`).
+
+    With one quote missing it may be a part of one, which is another number.
+    """
+    if field.count('"') % 2:
+        return None
     bare = plain(field).strip()
     found = HEXADECIMAL.fullmatch(bare)
     if not found and (" " in bare or "," in bare):

@@ -6,7 +6,8 @@ A `>` at the beginning of a line is a prompt: nothing ends it, so it is told at 
 
 LINE_MAX = 8_192  # bytes: a list of networks has some 3,000; of a longer line the beginning counts
 PROMPT = ">"
-BLANKS = b" \t\0"  # a UART says NUL when the other end loses its power
+BLANKS = b" \t"
+NUL = b"\0"  # what a UART says when the other end loses its power, and what fills pauses: it means nothing
 
 
 class Framer:
@@ -20,7 +21,7 @@ class Framer:
     def feed(self, data: bytes) -> list[str]:
         """The lines and prompts that have ended, oldest first; without blanks around them, and none empty."""
         lines: list[str] = []
-        *ended, rest = (self._rest + data).replace(b"\n", b"\r").split(b"\r")
+        *ended, rest = (self._rest + data).replace(NUL, b"").replace(b"\n", b"\r").split(b"\r")
         for piece in ended:
             if piece:
                 self._end(piece, lines)

@@ -10,6 +10,7 @@ from msgspec import Struct
 
 from agent.modem.fields import Fields
 from agent.modem.parsers import cells, clock, identity, modes, operators, packet, signal, sim
+from agent.modem.seams import SIGNS
 
 Parser = Callable[[str], Fields]
 Bare = Callable[[str], Fields | None]
@@ -34,7 +35,6 @@ class Command(Struct, frozen=True):
     """Its answer names other commands, or their settings: they look like echoes, answers and URCs, and are none."""
 
 
-SIGNS = "+^#*$%!&_@"
 PART = re.compile(r"([+^#*$%!_@][A-Za-z][A-Za-z0-9]*|[A-Za-z]|&[A-Za-z])(=\?|\?|=)?")
 EXTENDED = re.compile(r"[+^#*$%!_@][A-Za-z][A-Za-z0-9]*(?:=\?|\?|=)?")
 OUTSIDE = re.compile(r'((?:"[^"]*+"?|[^;"])*+)(?:;|$)')
@@ -45,15 +45,15 @@ REGISTRATIONS = frozenset(("+CREG", "+CGREG", "+CEREG", "+C5GREG"))
 
 # Answers under another name than the command's.
 ALSO: dict[str, frozenset[str]] = {
-    "+CCID": frozenset(("+ICCID", "+CCID", "+QCCID")),
+    "+CCID": frozenset(("+ICCID", "+CCID", "+QCCID", "+SCID")),
     "+QCCID": frozenset(("+CCID", "+ICCID")),
     "+CICCID": frozenset(("+ICCID",)),
     "+ICCID": frozenset(("+CCID", "+ICCID")),
     "+ZICCID": frozenset(("^ICCID", "+ICCID", "+ZICCID", "*ICCID")),
     "%CCID": frozenset(("+CCID",)),
     "#CCID": frozenset(("+CCID",)),
-    "+GSN": frozenset(("+CGSN",)),
-    "+CGSN": frozenset(("+GSN",)),
+    "+GSN": frozenset(("+CGSN", "+MEID", "+ESN")),
+    "+CGSN": frozenset(("+GSN", "+MEID", "+ESN")),
     "+GMI": frozenset(("+CGMI",)),
     "+CGMI": frozenset(("+GMI",)),
     "+GMM": frozenset(("+CGMM",)),
@@ -70,19 +70,22 @@ ALSO: dict[str, frozenset[str]] = {
 
 ICCID = (
     "+CCID", "+QCCID", "+ICCID", "+CICCID", "+ZICCID", "+ZGETICCID", "+SQNCCID", "+NCCID", "+MCCID", "^ICCID", "^SCID",
-    "#CCID", "%CCID", "%XICCID", "!ICCID", "*ICCID", "%ICCID", "$ICCID", "+QICCID",
+    "+SCID", "#CCID", "%CCID", "%XICCID", "!ICCID", "*ICCID", "%ICCID", "$ICCID", "+QICCID",
 )  # fmt: skip
 BARE: dict[str, tuple[Bare, ...]] = {
     "+GSN": (identity.bare_serial,),
     "+CGSN": (identity.bare_serial,),
+    "+EGMR": (identity.bare_serial,),
     "+CGSN=0": (identity.any_serial,),
     "+CIMI": (identity.bare_imsi,),
+    "+CPNNUM": (sim.named_tries,),
     "+COPS": (operators.continued, operators.ended),
     "+WS46": (modes.bare_ws46,),
+    **dict.fromkeys(("S0?", "S2?", "S3?", "S4?", "S5?", "S6?", "S7?", "S8?", "S10?"), (modes.register,)),
     "+GCAP": (identity.bare_capabilities,),
     **dict.fromkeys(ICCID, (sim.bare_iccid,)),
 }
-EXACT = frozenset(name for name in BARE if "=" in name)  # with their value
+EXACT = frozenset(name for name in BARE if name[-2:] == "=0" or name[-1] == "?")  # with what stands behind them
 FREE: dict[str, Parser] = {
     "+GMI": identity.manufacturer,
     "+CGMI": identity.manufacturer,
@@ -148,28 +151,30 @@ READERS: tuple[tuple[Parser, str], ...] = (
     (cells.moni, "#MONI"),
     (cells.xmonitor, "%XMONITOR"),
     (operators.service_provider, "+QSPN"),
-    (sim.cpin, "+CPIN ^CPIN"),
+    (sim.cpin, "+CPIN ^CPIN *CPIN"),
     (sim.cpinr, "+CPINR"),
     (sim.qpinc, "+QPINC"),
     (sim.csim, "+CSIM"),
     (sim.crsm, "+CRSM"),
-    (sim.Retries(sim.PIN, sim.PUK, sim.PIN2, sim.PUK2), "+SPIC *EPIN %PINNUM"),
+    (sim.Retries(sim.PIN, sim.PUK, sim.PIN2, sim.PUK2), "+SPIC *EPIN %PINNUM +CPNNUM"),
     (sim.Retries(sim.PIN, sim.PIN2, sim.PUK, sim.PUK2), "+UPINCNT +CPINC +EPINC +XPINCNT"),
     (sim.Retries(sim.PIN, sim.PUK), "_OERCN +ZPINPUK"),
     (sim.Retries(sim.PIN), "#PCT"),
-    (sim.spic, "^SPIC"),
     (sim.iccid, " ".join(ICCID)),
     (sim.State(sim.QUSIM), "+QUSIM"),
     (sim.State(sim.PRESENCE), "+ESIMS"),
     (sim.State(sim.QSIMSTAT, place_of_answer=1), "+QSIMSTAT"),
-    (sim.State(sim.PRESENCE, place_of_answer=1), "#SIMDET ^SCKS"),
+    (sim.State(sim.PRESENCE, place_of_answer=1), "#SIMDET ^SCKS +CSMINS"),
     (sim.State(sim.UUSIMSTAT), "+UUSIMSTAT"),
     (sim.State(sim.QSS, place_of_answer=1), "#QSS"),
     (sim.State(sim.SIMST), "^SIMST"),
-    (sim.State(sim.XSIM, place_of_answer=1), "+XSIM"),
+    (sim.State(sim.XSIM, place_of_answer=1), "+XSIM +XSIMSTATE"),
     (sim.State(sim.INITIALISED), "%XSIM +USIM"),
+    (sim.State(sim.WIND), "+WIND"),
     (sim.words, "+SIMCARD +SIM $QCSIMSTAT"),
-    (identity.serial, "+CGSN +GSN +QGSN +EGMR ^MEID ^ESN +CMEID"),
+    (identity.serial, "+CGSN +GSN +QGSN +EGMR +CMEID #CGSN +KGSN"),
+    (identity.labelled_meid, "^MEID +MEID"),
+    (identity.labelled_esn, "^ESN +ESN"),
     (identity.imsi, "+CIMI"),
     (identity.capabilities, "+GCAP"),
     (identity.manufacturer, "+CGMI +GMI"),
@@ -186,13 +191,13 @@ READERS: tuple[tuple[Parser, str], ...] = (
     (packet.first_cid, "+UUPSDD +UUPSDA"),
     (clock.clock, "+CCLK #CCLK ^NWTIME ^TIME #NITZ +NITZ +QNITZ %NWTIME"),
     (clock.psuttz, "*PSUTTZ"),
-    (clock.zone_change, "+CTZV +CTZE +CTZEU"),
+    (clock.zone_change, "+CTZV +CTZE"),
+    (clock.universal, "+CTZEU"),
     (modes.cfun, "+CFUN"),
     (modes.ws46, "+WS46"),
     (modes.mode, "^MODE"),
     (modes.Single("cmee"), "+CMEE"),
     (modes.Single("service"), "^SRVST"),
-    (modes.Single("connected"), "+CSCON"),
     (modes.words, "+CEER +CNSMOD +QIND"),
 )
 PARSERS: dict[str, Parser] = {name: parser for parser, names in READERS for name in names.split()}
@@ -202,23 +207,24 @@ URCS = frozenset(
     """
     +CREG +CGREG +CEREG +C5GREG +CGEV +CPIN +CFUN +CTZV +CTZE +CTZEU +CSCON +CIEV +CMT +CMTI +CDS +CDSI +CBM +CLIP
     +CRING +CCWA +CUSD +CSSI +CSSU +CALV +CIREPI +CIREPH +CNEMIU +CNEMS1 +COLP +CDIP +CKEV +CNAP +CEDRXP +CPSMSTATUS
-    +CAPPLEVMCNR +CMCCSS +CMOLR +CMTLR +CNEC_EMM +CNEC_ESM +CRTDCP +CABTSRI +CMWN +CSDBTSRI +CIND
+    +CUSATP +CUSATEND +CIREGU +CAPPLEVMCNR +CMCCSS +CMOLR +CMTLR +CNEC_EMM +CNEC_ESM +CRTDCP +CABTSRI +CMWN +CSDBTSRI
+    +CIND
 
     +QUSIM +QSIMSTAT +QIND +QIURC +QSSLURC +QMTSTAT +QMTRECV +QMTOPEN +QMTCONN +QMTCLOSE +QNETDEVSTATUS +QPOWD +QSTK
     +QNITZ +QTIME +QLWEVTIND +QATWAKEUP +QNTP +QPING +QIOPEN +QICLOSE +QHTTPGET +QHTTPPOST +QSONMI
 
-    +SIMCARD +SIM +STIN +CNSMOD +CPCM +CLTS +CDNSGIP +NETOPEN +NETCLOSE +IPCLOSE +RECEIVE +CIPEVENT +PDP +CCHEVENT
-    +SAPBR +CNTP +CIPERROR +PACSP +APP +SIMEI +CWURC +CTEV +CMTE +CMTD +CIPOPEN +CIPCLOSE +CTZDST DST *PSUTTZ
+    +SIMCARD +SIM +CSMINS +STIN +CNSMOD +CPCM +CLTS +CDNSGIP +NETOPEN +NETCLOSE +IPCLOSE +RECEIVE +CIPEVENT +PDP
+    +CCHEVENT +SAPBR +CNTP +CIPERROR +PACSP +APP +SIMEI +CWURC +CTEV +CMTE +CMTD +CIPOPEN +CIPCLOSE +CTZDST DST *PSUTTZ
     *PSNWID *ATREADY *ISIMAID *CGREG *CSYSTEM *CORGI *SIMINS *CISCC *REJCAUSE +CLBS +SMPUB +SMSUB +SMSTATE +CNACT
 
-    +UUPSDD +UUPSDA +UUSORD +UUSORF +UUSOCL +UUSOLI +UUSOCO +UUSIMSTAT +UUICCSTAT +UMWI +UUSTS +UUMSTAT +UUPING
+    +UUPSDD +UUPSDA +UUSORD +UUSORF +UUSOCL +UUSOLI +UUSOCO +UUSIMSTAT +UUICCSTAT +UMWI +UUSTS +UUMSTAT +UUPING +UREG
     +UUDNSRN +UUHTTPCR +UUCREG +UUFTPCR +UUGIND +PACSP0 +PACSP1 +USIM +UUTEMP +UUMQTTC +UUPSMR +UUSECO +UFOTASTAT
     +UUSMCSPM
 
     ^SIMST ^SRVST ^MODE ^RSSI ^BOOT ^RSSILVL ^HRSSILVL ^CRSSI ^HDRRSSI ^DSFLOWRPT ^NDISSTAT ^NDISEND ^DCONN ^DEND
     ^ORIG ^CONF ^CONN ^CEND ^HCSQ ^ANLEVEL ^STIN ^SMMEMFULL ^CSNR ^EARST ^XLEMA ^CERSSI ^LTERSRP ^LCACELL ^NWTIME
     ^NWNAME ^EONS ^TIME ^THERM ^THERMEX ^RFSWITCH ^CCALLSTATE ^SIMHOTPLUG ^SIMSQ ^CARDMODE ^ACTIVEBAND ^DATACONNECT
-    ^LWURC ^SIMRESET ^FOTASTATE ^CPIN
+    ^LWURC ^SIMRESET ^FOTASTATE ^CPIN *CPIN
 
     ^SYSSTART ^SHUTDOWN ^SCKS ^SIS ^SISR ^SISW ^SBC ^SCTM_A ^SCTM_B ^SQPORT ^SLCC ^SIND ^SSIM ^EXIT ^SRADC
 
@@ -232,9 +238,9 @@ URCS = frozenset(
 
     +ZUSIMR +ZUSLOT +ZDONR +ZMSRI +ZPASR +ZPSTM +ZMGSF +ZCONSTAT +ZURDY +ZEMCI +SYSSTART +SHUTDOWN +SQNSIMST
     +SQNSRING +SQNMQTTONCONNECT +KSUP +KCNX_IND +KTCP_IND +KTCP_NOTIF +KUDP_IND +KUDP_NOTIF +WIND +ESIMS +EGREG
-    +ESIMINF +EIND +PSBEARER +MSTK +XSIM +XREG +XCESQI +XCALLSTAT +XDATACHANNEL +XNITZINFO +NITZ +MIPCALL +MIPRTCP
-    +MIPOPEN +GTRNDIS +GTIPDISC +GTIND +SIND +NPSMR +NPING +NSONMI +NNMI +UFOTAS +EONS +SIMREADY +PBREADY +ECIND
-    +ECPDPR +RING
+    +ESIMINF +EIND +PSBEARER +MSTK +XSIM +XSIMSTATE +XREG +XCESQI +XCALLSTAT +XDATACHANNEL +XNITZINFO +NITZ +MIPCALL
+    +MIPRTCP +MIPOPEN +GTRNDIS +GTIPDISC +GTIND +SIND +NPSMR +NPING +NSONMI +NNMI +UFOTAS +EONS +SIMREADY +PBREADY
+    +ECIND +ECPDPR +RING
     """.split()
 )
 # These too, where SIMCom's automatic reports are on; with a command in flight they are more likely a late answer.
@@ -243,12 +249,18 @@ REPORTS = frozenset(("+CSQ", "+CPSI", "+CSQN"))
 EITHER = frozenset(("+CPIN", "+CFUN", "+QSIMSTAT", "^HCSQ"))
 # Stored messages, 27.005 3.4.2 and 3.4.3: what somebody has written stands behind the line with this prefix.
 STORED = frozenset(("+CMGR", "+CMGL", "+CMGRD", "+QCMGR"))
-ASKED = frozenset(("+COPS", "+QLTS"))  # their parsers want to know what was asked, as the registrations' does
+# Their parsers want to know what was asked, as the registrations' does.
+ASKED = frozenset(("+COPS", "+QLTS", "^SPIC", "+CSCON"))
 KNOWN = frozenset(PARSERS) | REGISTRATIONS | ASKED | URCS | STORED
 # Questions of which OK alone is no good answer: those that are known, but for the lists that may be empty.
 TOLD = (frozenset(PARSERS) | REGISTRATIONS | ASKED | frozenset(BARE) | frozenset(FREE)) - frozenset(
     ("+CGDCONT", "+CGACT", "+CGPADDR", "+CGCONTRDP", "+QIACT", "+CPINR", "+QENG", "+CEER", "!GSTATUS", "#MONI")
 )
+# Bodies of numbers, strings in quotes, and words that are known: no letter of them is left to chance.
+STRICT = (frozenset(PARSERS) | REGISTRATIONS | ASKED) - frozenset(
+    name for name, parser in PARSERS.items() if parser in (modes.words, sim.words) or isinstance(parser, identity.Name)
+)
+NAMING = frozenset(("+COPS", "+QSPN"))  # a name may be in any letters
 # What a test of these lists looks like a value of theirs.
 LEVELS = frozenset(
     name for name, parser in PARSERS.items() if parser.__module__ in (signal.__name__, cells.__name__)
@@ -259,7 +271,8 @@ SURE, LIKELY, DOWN, OTHER = "sure", "likely", "down", "other"
 MEANINGS = {
     SURE: """
         RDY | APP RDY | ^SYSSTART | +SYSSTART | SYSSTART | ^SYSSTART AIRPLANE MODE | ^SYSSTART NORMAL MODE
-        *ATREADY: 1 | *EMRDY: 1 | MODEM:STARTUP | +KSUP: 0 | %BOOTEV: 0 | +ZURDY: 0 | +QIND: BOOT
+        *ATREADY: 1 | *EMRDY: 1 | START | ^BOOT.ROM'V'!\\N | MODEM:STARTUP | +KSUP: 0 | %BOOTEV: 0
+        +ZURDY: 0 | +QIND: BOOT
     """,
     LIKELY: """
         PB DONE | SMS DONE | CALL READY | SMS READY | SIM READY | PB READY | +PBREADY | +QIND: PB DONE
@@ -271,7 +284,7 @@ MEANINGS = {
     """,
     OTHER: """
         RING | UNDER-VOLTAGE WARNNING | UNDER-VOLTAGE WARNING | UNDER_VOLTAGE WARNING | OVER-VOLTAGE WARNNING
-        OVER-VOLTAGE WARNING | OVER_VOLTAGE WARNING | +SIM REMOVED | +SIM INSERTED | SIM REMOVED | SIM INSERTED
+        OVER-VOLTAGE WARNING | OVER_VOLTAGE WARNING | SIM REMOVED | SIM INSERTED
         SIM DROP | +PDP: DEACT | +PDP DEACT | CONNECT OK | CLOSED | CLOSE OK | SHUT OK | SEND OK | ALREADY CONNECT
         OPL UPDATING | PNN UPDATING | EONS UPDATING | VOICE CALL: BEGIN | +CPIN: NOT READY | NETWORK DISCONNECTED
         ^EXIT | +NITZ

@@ -35,6 +35,8 @@ def levels(first: str, second: str, rssi: str = "") -> Fields:
     rsrq: float | None
     if a is None or b is None:
         rsrp, rsrq = a if b is None else b, None
+    elif a == b == 0:  # nothing measured
+        rsrp = rsrq = None
     elif a > 0 and b > 0:  # A7600: indexes of +CESQ, RSRQ first
         rsrp, rsrq = index(second, 97, -141), index(first, 34, -20.0, 0.5)
     else:
@@ -138,9 +140,12 @@ def qeng(body: str) -> Fields:
         return neighbour(kind, rest)
     state = None
     if kind.lower().startswith("serving"):
-        state, rest = text(at(rest, 0)), rest[1:]
+        if act_of(at(rest, 0)) is None or len(rest) == 1:  # some have no state
+            state, rest = text(at(rest, 0)), rest[1:]
     elif kind == "0" and len(fields) >= 8:  # of modems for GSM: <mcc>,<mnc>,<lac>,<cell>,<channel>,<bsic>,<level>
         rest = ["GSM", *fields[1:7], "", fields[7]]
+    elif kind.isdigit():  # their settings, and other cells
+        return found | {"cell": None, "service": None}
     else:
         rest = fields
     if not rest:
@@ -165,7 +170,10 @@ def served(fields: list[str]) -> Fields:
         found |= {"ci": hexadecimal(at(fields, 3)), "lac": hexadecimal(at(fields, 5)), "band": said(at(fields, 7))}
         return found | levels(at(fields, 9), at(fields, 10))
     found |= {"lac": hexadecimal(at(fields, 3)), "ci": hexadecimal(at(fields, 4))}
-    if technology in (2, 4, 5, 6):  # uarfcn, psc, rac, rscp, ecio
+    if rat.upper().startswith("TD"):  # channel, rssi, rscp, ecio
+        found |= {"rssi_dbm": level(at(fields, 6)), "rscp_dbm": within(real(at(fields, 7)), RSSI_DBM)}
+        found["ecno_db"] = real(at(fields, 8))
+    elif technology in (2, 4, 5, 6):  # uarfcn, psc, rac, rscp, ecio
         found |= {"rscp_dbm": within(real(at(fields, 8)), RSSI_DBM), "ecno_db": real(at(fields, 9))}
     elif technology in (0, 3):  # bsic, arfcn, band, rxlev
         found["rssi_dbm"] = level(at(fields, 8))
@@ -229,7 +237,8 @@ def smoni(body: str) -> Fields:
     """^SMONI: <generation>,<channel>,...: of 4G band, bandwidths, duplex, PLMN, TAC, cell, PCI, Srxlev, RSRP, RSRQ."""
     fields = [plain(field) for field in split(body)]
     rat = fields[0].strip().upper()
-    found = nothing(rat) | {"act": {"2G": 0, "3G": 2, "4G": 7, "5G": 11}.get(rat)}
+    found = nothing(rat)
+    found["act"] = {"2G": 0, "3G": 2, "4G": 7, "5G": 11}.get(rat, found["act"])
     at_plmn = {"2G": 3, "3G": 5, "4G": 6}.get(rat)
     if at_plmn is None or at(fields, 1).upper().startswith("SEARCH"):
         return found
@@ -245,25 +254,33 @@ def smoni(body: str) -> Fields:
 def rfsts(body: str) -> Fields:
     """#RFSTS: "<mcc> <mnc>",<earfcn>,<rsrp>,<rssi>,<rsrq>,<tac>[,<rac>],<power>,...,<cell>,"<imsi>",... of LTE.
 
-    GSM and WCDMA have other fields: of them the PLMN is told.
+    WCDMA: ...,<uarfcn>,<psc>,<Ec/Io>,<rscp>,<rssi>,<lac>,...; GSM: ...,<arfcn>,<rssi>,<lac>,...; both <cell>,"<imsi>".
     """
     fields = [plain(field) for field in split(body)]
     mcc, _, mnc = fields[0].partition(" ")
     found = nothing("") | {"mccmnc": plmn(mcc, mnc)}
     imsi_at = next((index for index, field in enumerate(fields) if re.fullmatch(r"[0-9]{14,15}", field)), 0)
-    if imsi_at in (11, 12) and real(at(fields, 4)) is not None:  # of LTE; the others have the IMSI elsewhere
-        found |= {"act": 7, "lac": hexadecimal(at(fields, 5)), "ci": hexadecimal(fields[imsi_at - 1])}
+    technology, lac_at = {10: (0, 3), 15: (2, 6)}.get(imsi_at, (7, 5) if imsi_at in (11, 12) else (None, 0))
+    if technology is None or (technology == 7 and real(at(fields, 4)) is None):
+        return found
+    found |= {"act": technology, "lac": hexadecimal(at(fields, lac_at)), "ci": hexadecimal(fields[imsi_at - 1])}
+    if technology == 7:
         return found | levels(at(fields, 2), at(fields, 4), at(fields, 3))
-    return found
+    if technology == 2:
+        found |= {"ecno_db": real(at(fields, 3)), "rscp_dbm": within(real(at(fields, 4)), RSSI_DBM)}
+    return found | {"rssi_dbm": within(real(at(fields, lac_at - 1)), RSSI_DBM)}
 
 
-PAIR = re.compile(r"([A-Za-z]+):\s*(-?[0-9A-Fa-f.]+)")
+MONI = (("RSRP", 7), ("RSCP", 2), ("BSIC", 0))
+PAIR = re.compile(r"(?<![A-Za-z])([A-Za-z]{1,12}+):\s*(-?[0-9A-Fa-f.]+)")
 
 
 def moni(body: str) -> Fields:
-    """#MONI: <name> RSRP:<dBm> RSRQ:<dB> TAC:<hex> Id:<hex> ... PWR:<dBm>dbm ..."""
+    """#MONI: <name> RSRP:<dBm> RSRQ:<dB> TAC:<hex> Id:<hex> ... PWR:<dBm>dbm ...; else RSCP and EcIo, or a BSIC."""
     pairs = {key.upper(): value for key, value in PAIR.findall(body)}
-    found = nothing("") | {"act": 7} if "RSRP" in pairs else nothing("")
+    found = nothing("") | {"act": next((act for label, act in MONI if label in pairs), None)}
+    if "RSCP" in pairs:
+        found |= {"rscp_dbm": within(real(pairs["RSCP"]), RSSI_DBM), "ecno_db": real(pairs.get("ECIO", ""))}
     found |= {"lac": hexadecimal(pairs.get("TAC", pairs.get("LAC", ""))), "ci": hexadecimal(pairs.get("ID", ""))}
     power = re.search(r"PWR:\s*(-[0-9]{1,3})", body)
     return found | levels(pairs.get("RSRP", ""), pairs.get("RSRQ", ""), power[1] if power else "")

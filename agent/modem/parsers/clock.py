@@ -11,12 +11,13 @@ from datetime import datetime, timedelta, timezone
 from agent.modem.fields import Fields, at, number, plain, split
 
 STAMP = re.compile(
-    r" *+\"? *+([0-9]{2}|[0-9]{4})[/-]([0-9]{1,2})[/-]([0-9]{1,2})(?: *+,| ++|T) *+"
+    r" *+([0-9]{2}|[0-9]{4})[/-]([0-9]{1,2})[/-]([0-9]{1,2})(?: *+,| ++|T) *+"
     r"([0-9]{1,2}):([0-9]{1,2}):([0-9]{1,2})(?:\.[0-9]++)? *+"
-    r"([+-] {0,2}[0-9]{1,3})? *+(?:, *+([0-9]{1,2}))? *+\"? *+(?:, *+\"?([0-9]{1,2})\"?)? *+"
+    r"(?:,? *+([+-] {0,2}[0-9]{1,3}))? *+(?:, *+([0-9]{1,2}))? *+"
 )
 QUARTER = timedelta(minutes=15)
 QUARTERS_MAX = 14 * 4  # UTC+14:00 is the farthest there is
+DST_MAX = 2  # hours, 27.007 8.41
 CENTURY_FROM = 70  # of two digits: 70..99 are of the last century (GPS began in 1980), the others of this one
 
 
@@ -39,20 +40,22 @@ def stamp(parts: tuple[int, ...], quarters: int | None) -> str | None:
 
 def clock(body: str) -> Fields:
     """<yy/MM/dd,hh:mm:ss±zz>[,<dst>] with two or four digits of year; zz counts quarters of an hour."""
-    found = STAMP.fullmatch(body)
+    found = STAMP.fullmatch(body.replace('"', ""))  # some quote the parts, or forget one
     if not found:
         return {"iso8601": None}
     quarters = int(found[7].replace(" ", "")) if found[7] else None
-    dst = found[8] or found[9]
     told: Fields = {"iso8601": stamp(tuple(map(int, found.group(1, 2, 3, 4, 5, 6))), quarters)}
-    return told | ({"dst": int(dst)} if dst else {})
+    return told | ({"dst": int(found[8])} if found[8] and int(found[8]) <= DST_MAX else {})
 
 
-def network_time(body: str, is_utc: bool) -> Fields:
+AS_UTC = re.compile(r"\+QLTS=1\b")
+
+
+def network_time(body: str, command: str) -> Fields:
     """+QLTS. AT+QLTS=1 tells UTC and the zone beside it: then the zone says nothing of the hours."""
     told = clock(body)
     stamped = told["iso8601"]
-    if not is_utc or not isinstance(stamped, str):
+    if not isinstance(stamped, str) or not AS_UTC.search(command.upper().replace(" ", "")):
         return told
     return told | {"iso8601": f"{stamped[:19]}+00:00"}
 
@@ -80,6 +83,12 @@ def dated(said: str, quarters: int | None) -> str | None:
 def minutes(field: str) -> int | None:
     quarters = number(plain(field).strip())
     return quarters * 15 if quarters is not None and abs(quarters) <= QUARTERS_MAX else None
+
+
+def universal(body: str) -> Fields:
+    """+CTZEU: <zone>,<dst>[,<time>], the time in UTC."""
+    found = DATED.search(body)
+    return {"iso8601": dated(found[0], 0) if found else None, "zone_min": minutes(split(body)[0])}
 
 
 def zone_change(body: str) -> Fields:

@@ -14,7 +14,7 @@ SERIAL = re.compile(
     r"|(?:0[xX])?(?P<esn>[0-9A-Fa-f]{7,8})"
     r"|(?P<decimal>[0-9]{10,18}\s*:\s*[0-9]{8,11})"
 )
-LABELLED = re.compile(r"^(IMEI1?|ESN|MEID)\s*[:=]\s*", re.IGNORECASE)
+LABELLED = re.compile(r"^(IMEI ?[0-9]?|ESN|MEID)\s*[:=]\s*", re.IGNORECASE)
 GROUPED = re.compile(r"(?:[0-9]{2}[ /-][0-9]{6}|[0-9]{6}[ /-][0-9]{2})[ /-][0-9]{6}[ /-][0-9]{1,2}")
 NOTHING: Fields = {"imei": None, "valid": False, "luhn": None}
 SVN = re.compile(r"[0-9]{1,2}")
@@ -29,11 +29,13 @@ SERIALS_MAX = 80  # characters of anything that is kept of an identity
 
 
 def serial(body: str) -> Fields:
-    """IMEI, IMEISV, ESN or MEID, whichever it is; two digits are the software version (AT+CGSN=3)."""
+    """IMEI, IMEISV, ESN or MEID, whichever it is; two digits are the software version; or the maker's own."""
     said = plain(body.strip())
     if '","' in said:  # AT+CGSN=... of some: the first is the number, the others are versions
         said = plain(split(body)[0])
-    return bare_serial(said) or (NOTHING | ({"svn": said} if SVN.fullmatch(said) else {}))
+    if (found := bare_serial(said)) is not None:
+        return found
+    return NOTHING | {"svn": said} if SVN.fullmatch(said) else any_serial(said) or dict(NOTHING)
 
 
 def any_serial(line: str) -> Fields | None:
@@ -68,7 +70,7 @@ def imei(digits: str) -> Fields:
     """Of 14 (no check digit), 15, 16 (IMEISV) or 17 digits (an IMEI and its software version)."""
     if len(digits) in (14, 16):
         whole = digits[:14] + check_digit(digits[:14])
-        found: Fields = {"imei": whole, "valid": True, "luhn": None}
+        found: Fields = {"imei": whole, "valid": digits[:14] != "0" * 14, "luhn": None}
         return found | ({"imeisv": digits} if len(digits) == 16 else {})
     whole = digits[:15]
     return {"imei": whole, "valid": whole != "0" * 15, "luhn": luhn(whole)}
@@ -109,7 +111,7 @@ class Name:
 
 def bare_name(said: str) -> str | None:
     """Some print other commands' answers in front of it, and its label behind them."""
-    said = INNER.split(said)[-1]
+    said = UNLABELLED.sub("", INNER.split(said)[-1])
     if said.startswith('"') and '","' in said:  # Fibocom: the long name, then the short one
         said = split(said)[0]
     said = re.sub(r"^Model\s*:?\s+|^Model:", "", said)
@@ -144,6 +146,14 @@ def cdma(label: str, value: str) -> Fields:
     shape = {"esn": r"[0-9A-F]{7,8}", "meid": r"[0-9A-F]{14}"}[label]
     is_valid = bool(re.fullmatch(shape, last))
     return {"imei": None, "valid": is_valid, label: last.zfill(8) if is_valid else None}
+
+
+def labelled_meid(body: str) -> Fields:
+    return cdma("meid", plain(body.strip()))
+
+
+def labelled_esn(body: str) -> Fields:
+    return cdma("esn", plain(body.strip()))
 
 
 CAPABILITIES = re.compile(r"\+(?:CGSM|CIS707|CLTE|MS|FCLASS|DS|ES)[A-Z0-9+-]*(?:\s*,\s*\+?[A-Z0-9-]+)*")

@@ -1,4 +1,4 @@
-"""+CFUN (27.007 8.2), +WS46 (5.9), ^MODE and other small ones."""
+"""+CFUN (27.007 8.2), +WS46 (5.9), S-parameters (V.250 5.3.2), ^MODE and other small ones."""
 
 import re
 
@@ -46,6 +46,11 @@ def bare_ws46(line: str) -> Fields | None:
     return ws46(line) if BARE_WS46.fullmatch(line) else None
 
 
+def register(line: str) -> Fields | None:
+    """An S-parameter (V.250 5.3.2) has three digits."""
+    return {"text": line} if re.fullmatch(r"[0-9]{3}", line) else None
+
+
 class Single:
     """One number, the first."""
 
@@ -54,6 +59,11 @@ class Single:
 
     def __call__(self, body: str) -> Fields:
         return {self._field: number(at(split(body), 0))}
+
+
+def connection(body: str, is_read: bool) -> Fields:
+    """+CSCON (27.007 10.1.30): <mode>[,<state>], with <n> in front of it in the answer to a read."""
+    return {"connected": number(at(split(body), 1 if is_read else 0))}
 
 
 def mode(body: str) -> Fields:

@@ -23,7 +23,7 @@ def cgev(body: str) -> Fields:
     said = body.strip()
     found = EVENT.fullmatch(plain(said) if said.startswith('"') and said.count('"') <= 2 else said)
     if not found:
-        words = re.match(r"[A-Z][A-Z0-9]*(?: [A-Z][A-Z0-9]*)*", said)
+        words = re.match(r"[A-Z][A-Z0-9_]*(?: [A-Z][A-Z0-9_]*)*", said)
         return {"event": words[0] if words else said or None, "cid": None}
     event = " ".join(found[1].upper().split())
     fields = split(found[2])
@@ -89,15 +89,20 @@ def cgpaddr(body: str) -> Fields:
 def cgcontrdp(body: str) -> Fields:
     """+CGCONTRDP: <cid>,<bearer_id>,<apn>,<address and mask>,<gateway>,<DNS>,<DNS>...
 
-    Before release 9.4 the mask was a field of its own. It looks like one: its bits are ones, then zeros.
+    Before release 9.4 the mask was a field of its own. It looks like one: its bits are ones, then zeros. Of both
+    families some put the second address behind the first: of the other family, or with a mask, it is no gateway.
     """
     fields = split(body)
     local, mask = address(at(fields, 3))
     rest = fields[4:]
     if mask is None and rest and is_mask(rest[0]):
         mask, rest = plain(rest[0]), rest[1:]
-    servers = [found for field in rest[1:3] if (found := address(field)[0])]
-    return {
+    also, also_mask = address(at(rest, 0))
+    found: Fields = {}
+    if local and also and (also_mask or (":" in local) != (":" in also)):
+        found, rest = {"addresses": [local, also]}, rest[1:]
+    servers = [server for field in rest[1:3] if (server := address(field)[0])]
+    return found | {
         "cid": number(fields[0]),
         "bearer_id": number(at(fields, 1)),
         "apn": text(at(fields, 2)),
@@ -117,9 +122,10 @@ def is_mask(field: str) -> bool:
 
 
 def qiurc(body: str) -> Fields:
-    """+QIURC: "pdpdeact",<cid> and others of its kind: Quectel."""
+    """+QIURC: "pdpdeact",<cid>; the number behind the other events is a socket's: Quectel."""
     fields = split(body)
-    return {"event": text(fields[0]), "cid": number(at(fields, 1))}
+    event = text(fields[0])
+    return {"event": event, "cid": number(at(fields, 1)) if event == "pdpdeact" else None}
 
 
 def first_cid(body: str) -> Fields:

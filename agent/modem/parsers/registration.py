@@ -11,6 +11,7 @@ from agent.modem.parsers.technologies import act
 
 N_MAX = 5  # 27.007 10.1.22: the reporting modes 0..5
 STAT_MAX = 11  # 27.007 7.2: 11 is attached for access to restricted local operator services
+STAT_OWN, STAT_OWN_MAX = (80, 90), 99  # vendors have some of their own: 80 Sequans, 90 Nordic
 LAC_MAX, CI_MAX = 0xFFFF, 0xFFFF_FFFF  # beyond: of 5GS, or written in decimal
 LAC_5GS_MAX = 0xFF_FFFF
 CAUSE_MAX = 255  # 24.008 10.5.5.14, 24.301 9.9.3.9: one byte
@@ -29,9 +30,15 @@ def registration(body: str, is_read: bool, name: str = "") -> Fields:
     has_n = is_solicited(fields, is_read)
     found: Fields = {"n": number(fields[0])} if has_n else {}
     rest = fields[1:] if has_n else fields
-    found["stat"] = number(rest[0])
+    stat = number(rest[0]) if is_whole(rest) else None
+    found["stat"] = stat if stat is not None and 0 <= stat <= STAT_OWN_MAX else None
     found |= place(rest[1:], name)
     return found
+
+
+def is_whole(fields: list[str]) -> bool:
+    """Whether <stat> is one: behind it stands nothing, or an area. Of `0,1.` nobody knows which number it is."""
+    return len(fields) != 2 or not plain(fields[1]).strip() or hexadecimal(fields[1]) is not None
 
 
 def is_solicited(fields: list[str], is_read: bool) -> bool:
@@ -43,8 +50,8 @@ def is_solicited(fields: list[str], is_read: bool) -> bool:
         return False
     if len(fields) == 2 and is_read:  # a <stat> of a vendor's own (80 Sequans, 90 Nordic), since no <lac> stands alone
         return True
-    if int(fields[1]) > STAT_MAX:
-        return False
+    if int(fields[1]) > STAT_MAX:  # one of their own again, if an area of two digits beside it would be odd
+        return is_read and int(fields[1]) in STAT_OWN and (not fields[2] or fields[2].startswith('"'))
     if len(fields) == 2 or is_read:
         return True
     # +CREG: 1,13,2816 may be <stat>,<lac>,<ci>; with more fields a <lac> of one or two digits is the rarer reading.

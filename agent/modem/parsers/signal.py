@@ -11,8 +11,9 @@ from agent.modem.parsers.technologies import act_of
 
 RSRP_DBM = (-157, -29)  # 38.133: what can be told of NR; LTE ends at -140 and -44
 RSRQ_DB = (-43.5, 20.0)
-RSSI_DBM = (-140, 0)
+RSSI_DBM = (-140, -1)  # 0 is what modems print that measure none
 SINR_DB = (-30.0, 60.0)
+CDMA = ("CDMA", "EVDO", "HDR")  # they have no number of 27.007
 
 
 def index(field: str, last: int, zero: float, step: float = 1.0) -> float | None:
@@ -98,13 +99,13 @@ def qcsq(body: str) -> Fields:
 def hcsq(body: str) -> Fields:
     """Huawei: <sysmode>[,...] as indexes.
 
-    LTE: RSSI, RSRP, SINR, RSRQ; WCDMA: RSSI, RSCP, Ec/Io; GSM: RSSI; NR: RSRP, SINR, RSRQ.
+    LTE: RSSI, RSRP, SINR, RSRQ; WCDMA: RSSI, RSCP, Ec/Io; GSM, CDMA: RSSI; NR: RSRP, SINR, RSRQ.
     """
     fields = split(body)
     rat = plain(fields[0])
     technology = act_of(rat)
     found: Fields = {"rat": rat or None, "act": technology, "rssi_dbm": None, "rsrp_dbm": None, "rsrq_db": None}
-    if technology is None:
+    if technology is None and not rat.upper().startswith(CDMA):
         return found
     if technology in (11, 13):
         fields.insert(1, "")  # NR has no RSSI

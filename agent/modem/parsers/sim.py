@@ -26,19 +26,26 @@ ICCID_MIN, ICCID_MAX = 18, 20  # E.118 allows 19; 18 are of before, 20 fill the 
 # 89 is telecommunication. China Mobile and others write letters in the account number, never in the first six digits.
 ICCID = re.compile(r"89[0-9]{4}[0-9A-F]{12,14}")
 STORED = re.compile(r"[0-9A-F]{10,24}")
+CARD_LABEL = re.compile(r"^(?:SIM CARD ID|SCID|ICCID|CCID)\s*:\s*", re.IGNORECASE)  # RDA's +SCID has one of its own
 BARE_ICCID = re.compile(r"(?:89|98)[0-9A-F]{10,20}|[0-9A-F]{18,22}")  # an IMEI or IMSI is shorter
 
 
 def cpin(body: str) -> Fields:
-    """+CPIN: <code>; Huawei's ^CPIN adds <times>,<PUK>,<PIN>,<PUK2>,<PIN2>."""
+    """+CPIN: <code>; Huawei's ^CPIN adds [<times>,]<PUK>,<PIN>,<PUK2>,<PIN2>."""
     fields = split(body)
     said = plain(fields[0]).strip()
     if said.startswith("("):  # what a test lists
         return {"lock": None}
     found: Fields = {"lock": BY_ESSENCE.get(ESSENCE.sub("", said.upper()), said.upper() or None)}
-    if len(fields) >= 6:
-        found["retries"] = tries({PUK: fields[2], PIN: fields[3], PUK2: fields[4], PIN2: fields[5]})
+    if len(fields) >= 5:
+        left = fields[1:] if len(fields) == 5 else fields[2:]
+        found["retries"] = tries(dict(zip((PUK, PIN, PUK2, PIN2), left, strict=False)))
     return found
+
+
+def is_lock(body: str) -> bool:
+    """Whether it is one that is known, and nothing else."""
+    return ESSENCE.sub("", plain(body.strip()).upper()) in BY_ESSENCE
 
 
 def tries(said: dict[str, str]) -> dict[str, int]:
@@ -46,14 +53,23 @@ def tries(said: dict[str, str]) -> dict[str, int]:
     return {code: value for code, value in known.items() if value is not None and 0 <= value <= TRIES_MAX}
 
 
+NAMED = re.compile(r"\b(PIN2?|PUK2?)1?\s*[=:]\s*([0-9]{1,2})\b", re.IGNORECASE)
+
+
+def named_tries(line: str) -> Fields | None:
+    """`PIN1=3; PUK1=10; PIN2=0; PUK2=10`: AT+CPNNUM of Longcheer's modems."""
+    return Retries()(line) if NAMED.match(line) else None
+
+
 class Retries:
-    """A line whose numbers are the tries left of these codes, in this order."""
+    """A line whose numbers are the tries left of these codes, in this order, if it does not name them."""
 
     def __init__(self, *codes: str) -> None:
         self._codes = codes
 
     def __call__(self, body: str) -> Fields:
-        return {"retries": tries(dict(zip(self._codes, split(body), strict=False)))}
+        named = {BY_ESSENCE[found[1].upper()]: found[2] for found in NAMED.finditer(body)}
+        return {"retries": tries(named or dict(zip(self._codes, split(body), strict=False)))}
 
 
 def cpinr(body: str) -> Fields:
@@ -71,14 +87,22 @@ def qpinc(body: str) -> Fields:
     return {"retries": tries(dict(zip(codes, (at(fields, 1), at(fields, 2)), strict=True))) if codes else {}}
 
 
-def spic(body: str) -> Fields:
-    """^SPIC: [<facility>,]<retries>: Cinterion; without a facility, of the PIN."""
+def spic(body: str, command: str = "") -> Fields:
+    """^SPIC: [<facility>,]<retries>: Cinterion; without a facility, of what the command asks for, or of the PIN."""
     fields = split(body)
-    code = FACILITIES.get(plain(fields[0]).upper())
-    return {"retries": tries({code: at(fields, 1)} if code else {PIN: fields[0]})}
+    asked = SPIC.search(command.upper())
+    facility = plain(fields[0]).upper()
+    if facility in FACILITIES:
+        return {"retries": tries({FACILITIES[facility][0]: at(fields, 1)})}
+    codes = FACILITIES.get(asked[1], ()) if asked else (PIN, PUK)
+    code = codes[bool(asked and asked[2])] if codes else None
+    return {"retries": tries({code: fields[0]}) if code else {}}
 
 
-FACILITIES = {"SC": PIN, "P2": PIN2, "PS": "PH-SIM PIN", "PN": "PH-NET PIN"}
+SPIC = re.compile(r"\^SPIC=\s*\"?([A-Z0-9]{2})\"?\s*(,\s*1)?")
+FACILITIES = {
+    "SC": (PIN, PUK), "P2": (PIN2, PUK2), "PS": ("PH-SIM PIN", "PH-SIM PUK"), "PN": ("PH-NET PIN", "PH-NET PUK"),
+}  # fmt: skip
 
 
 def csim(body: str) -> Fields:
@@ -96,7 +120,7 @@ def csim(body: str) -> Fields:
 
 def iccid(body: str) -> Fields:
     """In any spelling: quotes, blanks, filler F, nibbles swapped as on the SIM (3GPP TS 31.102 4.2.2 EF ICCID)."""
-    candidates = (re.sub(r"[\s\"']", "", field).upper() for field in split(body))
+    candidates = (re.sub(r"[\s\"']", "", field).upper() for field in split(CARD_LABEL.sub("", body.strip())))
     said = next((each for each in candidates if STORED.fullmatch(each)), None)
     if said is None:
         return {"iccid": None, "valid": False, "luhn": None}
@@ -116,7 +140,7 @@ def is_checked(digits: str) -> bool | None:
 
 def bare_iccid(line: str) -> Fields | None:
     """A line without prefix in answer to a question for it."""
-    bare = plain(line.replace(" ", "")).upper()
+    bare = plain(CARD_LABEL.sub("", line).replace(" ", "")).upper()
     return iccid(bare) if BARE_ICCID.fullmatch(bare) else None
 
 
@@ -147,6 +171,7 @@ XSIM |= {99: UNKNOWN}
 # u-blox: 2 PIN blocked, 3 PUK blocked, 4 not operational, 5 restricted to some numbers, 7 and 8 its phonebook is there.
 UUSIMSTAT = {0: MISSING, 1: LOCKED, 2: LOCKED, 3: FAILED, 4: FAILED, 5: READY, 6: READY, 7: READY, 8: READY}
 INITIALISED = {0: MISSING, 1: READY}
+WIND = {0: MISSING, 1: INSERTED}  # Wavecom: the other numbers are of start and calls
 
 
 class State:
