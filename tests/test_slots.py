@@ -246,6 +246,15 @@ def test_the_rules_are_asked_again_before_a_trial(site: Site) -> None:
     assert site.start() == Choice(RESCUE)
 
 
+@pytest.mark.promise("S8")
+def test_new_firmware_is_understood_by_the_app_that_comes_back_if_the_new_one_is_no_good(site: Site) -> None:
+    """The app's own contract is that of its slot; no controller need be heard for it."""
+    site.install("1.0.0")
+    both = builds.app(version="2.0.0", contract=[1, 2, 3]), builds.firmware(version="2.0.0", contract=[1, 3, 3])
+    assert refused(lambda: site.engine.begin(builds.head_of(builds.build_file(*both, version="2.0.0")).raw)) == "contract"
+    site.install("3.0.0")
+
+
 def test_a_session_keeps_no_build_from_coming_but_from_being_tried(site: Site) -> None:
     site.engine.station = replace(STATION, has_session=True)
     site.stage("1.0.0")
@@ -551,6 +560,21 @@ def test_a_build_that_was_never_found_healthy_is_a_makeshift_that_destroys_nothi
     assert launched(site, "pick").returncode == 0 and may_be_taken_back(site) == ""
 
 
+@pytest.mark.promise("S8")
+def test_what_is_tried_is_the_build_that_was_flashed_and_not_the_makeshift_that_runs(site: Site) -> None:
+    for version in ("0.9.0", "1.0.0"):
+        site.install(version)
+    site.stage("2.0.0")
+    site.engine.activate()
+    site.start()
+    site.engine.roll_back("it is no good")
+    DAMAGES["a byte"](site.root / "b")
+    assert site.start() == Choice("a", False, "2.0.0", is_makeshift=True)
+    site.choice.write_text("a makeshift 2.0.0\n")
+    assert site.stage("3.0.0").slot == "b" == site.engine.activate()
+    assert site.start() == Choice("b", True, "3.0.0")
+
+
 def may_be_taken_back(site: Site) -> str:
     """What the agent's build is told (agent/app.py): "1" = no destructive migration is made."""
     return launcher.command_of(site.root, site.choice, "agent", [])[1]["STATION_TRIAL"]
@@ -637,6 +661,16 @@ def test_the_updater_is_never_that_of_a_build_on_trial(site: Site) -> None:
     site.stage("2.0.0")
     site.engine.activate()
     assert site.start().slot == "b" and pick_updater(site.root) == Choice("a", False, "1.0.0")
+
+
+@pytest.mark.promise("S8")
+def test_an_updater_without_a_whole_default_is_that_of_the_rescue_tree_as_long_as_a_trial_is_on(site: Site) -> None:
+    """What is on trial must not be what judges it."""
+    site.install("1.0.0")
+    site.stage("2.0.0")
+    site.engine.activate()
+    DAMAGES["a byte"](site.root / "a")
+    assert site.start() == Choice("b", True, "2.0.0") and pick_updater(site.root) == Choice(RESCUE)
 
 
 @pytest.mark.promise("S8")
@@ -757,6 +791,21 @@ def test_what_was_picked_can_be_read_by_the_units_user_whatever_the_units_umask(
     finally:
         os.umask(before)
     assert site.choice.stat().st_mode & 0o777 == 0o644
+
+
+def test_while_the_launcher_looks_at_the_slots_nobody_is_told_that_the_rescue_tree_runs(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def picked(root: Path) -> Choice:
+        seen.append(site.engine.status().is_picking)
+        return Choice("a")
+
+    seen: list[bool] = []
+    site.install("1.0.0")
+    monkeypatch.setattr(launcher, "lose_patience", lambda: None)
+    monkeypatch.setattr(launcher, "pick_updater", picked)
+    assert launcher.main_pick(site.root, site.choice, is_updater=True) == 0
+    assert seen == [True] and not site.engine.status().is_picking and site.engine.running == "a"
 
 
 def test_an_updater_that_dies_again_and_again_gives_way_to_that_of_the_rescue_tree(site: Site) -> None:

@@ -89,6 +89,7 @@ def judged(file: BuildFile, identity: Mapping[str, Any], waived: tuple[str, ...]
     station = rules.Station(
         facts["platform"], facts["board"], facts["is_production"], facts["security_floor"],
         contract=_contract(identity.get("contract")), app_contract=_contract(identity.get("app_contract")),
+        needs_controller=identity.get("needs_controller") is True,
         has_session=state.get("has_session") is True and "session" not in waived,
     )  # fmt: skip
     if (refused := rules.refusal(head, station, waived)) is not None:
