@@ -1,5 +1,6 @@
 """tools/flash.py as an engineer types it, against real update services: one station, ten at once, what goes wrong."""
 
+import fcntl
 import io
 import json
 import os
@@ -19,7 +20,8 @@ from agent.update import refusal
 from agent.update.refusal import Refused
 from tests.flashsite import WAIT_S, Quick, Site
 from tests.flashstation import made
-from tools.flashing import cli, flash, schema, show
+from tools.flashing import cli, flash, schema, show, steps
+from tools.flashing.cli import Interrupted
 from tools.flashing.fleet import Rollout, Row, Target, read, table
 from tools.flashing.lines import Address, address
 from tools.flashing.progress import Progress, duration, size
@@ -156,6 +158,47 @@ def test_a_trace_holds_every_frame_with_its_time(
     names = [line[3] for line in lines]
     assert names[:2] == ["HELLO", "IDENTITY"] and {"DATA", "ACK", "WANT"} <= set(names) and names[-2] == "BYE"
     assert [float(line[0]) for line in lines] == sorted(float(line[0]) for line in lines)
+
+
+def test_status_does_not_call_it_the_rescue_tree_that_runs_while_the_launcher_looks_at_the_slots(
+    site: Site, capsys: pytest.CaptureFixture[str]
+) -> None:
+    site.choice.write_text("")
+    with site.choice.open() as picking:
+        fcntl.flock(picking, fcntl.LOCK_EX)
+        typed = Typed(capsys, "status", "--port", site.address)
+    assert "starts: the slot that is to run is checked first" in typed.out and "rescue" not in typed.out
+    assert "rescue tree" in Typed(capsys, "status", "--port", site.address).out
+
+
+def test_ctrl_c_says_what_the_station_does_then() -> None:
+    """Until the trial was begun nothing has changed; then the station goes on without anybody."""
+    for stage in ("", "send", "verify", "staged"):
+        assert "runs what it ran" in flash.goes_on(stage)
+    for stage in ("waiting", "activated", "trial"):
+        assert "by itself" in flash.goes_on(stage) and "runs what it ran" not in flash.goes_on(stage)
+
+
+def test_ctrl_c_during_a_trial_does_not_say_that_the_old_build_runs(
+    site: Site, build: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(talk: Any, head: Any, tell: Any) -> Iterator[None]:
+        raise Interrupted
+        yield
+
+    monkeypatch.setattr(steps, "confirmed", interrupted)
+    typed = Typed(capsys, "flash", build, "--port", site.address)
+    assert typed.exit == refusal.INTERRUPTED
+    assert "goes on with the trial by itself" in typed.out
+
+
+def test_firmware_for_another_board_is_refused_before_the_station_gets_a_byte(
+    site: Site, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    site.where.board.write_text('name = "duo_cm4"\n[controller]\nlink = "serial"\n')
+    typed = Typed(capsys, "flash", made(tmp_path, files=2), "--port", site.address)
+    assert typed.exit == refusal.WRONG_DEVICE and "duo_sim" in typed.out
+    assert not (site.root / "coming.head").stat().st_size, "not even the head"
 
 
 def test_resume_knows_what_was_flashed_last(site: Site, build: Path, capsys: pytest.CaptureFixture[str]) -> None:

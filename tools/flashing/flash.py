@@ -150,11 +150,11 @@ def at_one(
     began_s = time.monotonic()
     wish = replace(wish, serial=at.serial, rate_bps=at.address.rate_bps)
     tell = target.teller(show, at.name)
-    seen = {"serial": at.serial}
+    seen = {"serial": at.serial, "stage": ""}
 
     def told(name: str, facts: Any) -> None:
-        if name == "identified":
-            seen["serial"] = facts["serial"]
+        for what in seen.keys() & facts.keys():
+            seen[what] = facts[what]
         tell(name, facts)
 
     def row(result: str, **more: Any) -> Row:
@@ -169,12 +169,21 @@ def at_one(
     except Refused as refused:
         made = row("failed", code=refused.code, sentence=refused.sentence, exit=refused.exit)
     except Interrupted:
-        what = "interrupted; the station runs what it ran, and flash.py resume goes on"
-        made = row("failed", code="interrupted", sentence=what, exit=INTERRUPTED)
+        made = row("failed", code="interrupted", sentence=f"interrupted; {goes_on(seen['stage'])}", exit=INTERRUPTED)
     except Exception as error:
         made = row("failed", code="internal", sentence=bug(error), exit=INTERNAL)
     tell("ended", ended_facts(made))
     return made
+
+
+def goes_on(stage: str) -> str:
+    """What the station does after Ctrl-C: from ACTIVATE on it needs nobody any more."""
+    match stage:
+        case "waiting":
+            return "the station tries the build by itself as soon as nobody charges: flash.py status shows it"
+        case "activated" | "trial":
+            return "the station goes on with the trial by itself: flash.py status shows how it ends"
+    return "the station runs what it ran, and flash.py resume goes on"
 
 
 def ended_facts(row: Row) -> dict[str, Any]:
