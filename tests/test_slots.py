@@ -251,7 +251,8 @@ def test_new_firmware_is_understood_by_the_app_that_comes_back_if_the_new_one_is
     """The app's own contract is that of its slot; no controller need be heard for it."""
     site.install("1.0.0")
     both = builds.app(version="2.0.0", contract=[1, 2, 3]), builds.firmware(version="2.0.0", contract=[1, 3, 3])
-    assert refused(lambda: site.engine.begin(builds.head_of(builds.build_file(*both, version="2.0.0")).raw)) == "contract"
+    head = builds.head_of(builds.build_file(*both, version="2.0.0")).raw
+    assert refused(lambda: site.engine.begin(head)) == "contract"
     site.install("3.0.0")
 
 
