@@ -6,13 +6,13 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from agent.update import facts, health, service
+from agent.update import facts, health, line, service
 from agent.update.hands import WAITING
 from agent.update.kept import Kept
 from agent.update.line import BODY_MAX, WINDOW
@@ -319,6 +319,68 @@ def test_a_session_waits_is_respected_or_overridden(site: Site, file: BuildFile)
     status, _ = site.talk(steps.status)
     assert status["state"]["trial"] and not status["state"]["waiting"]
     assert site.restarts == [("idle", "a build is to be tried")]
+
+
+@pytest.mark.promise("S8")
+def test_a_session_is_overridden_with_a_reason_that_is_logged_and_goes_on_after_the_restart(
+    site: Site, file: BuildFile
+) -> None:
+    vitals(site, has_session=True)
+    assert site.flash(file, override="its meter hangs").result == "activated"
+    assert site.restarts == [("resume", "a build is to be tried")]
+    said = site.engine.log_lines()[-1]
+    assert (said["event"], said["reason"], said["waived"]) == ("activated", "its meter hangs", ["interlock", "session"])
+    trial = site.engine.state.trial
+    assert trial and trial.was_online, "what runs has its broker: the new build must reach it, too"
+
+
+@pytest.mark.promise("S8")
+def test_a_link_that_is_lost_during_the_wait_ends_no_wait(site: Site, file: BuildFile) -> None:
+    """The tool begins its conversation anew then, and so does whoever types the same command again."""
+    vitals(site, has_session=True)
+    for _ in range(2):
+        assert site.flash(file, when_idle=True).result == "waiting" and (site.root / WAITING).exists()
+    vitals(site, has_session=False)
+    assert site.flash(file, when_idle=True).result == "activated" and site.engine.state.trial
+    assert site.flash(file, when_idle=True).result == "activated", "it is on its way already"
+
+
+def test_whoever_flashes_goes_back_or_gives_up_ends_a_wait(site: Site, file: BuildFile) -> None:
+    def asked(kind: int, **fields: Any) -> None:
+        def conversation(talk: Talk, tell: steps.Tell) -> Steps:
+            yield from talk.hello()
+            yield from talk.ask(kind, **fields)
+
+        site.talk(conversation)
+
+    vitals(site, has_session=True)
+    assert site.flash(file, when_idle=True).result == "waiting"
+    assert site.flash(file, is_dry=True).result == "planned" and (site.root / WAITING).exists(), "he only looks"
+    with refusal("verify"):
+        asked(line.ROLLBACK, reason="it may hum")  # there is no build before
+    assert not (site.root / WAITING).exists()
+    assert site.flash(file, when_idle=True).result == "waiting"
+    site.flash(file, activates=False)
+    assert not (site.root / WAITING).exists()
+    assert site.flash(file, when_idle=True).result == "waiting"
+    asked(line.ABANDON)
+    assert not (site.root / WAITING).exists() and not site.engine.tryable
+
+
+@pytest.mark.promise("S8")
+def test_nobody_goes_back_by_hand_to_a_build_that_cannot_open_what_the_database_has_become(
+    site: Site, file: BuildFile, tmp_path: Path
+) -> None:
+    confirmed(site, file)
+    with closing(BuildFile(made(tmp_path, "2.1.0", files=14))) as newer:
+        confirmed(site, newer)
+    site.start_agent()
+    now_s = facts.uptime_s()
+    for schema, code in ((3, "wrong-device"), (2, "")):
+        site.where.vitals.write_bytes(health.dump(health.Facts(now_s, now_s, schema=schema)))
+        with refusal(code) if code else nullcontext():
+            site.talk(lambda talk, tell: steps.rolled_back(talk, "it hums", tell))
+    assert site.engine.state.default == "a" and site.restarts[-1] == ("resume", "a rollback by hand")
 
 
 @pytest.mark.promise("S8")

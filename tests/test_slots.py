@@ -20,7 +20,7 @@ import pytest
 from agent.files import DISK, Files
 from agent.update import build, health, launcher, rules, slots, statefile
 from agent.update.bootstate import RESCUE, TRIES, Slot, State
-from agent.update.engine import KEYRING, LOG_MAX_B, ROOM_B, ROOT_KEY, Engine, Plan
+from agent.update.engine import KEYRING, LOG_MAX_B, ROOM_B, ROOT_KEY, Engine, Plan, updater_fails
 from agent.update.index import Piece
 from agent.update.launcher import Choice, pick, pick_updater
 from agent.update.refusal import Refused
@@ -400,6 +400,21 @@ def test_the_updater_confirms_what_is_well_and_takes_back_what_is_not(site: Site
     assert verdict and not verdict.is_healthy and "controller" in verdict.reason
     assert site.start() == Choice("b", False, "2.0.0")
     assert site.state.last and "controller" in site.state.last.reason
+
+
+@pytest.mark.promise("S8")
+@pytest.mark.parametrize(
+    ("service", "why"),
+    [("", ""), ("import nowhere_to_be_found", "nowhere_to_be_found"), ("raise SystemExit(3)", "exit code 3")],
+)
+def test_an_updater_that_cannot_be_started_says_what_it_dies_of(tmp_path: Path, service: str, why: str) -> None:
+    package = tmp_path / "agent" / "update"
+    package.mkdir(parents=True)
+    for each in (package.parent, package):
+        (each / "__init__.py").touch()
+    (package / "service.py").write_text(service)
+    said = updater_fails(tmp_path)
+    assert why in said and bool(said) == bool(why)
 
 
 @pytest.mark.promise("S8")

@@ -131,7 +131,7 @@ def flashed(talk: Talk, wish: Wish, tell: Tell) -> Steps:
             result, facts["serial"], head.version, slot, pieces.size_b, talk.counts.data_b, talk.counts.again_b
         )
 
-    is_tried = bool(held) and is_on_trial(facts["state"])  # this flash was begun before, and its link was lost
+    is_tried = bool(held) and is_on_trial(facts["state"], slot)  # this flash was begun before, and its link was lost
     if wish.is_dry or (held == "running" and not is_tried):
         yield from bye(talk)
         return ended("planned" if wish.is_dry else "same")
@@ -220,9 +220,10 @@ def trial_of(state: Mapping[str, Any], build: str) -> str:
     return "activated"
 
 
-def is_on_trial(state: Mapping[str, Any]) -> bool:
-    """A build is tried, or is to be."""
-    return bool(state.get("waiting")) or isinstance(state.get("trial"), Mapping)
+def is_on_trial(state: Mapping[str, Any], slot: str) -> bool:
+    """What the slot holds is tried, or is to be. One that waits is none: PLAN has ended its wait, ACTIVATE begins it."""
+    trial = state.get("trial")
+    return isinstance(trial, Mapping) and trial.get("slot") == slot
 
 
 def _last(state: Mapping[str, Any]) -> Mapping[str, Any]:
