@@ -13,13 +13,14 @@ from typing import Any
 import pytest
 
 from agent.update import facts, health, line, service
-from agent.update.hands import WAITING
+from agent.update.hands import WAITING, Hands
 from agent.update.kept import Kept
 from agent.update.line import BODY_MAX, WINDOW
+from agent.update.protocol import Desk, Provision
 from agent.update.refusal import Refused
-from agent.update.service import CLIENTS_MAX
+from agent.update.service import CLIENTS_MAX, Air, SerialPort, Worker
 from tests.flashsite import WAIT_S, Site
-from tests.flashstation import made
+from tests.flashstation import made, root_key
 from tools.flashing import driver, steps
 from tools.flashing.buildfile import BuildFile
 from tools.flashing.lines import Address, UnixLine
@@ -381,6 +382,93 @@ def test_nobody_goes_back_by_hand_to_a_build_that_cannot_open_what_the_database_
         with refusal(code) if code else nullcontext():
             site.talk(lambda talk, tell: steps.rolled_back(talk, "it hums", tell))
     assert site.engine.state.default == "a" and site.restarts[-1] == ("resume", "a rollback by hand")
+
+
+def test_the_updater_has_the_agent_started_anew_where_it_takes_a_build_back_and_not_where_it_keeps_one(
+    site: Site, file: BuildFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    restarts: list[tuple[str, str]] = []
+    hands = Hands(site.engine, site.where, restart=lambda *asked: restarts.append(asked))
+    for verdict in (health.Verdict(True), None, health.Verdict(False, "it hums")):
+        monkeypatch.setattr(site.engine, "watch", lambda facts, now, said=verdict: said)
+        hands.watch(1.0)
+    assert restarts == [("resume", "it hums")]
+
+
+def test_a_wait_for_a_build_that_may_not_be_tried_any_more_is_over(
+    site: Site, file: BuildFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def revoked(**how: Any) -> str:
+        raise Refused("key", "it is signed by a key that does not count any more")
+
+    vitals(site, has_session=True)
+    assert site.flash(file, when_idle=True).result == "waiting"
+    monkeypatch.setattr(site.engine, "activate", revoked)
+    site.hands.watch(1.0)
+    assert not (site.root / WAITING).exists() and not site.restarts
+
+
+def test_who_stages_a_build_at_the_station_ends_what_comes_over_the_air(site: Site, file: BuildFile) -> None:
+    staged: list[bool] = []
+    site.hands._staged = lambda: staged.append(True)
+    site.flash(file, is_dry=True)
+    assert not staged
+    site.flash(file, activates=False)
+    assert staged == [True]
+
+
+def test_what_comes_over_the_air_stands_aside_for_a_flasher_and_never_has_the_engine_while_it_works(
+    site: Site, file: BuildFile
+) -> None:
+    aside: set[bool] = set()
+    has_both: set[bool] = set()
+    site.service.air = Air(aside=aside.add, due=lambda now: has_both.add(site.service._worker.is_busy))  # type: ignore[func-returns-value]
+    site.flash(file)
+    site.talk(steps.status)
+    assert aside == {True, False} and has_both == {False}
+
+
+def test_a_disk_that_fails_is_a_sentence_and_a_bug_ends_the_service(site: Site) -> None:
+    def full(document: bytes) -> dict[str, Any]:
+        raise OSError(28, "No space left on device")
+
+    with refusal("storage"):
+        Hands(site.engine, site.where, provision=full).perform(Provision(b""), Desk())
+    woken = threading.Event()
+    worker = Worker(woken.set)
+    worker.do(None, lambda: 1 // 0)
+    assert woken.wait(WAIT_S)
+    with pytest.raises(ZeroDivisionError):
+        worker.results()
+    worker.close(WAIT_S)
+
+
+def test_who_may_flash_is_the_updaters_user_and_its_group_alone(site: Site) -> None:
+    assert site.socket.stat().st_mode & 0o777 == 0o660
+
+
+def test_a_serial_line_is_the_updaters_alone() -> None:
+    far, near = os.openpty()
+    path = os.ttyname(near)
+    port = SerialPort(path, 115_200)
+    try:
+        with pytest.raises(OSError, match="lock"):
+            SerialPort(path, 115_200)
+    finally:
+        port.close()
+        os.close(far)
+        os.close(near)
+
+
+def test_the_station_says_of_itself_what_the_tool_judges_a_build_by(site: Site, tmp_path: Path) -> None:
+    with closing(BuildFile(made(tmp_path, "2.0.0", files=2, sequence=4))) as build:
+        confirmed(site, build)
+    said, _ = site.talk(lambda talk, tell: talk.hello())
+    assert (said["security_floor"], said["is_production"], said["app_contract"]) == (4, True, [1, 0, 3])
+    assert said["root"] == root_key().public and not said["needs_controller"]
+    (site.root / facts.DEVELOPMENT).touch()
+    said, _ = site.talk(lambda talk, tell: talk.hello())
+    assert not said["is_production"]
 
 
 @pytest.mark.promise("S8")

@@ -18,9 +18,9 @@ from typing import Any
 import pytest
 
 from agent.files import DISK, Files
-from agent.update import build, health, launcher, rules, slots, statefile
+from agent.update import build, engine, health, launcher, rules, slots, statefile
 from agent.update.bootstate import RESCUE, TRIES, Slot, State
-from agent.update.engine import KEYRING, LOG_MAX_B, ROOM_B, ROOT_KEY, Engine, Plan, updater_fails
+from agent.update.engine import KEYRING, LOG_MAX_B, ROOM_B, ROOT_KEY, Engine, Plan
 from agent.update.index import Piece
 from agent.update.launcher import Choice, pick, pick_updater
 from agent.update.refusal import Refused
@@ -269,6 +269,9 @@ def test_nothing_comes_while_a_build_is_on_trial(site: Site) -> None:
     site.stage("2.0.0")
     site.engine.activate()
     assert refused(lambda: site.stage("3.0.0")) == "busy" == refused(site.engine.activate)
+    before = site.state
+    site.engine.abandon()
+    assert site.state == before, "what is tried is not given up"
     site.start()
     assert refused(lambda: site.stage("3.0.0")) == "busy"
 
@@ -292,7 +295,9 @@ def test_a_build_that_does_not_fit_costs_no_slot(site: Site, monkeypatch: pytest
     before, disk = site.state, os.statvfs(site.root)
     blocks = (ROOM_B + 1_000) // disk.f_frsize
     monkeypatch.setattr(os, "statvfs", lambda _: os.statvfs_result((*disk[:4], blocks, *disk[5:])))
-    assert refused(lambda: site.stage("3.0.0", files={"agent/big": os.urandom(500_000)})) == "storage"
+    big = builds.head_of(built("3.0.0", files={"agent/big": os.urandom(500_000)})).raw
+    assert refused(lambda: site.engine.begin(big)) == "storage" == refused(lambda: site.engine.look(big))
+    assert refused(lambda: site.opened().begin(big)) == "storage", "whoever was refused holds nobody up"
     assert site.state == before
     assert site.stage("3.0.0").slot == "b", "what it replaces counts as room"
 
@@ -302,6 +307,45 @@ def test_an_updater_that_does_not_know_what_runs_leaves_the_default_alone(site: 
     site.install("1.0.0")
     site.choice.unlink()
     assert site.stage("2.0.0").slot == "b" and site.start() == Choice("a", False, "1.0.0")
+
+
+class Counting(Files):
+    """Which files were synced, and which are read from the disk and not from memory."""
+
+    def __init__(self) -> None:
+        self.synced: list[Path] = []
+        self.forgotten: set[Path] = set()
+
+    def sync(self, path: Path) -> None:
+        self.synced.append(path)
+        super().sync(path)
+
+    def forget(self, path: Path) -> None:
+        self.forgotten.add(path)
+        super().forget(path)
+
+
+def test_what_has_come_is_synced_every_few_megabytes_and_read_back_from_the_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "SYNC_B", 50_000)
+    files = Counting()
+    site, data = Site(tmp_path, files), built("1.0.0")
+    plan = site.engine.begin(builds.head_of(data).raw)
+    files.synced.clear()
+    site.send(data, plan.wanted)
+    assert site.root / "a/tree/agent/a.pyc" in files.synced
+    site.engine.finish()
+    there = {path for folder in ("tree", "controller") for path in (site.root / "a" / folder).rglob("*")}
+    assert files.forgotten == {path for path in there if path.is_file()}
+
+
+@pytest.mark.promise("S8")
+def test_what_is_damaged_in_the_slot_that_runs_is_not_copied_from_there(site: Site) -> None:
+    site.install("1.0.0")
+    DAMAGES["a byte"](site.root / "a")
+    assert site.stage("2.0.0").slot == "b" == site.engine.activate()
+    assert site.start() == Choice("b", True, "2.0.0")
 
 
 class Full(Files):
@@ -400,21 +444,6 @@ def test_the_updater_confirms_what_is_well_and_takes_back_what_is_not(site: Site
     assert verdict and not verdict.is_healthy and "controller" in verdict.reason
     assert site.start() == Choice("b", False, "2.0.0")
     assert site.state.last and "controller" in site.state.last.reason
-
-
-@pytest.mark.promise("S8")
-@pytest.mark.parametrize(
-    ("service", "why"),
-    [("", ""), ("import nowhere_to_be_found", "nowhere_to_be_found"), ("raise SystemExit(3)", "exit code 3")],
-)
-def test_an_updater_that_cannot_be_started_says_what_it_dies_of(tmp_path: Path, service: str, why: str) -> None:
-    package = tmp_path / "agent" / "update"
-    package.mkdir(parents=True)
-    for each in (package.parent, package):
-        (each / "__init__.py").touch()
-    (package / "service.py").write_text(service)
-    said = updater_fails(tmp_path)
-    assert why in said and bool(said) == bool(why)
 
 
 @pytest.mark.promise("S8")
@@ -610,12 +639,22 @@ def test_with_both_slots_broken_the_rescue_tree_runs_and_a_flash_mends_the_stati
 def test_a_state_that_is_lost_on_both_copies_is_made_anew_from_the_slots(site: Site) -> None:
     site.install("1.0.0", sequence=3)
     site.install("2.0.0", sequence=7)
-    site.install("3.0.0", sequence=7)
+    site.install("3.0.0", sequence=9)
+    lost(site)
+    assert site.boot() == Choice("a", False, "3.0.0")
+    assert (site.state.default, site.state.security_floor) == ("a", 9)
+    assert site.state.b == Slot(site.state.b.digest, is_confirmed=True)
+    site.install("4.0.0", sequence=9)
+    lost(site)
+    assert site.boot() == Choice("b", False, "4.0.0"), "numbers go on where they were"
+    site.engine.roll_back("it hums")
+    lost(site)
+    assert site.boot() == Choice("a", False, "3.0.0"), "nor is a way back by hand forgotten"
+
+
+def lost(site: Site) -> None:
     for turn in (0, 1):
         (site.root / f"state.{turn}").write_bytes(b"torn")
-    assert site.boot() == Choice("a", False, "3.0.0")
-    assert (site.state.default, site.state.security_floor) == ("a", 7)
-    assert site.state.b == Slot(site.state.b.digest, is_confirmed=True)
 
 
 @pytest.mark.promise("S8")
@@ -778,7 +817,8 @@ PROGRAM = b"""
 import os, subprocess, sys, agent
 child = subprocess.run([sys.executable, "-c", "import agent; print(agent.__file__)"], capture_output=True, text=True)
 is_same = child.stdout.strip() == agent.__file__ and os.environ["PYTHONPATH"] in agent.__file__
-print(sys.argv[1:], os.environ["STATION_SLOT"], os.environ["STATION_TRIAL"], is_same)
+flags = sys.flags.safe_path, sys.flags.no_user_site, sys.flags.dont_write_bytecode  # nothing of others, nothing beside
+print(sys.argv[1:], os.environ["STATION_SLOT"], os.environ["STATION_TRIAL"], is_same and all(flags))
 """
 
 
@@ -790,6 +830,21 @@ def test_without_a_slot_the_launcher_becomes_the_program_of_its_own_tree(site: S
     site.choice.unlink()
     assert launched(site, "run", "agent", "--help").stdout == done.stdout
     assert launched(site, "fly").returncode == 2
+
+
+def test_root_becomes_the_updaters_user_with_none_of_its_own_groups(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def did(name: str) -> Callable[[object], None]:
+        return lambda which: done.append((name, which))
+
+    done: list[tuple[str, object]] = []
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    for name in ("setgroups", "setgid", "setuid"):
+        monkeypatch.setattr(os, name, did(name))
+    launcher.become(tmp_path)
+    owner = tmp_path.stat()
+    assert done == [("setgroups", []), ("setgid", owner.st_gid), ("setuid", owner.st_uid)]
 
 
 def test_what_was_picked_is_not_written_through_a_link(site: Site, tmp_path: Path) -> None:
