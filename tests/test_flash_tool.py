@@ -390,6 +390,7 @@ def test_each_command_has_a_page_of_help(name: str, capsys: pytest.CaptureFixtur
         cli.main([name, "--help"])
     text = capsys.readouterr().out
     assert end.value.code == 0 and len(text.splitlines()) > 8 and max(map(len, text.splitlines())) <= 120
+    assert f"\n  flash.py {name}" in text, "a page has an example"
 
 
 @pytest.mark.parametrize("columns", ["60", "80", "200"])
