@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,8 +20,9 @@ from agent.update.download import trusting
 from agent.update.health import Facts
 from agent.update.keyring import Trust
 from agent.update.orders import Order, Wish
+from agent.update.refusal import Refused
 from tests import builds
-from tests.test_slots import FILES, Full, Site
+from tests.test_slots import FILES, STATION, Full, Site
 from tests.weblab import Answer, Authority, Request, Web, authority, honest
 
 NEW = {**FILES, "agent/a.pyc": random.Random(1).randbytes(300_000), "agent/new.pyc": b"new" * 1_000}
@@ -266,6 +268,39 @@ def test_an_engineer_is_first_and_his_build_ends_the_order(lab: Lab, web: Serve)
     assert lab.progress == orders.FAILED and lab.courier.next_deadline() == float("inf")
     lab.site.engine.activate()
     assert lab.runs() == "1.5.0"
+
+
+def test_an_order_that_is_called_off_takes_nothing_from_the_engineer_who_has_come_between(lab: Lab) -> None:
+    begun(lab)
+    lab.courier.stand_aside(True)
+    lab.site.stage("1.5.0")
+    lab.courier.stand_aside(False)
+    lab.courier.wish(Wish())
+    lab.turn()
+    assert lab.courier.task is None and lab.site.engine.activate() == "b"
+
+
+def begun(lab: Lab) -> None:
+    """An order whose head has just come."""
+    lab.courier.task = air.Task(Order("c1", "https://127.0.0.1:9/x"), orders.DOWNLOADING)
+    lab.courier.wish(Wish(lab.courier.task.order))
+    lab.courier.begin(builds.head_of(NEWEST).raw)
+
+
+def test_a_build_is_judged_by_what_the_station_is_then_and_not_by_what_it_was(lab: Lab) -> None:
+    here(lab)
+    lab.courier._fresh = lambda: became(lab, has_session=True)  # as the agent may still say, though every port is shut
+    lab.activated()
+    assert lab.site.state.trial and lab.site.engine.station.has_session
+    lab.site.engine.roll_back("it hums")
+    lab.courier._fresh = lambda: became(lab, platform="aarch64")
+    with pytest.raises(Refused) as caught:
+        begun(lab)
+    assert caught.value.code == "platform"
+
+
+def became(lab: Lab, **what: Any) -> None:
+    lab.site.engine.station = replace(STATION, **what)
 
 
 def after(lab: Lab, seconds: float) -> int:
