@@ -221,7 +221,7 @@ def trial_of(state: Mapping[str, Any], build: str) -> str:
 
 
 def is_on_trial(state: Mapping[str, Any], slot: str) -> bool:
-    """What the slot holds is tried, or is to be. One that waits is none: PLAN has ended its wait, ACTIVATE begins one."""
+    """What the slot holds is tried, or is to be. One that waits is none: PLAN ends its wait, ACTIVATE begins one."""
     trial = state.get("trial")
     return isinstance(trial, Mapping) and trial.get("slot") == slot
 
