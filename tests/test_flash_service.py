@@ -346,6 +346,25 @@ def test_a_link_that_is_lost_during_the_wait_ends_no_wait(site: Site, file: Buil
     assert site.flash(file, when_idle=True).result == "activated", "it is on its way already"
 
 
+def test_who_charges_during_a_trial_keeps_nobody_from_waiting_for_its_end(site: Site, file: BuildFile) -> None:
+    site.flash(file)
+    site.start_agent()
+    vitals(site, has_session=True)
+    assert site.flash(file).result == "activated"
+
+
+@pytest.mark.promise("S8")
+def test_a_build_that_was_taken_back_while_the_link_was_lost_is_not_tried_again(site: Site, file: BuildFile) -> None:
+    site.flash(file)
+    site.start_agent()
+    site.engine.roll_back("it hums")
+    site.start_agent()
+    with refusal("rolled-back"):
+        site.flash(file, begun="a")
+    assert site.engine.state.trial is None
+    assert site.flash(file).result == "activated", "somebody who types it again means it"
+
+
 def test_whoever_flashes_goes_back_or_gives_up_ends_a_wait(site: Site, file: BuildFile) -> None:
     def asked(kind: int, **fields: Any) -> None:
         def conversation(talk: Talk, tell: steps.Tell) -> Steps:

@@ -10,6 +10,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +21,12 @@ from agent.update import refusal
 from agent.update.refusal import Refused
 from tests.flashsite import WAIT_S, Quick, Site
 from tests.flashstation import made
-from tools.flashing import cli, flash, schema, show, steps
+from tools.flashing import cli, driver, flash, schema, show, steps
 from tools.flashing.cli import Interrupted
 from tools.flashing.fleet import Rollout, Row, Target, read, table
 from tools.flashing.lines import Address, address
 from tools.flashing.progress import Progress, duration, size
+from tools.flashing.talk import Steps, Talk
 
 ROOT = Path(__file__).parent.parent
 
@@ -177,6 +179,25 @@ def test_ctrl_c_says_what_the_station_does_then() -> None:
         assert "runs what it ran" in flash.goes_on(stage)
     for stage in ("waiting", "activated", "trial"):
         assert "by itself" in flash.goes_on(stage) and "runs what it ran" not in flash.goes_on(stage)
+
+
+def test_a_link_that_is_lost_during_a_trial_begins_no_second_one(
+    site: Site, build: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def flashed(talk: Talk, wish: steps.Wish, tell: steps.Tell) -> Steps:
+        begun.append((wish.serial, wish.begun))
+        if len(begun) == 1:
+            yield from whole(talk, replace(wish, waits=False), tell)
+            raise Refused("link", "the link was lost: check the cable")
+        return (yield from whole(talk, wish, tell))
+
+    begun: list[tuple[str, str]] = []
+    whole = steps.flashed
+    monkeypatch.setattr(steps, "flashed", flashed)
+    monkeypatch.setattr(driver, "AGAIN_S", 0.0)
+    typed = Typed(capsys, "flash", build, "--port", site.address)
+    assert typed.exit == 0 and begun == [("", ""), ("SA-0001", "a")], typed.out
+    assert "confirmed: this build stays" in typed.out
 
 
 def test_ctrl_c_during_a_trial_does_not_say_that_the_old_build_runs(
