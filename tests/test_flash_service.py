@@ -441,7 +441,7 @@ def test_what_comes_over_the_air_stands_aside_for_a_flasher_and_never_has_the_en
 ) -> None:
     aside: set[bool] = set()
     has_both: set[bool] = set()
-    site.service.air = Air(aside=aside.add, due=lambda now: has_both.add(site.service._worker.is_busy))  # type: ignore[func-returns-value]
+    site.service.air = Air(aside=aside.add, due=lambda now: has_both.add(site.service._worker.is_busy))
     site.flash(file)
     site.talk(steps.status)
     assert aside == {True, False} and has_both == {False}
