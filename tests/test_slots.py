@@ -802,7 +802,9 @@ def launched(site: Site, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60, cwd="/")
 
 
-def test_the_launcher_picks_and_becomes_the_program_of_the_slot(site: Site) -> None:
+def test_the_launcher_picks_and_becomes_the_program_of_the_slot(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("PYTHONSAFEPATH", "PYTHONNOUSERSITE", "PYTHONDONTWRITEBYTECODE"):
+        monkeypatch.delenv(name, raising=False)
     site.stage("1.0.0", files={"agent/__init__.py": b"", "agent/__main__.py": PROGRAM})
     site.engine.activate()
     done = launched(site, "pick")
