@@ -64,6 +64,7 @@ def test_a_trial_has_three_starts_then_the_default_runs_again_and_the_reason_is_
         ran.append(order(state)[0])
     assert ran == ["b"] * TRIES + ["a", "a"]
     assert state.last and not state.last.is_confirmed and "3 times" in state.last.reason
+    assert activated(state, "b", was_online=False).last is None, "what is tried again has not failed yet"
 
 
 @pytest.mark.promise("S8")
@@ -218,6 +219,11 @@ def test_what_newer_software_has_added_is_kept_by_an_older_launcher() -> None:
     table = json.loads(encode(TRIED)[9:]) | {"colour": "green"}
     state = decode(signed(json.dumps(table).encode()))
     assert state and json.loads(encode(started(state, "boot", 1.0))[9:])["colour"] == "green"
+
+
+@pytest.mark.promise("S10")
+def test_what_newer_software_has_added_never_makes_a_state_too_long_to_be_read() -> None:
+    assert decode(encode(replace(TRIED, more={"colour": "x" * FILE_MAX_B}))) == TRIED
 
 
 def test_of_two_copies_the_newest_that_is_whole_counts() -> None:

@@ -411,7 +411,7 @@ def test_a_component_that_no_station_has_or_with_other_facts_is_refused(content:
 
 
 def test_a_piece_that_is_too_long_for_a_chip_is_refused() -> None:
-    content = firmware(files={"app.rom": b"r" * 5_000})
+    content = firmware(files={"app.rom": b"r" * 5_000, "short": b"s" * 100})
     long = packing._indexed(replace(content, kind="app"), {})
     data = index.dump(replace(long, facts=content.facts))
     component = suit.Component("controller", "duo_cm4", sha256(data).digest(), len(data))

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,8 +20,9 @@ from agent.update.download import trusting
 from agent.update.health import Facts
 from agent.update.keyring import Trust
 from agent.update.orders import Order, Wish
+from agent.update.refusal import Refused
 from tests import builds
-from tests.test_slots import FILES, Full, Site
+from tests.test_slots import FILES, STATION, Full, ReadOnly, Site
 from tests.weblab import Answer, Authority, Request, Web, authority, honest
 
 NEW = {**FILES, "agent/a.pyc": random.Random(1).randbytes(300_000), "agent/new.pyc": b"new" * 1_000}
@@ -266,6 +268,96 @@ def test_an_engineer_is_first_and_his_build_ends_the_order(lab: Lab, web: Serve)
     assert lab.progress == orders.FAILED and lab.courier.next_deadline() == float("inf")
     lab.site.engine.activate()
     assert lab.runs() == "1.5.0"
+
+
+def test_an_order_that_is_called_off_takes_nothing_from_the_engineer_who_has_come_between(lab: Lab) -> None:
+    begun(lab)
+    lab.courier.stand_aside(True)
+    lab.site.stage("1.5.0")
+    lab.courier.stand_aside(False)
+    lab.courier.wish(Wish())
+    lab.turn()
+    assert lab.courier.task is None and lab.site.engine.activate() == "b"
+
+
+def begun(lab: Lab) -> None:
+    """An order whose head has just come."""
+    lab.courier.task = air.Task(Order("c1", "https://127.0.0.1:9/x"), orders.DOWNLOADING)
+    lab.courier.wish(Wish(lab.courier.task.order))
+    lab.courier.begin(builds.head_of(NEWEST).raw)
+
+
+def test_an_order_that_fails_leaves_no_build_on_its_way(lab: Lab) -> None:
+    begun(lab)
+    assert lab.site.engine.status().missing_b
+    lab.courier._ended(air.Outcome(air.End.REFUSED, code="format", why="it is no build"))
+    assert lab.progress == orders.FAILED and lab.site.engine.status().missing_b is None
+
+
+@pytest.mark.promise("S10")
+def test_a_kill_forgets_at_most_a_megabyte_of_what_was_spent(lab: Lab) -> None:
+    begun(lab)
+    attempt = tried(lab)
+    for attempt.spent_b in (courier.SAVE_B - 1, courier.SAVE_B):
+        assert spent_on_disk_b(lab) == 0
+        lab.courier.put(b"not wanted", b"")
+    assert spent_on_disk_b(lab) == courier.SAVE_B
+
+
+def tried(lab: Lab) -> download.Attempt:
+    """An attempt that is under way."""
+    hands = courier.ForAttempt(lab.courier, lab.courier._hands)
+    lab.courier._attempt = download.Attempt(
+        download.Job("https://x", hands, lab.context(), 1), download.Stop(), lambda: 0.0
+    )
+    return lab.courier._attempt
+
+
+def test_after_a_lie_everything_is_asked_for_anew(lab: Lab) -> None:
+    """What has come of the head may be the lie."""
+    begun(lab)
+    attempt = tried(lab)
+    attempt.taker = download.Taker(attempt.job.hands, b"\xd8\x6b\xa3")
+    attempt.known = download.Known('"a name"', 5)
+    lab.courier._over.put((attempt, air.Outcome(air.End.LIE, why="something else")))
+    lab.turn()
+    assert lab.courier.task and (lab.courier.task.lies, lab.courier.task.etag, lab.courier._head) == (1, "", b"")
+
+
+def test_what_reads_back_as_something_else_is_fetched_again_and_no_end_of_the_order(lab: Lab) -> None:
+    begun(lab)
+    made = lab.courier._finish(air.Outcome(air.End.DONE, got_b=9))
+    assert (made.end, made.code, made.got_b) == (air.End.LIE, "verify", 0)
+
+
+def spent_on_disk_b(lab: Lab) -> int:
+    task = air.load((lab.site.root / "order").read_bytes())
+    assert task
+    return task.spent_b
+
+
+def test_an_order_that_the_disk_does_not_take_is_carried_out_all_the_same(lab: Lab) -> None:
+    said: list[str] = []
+    lab.courier._log, lab.courier._files = said.append, ReadOnly()
+    lab.order("https://127.0.0.1:9/x")
+    lab.turn()
+    assert lab.progress == orders.DOWNLOADING and "not on the disk" in said[0]
+
+
+def test_a_build_is_judged_by_what_the_station_is_then_and_not_by_what_it_was(lab: Lab) -> None:
+    here(lab)
+    lab.courier._fresh = lambda: became(lab, has_session=True)  # as the agent may still say, though every port is shut
+    lab.activated()
+    assert lab.site.state.trial and lab.site.engine.station.has_session
+    lab.site.engine.roll_back("it hums")
+    lab.courier._fresh = lambda: became(lab, platform="aarch64")
+    with pytest.raises(Refused) as caught:
+        begun(lab)
+    assert caught.value.code == "platform"
+
+
+def became(lab: Lab, **what: Any) -> None:
+    lab.site.engine.station = replace(STATION, **what)
 
 
 def after(lab: Lab, seconds: float) -> int:

@@ -2,6 +2,7 @@
 nothing, and whoever is not the operator changes nothing later."""
 
 import json
+import os
 import tomllib
 from collections.abc import Iterator, Mapping
 from contextlib import closing, suppress
@@ -180,6 +181,7 @@ def test_a_development_station_takes_dev_builds_until_it_is_provisioned_for_good
     station = Bare(tmp_path)
     station.provision(ca, wish(ca, is_production=False))
     assert (station.root / facts.DEVELOPMENT).exists()
+    refused("key", station, ca, wish(ca))
     station.provision(ca, wish(ca), signer=dev_key())
     assert not (station.root / facts.DEVELOPMENT).exists()
     refused("role", station, ca, wish(ca, is_production=False), signer=prod_key())
@@ -192,7 +194,10 @@ def test_a_provisioned_station_is_changed_by_nobody_without_a_key(tmp_path: Path
     station = Bare(tmp_path)
     station.provision(ca, wish(ca))
     theirs = (stranger / "ca.pem").read_bytes()
-    for change in ({"host": "evil.example.net"}, {"ca": theirs}, {"enrol": "https://evil"}, {"port": 1}):
+    keys = {"operator": (stranger / "operator.pub").read_bytes()}
+    for change in (
+        {"host": "evil.example.net"}, {"ca": theirs}, {"enrol": "https://evil"}, {"port": 1}, {"operator": keys},
+    ):  # fmt: skip
         refused("key", station, stranger, wish(ca, **change))
     refused("role", station, ca, wish(ca, host="new.example.net"), signer=dev_key())
     refused("key", station, ca, wish(ca, host="new.example.net"), signer=keyfiles.new(cose.EDDSA))
@@ -233,6 +238,42 @@ def test_a_certificate_of_somebody_else_is_refused(tmp_path: Path, ca: Path, str
     for chain in (theirs, other_name, pki_sign(stranger, csr), b"rubbish", (ca / "ca.pem").read_bytes()):
         refused("verify", station, ca, wish(ca), chain=chain)
     assert station.provision(ca, wish(ca))["changed"]
+
+
+def test_a_certificate_that_another_station_has_issued_is_refused(tmp_path: Path, ca: Path) -> None:
+    """It leads to the CA, over one that is no CA's."""
+    station, other = Bare(tmp_path), ec.generate_private_key(ec.SECP256R1())
+    public = x509.load_pem_x509_csr(station.hands.perform(document(wish(ca), step="request"))["csr"]).public_key()
+    assert isinstance(public, EllipticCurvePublicKey)
+    theirs = pki.certificate("SA-0009", other.public_key(), pki.CA_NAME, pki.read_ca_key(ca))
+    refused("verify", station, ca, wish(ca), chain=pki.certificate("SA-0001", public, "SA-0009", other) + theirs)
+
+
+def test_the_agents_group_reads_the_key_and_nobody_else_reads_it_or_the_one_that_waits(
+    tmp_path: Path, ca: Path
+) -> None:
+    station = Bare(tmp_path)
+    station.hands = Provisioner(station.config, station.root, station.trust, group=os.getgid())
+    station.hands.perform(document(wish(ca), step="request"))
+    assert (station.config.parent / provision.REQUEST).stat().st_mode & 0o777 == 0o600
+    station.provision(ca, wish(ca))
+    (pair,) = station.config.parent.glob("station-*.pem")
+    assert (pair.stat().st_mode & 0o777, pair.stat().st_gid) == (0o640, os.getgid())
+
+
+def test_a_config_that_nobody_can_read_is_not_replaced(tmp_path: Path, ca: Path) -> None:
+    station = Bare(tmp_path)
+    station.config.parent.mkdir()
+    station.config.write_text("[settings\ncircuit_limit_ma = 25_000\n")
+    refused("storage", station, ca, wish(ca))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"serial": provision.NEVER}, {"serial": ""}, {"operator": {}}, {"operator": {"a": b"none"}}, {"port": 0}],
+)
+def test_what_no_station_can_be_is_refused(tmp_path: Path, ca: Path, changes: dict[str, Any]) -> None:
+    refused("usage", Bare(tmp_path), ca, wish(ca, **changes))
 
 
 def test_certificates_stand_in_the_order_in_which_each_is_issued_by_the_next(ca: Path) -> None:

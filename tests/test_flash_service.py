@@ -6,20 +6,21 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from agent.update import facts, health, service
-from agent.update.hands import WAITING
+from agent.update import facts, health, line, service
+from agent.update.hands import WAITING, Hands
 from agent.update.kept import Kept
 from agent.update.line import BODY_MAX, WINDOW
+from agent.update.protocol import Desk, Provision
 from agent.update.refusal import Refused
-from agent.update.service import CLIENTS_MAX
+from agent.update.service import CLIENTS_MAX, Air, SerialPort, Worker
 from tests.flashsite import WAIT_S, Site
-from tests.flashstation import made
+from tests.flashstation import made, root_key
 from tools.flashing import driver, steps
 from tools.flashing.buildfile import BuildFile
 from tools.flashing.lines import Address, UnixLine
@@ -319,6 +320,174 @@ def test_a_session_waits_is_respected_or_overridden(site: Site, file: BuildFile)
     status, _ = site.talk(steps.status)
     assert status["state"]["trial"] and not status["state"]["waiting"]
     assert site.restarts == [("idle", "a build is to be tried")]
+
+
+@pytest.mark.promise("S8")
+def test_a_session_is_overridden_with_a_reason_that_is_logged_and_goes_on_after_the_restart(
+    site: Site, file: BuildFile
+) -> None:
+    vitals(site, has_session=True)
+    assert site.flash(file, override="its meter hangs").result == "activated"
+    assert site.restarts == [("resume", "a build is to be tried")]
+    said = site.engine.log_lines()[-1]
+    assert (said["event"], said["reason"], said["waived"]) == ("activated", "its meter hangs", ["interlock", "session"])
+    trial = site.engine.state.trial
+    assert trial and trial.was_online, "what runs has its broker: the new build must reach it, too"
+
+
+@pytest.mark.promise("S8")
+def test_a_link_that_is_lost_during_the_wait_ends_no_wait(site: Site, file: BuildFile) -> None:
+    """The tool begins its conversation anew then, and so does whoever types the same command again."""
+    vitals(site, has_session=True)
+    for _ in range(2):
+        assert site.flash(file, when_idle=True).result == "waiting" and (site.root / WAITING).exists()
+    vitals(site, has_session=False)
+    assert site.flash(file, when_idle=True).result == "activated" and site.engine.state.trial
+    assert site.flash(file, when_idle=True).result == "activated", "it is on its way already"
+
+
+def test_who_charges_during_a_trial_keeps_nobody_from_waiting_for_its_end(site: Site, file: BuildFile) -> None:
+    site.flash(file)
+    site.start_agent()
+    vitals(site, has_session=True)
+    assert site.flash(file).result == "activated"
+
+
+@pytest.mark.promise("S8")
+def test_a_build_that_was_taken_back_while_the_link_was_lost_is_not_tried_again(site: Site, file: BuildFile) -> None:
+    site.flash(file)
+    site.start_agent()
+    site.engine.roll_back("it hums")
+    site.start_agent()
+    with refusal("rolled-back"):
+        site.flash(file, begun="a")
+    assert site.engine.state.trial is None
+    assert site.flash(file).result == "activated", "somebody who types it again means it"
+
+
+def test_whoever_flashes_goes_back_or_gives_up_ends_a_wait(site: Site, file: BuildFile) -> None:
+    def asked(kind: int, **fields: Any) -> None:
+        def conversation(talk: Talk, tell: steps.Tell) -> Steps:
+            yield from talk.hello()
+            yield from talk.ask(kind, **fields)
+
+        site.talk(conversation)
+
+    vitals(site, has_session=True)
+    assert site.flash(file, when_idle=True).result == "waiting"
+    assert site.flash(file, is_dry=True).result == "planned" and (site.root / WAITING).exists(), "he only looks"
+    with refusal("verify"):
+        asked(line.ROLLBACK, reason="it may hum")  # there is no build before
+    assert not (site.root / WAITING).exists()
+    assert site.flash(file, when_idle=True).result == "waiting"
+    site.flash(file, activates=False)
+    assert not (site.root / WAITING).exists()
+    assert site.flash(file, when_idle=True).result == "waiting"
+    asked(line.ABANDON)
+    assert not (site.root / WAITING).exists() and not site.engine.tryable
+
+
+@pytest.mark.promise("S8")
+def test_nobody_goes_back_by_hand_to_a_build_that_cannot_open_what_the_database_has_become(
+    site: Site, file: BuildFile, tmp_path: Path
+) -> None:
+    confirmed(site, file)
+    with closing(BuildFile(made(tmp_path, "2.1.0", files=14))) as newer:
+        confirmed(site, newer)
+    site.start_agent()
+    now_s = facts.uptime_s()
+    for schema, code in ((3, "wrong-device"), (2, "")):
+        site.where.vitals.write_bytes(health.dump(health.Facts(now_s, now_s, schema=schema)))
+        with refusal(code) if code else nullcontext():
+            site.talk(lambda talk, tell: steps.rolled_back(talk, "it hums", tell))
+    assert site.engine.state.default == "a" and site.restarts[-1] == ("resume", "a rollback by hand")
+
+
+def test_the_updater_has_the_agent_started_anew_where_it_takes_a_build_back_and_not_where_it_keeps_one(
+    site: Site, file: BuildFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    restarts: list[tuple[str, str]] = []
+    hands = Hands(site.engine, site.where, restart=lambda *asked: restarts.append(asked))
+    for verdict in (health.Verdict(True), None, health.Verdict(False, "it hums")):
+        monkeypatch.setattr(site.engine, "watch", lambda facts, now, said=verdict: said)
+        hands.watch(1.0)
+    assert restarts == [("resume", "it hums")]
+
+
+def test_a_wait_for_a_build_that_may_not_be_tried_any_more_is_over(
+    site: Site, file: BuildFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def revoked(**how: Any) -> str:
+        raise Refused("key", "it is signed by a key that does not count any more")
+
+    vitals(site, has_session=True)
+    assert site.flash(file, when_idle=True).result == "waiting"
+    monkeypatch.setattr(site.engine, "activate", revoked)
+    site.hands.watch(1.0)
+    assert not (site.root / WAITING).exists() and not site.restarts
+
+
+def test_who_stages_a_build_at_the_station_ends_what_comes_over_the_air(site: Site, file: BuildFile) -> None:
+    staged: list[bool] = []
+    site.hands._staged = lambda: staged.append(True)
+    site.flash(file, is_dry=True)
+    assert not staged
+    site.flash(file, activates=False)
+    assert staged == [True]
+
+
+def test_what_comes_over_the_air_stands_aside_for_a_flasher_and_never_has_the_engine_while_it_works(
+    site: Site, file: BuildFile
+) -> None:
+    aside: set[bool] = set()
+    has_both: set[bool] = set()
+    site.service.air = Air(aside=aside.add, due=lambda now: has_both.add(site.service._worker.is_busy))
+    site.flash(file)
+    site.talk(steps.status)
+    assert aside == {True, False} and has_both == {False}
+
+
+def test_a_disk_that_fails_is_a_sentence_and_a_bug_ends_the_service(site: Site) -> None:
+    def full(document: bytes) -> dict[str, Any]:
+        raise OSError(28, "No space left on device")
+
+    with refusal("storage"):
+        Hands(site.engine, site.where, provision=full).perform(Provision(b""), Desk())
+    woken = threading.Event()
+    worker = Worker(woken.set)
+    worker.do(None, lambda: 1 // 0)
+    assert woken.wait(WAIT_S)
+    with pytest.raises(ZeroDivisionError):
+        worker.results()
+    worker.close(WAIT_S)
+
+
+def test_who_may_flash_is_the_updaters_user_and_its_group_alone(site: Site) -> None:
+    assert site.socket.stat().st_mode & 0o777 == 0o660
+
+
+def test_a_serial_line_is_the_updaters_alone() -> None:
+    far, near = os.openpty()
+    path = os.ttyname(near)
+    port = SerialPort(path, 115_200)
+    try:
+        with pytest.raises(OSError, match="lock"):
+            SerialPort(path, 115_200)
+    finally:
+        port.close()
+        os.close(far)
+        os.close(near)
+
+
+def test_the_station_says_of_itself_what_the_tool_judges_a_build_by(site: Site, tmp_path: Path) -> None:
+    with closing(BuildFile(made(tmp_path, "2.0.0", files=2, sequence=4))) as build:
+        confirmed(site, build)
+    said, _ = site.talk(lambda talk, tell: talk.hello())
+    assert (said["security_floor"], said["is_production"], said["app_contract"]) == (4, True, [1, 0, 3])
+    assert said["root"] == root_key().public and not said["needs_controller"]
+    (site.root / facts.DEVELOPMENT).touch()
+    said, _ = site.talk(lambda talk, tell: talk.hello())
+    assert not said["is_production"]
 
 
 @pytest.mark.promise("S8")

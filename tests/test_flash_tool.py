@@ -1,5 +1,6 @@
 """tools/flash.py as an engineer types it, against real update services: one station, ten at once, what goes wrong."""
 
+import fcntl
 import io
 import json
 import os
@@ -9,6 +10,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +21,12 @@ from agent.update import refusal
 from agent.update.refusal import Refused
 from tests.flashsite import WAIT_S, Quick, Site
 from tests.flashstation import made
-from tools.flashing import cli, flash, schema, show
+from tools.flashing import cli, driver, flash, schema, show, steps
+from tools.flashing.cli import Interrupted
 from tools.flashing.fleet import Rollout, Row, Target, read, table
 from tools.flashing.lines import Address, address
 from tools.flashing.progress import Progress, duration, size
+from tools.flashing.talk import Steps, Talk
 
 ROOT = Path(__file__).parent.parent
 
@@ -156,6 +160,66 @@ def test_a_trace_holds_every_frame_with_its_time(
     names = [line[3] for line in lines]
     assert names[:2] == ["HELLO", "IDENTITY"] and {"DATA", "ACK", "WANT"} <= set(names) and names[-2] == "BYE"
     assert [float(line[0]) for line in lines] == sorted(float(line[0]) for line in lines)
+
+
+def test_status_does_not_call_it_the_rescue_tree_that_runs_while_the_launcher_looks_at_the_slots(
+    site: Site, capsys: pytest.CaptureFixture[str]
+) -> None:
+    site.choice.write_text("")
+    with site.choice.open() as picking:
+        fcntl.flock(picking, fcntl.LOCK_EX)
+        typed = Typed(capsys, "status", "--port", site.address)
+    assert "starts: the slot that is to run is checked first" in typed.out and "rescue" not in typed.out
+    assert "rescue tree" in Typed(capsys, "status", "--port", site.address).out
+
+
+def test_ctrl_c_says_what_the_station_does_then() -> None:
+    """Until the trial was begun nothing has changed; then the station goes on without anybody."""
+    for stage in ("", "send", "verify", "staged"):
+        assert "runs what it ran" in flash.goes_on(stage)
+    for stage in ("waiting", "activated", "trial"):
+        assert "by itself" in flash.goes_on(stage) and "runs what it ran" not in flash.goes_on(stage)
+
+
+def test_a_link_that_is_lost_during_a_trial_begins_no_second_one(
+    site: Site, build: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def flashed(talk: Talk, wish: steps.Wish, tell: steps.Tell) -> Steps:
+        begun.append((wish.serial, wish.begun))
+        if len(begun) == 1:
+            yield from whole(talk, replace(wish, waits=False), tell)
+            raise Refused("link", "the link was lost: check the cable")
+        return (yield from whole(talk, wish, tell))
+
+    begun: list[tuple[str, str]] = []
+    whole = steps.flashed
+    monkeypatch.setattr(steps, "flashed", flashed)
+    monkeypatch.setattr(driver, "AGAIN_S", 0.0)
+    typed = Typed(capsys, "flash", build, "--port", site.address)
+    assert typed.exit == 0 and begun == [("", ""), ("SA-0001", "a")], typed.out
+    assert "confirmed: this build stays" in typed.out
+
+
+def test_ctrl_c_during_a_trial_does_not_say_that_the_old_build_runs(
+    site: Site, build: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(talk: Any, head: Any, tell: Any) -> Iterator[None]:
+        raise Interrupted
+        yield
+
+    monkeypatch.setattr(steps, "confirmed", interrupted)
+    typed = Typed(capsys, "flash", build, "--port", site.address)
+    assert typed.exit == refusal.INTERRUPTED
+    assert "goes on with the trial by itself" in typed.out
+
+
+def test_firmware_for_another_board_is_refused_before_the_station_gets_a_byte(
+    site: Site, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    site.where.board.write_text('name = "duo_cm4"\n[controller]\nlink = "serial"\n')
+    typed = Typed(capsys, "flash", made(tmp_path, files=2), "--port", site.address)
+    assert typed.exit == refusal.WRONG_DEVICE and "duo_sim" in typed.out
+    assert not (site.root / "coming.head").stat().st_size, "not even the head"
 
 
 def test_resume_knows_what_was_flashed_last(site: Site, build: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -347,6 +411,7 @@ def test_each_command_has_a_page_of_help(name: str, capsys: pytest.CaptureFixtur
         cli.main([name, "--help"])
     text = capsys.readouterr().out
     assert end.value.code == 0 and len(text.splitlines()) > 8 and max(map(len, text.splitlines())) <= 120
+    assert f"\n  flash.py {name}" in text, "a page has an example"
 
 
 @pytest.mark.parametrize("columns", ["60", "80", "200"])

@@ -12,6 +12,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pycddl
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ec import ECDSA, EllipticCurvePrivateKey
@@ -23,7 +24,7 @@ from agent import __version__
 from agent.update import build, cose, index, keyring, strict, suit
 from agent.update.refusal import EXITS, Refused
 from tests import builds
-from tools.flashing import cli, files, keyfiles, make, packing, tree, wheels
+from tools.flashing import cli, files, keyfiles, make, packing, schema, tree, wheels
 
 ROOT = Path(__file__).parent.parent
 CDDL = (ROOT / "docs" / "builds.cddl").read_text()
@@ -44,7 +45,10 @@ def flash(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.Captur
         except SystemExit as ended:
             code = int(str(ended.code))
         said = capsys.readouterr()
-        return code, [json.loads(each) for each in said.out.splitlines()], said.err
+        events = [json.loads(each) for each in said.out.splitlines()]
+        for event in events:
+            jsonschema.validate(event, schema.of(event["event"]))
+        return code, events, said.err
 
     return typed
 

@@ -8,8 +8,9 @@ import selectors
 import socket
 from collections.abc import Iterator
 from contextlib import suppress
+from math import inf
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from hypothesis import given
@@ -18,8 +19,9 @@ from hypothesis import strategies as st
 from agent.effects import Ordered, UpdaterWish
 from agent.events import Progress, UpdaterLost, UpdaterTold
 from agent.update import orders
+from agent.update.courier import Courier
 from agent.update.orders import LINE_MAX_B, LineError, Lines, Order, State, Wish
-from agent.update.ordersocket import OrderSocket
+from agent.update.ordersocket import Delivery, OrderSocket
 from agent.updater import UpdaterLine, told_of, wish_of
 
 WISH = Wish(Order("c1", "https://x/1", 3, 60, 5_000_000), True, False, "r1")
@@ -203,6 +205,65 @@ def test_a_stranger_may_not_order(tmp_path: Path, door: OrderSocket, monkeypatch
     assert serve(door) == ([], False) and not door.has_agent
     assert talk.recv(1) == b""
     talk.close()
+
+
+class Clerk:
+    """The courier's end, without a download."""
+
+    def __init__(self) -> None:
+        self.wishes: list[Wish] = []
+        self.calls: list[str] = []
+        self.says: State | None = None
+        self.deadline = inf
+
+    def wish(self, wish: Wish) -> None:
+        self.wishes.append(wish)
+
+    def state(self, now: float) -> State | None:
+        said, self.says = self.says, None
+        return said
+
+    def news(self) -> State:
+        return STATE
+
+    def next_deadline(self) -> float:
+        return self.deadline
+
+    def connected(self) -> None:
+        self.calls.append("connected")
+
+    def due(self, now: float) -> None:
+        self.calls.append("due")
+
+    def stand_aside(self, is_aside: bool) -> None:
+        self.calls.append(f"aside {is_aside}")
+
+    def close(self) -> None:
+        self.calls.append("close")
+
+
+def test_who_has_just_come_is_told_everything_and_then_what_is_new_and_of_many_wishes_the_last_one_counts(
+    tmp_path: Path, door: OrderSocket
+) -> None:
+    clerk = Clerk()
+    delivery = Delivery(cast(Courier, clerk), door)
+    assert delivery.due(1.0) is None
+    talk = called(tmp_path)
+    delivery.ready(delivery.sockets()[0])
+    clerk.deadline = 7.0
+    assert delivery.due(2.0) == 7.0 and talk.recv(65_536) == orders.write(STATE)
+    clerk.says = State("c1", orders.STAGED)
+    delivery.due(3.0)
+    assert talk.recv(65_536) == orders.write(State("c1", orders.STAGED)), "and everything only once"
+    talk.sendall(orders.write(Wish()) + orders.write(WISH))
+    delivery.ready(delivery.sockets()[1])
+    assert clerk.wishes == [WISH] and clerk.calls == ["due", "connected", "due", "due"]
+    talk.close()
+    delivery.ready(delivery.sockets()[1])
+    assert len(delivery.sockets()) == 1
+    delivery.aside(True)
+    delivery.close()
+    assert clerk.calls[4:] == ["aside True", "close"] and not (tmp_path / "orders.sock").exists()
 
 
 def test_the_agents_end_tells_the_cores_wish_and_comes_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

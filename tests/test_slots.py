@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from agent.files import DISK, Files
-from agent.update import build, health, launcher, rules, slots, statefile
+from agent.update import build, engine, health, launcher, rules, slots, statefile
 from agent.update.bootstate import RESCUE, TRIES, Slot, State
 from agent.update.engine import KEYRING, LOG_MAX_B, ROOM_B, ROOT_KEY, Engine, Plan
 from agent.update.index import Piece
@@ -246,6 +246,16 @@ def test_the_rules_are_asked_again_before_a_trial(site: Site) -> None:
     assert site.start() == Choice(RESCUE)
 
 
+@pytest.mark.promise("S8")
+def test_new_firmware_is_understood_by_the_app_that_comes_back_if_the_new_one_is_no_good(site: Site) -> None:
+    """The app's own contract is that of its slot; no controller need be heard for it."""
+    site.install("1.0.0")
+    both = builds.app(version="2.0.0", contract=[1, 2, 3]), builds.firmware(version="2.0.0", contract=[1, 3, 3])
+    head = builds.head_of(builds.build_file(*both, version="2.0.0")).raw
+    assert refused(lambda: site.engine.begin(head)) == "contract"
+    site.install("3.0.0")
+
+
 def test_a_session_keeps_no_build_from_coming_but_from_being_tried(site: Site) -> None:
     site.engine.station = replace(STATION, has_session=True)
     site.stage("1.0.0")
@@ -259,6 +269,9 @@ def test_nothing_comes_while_a_build_is_on_trial(site: Site) -> None:
     site.stage("2.0.0")
     site.engine.activate()
     assert refused(lambda: site.stage("3.0.0")) == "busy" == refused(site.engine.activate)
+    before = site.state
+    site.engine.abandon()
+    assert site.state == before, "what is tried is not given up"
     site.start()
     assert refused(lambda: site.stage("3.0.0")) == "busy"
 
@@ -282,7 +295,9 @@ def test_a_build_that_does_not_fit_costs_no_slot(site: Site, monkeypatch: pytest
     before, disk = site.state, os.statvfs(site.root)
     blocks = (ROOM_B + 1_000) // disk.f_frsize
     monkeypatch.setattr(os, "statvfs", lambda _: os.statvfs_result((*disk[:4], blocks, *disk[5:])))
-    assert refused(lambda: site.stage("3.0.0", files={"agent/big": os.urandom(500_000)})) == "storage"
+    big = builds.head_of(built("3.0.0", files={"agent/big": os.urandom(500_000)})).raw
+    assert refused(lambda: site.engine.begin(big)) == "storage" == refused(lambda: site.engine.look(big))
+    assert refused(lambda: site.opened().begin(big)) == "storage", "whoever was refused holds nobody up"
     assert site.state == before
     assert site.stage("3.0.0").slot == "b", "what it replaces counts as room"
 
@@ -292,6 +307,45 @@ def test_an_updater_that_does_not_know_what_runs_leaves_the_default_alone(site: 
     site.install("1.0.0")
     site.choice.unlink()
     assert site.stage("2.0.0").slot == "b" and site.start() == Choice("a", False, "1.0.0")
+
+
+class Counting(Files):
+    """Which files were synced, and which are read from the disk and not from memory."""
+
+    def __init__(self) -> None:
+        self.synced: list[Path] = []
+        self.forgotten: set[Path] = set()
+
+    def sync(self, path: Path) -> None:
+        self.synced.append(path)
+        super().sync(path)
+
+    def forget(self, path: Path) -> None:
+        self.forgotten.add(path)
+        super().forget(path)
+
+
+def test_what_has_come_is_synced_every_few_megabytes_and_read_back_from_the_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "SYNC_B", 50_000)
+    files = Counting()
+    site, data = Site(tmp_path, files), built("1.0.0")
+    plan = site.engine.begin(builds.head_of(data).raw)
+    files.synced.clear()
+    site.send(data, plan.wanted)
+    assert site.root / "a/tree/agent/a.pyc" in files.synced
+    site.engine.finish()
+    there = {path for folder in ("tree", "controller") for path in (site.root / "a" / folder).rglob("*")}
+    assert files.forgotten == {path for path in there if path.is_file()}
+
+
+@pytest.mark.promise("S8")
+def test_what_is_damaged_in_the_slot_that_runs_is_not_copied_from_there(site: Site) -> None:
+    site.install("1.0.0")
+    DAMAGES["a byte"](site.root / "a")
+    assert site.stage("2.0.0").slot == "b" == site.engine.activate()
+    assert site.start() == Choice("b", True, "2.0.0")
 
 
 class Full(Files):
@@ -551,6 +605,21 @@ def test_a_build_that_was_never_found_healthy_is_a_makeshift_that_destroys_nothi
     assert launched(site, "pick").returncode == 0 and may_be_taken_back(site) == ""
 
 
+@pytest.mark.promise("S8")
+def test_what_is_tried_is_the_build_that_was_flashed_and_not_the_makeshift_that_runs(site: Site) -> None:
+    for version in ("0.9.0", "1.0.0"):
+        site.install(version)
+    site.stage("2.0.0")
+    site.engine.activate()
+    site.start()
+    site.engine.roll_back("it is no good")
+    DAMAGES["a byte"](site.root / "b")
+    assert site.start() == Choice("a", False, "2.0.0", is_makeshift=True)
+    site.choice.write_text("a makeshift 2.0.0\n")
+    assert site.stage("3.0.0").slot == "b" == site.engine.activate()
+    assert site.start() == Choice("b", True, "3.0.0")
+
+
 def may_be_taken_back(site: Site) -> str:
     """What the agent's build is told (agent/app.py): "1" = no destructive migration is made."""
     return launcher.command_of(site.root, site.choice, "agent", [])[1]["STATION_TRIAL"]
@@ -570,12 +639,22 @@ def test_with_both_slots_broken_the_rescue_tree_runs_and_a_flash_mends_the_stati
 def test_a_state_that_is_lost_on_both_copies_is_made_anew_from_the_slots(site: Site) -> None:
     site.install("1.0.0", sequence=3)
     site.install("2.0.0", sequence=7)
-    site.install("3.0.0", sequence=7)
+    site.install("3.0.0", sequence=9)
+    lost(site)
+    assert site.boot() == Choice("a", False, "3.0.0")
+    assert (site.state.default, site.state.security_floor) == ("a", 9)
+    assert site.state.b == Slot(site.state.b.digest, is_confirmed=True)
+    site.install("4.0.0", sequence=9)
+    lost(site)
+    assert site.boot() == Choice("b", False, "4.0.0"), "numbers go on where they were"
+    site.engine.roll_back("it hums")
+    lost(site)
+    assert site.boot() == Choice("a", False, "3.0.0"), "nor is a way back by hand forgotten"
+
+
+def lost(site: Site) -> None:
     for turn in (0, 1):
         (site.root / f"state.{turn}").write_bytes(b"torn")
-    assert site.boot() == Choice("a", False, "3.0.0")
-    assert (site.state.default, site.state.security_floor) == ("a", 7)
-    assert site.state.b == Slot(site.state.b.digest, is_confirmed=True)
 
 
 @pytest.mark.promise("S8")
@@ -637,6 +716,16 @@ def test_the_updater_is_never_that_of_a_build_on_trial(site: Site) -> None:
     site.stage("2.0.0")
     site.engine.activate()
     assert site.start().slot == "b" and pick_updater(site.root) == Choice("a", False, "1.0.0")
+
+
+@pytest.mark.promise("S8")
+def test_an_updater_without_a_whole_default_is_that_of_the_rescue_tree_as_long_as_a_trial_is_on(site: Site) -> None:
+    """What is on trial must not be what judges it."""
+    site.install("1.0.0")
+    site.stage("2.0.0")
+    site.engine.activate()
+    DAMAGES["a byte"](site.root / "a")
+    assert site.start() == Choice("b", True, "2.0.0") and pick_updater(site.root) == Choice(RESCUE)
 
 
 @pytest.mark.promise("S8")
@@ -713,7 +802,9 @@ def launched(site: Site, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60, cwd="/")
 
 
-def test_the_launcher_picks_and_becomes_the_program_of_the_slot(site: Site) -> None:
+def test_the_launcher_picks_and_becomes_the_program_of_the_slot(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("PYTHONSAFEPATH", "PYTHONNOUSERSITE", "PYTHONDONTWRITEBYTECODE"):
+        monkeypatch.delenv(name, raising=False)
     site.stage("1.0.0", files={"agent/__init__.py": b"", "agent/__main__.py": PROGRAM})
     site.engine.activate()
     done = launched(site, "pick")
@@ -728,7 +819,8 @@ PROGRAM = b"""
 import os, subprocess, sys, agent
 child = subprocess.run([sys.executable, "-c", "import agent; print(agent.__file__)"], capture_output=True, text=True)
 is_same = child.stdout.strip() == agent.__file__ and os.environ["PYTHONPATH"] in agent.__file__
-print(sys.argv[1:], os.environ["STATION_SLOT"], os.environ["STATION_TRIAL"], is_same)
+flags = sys.flags.safe_path, sys.flags.no_user_site, sys.flags.dont_write_bytecode  # nothing of others, nothing beside
+print(sys.argv[1:], os.environ["STATION_SLOT"], os.environ["STATION_TRIAL"], is_same and all(flags))
 """
 
 
@@ -740,6 +832,21 @@ def test_without_a_slot_the_launcher_becomes_the_program_of_its_own_tree(site: S
     site.choice.unlink()
     assert launched(site, "run", "agent", "--help").stdout == done.stdout
     assert launched(site, "fly").returncode == 2
+
+
+def test_root_becomes_the_updaters_user_with_none_of_its_own_groups(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def did(name: str) -> Callable[[object], None]:
+        return lambda which: done.append((name, which))
+
+    done: list[tuple[str, object]] = []
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    for name in ("setgroups", "setgid", "setuid"):
+        monkeypatch.setattr(os, name, did(name))
+    launcher.become(tmp_path)
+    owner = tmp_path.stat()
+    assert done == [("setgroups", []), ("setgid", owner.st_gid), ("setuid", owner.st_uid)]
 
 
 def test_what_was_picked_is_not_written_through_a_link(site: Site, tmp_path: Path) -> None:
@@ -757,6 +864,21 @@ def test_what_was_picked_can_be_read_by_the_units_user_whatever_the_units_umask(
     finally:
         os.umask(before)
     assert site.choice.stat().st_mode & 0o777 == 0o644
+
+
+def test_while_the_launcher_looks_at_the_slots_nobody_is_told_that_the_rescue_tree_runs(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def picked(root: Path) -> Choice:
+        seen.append(site.engine.status().is_picking)
+        return Choice("a")
+
+    seen: list[bool] = []
+    site.install("1.0.0")
+    monkeypatch.setattr(launcher, "lose_patience", lambda: None)
+    monkeypatch.setattr(launcher, "pick_updater", picked)
+    assert launcher.main_pick(site.root, site.choice, is_updater=True) == 0
+    assert seen == [True] and not site.engine.status().is_picking and site.engine.running == "a"
 
 
 def test_an_updater_that_dies_again_and_again_gives_way_to_that_of_the_rescue_tree(site: Site) -> None:

@@ -132,7 +132,7 @@ class Life(RuleBasedStateMachine):
     @rule()
     def activate(self) -> None:
         able = [slot for slot in SLOTS if slot in self.holds and slot != self.default]
-        able = [slot for slot in able if self.holds[slot] not in self.confirmed] or able
+        able.sort(key=lambda slot: (self.holds[slot] in self.confirmed, slot == self.running))
         if self.trial or not able or self.holds[able[0]] // 3 < self.floor:
             with pytest.raises(Refused):
                 self.engine.activate()

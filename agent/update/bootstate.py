@@ -81,6 +81,11 @@ def order(state: State) -> tuple[str, ...]:
     return (*usable, RESCUE)
 
 
+def untried(state: State) -> State:
+    """For the updater: as if the build on trial were not there, also where nothing else is whole."""
+    return replace(_with(state, state.trial.slot, Slot()), trial=None) if state.trial else state
+
+
 def target(state: State, running: str) -> str:
     """The slot that may be written: not the one that runs, and not the default while that is whole. Only where the
     launcher had to leave the default for another slot are these two, and then the default is what is mended."""

@@ -27,7 +27,7 @@ from agent.update import bootstate, build, health, rules, slots, statefile
 from agent.update.bootstate import SLOTS, State, Trial
 from agent.update.index import Index, Piece
 from agent.update.keyring import Trust
-from agent.update.launcher import CHOICE, read_choice, rebuilt
+from agent.update.launcher import CHOICE, is_picking, read_choice, rebuilt
 from agent.update.refusal import Refused
 
 SYNC_B = 4 << 20  # written since the last sync: what a power cut may cost; who has a clock calls sync(), too
@@ -72,6 +72,7 @@ class Status:
     slots: Mapping[str, Held | None]
     missing_b: int | None  # of the build that is on its way, unpacked; None: none is
     keyring_version: int
+    is_picking: bool = False  # the launcher looks at the slots just now: what runs next is not known yet
 
 
 @dataclass(slots=True)
@@ -113,7 +114,7 @@ def updater_fails(tree: Path) -> str:
 
 
 class Engine:
-    """One in a process, one thread. `station.security_floor` is the boot state's, whatever it says here."""
+    """One in a process, one thread. `station`: what the slots know of it is theirs to say, whatever it says here."""
 
     def __init__(
         self, root: Path, station: rules.Station, files: Files = DISK, *, choice: Path = CHOICE,
@@ -150,6 +151,13 @@ class Engine:
         return read_choice(self._choice).slot
 
     @property
+    def app_contract(self) -> rules.Contract | None:
+        """Of the app that comes back where a trial fails: new firmware must understand it, too."""
+        default = self.state.default
+        head = self._head(default) if default in SLOTS else None
+        return rules.contract_of(head, (build.APP, self.station.platform)) if head else None
+
+    @property
     def tryable(self) -> str:
         """Digest of the list of what activate() would try; "" = there is nothing."""
         try:
@@ -162,7 +170,8 @@ class Engine:
         state, choice = self.state, read_choice(self._choice)
         missing_b = self._staging.missing_b if self._staging else None
         held = {name: self._held(state, name) for name in SLOTS}
-        return Status(choice.slot, choice.is_trial, state, held, missing_b, self.trust().version)
+        picking, ring = is_picking(self._choice), self.trust().version
+        return Status(choice.slot, choice.is_trial, state, held, missing_b, ring, picking)
 
     def trust(self) -> Trust:
         """Nobody is believed where the root key is missing, or none."""
@@ -381,9 +390,9 @@ class Engine:
         return name
 
     def _tryable(self, state: State) -> str:
-        """Never the one that runs by makeshift or by default; a new one before one that ran before."""
+        """Never the default; a new one before one that ran before, and before one that runs by makeshift."""
         free = [name for name in SLOTS if state.slot(name).digest and name != state.default]
-        for name in sorted(free, key=lambda name: state.slot(name).is_confirmed):
+        for name in sorted(free, key=lambda name: (state.slot(name).is_confirmed, name == self.running)):
             return name
         raise Refused("verify", "no build is staged: flash one first")
 
@@ -456,7 +465,8 @@ class Engine:
     # -- hands
 
     def _judge(self, head: build.Head, waived: Collection[str]) -> None:
-        station = replace(self.station, security_floor=self.state.security_floor)
+        floor, app_contract = self.state.security_floor, self.app_contract
+        station = replace(self.station, security_floor=floor, app_contract=app_contract)
         if refused := rules.refusal(head, station, waived):
             raise refused
 

@@ -17,6 +17,7 @@ from agent.update.refusal import Refused
 from agent.update.slots import Writer
 
 WAITING = "waiting"
+STARTING = "starting"  # instead of a slot's name: the launcher looks at the slots just now
 NAME_B = 8  # of a build's digest, to tell builds apart in a status
 TEXT_MAX_B, REASON_MAX_B, COMMIT_B = 64, 120, 12  # an identity is one frame
 
@@ -151,7 +152,8 @@ class Hands:
             "is_production": station.is_production, "security_floor": status.state.security_floor,
             "software": _cut(running.version, TEXT_MAX_B) if running else "",
             "root": trust.root or b"", "keyring": trust.version,
-            "contract": list(station.contract) if station.contract else None,
+            "contract": station.contract, "app_contract": self.engine.app_contract,
+            "needs_controller": station.needs_controller,
             "state": self.state(desk),
         }  # fmt: skip
 
@@ -159,7 +161,7 @@ class Hands:
         status = self.engine.status()
         state, last = status.state, status.state.last
         return {
-            "running": status.running,
+            "running": STARTING if status.is_picking else status.running,
             "is_trial": status.is_trial,
             "slots": {name: _slot(held) for name, held in status.slots.items()},
             "default": state.default,

@@ -10,6 +10,7 @@ The build's signature was checked before its first byte was written; what came o
 library only.
 """
 
+import fcntl
 import hashlib
 import os
 import signal
@@ -25,7 +26,7 @@ if not __package__:  # run as a file and isolated: its own tree is the only one 
 
 from agent.files import DISK, Files, beginning
 from agent.update import statefile
-from agent.update.bootstate import RESCUE, SLOTS, Slot, State, Trial, order, rolled_back, started
+from agent.update.bootstate import RESCUE, SLOTS, Slot, State, Trial, order, rolled_back, started, untried
 from agent.update.slots import checked, listed_in, read_mark
 
 ROOT = Path("/var/lib/station-update")
@@ -71,7 +72,7 @@ def pick_updater(root: Path) -> Choice:
         state = statefile.load(root) or rebuilt(root)
     except OSError as error:
         return _rescue(f"the slots cannot be looked at: {_shown(error)}")
-    return _whole(root, replace(state, trial=None))
+    return _whole(root, untried(state))
 
 
 def _whole(root: Path, state: State, files: Files = DISK) -> Choice:
@@ -158,6 +159,8 @@ def main_pick(root: Path, choice: Path, *, is_updater: bool) -> int:
         choice.unlink()  # never written through a link: the folder may belong to the agent's user
     out = os.open(choice, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
     os.fchmod(out, 0o644)  # root writes it, the unit's user reads it: whatever the unit's umask
+    with suppress(OSError):
+        fcntl.flock(out, fcntl.LOCK_EX | fcntl.LOCK_NB)  # until we end: is_picking()
     now_s = float(UPTIME.read_text().split()[0])
     lose_patience()
     if is_updater:
@@ -168,6 +171,7 @@ def main_pick(root: Path, choice: Path, *, is_updater: bool) -> int:
         made = pick(root, BOOT_ID.read_text().strip(), now_s)
     signal.setitimer(signal.ITIMER_REAL, 0.0)
     os.write(out, f"{made.slot} {made.kind} {made.version}\n".encode())
+    os.close(out)
     _say(f"slot {made.slot}{', on trial' * made.is_trial}: {made.version or 'the version of the image'}")
     return 0
 
@@ -201,6 +205,22 @@ def is_looping(starts: Path, now_s: float) -> bool:
     count = count + 1 if now_s - last_s < STARTS_S else 1
     starts.write_text(f"{count} {now_s}\n")
     return count > STARTS_MAX
+
+
+def is_picking(choice: Path) -> bool:
+    """A launcher looks at the slots just now, and has not chosen yet. Only for people: whoever may read the file could
+    hold its lock."""
+    try:
+        fd = os.open(choice, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    finally:
+        os.close(fd)
+    return False
 
 
 def read_choice(choice: Path) -> Choice:

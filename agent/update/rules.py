@@ -22,7 +22,7 @@ class Station:
     is_production: bool
     security_floor: int  # the highest security sequence that was ever confirmed
     contract: Contract | None = None  # of the firmware that the controller runs; None: not heard
-    app_contract: Contract | None = None  # of the app that runs; None: none, or unknown
+    app_contract: Contract | None = None  # of the default's app, which comes back; None: none, or unknown
     needs_controller: bool = False  # its controller is flashed from builds, so one without firmware for it is no use
     has_session: bool = False  # a car charges, or may at any moment
     is_busy: bool = False  # another flasher is at work
@@ -74,7 +74,7 @@ def _of_hardware(head: Head, station: Station) -> Iterator[Refused]:
         kind, name = min(missing)
         yield Refused("format", f"the head that was sent lacks the index of {kind} {name}: send it with that")
         return
-    new_app, new_firmware = _contract(head, app), _contract(head, firmware)
+    new_app, new_firmware = contract_of(head, app), contract_of(head, firmware)
     pairs = (
         (new_app, station.contract, "its app", "the controller's firmware"),
         (station.app_contract, new_firmware, "its firmware", "the app that runs"),
@@ -103,7 +103,8 @@ def speaks(ours: Contract, theirs: Contract) -> bool:
     return ours[0] == theirs[0] and max(ours[1], theirs[1]) <= min(ours[2], theirs[2])
 
 
-def _contract(head: Head, component: tuple[str, str]) -> Contract | None:
+def contract_of(head: Head, component: tuple[str, str]) -> Contract | None:
+    """None: the build has no such component, or it came without its index."""
     if component not in head.components:
         return None
     found: Any = head.components[component].facts["contract"]

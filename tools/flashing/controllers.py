@@ -30,12 +30,16 @@ says why. Without BUILD it says what the controller runs.
 
 --prompt is for a chip that answers only MicroPython's prompt: its boot part is there and its start failed. It needs
 mpremote, and a prompt that the chip still has: one in production has none."""
+EXAMPLES = """\
+examples:
+  flash.py controller --port /dev/ttyUSB0
+  flash.py controller station-2.1.0.build --port /dev/ttyUSB0 --root keys/root.pub.pem
+  flash.py controller --port /dev/ttyUSB0 --rollback"""
 
 
 def add(subparsers: Any) -> None:
     parser = subparsers.add_parser(
-        "controller", help="bring firmware onto a port controller's own line", description=HELP,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        "controller", help="bring firmware onto a port controller's own line", description=HELP, epilog=EXAMPLES,
     )  # fmt: skip
     option = parser.add_argument
     option("build", type=Path, nargs="?", help="the build's file")

@@ -20,8 +20,10 @@ from tools.flashing.cli import Interrupted, Out, bug
 from tools.flashing.fleet import Rollout, Row, Target
 from tools.flashing.show import Show, show_for
 from tools.flashing.steps import Flashed, Wish
+from tools.flashing.talk import Steps, Talk
 
 AGAIN_FOR_S = 60.0
+BEGUN = ("waiting", "activated", "trial")  # stages in which the station needs nobody any more
 HELP = f"""\
 Identifies the station, checks the build by the station's own root key and rules, says what it will send, sends it, has
 it read back, and begins its trial. Only pieces that the station lacks are sent. The station runs its old build until
@@ -150,31 +152,45 @@ def at_one(
     began_s = time.monotonic()
     wish = replace(wish, serial=at.serial, rate_bps=at.address.rate_bps)
     tell = target.teller(show, at.name)
-    seen = {"serial": at.serial}
+    seen = {"serial": at.serial, "stage": "", "slot": ""}
 
     def told(name: str, facts: Any) -> None:
-        if name == "identified":
-            seen["serial"] = facts["serial"]
+        for what in seen.keys() & facts.keys():
+            seen[what] = facts[what]
         tell(name, facts)
+
+    def conversation(talk: Talk) -> Steps:
+        is_begun = seen["stage"] in BEGUN
+        more: dict[str, Any] = {"serial": seen["serial"], "begun": seen["slot"]} if is_begun else {}
+        return steps.flashed(talk, replace(wish, **more), told)
 
     def row(result: str, **more: Any) -> Row:
         return Row(at, result, **{"serial": seen["serial"], "seconds": time.monotonic() - began_s, **more})
 
     try:
         end: Flashed = driver.persistent(
-            at.address, lambda talk: steps.flashed(talk, wish, told), again_for_s=again_for_s, trace=trace, stop=stop,
+            at.address, conversation, again_for_s=again_for_s, trace=trace, stop=stop,
             lost=lambda refused: tell("lost", {"sentence": refused.sentence}),
         )  # fmt: skip
         made = row(end.result, version=end.version, slot=end.slot, sent_b=end.sent_b, again_b=end.again_b)
     except Refused as refused:
         made = row("failed", code=refused.code, sentence=refused.sentence, exit=refused.exit)
     except Interrupted:
-        what = "interrupted; the station runs what it ran, and flash.py resume goes on"
-        made = row("failed", code="interrupted", sentence=what, exit=INTERRUPTED)
+        made = row("failed", code="interrupted", sentence=f"interrupted; {goes_on(seen['stage'])}", exit=INTERRUPTED)
     except Exception as error:
         made = row("failed", code="internal", sentence=bug(error), exit=INTERNAL)
     tell("ended", ended_facts(made))
     return made
+
+
+def goes_on(stage: str) -> str:
+    """What the station does after Ctrl-C."""
+    match stage:
+        case "waiting":
+            return "the station tries the build by itself as soon as nobody charges: flash.py status shows it"
+        case _ if stage in BEGUN:
+            return "the station goes on with the trial by itself: flash.py status shows how it ends"
+    return "the station runs what it ran, and flash.py resume goes on"
 
 
 def ended_facts(row: Row) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """What `--json` prints: one object a line. Members are added, never taken away or given another meaning; SCHEMA rises
-if that ever has to be. docs/flashing.md shows them; tests/test_flash_tool.py holds every line against this.
+if that ever has to be. docs/flashing.md shows them; tests/test_flash_tool.py and tests/test_flashing.py hold every
+line against this.
 
 Every event of a station has `station`: its address, as typed, and for a fleet the name in the file.
 """
@@ -12,6 +13,8 @@ SCHEMA = 1
 _TEXT, _FLAG, _COUNT = {"type": "string"}, {"type": "boolean"}, {"type": "integer", "minimum": 0}
 _SECONDS = {"type": ["number", "null"], "minimum": 0}
 _RATE = {"type": ["integer", "null"]}
+_HEX = {"type": "string", "pattern": "^([0-9a-f]{2})*$"}
+_KID = {"anyOf": [_HEX, {"type": "null"}]}  # null: nobody has signed it yet
 _EXIT = {"type": "integer", "minimum": 0, "maximum": 255}
 _STATE = {"type": "object"}  # as the station tells it: docs/flash-protocol.md
 STAGES = "send verify staged waiting activated trial confirmed rolled-back request certified".split()
@@ -51,6 +54,21 @@ EVENTS: Mapping[str, Mapping[str, Any]] = {
     },
     "summary": {"stations": _COUNT, "done": _COUNT, "failed": _COUNT, "not_begun": _COUNT, "exit": _EXIT},
     "refused": {"code": _TEXT, "sentence": _TEXT, "exit": _EXIT},
+    "key": {"kid": _HEX, "alg": _TEXT},  # `keys new` adds its two files, `keys show` the path
+    "keyring": {"path": _TEXT, "version": _COUNT, "keys": {"type": ["integer", "array"]}},  # `keys show` lists them
+    "request": {"path": _TEXT, "kid": _HEX},
+    "built": {
+        "path": _TEXT, "version": _TEXT, "commit": _TEXT, "size_b": _COUNT, "kid": _KID, "digest": _HEX, "sha256": _HEX,
+    },
+    "build": {
+        "path": _TEXT, "version": _TEXT, "commit": _TEXT, "sequence": _COUNT, "digest": _HEX, "kid": _KID,
+        "size_b": _COUNT, "head_b": _COUNT, "components": {"type": "array", "items": _TEXT},
+    },
+    "component": {
+        "component": _TEXT, "facts": {"type": "object"}, "files": _COUNT, "size_b": _COUNT, "stored_b": _COUNT,
+    },
+    "verified": {"path": _TEXT, "version": _TEXT, "role": {"enum": ["prod", "dev"]}, "kid": _KID, "pieces": _COUNT},
+    "locked": {"packages": _COUNT},
 }  # fmt: skip
 
 

@@ -50,6 +50,8 @@ def told(state: Mapping[str, Any]) -> Iterator[str]:
         marks.append("confirmed" if slot.get("is_confirmed") else "staged" if slot.get("is_whole") else "not whole")
         what = f"{slot.get('version')} ({slot.get('commit')}, build {slot.get('build')})"
         yield f"slot {name}: {what}: {', '.join(marks)}"
+    if state.get("running") == "starting":
+        yield "starts: the slot that is to run is checked first, ask again in some seconds"
     if state.get("running") == "rescue":
         yield "runs the rescue tree of its image: flash a build"
     if type(missing_b := state.get("missing_b")) is int:

@@ -35,6 +35,7 @@ class Wish:
     serial: str = ""  # the station that is meant; "" = whichever is there
     rate_bps: float | None = None  # what the line can do, if that is known
     goes_on: bool = False  # only go on with what was begun before
+    begun: str = ""  # the slot that an earlier conversation of this flash has activated, before its link was lost
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +90,7 @@ def judged(file: BuildFile, identity: Mapping[str, Any], waived: tuple[str, ...]
     station = rules.Station(
         facts["platform"], facts["board"], facts["is_production"], facts["security_floor"],
         contract=_contract(identity.get("contract")), app_contract=_contract(identity.get("app_contract")),
+        needs_controller=identity.get("needs_controller") is True,
         has_session=state.get("has_session") is True and "session" not in waived,
     )  # fmt: skip
     if (refused := rules.refusal(head, station, waived)) is not None:
@@ -109,10 +111,16 @@ def _contract(value: Any) -> rules.Contract | None:
 def flashed(talk: Talk, wish: Wish, tell: Tell) -> Steps:
     """Flashed. Refused: the station is as it was, or what was sent waits there to be gone on with."""
     identity = yield from identified(talk, tell, wish.serial)
-    head = judged(wish.build, identity, ("session", "interlock"))
-    if wish.activates and not (wish.when_idle or wish.override or wish.is_dry):
-        judged(wish.build, identity, ())
     facts = shown(identity)
+    if wish.begun:  # whatever has come of it meanwhile: it is not tried a second time
+        head = wish.build.head
+        yield from confirmed(talk, head, tell)
+        yield from bye(talk)
+        return Flashed("confirmed", facts["serial"], head.version, wish.begun, 0, 0, 0)
+    head = judged(wish.build, identity, ("session", "interlock"))
+    is_tried = is_on_trial(facts["state"], head)  # this flash was begun before, and whoever waited has gone
+    if wish.activates and not (wish.when_idle or wish.override or wish.is_dry or is_tried):
+        judged(wish.build, identity, ())
     slim = wish.build.slim(facts["platform"], facts["board"])
     want = yield from talk.plan(slim, is_dry=wish.is_dry, sends=not wish.goes_on)
     slot, held = str(want.get("slot", "")), str(want.get("held", ""))
@@ -130,7 +138,6 @@ def flashed(talk: Talk, wish: Wish, tell: Tell) -> Steps:
             result, facts["serial"], head.version, slot, pieces.size_b, talk.counts.data_b, talk.counts.again_b
         )
 
-    is_tried = bool(held) and is_on_trial(facts["state"])  # this flash was begun before, and its link was lost
     if wish.is_dry or (held == "running" and not is_tried):
         yield from bye(talk)
         return ended("planned" if wish.is_dry else "same")
@@ -188,7 +195,7 @@ def activated(talk: Talk, when_idle: bool, override: str, tell: Tell) -> Steps:
 
 def confirmed(talk: Talk, head: Head, tell: Tell) -> Steps:
     """The build on trial is the one that stays. Refused("rolled-back") with the station's reason."""
-    name = head.digest.hex()[:16]
+    name = name_of(head)
     stage, began_s = "", talk.now
     while True:
         state = yield from talk.ask(line.STATUS)
@@ -219,9 +226,16 @@ def trial_of(state: Mapping[str, Any], build: str) -> str:
     return "activated"
 
 
-def is_on_trial(state: Mapping[str, Any]) -> bool:
-    """A build is tried, or is to be."""
-    return bool(state.get("waiting")) or isinstance(state.get("trial"), Mapping)
+def is_on_trial(state: Mapping[str, Any], head: Head) -> bool:
+    """This build is tried, or is to be. One that waits is not: PLAN ends its wait, ACTIVATE begins one."""
+    trial, slots = state.get("trial"), state.get("slots")
+    slot = slots.get(trial.get("slot")) if isinstance(trial, Mapping) and isinstance(slots, Mapping) else None
+    return isinstance(slot, Mapping) and slot.get("build") == name_of(head)
+
+
+def name_of(head: Head) -> str:
+    """Of a build in a state."""
+    return head.digest.hex()[:16]
 
 
 def _last(state: Mapping[str, Any]) -> Mapping[str, Any]:
