@@ -35,7 +35,7 @@ def ordered(station: Station, wait_s: int, now: float, *, is_reset: bool = False
     for port in station.ports:
         tx = port.transaction and ended_by(port.transaction, StoppedReason.REMOTE, Trigger.REMOTE_STOP, now)
         station = with_port(station, replace(port, grant=None, transaction=tx))
-    owner = replace(station.owner, is_transferred=not is_reset, leaving=leaving)
+    owner = replace(station.owner, is_transferred=not is_reset, is_reset=is_reset, leaving=leaving)
     return replace(station, owner=owner, asks=(), holding=None, chosen=None)
 
 
@@ -83,7 +83,7 @@ def wiped(station: Station) -> Station:
     station = with_cloud(station, {**kept, **BLANK})
     owner = Owner(
         tokens=said.tokens, standing=said.standing, warned_d=said.warned_d, is_transferred=said.is_transferred,
-        offline_since=said.offline_since,
+        is_reset=said.is_reset, offline_since=said.offline_since,
     )  # fmt: skip
     ports = tuple(replace(port, finished=None, grant=None) for port in station.ports)
     station = replace(station, owner=owner, ports=ports, notices=(), list_word=ListWord())
