@@ -116,22 +116,41 @@ class BookJudge:
             shown = f"{Decimal(custom['totalCost']):f} {custom['currency']}" if custom else None
             found = [row for row in rows if row[:2] == (number, end)]
             assert any(same(row[2], shown) for row in found), f"{each.payload}: the ledger {found}"
-            if each.clock_source and custom is not None:
+            if each.clock_source:
                 self.clerk_agrees(each, custom)
 
-    def clerk_agrees(self, record: Any, custom: Json) -> None:
+    def clerk_agrees(self, record: Any, custom: Json | None) -> None:
+        """That somebody had reserved, and by which tariff; that it costs nothing, too."""
         at = self.site.kernels[record.boot_id] + record.mono_ms / 1000
-        number, form = record.payload["reservationId"], self.life.tariffs[custom["tariffId"]]
+        number, ends_s = record.payload["reservationId"], record.wall_ms / 1000
         (mine,) = [each for each in self.book.reserved if each.number == number and each.until == at]
-        if not clerk.is_simple(form):
-            return
         if (since_s := self.made_s(mine)) is None:
             return
-        owed = clerk.reservation(form, since_s, record.wall_ms / 1000, self.life.zone)
-        owed = min(owed, clerk.most(form))
-        doubt = (clerk.dearest(form, "reservationTime") + clerk.dearest(form, "reservationFixed")) * 1e-3
-        total = Decimal(custom["totalCost"])
-        assert clerk.agrees(total, (owed, doubt), form["currency"], 2), f"{record.payload}: by hand {owed}, {form}"
+        named, is_known = self.tariffs_of(mine, at), record.payload["reservationUpdateStatus"] == "Expired"
+        is_known &= named == self.tariffs_of(mine, at - NEAR_S) and len(self.book.lives(at)) == 1
+        what = f"{record.payload}, at {at:.1f}: by hand {named}"
+        if custom is not None:
+            assert not is_known or custom["tariffId"] in named, what
+            named = [custom["tariffId"]]
+        elif not is_known or None in named or self.is_free(at):
+            return
+        forms = [self.life.tariffs[each] for each in named if each is not None]
+        if not all(map(clerk.is_simple, forms)):
+            return
+        owed = min(self.owed(form, since_s, ends_s) for form in forms)
+        doubt = max(clerk.dearest(form, part) for form in forms for part in ("reservationTime", "reservationFixed"))
+        total = Decimal(custom["totalCost"] if custom else 0)
+        assert clerk.agrees(total, (owed, doubt * 1e-3), forms[0]["currency"], 2), f"{what} {owed}, {forms}"
+
+    def owed(self, form: Json, since_s: float, ends_s: float) -> float:
+        return min(clerk.reservation(form, since_s, ends_s, self.life.zone), clerk.most(form))
+
+    def tariffs_of(self, mine: Reserved, at: float) -> list[str | None]:
+        """Of the group that the ReserveNow has named, else the default of its port; of one for any port, of each."""
+        rules = self.life.group_tariffs[self.book.groups.at(at)]
+        named = next((each["tariff"]["tariffId"] for each in rules if mine.group in each["groups"]), None)
+        ports = range(1, self.site.ports + 1) if mine.evse_id is None else [mine.evse_id]
+        return [named or self.book.default(at, each) for each in ports]
 
     # -- taps
 
@@ -261,15 +280,14 @@ class BookJudge:
                 kept = self.kept(at, sent.said["evseId"], card, groups, taken)
                 assert False in kept, f"{at:.1f}: {sent.said} is Accepted, kept {self.book.kept(at)}, taken {taken}"
                 assert lives & {"active", "plan expired"}, f"{at:.1f}: {sent.said} is Accepted, and it is {lives}"
-            return said == "Accepted"
+            return bool(said == "Accepted")
         if len(lives) > 1 or len(self.book.out.around(at)) > 1:
             return False
         is_shut, every = lives <= {"new", "deactivated"}, frozenset(range(1, self.site.ports + 1))
         out = every if is_shut else every - self.free(at, ())
         free = frozenset() if is_shut else self.free(at, taken)
-        found = self.book.answer(at, sent.said, free, out)
-        kept = self.book.kept(at)
-        assert said == found, f"{at:.1f}: {sent.said} is {said}, by hand {found}: taken {sorted(taken)}, kept {kept}"
+        found, held = self.book.answer(at, sent.said, free, out), self.book.kept(at)
+        assert said == found, f"{at:.1f}: {sent.said} is {said}, by hand {found}: taken {sorted(taken)}, kept {held}"
         return True
 
     def answer_is_right(self, answer: Told, sent: Sent) -> None:

@@ -206,8 +206,9 @@ class Book:
 
     def reservation(self, at: float, said: Json) -> Reserved:
         evse_id, kind = said.get("evseId"), said.get("connectorType")
-        if kind is not None and evse_id is None and set(self.connectors) != {kind}:
-            (evse_id,) = [number for number, each in enumerate(self.connectors, 1) if each == kind]
+        fitting = [number for number, each in enumerate(self.connectors, 1) if each == kind]
+        if kind is not None and evse_id is None and len(fitting) < self.ports:
+            evse_id = fitting[0] if fitting else 0
         return Reserved(
             said["id"], said["idToken"]["idToken"], said.get("groupIdToken", {}).get("idToken"), evse_id,
             datetime.fromisoformat(said["expiryDateTime"]).timestamp() - self.zero_s, at,

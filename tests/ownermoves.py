@@ -52,7 +52,7 @@ class WideLife(Life):
             super()._happen()
             return
         chances: dict[Callable[[], None], int] = {
-            self._reserve_again: 4, self._reserve_typed: 3, self._reserve_any: 4, self._message: 5, self._ask: 2,
+            self._reserve_again: 4, self._reserve_typed: 3, self._reserve_any: 4, self._messages: 5, self._ask: 2,
             self._set: 5, self._activate: 2, self._switch: 1, self._give_away: 1, self._factory: 1,
         }  # fmt: skip
         (what,) = self.more.choices(list(chances), list(chances.values()))
@@ -111,6 +111,10 @@ class WideLife(Life):
 
     # -- the display
 
+    def _messages(self) -> None:
+        for _ in range(self.more.choice((1, 2, 3))):
+            self._message()
+
     def _message(self) -> None:
         rng, site = self.more, self.site
         ids = [sent.said["message"]["id"] for sent in site.sent.values() if sent.action == "SetDisplayMessage"][-6:]
@@ -122,7 +126,7 @@ class WideLife(Life):
             "id": rng.choice(ids) if ids and rng.random() < 0.3 else number, "priority": rng.choice(FRONT),
             "message": {"format": rng.choice(("ASCII", "UTF8")), "content": f"Message {number}."},
         }  # fmt: skip
-        if rng.random() < 0.4:
+        if rng.random() < 0.3:
             said["state"] = rng.choice(("Idle", "Charging", "Suspended", "Unavailable", "Faulted"))
         if rng.random() < 0.3:
             said["startDateTime"] = iso8601(wall_s + rng.choice((-60, HOUR_S, 6 * HOUR_S)))
@@ -131,7 +135,7 @@ class WideLife(Life):
         if rng.random() < 0.4:
             said["display"] = {"name": "Display", "evse": {"id": rng.randint(1, site.ports)}}
         running = [port.transaction for port in site.shell.station.ports if port.transaction] if site.shell else []
-        if running and rng.random() < 0.4:
+        if running and rng.random() < 0.3:
             said["transactionId"] = rng.choice(running).transaction_id
         site.command("SetDisplayMessage", message=said | (self._wrong() if rng.random() < 0.1 else {})).run(2.0)
 
@@ -255,13 +259,16 @@ class WideLife(Life):
             site.cut_power().run(60.0)
             site.disk.mount(bytes(8)).commit([Save("wizard", self._wizard())])
             site.power_on().run(60.0)
-        said = site.shell.station if site.shell else None
-        if said and not said.settings.activated and not said.owner.leaving:
+        if self._is_nobodys():
             self._activate()
             if rng.random() < 0.9:
                 self._send_list()
                 self._access()
                 self._default()
+
+    def _is_nobodys(self) -> bool:
+        shell = self.site.shell
+        return shell is not None and not shell.station.settings.activated and not shell.station.owner.leaving
 
     def _wizard(self) -> Json:
         return {**WIZARD, "settings": {"circuit_limit_ma": self.site.settings.circuit_limit_ma}, "breaker_ma": 80_000}

@@ -23,6 +23,7 @@ HARD = ("11 ", "13 ")  # the power of a car; a time that nobody knows
 
 
 def lived(seeds: range, days: float) -> Verdict:
+    """Every other life is one in which the owner changes his mind in all the ways that he has."""
     verdict = Verdict()
     for seed in seeds:
         life = (WideLife if seed % 2 else Life)(seed, days)
@@ -50,7 +51,7 @@ def cheap_days(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.promise("S2", "S3", "S7", "S11")
 def test_days_of_random_policies_end_with_one_total(cheap_days: None) -> None:
-    verdict = lived(range(3), 4.0)
+    verdict = lived(range(4), 4.0)
     assert min(verdict.sessions, verdict.priced, verdict.worked_out, verdict.walked, verdict.explained) > 0, verdict
     assert min(verdict.refusals, verdict.answered, verdict.read, verdict.owned) > 0, verdict
 
