@@ -45,9 +45,13 @@ class WideLife(Life):
         self.site.machine = replace(CERTIFIED, connectors=self.connectors)
         self.site.waits_s = 605.0  # EVConnectionTimeOut may be 600 s
         self.activation: Json = {}  # the last that was sent
+        self.happenings = 0
 
     def _happen(self) -> None:
         self._owned_again()
+        self.happenings += 1
+        if self.happenings % 5 == 0:
+            self._ask()
         if self.more.random() < 0.5:
             super()._happen()
             return
