@@ -40,7 +40,7 @@ def ordered(station: Station, wait_s: int, now: float, *, is_reset: bool = False
         tx = port.transaction and ended_by(port.transaction, StoppedReason.REMOTE, Trigger.REMOTE_STOP, now)
         grant = None if port.grant and port.grant.rule == TEST_RULE else port.grant
         station = with_port(station, replace(port, grant=grant, transaction=tx))
-    owner = replace(station.owner, is_transferred=not is_reset, leaving=leaving)
+    owner = replace(station.owner, is_transferred=not is_reset, is_reset=is_reset, leaving=leaving)
     asked = [ask for ask in station.asks if ask.stage is not Stage.LATE]
     station = replace(station, owner=owner, asks=(), chosen=None)
     why = life.refusal(station) or Reason.STATION_NOT_ACTIVATED
@@ -93,7 +93,7 @@ def wiped(station: Station) -> Station:
     station = with_cloud(station, {**kept, **BLANK})
     owner = Owner(
         tokens=said.tokens, standing=said.standing, warned_d=said.warned_d, is_transferred=said.is_transferred,
-        offline_since=said.offline_since,
+        is_reset=said.is_reset, offline_since=said.offline_since,
     )  # fmt: skip
     ports = tuple(replace(port, finished=None, grant=None) for port in station.ports)
     refused = tuple(notice for notice in station.notices if notice.reason)  # somebody stands there and reads it

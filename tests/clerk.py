@@ -156,6 +156,7 @@ def bill(
         book.owed += reservation(form, reserved_since_s, lines[0].wall_s, zone)
     for before, after in pairwise(lines):
         if after.trigger == "TxResumed" or after.boot != before.boot:
+            before = up_to_its_end(form, book, before, zone, told, turned) if after is lines[-1] else before
             unseen(form, book, before, after, zone)
         elif after is lines[-1]:
             last_stretch(form, book, before, after, zone, told, turned)
@@ -237,6 +238,23 @@ def last_stretch(
     if changes or hangs_on(form, "energy", "Energy"):
         book.doubt += dearest(form, "energy") * ending_wh / 1000
     stretch(form, book, there, 0.0, after, zone)
+
+
+def up_to_its_end(
+    form: Json, book: Book, before: Line, zone: tzinfo, told: Mapping[str, float], turned: Metered | None
+) -> Line:
+    """It had begun to end when the power was cut: what was metered then was stored, without an event of its own."""
+    part = KINDS.get(before.state, "")
+    if not part or not turned or turned.boot != before.boot or turned.mono_s < before.mono_s:
+        return before
+    seconds = turned.mono_s - before.mono_s
+    mine_s = told[part] - book.used[part[0].upper() + part[1:]]
+    if mine_s < 1.0:  # the power was faster
+        return before
+    assert abs(seconds - mine_s) < 2.0, f"{mine_s:.0f} of {seconds:.0f} s were billed as {part}"
+    there = Line(turned.boot, turned.mono_s, before.wall_s + seconds, turned.wh, "", "")
+    stretch(form, book, before, seconds, there, zone)
+    return there
 
 
 def hangs_on(form: Json, part: str, what: str) -> bool:

@@ -28,7 +28,9 @@ from agent.sim.car import Car
 from agent.sim.world import MACHINE, STATION_ID, WALL_S, World
 from agent.station import BootReason
 from agent.ui.view import screen
+from agent.uplink.codec import WireRecord
 from tests import clerk, ownerwords
+from tests.ownerbook import Sent, Told
 from tests.ownerwords import GROUPS, Json
 from tests.play import cwt
 from tests.test_life import WIZARD
@@ -50,6 +52,28 @@ GAPS_S = 5 * HOUR_S  # between two things that happen
 LATE_S = 5.0  # what a station may take to see that a time has come
 
 
+@dataclass(frozen=True, slots=True)
+class PortSeen:
+    """What somebody sees who stands at a port, and the state that its messages go by."""
+
+    has_car: bool
+    is_taken: bool  # somebody charges here, or is waited for
+    state: str
+    transaction_id: str | None
+    note: str
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What somebody reads on the panel."""
+
+    at: float
+    has_time: bool
+    title: str
+    note: str
+    ports: tuple[PortSeen, ...]
+
+
 @dataclass(slots=True)
 class Expected:
     """What `explain` has said of a tap, and who has tapped: by list, cache, or the cloud that was asked."""
@@ -58,13 +82,28 @@ class Expected:
     said: Explanation
     groups: frozenset[str]
     is_connected: bool
+    card: str = ""
+    evse_id: int = 0  # where he stood
+    taken: frozenset[int] = frozenset()  # ports with a car, with a session, or with somebody who is waited for
+    has_time: bool = True
+    outcome: str = ""  # start, or the reason of a refusal
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A ReserveNow or a start from the cloud; the ports that were taken when it was sent, and when it was answered."""
+
+    command_id: str
+    at: float
+    until: float
+    taken: tuple[frozenset[int], frozenset[int]]
 
 
 class Site(World):
     """A world with a calendar of its own; the reference cloud's ledger, and somebody who reads the panel."""
 
     def __init__(self, seed: int, settings: Settings, ports: int, begins_s: float) -> None:
-        self.begins_s = begins_s
+        self.begins_s, self.machine = begins_s, CERTIFIED
         super().__init__(seed, settings, ports=ports, meter_s=900.0)
         self.ledger = Ledger(":memory:")
         self.turned: dict[str, clerk.Metered] = {}  # transactionId -> when its end began, and what had flowed
@@ -75,10 +114,65 @@ class Site(World):
         self.policy_at: tuple[Any, float] = None, 0.0  # in force, since when
         self.group_tariffs: dict[str, str] = {}  # transactionId -> the version that was in force when it began
         self.expected: dict[tuple[int, str], Expected] = {}  # evse_id, card
+        self.waits_s = 65.0  # from a tap to the plug, at most
+        self.sent: dict[str, Sent] = {}  # commandId -> what was sent
+        self.kernels: dict[bytes, float] = {}  # boot_id -> when its monotonic clock was 0
+        self.seen: list[Seen] = []
+        self.gone_at: list[float] = []  # when it lost its power, or its agent died
+        self.seqs: list[tuple[int, int]] = []  # of each record of the cloud's log: stream, seq
+        self._apply, self.cloud._apply = self.cloud._apply, self._applied  # type: ignore[method-assign]
         self._received, self.cloud.received = self.cloud.received, self._ingested  # type: ignore[method-assign]
 
     def true_wall_s(self) -> float:
         return self.begins_s + self.now
+
+    def command(self, action: str, **payload: Any) -> "Site":
+        super().command(action, **payload)
+        ours = (payload["messageId"], payload.get("data")) if action == "DataTransfer" else (action, payload)
+        self.sent[self.last_command] = Sent(self.now, *ours)
+        return self
+
+    @property
+    def last_command(self) -> str:
+        return f"c{self.cloud._commands}"
+
+    def told(self) -> list[Told]:
+        """What the cloud has, each at the instant at which it was made, in the order in which it was."""
+        found = [
+            (self.kernels[each.boot_id] + each.mono_ms / 1000, seq, each)
+            for each, seq in zip(self.cloud.log, self.seqs, strict=True)
+        ]
+        return [
+            Told(at, each.action, each.payload, each.wall_ms / 1000 if each.clock_source and each.wall_ms else None)
+            for at, _, each in sorted(found, key=lambda each: each[:2])
+        ]
+
+    def _applied(self, record: WireRecord, epoch: bytes, stream: int, seq: int) -> None:
+        self.seqs.append((stream, seq))
+        self._apply(record, epoch, stream, seq)
+
+    def taken(self) -> frozenset[int]:
+        """The ports that nobody else could take now."""
+        cars = {n for n, bay in enumerate(self.controller.bays, 1) if bay.car is not None}
+        ports = self.shell.station.ports if self.shell else ()
+        return frozenset(cars | {port.evse_id for port in ports if port.transaction or port.grant})
+
+    def look(self) -> None:
+        """Somebody reads the whole panel."""
+        if self.shell is None:
+            return
+        station, model = self.shell.station, screen(self.shell.station, self.mono())
+        ports = []
+        for port, shown in zip(station.ports, model.ports, strict=True):
+            status, tx = self.status(port.evse_id), port.transaction
+            state = "Idle" if tx is None else self.charging_state(port.evse_id)
+            state = status if status in ("Faulted", "Unavailable") else state
+            state = "Suspended" if state.startswith("Suspended") else "Charging" if state == "EVConnected" else state
+            has_car = self.controller.bays[port.evse_id - 1].car is not None
+            is_taken, named = bool(tx or port.grant), tx.transaction_id if tx else None
+            ports.append(PortSeen(has_car, is_taken, state, named, shown.also))
+        has_time = bool(station.clock.source)
+        self.seen.append(Seen(self.now, has_time, model.title, model.note, tuple(ports)))
 
     def _ingested(self, topic: str, payload: bytes) -> list[tuple[str, bytes]]:
         if (kind := topic.rsplit("/", 1)[1]) in "01234":
@@ -88,9 +182,14 @@ class Site(World):
     def _start(self, reason: BootReason, *, same_kernel: bool) -> None:
         super()._start(reason, same_kernel=same_kernel)
         assert self.shell
+        self.kernels[bytes.fromhex(self.shell.station.boot.boot_id)] = self.kernel_since
         self.shell.on_change = self._looked
-        for told in (MachineTold(CERTIFIED), PanelTold(drawn=True, video=True)):
+        for told in (MachineTold(self.machine), PanelTold(drawn=True, video=True)):
             self.shell.happened(told, self.mono())
+
+    def _host_gone(self) -> None:
+        super()._host_gone()
+        self.gone_at.append(self.now)
 
     def _looked(self) -> None:
         """Somebody stands there and reads the panel whenever a session has something to say."""
@@ -110,7 +209,7 @@ class Site(World):
                 figures = screen(station, self.mono()).ports[port.evse_id - 1].figures
                 self.running[key] = next((f"{each.value} {each.unit}" for each in figures if each.name == "cost"), "")
                 said = self.expected.get((port.evse_id, tx.id_token))
-                if tx.seq_no == 1 and said and tx.remote_start_id is None and self.now - said.at < 65.0:
+                if tx.seq_no == 1 and said and tx.remote_start_id is None and self.now - said.at < self.waits_s:
                     self.explained[tx.transaction_id] = said
                 if tx.seq_no == 1:
                     self.group_tariffs[tx.transaction_id] = station.owner.group_tariffs.version
@@ -127,6 +226,8 @@ class Site(World):
 
 class Life:
     """So many days from a seed. `play` lives them and ends with everybody gone and all delivered."""
+
+    looks = False  # somebody reads the whole panel after each thing that happens
 
     def __init__(self, seed: int, days: float) -> None:
         self.rng, self.seed, self.length_s = random.Random(seed), seed, days * DAY_S
@@ -162,6 +263,9 @@ class Life:
         self.numbers = 0
         self.refusals = self.taps = 0
         self.tally: Counter[str] = Counter()  # what taps came to
+        self.tapped: list[Expected] = []
+        self.asked: list[Asked] = []  # while the station could be reached
+        self.is_free_after = self.is_reservable = False  # as the owner has said before the first day
         self.observer = Observer(self.site)
 
     def number(self) -> int:
@@ -178,6 +282,8 @@ class Life:
                 self.site.run(self.rng.expovariate(1 / GAPS_S))
                 self.observer.check()
                 self._check_running()
+                if self.looks:
+                    self.site.look()
             self._end()
         except AssertionError as error:
             raise AssertionError(f"seed {self.seed}: {error}") from error
@@ -189,7 +295,8 @@ class Life:
     def _begin(self) -> None:
         rng, site = self.rng, self.site
         wizard = {**WIZARD, "settings": {"circuit_limit_ma": site.settings.circuit_limit_ma}, "breaker_ma": 80_000}
-        owner = {"owner/free after plan": rng.random() < 0.5, "owner/reservable": rng.random() < 0.03}
+        self.is_free_after, self.is_reservable = rng.random() < 0.5, rng.random() < 0.03
+        owner = {"owner/free after plan": self.is_free_after, "owner/reservable": self.is_reservable}
         facts = [Save("wizard", wizard), *(Save(name, value) for name, value in owner.items())]
         site.disk.mount(bytes(8)).commit(facts)
         self._send_list()
@@ -264,17 +371,20 @@ class Life:
 
     def _come(self, evse_id: int) -> None:
         rng, site = self.rng, self.site
-        card = rng.choice((*CARDS, *CARDS, *STRANGERS))
-        car = Car(
-            need_wh=rng.choice((300, 3_000, 12_000, 40_000)), max_ma=rng.choice((6_000, 13_000, 32_000)),
-            phases=rng.choice((1, 3)), reaction_ms=rng.choice((200, 1_000, 4_000)),
-        )  # fmt: skip
+        card, car = rng.choice((*CARDS, *CARDS, *STRANGERS)), self._car()
         if is_first := rng.random() < 0.2:
             self._tap(card, evse_id)
             site.run(rng.uniform(4, 50))
         site.plug(evse_id, car).run(rng.uniform(4, 60))
         if not is_first:
             self._tap(card, evse_id)
+
+    def _car(self) -> Car:
+        rng = self.rng
+        return Car(
+            need_wh=rng.choice((300, 3_000, 12_000, 40_000)), max_ma=rng.choice((6_000, 13_000, 32_000)),
+            phases=rng.choice((1, 3)), reaction_ms=rng.choice((200, 1_000, 4_000)),
+        )  # fmt: skip
 
     def _leave(self, evse_id: int) -> None:
         rng, site = self.rng, self.site
@@ -303,7 +413,10 @@ class Life:
         entry = listed or cached
         of_cloud = site.cloud.drivers.get(card, {}).get("groupIdToken", {}).get("idToken")
         groups = entry.groups if entry else frozenset({of_cloud} if of_cloud else ())
-        site.expected[evse_id, card] = Expected(site.now, said, groups, bool(groups) or listed is not None)
+        is_approved, has_time = bool(groups) or listed is not None, bool(station.clock.source)
+        expected = Expected(site.now, said, groups, is_approved, card, evse_id, site.taken(), has_time)
+        site.expected[evse_id, card] = expected
+        self.tapped.append(expected)
         before = station.ports[evse_id - 1].transaction
         site.choose(evse_id).tap(card)
         port = site.shell.station.ports[evse_id - 1]
@@ -320,7 +433,13 @@ class Life:
                 assert is_started if is_plugged(port) and is_plugged(station.ports[evse_id - 1]) else is_granted, what
             case "stop":
                 assert before and (port.transaction is None or port.transaction.ending), what
+        expected.outcome = said.reason or said.decision
         site.run(4.0)
+        if said.decision == "ask" and site.shell is not None:
+            port = site.shell.station.ports[evse_id - 1]
+            came = (port.grant or port.transaction) if port.transaction is not before or port.grant else None
+            is_his = came is not None and came.id_token == card
+            expected.outcome = "start" if is_his else site.said(evse_id) or "ask"
 
     def _remote(self) -> None:
         rng, site = self.rng, self.site
@@ -332,7 +451,9 @@ class Life:
             more = {"groupIdToken": {"idToken": groups[0], "type": "Central"}}
         self.remotes[number] = frozenset(groups[:1])
         token = {"idToken": f"app-{card}", "type": "Central"}
+        taken = site.taken()
         site.command("RequestStartTransaction", remoteStartId=number, idToken=token, evseId=evse_id, **more)
+        self.asked.append(Asked(site.last_command, site.now, site.now + 1.0, (taken, taken)))
         site.run(5.0)
 
     # -- the owner
@@ -404,14 +525,23 @@ class Life:
             "id": self.number(), "idToken": {"idToken": card, "type": "ISO14443"},
             "expiryDateTime": iso8601(site.true_wall_s() + rng.choice((600, 2 * HOUR_S, 5 * HOUR_S))),
         }  # fmt: skip
-        site.command("ReserveNow", **request)
-        self.reservations[f"c{site.cloud._commands}"] = request
+        self._reserved(request)
         if rng.random() < 0.5:
             site.run(rng.uniform(60, 1_800))
             evse_id = request.get("evseId", 1)
             if site.controller.bays[evse_id - 1].car is None:
                 site.plug(evse_id, Car(need_wh=5_000)).run(5.0)
                 self._tap(card, evse_id)
+
+    def _reserved(self, request: Json) -> None:
+        """Sent; what it is to come to is judged by the ports as they are now."""
+        site, begun, taken = self.site, self.site.now, self.site.taken()
+        site.command("ReserveNow", **request)
+        self.reservations[site.last_command] = request
+        if self.looks:
+            named = site.last_command
+            site.run(1.0)
+            self.asked.append(Asked(named, begun, site.now, (taken, site.taken())))
 
     def _profiles(self) -> None:
         rng, site = self.rng, self.site

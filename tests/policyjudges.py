@@ -5,15 +5,14 @@ charged whom the owner had not let in. Each word about it names its rule. Nothin
 """
 
 from dataclasses import dataclass
-from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from agent.policy.plan_token import EXP, NBF
 from agent.sim.world import STATION_ID
 from tests import clerk
+from tests.bookjudges import BookJudge
 from tests.ownerwords import Json
-from tests.policydays import DAY_S, Life
+from tests.policydays import Life
 
 
 @dataclass(slots=True)
@@ -24,6 +23,9 @@ class Verdict:
     walked: int = 0
     explained: int = 0
     refusals: int = 0
+    answered: int = 0  # ReserveNow and starts from the cloud, by the ports as they were
+    read: int = 0  # panels with a message of the owner
+    owned: int = 0  # activations, and the station taken from its owner
 
     def __add__(self, other: "Verdict") -> "Verdict":
         return Verdict(*(getattr(self, name) + getattr(other, name) for name in Verdict.__slots__))
@@ -47,6 +49,7 @@ class Judge:
                 of = self.lines.setdefault(record.payload["transactionInfo"]["transactionId"], {})
                 of[record.payload["seqNo"]] = record
         results = [record for record in self.cloud.log if record.action == "CommandResult"]
+        self.by_the_books = BookJudge(life)
         self.answers: dict[str, Any] = {record.payload["commandId"]: record for record in results}
 
     def judge(self) -> Verdict:
@@ -62,9 +65,8 @@ class Judge:
             verdict.walked += self.was_allowed(transaction_id, records)
             verdict.explained += self.was_explained(transaction_id, began)
             self.had_his_tariff(transaction_id, began)
-            self.kept_for_nobody_else(transaction_id, records[0])
-            self.plan_held(transaction_id, records[0])
         self.refusals_say_why()
+        verdict.answered, verdict.read, verdict.owned = self.by_the_books.judge()
         return verdict
 
     def nothing_lost_or_doubled(self) -> None:
@@ -121,18 +123,17 @@ class Judge:
             for each in records
         ]  # fmt: skip
         turned = self.site.turned.get(transaction_id)
-        since_s = self.reserved_since_s(first.payload.get("reservationId"))
+        since_s = self.reserved_since_s(first.payload.get("reservationId"), transaction_id)
         worked_out = clerk.bill(forms, lines, self.life.zone, since_s, billed_s(details["totalUsage"]), turned)
         total = Decimal(repr(details["totalCost"]["total"]["inclTax"]))
         said = f"{transaction_id}: {total}, by hand {worked_out}; {forms}; {lines}; reserved {since_s}"
         assert clerk.agrees(total, worked_out, forms[0]["currency"], len(lines)), said
         return True
 
-    def reserved_since_s(self, reservation_id: int | None) -> float | None:
+    def reserved_since_s(self, reservation_id: int | None, transaction_id: str) -> float | None:
         if reservation_id is None:
             return None
-        (command_id,) = [each for each, said in self.life.reservations.items() if said["id"] == reservation_id]
-        return float(self.answers[command_id].wall_ms / 1000)
+        return self.by_the_books.used_since_s(transaction_id)
 
     # -- who, when, why
 
@@ -150,9 +151,10 @@ class Judge:
             return False
         began_s = first.wall_ms / 1000
         groups, is_connected = self.standing(transaction_id, first.payload)
+        came = self.site.explained.get(transaction_id)
         found = [
             clerk.deciding_rule(policy, groups, began_s - early_s, self.life.zone, is_connected=is_connected)
-            for early_s in (0.0, 2.0, 61.0)
+            for early_s in (0.0, 2.0, 61.0, *([began_s - self.site.begins_s - came.at] if came else []))
         ]
         assert custom["accessRule"] in found, f"{transaction_id}: {custom}, by hand {found}, {groups}, {policy}"
         return True
@@ -202,51 +204,6 @@ class Judge:
             for event in record.payload.get("eventData", ()) if record.action == "NotifyEvent" else ():
                 if event["component"]["name"] == "TokenReader" and event["actualValue"] in self.life.reasons:
                     assert event["customData"]["rule"] and "listVersion" in event["customData"], event
-
-    def kept_for_nobody_else(self, transaction_id: str, first: Any) -> None:
-        """No session at a port that is reserved for another."""
-        began, at_s = first.payload, first.wall_ms and first.wall_ms / 1000
-        if at_s is None:
-            return
-        for command_id, said in self.life.reservations.items():
-            answer = self.answers.get(command_id)
-            if answer is None or answer.payload.get("response", {}).get("status") != "Accepted":
-                continue
-            if said.get("evseId") != began["evse"]["id"] or said["id"] == began.get("reservationId"):
-                continue
-            since_s, until_s = answer.wall_ms / 1000, datetime.fromisoformat(said["expiryDateTime"]).timestamp()
-            is_his = said["idToken"]["idToken"] == began["idToken"]["idToken"] or "groupIdToken" in said
-            if since_s + 1 < at_s < min(until_s, self.over_s(said["id"])) - 1 and not is_his:
-                raise AssertionError(f"{transaction_id}: port reserved by {said}, began {began}")
-
-    def over_s(self, reservation_id: int) -> float:
-        """When it was over before its time."""
-        over: list[float] = []
-        for record in self.cloud.log:
-            payload, at_s = record.payload, (record.wall_ms or 0) / 1000
-            is_end = record.action == "ReservationStatusUpdate" and payload["reservationId"] == reservation_id
-            is_used = payload.get("reservationId") == reservation_id and payload.get("eventType") == "Started"
-            command_id = payload["commandId"] if record.action == "CommandResult" else ""
-            is_cancelled = self.life.cancels.get(command_id) == reservation_id
-            if is_end or is_used or is_cancelled or command_id in self.life.transfers:
-                over.append(at_s)
-        return min(over, default=float("inf"))
-
-    def plan_held(self, transaction_id: str, first: Any) -> None:
-        """Ninety days after its plan nobody charges but for nothing, if the owner has said so."""
-        if not first.clock_source:
-            return
-        at_s = first.wall_ms / 1000
-        begun = [
-            claims for command_id, claims in self.life.plans.items()
-            if (answer := self.answers.get(command_id)) is not None and answer.wall_ms is not None
-            and answer.payload["response"]["status"] == "Accepted"
-            and answer.wall_ms / 1000 <= at_s + 1 and claims[NBF] <= at_s
-        ]  # fmt: skip
-        counts = max(begun, key=lambda each: int(each["issue"]), default=None)
-        if counts is not None and counts[EXP] + 90 * DAY_S + 120 < at_s:
-            assert first.payload["customData"]["rule"] == "free station", f"{transaction_id}: its plan had ended"
-            assert "tariffId" not in first.payload["transactionInfo"], transaction_id
 
 
 def same(text: str, cost: Json) -> bool:

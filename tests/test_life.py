@@ -187,6 +187,21 @@ def test_a_station_that_nobody_has_activated_is_not_switched_on() -> None:
     assert play.plug(1).tap(ANN).said(1) is Reason.STATION_NOT_ACTIVATED
 
 
+@pytest.mark.parametrize("orders", [("FactoryReset",), ("Transfer", "FactoryReset")])
+def test_only_an_activation_brings_a_station_out_of_the_factorys_state_whatever_its_config_file_says(
+    orders: tuple[str, ...],
+) -> None:
+    of_file = Settings(station_id=SERIAL, circuit_limit_ma=32_000, restart_delay_max_s=0.0)
+    play = Play(of_file, machine=PROVISIONED, facts={"wizard": WIZARD}).on(PanelTold(drawn=True, video=True)).after(30)
+    assert life(play) is State.ACTIVE
+    for order in orders:
+        assert ordered(play, order, {}) == {"status": "Accepted"}
+    on = {"component": {"name": "ChargingStation"}, "variable": {"name": "Activated"}, "attributeValue": "true"}
+    for each in (play.after(1), rebooted(play)):
+        (said,) = each.command("SetVariables", setVariableData=[on])["setVariableResult"]
+        assert said["attributeStatus"] == "Rejected" and life(each) is State.PROVISIONED
+
+
 def test_who_may_see_the_station_is_what_was_said_last() -> None:
     def seen(play: Play) -> Visible:
         return visible(play.station)
@@ -398,7 +413,7 @@ ANYTHING = st.recursive(
 @pytest.mark.promise("S9")
 @given(ANYTHING)
 def test_whatever_the_disk_holds_a_station_starts(fact: Any) -> None:
-    parts = ("activation", "transferred", "leaving", "messages", "tokens", "access")
+    parts = ("activation", "transferred", "reset", "leaving", "messages", "tokens", "access")
     said = restored({f"owner/{name}": fact for name in parts}, 2)
     assert restored({f"owner/{name}": value for name, value in saved(said).items()}, 2) == said
 

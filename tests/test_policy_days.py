@@ -13,6 +13,7 @@ from agent import atlas, core, listing
 from agent.sim.net import SimCloud
 from agent.uplink import protocol
 from tests import clerk, referee
+from tests.ownermoves import WideLife
 from tests.policydays import HOUR_S, Life
 from tests.policyjudges import Verdict, judged
 from tests.test_policy_tariff_examples import BERLIN, EXAMPLES, Example, reading
@@ -22,9 +23,10 @@ HARD = ("11 ", "13 ")  # the power of a car; a time that nobody knows
 
 
 def lived(seeds: range, days: float) -> Verdict:
+    """Every other life is one in which the owner changes his mind in all the ways that he has."""
     verdict = Verdict()
     for seed in seeds:
-        life = Life(seed, days)
+        life = (WideLife if seed % 2 else Life)(seed, days)
         with life.closing():
             verdict += judged(life.play())
     return verdict
@@ -49,9 +51,9 @@ def cheap_days(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.promise("S2", "S3", "S7", "S11")
 def test_days_of_random_policies_end_with_one_total(cheap_days: None) -> None:
-    verdict = lived(range(3), 4.0)
+    verdict = lived(range(4), 4.0)
     assert min(verdict.sessions, verdict.priced, verdict.worked_out, verdict.walked, verdict.explained) > 0, verdict
-    assert verdict.refusals, verdict
+    assert min(verdict.refusals, verdict.answered, verdict.read, verdict.owned) > 0, verdict
 
 
 @pytest.mark.long
@@ -60,6 +62,7 @@ def test_days_of_random_policies_end_with_one_total(cheap_days: None) -> None:
 def test_ten_thousand_days_of_random_policies_end_with_one_total(cheap_days: None, first: int) -> None:
     verdict = lived(range(first, first + LIVES), DAYS)
     assert min(verdict.sessions, verdict.priced, verdict.worked_out, verdict.walked, verdict.explained) > 20, verdict
+    assert min(verdict.refusals, verdict.answered, verdict.read, verdict.owned) > 10, verdict
 
 
 # -- who judges the judge ---------------------------------------------------------------------------------------------

@@ -185,8 +185,8 @@ def with_activation(station: Station, new: Activation) -> Station:
     if rules and new.visibility is not None:  # the newer word
         rules = replace(rules, policy=msgspec.structs.replace(rules.policy, visible=None))
     return with_owner(
-        station, access=rules, activation=new, is_transferred=False, is_reservable=new.reservable,
-        is_free_after_plan=new.after_plan == "free",
+        station, access=rules, activation=new, is_transferred=False, is_reset=False,
+        is_reservable=new.reservable, is_free_after_plan=new.after_plan == "free",
     )  # fmt: skip
 
 

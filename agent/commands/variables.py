@@ -480,9 +480,10 @@ def written(station: Station, row: Row, text: str) -> tuple[Station, Json]:
 
 def why_not_switched_on(station: Station) -> str:
     """Only one that is, or was, somebody's is switched on; another one is activated, when it is ready (I3, I12)."""
-    if station.owner.leaving or station.owner.is_transferred:
+    said = station.owner
+    if said.leaving or said.is_transferred or said.is_reset:
         return "the station was taken from its owner: send an Activation"
-    is_known = station.settings.activated or station.owner.activation or ceiling(station).activated
+    is_known = station.settings.activated or said.activation or ceiling(station).activated
     return "" if is_known else "nobody has activated the station yet: send an Activation"
 
 

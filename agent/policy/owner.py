@@ -44,6 +44,7 @@ class Owner:
     tokens: tuple[Token, ...] = ()
     is_free_after_plan: bool = False  # deactivated, it charges whoever comes, for nothing
     is_transferred: bool = False  # since the last activation
+    is_reset: bool = False  # to the factory's state, since the last activation
     leaving: Leaving | None = None
     profiles: tuple[Profile, ...] = ()
     default_tariffs: Defaults = NO_DEFAULTS
@@ -79,6 +80,7 @@ def saved(owner: Owner) -> dict[str, Any]:
         "free after plan": owner.is_free_after_plan or None,
         "activation": activation.saved(owner.activation),
         "transferred": owner.is_transferred or None,
+        "reset": owner.is_reset or None,
         "leaving": None if owner.leaving is None else list(msgspec.structs.astuple(owner.leaving)[:3]),
         "profiles": profile.saved(owner.profiles) or None,
         "default tariffs": choice.saved(owner.default_tariffs) or None,
@@ -134,6 +136,7 @@ def restored(facts: Mapping[str, Any], ports: int) -> Owner:
         is_free_after_plan=fact("free after plan") is True,
         activation=activation.restored(fact("activation")),
         is_transferred=fact("transferred") is True,
+        is_reset=fact("reset") is True,
         leaving=leaving_of(fact("leaving")),
         profiles=profile.restored(fact("profiles"), ports),
         default_tariffs=choice.restored(fact("default tariffs") or {}) or NO_DEFAULTS,
