@@ -10,7 +10,7 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from math import asin, cos, hypot, inf, isfinite, pi, radians, sin, sqrt
+from math import asin, cos, hypot, isfinite, pi, radians, sin, sqrt
 from urllib.parse import unquote_plus
 
 TEXT_MAX = 2_000  # characters: a map's link with all that it carries
@@ -466,7 +466,7 @@ def accuracy(fix: Point) -> float:
 
 
 def is_place(point: Point) -> bool:
-    """In range, and not where a receiver without a fix says that it is."""
+    """In range, and not where a receiver without a fix says that it is. Who may be anywhere on Earth is nowhere."""
     accuracy_m = 0.0 if point.accuracy_m is None else point.accuracy_m
-    is_finite = all(isfinite(value) for value in (point.latitude, point.longitude, accuracy_m))
-    return is_finite and isinstance(checked(point.latitude, point.longitude, 0.0), Point) and 0 <= accuracy_m < inf
+    is_finite = isfinite(point.latitude) and isfinite(point.longitude)
+    return is_finite and isinstance(checked(point.latitude, point.longitude, 0.0), Point) and 0 <= accuracy_m <= EARTH_M
