@@ -212,7 +212,7 @@ def test_an_upload_that_breaks_goes_on_where_it_was_and_arrives_whole(tmp_path: 
     receiver.stop()
     assert (tmp_path / "in" / "S-1.tar.gz").read_bytes() == file.read_bytes()
     assert number >= 2
-    assert spent < 307_200 * 1.6  # not the whole, again and again
+    assert spent < 307_200 * 2  # not the whole again and again; what was on its way at a cut goes twice
 
 
 def test_a_budget_ends_an_upload_and_a_stranger_gets_nothing(tmp_path: Path, pki: Authority) -> None:

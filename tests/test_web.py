@@ -533,23 +533,25 @@ def test_a_bug_in_the_view_ends_the_panel_and_its_pages_see_it() -> None:
     assert not world.panel._thread.is_alive()
 
 
-def test_a_change_never_waits_for_the_panel(world: World) -> None:
+def test_a_change_never_waits_for_the_panel() -> None:
     """The panel's thread is held in the middle of a look; the agent's loop does not notice."""
     hold, calls = threading.Event(), queue.SimpleQueue[None]()
 
     def model() -> ScreenModel:
         calls.put(None)
         hold.wait(TIMEOUT_S)
-        return screen(world.station, 0.0)
+        return screen(held.station, 0.0)
 
     held = World()
-    held.panel._get_model = model
     with held.subscribed() as page:
+        assert page.snapshot()
+        held.panel._get_model = model
+        held.call("SA-HELD")
         calls.get(timeout=TIMEOUT_S)
         for _ in range(100_000):
             held.panel.changed()
         hold.set()
-        assert page.snapshot()
+        page.until("SA-HELD")
     held.panel.stop()
 
 
