@@ -28,6 +28,7 @@ class Vitals:
         self._path, self._schema, self._contract, self._log = folder / NAME, schema, contract, log
         self._began_s, self._due_at = now, now
         self._is_reached = False  # the cloud has answered in this run
+        self._is_busy = False  # as last told
         self._is_told = False  # that the file cannot be written
 
     def next_deadline(self) -> float:
@@ -35,9 +36,9 @@ class Vitals:
 
     def due(self, station: Station, now: float) -> None:
         self._is_reached = self._is_reached or station.link is Link.UP
-        if now < self._due_at:
+        if now < self._due_at and is_busy(station) == self._is_busy:
             return
-        self._due_at = now + EVERY_S
+        self._due_at, self._is_busy = now + EVERY_S, is_busy(station)
         try:
             self._write(dump(self._facts(station, now)))
         except OSError as error:
@@ -48,10 +49,9 @@ class Vitals:
     def _facts(self, station: Station, now: float) -> Facts:
         found = frozenset[Fault]().union(*map(faults, station.ports))
         heard = station.controller is not None and all(port.report and not port.lost for port in station.ports)
-        is_busy = any(port.transaction or port.grant for port in station.ports)
         return Facts(
             self._began_s, now, controller=heard, meter=heard and Fault.METER_FAULT not in found,
-            store=station.store_ok, broker=self._is_reached, has_session=is_busy, schema=self._schema,
+            store=station.store_ok, broker=self._is_reached, has_session=self._is_busy, schema=self._schema,
             contract=self._contract(),
         )  # fmt: skip
 
@@ -62,3 +62,8 @@ class Vitals:
             os.fchmod(file.fileno(), 0o640)
             file.write(data)
         new.replace(self._path)
+
+
+def is_busy(station: Station) -> bool:
+    """Somebody charges, or may at any moment."""
+    return any(port.transaction or port.grant for port in station.ports)

@@ -134,6 +134,20 @@ def test_the_agent_tells_what_stands_in_the_file(tmp_path: Path) -> None:
     assert (tmp_path / NAME).stat().st_mode & 0o777 == 0o640 and not said
 
 
+@pytest.mark.promise("S8")
+def test_that_somebody_charges_is_told_at_once(tmp_path: Path) -> None:
+    """Or a build of minutes would be sent first, and then refused."""
+    play = Play()
+    vitals = Vitals(tmp_path, 3, lambda: None, lambda _: None, 0.0)
+    vitals.due(play.station, 0.0)
+    vitals.due(play.plug(1).tap(ANN).station, 0.1)
+    assert told(tmp_path).has_session and told(tmp_path).at_s == 0.1
+    vitals.due(play.station, 0.2)
+    assert told(tmp_path).at_s == 0.1, "and once"
+    vitals.due(Play().station, 0.3)
+    assert not told(tmp_path).has_session
+
+
 def test_a_file_that_cannot_be_written_is_told_once(tmp_path: Path) -> None:
     said = list[str]()
     vitals = Vitals(tmp_path / "nowhere", 0, lambda: None, said.append, 0.0)
