@@ -277,9 +277,10 @@ class Book:
 
     def is_activated(self, at: float, said: Json) -> None:
         """The same again changes nothing, unless it switches on a station that was switched off."""
-        if self.is_owned.at(at) == "on" and said == self.activated:
+        sent = {name: value for name, value in said.items() if name != "claims"}
+        if self.is_owned.at(at) == "on" and sent == self.activated:
             return
-        self.activated = said
+        self.activated = sent
         self.is_owned.put(at, "on")
         self.title.put(at, f"{said['name']} · {said['owner']}")
         self.is_reservable.put(at, said.get("reservable", False))
