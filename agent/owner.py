@@ -14,8 +14,8 @@ from agent.effects import Record, Save
 from agent.events import Link
 from agent.policy import access, display_message, owner, plan_token, profile, reservation
 from agent.policy.access import Allowed, AtClosing
-from agent.policy.reservation import End, Reservation
-from agent.port import Grant, Port
+from agent.policy.reservation import End, Ports, Reservation
+from agent.port import UNTIL_RESTART, Grant, Port
 from agent.station import Station
 from agent.taps import Step, why_not_here, with_port
 from agent.terms import limits, ports_of, since_s, situation
@@ -126,13 +126,22 @@ def reservations_over(station: Station, now: float) -> Step:
     if not said.reservations:
         return station, ()
     claimed = claimed_by_tap(station)
-    _, over = reservation.over(said.reservations, ports_of(station), station.clock, now)
+    _, over = reservation.over(said.reservations, ports_kept(station), station.clock, now)
     ended = {number: end for number, end in over if end is not End.EXPIRED or number not in claimed}
     if not ended:
         return station, ()
     records = [reporting.reservation_record(station, *each, now, owed(station, *each, now)) for each in ended.items()]
     kept = tuple(each for each in said.reservations if each.reservation_id not in ended)
     return replace(station, owner=replace(said, reservations=kept)), tuple(records)
+
+
+def ports_kept(station: Station) -> Ports:
+    """As what is reserved sees them: one that is out until a restart which is on its way is not out of service."""
+    ports = ports_of(station)
+    if life.row(station).is_closed:
+        return ports
+    restarting = frozenset(port.evse_id for port in station.ports if port.off and port.off <= UNTIL_RESTART)
+    return replace(ports, unavailable=ports.unavailable - restarting)
 
 
 def claimed_by_tap(station: Station) -> frozenset[int]:

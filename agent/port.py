@@ -43,6 +43,9 @@ class Level(StrEnum):
     RESET = "reset"  # no command of its own: a reset waits for the last transaction (OCPP B12)
 
 
+UNTIL_RESTART = frozenset((Level.UPDATE, Level.RESET))
+
+
 @dataclass(frozen=True, slots=True)
 class Grant:
     """Somebody may start: waits for the plug, or for a port, until `until`."""

@@ -8,6 +8,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from agent.clock import iso8601
+from agent.commands.station import shut
 from agent.effects import Stream
 from agent.events import (
     Cp,
@@ -24,9 +25,10 @@ from agent.events import (
 )
 from agent.explain import as_text, explain
 from agent.faults import Fault
+from agent.owner import reservations_over
 from agent.policy.plan_token import CTI, EXP, NBF, SUB
 from agent.policy.reasons import WORDS, Reason
-from agent.port import Status, status
+from agent.port import Level, Status, status
 from agent.reporting import VENDOR_ID
 from agent.settings import Settings
 from agent.ui.catalogues import load_says
@@ -455,6 +457,21 @@ def test_a_reservation_survives_a_power_cut_and_ends_by_time_fault_or_word() -> 
     assert play.records[-1].stream is Stream.STATUS, "it costs nothing"
     assert play.command("CancelReservation", reservationId=2)["status"] == "Accepted"
     assert play.command("CancelReservation", reservationId=2)["status"] == "Rejected"
+
+
+def test_a_reset_and_an_update_take_no_reservation_away() -> None:
+    """Both are over with the restart, which a reservation outlives."""
+    play = at_noon()
+    reserve(play, 1, evse_id=1)
+    reserve(play, 2, BOB, 2)
+    assert play.command("Reset", type="Immediate")["status"] == "Accepted"
+    assert any(port.off for port in play.station.ports) and ended(play) == []
+    play = booted(play.reboot(10.0))
+    assert [each.reservation_id for each in play.station.owner.reservations] == [1, 2]
+    station = play.station
+    for level in (Level.UPDATE, Level.STATION):
+        over = reservations_over(shut(station, level), play.now)[1]
+        assert len(over) == (0 if level is Level.UPDATE else 2)
 
 
 def ended(play: Play) -> list[tuple[int, str]]:
