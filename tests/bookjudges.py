@@ -381,6 +381,9 @@ class BookJudge:
             return False
         is_read = bool(seen.note)
         for evse_id, port in enumerate(seen.ports, 1):
+            mine = book.sessions.get(port.transaction_id or "")
+            if mine and mine.until <= at:  # it ran on, and ended with the station's power: its end was set back
+                continue
             texts = [set(self.due(at + off_s, evse_id, port.transaction_id, [port.state])) for off_s in (-NEAR_S, 0.0)]
             read = {text for _, text in NUMBERS.findall(port.note)}
             what = f"{at:.1f}: at port {evse_id} ({port.state}) it reads {port.note!r}, not one of {texts}"
