@@ -281,7 +281,7 @@ class BookJudge:
                 assert False in kept, f"{at:.1f}: {sent.said} is Accepted, kept {self.book.kept(at)}, taken {taken}"
                 assert lives & {"active", "plan expired"}, f"{at:.1f}: {sent.said} is Accepted, and it is {lives}"
             return bool(said == "Accepted")
-        if len(lives) > 1 or len(self.book.out.around(at)) > 1:
+        if len(lives) > 1 or len(self.book.out.around(at)) > 1 or self.resets(at):
             return False
         is_shut, every = lives <= {"new", "deactivated"}, frozenset(range(1, self.site.ports + 1))
         out = every if is_shut else every - self.free(at, ())
@@ -289,6 +289,11 @@ class BookJudge:
         found, held = self.book.answer(at, sent.said, free, out), self.book.kept(at)
         assert said == found, f"{at:.1f}: {sent.said} is {said}, by hand {found}: taken {sorted(taken)}, kept {held}"
         return True
+
+    def resets(self, at: float) -> bool:
+        """A Reset waits for the last session: until then the ports that are free are out of service."""
+        asked = (sent.at for sent in self.sent.values() if sent.action == "Reset" and sent.at <= at)
+        return any(not self.was_off(each, at) for each in asked)
 
     def answer_is_right(self, answer: Told, sent: Sent) -> None:
         at, said = answer.at - 0.001, answer.payload["response"]
