@@ -308,7 +308,8 @@ class BookJudge:
                 if owned != "taken":
                     self.sessions_ended(answer.at)
             case "Activation":
-                assert said["status"] == "Accepted" or owned != "on" or self.is_old(said), f"{what}, it was {owned}"
+                may_refuse = owned != "on" or self.is_old(said) or self.is_first_and_early(at, said)
+                assert said["status"] == "Accepted" or may_refuse, f"{what}, it was {owned}"
             case "GetVariables" if "getVariableResult" in said and answer.wall_s and len(self.book.lives(at)) == 1:
                 self.variables_are_right(answer.at, said["getVariableResult"])
             case "SetVariables" if "setVariableResult" in said:
@@ -317,6 +318,15 @@ class BookJudge:
                 self.message_is_right(answer.at, sent.said["message"], said, what)
             case "SendLocalList" if owned == "taken" and said["status"] == "Accepted":
                 raise AssertionError(f"{what}, and the station is {owned}")
+
+    def is_first_and_early(self, at: float, said: Json) -> bool:
+        """Active by its config file alone, and something of it is not ready."""
+        is_early = said.get("statusInfo", {}).get("reasonCode") == "NotReady"
+        return is_early and not any(
+            self.sent[named].action == "Activation" and answer.payload["response"].get("status") == "Accepted"
+            for named, answer in self.answers.items()
+            if named in self.sent and answer.at < at and "response" in answer.payload
+        )
 
     def is_old(self, said: Json) -> bool:
         """An access policy or plan token came late, and so did all that was with it."""
