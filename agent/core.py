@@ -307,7 +307,7 @@ def absorb(station: Station, event: Event, now: float) -> Step:
         case UploadTold():
             return logs.told(station, event, now)
         case OwnerRequested(action=action):
-            return OWNER_COMMANDS[action](station, event, now)
+            return owners.for_whom(station, event, now) or OWNER_COMMANDS[action](station, event, now)
         case PlanTokenCame(claims=claims):
             return owners.plan_token_brought(station, claims, now)
         case LiveRequested():

@@ -92,8 +92,8 @@ def wiped(station: Station) -> Station:
     kept = {key: value for key, value in station.cloud.items() if key in SITE or SETTINGS[key].lowers_only}
     station = with_cloud(station, {**kept, **BLANK})
     owner = Owner(
-        tokens=said.tokens, standing=said.standing, warned_d=said.warned_d, is_transferred=said.is_transferred,
-        is_reset=said.is_reset, offline_since=said.offline_since,
+        tokens=said.tokens, standing=said.standing, warned_d=said.warned_d, due=said.due,
+        is_transferred=said.is_transferred, is_reset=said.is_reset, offline_since=said.offline_since,
     )  # fmt: skip
     ports = tuple(replace(port, finished=None, grant=None) for port in station.ports)
     refused = tuple(notice for notice in station.notices if notice.reason)  # somebody stands there and reads it

@@ -321,12 +321,14 @@ class BookJudge:
 
     def is_first_and_early(self, at: float, said: Json) -> bool:
         """Active by its config file alone, and something of it is not ready."""
-        is_early = said.get("statusInfo", {}).get("reasonCode") == "NotReady"
-        return is_early and not any(
+        return self.is_early(said) and not any(
             self.sent[named].action == "Activation" and answer.payload["response"].get("status") == "Accepted"
             for named, answer in self.answers.items()
             if named in self.sent and answer.at < at and "response" in answer.payload
         )
+
+    def is_early(self, said: Json) -> bool:
+        return bool(said.get("statusInfo", {}).get("reasonCode") == "NotReady")
 
     def is_old(self, said: Json) -> bool:
         """An access policy or plan token came late, and so did all that was with it."""
@@ -435,6 +437,8 @@ class BookJudge:
         held = [each for each in self.book.held(at - 0.001) if each.number != message["id"]]
         is_near = any(abs(each.until - at) < NEAR_S for each in self.book.messages)
         is_near |= any(abs(each.until - at) < NEAR_S for each in self.book.sessions.values())
+        if self.book.is_owned.at(at - 0.001) in ("taken", "reset") and self.is_early(said):
+            return
         if expected != said["status"] and not is_near and len(held) < 16:
             raise AssertionError(f"{what}, not {expected}")
 

@@ -18,7 +18,7 @@ from agent.policy import plan_token
 from agent.policy.access import Visible
 from agent.policy.lifecycle import State
 from agent.policy.owner import Owner, restored, saved
-from agent.policy.plan_token import EXP, Why
+from agent.policy.plan_token import EXP, Standing, Why
 from agent.policy.reasons import Reason
 from agent.reporting import VENDOR_ID
 from agent.settings import Settings
@@ -253,6 +253,24 @@ def test_after_its_plan_a_station_that_is_free_is_so_for_whoever_comes_and_its_s
     assert "accessPolicy" not in play.payloads("TransactionEvent")[0]["customData"]
 
 
+def test_nobody_charges_freely_by_a_plan_that_the_activation_has_replaced() -> None:
+    """The old plan had ended long ago, the new owner says free, and a car stands there at that very moment."""
+    play = activated(planToken=cwt(token(1, -200, -91, SERIAL)))
+    assert life(play) is State.DEACTIVATED and charging(play.plug(1)) == [None, None]
+    new = {**ACTIVATION, "owner": "Bell", "afterPlan": "free", "planToken": cwt(token(2, -1, 300, SERIAL))}
+    assert ordered(play, "Activation", new) == {"status": "Accepted"}
+    assert life(play) is State.ACTIVE and charging(play.after(5)) == [None, None]
+
+
+def test_the_plan_goes_on_while_the_station_is_nobodys() -> None:
+    play = activated(planToken=cwt(token(1, -200, -91, SERIAL)))
+    assert ordered(play, "PlanToken", cwt(token(2, 1, 300, SERIAL))) == {"status": "Accepted"}
+    ordered(play, "Transfer", {})
+    play.on(AllDelivered()).after(1)
+    assert play.wipes == 1 and play.station.owner.standing is Standing.DEACTIVATED
+    assert play.after(2 * DAY_S).station.owner.standing is Standing.ACTIVE
+
+
 def test_a_session_that_runs_is_not_cut_off_by_the_plan() -> None:
     play = activated(planToken=cwt(token(1, -200, -89.9, SERIAL)))
     play.plug(1).tap(BOB).charge(1).after(0.2 * DAY_S)
@@ -334,6 +352,24 @@ def test_after_a_transfer_nothing_of_the_owner_is_left_and_all_that_was_installe
     assert ordered(again, "Activation", {**ACTIVATION, "owner": "Bell"}) == {"status": "Accepted"}
     assert life(again) is State.ACTIVE and again.station.settings.owner == "Bell"
     assert ordered(again, "PlanToken", cwt(token(1, -1, 300, SERIAL)))["status"] == "Rejected", "an old one is a replay"
+
+
+def test_what_would_be_an_owners_is_not_taken_while_the_last_one_is_on_his_way() -> None:
+    """It would be wiped with all that is his, and the cloud would think that it is there."""
+    play = owned()
+    ordered(play, "Transfer", {})
+    message = {"id": 1, "priority": "NormalCycle", "message": {"format": "UTF8", "content": "hello"}}
+    orders: list[tuple[str, Json]] = [
+        ("SetDefaultTariff", {"evseId": 0, "tariff": tariff()}), ("SetDisplayMessage", {"message": message}),
+    ]  # fmt: skip
+    transfers: Json = {"AccessPolicy": policy({"name": "all", "who": "everyone"}), "GroupTariffs": None}
+    for is_left in (False, True):
+        answers = [play.command(action, **said) for action, said in orders]
+        answers += [ordered(play, name, data) for name, data in transfers.items()]
+        assert [each["status"] for each in answers] == ["Accepted" if is_left else "Rejected"] * 4
+        assert is_left or {each["statusInfo"]["reasonCode"] for each in answers} == {"NotReady"}
+        play.on(AllDelivered()).after(1)
+    assert play.station.owner.access and play.station.owner.messages and play.wipes == 1
 
 
 def later(said: Owner) -> Json:

@@ -121,7 +121,8 @@ def with_token(station: Station, claims: Any, now: float) -> Station:
     if isinstance(claims, str):
         raise plan_token.refusal(claims)
     token = plan_token.read(claims, station.settings.station_id)
-    return with_owner(station, tokens=plan_token.taken(station.owner.tokens, token, station.clock, now))
+    tokens = plan_token.taken(station.owner.tokens, token, station.clock, now)
+    return with_owner(station, tokens=tokens, standing=plan_token.plan(tokens, station.clock, now).standing)
 
 
 def plan_token_judged(station: Station, claims: Any, now: float) -> Token | plan_token.Refused:
@@ -144,6 +145,20 @@ def plan_token_brought(station: Station, claims: Any, now: float) -> Step:
     return after, (reporting.token_record(after, after.owner.tokens[-1], now),)
 
 
+ON_ITS_WAY = answer(
+    "Rejected", "NotReady", "the station is on its way from its last owner: wait until it has delivered what it owes"
+)
+GIFTS = ("AccessPolicy", "SetDefaultTariff", "GroupTariffs", "SetChargingProfile", "SetDisplayMessage")
+
+
+def for_whom(station: Station, event: OwnerRequested, now: float) -> Step | None:
+    """What would be an owner's is not taken between a Transfer, or FactoryReset, and the wiping: it would go with the
+    rest. None: it may come."""
+    if station.owner.leaving is None or event.action not in GIFTS:
+        return None
+    return said(station, event, ON_ITS_WAY, now)
+
+
 # -- the activation ---------------------------------------------------------------------------------------------------
 
 
@@ -160,8 +175,7 @@ def activate(station: Station, event: OwnerRequested, now: float) -> Step:
     except (activation.Refused, access.Refused, plan_token.Refused, TariffRefused) as refused:
         return said(station, event, answer("Rejected", "InvalidValue", str(refused)), now)
     if station.owner.leaving:
-        why = "the station is on its way from its last owner: wait until it has delivered what it owes"
-        return said(station, event, answer("Rejected", "NotReady", why), now)
+        return said(station, event, ON_ITS_WAY, now)
     is_new = held is None or not is_owned(station)
     if is_new and (why := readiness.why_not(station, now)):
         return said(station, event, answer("Rejected", "NotReady", why), now)
