@@ -194,10 +194,18 @@ class Judge:
         assert said.rule == custom["rule"], f"{transaction_id}: {said} and {custom}"
         assert said.access_policy == custom.get("accessPolicy", ""), f"{transaction_id}: {said} and {custom}"
         assert repr(custom["accessRule"]) in said.rules[-1][1] if "accessRule" in custom else True
+        if self.has_changed_since(tapped.at, transaction_id):
+            return True
         named = f"{began['transactionInfo'].get('tariffId')}, version {custom.get('tariffVersion')}"
         assert named in said.tariff if "tariffRule" in custom else said.tariff == "no tariff", (said, began)
         assert said.tariff.startswith(custom.get("tariffRule", "no tariff"))
         return True
+
+    def has_changed_since(self, at: float, transaction_id: str) -> bool:
+        """The tariffs, between the tap and the session."""
+        mine = self.by_the_books.book.sessions[transaction_id]
+        times = (*self.by_the_books.book.defaults.times, *self.by_the_books.book.groups.times)
+        return any(at <= each <= mine.since + 1 for each in times)
 
     def refusals_say_why(self) -> None:
         for record in self.cloud.log:
