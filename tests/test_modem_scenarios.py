@@ -2,6 +2,10 @@
 station over a simulated modem, from before its start or in the middle of a connection.
 """
 
+import gc
+import types
+from typing import Any
+
 import pytest
 
 from agent.modem.modem import State
@@ -85,3 +89,33 @@ def test_a_day_of_whatever_befalls_a_modem_keeps_every_limit(name: str) -> None:
         count = sum(told.counts.get(str(each), 0) for each in ACCESSES) if key == ACCESS else told.counts.get(key, 0)
         assert count <= 2 * max(most for most, _ in limits), f"{key}: {count}"
     assert len(pole.cell.actions) <= 100
+
+
+CODE = (type, types.ModuleType, types.FunctionType, types.BuiltinFunctionType, types.CodeType)
+
+
+def held_by(root: Any) -> int:
+    """How many objects it keeps alive, itself among them; classes and functions are nobody's."""
+    seen: dict[int, Any] = {}
+    todo = [root]
+    while todo:
+        each = todo.pop()
+        if id(each) in seen or isinstance(each, CODE):
+            continue
+        seen[id(each)] = each
+        todo += gc.get_referents(each)
+    return len(seen)
+
+
+@pytest.mark.long
+@pytest.mark.promise("R1")
+@pytest.mark.parametrize(("name", "hours"), [("flapping", 24), ("garbage", 24), ("reboots", 4)])
+def test_host_and_reader_keep_no_more_after_all_of_it_than_after_a_quarter(name: str, hours: int) -> None:
+    """What does not grow by the day does not grow by the year; the keeper's year is in tests/test_modem_random.py."""
+    pole, counts = after(name, is_cold=False), []
+    for _ in range(4):
+        pole.lived(hours * 900.0)
+        pole.told.clear()
+        pole.radio.clear()
+        counts.append(held_by(pole.host))
+    assert counts[-1] <= counts[0] + 50 and max(counts) < 5_000, counts
