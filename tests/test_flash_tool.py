@@ -267,6 +267,16 @@ def test_ctrl_c_says_goodbye_and_the_next_flash_goes_on(site: Site, tmp_path: Pa
     assert next(each for each in events if each["event"] == "planned")["have_b"] > 0
 
 
+@pytest.mark.parametrize("more", [[], ["--json"]])
+def test_who_reads_no_further_is_no_bug_of_the_tool(build: Path, more: list[str]) -> None:
+    reads, writes = os.pipe()
+    os.close(reads)
+    with open(writes, "wb") as nowhere:
+        words = [sys.executable, "tools/flash.py", "inspect", str(build), *more]
+        done = subprocess.run(words, cwd=ROOT, stdout=nowhere, stderr=subprocess.PIPE, text=True, check=False)
+    assert (done.returncode, done.stderr) == (refusal.INTERRUPTED, "")
+
+
 # -- many --------------------------------------------------------------------------------------------------------------
 
 

@@ -5,6 +5,7 @@ Each subcommand is a module with `add(subparsers)` and `run(args, out) -> int`, 
 
 import argparse
 import json
+import os
 import re
 import shutil
 import sys
@@ -49,7 +50,7 @@ exit codes:
    10  rolled back: the station went back to its old build
    11  some of several stations failed
    70  a bug of this tool
-  130  interrupted by Ctrl-C
+  130  interrupted by Ctrl-C, or nobody reads what it prints any more
 
 environment:
   STATION_PORT          the device, as --port
@@ -171,6 +172,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     module = next(module for name, module, _ in COMMANDS if name == args.command)
     try:
         code: int = import_module(f"tools.flashing.{module}").run(args, out)
+        sys.stdout.flush()
         return code
     except Refused as refused:
         out.event("refused", code=refused.code, sentence=refused.sentence, exit=refused.exit)
@@ -180,8 +182,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         out.event("refused", code="interrupted", sentence="interrupted", exit=INTERRUPTED)
         print("flash.py: interrupted; a station runs what it ran", file=sys.stderr)
         return INTERRUPTED
-    except BrokenPipeError:
-        return INTERNAL
+    except BrokenPipeError:  # | head has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nor does Python's end complain
+        return INTERRUPTED
     except Exception as error:
         sentence = bug(error)
         out.event("refused", code="internal", sentence=sentence, exit=INTERNAL)
